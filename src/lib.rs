@@ -1,1 +1,3 @@
-
+//! Enclave Operator.
+#![forbid(unsafe_code)]
+pub mod api;

@@ -1,0 +1,156 @@
+//! Community: the hub of a set of enclaves.
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+use super::approvals::Approvals;
+use super::common::{ChangeReason, Maintenance};
+use super::gate::GateStatus;
+
+/// What a Community consists of.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "enclave-operator.io",
+    version = "v1alpha1",
+    kind = "Community",
+    plural = "communities",
+    shortname = "com",
+    category = "enclave-operator",
+    status = "CommunityStatus",
+    derive = "PartialEq",
+    doc = "A Community is the hub of a set of isolated enclaves: its approval rules count for everything inside, and it owns a namespace in which its enclaves are declared.",
+    printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Request", type_ = "string", json_path = ".status.pending.approvalRequest"),
+    printcolumn(name = "Namespace", type_ = "string", json_path = ".status.namespace", priority = 1),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]{0,18}[a-z0-9])?$')")
+        .message("the name of a Community starts with a letter and has at most 20 lower-case letters, digits and '-': namespaces are named <community>-<enclave>-<workload>")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.__namespace__) == has(oldSelf.__namespace__) && (!has(self.__namespace__) || self.__namespace__ == oldSelf.__namespace__)")
+    .message("spec.namespace cannot be changed; create another Community"))]
+pub struct CommunitySpec {
+    /// Namespace that the operator makes for this Community; its own name when absent. A namespace
+    /// that already exists is never taken over. Cannot be changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub namespace: Option<String>,
+    /// Approval rules for this Community and everything in it.
+    #[serde(default)]
+    pub approvals: Approvals,
+    /// Where pods of this Community resolve names.
+    #[serde(default)]
+    pub dns: Dns,
+    /// Which network policies can allow destinations by DNS name.
+    #[serde(default)]
+    pub fqdn_backend: FqdnBackend,
+    /// Whether service accounts may decide ApprovalRequests.
+    #[serde(default)]
+    pub service_account_votes: ServiceAccountVotes,
+    /// What happens when one principal is approver and owner or contributor in one scope.
+    #[serde(default)]
+    pub conflicting_duties: ConflictingDuties,
+    /// Exceptions from the lock on all namespaces of the Community.
+    #[serde(default)]
+    pub maintenance: Maintenance,
+    /// The requester's words for the latest change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<ChangeReason>,
+}
+
+/// The pods that answer DNS queries, the only destination that every workload may reach.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Dns {
+    /// Namespace of the DNS pods.
+    #[serde(default = "default_dns_namespace")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub namespace: String,
+    /// Labels of the DNS pods.
+    #[serde(default = "default_dns_pod_labels")]
+    #[schemars(extend("maxProperties" = 16), schema_with = "dns_pod_labels_schema")]
+    pub pod_labels: BTreeMap<String, String>,
+    /// Port on which the DNS pods listen, UDP and TCP.
+    #[serde(default = "default_dns_port")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: i32,
+}
+
+fn dns_pod_labels_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({
+        "type": "object",
+        "minProperties": 1,
+        "maxProperties": 16,
+        "additionalProperties": {"type": "string", "maxLength": 63},
+    })
+}
+
+fn default_dns_namespace() -> String {
+    "kube-system".into()
+}
+
+fn default_dns_pod_labels() -> BTreeMap<String, String> {
+    BTreeMap::from([("k8s-app".into(), "kube-dns".into())])
+}
+
+const fn default_dns_port() -> i32 {
+    53
+}
+
+impl Default for Dns {
+    fn default() -> Self {
+        Self {
+            namespace: default_dns_namespace(),
+            pod_labels: default_dns_pod_labels(),
+            port: default_dns_port(),
+        }
+    }
+}
+
+/// What can enforce destinations by DNS name in this cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum FqdnBackend {
+    /// Nothing: connections to DNS names stay Disconnected.
+    #[default]
+    None,
+    /// `CiliumNetworkPolicy` with `toFQDNs`.
+    Cilium,
+}
+
+/// Whether service accounts may vote.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum ServiceAccountVotes {
+    Allowed,
+    #[default]
+    Forbidden,
+}
+
+/// What happens when one principal holds conflicting duties.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ConflictingDuties {
+    /// A condition shows it.
+    #[default]
+    Warn,
+    /// The assignment is refused.
+    Refuse,
+}
+
+/// What is known of a Community.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CommunityStatus {
+    #[serde(flatten)]
+    pub gate: GateStatus,
+    /// The namespace of this Community, once it exists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub namespace: Option<String>,
+    /// How many Enclaves are declared in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub enclaves: Option<i32>,
+}

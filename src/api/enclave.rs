@@ -1,0 +1,88 @@
+//! Enclave: an isolated place inside a Community.
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::approvals::Approvals;
+use super::common::{ChangeReason, Maintenance};
+use super::gate::GateStatus;
+
+/// What an Enclave consists of.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "enclave-operator.io",
+    version = "v1alpha1",
+    kind = "Enclave",
+    plural = "enclaves",
+    namespaced,
+    shortname = "enc",
+    category = "enclave-operator",
+    status = "EnclaveStatus",
+    derive = "PartialEq",
+    doc = "An Enclave is an isolated place inside a Community, declared in the Community's namespace. It owns a control namespace <community>-<enclave> in which its workloads, endpoints and connections are declared.",
+    printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Request", type_ = "string", json_path = ".status.pending.approvalRequest"),
+    printcolumn(name = "Namespace", type_ = "string", json_path = ".status.namespace", priority = 1),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    validation = Rule::new("self.metadata.name.matches('^[a-z0-9]([-a-z0-9]{0,18}[a-z0-9])?$')")
+        .message("the name of an Enclave has at most 20 lower-case letters, digits and '-': namespaces are named <community>-<enclave>-<workload>")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.approvals.rules) || self.approvals.rules.all(r, !(r.operation in ['EnclaveCreation', 'CommunityUpdate', 'CommunityMaintenance', 'CommunityEndpointUpdate', 'CommunityEndpointDeletion', 'TransitHubUpdate', 'TransitHubDeletion']))")
+    .message("this operation is decided by the Community's rules, an Enclave cannot rule on it"))]
+pub struct EnclaveSpec {
+    /// What this Enclave is for, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub description: Option<String>,
+    /// Approval rules for this Enclave and everything in it, in addition to the Community's.
+    #[serde(default)]
+    pub approvals: Approvals,
+    /// Traffic inside the Enclave.
+    #[serde(default)]
+    pub network: EnclaveNetwork,
+    /// Exceptions from the lock on the namespaces of the Enclave.
+    #[serde(default)]
+    pub maintenance: Maintenance,
+    /// Set to true to ask for the deletion of this Enclave. When the rules allow it, the operator
+    /// removes everything the Enclave owns, and then the Enclave.
+    #[serde(default)]
+    pub retire: bool,
+    /// The requester's words for the latest change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<ChangeReason>,
+}
+
+/// Traffic inside an Enclave.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EnclaveNetwork {
+    /// Whether pods of one workload may reach pods of the Enclave's other workloads.
+    #[serde(default)]
+    pub workload_communication: WorkloadCommunication,
+}
+
+/// Whether workloads of one Enclave may reach each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum WorkloadCommunication {
+    /// Each workload only reaches itself.
+    #[default]
+    Isolated,
+    /// All workloads of the Enclave reach each other.
+    Allowed,
+}
+
+/// What is known of an Enclave.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EnclaveStatus {
+    #[serde(flatten)]
+    pub gate: GateStatus,
+    /// The control namespace of this Enclave, once it exists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub namespace: Option<String>,
+}

@@ -1,0 +1,105 @@
+//! The part of status that every gated kind has: what is enforced, what is held, and how it is.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::approvals::Operation;
+use super::content::Content;
+
+/// Where an object is in its life, in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum State {
+    /// The latest spec waits; what was applied before stays in force.
+    Pending,
+    /// The latest spec is approved and being put into force.
+    Approved,
+    /// The latest spec is in force.
+    Active,
+    /// The latest spec is in force and traffic can pass.
+    Connected,
+    /// The latest spec was rejected; what was applied before stays in force.
+    Rejected,
+    /// The latest spec was not decided in time; what was applied before stays in force.
+    Expired,
+    /// Not in force: disabled, being deleted, or something it needs is missing.
+    Inactive,
+    /// Not in force: no traffic can pass.
+    Disconnected,
+    /// In force as far as possible; the conditions say what is wrong.
+    Degraded,
+}
+
+impl std::fmt::Display for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Debug::fmt(self, f)
+    }
+}
+
+/// What is enforced.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Applied {
+    /// The `metadata.generation` that this content had.
+    #[schemars(range(min = 0))]
+    pub generation: i64,
+    /// SHA-256 of the canonical JSON (RFC 8785) of `spec`.
+    #[schemars(length(max = 71))]
+    pub digest: String,
+    /// The content that is enforced.
+    pub spec: Content,
+    /// The `ApprovalRequest` that released it; absent when no approval was needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub approval_request: Option<String>,
+    /// When it was recorded as applied.
+    #[schemars(schema_with = "super::schemas::time")]
+    pub at: Time,
+}
+
+/// What is proposed and not in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Pending {
+    /// The `metadata.generation` of the proposed content.
+    #[schemars(range(min = 0))]
+    pub generation: i64,
+    /// SHA-256 of the canonical JSON (RFC 8785) of the proposed content.
+    #[schemars(length(max = 71))]
+    pub digest: String,
+    /// What the change amounts to.
+    #[schemars(length(max = 19), inner(length(max = 32)))]
+    #[serde(default)]
+    pub operations: Vec<Operation>,
+    /// The `ApprovalRequest` that it waits for; absent while none could be made (the conditions
+    /// say why).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub approval_request: Option<String>,
+    /// Since when it has been held.
+    #[schemars(schema_with = "super::schemas::time")]
+    pub since: Time,
+}
+
+/// Status that all gated kinds share.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GateStatus {
+    /// The `metadata.generation` that this status was computed for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub observed_generation: Option<i64>,
+    /// Where the object is in its life, in one word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<State>,
+    /// What is enforced; absent while nothing has been applied yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub applied: Option<Applied>,
+    /// What is proposed and not in force; absent when the latest spec is in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending: Option<Pending>,
+    /// Details, in a fixed order: Ready, Approved, Enforced, and Reconciling or Stalled while true.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "super::schemas::conditions")]
+    pub conditions: Vec<Condition>,
+}

@@ -1,0 +1,104 @@
+//! The eleven kinds and the facts about them that do not depend on a schema.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A kind of this API group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Kind {
+    Community,
+    CommunityEndpoint,
+    TransitHub,
+    Enclave,
+    EnclaveWorkload,
+    EnclaveEndpoint,
+    EnclaveConnection,
+    ApprovalRequest,
+    RoleAssignment,
+    RoleEligibility,
+    RoleActivation,
+}
+
+impl Kind {
+    /// All kinds, in the order in which documents list them.
+    pub const ALL: [Self; 11] = [
+        Self::Community,
+        Self::CommunityEndpoint,
+        Self::TransitHub,
+        Self::Enclave,
+        Self::EnclaveWorkload,
+        Self::EnclaveEndpoint,
+        Self::EnclaveConnection,
+        Self::ApprovalRequest,
+        Self::RoleAssignment,
+        Self::RoleEligibility,
+        Self::RoleActivation,
+    ];
+
+    /// The kind's name as in manifests.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Community => "Community",
+            Self::CommunityEndpoint => "CommunityEndpoint",
+            Self::TransitHub => "TransitHub",
+            Self::Enclave => "Enclave",
+            Self::EnclaveWorkload => "EnclaveWorkload",
+            Self::EnclaveEndpoint => "EnclaveEndpoint",
+            Self::EnclaveConnection => "EnclaveConnection",
+            Self::ApprovalRequest => "ApprovalRequest",
+            Self::RoleAssignment => "RoleAssignment",
+            Self::RoleEligibility => "RoleEligibility",
+            Self::RoleActivation => "RoleActivation",
+        }
+    }
+
+    /// The resource name as in URLs and RBAC rules.
+    #[must_use]
+    pub const fn plural(self) -> &'static str {
+        match self {
+            Self::Community => "communities",
+            Self::CommunityEndpoint => "communityendpoints",
+            Self::TransitHub => "transithubs",
+            Self::Enclave => "enclaves",
+            Self::EnclaveWorkload => "enclaveworkloads",
+            Self::EnclaveEndpoint => "enclaveendpoints",
+            Self::EnclaveConnection => "enclaveconnections",
+            Self::ApprovalRequest => "approvalrequests",
+            Self::RoleAssignment => "roleassignments",
+            Self::RoleEligibility => "roleeligibilities",
+            Self::RoleActivation => "roleactivations",
+        }
+    }
+
+    /// The short name for kubectl; also the first part of the names of its ApprovalRequests.
+    #[must_use]
+    pub const fn short(self) -> &'static str {
+        match self {
+            Self::Community => "com",
+            Self::CommunityEndpoint => "cep",
+            Self::TransitHub => "thub",
+            Self::Enclave => "enc",
+            Self::EnclaveWorkload => "encw",
+            Self::EnclaveEndpoint => "eep",
+            Self::EnclaveConnection => "econ",
+            Self::ApprovalRequest => "apr",
+            Self::RoleAssignment => "rasg",
+            Self::RoleEligibility => "relig",
+            Self::RoleActivation => "ract",
+        }
+    }
+
+    /// Whether a change of such an object can be held until somebody approves it. The admission
+    /// policies stamp the requester on exactly these kinds.
+    #[must_use]
+    pub const fn is_gated(self) -> bool {
+        !matches!(self, Self::ApprovalRequest | Self::RoleActivation)
+    }
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}

@@ -1,0 +1,106 @@
+//! Every name that stands on objects in the cluster: labels, annotations, finalizer, condition
+//! types, reasons, field manager. Policies, controllers, tests and the chart read them from here.
+
+/// API group of all kinds.
+pub const GROUP: &str = "enclave-operator.io";
+/// Served version of all kinds.
+pub const VERSION: &str = "v1alpha1";
+/// Prefix of every label and annotation that only the operator and its policies may write.
+pub const PREFIX: &str = "enclave-operator.io/";
+
+/// Everybody who changed the spec since it was last applied, newline separated, in the order in
+/// which they did. Stamped by the API server (admission policy), cleared by the operator when it
+/// records what is applied.
+pub const REQUESTED_BY: &str = "enclave-operator.io/requested-by";
+
+/// Finalizer of kinds that own something which garbage collection cannot remove for them.
+pub const FINALIZER: &str = "enclave-operator.io/teardown";
+
+/// Name of the service account, the field manager and the reporter of Events.
+pub const OPERATOR: &str = "enclave-operator";
+
+/// The verb that a principal must hold, by a grant of its own, to decide an ApprovalRequest.
+pub const APPROVE_VERB: &str = "approve";
+/// A verb that no role ever grants: who is allowed it holds a wildcard.
+pub const NEVER_GRANTED_VERB: &str = "never-granted";
+
+/// Labels of namespaces and objects that the operator makes.
+pub mod label {
+    /// `enclave-operator`, on everything that the operator makes.
+    pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+    /// UID of the Community, Enclave or EnclaveWorkload that a namespace belongs to. Ownership is
+    /// this label and nothing else: names can be guessed, UIDs are given by the API server.
+    pub const OWNER_UID: &str = "enclave-operator.io/owner-uid";
+    /// Which part a namespace plays: [`super::purpose`].
+    pub const PURPOSE: &str = "enclave-operator.io/purpose";
+    /// Name of the Community that a namespace belongs to.
+    pub const COMMUNITY: &str = "enclave-operator.io/community";
+    /// Name of the Enclave that a namespace belongs to.
+    pub const ENCLAVE: &str = "enclave-operator.io/enclave";
+    /// Marks the operator's admission policies and bindings, so that it can watch just those.
+    pub const PART_OF: &str = "app.kubernetes.io/part-of";
+    /// Pod security level that a namespace enforces (Kubernetes' own label).
+    pub const POD_SECURITY_ENFORCE: &str = "pod-security.kubernetes.io/enforce";
+}
+
+/// Values of [`label::PURPOSE`].
+pub mod purpose {
+    /// The namespace of a Community: enclaves, community endpoints, transit hubs, requests.
+    pub const COMMUNITY: &str = "community";
+    /// The control namespace of an Enclave: workloads, endpoints, connections, requests.
+    pub const CONTROL: &str = "control";
+}
+
+/// Annotations that the operator writes on managed namespaces, for policies to read.
+pub mod annotation {
+    /// Operations that may be held here, space separated; the warning policy reads it.
+    pub const HELD_OPERATIONS: &str = "enclave-operator.io/held-operations";
+}
+
+/// Names of the objects that the operator makes in every namespace where no pod may run.
+pub mod child {
+    /// NetworkPolicy that denies all ingress and egress.
+    pub const DEFAULT_DENY: &str = "enclave-operator-default-deny";
+    /// ResourceQuota that admits no pod.
+    pub const NO_PODS: &str = "enclave-operator-no-pods";
+}
+
+/// Condition types, in the order in which they are shown.
+pub mod condition {
+    /// The latest spec is in force: approved (or nothing to approve) and enforced.
+    pub const READY: &str = "Ready";
+    /// The latest spec has the approvals that the rules ask for.
+    pub const APPROVED: &str = "Approved";
+    /// What was last applied exists in the cluster exactly as planned.
+    pub const ENFORCED: &str = "Enforced";
+    /// Something is under way; absent otherwise (kstatus).
+    pub const RECONCILING: &str = "Reconciling";
+    /// It will not go on without somebody doing something; absent otherwise (kstatus).
+    pub const STALLED: &str = "Stalled";
+}
+
+/// Condition reasons, which are Event reasons too.
+pub mod reason {
+    pub const ACTIVE: &str = "Active";
+    pub const NO_APPROVAL_NEEDED: &str = "NoApprovalNeeded";
+    pub const APPROVAL_PENDING: &str = "ApprovalPending";
+    pub const APPROVED: &str = "Approved";
+    pub const REJECTED: &str = "Rejected";
+    pub const EXPIRED: &str = "Expired";
+    pub const SUPERSEDED: &str = "Superseded";
+    pub const WITHDRAWN: &str = "Withdrawn";
+    pub const ENACTED: &str = "Enacted";
+    pub const ENFORCED: &str = "Enforced";
+    pub const NOTHING_APPLIED: &str = "NothingApplied";
+    pub const PROVISIONING: &str = "Provisioning";
+    pub const NAMESPACE_CONFLICT: &str = "NamespaceConflict";
+    pub const NAMESPACE_TERMINATING: &str = "NamespaceTerminating";
+    pub const COMMUNITY_NOT_FOUND: &str = "CommunityNotFound";
+    pub const COMMUNITY_NOT_ACTIVE: &str = "CommunityNotActive";
+    pub const POLICIES_NOT_INTACT: &str = "AdmissionPoliciesNotIntact";
+    pub const REQUESTER_UNKNOWN: &str = "RequesterUnknown";
+    pub const JUSTIFICATION_MISSING: &str = "JustificationMissing";
+    pub const CHILDREN_EXIST: &str = "ChildrenExist";
+    pub const TERMINATING: &str = "Terminating";
+    pub const APPLIED_UNREADABLE: &str = "AppliedUnreadable";
+}
