@@ -1,3 +1,9 @@
-//! Enclave Operator.
+//! Enclave Operator: isolated enclaves on Kubernetes, changes that wait for approval, roles that
+//! end by themselves. `ARCHITECTURE.md` shows the way through the code.
+
 #![forbid(unsafe_code)]
+
+pub mod admission;
 pub mod api;
+pub mod model;
+pub mod plan;

@@ -193,6 +193,9 @@ pub struct Decision {
     pub approver: String,
     /// Approved or Rejected.
     pub verdict: Verdict,
+    /// Digest of the content that was voted on.
+    #[schemars(length(max = 71))]
+    pub digest: String,
     /// The voter's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]

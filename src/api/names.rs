@@ -12,6 +12,9 @@ pub const PREFIX: &str = "enclave-operator.io/";
 /// which they did. Stamped by the API server (admission policy), cleared by the operator when it
 /// records what is applied.
 pub const REQUESTED_BY: &str = "enclave-operator.io/requested-by";
+/// The generation of the spec that the last name in [`REQUESTED_BY`] made, stamped with it. When
+/// it is not the object's generation, somebody changed the spec while no policy was watching.
+pub const REQUESTED_GENERATION: &str = "enclave-operator.io/requested-generation";
 
 /// Finalizer of kinds that own something which garbage collection cannot remove for them.
 pub const FINALIZER: &str = "enclave-operator.io/teardown";
@@ -73,6 +76,8 @@ pub mod condition {
     pub const APPROVED: &str = "Approved";
     /// What was last applied exists in the cluster exactly as planned.
     pub const ENFORCED: &str = "Enforced";
+    /// An ApprovalRequest is decided.
+    pub const DECIDED: &str = "Decided";
     /// Something is under way; absent otherwise (kstatus).
     pub const RECONCILING: &str = "Reconciling";
     /// It will not go on without somebody doing something; absent otherwise (kstatus).

@@ -1,0 +1,235 @@
+//! The admission policies: one source, in `policies/`, for the chart, the installation and the
+//! comparison with what the API server really runs.
+//!
+//! Stamping and checking happen inside the API server, whether the operator is up or not. The
+//! operator only makes sure that the policies are the ones it was built with (invariant 8).
+
+use k8s_openapi::api::admissionregistration::v1::{
+    MutatingAdmissionPolicy, MutatingAdmissionPolicyBinding, ValidatingAdmissionPolicy,
+    ValidatingAdmissionPolicyBinding,
+};
+use kube::ResourceExt;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::api::{Kind, names};
+use crate::model::life::Integrity;
+
+/// What differs between installations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Installation {
+    /// Namespace of the operator, the cluster-wide scope.
+    pub namespace: String,
+    /// Name of the operator's service account.
+    pub service_account: String,
+    /// Key in `userInfo.extra` that carries the multi-factor claim of a login.
+    pub mfa_claim: String,
+    /// Values of that claim which stand for multi-factor authentication.
+    pub mfa_values: Vec<String>,
+    /// Whether a right to approve that comes from a wildcard counts.
+    pub wildcard_approvers: WildcardApprovers,
+}
+
+/// Whether cluster administrators, who may do everything, may decide requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WildcardApprovers {
+    Allowed,
+    #[default]
+    Refused,
+}
+
+impl Default for Installation {
+    fn default() -> Self {
+        Self {
+            namespace: "enclave-system".into(),
+            service_account: names::OPERATOR.into(),
+            mfa_claim: "enclave-operator.io/acr".into(),
+            mfa_values: vec!["mfa".into()],
+            wildcard_approvers: WildcardApprovers::Refused,
+        }
+    }
+}
+
+impl Installation {
+    /// The user name that the API server knows the operator by.
+    #[must_use]
+    pub fn operator_username(&self) -> String {
+        format!("system:serviceaccount:{}:{}", self.namespace, self.service_account)
+    }
+}
+
+/// The admission policies and what binds them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Policies {
+    pub mutating: Vec<MutatingAdmissionPolicy>,
+    pub mutating_bindings: Vec<MutatingAdmissionPolicyBinding>,
+    pub validating: Vec<ValidatingAdmissionPolicy>,
+    pub validating_bindings: Vec<ValidatingAdmissionPolicyBinding>,
+}
+
+/// A policy in the source is not what its kind says. A test reads them all.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to read the built-in admission policy {file}")]
+pub struct PolicyError {
+    file: &'static str,
+    #[source]
+    source: serde_yaml_ng::Error,
+}
+
+const SOURCES: [(&str, &str); 7] = [
+    ("namespace-labels.yaml", include_str!("policies/namespace-labels.yaml")),
+    ("operator-only.yaml", include_str!("policies/operator-only.yaml")),
+    ("stamp-requester.yaml", include_str!("policies/stamp-requester.yaml")),
+    ("stamp-vote.yaml", include_str!("policies/stamp-vote.yaml")),
+    ("verify-requester.yaml", include_str!("policies/verify-requester.yaml")),
+    ("verify-vote.yaml", include_str!("policies/verify-vote.yaml")),
+    ("warn-held.yaml", include_str!("policies/warn-held.yaml")),
+];
+
+/// The users as which Kubernetes empties a namespace that is being deleted.
+const NAMESPACE_CONTROLLERS: [&str; 2] =
+    ["system:serviceaccount:kube-system:namespace-controller", "system:kube-controller-manager"];
+
+/// The policies for an installation.
+///
+/// # Errors
+/// When a source file is not what it should be, which a test excludes.
+pub fn build_policies(installation: &Installation) -> Result<Policies, PolicyError> {
+    let mut policies = Policies::default();
+    for (file, source) in SOURCES {
+        let text = fill_in(source, installation);
+        for document in serde_yaml_ng::Deserializer::from_str(&text) {
+            let value =
+                serde_yaml_ng::Value::deserialize(document).map_err(|source| PolicyError { file, source })?;
+            let kind = value.get("kind").and_then(serde_yaml_ng::Value::as_str).unwrap_or_default().to_owned();
+            match kind.as_str() {
+                "MutatingAdmissionPolicy" => policies.mutating.push(read(value, file)?),
+                "MutatingAdmissionPolicyBinding" => policies.mutating_bindings.push(read(value, file)?),
+                "ValidatingAdmissionPolicy" => policies.validating.push(read(value, file)?),
+                _ => policies.validating_bindings.push(read(value, file)?),
+            }
+        }
+    }
+    Ok(policies)
+}
+
+fn read<T: DeserializeOwned>(value: serde_yaml_ng::Value, file: &'static str) -> Result<T, PolicyError> {
+    serde_yaml_ng::from_value(value).map_err(|source| PolicyError { file, source })
+}
+
+fn fill_in(source: &str, installation: &Installation) -> String {
+    let gated: Vec<&str> = Kind::ALL.into_iter().filter(|kind| kind.is_gated()).map(Kind::plural).collect();
+    let wildcard_allowed = match installation.wildcard_approvers {
+        WildcardApprovers::Allowed => "true",
+        WildcardApprovers::Refused => "false",
+    };
+    [
+        ("${OPERATOR}", installation.operator_username().as_str()),
+        ("${GATED_RESOURCES}", &format!("[{}]", gated.join(", "))),
+        ("${REQUESTED_BY}", names::REQUESTED_BY),
+        ("${REQUESTED_GENERATION}", names::REQUESTED_GENERATION),
+        ("${FINALIZER}", names::FINALIZER),
+        ("${PREFIX}", names::PREFIX),
+        ("${HELD_OPERATIONS}", names::annotation::HELD_OPERATIONS),
+        ("${APPROVE_VERB}", names::APPROVE_VERB),
+        ("${NEVER_GRANTED_VERB}", names::NEVER_GRANTED_VERB),
+        ("${WILDCARD_APPROVERS_ALLOWED}", wildcard_allowed),
+        ("${MFA_CLAIM}", &installation.mfa_claim),
+        ("${MFA_VALUES}", &cel_list(&installation.mfa_values)),
+        ("${NAMESPACE_CONTROLLERS}", &cel_list(&NAMESPACE_CONTROLLERS)),
+    ]
+    .into_iter()
+    .fold(source.to_owned(), |text, (placeholder, value)| text.replace(placeholder, value))
+}
+
+fn cel_list<S: AsRef<str>>(items: &[S]) -> String {
+    let quoted: Vec<String> = items.iter().map(|item| format!("'{}'", item.as_ref())).collect();
+    format!("[{}]", quoted.join(", "))
+}
+
+impl Policies {
+    /// Compares the policies that the API server runs with these.
+    #[must_use]
+    pub fn compare_with_live(&self, live: &Self) -> Integrity {
+        let differences: Vec<String> = [
+            compare(&self.mutating, &live.mutating, "MutatingAdmissionPolicy", |policy| &policy.spec),
+            compare(&self.mutating_bindings, &live.mutating_bindings, "MutatingAdmissionPolicyBinding", |b| {
+                &b.spec
+            }),
+            compare(&self.validating, &live.validating, "ValidatingAdmissionPolicy", |policy| &policy.spec),
+            compare(
+                &self.validating_bindings,
+                &live.validating_bindings,
+                "ValidatingAdmissionPolicyBinding",
+                |binding| &binding.spec,
+            ),
+        ]
+        .concat();
+        if differences.is_empty() { Integrity::Intact } else { Integrity::Broken(differences.join(", ")) }
+    }
+}
+
+fn compare<K: ResourceExt, S: PartialEq>(
+    wanted: &[K],
+    live: &[K],
+    kind: &str,
+    spec: impl Fn(&K) -> &S,
+) -> Vec<String> {
+    wanted
+        .iter()
+        .filter_map(|wanted| {
+            let name = wanted.name_any();
+            match live.iter().find(|live| live.name_any() == name) {
+                None => Some(format!("{kind} {name} is missing")),
+                Some(live) if live.meta().deletion_timestamp.is_some() => {
+                    Some(format!("{kind} {name} is being deleted"))
+                }
+                Some(live) if spec(live) != spec(wanted) => {
+                    Some(format!("{kind} {name} differs from what was installed"))
+                }
+                Some(_) => None,
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policies() -> Policies {
+        build_policies(&Installation::default()).unwrap()
+    }
+
+    #[test]
+    fn every_source_is_a_policy_with_its_binding_and_nothing_is_left_to_fill_in() {
+        let policies = policies();
+        assert_eq!(policies.mutating.len() + policies.validating.len(), SOURCES.len());
+        assert_eq!(policies.mutating_bindings.len(), policies.mutating.len());
+        assert_eq!(policies.validating_bindings.len(), policies.validating.len());
+        for (file, source) in SOURCES {
+            assert!(!fill_in(source, &Installation::default()).contains("${"), "{file}");
+        }
+    }
+
+    #[test]
+    fn a_missing_changed_or_unbound_policy_is_seen() {
+        let wanted = policies();
+        assert_eq!(wanted.compare_with_live(&policies()), Integrity::Intact);
+
+        let mut live = policies();
+        live.validating.retain(|policy| policy.name_any() != "enclave-operator-verify-vote");
+        assert_eq!(
+            wanted.compare_with_live(&live),
+            Integrity::Broken("ValidatingAdmissionPolicy enclave-operator-verify-vote is missing".into())
+        );
+
+        let mut live = policies();
+        live.mutating[0].spec.as_mut().unwrap().failure_policy = Some("Ignore".into());
+        assert!(matches!(wanted.compare_with_live(&live), Integrity::Broken(what) if what.contains("differs")));
+
+        let mut live = policies();
+        live.validating_bindings[0].spec.validation_actions = vec!["Warn".into()];
+        assert!(matches!(wanted.compare_with_live(&live), Integrity::Broken(what) if what.contains("Binding")));
+    }
+}

@@ -1,0 +1,197 @@
+//! What the approval machine needs to know of a kind. A new gated kind implements [`Gated`] and
+//! gets holding, requesting, deciding and enacting from [`super::life`].
+
+use std::collections::BTreeSet;
+
+use kube::ResourceExt;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::naming::community_namespace;
+use crate::api::approvals::{Approvals, Operation};
+use crate::api::common::{ChangeReason, Maintenance, MaintenanceMode};
+use crate::api::{Community, CommunitySpec, Enclave, EnclaveSpec, GateStatus, Kind};
+
+/// A kind whose changes can be held.
+pub trait Gated: kube::Resource<DynamicType = ()> {
+    /// Its spec.
+    type Spec: Clone + PartialEq + Serialize + DeserializeOwned;
+
+    /// Its kind.
+    const KIND: Kind;
+
+    /// The spec that the user wants.
+    fn spec(&self) -> &Self::Spec;
+
+    /// The shared part of its status; `None` before the operator saw it for the first time.
+    fn gate(&self) -> Option<&GateStatus>;
+
+    /// The requester's words.
+    fn change_reason(spec: &Self::Spec) -> Option<&ChangeReason>;
+
+    /// The spec without the requester's words: the content that is compared.
+    #[must_use]
+    fn without_change_reason(spec: &Self::Spec) -> Self::Spec;
+
+    /// What a change from the applied spec (`None`: nothing applied yet) amounts to. Empty when
+    /// the change only takes access away.
+    fn operations(before: Option<&Self::Spec>, after: &Self::Spec) -> BTreeSet<Operation>;
+
+    /// The approval rules that the spec itself carries; `None` for kinds that carry none.
+    fn approvals(spec: &Self::Spec) -> Option<&Approvals>;
+
+    /// The namespace in which requests about the object live: its own, but for a Community the one
+    /// that it owns.
+    fn request_namespace(&self) -> String {
+        self.meta().namespace.clone().unwrap_or_default()
+    }
+}
+
+impl Gated for Community {
+    type Spec = CommunitySpec;
+
+    const KIND: Kind = Kind::Community;
+
+    fn spec(&self) -> &CommunitySpec {
+        &self.spec
+    }
+
+    fn gate(&self) -> Option<&GateStatus> {
+        self.status.as_ref().map(|status| &status.gate)
+    }
+
+    fn change_reason(spec: &CommunitySpec) -> Option<&ChangeReason> {
+        spec.change.as_ref()
+    }
+
+    fn without_change_reason(spec: &CommunitySpec) -> CommunitySpec {
+        CommunitySpec { change: None, ..spec.clone() }
+    }
+
+    fn operations(before: Option<&CommunitySpec>, after: &CommunitySpec) -> BTreeSet<Operation> {
+        let mut operations = BTreeSet::new();
+        if opens_maintenance(before.map(|spec| &spec.maintenance), &after.maintenance) {
+            operations.insert(Operation::CommunityMaintenance);
+        }
+        let apart_from_maintenance =
+            |spec: &CommunitySpec| CommunitySpec { maintenance: Maintenance::default(), change: None, ..spec.clone() };
+        if before.map(apart_from_maintenance) != Some(apart_from_maintenance(after)) {
+            operations.insert(Operation::CommunityUpdate);
+        }
+        operations
+    }
+
+    fn approvals(spec: &CommunitySpec) -> Option<&Approvals> {
+        Some(&spec.approvals)
+    }
+
+    fn request_namespace(&self) -> String {
+        community_namespace(&self.name_any(), self.spec.namespace.as_deref())
+    }
+}
+
+impl Gated for Enclave {
+    type Spec = EnclaveSpec;
+
+    const KIND: Kind = Kind::Enclave;
+
+    fn spec(&self) -> &EnclaveSpec {
+        &self.spec
+    }
+
+    fn gate(&self) -> Option<&GateStatus> {
+        self.status.as_ref().map(|status| &status.gate)
+    }
+
+    fn change_reason(spec: &EnclaveSpec) -> Option<&ChangeReason> {
+        spec.change.as_ref()
+    }
+
+    fn without_change_reason(spec: &EnclaveSpec) -> EnclaveSpec {
+        EnclaveSpec { change: None, ..spec.clone() }
+    }
+
+    fn operations(before: Option<&EnclaveSpec>, after: &EnclaveSpec) -> BTreeSet<Operation> {
+        let mut operations = BTreeSet::new();
+        if opens_maintenance(before.map(|spec| &spec.maintenance), &after.maintenance) {
+            operations.insert(Operation::EnclaveMaintenance);
+        }
+        if after.retire && !before.is_some_and(|spec| spec.retire) {
+            operations.insert(Operation::EnclaveDeletion);
+        }
+        let rest = |spec: &EnclaveSpec| EnclaveSpec {
+            maintenance: Maintenance::default(),
+            retire: false,
+            change: None,
+            ..spec.clone()
+        };
+        match before.map(rest) {
+            None => {
+                operations.insert(Operation::EnclaveCreation);
+            }
+            Some(before) if before != rest(after) => {
+                operations.insert(Operation::EnclaveUpdate);
+            }
+            Some(_) => {}
+        }
+        operations
+    }
+
+    fn approvals(spec: &EnclaveSpec) -> Option<&Approvals> {
+        Some(&spec.approvals)
+    }
+}
+
+/// Whether maintenance is turned on, widened or prolonged. Turning it off only closes.
+fn opens_maintenance(before: Option<&Maintenance>, after: &Maintenance) -> bool {
+    after.mode != MaintenanceMode::Disabled && before != Some(after)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::enclave::{EnclaveNetwork, WorkloadCommunication};
+
+    fn open() -> EnclaveSpec {
+        EnclaveSpec {
+            network: EnclaveNetwork { workload_communication: WorkloadCommunication::Allowed },
+            ..EnclaveSpec::default()
+        }
+    }
+
+    fn maintained() -> EnclaveSpec {
+        EnclaveSpec {
+            maintenance: Maintenance { mode: MaintenanceMode::General, ..Maintenance::default() },
+            ..EnclaveSpec::default()
+        }
+    }
+
+    #[test]
+    fn a_new_enclave_is_a_creation() {
+        assert_eq!(Enclave::operations(None, &open()), [Operation::EnclaveCreation].into());
+    }
+
+    #[test]
+    fn one_edit_can_be_several_operations() {
+        let after = EnclaveSpec { retire: true, maintenance: maintained().maintenance, ..open() };
+        assert_eq!(
+            Enclave::operations(Some(&EnclaveSpec::default()), &after),
+            [Operation::EnclaveUpdate, Operation::EnclaveMaintenance, Operation::EnclaveDeletion].into()
+        );
+    }
+
+    #[test]
+    fn turning_maintenance_off_asks_for_nothing() {
+        assert_eq!(Enclave::operations(Some(&maintained()), &EnclaveSpec::default()), BTreeSet::new());
+    }
+
+    #[test]
+    fn the_requesters_words_are_no_change() {
+        let worded = EnclaveSpec {
+            change: Some(ChangeReason { justification: Some("why".into()), ticket: None }),
+            ..open()
+        };
+        assert_eq!(Enclave::operations(Some(&open()), &worded), BTreeSet::new());
+        assert!(Enclave::without_change_reason(&worded) == open());
+    }
+}

@@ -1,0 +1,345 @@
+//! The life of a change: what becomes of a spec that differs from what is applied.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt;
+
+use super::diff::describe_changes;
+use super::digest::{DigestError, digest};
+use super::gated::Gated;
+use super::request::{describe_requesters, expires_at, is_rightly_approved};
+use super::rules::Requirement;
+use super::naming;
+use crate::api::approval_request::{
+    ApprovalRequestSpec, Change, EffectivePolicy, Impact, RequestState, Summary, Target,
+};
+use crate::api::approvals::{Approvals, Operation};
+use crate::api::common::ChangeReason;
+use crate::api::community::ServiceAccountVotes;
+use crate::api::content::UnreadableContent;
+use crate::api::gate::{Applied, Pending};
+use crate::api::{ApprovalRequest, Content, names};
+
+/// Whether the API server still runs the admission policies that the operator was built with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Integrity {
+    /// It does.
+    Intact,
+    /// It does not; in words, what differs.
+    Broken(String),
+}
+
+/// What is to be done about a spec.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Judgement {
+    /// It is what is applied.
+    InForce,
+    /// This is to be recorded as applied: an approved content, or one that needs no approval.
+    Enact(Applied),
+    /// It waits, and what is applied stays in force.
+    Hold(Hold),
+}
+
+/// A spec that waits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hold {
+    /// What is recorded in status.
+    pub pending: Pending,
+    /// Why it waits.
+    pub cause: HoldCause,
+    /// The request to be made for it, when there is none yet.
+    pub new_request: Option<Box<ApprovalRequest>>,
+}
+
+/// Why a spec waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HoldCause {
+    /// Votes are missing; in words, which.
+    AwaitingApproval { missing: String },
+    /// The request was rejected; by whom and why.
+    Rejected { message: String },
+    /// The request was not decided in time.
+    Expired,
+    /// The admission policies are not what they must be; in words, what differs.
+    PoliciesNotIntact { what: String },
+    /// The API server did not witness who made this change.
+    RequesterUnknown,
+    /// The rules ask for a justification and there is none.
+    JustificationMissing,
+}
+
+/// A spec cannot be judged.
+#[derive(Debug, thiserror::Error)]
+pub enum JudgeError {
+    /// What is applied was written by a version of the operator that this one cannot read.
+    #[error("failed to read status.applied.spec")]
+    AppliedUnreadable(#[source] UnreadableContent),
+    /// The spec cannot be written as data.
+    #[error("failed to take the content of the spec")]
+    SpecUnwritable(#[source] UnreadableContent),
+    /// The spec has no digest.
+    #[error("failed to compute the digest of the spec")]
+    Digest(#[source] DigestError),
+}
+
+/// What is known when a spec is judged.
+pub struct Circumstances<'a> {
+    /// All requests about this very object (same UID).
+    pub requests: Vec<&'a ApprovalRequest>,
+    /// The applied approval rules of the scopes around the object; its own are added by the
+    /// judgement.
+    pub outer_rules: Vec<&'a Approvals>,
+    /// Whether service accounts may vote, as applied on the Community.
+    pub service_account_votes: ServiceAccountVotes,
+    /// Whether the admission policies are intact.
+    pub integrity: &'a Integrity,
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// The applied content of an object as its typed spec.
+///
+/// # Errors
+/// When this version cannot read it.
+pub fn applied_spec<K: Gated>(object: &K) -> Result<Option<K::Spec>, JudgeError> {
+    object
+        .gate()
+        .and_then(|gate| gate.applied.as_ref())
+        .map(|applied| applied.spec.to_spec())
+        .transpose()
+        .map_err(JudgeError::AppliedUnreadable)
+}
+
+/// Judges the latest spec of an object.
+///
+/// Rules are taken from what is applied, never from the spec that is being judged: a change of
+/// the rules is judged under the old ones. A request, once made, is judged by its own copy.
+///
+/// # Errors
+/// When stored contents cannot be read or compared; what is applied then stays in force.
+pub fn judge<K: Gated>(object: &K, circumstances: &Circumstances<'_>) -> Result<Judgement, JudgeError> {
+    let gate = object.gate();
+    let applied = gate.and_then(|gate| gate.applied.as_ref());
+    let before = applied_spec(object)?;
+
+    if let Some(approved) = oldest_approved(applied, &circumstances.requests) {
+        return match circumstances.integrity {
+            Integrity::Intact => Ok(Judgement::Enact(applied_from(approved, circumstances.now))),
+            Integrity::Broken(what) => {
+                let cause = HoldCause::PoliciesNotIntact { what: what.clone() };
+                Ok(Judgement::Hold(Hold {
+                    pending: Pending {
+                        generation: approved.spec.target.generation,
+                        digest: approved.spec.change.digest.clone(),
+                        operations: approved.spec.operations.clone(),
+                        approval_request: Some(approved.name_any()),
+                        since: since(object, approved.spec.target.generation, circumstances.now),
+                    },
+                    cause,
+                    new_request: None,
+                }))
+            }
+        };
+    }
+
+    let after = K::without_change_reason(object.spec());
+    if before.as_ref() == Some(&after) {
+        return Ok(Judgement::InForce);
+    }
+
+    let content = Content::of_spec(&after).map_err(JudgeError::SpecUnwritable)?;
+    let proposal = Proposal {
+        generation: object.meta().generation.unwrap_or_default(),
+        digest: digest(&content).map_err(JudgeError::Digest)?,
+        operations: K::operations(before.as_ref(), &after),
+        before: applied.map(|applied| applied.spec.clone()),
+        after: content,
+    };
+    let hold = |cause, approval_request, new_request| {
+        Ok(Judgement::Hold(Hold {
+            pending: Pending {
+                generation: proposal.generation,
+                digest: proposal.digest.clone(),
+                operations: proposal.operations.iter().copied().collect(),
+                approval_request,
+                since: since(object, proposal.generation, circumstances.now),
+            },
+            cause,
+            new_request,
+        }))
+    };
+
+    let existing = circumstances
+        .requests
+        .iter()
+        .find(|request| request.spec.target.generation == proposal.generation);
+    if let Some(request) = existing {
+        return hold(cause_of(request), Some(request.name_any()), None);
+    }
+    if let Integrity::Broken(what) = circumstances.integrity {
+        return hold(HoldCause::PoliciesNotIntact { what: what.clone() }, None, None);
+    }
+    let requirement = requirement::<K>(before.as_ref(), &after, &proposal.operations, circumstances);
+    let Some(policy) = requirement.to_policy() else {
+        return Ok(Judgement::Enact(Applied {
+            generation: proposal.generation,
+            digest: proposal.digest,
+            spec: proposal.after,
+            approval_request: None,
+            at: Time(circumstances.now),
+        }));
+    };
+    let Some(requesters) = requesters(object) else {
+        return hold(HoldCause::RequesterUnknown, None, None);
+    };
+    let reason = K::change_reason(object.spec()).cloned().unwrap_or_default();
+    if policy.require_justification && reason.justification.as_ref().is_none_or(|text| text.trim().is_empty()) {
+        return hold(HoldCause::JustificationMissing, None, None);
+    }
+    let request = build_request(object, &proposal, requesters, reason, policy, circumstances.now);
+    hold(
+        HoldCause::AwaitingApproval { missing: "the request is being made".into() },
+        Some(request.name_any()),
+        Some(Box::new(request)),
+    )
+}
+
+/// Everybody who changed the spec since it was last applied, as the API server witnessed it;
+/// `None` when it did not witness the latest change.
+#[must_use]
+pub fn requesters<K: Gated>(object: &K) -> Option<Vec<String>> {
+    let annotations = object.annotations();
+    let witnessed: i64 = annotations.get(names::REQUESTED_GENERATION)?.parse().ok()?;
+    if object.meta().generation != Some(witnessed) {
+        return None;
+    }
+    let names: Vec<String> = annotations
+        .get(names::REQUESTED_BY)?
+        .split('\n')
+        .filter(|name| !name.is_empty())
+        .map(ToOwned::to_owned)
+        .collect();
+    (!names.is_empty()).then_some(names)
+}
+
+struct Proposal {
+    generation: i64,
+    digest: String,
+    operations: BTreeSet<Operation>,
+    before: Option<Content>,
+    after: Content,
+}
+
+/// Approved requests are enacted in the order of their generations, and never one that is older
+/// than what is applied.
+fn oldest_approved<'a>(
+    applied: Option<&Applied>,
+    requests: &[&'a ApprovalRequest],
+) -> Option<&'a ApprovalRequest> {
+    requests
+        .iter()
+        .copied()
+        .filter(|request| applied.is_none_or(|applied| request.spec.target.generation > applied.generation))
+        .filter(|request| is_rightly_approved(request))
+        .min_by_key(|request| request.spec.target.generation)
+}
+
+fn applied_from(request: &ApprovalRequest, now: Timestamp) -> Applied {
+    Applied {
+        generation: request.spec.target.generation,
+        digest: request.spec.change.digest.clone(),
+        spec: request.spec.change.after.clone(),
+        approval_request: Some(request.name_any()),
+        at: Time(now),
+    }
+}
+
+fn requirement<K: Gated>(
+    before: Option<&K::Spec>,
+    after: &K::Spec,
+    operations: &BTreeSet<Operation>,
+    circumstances: &Circumstances<'_>,
+) -> Requirement {
+    let own = before.and_then(K::approvals);
+    let scopes = circumstances.outer_rules.iter().copied().chain(own);
+    let votes = Requirement::none().with_service_account_votes(circumstances.service_account_votes);
+    let merged = scopes.fold(votes, |merged, rules| {
+        merged.merge(Requirement::of_scope(rules, operations))
+    });
+    match own {
+        // Weakening the rules is gated by the rules.
+        Some(rules) if Some(rules) != K::approvals(after) => {
+            merged.merge(Requirement::of_changing_rules(rules))
+        }
+        _ => merged,
+    }
+}
+
+fn since<K: Gated>(object: &K, generation: i64, now: Timestamp) -> Time {
+    object
+        .gate()
+        .and_then(|gate| gate.pending.as_ref())
+        .filter(|pending| pending.generation == generation)
+        .map_or(Time(now), |pending| pending.since.clone())
+}
+
+fn cause_of(request: &ApprovalRequest) -> HoldCause {
+    let status = request.status.as_ref();
+    let message = || {
+        status
+            .and_then(|status| status.conditions.first())
+            .map_or_else(|| "rejected".to_owned(), |condition| condition.message.clone())
+    };
+    match status.and_then(|status| status.state) {
+        Some(RequestState::Rejected) => HoldCause::Rejected { message: message() },
+        Some(RequestState::Expired) => HoldCause::Expired,
+        _ => HoldCause::AwaitingApproval {
+            missing: status.and_then(|status| status.missing.clone()).unwrap_or_default(),
+        },
+    }
+}
+
+fn build_request<K: Gated>(
+    object: &K,
+    proposal: &Proposal,
+    requesters: Vec<String>,
+    reason: ChangeReason,
+    policy: EffectivePolicy,
+    now: Timestamp,
+) -> ApprovalRequest {
+    let uid = object.uid().unwrap_or_default();
+    let name = object.name_any();
+    let operations: Vec<Operation> = proposal.operations.iter().copied().collect();
+    let spec = ApprovalRequestSpec {
+        summary: Summary {
+            operation: operations.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+            target: format!("{} {name}", K::KIND),
+            requester: describe_requesters(&requesters),
+        },
+        target: Target {
+            kind: K::KIND,
+            namespace: object.namespace(),
+            name: name.clone(),
+            uid: uid.clone(),
+            generation: proposal.generation,
+        },
+        operations,
+        requesters,
+        justification: reason.justification,
+        ticket: reason.ticket,
+        change: Change {
+            before: proposal.before.clone(),
+            after: proposal.after.clone(),
+            digest: proposal.digest.clone(),
+        },
+        impact: Impact { changes: describe_changes(proposal.before.as_ref(), &proposal.after) },
+        expires_at: expires_at(policy.expire_after_seconds, now),
+        policy,
+    };
+    let request_name = naming::approval_request(K::KIND, &name, &uid, proposal.generation);
+    let mut request = ApprovalRequest::new(&request_name, spec);
+    request.metadata.namespace = Some(object.request_namespace());
+    request
+}

@@ -1,0 +1,14 @@
+//! The rules of the game, pure: what is held, who decides, what is in force.
+//!
+//! Nothing here knows a client, a runtime or a clock; the time is an argument. That is why the
+//! same functions run in controllers and in property tests.
+
+pub mod diff;
+pub mod digest;
+pub mod gated;
+pub mod life;
+pub mod naming;
+pub mod request;
+pub mod roles;
+pub mod rules;
+pub mod votes;

@@ -1,0 +1,261 @@
+//! The life of an `ApprovalRequest`: how it is made, and what becomes of it.
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::life::Integrity;
+use super::votes::{Tally, tally};
+use crate::api::approval_request::RequestState;
+use crate::api::{ApprovalRequest, ApprovalRequestStatus};
+
+/// What is known of the object that a request is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TargetView {
+    /// There is no object with that UID, or it is being deleted.
+    Gone,
+    /// The cache has not seen the generation that the request is about yet.
+    Behind,
+    /// The latest spec is the one that the request proposes.
+    Proposed,
+    /// The spec was edited again and still differs from what is applied.
+    EditedAgain,
+    /// The latest spec is what is applied already.
+    EditedBack,
+}
+
+/// What a request is and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It stays as it is: decided, or nothing can be said yet.
+    Unchanged,
+    /// It is open; in words, what is missing.
+    Pending { missing: String },
+    /// It is decided.
+    Decided { state: RequestState, message: String },
+}
+
+/// Decides about a request from its votes, its target and the time. Pure, and computed anew each
+/// time: what is stored counts only as far as the votes support it.
+///
+/// The order matters. An edit voids all votes, so it comes first. A rejection ends a request
+/// whatever else there is. A quorum must be observed before the expiry. While the admission
+/// policies are not intact no vote is believed, but closing (rejecting, expiring, withdrawing)
+/// goes on.
+#[must_use]
+pub fn decide(
+    request: &ApprovalRequest,
+    target: TargetView,
+    integrity: &Integrity,
+    now: Timestamp,
+) -> Verdict {
+    let status = request.status.as_ref();
+    if !matches!(status.and_then(|s| s.state), None | Some(RequestState::Pending)) {
+        return Verdict::Unchanged;
+    }
+    let decided = |state, message: &str| Verdict::Decided { state, message: message.to_owned() };
+    match target {
+        TargetView::Gone => return decided(RequestState::Withdrawn, "the target was deleted"),
+        TargetView::EditedBack => {
+            return decided(RequestState::Withdrawn, "the target was edited back to what is in force");
+        }
+        TargetView::EditedAgain => {
+            return decided(RequestState::Superseded, "the target was edited again; its votes are void");
+        }
+        TargetView::Behind => return Verdict::Unchanged,
+        TargetView::Proposed => {}
+    }
+    let votes = tally(&request.spec, status.map_or(&[], |status| &status.decisions));
+    match votes {
+        Tally::Rejected { by, comment } => decided(
+            RequestState::Rejected,
+            &match comment {
+                Some(comment) => format!("rejected by {by}: {comment}"),
+                None => format!("rejected by {by}"),
+            },
+        ),
+        _ if now >= request.spec.expires_at.0 => {
+            decided(RequestState::Expired, "not decided before spec.expiresAt")
+        }
+        Tally::Approved => match integrity {
+            Integrity::Intact => decided(RequestState::Approved, "all approvals are there"),
+            Integrity::Broken(what) => Verdict::Pending {
+                missing: format!("no vote is believed while the admission policies are not intact: {what}"),
+            },
+        },
+        Tally::Undecided { missing } => Verdict::Pending { missing },
+    }
+}
+
+/// Whether a request is Approved, and rightly so: recorded as Approved before it expired, with
+/// votes that support it.
+#[must_use]
+pub fn is_rightly_approved(request: &ApprovalRequest) -> bool {
+    let Some(ApprovalRequestStatus { state: Some(RequestState::Approved), decided_at, decisions, .. }) =
+        &request.status
+    else {
+        return false;
+    };
+    decided_at.as_ref().is_some_and(|at| at.0 < request.spec.expires_at.0)
+        && tally(&request.spec, decisions) == Tally::Approved
+}
+
+/// The point in time at which a request made `now` expires.
+#[must_use]
+pub fn expires_at(spec_seconds: i64, now: Timestamp) -> Time {
+    Time(now.saturating_add(SignedDuration::from_secs(spec_seconds)).unwrap_or(Timestamp::MAX))
+}
+
+/// The requesters for one line: the first and how many more.
+#[must_use]
+pub fn describe_requesters(requesters: &[String]) -> String {
+    match requesters {
+        [] => String::new(),
+        [one] => one.clone(),
+        [first, more @ ..] => format!("{first} (+{})", more.len()),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::api::approval_request::{
+        ApprovalRequestSpec, Change, Decision, EffectivePolicy, Impact, Summary, Target, Verdict as Vote,
+    };
+    use crate::api::approvals::Operation;
+    use crate::api::community::ServiceAccountVotes;
+    use crate::api::{Content, Kind};
+
+    /// Alice asks for a new Enclave; one approval is enough.
+    pub(crate) fn a_request() -> ApprovalRequestSpec {
+        ApprovalRequestSpec {
+            summary: Summary {
+                operation: "EnclaveCreation".into(),
+                target: "Enclave payments".into(),
+                requester: "alice".into(),
+            },
+            target: Target {
+                kind: Kind::Enclave,
+                namespace: Some("acme".into()),
+                name: "payments".into(),
+                uid: "uid".into(),
+                generation: 1,
+            },
+            operations: vec![Operation::EnclaveCreation],
+            requesters: vec!["alice".into()],
+            justification: None,
+            ticket: None,
+            change: Change {
+                before: None,
+                after: serde_json::from_str::<Content>("{}").unwrap(),
+                digest: "sha256:d".into(),
+            },
+            impact: Impact::default(),
+            policy: EffectivePolicy {
+                minimum_approvers: 1,
+                mandatory_approvers: vec![],
+                expire_after_seconds: 3600,
+                require_justification: false,
+                require_rejection_comment: false,
+                require_mfa: false,
+                require_credential_id: false,
+                service_account_votes: ServiceAccountVotes::Forbidden,
+            },
+            expires_at: Time(at(3600)),
+        }
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn with_votes(votes: &[(&str, Vote)]) -> ApprovalRequest {
+        let mut request = ApprovalRequest::new("r", a_request());
+        request.status = Some(ApprovalRequestStatus {
+            state: Some(RequestState::Pending),
+            decisions: votes
+                .iter()
+                .map(|(approver, verdict)| Decision {
+                    approver: (*approver).into(),
+                    verdict: *verdict,
+                    digest: "sha256:d".into(),
+                    comment: None,
+                    groups: vec![],
+                    mfa: None,
+                    credential_id: None,
+                    observed_at: None,
+                })
+                .collect(),
+            ..ApprovalRequestStatus::default()
+        });
+        request
+    }
+
+    fn state_of(request: &ApprovalRequest, target: TargetView, integrity: &Integrity, now: i64) -> String {
+        match decide(request, target, integrity, at(now)) {
+            Verdict::Decided { state, .. } => state.to_string(),
+            Verdict::Pending { .. } => "Pending".into(),
+            Verdict::Unchanged => "Unchanged".into(),
+        }
+    }
+
+    #[test]
+    fn every_way_a_request_can_go() {
+        use Integrity::Intact;
+        use TargetView::{Behind, EditedAgain, EditedBack, Gone, Proposed};
+        let none = with_votes(&[]);
+        let yes = with_votes(&[("bob", Vote::Approved)]);
+        let no = with_votes(&[("bob", Vote::Approved), ("carol", Vote::Rejected)]);
+        let broken = Integrity::Broken("a policy is missing".into());
+        for (request, target, integrity, now, expected) in [
+            (&none, Proposed, &Intact, 0, "Pending"),
+            (&none, Proposed, &Intact, 3600, "Expired"),
+            (&none, Gone, &Intact, 0, "Withdrawn"),
+            (&none, EditedBack, &Intact, 0, "Withdrawn"),
+            (&none, EditedAgain, &Intact, 0, "Superseded"),
+            (&yes, Proposed, &Intact, 3599, "Approved"),
+            (&yes, Proposed, &Intact, 3600, "Expired"),
+            (&yes, EditedAgain, &Intact, 0, "Superseded"),
+            (&yes, EditedBack, &Intact, 0, "Withdrawn"),
+            (&yes, Behind, &Intact, 0, "Unchanged"),
+            (&yes, Proposed, &broken, 0, "Pending"),
+            (&no, Proposed, &Intact, 0, "Rejected"),
+            (&no, Proposed, &broken, 0, "Rejected"),
+            (&no, Proposed, &Intact, 4000, "Rejected"),
+        ] {
+            assert_eq!(state_of(request, target, integrity, now), expected, "{target:?} at {now}");
+        }
+    }
+
+    #[test]
+    fn a_decided_request_never_changes() {
+        for state in [
+            RequestState::Approved,
+            RequestState::Rejected,
+            RequestState::Expired,
+            RequestState::Superseded,
+            RequestState::Withdrawn,
+        ] {
+            let mut request = with_votes(&[("bob", Vote::Rejected)]);
+            request.status.as_mut().unwrap().state = Some(state);
+            for target in [TargetView::Gone, TargetView::EditedAgain, TargetView::Proposed] {
+                assert_eq!(decide(&request, target, &Integrity::Intact, at(9999)), Verdict::Unchanged);
+            }
+        }
+    }
+
+    #[test]
+    fn a_stored_approval_counts_only_with_votes_and_in_time() {
+        let approve = |mut request: ApprovalRequest, decided_at: Option<i64>| {
+            let status = request.status.as_mut().unwrap();
+            status.state = Some(RequestState::Approved);
+            status.decided_at = decided_at.map(|second| Time(at(second)));
+            is_rightly_approved(&request)
+        };
+        assert!(approve(with_votes(&[("bob", Vote::Approved)]), Some(10)));
+        assert!(!approve(with_votes(&[("bob", Vote::Approved)]), None));
+        assert!(!approve(with_votes(&[("bob", Vote::Approved)]), Some(3600)));
+        assert!(!approve(with_votes(&[]), Some(10)));
+        assert!(!approve(with_votes(&[("alice", Vote::Approved)]), Some(10)));
+        assert!(!is_rightly_approved(&with_votes(&[("bob", Vote::Approved)])));
+    }
+}

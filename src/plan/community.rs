@@ -1,0 +1,132 @@
+//! What a Community needs: a namespace in which its enclaves are declared.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use super::gate::{
+    Enforcement, Gate, Standing, build_gate_status, gate_of_blocked, notices, plan_gate, was_enforced,
+};
+use super::place::{ObservedPlace, Place, enforce, owned_namespace, plan_removal, preview};
+use super::{Plan, Write};
+use crate::api::names::{FINALIZER, purpose, reason};
+use crate::api::{ApprovalRequest, Approvals, Community, CommunitySpec, CommunityStatus};
+use crate::model::life::{Circumstances, Integrity, JudgeError, applied_spec};
+use crate::model::naming::community_namespace;
+use crate::model::rules::held_operations;
+
+/// What was seen of a Community and in it.
+#[derive(Clone, Debug)]
+pub struct ObservedCommunity {
+    /// The Community.
+    pub community: Arc<Community>,
+    /// Requests about this very Community.
+    pub requests: Vec<Arc<ApprovalRequest>>,
+    /// Its namespace.
+    pub place: ObservedPlace,
+    /// How many Enclaves are declared in its namespace.
+    pub enclaves: usize,
+    /// Whether the admission policies are intact.
+    pub integrity: Integrity,
+}
+
+/// Plans a Community.
+///
+/// # Errors
+/// When a stored content cannot be read; nothing is changed then.
+pub fn plan_community(
+    observed: &ObservedCommunity,
+    now: Timestamp,
+) -> Result<Plan<CommunityStatus>, JudgeError> {
+    let community = observed.community.as_ref();
+    if community.metadata.deletion_timestamp.is_some() {
+        return Ok(plan_teardown(observed, now));
+    }
+    let before = applied_spec(community)?;
+    let gate = plan_gate(
+        community,
+        &observed.requests,
+        &Circumstances {
+            requests: observed.requests.iter().map(AsRef::as_ref).collect(),
+            outer_rules: Vec::new(),
+            service_account_votes: before.map(|spec| spec.service_account_votes).unwrap_or_default(),
+            integrity: &observed.integrity,
+            now,
+        },
+    )?;
+    let applied = gate.applied.as_ref().map(|applied| applied.spec.to_spec::<CommunitySpec>());
+    let applied = applied.transpose().map_err(JudgeError::AppliedUnreadable)?;
+    let was_enforced = was_enforced(community);
+    let (enforcement, writes) = match (&gate.standing, &applied) {
+        // Enforcing starts with the next observation, when what is applied is stored.
+        (Standing::Enacting, _) => (Enforcement::Underway, Vec::new()),
+        (_, None) => (preview(&place(community, &[]), &observed.place), Vec::new()),
+        (_, Some(spec)) => enforce(&place(community, &[&spec.approvals]), &observed.place, was_enforced),
+    };
+    Ok(conclude(observed, gate, &enforcement, writes, now))
+}
+
+fn place(community: &Community, rules: &[&Approvals]) -> Place {
+    let name = community.name_any();
+    Place {
+        namespace: community_namespace(&name, community.spec.namespace.as_deref()),
+        owner_uid: community.uid().unwrap_or_default(),
+        purpose: purpose::COMMUNITY,
+        community: name,
+        enclave: None,
+        held_operations: held_operations(rules),
+    }
+}
+
+fn blocked(
+    observed: &ObservedCommunity,
+    reason: &'static str,
+    message: String,
+    now: Timestamp,
+) -> Plan<CommunityStatus> {
+    let (gate, enforcement) = gate_of_blocked(observed.community.as_ref(), reason, message);
+    conclude(observed, gate, &enforcement, Vec::new(), now)
+}
+
+fn conclude(
+    observed: &ObservedCommunity,
+    gate: Gate,
+    enforcement: &Enforcement,
+    child_writes: Vec<Write>,
+    now: Timestamp,
+) -> Plan<CommunityStatus> {
+    let community = observed.community.as_ref();
+    let status = CommunityStatus {
+        gate: build_gate_status(community, &gate, enforcement, now),
+        namespace: owned_namespace(&observed.place, &community.uid().unwrap_or_default()),
+        enclaves: i32::try_from(observed.enclaves).ok(),
+    };
+    Plan {
+        notices: notices(community, &status.gate),
+        status: Some(status),
+        writes: child_writes.into_iter().chain(gate.writes).collect(),
+        wake_at: None,
+    }
+}
+
+/// A Community goes when its Enclaves are gone; its namespace first, the Community after it.
+fn plan_teardown(observed: &ObservedCommunity, now: Timestamp) -> Plan<CommunityStatus> {
+    let community = observed.community.as_ref();
+    if !community.finalizers().iter().any(|name| name == FINALIZER) {
+        return Plan::nothing();
+    }
+    let Some(writes) = plan_removal(&observed.place, &community.uid().unwrap_or_default()) else {
+        return Plan { writes: vec![Write::RemoveFinalizer], ..Plan::nothing() };
+    };
+    if observed.enclaves > 0 {
+        let message = format!(
+            "being deleted: waits for its {} Enclave(s); delete them first (kubectl get enclaves -n {})",
+            observed.enclaves,
+            community_namespace(&community.name_any(), community.spec.namespace.as_deref()),
+        );
+        return blocked(observed, reason::CHILDREN_EXIST, message, now);
+    }
+    let message = "being deleted: its namespace goes first".to_owned();
+    Plan { writes, ..blocked(observed, reason::TERMINATING, message, now) }
+}

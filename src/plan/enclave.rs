@@ -1,0 +1,135 @@
+//! What an Enclave needs: a control namespace where no pod runs and nothing is reachable.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use super::gate::{
+    Enforcement, Gate, Standing, build_gate_status, gate_of_blocked, notices, plan_gate, was_enforced,
+};
+use super::place::{ObservedPlace, Place, enforce, owned_namespace, plan_removal, preview};
+use super::{Plan, Write};
+use crate::api::names::{FINALIZER, purpose, reason};
+use crate::api::{ApprovalRequest, Approvals, Community, Enclave, EnclaveSpec, EnclaveStatus};
+use crate::model::life::{Circumstances, Integrity, JudgeError, applied_spec};
+use crate::model::naming::enclave_namespace;
+use crate::model::rules::held_operations;
+
+/// What was seen of an Enclave and around it.
+#[derive(Clone, Debug)]
+pub struct ObservedEnclave {
+    /// The Enclave.
+    pub enclave: Arc<Enclave>,
+    /// The Community whose namespace it lives in.
+    pub community: Option<Arc<Community>>,
+    /// Requests about this very Enclave.
+    pub requests: Vec<Arc<ApprovalRequest>>,
+    /// Its control namespace.
+    pub place: ObservedPlace,
+    /// Whether the admission policies are intact.
+    pub integrity: Integrity,
+}
+
+/// Plans an Enclave.
+///
+/// # Errors
+/// When a stored content cannot be read; nothing is changed then.
+pub fn plan_enclave(observed: &ObservedEnclave, now: Timestamp) -> Result<Plan<EnclaveStatus>, JudgeError> {
+    if observed.enclave.metadata.deletion_timestamp.is_some() {
+        return Ok(plan_teardown(observed, now));
+    }
+    let Some(community) = &observed.community else {
+        let message = "this namespace does not belong to a Community; Enclaves are declared in a Community's namespace";
+        return Ok(blocked(observed, reason::COMMUNITY_NOT_FOUND, message.to_owned(), now));
+    };
+    let Some(community_spec) = applied_spec(community.as_ref())? else {
+        let message = format!("Community {} is not in force yet; this goes on when it is", community.name_any());
+        return Ok(blocked(observed, reason::COMMUNITY_NOT_ACTIVE, message, now));
+    };
+
+    let gate = plan_gate(
+        observed.enclave.as_ref(),
+        &observed.requests,
+        &Circumstances {
+            requests: observed.requests.iter().map(AsRef::as_ref).collect(),
+            outer_rules: vec![&community_spec.approvals],
+            service_account_votes: community_spec.service_account_votes,
+            integrity: &observed.integrity,
+            now,
+        },
+    )?;
+    let applied = gate.applied.as_ref().map(|applied| applied.spec.to_spec::<EnclaveSpec>());
+    let applied = applied.transpose().map_err(JudgeError::AppliedUnreadable)?;
+    if gate.standing == Standing::InForce && applied.as_ref().is_some_and(|spec| spec.retire) {
+        return Ok(Plan { writes: vec![Write::DeleteSelf], ..Plan::nothing() });
+    }
+    let was_enforced = was_enforced(observed.enclave.as_ref());
+    let (enforcement, writes) = match (&gate.standing, &applied) {
+        // Enforcing starts with the next observation, when what is applied is stored.
+        (Standing::Enacting, _) => (Enforcement::Underway, Vec::new()),
+        (_, None) => (preview(&place(observed, community, &[]), &observed.place), Vec::new()),
+        (_, Some(spec)) => {
+            let place = place(observed, community, &[&community_spec.approvals, &spec.approvals]);
+            enforce(&place, &observed.place, was_enforced)
+        }
+    };
+    Ok(conclude(observed, gate, &enforcement, writes, now))
+}
+
+fn place(observed: &ObservedEnclave, community: &Community, rules: &[&Approvals]) -> Place {
+    let enclave = observed.enclave.name_any();
+    Place {
+        namespace: enclave_namespace(&community.name_any(), &enclave),
+        owner_uid: observed.enclave.uid().unwrap_or_default(),
+        purpose: purpose::CONTROL,
+        community: community.name_any(),
+        enclave: Some(enclave),
+        held_operations: held_operations(rules),
+    }
+}
+
+fn blocked(
+    observed: &ObservedEnclave,
+    reason: &'static str,
+    message: String,
+    now: Timestamp,
+) -> Plan<EnclaveStatus> {
+    let (gate, enforcement) = gate_of_blocked(observed.enclave.as_ref(), reason, message);
+    conclude(observed, gate, &enforcement, Vec::new(), now)
+}
+
+fn conclude(
+    observed: &ObservedEnclave,
+    gate: Gate,
+    enforcement: &Enforcement,
+    child_writes: Vec<Write>,
+    now: Timestamp,
+) -> Plan<EnclaveStatus> {
+    let enclave = observed.enclave.as_ref();
+    let status = EnclaveStatus {
+        gate: build_gate_status(enclave, &gate, enforcement, now),
+        namespace: owned_namespace(&observed.place, &enclave.uid().unwrap_or_default()),
+    };
+    Plan {
+        notices: notices(enclave, &status.gate),
+        status: Some(status),
+        writes: child_writes.into_iter().chain(gate.writes).collect(),
+        wake_at: None,
+    }
+}
+
+/// The control namespace goes first, the Enclave after it.
+fn plan_teardown(observed: &ObservedEnclave, now: Timestamp) -> Plan<EnclaveStatus> {
+    let enclave = &observed.enclave;
+    if !enclave.finalizers().iter().any(|name| name == FINALIZER) {
+        return Plan::nothing();
+    }
+    match plan_removal(&observed.place, &enclave.uid().unwrap_or_default()) {
+        None => Plan { writes: vec![Write::RemoveFinalizer], ..Plan::nothing() },
+        Some(writes) => {
+            let message = "being deleted: its control namespace goes first".to_owned();
+            Plan { writes, ..blocked(observed, reason::TERMINATING, message, now) }
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! The part of a plan that all gated kinds share: hold, request, enact, and how that is shown.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::ResourceExt;
+
+use super::conditions::{Status, Wanted, build_conditions};
+use super::place::WasEnforced;
+use super::{Notice, Severity, Write};
+use crate::api::gate::{Applied, Pending};
+use crate::api::names::{FINALIZER, REQUESTED_BY, REQUESTED_GENERATION, condition, reason};
+use crate::api::{ApprovalRequest, GateStatus, State};
+use crate::model::gated::Gated;
+use crate::model::life::{Circumstances, Hold, HoldCause, JudgeError, Judgement, judge};
+
+/// What becomes of the latest spec, before anything is enforced.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gate {
+    /// What is to be enforced from now on.
+    pub applied: Option<Applied>,
+    /// What waits.
+    pub pending: Option<Pending>,
+    /// How the latest spec stands.
+    pub standing: Standing,
+    /// Writes that the gate needs.
+    pub writes: Vec<Write>,
+}
+
+/// How the latest spec stands.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Standing {
+    /// It is what is applied.
+    InForce,
+    /// It is being recorded as applied; enforcing starts when that is stored.
+    Enacting,
+    /// It waits.
+    Held(HoldCause),
+    /// It cannot be judged yet because something around it is missing.
+    Blocked {
+        /// One of [`reason`].
+        reason: &'static str,
+        /// What is missing.
+        message: String,
+    },
+}
+
+/// How far what is applied is enforced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Enforcement {
+    /// Nothing is applied.
+    Nothing,
+    /// Everything was seen as it should be, or only drifted from it and is being put back.
+    Complete,
+    /// Being made.
+    Underway,
+    /// Cannot be made now.
+    Blocked {
+        /// One of [`reason`].
+        reason: &'static str,
+        /// What is in the way and what to do.
+        message: String,
+    },
+}
+
+/// Judges the latest spec and turns the judgement into writes and status.
+///
+/// # Errors
+/// See [`judge`].
+pub fn plan_gate<K: Gated>(
+    object: &K,
+    requests: &[Arc<ApprovalRequest>],
+    circumstances: &Circumstances<'_>,
+) -> Result<Gate, JudgeError> {
+    let applied = object.gate().and_then(|gate| gate.applied.clone());
+    match judge(object, circumstances)? {
+        Judgement::InForce => {
+            let writes = plan_closing_the_books(object, applied.as_ref(), requests, circumstances.now);
+            Ok(Gate { applied, pending: None, standing: Standing::InForce, writes })
+        }
+        // What the object owns must not outlive it, so the finalizer comes before anything is
+        // recorded as applied.
+        Judgement::Enact(_) if !object.finalizers().iter().any(|name| name == FINALIZER) => Ok(Gate {
+            applied,
+            pending: object.gate().and_then(|gate| gate.pending.clone()),
+            standing: Standing::Enacting,
+            writes: vec![Write::AddFinalizer],
+        }),
+        Judgement::Enact(applied) => Ok(Gate {
+            applied: Some(applied),
+            pending: None,
+            standing: Standing::Enacting,
+            writes: Vec::new(),
+        }),
+        Judgement::Hold(Hold { pending, cause, new_request }) => {
+            let mut writes = plan_closing_the_books(object, applied.as_ref(), requests, circumstances.now);
+            writes.extend(new_request.map(Write::CreateRequest));
+            Ok(Gate { applied, pending: Some(pending), standing: Standing::Held(cause), writes })
+        }
+    }
+}
+
+/// What is due once something is recorded as applied: its request says so, and who had asked for
+/// it is forgotten, unless the spec was edited since.
+fn plan_closing_the_books<K: Gated>(
+    object: &K,
+    applied: Option<&Applied>,
+    requests: &[Arc<ApprovalRequest>],
+    now: Timestamp,
+) -> Vec<Write> {
+    let Some(applied) = applied else { return Vec::new() };
+    let mut writes = Vec::new();
+    if let Some(name) = &applied.approval_request {
+        let enacted = requests.iter().find(|request| request.name_any() == *name);
+        if let Some(request) =
+            enacted.filter(|request| request.status.as_ref().is_none_or(|status| status.enacted_at.is_none()))
+        {
+            writes.push(Write::MarkEnacted { request: Arc::clone(request), at: now });
+        }
+    }
+    let stamped = object.annotations().contains_key(REQUESTED_BY)
+        || object.annotations().contains_key(REQUESTED_GENERATION);
+    if stamped && object.meta().generation == Some(applied.generation) {
+        writes.push(Write::ForgetRequesters);
+    }
+    writes
+}
+
+/// The shared part of status, from how the spec stands and how far it is enforced.
+#[must_use]
+pub fn build_gate_status<K: Gated>(
+    object: &K,
+    gate: &Gate,
+    enforcement: &Enforcement,
+    now: Timestamp,
+) -> GateStatus {
+    let observed: &[Condition] = object.gate().map_or(&[], |gate| &gate.conditions);
+    let generation = object.meta().generation;
+    GateStatus {
+        observed_generation: generation,
+        state: Some(state(&gate.standing, enforcement)),
+        applied: gate.applied.clone(),
+        pending: gate.pending.clone(),
+        conditions: build_conditions(observed, describe(gate, enforcement), generation, now),
+    }
+}
+
+fn state(standing: &Standing, enforcement: &Enforcement) -> State {
+    match (standing, enforcement) {
+        (Standing::Held(HoldCause::Rejected { .. }), _) => State::Rejected,
+        (Standing::Held(HoldCause::Expired), _) => State::Expired,
+        (Standing::Blocked { reason: reason::TERMINATING, .. }, _) => State::Inactive,
+        (Standing::Blocked { reason: reason::CHILDREN_EXIST, .. }, _) => State::Degraded,
+        (Standing::Held(_) | Standing::Blocked { .. }, _) => State::Pending,
+        (Standing::Enacting, _) | (Standing::InForce, Enforcement::Underway | Enforcement::Nothing) => {
+            State::Approved
+        }
+        (Standing::InForce, Enforcement::Complete) => State::Active,
+        (Standing::InForce, Enforcement::Blocked { reason: reason::NAMESPACE_TERMINATING, .. }) => {
+            State::Degraded
+        }
+        (Standing::InForce, Enforcement::Blocked { .. }) => State::Inactive,
+    }
+}
+
+fn describe(gate: &Gate, enforcement: &Enforcement) -> Vec<Wanted> {
+    let approved = describe_standing(gate);
+    let enforced = describe_enforcement(enforcement);
+    let ready = match (approved.status, enforced.status) {
+        (Status::True, Status::True) => Wanted {
+            type_: condition::READY,
+            status: Status::True,
+            reason: reason::ACTIVE,
+            message: "the latest spec is in force".into(),
+        },
+        (Status::True, _) => Wanted { type_: condition::READY, ..enforced.clone() },
+        _ => Wanted { type_: condition::READY, status: Status::False, ..approved.clone() },
+    };
+    let progress = progress(&gate.standing, enforcement).map(|type_| Wanted {
+        type_,
+        status: Status::True,
+        reason: ready.reason,
+        message: ready.message.clone(),
+    });
+    [Some(ready), Some(approved), Some(enforced), progress].into_iter().flatten().collect()
+}
+
+fn describe_standing(gate: &Gate) -> Wanted {
+    let wanted =
+        |status, reason, message| Wanted { type_: condition::APPROVED, status, reason, message };
+    let request = gate.pending.as_ref().and_then(|pending| pending.approval_request.as_deref());
+    let in_force = if gate.applied.is_some() { "; what was applied before stays in force" } else { "" };
+    match &gate.standing {
+        Standing::InForce | Standing::Enacting => {
+            match gate.applied.as_ref().and_then(|applied| applied.approval_request.as_ref()) {
+                Some(request) => {
+                    wanted(Status::True, reason::APPROVED, format!("approved by ApprovalRequest {request}"))
+                }
+                None => wanted(Status::True, reason::NO_APPROVAL_NEEDED, "no rule asks for an approval".into()),
+            }
+        }
+        Standing::Held(HoldCause::AwaitingApproval { missing }) => wanted(
+            Status::False,
+            reason::APPROVAL_PENDING,
+            format!(
+                "held until ApprovalRequest {} is approved ({missing}){in_force}",
+                request.unwrap_or_default()
+            ),
+        ),
+        Standing::Held(HoldCause::Rejected { message }) => wanted(
+            Status::False,
+            reason::REJECTED,
+            format!("{message}{in_force}; edit the spec, or spec.change to propose the same again"),
+        ),
+        Standing::Held(HoldCause::Expired) => wanted(
+            Status::False,
+            reason::EXPIRED,
+            format!("not decided in time{in_force}; edit the spec, or spec.change to propose the same again"),
+        ),
+        Standing::Held(HoldCause::PoliciesNotIntact { what }) => wanted(
+            Status::False,
+            reason::POLICIES_NOT_INTACT,
+            format!(
+                "nothing new is enacted until the operator's admission policies are as installed: {what}{in_force}"
+            ),
+        ),
+        Standing::Held(HoldCause::RequesterUnknown) => wanted(
+            Status::False,
+            reason::REQUESTER_UNKNOWN,
+            format!(
+                "the API server did not record who made this change, because an admission policy was missing at that time{in_force}; edit the spec (spec.change is enough) to propose it again"
+            ),
+        ),
+        Standing::Held(HoldCause::JustificationMissing) => wanted(
+            Status::False,
+            reason::JUSTIFICATION_MISSING,
+            format!("the approval rules ask for a justification{in_force}; set spec.change.justification"),
+        ),
+        Standing::Blocked { reason, message } => wanted(Status::False, reason, message.clone()),
+    }
+}
+
+fn describe_enforcement(enforcement: &Enforcement) -> Wanted {
+    let wanted =
+        |status, reason, message| Wanted { type_: condition::ENFORCED, status, reason, message };
+    match enforcement {
+        Enforcement::Nothing => {
+            wanted(Status::False, reason::NOTHING_APPLIED, "nothing has been applied yet".into())
+        }
+        Enforcement::Complete => {
+            wanted(Status::True, reason::ENFORCED, "everything that is applied exists as planned".into())
+        }
+        Enforcement::Underway => {
+            wanted(Status::False, reason::PROVISIONING, "being put into force".into())
+        }
+        Enforcement::Blocked { reason, message } => wanted(Status::False, reason, message.clone()),
+    }
+}
+
+/// kstatus: what goes on by itself is reconciling, what needs somebody is stalled.
+fn progress(standing: &Standing, enforcement: &Enforcement) -> Option<&'static str> {
+    match (standing, enforcement) {
+        (_, Enforcement::Blocked { reason: reason::NAMESPACE_CONFLICT, .. })
+        | (
+            Standing::Held(
+                HoldCause::Rejected { .. }
+                | HoldCause::Expired
+                | HoldCause::PoliciesNotIntact { .. }
+                | HoldCause::RequesterUnknown
+                | HoldCause::JustificationMissing,
+            ),
+            _,
+        ) => Some(condition::STALLED),
+        (Standing::InForce, Enforcement::Complete) => None,
+        _ => Some(condition::RECONCILING),
+    }
+}
+
+/// An Event for each change of state, told with the reason and the words of the Ready condition.
+#[must_use]
+pub fn notices<K: Gated>(object: &K, after: &GateStatus) -> Vec<Notice> {
+    let ready = |status: &GateStatus| {
+        status.conditions.iter().find(|condition| condition.type_ == condition::READY).cloned()
+    };
+    let Some(now) = ready(after) else { return Vec::new() };
+    let unchanged = object.gate().is_some_and(|before| {
+        before.state == after.state
+            && ready(before).is_some_and(|was| was.reason == now.reason)
+            && before.pending.as_ref().map(|pending| pending.generation)
+                == after.pending.as_ref().map(|pending| pending.generation)
+    });
+    if unchanged {
+        return Vec::new();
+    }
+    let (Some(state), Some(reason)) = (after.state, event_reason(&now.reason)) else { return Vec::new() };
+    let severity = match state {
+        State::Rejected | State::Expired | State::Inactive | State::Disconnected | State::Degraded => {
+            Severity::Warning
+        }
+        State::Pending | State::Approved | State::Active | State::Connected => Severity::Normal,
+    };
+    vec![Notice { severity, reason, message: format!("{state}: {}", now.message) }]
+}
+
+/// The reasons of Ready that are worth an Event.
+fn event_reason(ready: &str) -> Option<&'static str> {
+    [
+        reason::ACTIVE,
+        reason::APPROVAL_PENDING,
+        reason::REJECTED,
+        reason::EXPIRED,
+        reason::POLICIES_NOT_INTACT,
+        reason::REQUESTER_UNKNOWN,
+        reason::JUSTIFICATION_MISSING,
+        reason::NAMESPACE_CONFLICT,
+        reason::NAMESPACE_TERMINATING,
+        reason::COMMUNITY_NOT_FOUND,
+        reason::COMMUNITY_NOT_ACTIVE,
+        reason::CHILDREN_EXIST,
+        reason::APPLIED_UNREADABLE,
+    ]
+    .into_iter()
+    .find(|reason| *reason == ready)
+}
+
+/// Whether everything applied had been seen in force: a difference is then a drift to be put
+/// back, not something still being made.
+#[must_use]
+pub fn was_enforced<K: Gated>(object: &K) -> WasEnforced {
+    let enforced = object.gate().is_some_and(|status| {
+        status.conditions.iter().any(|condition| {
+            condition.type_ == condition::ENFORCED && condition.reason == reason::ENFORCED
+        })
+    });
+    if enforced { WasEnforced::Yes } else { WasEnforced::No }
+}
+
+/// The plan of an object that cannot be judged: what is applied and what is pending stay as they
+/// are, and the conditions say what is missing.
+#[must_use]
+pub fn gate_of_blocked<K: Gated>(object: &K, reason: &'static str, message: String) -> (Gate, Enforcement) {
+    let gate = Gate {
+        applied: object.gate().and_then(|gate| gate.applied.clone()),
+        pending: object.gate().and_then(|gate| gate.pending.clone()),
+        standing: Standing::Blocked { reason, message },
+        writes: Vec::new(),
+    };
+    let enforcement = match was_enforced(object) {
+        WasEnforced::Yes => Enforcement::Complete,
+        WasEnforced::No => Enforcement::Nothing,
+    };
+    (gate, enforcement)
+}

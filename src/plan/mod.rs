@@ -1,0 +1,91 @@
+//! From what is observed to what should be: pure functions, one per kind.
+//!
+//! A plan is data: writes to make, the status to publish, when to look again. It is derived anew
+//! from observed objects each time; "Active" is said only of children that were *seen* as they
+//! should be, never of children that were merely sent.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Namespace, ResourceQuota};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+
+use crate::api::ApprovalRequest;
+
+pub mod approval_request;
+pub mod community;
+pub mod conditions;
+pub mod enclave;
+pub mod gate;
+pub mod place;
+
+/// What a reconciliation is to do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan<S> {
+    /// Writes, in this order; the status is published when all succeeded.
+    pub writes: Vec<Write>,
+    /// The status to publish when it differs from the observed one; `None` leaves it alone.
+    pub status: Option<S>,
+    /// What to tell as Events once the status is published.
+    pub notices: Vec<Notice>,
+    /// When to look again although nothing was seen to change.
+    pub wake_at: Option<Timestamp>,
+}
+
+impl<S> Plan<S> {
+    /// Do nothing.
+    #[must_use]
+    pub const fn nothing() -> Self {
+        Self { writes: Vec::new(), status: None, notices: Vec::new(), wake_at: None }
+    }
+}
+
+/// One write to the API server. Every write is guarded: creations fail when the object exists,
+/// all others when the object is not the one (UID) or not the version that was observed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Write {
+    /// Put the operator's finalizer on the reconciled object.
+    AddFinalizer,
+    /// Take the operator's finalizer off the reconciled object.
+    RemoveFinalizer,
+    /// Take the stamps of who changed the spec off the reconciled object: it is applied.
+    ForgetRequesters,
+    /// Delete the reconciled object, whose retirement is applied.
+    DeleteSelf,
+    /// Propose a change.
+    CreateRequest(Box<ApprovalRequest>),
+    /// Record on a request that its change is applied.
+    MarkEnacted { request: Arc<ApprovalRequest>, at: Timestamp },
+    /// Make a namespace.
+    CreateNamespace(Box<Namespace>),
+    /// Put a namespace back to what it should be.
+    ReplaceNamespace(Box<Namespace>),
+    /// Delete a namespace with everything in it.
+    DeleteNamespace { name: String, uid: String },
+    /// Make a network policy.
+    CreateNetworkPolicy(Box<NetworkPolicy>),
+    /// Put a network policy back to what it should be.
+    ReplaceNetworkPolicy(Box<NetworkPolicy>),
+    /// Make a quota.
+    CreateResourceQuota(Box<ResourceQuota>),
+    /// Put a quota back to what it should be.
+    ReplaceResourceQuota(Box<ResourceQuota>),
+}
+
+/// Something that people should read in `kubectl get events`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Normal or Warning.
+    pub severity: Severity,
+    /// One of [`crate::api::names::reason`].
+    pub reason: &'static str,
+    /// What happened and what to do.
+    pub message: String,
+}
+
+/// How serious a [`Notice`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    Normal,
+    Warning,
+}
