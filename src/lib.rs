@@ -5,5 +5,9 @@
 
 pub mod admission;
 pub mod api;
+pub mod cluster;
+pub mod controllers;
+pub mod install;
 pub mod model;
 pub mod plan;
+pub mod runtime;

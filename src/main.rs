@@ -1,5 +1,74 @@
-fn main() {
-    for crd in enclave_operator::api::crds::all() {
-        println!("---\n{}", serde_yaml_ng::to_string(&crd).unwrap());
+//! The operator's process and the manifests that it needs.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use enclave_operator::install;
+use enclave_operator::runtime::settings::InstallationSettings;
+use enclave_operator::runtime::{Settings, run::build_client, run_operator};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// Isolated enclaves on Kubernetes: changes that wait for approval, roles that end by themselves.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the operator.
+    Run(Settings),
+    /// Print everything that must be in a cluster before the operator runs: CRDs, admission
+    /// policies, roles, the operator's account. For `kubectl apply --server-side -f -`.
+    Manifests(InstallationSettings),
+    /// Write the generated files of this repository.
+    Generate {
+        /// Root of the repository.
+        #[arg(long, default_value = ".")]
+        root: PathBuf,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().command {
+        Command::Run(settings) => run(&settings),
+        Command::Manifests(settings) => {
+            print!("{}", install::manifests(&settings.installation())?);
+            Ok(())
+        }
+        Command::Generate { root } => generate(&root.join("crds")),
     }
+}
+
+#[tokio::main]
+async fn run(settings: &Settings) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let config = kube::Config::infer().await.context("failed to find out how to reach the API server")?;
+    let client = build_client(config).context("failed to make a client for the API server")?;
+    let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
+    let shutdown = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    Ok(run_operator(client, settings, shutdown).await?)
+}
+
+/// Files that are not generated any more are removed.
+fn generate(folder: &std::path::Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(folder).with_context(|| format!("failed to create {}", folder.display()))?;
+    for entry in std::fs::read_dir(folder)? {
+        std::fs::remove_file(entry?.path())?;
+    }
+    for (name, yaml) in install::crd_files()? {
+        std::fs::write(folder.join(name), yaml)?;
+    }
+    Ok(())
 }

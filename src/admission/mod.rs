@@ -101,7 +101,8 @@ pub fn build_policies(installation: &Installation) -> Result<Policies, PolicyErr
         for document in serde_yaml_ng::Deserializer::from_str(&text) {
             let value =
                 serde_yaml_ng::Value::deserialize(document).map_err(|source| PolicyError { file, source })?;
-            let kind = value.get("kind").and_then(serde_yaml_ng::Value::as_str).unwrap_or_default().to_owned();
+            let kind =
+                value.get("kind").and_then(serde_yaml_ng::Value::as_str).unwrap_or_default().to_owned();
             match kind.as_str() {
                 "MutatingAdmissionPolicy" => policies.mutating.push(read(value, file)?),
                 "MutatingAdmissionPolicyBinding" => policies.mutating_bindings.push(read(value, file)?),
@@ -153,9 +154,12 @@ impl Policies {
     pub fn compare_with_live(&self, live: &Self) -> Integrity {
         let differences: Vec<String> = [
             compare(&self.mutating, &live.mutating, "MutatingAdmissionPolicy", |policy| &policy.spec),
-            compare(&self.mutating_bindings, &live.mutating_bindings, "MutatingAdmissionPolicyBinding", |b| {
-                &b.spec
-            }),
+            compare(
+                &self.mutating_bindings,
+                &live.mutating_bindings,
+                "MutatingAdmissionPolicyBinding",
+                |b| &b.spec,
+            ),
             compare(&self.validating, &live.validating, "ValidatingAdmissionPolicy", |policy| &policy.spec),
             compare(
                 &self.validating_bindings,
@@ -226,10 +230,14 @@ mod tests {
 
         let mut live = policies();
         live.mutating[0].spec.as_mut().unwrap().failure_policy = Some("Ignore".into());
-        assert!(matches!(wanted.compare_with_live(&live), Integrity::Broken(what) if what.contains("differs")));
+        assert!(
+            matches!(wanted.compare_with_live(&live), Integrity::Broken(what) if what.contains("differs"))
+        );
 
         let mut live = policies();
         live.validating_bindings[0].spec.validation_actions = vec!["Warn".into()];
-        assert!(matches!(wanted.compare_with_live(&live), Integrity::Broken(what) if what.contains("Binding")));
+        assert!(
+            matches!(wanted.compare_with_live(&live), Integrity::Broken(what) if what.contains("Binding"))
+        );
     }
 }

@@ -107,5 +107,5 @@ pub mod reason {
     pub const JUSTIFICATION_MISSING: &str = "JustificationMissing";
     pub const CHILDREN_EXIST: &str = "ChildrenExist";
     pub const TERMINATING: &str = "Terminating";
-    pub const APPLIED_UNREADABLE: &str = "AppliedUnreadable";
+    pub const DEGRADED: &str = "Degraded";
 }

@@ -73,8 +73,11 @@ impl Gated for Community {
         if opens_maintenance(before.map(|spec| &spec.maintenance), &after.maintenance) {
             operations.insert(Operation::CommunityMaintenance);
         }
-        let apart_from_maintenance =
-            |spec: &CommunitySpec| CommunitySpec { maintenance: Maintenance::default(), change: None, ..spec.clone() };
+        let apart_from_maintenance = |spec: &CommunitySpec| CommunitySpec {
+            maintenance: Maintenance::default(),
+            change: None,
+            ..spec.clone()
+        };
         if before.map(apart_from_maintenance) != Some(apart_from_maintenance(after)) {
             operations.insert(Operation::CommunityUpdate);
         }

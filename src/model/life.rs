@@ -9,9 +9,9 @@ use kube::ResourceExt;
 use super::diff::describe_changes;
 use super::digest::{DigestError, digest};
 use super::gated::Gated;
+use super::naming;
 use super::request::{describe_requesters, expires_at, is_rightly_approved};
 use super::rules::Requirement;
-use super::naming;
 use crate::api::approval_request::{
     ApprovalRequestSpec, Change, EffectivePolicy, Impact, RequestState, Summary, Target,
 };
@@ -171,10 +171,8 @@ pub fn judge<K: Gated>(object: &K, circumstances: &Circumstances<'_>) -> Result<
         }))
     };
 
-    let existing = circumstances
-        .requests
-        .iter()
-        .find(|request| request.spec.target.generation == proposal.generation);
+    let existing =
+        circumstances.requests.iter().find(|request| request.spec.target.generation == proposal.generation);
     if let Some(request) = existing {
         return hold(cause_of(request), Some(request.name_any()), None);
     }
@@ -195,7 +193,8 @@ pub fn judge<K: Gated>(object: &K, circumstances: &Circumstances<'_>) -> Result<
         return hold(HoldCause::RequesterUnknown, None, None);
     };
     let reason = K::change_reason(object.spec()).cloned().unwrap_or_default();
-    if policy.require_justification && reason.justification.as_ref().is_none_or(|text| text.trim().is_empty()) {
+    if policy.require_justification && reason.justification.as_ref().is_none_or(|text| text.trim().is_empty())
+    {
         return hold(HoldCause::JustificationMissing, None, None);
     }
     let request = build_request(object, &proposal, requesters, reason, policy, circumstances.now);
@@ -265,9 +264,7 @@ fn requirement<K: Gated>(
     let own = before.and_then(K::approvals);
     let scopes = circumstances.outer_rules.iter().copied().chain(own);
     let votes = Requirement::none().with_service_account_votes(circumstances.service_account_votes);
-    let merged = scopes.fold(votes, |merged, rules| {
-        merged.merge(Requirement::of_scope(rules, operations))
-    });
+    let merged = scopes.fold(votes, |merged, rules| merged.merge(Requirement::of_scope(rules, operations)));
     match own {
         // Weakening the rules is gated by the rules.
         Some(rules) if Some(rules) != K::approvals(after) => {

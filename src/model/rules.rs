@@ -167,7 +167,8 @@ fn parse_duration(text: &str) -> Option<SignedDuration> {
 #[must_use]
 pub fn held_operations(scopes: &[&Approvals]) -> Vec<String> {
     let rules = scopes.iter().flat_map(|approvals| &approvals.rules);
-    let held = rules.filter(|rule| rule.policy == RulePolicy::Required).map(|rule| rule.operation.to_string());
+    let held =
+        rules.filter(|rule| rule.policy == RulePolicy::Required).map(|rule| rule.operation.to_string());
     held.collect::<BTreeSet<_>>().into_iter().collect()
 }
 

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::conditions::{Status, Wanted, build_conditions};
-use super::{Notice, Plan, Severity};
+use super::{Notice, Plan, Severity, Write};
 use crate::api::approval_request::RequestState;
 use crate::api::names::{condition, reason};
 use crate::api::{ApprovalRequest, ApprovalRequestStatus};
@@ -77,7 +77,10 @@ pub fn plan_approval_request(observed: &ObservedRequest, now: Timestamp) -> Plan
             };
             let wanted =
                 Wanted { type_: condition::DECIDED, status: Status::True, reason, message: message.clone() };
+            let confirm = (observed.target == TargetView::Gone)
+                .then(|| Write::ConfirmTargetGone(request.spec.target.clone()));
             Plan {
+                writes: confirm.into_iter().collect(),
                 status: Some(build(state, Some(Time(now)), None, wanted)),
                 notices: vec![Notice { severity, reason, message }],
                 ..Plan::nothing()

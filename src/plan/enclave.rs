@@ -40,11 +40,13 @@ pub fn plan_enclave(observed: &ObservedEnclave, now: Timestamp) -> Result<Plan<E
         return Ok(plan_teardown(observed, now));
     }
     let Some(community) = &observed.community else {
-        let message = "this namespace does not belong to a Community; Enclaves are declared in a Community's namespace";
+        let message =
+            "this namespace does not belong to a Community; Enclaves are declared in a Community's namespace";
         return Ok(blocked(observed, reason::COMMUNITY_NOT_FOUND, message.to_owned(), now));
     };
     let Some(community_spec) = applied_spec(community.as_ref())? else {
-        let message = format!("Community {} is not in force yet; this goes on when it is", community.name_any());
+        let message =
+            format!("Community {} is not in force yet; this goes on when it is", community.name_any());
         return Ok(blocked(observed, reason::COMMUNITY_NOT_ACTIVE, message, now));
     };
 

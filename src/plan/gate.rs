@@ -187,8 +187,7 @@ fn describe(gate: &Gate, enforcement: &Enforcement) -> Vec<Wanted> {
 }
 
 fn describe_standing(gate: &Gate) -> Wanted {
-    let wanted =
-        |status, reason, message| Wanted { type_: condition::APPROVED, status, reason, message };
+    let wanted = |status, reason, message| Wanted { type_: condition::APPROVED, status, reason, message };
     let request = gate.pending.as_ref().and_then(|pending| pending.approval_request.as_deref());
     let in_force = if gate.applied.is_some() { "; what was applied before stays in force" } else { "" };
     match &gate.standing {
@@ -197,7 +196,9 @@ fn describe_standing(gate: &Gate) -> Wanted {
                 Some(request) => {
                     wanted(Status::True, reason::APPROVED, format!("approved by ApprovalRequest {request}"))
                 }
-                None => wanted(Status::True, reason::NO_APPROVAL_NEEDED, "no rule asks for an approval".into()),
+                None => {
+                    wanted(Status::True, reason::NO_APPROVAL_NEEDED, "no rule asks for an approval".into())
+                }
             }
         }
         Standing::Held(HoldCause::AwaitingApproval { missing }) => wanted(
@@ -242,8 +243,7 @@ fn describe_standing(gate: &Gate) -> Wanted {
 }
 
 fn describe_enforcement(enforcement: &Enforcement) -> Wanted {
-    let wanted =
-        |status, reason, message| Wanted { type_: condition::ENFORCED, status, reason, message };
+    let wanted = |status, reason, message| Wanted { type_: condition::ENFORCED, status, reason, message };
     match enforcement {
         Enforcement::Nothing => {
             wanted(Status::False, reason::NOTHING_APPLIED, "nothing has been applied yet".into())
@@ -251,9 +251,7 @@ fn describe_enforcement(enforcement: &Enforcement) -> Wanted {
         Enforcement::Complete => {
             wanted(Status::True, reason::ENFORCED, "everything that is applied exists as planned".into())
         }
-        Enforcement::Underway => {
-            wanted(Status::False, reason::PROVISIONING, "being put into force".into())
-        }
+        Enforcement::Underway => wanted(Status::False, reason::PROVISIONING, "being put into force".into()),
         Enforcement::Blocked { reason, message } => wanted(Status::False, reason, message.clone()),
     }
 }
@@ -318,7 +316,6 @@ fn event_reason(ready: &str) -> Option<&'static str> {
         reason::COMMUNITY_NOT_FOUND,
         reason::COMMUNITY_NOT_ACTIVE,
         reason::CHILDREN_EXIST,
-        reason::APPLIED_UNREADABLE,
     ]
     .into_iter()
     .find(|reason| *reason == ready)
@@ -329,9 +326,10 @@ fn event_reason(ready: &str) -> Option<&'static str> {
 #[must_use]
 pub fn was_enforced<K: Gated>(object: &K) -> WasEnforced {
     let enforced = object.gate().is_some_and(|status| {
-        status.conditions.iter().any(|condition| {
-            condition.type_ == condition::ENFORCED && condition.reason == reason::ENFORCED
-        })
+        status
+            .conditions
+            .iter()
+            .any(|condition| condition.type_ == condition::ENFORCED && condition.reason == reason::ENFORCED)
     });
     if enforced { WasEnforced::Yes } else { WasEnforced::No }
 }
@@ -351,4 +349,24 @@ pub fn gate_of_blocked<K: Gated>(object: &K, reason: &'static str, message: Stri
         WasEnforced::No => Enforcement::Nothing,
     };
     (gate, enforcement)
+}
+
+/// The status of an object whose reconciliation fails again and again: what is applied and pending
+/// stays, and Ready says what is wrong.
+#[must_use]
+pub fn build_degraded_status<K: Gated>(object: &K, message: &str, now: Timestamp) -> GateStatus {
+    let before = object.gate().cloned().unwrap_or_default();
+    let generation = object.meta().generation;
+    let ready = Wanted {
+        type_: condition::READY,
+        status: Status::False,
+        reason: reason::DEGRADED,
+        message: format!("reconciling fails and is tried again: {message}"),
+    };
+    let others = before.conditions.iter().filter(|condition| condition.type_ != condition::READY).cloned();
+    let conditions = build_conditions(&before.conditions, vec![ready], generation, now)
+        .into_iter()
+        .chain(others)
+        .collect();
+    GateStatus { observed_generation: generation, state: Some(State::Degraded), conditions, ..before }
 }

@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::{Namespace, ResourceQuota};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 
 use crate::api::ApprovalRequest;
+use crate::api::approval_request::Target;
 
 pub mod approval_request;
 pub mod community;
@@ -52,6 +53,9 @@ pub enum Write {
     ForgetRequesters,
     /// Delete the reconciled object, whose retirement is applied.
     DeleteSelf,
+    /// Go on only when the target of the reconciled request is really gone. Caches fill one after
+    /// the other, so one of them not knowing an object does not mean that there is none.
+    ConfirmTargetGone(Target),
     /// Propose a change.
     CreateRequest(Box<ApprovalRequest>),
     /// Record on a request that its change is applied.

@@ -107,7 +107,11 @@ pub fn survey(place: &Place, observed: &ObservedPlace) -> Survey {
 /// A survey in the terms of a status, and the writes that it asks for. `was_enforced` tells a drift
 /// that is put back from something that is still being made.
 #[must_use]
-pub fn enforce(place: &Place, observed: &ObservedPlace, was_enforced: WasEnforced) -> (Enforcement, Vec<Write>) {
+pub fn enforce(
+    place: &Place,
+    observed: &ObservedPlace,
+    was_enforced: WasEnforced,
+) -> (Enforcement, Vec<Write>) {
     match (survey(place, observed), was_enforced) {
         (Survey::AsPlanned, _) => (Enforcement::Complete, Vec::new()),
         (Survey::Differs(writes), WasEnforced::Yes) => (Enforcement::Complete, writes),
@@ -149,17 +153,19 @@ fn conflict(namespace: &str) -> Enforcement {
 #[must_use]
 pub fn plan_removal(observed: &ObservedPlace, owner_uid: &str) -> Option<Vec<Write>> {
     let namespace = observed.namespace.as_deref().filter(|namespace| is_owned(namespace, owner_uid))?;
-    let delete = Write::DeleteNamespace {
-        name: namespace.name_any(),
-        uid: namespace.uid().unwrap_or_default(),
-    };
+    let delete =
+        Write::DeleteNamespace { name: namespace.name_any(), uid: namespace.uid().unwrap_or_default() };
     Some(if namespace.metadata.deletion_timestamp.is_none() { vec![delete] } else { Vec::new() })
 }
 
 /// The name of the namespace, when it exists and is ours.
 #[must_use]
 pub fn owned_namespace(observed: &ObservedPlace, owner_uid: &str) -> Option<String> {
-    observed.namespace.as_deref().filter(|namespace| is_owned(namespace, owner_uid)).map(ResourceExt::name_any)
+    observed
+        .namespace
+        .as_deref()
+        .filter(|namespace| is_owned(namespace, owner_uid))
+        .map(ResourceExt::name_any)
 }
 
 /// Whether everything applied had been seen in force before.
@@ -244,9 +250,7 @@ fn child_metadata(place: &Place, name: &str) -> ObjectMeta {
 /// Labels and annotations that others added are theirs and stay.
 fn has_metadata(live: &ObjectMeta, wanted: &ObjectMeta) -> bool {
     let contains = |live: &Option<BTreeMap<String, String>>, wanted: &Option<BTreeMap<String, String>>| {
-        wanted.iter().flatten().all(|(key, value)| {
-            live.as_ref().and_then(|map| map.get(key)) == Some(value)
-        })
+        wanted.iter().flatten().all(|(key, value)| live.as_ref().and_then(|map| map.get(key)) == Some(value))
     };
     contains(&live.labels, &wanted.labels) && contains(&live.annotations, &wanted.annotations)
 }

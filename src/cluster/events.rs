@@ -1,0 +1,53 @@
+//! Kubernetes Events: what people read first when they wonder.
+
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::{Client, Resource};
+use tracing::warn;
+
+use crate::api::names::OPERATOR;
+use crate::plan::{Notice, Severity};
+
+/// An Event's note may have at most 1024 bytes.
+const MAX_NOTE_BYTES: usize = 1024;
+
+/// Makes a recorder that reports as the operator.
+#[must_use]
+pub fn recorder(client: Client, identity: &str) -> Recorder {
+    let reporter = Reporter { controller: OPERATOR.into(), instance: Some(identity.to_owned()) };
+    Recorder::new(client, reporter)
+}
+
+/// Publishes an Event. A failure is logged and nothing else: Events are for reading, the truth is
+/// in the status.
+pub async fn publish_event<K: Resource<DynamicType = ()>>(recorder: &Recorder, object: &K, notice: Notice) {
+    let event = Event {
+        type_: match notice.severity {
+            Severity::Normal => EventType::Normal,
+            Severity::Warning => EventType::Warning,
+        },
+        reason: notice.reason.to_owned(),
+        note: Some(cut(&notice.message, MAX_NOTE_BYTES).to_owned()),
+        action: "Reconcile".to_owned(),
+        secondary: None,
+    };
+    if let Err(error) = recorder.publish(&event, &object.object_ref(&())).await {
+        warn!(%error, reason = notice.reason, "failed to publish an Event");
+    }
+}
+
+/// The longest beginning of a text that has at most so many bytes.
+fn cut(text: &str, bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cut;
+
+    #[test]
+    fn a_note_is_cut_at_a_character() {
+        assert_eq!(cut("Grüße", 100), "Grüße");
+        assert_eq!(cut("Grüße", 3), "Gr");
+        assert_eq!(cut("Grüße", 4), "Grü");
+    }
+}

@@ -1,0 +1,121 @@
+//! One watch that keeps one cache, whatever happens.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use backon::ExponentialBuilder;
+use futures::{StreamExt, TryStreamExt};
+use kube::core::DeserializeGuard;
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::{WatchStreamExt, watcher as watch};
+use kube::{Api, Resource};
+use serde::de::DeserializeOwned;
+use tracing::{info, warn};
+
+const MIN_BACKOFF: Duration = Duration::from_millis(200);
+/// How long after a failure a watch is tried again at the latest. Short, because closing access
+/// waits for it.
+const MAX_BACKOFF: Duration = Duration::from_secs(5);
+
+/// What a watch has seen; reported after the cache has it.
+pub enum Seen<'a, K> {
+    /// An object was created or changed.
+    Applied(&'a K),
+    /// An object was deleted.
+    Deleted(&'a K),
+    /// The cache was filled anew: anything may have happened, deletions too.
+    Relisted,
+}
+
+/// Keeps a cache up to date for ever and reports what it sees. Never returns: every error is
+/// retried, with a message for people.
+///
+/// An object that this version cannot decode is reported in the log and left out: the cache keeps
+/// what it last knew of it, and the other objects are not affected.
+pub async fn run_watch<K>(
+    api: Api<DeserializeGuard<K>>,
+    config: watcher::Config,
+    mut writer: Writer<K>,
+    seen: impl Fn(Seen<'_, K>),
+) where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    let plural = K::plural(&());
+    let backoff = ExponentialBuilder::default()
+        .with_min_delay(MIN_BACKOFF)
+        .with_max_delay(MAX_BACKOFF)
+        .without_max_times()
+        .with_jitter();
+    let stream = watch(api, config).backoff(watcher::ExponentialBackoff::from(backoff));
+    let mut stream = std::pin::pin!(stream.into_stream());
+    let mut failing = false;
+    while let Some(event) = stream.next().await {
+        let event = match event {
+            Ok(event) => event,
+            Err(error) => {
+                failing = true;
+                report(&plural, &error);
+                continue;
+            }
+        };
+        if failing {
+            failing = false;
+            info!(resource = %plural, "watching again");
+        }
+        let Some(event) = decode(event, &plural) else { continue };
+        writer.apply_watcher_event(&event);
+        match &event {
+            Event::Apply(object) => seen(Seen::Applied(object)),
+            Event::Delete(object) => seen(Seen::Deleted(object)),
+            Event::InitDone => seen(Seen::Relisted),
+            Event::Init | Event::InitApply(_) => {}
+        }
+    }
+}
+
+fn decode<K: Resource<DynamicType = ()>>(
+    event: Event<DeserializeGuard<K>>,
+    plural: &str,
+) -> Option<Event<K>> {
+    let decoded = |guard: DeserializeGuard<K>| {
+        guard
+            .0
+            .inspect_err(|invalid| {
+                warn!(
+                    resource = plural,
+                    namespace = invalid.metadata.namespace.as_deref().unwrap_or_default(),
+                    name = invalid.metadata.name.as_deref().unwrap_or_default(),
+                    error = invalid.error,
+                    "cannot read this object; are the CustomResourceDefinitions of this version installed?"
+                );
+            })
+            .ok()
+    };
+    Some(match event {
+        Event::Apply(guard) => Event::Apply(decoded(guard)?),
+        Event::InitApply(guard) => Event::InitApply(decoded(guard)?),
+        Event::Delete(guard) => Event::Delete(decoded(guard)?),
+        Event::Init => Event::Init,
+        Event::InitDone => Event::InitDone,
+    })
+}
+
+fn report(plural: &str, error: &watcher::Error) {
+    let api_code = match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => Some(status.code),
+        _ => None,
+    };
+    let hint = match api_code {
+        Some(404) => "the resource is not installed: apply the manifests of this version",
+        Some(401) => "the API server does not accept the operator's credentials",
+        Some(403) => "the operator's service account lacks the right to list and watch it",
+        Some(410) => "the watch is too old and starts again",
+        Some(_) => "the API server answers with an error",
+        None => "the API server cannot be reached",
+    };
+    let error = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
+    warn!(resource = plural, error, "failed to watch, trying again: {hint}");
+}

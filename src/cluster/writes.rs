@@ -1,0 +1,215 @@
+//! Guarded writes: each succeeds only on the version that was observed.
+
+use std::fmt::Debug;
+
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::core::{ApiResource, DynamicObject};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use crate::api::approval_request::Target;
+use crate::api::names::{FINALIZER, GROUP, OPERATOR, REQUESTED_BY, REQUESTED_GENERATION, VERSION};
+use crate::api::{ApprovalRequest, Community, Enclave};
+use crate::plan::Write;
+
+/// A write did not happen.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// The object is not what was observed any more. Not a failure: the watch tells the news, and
+    /// the object is looked at again.
+    #[error("the object changed in the meantime")]
+    Outdated,
+    /// The API server refused, or could not be reached.
+    #[error("failed to {what}")]
+    Failed {
+        /// What was tried.
+        what: &'static str,
+        /// Why not.
+        #[source]
+        source: kube::Error,
+    },
+}
+
+/// A kind that is reconciled: how to reach its objects.
+pub trait Served:
+    Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static
+{
+    /// The API in which this object lives.
+    fn api(&self, client: &Client) -> Api<Self>;
+}
+
+impl Served for Community {
+    fn api(&self, client: &Client) -> Api<Self> {
+        Api::all(client.clone())
+    }
+}
+
+impl Served for Enclave {
+    fn api(&self, client: &Client) -> Api<Self> {
+        Api::namespaced(client.clone(), &self.namespace().unwrap_or_default())
+    }
+}
+
+impl Served for ApprovalRequest {
+    fn api(&self, client: &Client) -> Api<Self> {
+        Api::namespaced(client.clone(), &self.namespace().unwrap_or_default())
+    }
+}
+
+/// Whether a write touched the reconciled object itself, so that the observed version is old now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Touched {
+    TheObjectItself,
+    Another,
+}
+
+/// Makes one write on behalf of `object`.
+///
+/// # Errors
+/// [`WriteError::Outdated`] when the world moved on, [`WriteError::Failed`] otherwise.
+pub async fn apply_write<K: Served>(
+    client: &Client,
+    object: &K,
+    write: Write,
+) -> Result<Touched, WriteError> {
+    match write {
+        Write::AddFinalizer => {
+            let finalizers: Vec<&str> =
+                object.finalizers().iter().map(String::as_str).chain([FINALIZER]).collect();
+            patch_metadata(client, object, json!({"finalizers": finalizers}), "add the finalizer").await
+        }
+        Write::RemoveFinalizer => {
+            let finalizers: Vec<&String> =
+                object.finalizers().iter().filter(|name| *name != FINALIZER).collect();
+            patch_metadata(client, object, json!({"finalizers": finalizers}), "remove the finalizer").await
+        }
+        Write::ForgetRequesters => {
+            let annotations = json!({"annotations": {REQUESTED_BY: null, REQUESTED_GENERATION: null}});
+            patch_metadata(client, object, annotations, "clear who asked for an applied change").await
+        }
+        Write::DeleteSelf => {
+            let parameters = guarded_deletion(object.uid(), object.resource_version());
+            let result = object.api(client).delete(&object.name_any(), &parameters).await;
+            outcome(result, "delete the object").map(|()| Touched::TheObjectItself)
+        }
+        Write::ConfirmTargetGone(target) => confirm_gone(client, &target).await,
+        Write::CreateRequest(request) => create(client, *request, "create the ApprovalRequest").await,
+        Write::MarkEnacted { request, at } => {
+            let mut request = ApprovalRequest::clone(&request);
+            request.status.get_or_insert_default().enacted_at = Some(Time(at));
+            publish_status(client, &request).await.map(|()| Touched::Another)
+        }
+        Write::CreateNamespace(namespace) => {
+            let api: Api<Namespace> = Api::all(client.clone());
+            outcome(api.create(&post(), &namespace).await, "create the namespace").map(|()| Touched::Another)
+        }
+        Write::ReplaceNamespace(namespace) => {
+            let api: Api<Namespace> = Api::all(client.clone());
+            let result = api.replace(&namespace.name_any(), &post(), &namespace).await;
+            outcome(result, "put the namespace back").map(|()| Touched::Another)
+        }
+        Write::DeleteNamespace { name, uid } => {
+            let api: Api<Namespace> = Api::all(client.clone());
+            let result = api.delete(&name, &guarded_deletion(Some(uid), None)).await;
+            outcome(result, "delete the namespace").map(|()| Touched::Another)
+        }
+        Write::CreateNetworkPolicy(policy) => create(client, *policy, "create the network policy").await,
+        Write::ReplaceNetworkPolicy(policy) => replace(client, *policy, "put the network policy back").await,
+        Write::CreateResourceQuota(quota) => create(client, *quota, "create the quota").await,
+        Write::ReplaceResourceQuota(quota) => replace(client, *quota, "put the quota back").await,
+    }
+}
+
+/// Replaces the status of an object, on the version that was observed.
+///
+/// # Errors
+/// As [`apply_write`].
+pub async fn publish_status<K: Served>(client: &Client, object: &K) -> Result<(), WriteError> {
+    let result = object.api(client).replace_status(&object.name_any(), &post(), object).await;
+    outcome(result, "write the status")
+}
+
+async fn confirm_gone(client: &Client, target: &Target) -> Result<Touched, WriteError> {
+    let resource = ApiResource {
+        group: GROUP.into(),
+        version: VERSION.into(),
+        api_version: format!("{GROUP}/{VERSION}"),
+        kind: target.kind.name().into(),
+        plural: target.kind.plural().into(),
+    };
+    let api: Api<DynamicObject> = match &target.namespace {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
+        None => Api::all_with(client.clone(), &resource),
+    };
+    let what = "look whether the target of a request is gone";
+    let live = api.get_metadata_opt(&target.name).await;
+    let live = live.map_err(|source| WriteError::Failed { what, source })?;
+    let is_there = live.is_some_and(|object| {
+        object.metadata.uid.as_ref() == Some(&target.uid) && object.metadata.deletion_timestamp.is_none()
+    });
+    if is_there { Err(WriteError::Outdated) } else { Ok(Touched::Another) }
+}
+
+async fn create<K>(client: &Client, object: K, what: &'static str) -> Result<Touched, WriteError>
+where
+    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+        + Serialize
+        + DeserializeOwned
+        + Clone
+        + Debug,
+{
+    let api: Api<K> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
+    outcome(api.create(&post(), &object).await, what).map(|()| Touched::Another)
+}
+
+async fn replace<K>(client: &Client, object: K, what: &'static str) -> Result<Touched, WriteError>
+where
+    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+        + Serialize
+        + DeserializeOwned
+        + Clone
+        + Debug,
+{
+    let api: Api<K> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
+    outcome(api.replace(&object.name_any(), &post(), &object).await, what).map(|()| Touched::Another)
+}
+
+async fn patch_metadata<K: Served>(
+    client: &Client,
+    object: &K,
+    mut metadata: serde_json::Value,
+    what: &'static str,
+) -> Result<Touched, WriteError> {
+    if let Some(fields) = metadata.as_object_mut() {
+        fields.insert("resourceVersion".into(), json!(object.resource_version()));
+        fields.insert("uid".into(), json!(object.uid()));
+    }
+    let parameters = PatchParams { field_manager: Some(OPERATOR.into()), ..PatchParams::default() };
+    let patch = Patch::Merge(json!({ "metadata": metadata }));
+    outcome(object.api(client).patch(&object.name_any(), &parameters, &patch).await, what)
+        .map(|()| Touched::TheObjectItself)
+}
+
+fn post() -> PostParams {
+    PostParams { field_manager: Some(OPERATOR.into()), ..PostParams::default() }
+}
+
+fn guarded_deletion(uid: Option<String>, resource_version: Option<String>) -> DeleteParams {
+    DeleteParams {
+        preconditions: Some(Preconditions { uid, resource_version }),
+        ..DeleteParams::background()
+    }
+}
+
+fn outcome<T>(result: Result<T, kube::Error>, what: &'static str) -> Result<(), WriteError> {
+    match result {
+        Ok(_) => Ok(()),
+        // 404: it is gone. 409: it exists already, or is another version or another object.
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Err(WriteError::Outdated),
+        Err(source) => Err(WriteError::Failed { what, source }),
+    }
+}

@@ -1,0 +1,43 @@
+//! The controller of `ApprovalRequests`.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::runtime::reflector::Store;
+
+use super::Reconciled;
+use crate::api::{ApprovalRequest, ApprovalRequestStatus};
+use crate::cluster::caches::Caches;
+use crate::cluster::observe::observe_request;
+use crate::model::life::{Integrity, JudgeError};
+use crate::plan::Plan;
+use crate::plan::approval_request::plan_approval_request;
+
+impl Reconciled for ApprovalRequest {
+    type Status = ApprovalRequestStatus;
+
+    fn cache(caches: &Caches) -> Store<Self> {
+        caches.requests.clone()
+    }
+
+    fn plan(
+        caches: &Caches,
+        object: Arc<Self>,
+        integrity: Integrity,
+        now: Timestamp,
+    ) -> Result<Plan<ApprovalRequestStatus>, JudgeError> {
+        Ok(plan_approval_request(&observe_request(caches, object, integrity)?, now))
+    }
+
+    fn status(&self) -> Option<&ApprovalRequestStatus> {
+        self.status.as_ref()
+    }
+
+    fn with_status(&self, status: ApprovalRequestStatus) -> Self {
+        Self { status: Some(status), ..self.clone() }
+    }
+
+    fn degraded_status(&self, _: &str, _: Timestamp) -> Option<ApprovalRequestStatus> {
+        None
+    }
+}

@@ -1,0 +1,45 @@
+//! The controller of Communities.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::runtime::reflector::Store;
+
+use super::Reconciled;
+use crate::api::{Community, CommunityStatus};
+use crate::cluster::caches::Caches;
+use crate::cluster::observe::observe_community;
+use crate::model::life::{Integrity, JudgeError};
+use crate::plan::Plan;
+use crate::plan::community::plan_community;
+use crate::plan::gate::build_degraded_status;
+
+impl Reconciled for Community {
+    type Status = CommunityStatus;
+
+    fn cache(caches: &Caches) -> Store<Self> {
+        caches.communities.clone()
+    }
+
+    fn plan(
+        caches: &Caches,
+        object: Arc<Self>,
+        integrity: Integrity,
+        now: Timestamp,
+    ) -> Result<Plan<CommunityStatus>, JudgeError> {
+        plan_community(&observe_community(caches, object, integrity), now)
+    }
+
+    fn status(&self) -> Option<&CommunityStatus> {
+        self.status.as_ref()
+    }
+
+    fn with_status(&self, status: CommunityStatus) -> Self {
+        Self { status: Some(status), ..self.clone() }
+    }
+
+    fn degraded_status(&self, message: &str, now: Timestamp) -> Option<CommunityStatus> {
+        let status = self.status.clone().unwrap_or_default();
+        Some(CommunityStatus { gate: build_degraded_status(self, message, now), ..status })
+    }
+}

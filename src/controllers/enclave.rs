@@ -1,0 +1,45 @@
+//! The controller of Enclaves.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::runtime::reflector::Store;
+
+use super::Reconciled;
+use crate::api::{Enclave, EnclaveStatus};
+use crate::cluster::caches::Caches;
+use crate::cluster::observe::observe_enclave;
+use crate::model::life::{Integrity, JudgeError};
+use crate::plan::Plan;
+use crate::plan::enclave::plan_enclave;
+use crate::plan::gate::build_degraded_status;
+
+impl Reconciled for Enclave {
+    type Status = EnclaveStatus;
+
+    fn cache(caches: &Caches) -> Store<Self> {
+        caches.enclaves.clone()
+    }
+
+    fn plan(
+        caches: &Caches,
+        object: Arc<Self>,
+        integrity: Integrity,
+        now: Timestamp,
+    ) -> Result<Plan<EnclaveStatus>, JudgeError> {
+        plan_enclave(&observe_enclave(caches, object, integrity), now)
+    }
+
+    fn status(&self) -> Option<&EnclaveStatus> {
+        self.status.as_ref()
+    }
+
+    fn with_status(&self, status: EnclaveStatus) -> Self {
+        Self { status: Some(status), ..self.clone() }
+    }
+
+    fn degraded_status(&self, message: &str, now: Timestamp) -> Option<EnclaveStatus> {
+        let status = self.status.clone().unwrap_or_default();
+        Some(EnclaveStatus { gate: build_degraded_status(self, message, now), ..status })
+    }
+}

@@ -1,0 +1,267 @@
+//! One controller per kind: observe, plan, apply, publish. What a kind does differently is how it
+//! is observed and planned; everything else is here, once.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::channel::mpsc::UnboundedReceiver;
+use futures::{Stream, StreamExt};
+use jiff::Timestamp;
+use kube::runtime::applier;
+use kube::runtime::controller::{self, Action, ReconcileRequest};
+use kube::runtime::events::Recorder;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Client, ResourceExt};
+use tokio::sync::watch;
+use tracing::{debug, info, warn};
+
+use crate::cluster::caches::Caches;
+use crate::cluster::events::publish_event;
+use crate::cluster::writes::{Served, Touched, WriteError, apply_write, publish_status};
+use crate::model::life::{Integrity, JudgeError};
+use crate::plan::{Notice, Plan, Severity};
+
+mod approval_request;
+mod community;
+mod enclave;
+
+/// How many objects of a kind are reconciled at a time.
+const CONCURRENCY: u16 = 16;
+/// So many reconciliations in a row have to fail before an object is shown as Degraded.
+const FAILURES_UNTIL_DEGRADED: u32 = 3;
+const MIN_RETRY: Duration = Duration::from_millis(500);
+const MAX_RETRY: Duration = Duration::from_secs(30);
+
+/// What all controllers share.
+pub struct Context {
+    pub client: Client,
+    pub caches: Caches,
+    pub integrity: watch::Receiver<Integrity>,
+    pub recorder: Recorder,
+    pub failures: Failures,
+}
+
+/// How often in a row reconciling an object has failed.
+#[derive(Default)]
+pub struct Failures(Mutex<HashMap<String, u32>>);
+
+/// A kind with a controller.
+pub trait Reconciled: Served {
+    /// Its status.
+    type Status: Clone + PartialEq + Send;
+
+    /// Where its objects are cached.
+    fn cache(caches: &Caches) -> Store<Self>;
+
+    /// Observes from caches, and plans.
+    ///
+    /// # Errors
+    /// When a stored content cannot be read.
+    fn plan(
+        caches: &Caches,
+        object: Arc<Self>,
+        integrity: Integrity,
+        now: Timestamp,
+    ) -> Result<Plan<Self::Status>, JudgeError>;
+
+    /// The status it has.
+    fn status(&self) -> Option<&Self::Status>;
+
+    /// The same object with another status.
+    #[must_use]
+    fn with_status(&self, status: Self::Status) -> Self;
+
+    /// The status that shows that reconciling fails again and again; `None` when the kind has no
+    /// way to show it.
+    fn degraded_status(&self, message: &str, now: Timestamp) -> Option<Self::Status>;
+}
+
+/// Reconciling an object failed; it is tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcileError {
+    /// A stored content cannot be read.
+    #[error(transparent)]
+    Judge(#[from] JudgeError),
+    /// The API server did not take a write.
+    #[error(transparent)]
+    Write(WriteError),
+}
+
+impl ReconcileError {
+    /// A bounded word for metrics and Events.
+    #[must_use]
+    pub const fn category(&self) -> &'static str {
+        match self {
+            Self::Judge(_) => "UnreadableContent",
+            Self::Write(_) => "WriteFailed",
+        }
+    }
+
+    /// The error with its causes, for people.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        text
+    }
+}
+
+/// Work of one controller.
+pub type Queue<K> = UnboundedReceiver<ObjectRef<K>>;
+
+/// The queues of all controllers.
+pub struct Queues {
+    pub communities: Queue<crate::api::Community>,
+    pub enclaves: Queue<crate::api::Enclave>,
+    pub requests: Queue<crate::api::ApprovalRequest>,
+}
+
+/// Runs all controllers until their queues are closed.
+pub async fn run(context: Arc<Context>, queues: Queues) {
+    let Queues { communities, enclaves, requests } = queues;
+    futures::join!(
+        run_controller(Arc::clone(&context), communities),
+        run_controller(Arc::clone(&context), enclaves),
+        run_controller(context, requests),
+    );
+}
+
+async fn run_controller<K: Reconciled>(context: Arc<Context>, queue: Queue<K>) {
+    let results = reconcile_all(context, queue);
+    results
+        .for_each(|result| async {
+            match result {
+                // Reported where it happened, or an object that is gone.
+                Ok(_)
+                | Err(controller::Error::ReconcilerFailed(..) | controller::Error::ObjectNotFound(_)) => {}
+                Err(error) => warn!(%error, kind = %K::kind(&()), "the controller's queue failed"),
+            }
+        })
+        .await;
+}
+
+fn reconcile_all<K: Reconciled>(
+    context: Arc<Context>,
+    queue: Queue<K>,
+) -> impl Stream<Item = Result<(ObjectRef<K>, Action), controller::Error<ReconcileError, std::convert::Infallible>>>
+{
+    let store = K::cache(&context.caches);
+    applier(
+        |object, context| Box::pin(reconcile(object, context)),
+        |object, _error, context: Arc<Context>| Action::requeue(context.failures.delay(object.as_ref())),
+        context,
+        store,
+        queue.map(|object| Ok(ReconcileRequest::from(object))),
+        controller::Config::default().concurrency(CONCURRENCY),
+    )
+}
+
+async fn reconcile<K: Reconciled>(object: Arc<K>, context: Arc<Context>) -> Result<Action, ReconcileError> {
+    match reconcile_once(&object, &context).await {
+        Ok(action) => {
+            context.failures.forget(object.as_ref());
+            Ok(action)
+        }
+        Err(error) => {
+            let times = context.failures.count(object.as_ref());
+            let message = error.describe();
+            warn!(
+                kind = %K::kind(&()),
+                namespace = object.namespace(),
+                name = object.name_any(),
+                times,
+                category = error.category(),
+                error = message,
+                "failed to reconcile, trying again"
+            );
+            if times >= FAILURES_UNTIL_DEGRADED {
+                publish_degraded(&context, object.as_ref(), &message).await;
+            }
+            Err(error)
+        }
+    }
+}
+
+async fn reconcile_once<K: Reconciled>(object: &Arc<K>, context: &Context) -> Result<Action, ReconcileError> {
+    let now = Timestamp::now();
+    let integrity = context.integrity.borrow().clone();
+    let plan = K::plan(&context.caches, Arc::clone(object), integrity, now)?;
+    let Plan { writes, status, notices, wake_at } = plan;
+    for write in writes {
+        debug!(kind = %K::kind(&()), name = object.name_any(), ?write, "writing");
+        match apply_write(&context.client, object.as_ref(), write).await {
+            Ok(Touched::Another) => {}
+            // What was observed is old now; the watch brings the news and then the rest is done.
+            Ok(Touched::TheObjectItself) | Err(WriteError::Outdated) => return Ok(Action::await_change()),
+            Err(error) => return Err(ReconcileError::Write(error)),
+        }
+    }
+    if let Some(status) = status.filter(|status| object.status() != Some(status)) {
+        match publish_status(&context.client, &object.with_status(status)).await {
+            Ok(()) => {}
+            Err(WriteError::Outdated) => return Ok(Action::await_change()),
+            Err(error) => return Err(ReconcileError::Write(error)),
+        }
+        for notice in notices {
+            info!(
+                kind = %K::kind(&()),
+                namespace = object.namespace(),
+                name = object.name_any(),
+                reason = notice.reason,
+                message = notice.message,
+            );
+            publish_event(&context.recorder, object.as_ref(), notice).await;
+        }
+    }
+    Ok(wake_at.map_or_else(Action::await_change, |at| Action::requeue(until(at, now))))
+}
+
+async fn publish_degraded<K: Reconciled>(context: &Context, object: &K, message: &str) {
+    let Some(status) = object.degraded_status(message, Timestamp::now()) else { return };
+    if object.status() == Some(&status) {
+        return;
+    }
+    if publish_status(&context.client, &object.with_status(status)).await.is_ok() {
+        let notice = Notice {
+            severity: Severity::Warning,
+            reason: crate::api::names::reason::DEGRADED,
+            message: message.to_owned(),
+        };
+        publish_event(&context.recorder, object, notice).await;
+    }
+}
+
+/// How long to wait until a point in time; never zero, so that a clock that is a little behind
+/// does not make a busy loop.
+fn until(at: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(at.duration_since(now)).unwrap_or_default().max(Duration::from_millis(10))
+}
+
+impl Failures {
+    fn count<K: Served>(&self, object: &K) -> u32 {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(key(object)).or_default();
+        *count = count.saturating_add(1);
+        *count
+    }
+
+    fn forget<K: Served>(&self, object: &K) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&key(object));
+    }
+
+    /// Doubles with each failure, up to [`MAX_RETRY`].
+    fn delay<K: Served>(&self, object: &K) -> Duration {
+        let times = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key(object)).copied();
+        let doublings = times.unwrap_or(1).saturating_sub(1).min(16);
+        MIN_RETRY.saturating_mul(1 << doublings).min(MAX_RETRY)
+    }
+}
+
+fn key<K: Served>(object: &K) -> String {
+    object.uid().unwrap_or_else(|| object.name_any())
+}

@@ -1,0 +1,144 @@
+//! Who may do what: the operator's own rights, each for something the code does, and the roles
+//! for people from the one matrix in [`crate::model::roles`].
+
+use k8s_openapi::api::rbac::v1::{
+    ClusterRole, ClusterRoleBinding, PolicyRule, Role as RbacRole, RoleBinding, RoleRef, Subject,
+};
+use kube::core::ObjectMeta;
+
+use crate::admission::Installation;
+use crate::api::Kind;
+use crate::api::names::{GROUP, OPERATOR, label};
+use crate::model::roles::{MATRIX_KINDS, Role};
+
+/// The kinds that have a controller.
+const CONTROLLED: [Kind; 3] = [Kind::Community, Kind::Enclave, Kind::ApprovalRequest];
+
+/// The rights that the operator needs everywhere.
+#[must_use]
+pub fn operator_cluster_role() -> ClusterRole {
+    let plurals: Vec<&str> = CONTROLLED.iter().map(|kind| kind.plural()).collect();
+    let statuses: Vec<String> = plurals.iter().map(|plural| format!("{plural}/status")).collect();
+    let statuses: Vec<&str> = statuses.iter().map(String::as_str).collect();
+    ClusterRole {
+        metadata: metadata(OPERATOR, None),
+        rules: Some(vec![
+            rule(GROUP, &plurals, &["get", "list", "watch"]),
+            // Finalizers and the requested-by annotation.
+            rule(GROUP, &["communities", "enclaves"], &["patch"]),
+            rule(GROUP, &statuses, &["update"]),
+            // An Enclave whose retirement was approved.
+            rule(GROUP, &["enclaves"], &["delete"]),
+            rule(GROUP, &["approvalrequests"], &["create"]),
+            rule("", &["namespaces"], &["get", "list", "watch", "create", "update", "delete"]),
+            rule("", &["resourcequotas"], &["get", "list", "watch", "create", "update"]),
+            rule("networking.k8s.io", &["networkpolicies"], &["get", "list", "watch", "create", "update"]),
+            // Whether the API server still runs the policies that the operator was built with.
+            rule(
+                "admissionregistration.k8s.io",
+                &[
+                    "mutatingadmissionpolicies",
+                    "mutatingadmissionpolicybindings",
+                    "validatingadmissionpolicies",
+                    "validatingadmissionpolicybindings",
+                ],
+                &["get", "list", "watch"],
+            ),
+            rule("events.k8s.io", &["events"], &["create", "patch"]),
+        ]),
+        ..ClusterRole::default()
+    }
+}
+
+/// Gives the operator's account its rights.
+#[must_use]
+pub fn operator_cluster_role_binding(installation: &Installation) -> ClusterRoleBinding {
+    ClusterRoleBinding {
+        metadata: metadata(OPERATOR, None),
+        role_ref: role_ref("ClusterRole"),
+        subjects: Some(vec![subject(installation)]),
+    }
+}
+
+/// The rights that the operator needs in its own namespace: the lease.
+#[must_use]
+pub fn operator_role(installation: &Installation) -> RbacRole {
+    RbacRole {
+        metadata: metadata(OPERATOR, Some(&installation.namespace)),
+        rules: Some(vec![
+            PolicyRule {
+                resource_names: Some(vec![OPERATOR.to_owned()]),
+                ..rule("coordination.k8s.io", &["leases"], &["get", "update"])
+            },
+            rule("coordination.k8s.io", &["leases"], &["create"]),
+        ]),
+    }
+}
+
+/// Gives the operator's account the rights in its own namespace.
+#[must_use]
+pub fn operator_role_binding(installation: &Installation) -> RoleBinding {
+    RoleBinding {
+        metadata: metadata(OPERATOR, Some(&installation.namespace)),
+        role_ref: role_ref("Role"),
+        subjects: Some(vec![subject(installation)]),
+    }
+}
+
+/// The seven roles for people, as ClusterRoles to be bound in namespaces.
+#[must_use]
+pub fn user_roles() -> Vec<ClusterRole> {
+    Role::ALL
+        .into_iter()
+        .map(|role| {
+            let cells = MATRIX_KINDS.into_iter().zip(role.row());
+            let rules = cells
+                .flat_map(|(kind, access)| {
+                    let status = format!("{}/status", kind.plural());
+                    [
+                        rule(GROUP, &[kind.plural()], access.verbs()),
+                        rule(GROUP, &[&status], access.status_verbs()),
+                    ]
+                })
+                .filter(|rule| !rule.verbs.is_empty())
+                .collect();
+            ClusterRole {
+                metadata: metadata(&role.cluster_role(), None),
+                rules: Some(rules),
+                ..ClusterRole::default()
+            }
+        })
+        .collect()
+}
+
+pub(super) fn metadata(name: &str, namespace: Option<&str>) -> ObjectMeta {
+    ObjectMeta {
+        name: Some(name.to_owned()),
+        namespace: namespace.map(ToOwned::to_owned),
+        labels: Some([(label::PART_OF.to_owned(), OPERATOR.to_owned())].into()),
+        ..ObjectMeta::default()
+    }
+}
+
+fn rule(group: &str, resources: &[&str], verbs: &[&str]) -> PolicyRule {
+    let owned = |items: &[&str]| items.iter().map(|item| (*item).to_owned()).collect::<Vec<_>>();
+    PolicyRule {
+        api_groups: Some(vec![group.to_owned()]),
+        resources: Some(owned(resources)),
+        verbs: owned(verbs),
+        ..PolicyRule::default()
+    }
+}
+
+fn role_ref(kind: &str) -> RoleRef {
+    RoleRef { api_group: Some("rbac.authorization.k8s.io".into()), kind: kind.into(), name: OPERATOR.into() }
+}
+
+fn subject(installation: &Installation) -> Subject {
+    Subject {
+        kind: "ServiceAccount".into(),
+        name: installation.service_account.clone(),
+        namespace: Some(installation.namespace.clone()),
+        api_group: None,
+    }
+}

@@ -1,0 +1,7 @@
+//! The process: settings, leader election, start and shutdown.
+
+pub mod run;
+pub mod settings;
+
+pub use run::{RunError, run_operator};
+pub use settings::Settings;

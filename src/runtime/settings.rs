@@ -1,0 +1,74 @@
+//! What an administrator sets, by flags or environment variables.
+
+use clap::Args;
+
+use crate::admission::{Installation, WildcardApprovers};
+
+/// Settings of the operator. Those of the installation must be the same for `run` and
+/// `manifests`, because the operator compares the live admission policies with its own.
+#[derive(Args, Clone, Debug)]
+pub struct Settings {
+    #[command(flatten)]
+    pub installation: InstallationSettings,
+
+    /// Who this process is in the leader election; unique among all replicas.
+    #[arg(long, env = "POD_NAME", default_value_t = default_identity())]
+    pub identity: String,
+}
+
+/// Settings that the admission policies depend on.
+#[derive(Args, Clone, Debug)]
+pub struct InstallationSettings {
+    /// Namespace of the operator, the cluster-wide scope.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "enclave-system")]
+    pub namespace: String,
+
+    /// Name of the operator's service account.
+    #[arg(long, env = "SERVICE_ACCOUNT", default_value = "enclave-operator")]
+    pub service_account: String,
+
+    /// Key in userInfo.extra that carries the multi-factor claim of a login.
+    #[arg(long, env = "MFA_CLAIM", default_value = "enclave-operator.io/acr", value_parser = plain_text)]
+    pub mfa_claim: String,
+
+    /// Values of that claim which stand for multi-factor authentication, comma separated.
+    #[arg(long, env = "MFA_VALUES", default_value = "mfa", value_delimiter = ',', value_parser = plain_text)]
+    pub mfa_values: Vec<String>,
+
+    /// Let principals decide whose right to approve comes from a wildcard, as a cluster
+    /// administrator's does.
+    #[arg(long, env = "ALLOW_WILDCARD_APPROVERS")]
+    pub allow_wildcard_approvers: bool,
+}
+
+impl InstallationSettings {
+    /// The installation that the settings describe.
+    #[must_use]
+    pub fn installation(&self) -> Installation {
+        Installation {
+            namespace: self.namespace.clone(),
+            service_account: self.service_account.clone(),
+            mfa_claim: self.mfa_claim.clone(),
+            mfa_values: self.mfa_values.clone(),
+            wildcard_approvers: if self.allow_wildcard_approvers {
+                WildcardApprovers::Allowed
+            } else {
+                WildcardApprovers::Refused
+            },
+        }
+    }
+}
+
+/// These texts stand inside CEL string literals in the admission policies.
+fn plain_text(value: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@ ".contains(c);
+    if value.is_empty() || !value.chars().all(plain) {
+        return Err("use letters, digits, spaces and - _ . / : @ only".to_owned());
+    }
+    Ok(value.to_owned())
+}
+
+fn default_identity() -> String {
+    let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "operator".to_owned());
+    format!("{host}-{}", std::process::id())
+}
