@@ -1,0 +1,50 @@
+# `make` alone explains the targets.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+# Prints one line and fails if a program is missing: $(call need,PROGRAM,WHAT TO INSTALL)
+need = command -v $(1) >/dev/null || { echo "$(1) is missing: install $(2)" >&2; exit 1; }
+
+.PHONY: help
+help: ## Explain the targets
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "  %-15s %s\n", $$1, $$2 }'
+
+# The script itself asks for Go, which is needed only if a program is not built yet.
+.PHONY: control-plane
+control-plane: ## Build a real control plane for tests and demo, once (KUBERNETES_VERSION=1.37 or 1.36)
+	@tests/control-plane/build >/dev/null
+
+.PHONY: generate
+generate: need-rust ## Write the generated files (CRDs, chart) anew
+	cargo run --quiet --locked --bin enclave-operator -- generate
+
+.PHONY: fmt
+fmt: need-rust ## Format the code
+	cargo fmt
+
+.PHONY: lint
+lint: need-rust ## Check format and lints
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- --deny warnings
+
+.PHONY: test
+test: control-plane need-rust ## Run all tests, those against a real API server too
+	cargo test --locked
+
+.PHONY: demo
+demo: control-plane need-rust ## Start a control plane with the operator and go through the stories
+	cargo run --quiet --locked --example demo
+
+.PHONY: demo-down
+demo-down: need-rust ## End what the demo left running
+	cargo run --quiet --locked --example demo -- down
+
+.PHONY: clean
+clean: need-rust ## Remove build results; the built control plane stays cached
+	cargo clean
+
+.PHONY: need-rust
+need-rust:
+	@$(call need,cargo,Rust 1.89 or newer from https://rustup.rs)
+	@$(call need,cc,a C compiler such as gcc or clang)
+	@$(call need,git,git)
