@@ -46,7 +46,9 @@ fn main() -> anyhow::Result<()> {
 
 #[tokio::main]
 async fn run(settings: &Settings) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    // What the client library reports as it happens is reported again, with a hint, by the caller.
+    let quiet = "info,kube_client::client::builder=off";
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(quiet));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let config = kube::Config::infer().await.context("failed to find out how to reach the API server")?;
     let client = build_client(config).context("failed to make a client for the API server")?;

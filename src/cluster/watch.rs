@@ -4,9 +4,10 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use backon::ExponentialBuilder;
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::store::Writer;
+use kube::runtime::utils::ResetTimerBackoff;
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch};
 use kube::{Api, Resource};
@@ -47,20 +48,20 @@ pub async fn run_watch<K>(
         .with_max_delay(MAX_BACKOFF)
         .without_max_times()
         .with_jitter();
-    let stream = watch(api, config).backoff(watcher::ExponentialBackoff::from(backoff));
-    let mut stream = std::pin::pin!(stream.into_stream());
-    let mut failing = false;
+    // Every attempt begins with an event, so a success is not a reason to start with the shortest
+    // delay again; a quiet while is.
+    let backoff = ResetTimerBackoff::new(watcher::ExponentialBackoff::from(backoff), MAX_BACKOFF * 2);
+    let mut stream = std::pin::pin!(watch(api, config).backoff(backoff));
+    let mut trouble = None;
     while let Some(event) = stream.next().await {
         let event = match event {
             Ok(event) => event,
             Err(error) => {
-                failing = true;
-                report(&plural, &error);
+                report(&plural, &error, &mut trouble);
                 continue;
             }
         };
-        if failing {
-            failing = false;
+        if !matches!(event, Event::Init) && trouble.take().is_some() {
             info!(resource = %plural, "watching again");
         }
         let Some(event) = decode(event, &plural) else { continue };
@@ -101,7 +102,8 @@ fn decode<K: Resource<DynamicType = ()>>(
     })
 }
 
-fn report(plural: &str, error: &watcher::Error) {
+/// Tells a trouble once, not at every attempt.
+fn report(plural: &str, error: &watcher::Error, known: &mut Option<&'static str>) {
     let api_code = match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))
         | watcher::Error::WatchStartFailed(kube::Error::Api(status))
@@ -109,13 +111,16 @@ fn report(plural: &str, error: &watcher::Error) {
         _ => None,
     };
     let hint = match api_code {
-        Some(404) => "the resource is not installed: apply the manifests of this version",
+        Some(404) => "the resource is not installed; apply the manifests of this version",
         Some(401) => "the API server does not accept the operator's credentials",
         Some(403) => "the operator's service account lacks the right to list and watch it",
-        Some(410) => "the watch is too old and starts again",
+        Some(410) => "the watch was too old and starts again",
         Some(_) => "the API server answers with an error",
         None => "the API server cannot be reached",
     };
-    let error = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
-    warn!(resource = plural, error, "failed to watch, trying again: {hint}");
+    if known.replace(hint) == Some(hint) {
+        return;
+    }
+    let cause = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
+    warn!(resource = plural, cause, "failed to watch, trying again: {hint}");
 }

@@ -1,0 +1,9 @@
+//! Tests against a real API server with the real operator, acting as the people who use it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+#[path = "../support/mod.rs"]
+mod support;
+mod world;
+
+mod flow;

@@ -1,0 +1,335 @@
+//! A cluster with the operator in it, and people who use it.
+
+use std::fmt::Debug;
+use std::process::Command;
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::Duration;
+
+use enclave_operator::admission::Installation;
+use enclave_operator::api::approval_request::{RequestState, Verdict};
+use enclave_operator::api::{ApprovalRequest, Community, Enclave, State};
+use enclave_operator::install;
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::core::NamespaceResourceScope;
+use kube::{Api, Client, Resource};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::support::{ControlPlane, Process, User, eventually, wait_until};
+
+/// Nothing that the operator does takes longer, however slow the machine.
+pub const SOON: Duration = Duration::from_secs(30);
+
+/// The cluster that most tests share. Each test uses a Community of its own.
+pub static WORLD: LazyLock<World> = LazyLock::new(World::start);
+
+pub struct World {
+    pub plane: ControlPlane,
+    operator: Mutex<Option<Process>>,
+}
+
+impl World {
+    /// A control plane with everything installed and the operator running.
+    pub fn start() -> Self {
+        let world = Self::without_operator();
+        world.install();
+        world.start_operator("operator-1");
+        world
+    }
+
+    /// A control plane where nothing is installed.
+    pub fn without_operator() -> Self {
+        Self { plane: ControlPlane::start().unwrap(), operator: Mutex::new(None) }
+    }
+
+    /// What an administrator does once: manifests, and who holds which role.
+    pub fn install(&self) {
+        let manifests = install::manifests(&Installation::default()).unwrap();
+        let administrator = self.plane.administrator_user();
+        administrator.kubectl_with_input(&["apply", "--server-side", "-f", "-"], &manifests).expect_success();
+        administrator
+            .kubectl(&["wait", "--for=condition=Established", "--timeout=30s", "crd", "--all"])
+            .expect_success();
+        for (role, group) in
+            [("community-owner", "owners"), ("enclave-approver", "approvers"), ("enclave-reader", "readers")]
+        {
+            let role = format!("--clusterrole=enclave-operator:{role}");
+            administrator
+                .kubectl(&["create", "clusterrolebinding", group, &role, &format!("--group={group}")])
+                .expect_success();
+        }
+        on_a_runtime(async || {
+            self.wait_for_right(&self.alice(), "create", "communities").await;
+            self.wait_for_right(&self.bob(), "approve", "approvalrequests").await;
+            self.wait_for_policies().await;
+        });
+    }
+
+    /// Starts the operator as its own service account, the way its Deployment does.
+    pub fn start_operator(&self, identity: &str) {
+        let process = self.spawn_operator(identity);
+        *self.operator.lock().unwrap_or_else(PoisonError::into_inner) = Some(process);
+    }
+
+    pub fn spawn_operator(&self, identity: &str) -> Process {
+        let account = on_a_runtime(async || {
+            self.plane.service_account("enclave-system", "enclave-operator").await.unwrap()
+        });
+        self.spawn_operator_as(&account, identity)
+    }
+
+    pub fn spawn_operator_as(&self, account: &User, identity: &str) -> Process {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_enclave-operator"));
+        command
+            .args(["run", "--identity", identity])
+            .env("KUBECONFIG", account.kubeconfig())
+            .env("RUST_LOG", "info,enclave_operator=debug,kube_client::client::builder=off");
+        self.plane.spawn(command, identity).unwrap()
+    }
+
+    pub fn kill_operator(&self) {
+        let process = self.operator.lock().unwrap_or_else(PoisonError::into_inner).take();
+        process.expect("the operator runs").kill();
+    }
+
+    pub fn administrator(&self) -> Client {
+        self.plane.administrator_user().client()
+    }
+
+    /// Owns communities, and could approve: what she may not approve is her own.
+    pub fn alice(&self) -> User {
+        self.plane.user("alice", &["owners", "approvers"])
+    }
+
+    /// A colleague of Alice's with the same rights.
+    pub fn anna(&self) -> User {
+        self.plane.user("anna", &["owners", "approvers"])
+    }
+
+    /// Approves, and is in the cyber team.
+    pub fn bob(&self) -> User {
+        self.plane.user("bob", &["approvers", "cyber-team"])
+    }
+
+    /// Approves.
+    pub fn carol(&self) -> User {
+        self.plane.user("carol", &["approvers"])
+    }
+
+    /// Only reads.
+    pub fn rita(&self) -> User {
+        self.plane.user("rita", &["readers"])
+    }
+
+    async fn wait_for_right(&self, user: &User, verb: &str, resource: &str) {
+        let reviews: Api<SelfSubjectAccessReview> = Api::all(user.client());
+        let mut review = SelfSubjectAccessReview::default();
+        review.spec.resource_attributes = Some(ResourceAttributes {
+            group: Some("enclave-operator.io".into()),
+            resource: Some(resource.into()),
+            verb: Some(verb.into()),
+            ..ResourceAttributes::default()
+        });
+        eventually("the right is effective", SOON, async || {
+            let review = reviews.create(&PostParams::default(), &review).await.unwrap();
+            review.status.is_some_and(|status| status.allowed).then_some(())
+        })
+        .await;
+    }
+
+    /// The API server takes a moment to run new policies; the last one applied is asked for.
+    pub async fn wait_for_policies(&self) {
+        let namespaces: Api<Namespace> = Api::all(self.administrator());
+        let forged: Namespace = object(json!({
+            "metadata": {"name": "forged", "labels": {"enclave-operator.io/owner-uid": "x"}}
+        }));
+        eventually("the admission policies are effective", SOON, async || {
+            let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+            namespaces.create(&dry_run, &forged).await.err().map(drop)
+        })
+        .await;
+    }
+}
+
+/// For work that needs a runtime where there is none, or another one.
+pub fn on_a_runtime<T: Send, F: Future<Output = T>>(work: impl FnOnce() -> F + Send) -> T {
+    std::thread::scope(|scope| {
+        let worker = scope.spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async { work().await })
+        });
+        worker.join().unwrap()
+    })
+}
+
+/// An object from JSON; the type says which.
+pub fn object<K: DeserializeOwned>(json: Value) -> K {
+    serde_json::from_value(json).unwrap()
+}
+
+pub fn communities(user: &User) -> Api<Community> {
+    Api::all(user.client())
+}
+
+pub fn enclaves(user: &User, community: &str) -> Api<Enclave> {
+    Api::namespaced(user.client(), community)
+}
+
+pub fn requests(user: &User, namespace: &str) -> Api<ApprovalRequest> {
+    Api::namespaced(user.client(), namespace)
+}
+
+pub fn namespaced<K>(client: Client, namespace: &str) -> Api<K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+{
+    Api::namespaced(client, namespace)
+}
+
+/// A Community as a user writes it.
+pub fn community(name: &str, spec: &Value) -> Community {
+    object(json!({
+        "apiVersion": "enclave-operator.io/v1alpha1", "kind": "Community",
+        "metadata": {"name": name}, "spec": spec,
+    }))
+}
+
+/// An Enclave as a user writes it.
+pub fn enclave(name: &str, spec: &Value) -> Enclave {
+    object(json!({
+        "apiVersion": "enclave-operator.io/v1alpha1", "kind": "Enclave",
+        "metadata": {"name": name}, "spec": spec,
+    }))
+}
+
+/// Rules that hold everything that can be held for Communities and Enclaves until one person
+/// approves it.
+pub fn hold_everything() -> Value {
+    let operations =
+        ["EnclaveCreation", "EnclaveUpdate", "EnclaveDeletion", "EnclaveMaintenance", "CommunityUpdate"];
+    let rules: Vec<Value> =
+        operations.iter().map(|operation| json!({"operation": operation, "policy": "Required"})).collect();
+    json!({ "rules": rules })
+}
+
+/// Alice makes a Community and waits until it is Active.
+pub async fn active_community(world: &World, name: &str, spec: &Value) -> Community {
+    let api = communities(&world.alice());
+    api.create(&PostParams::default(), &community(name, spec)).await.unwrap();
+    wait_for_community(&api, name, State::Active).await
+}
+
+pub async fn wait_for_community(api: &Api<Community>, name: &str, state: State) -> Community {
+    wait_until(api.clone(), name, SOON, &format!("Community {name} is {state}"), |community: &Community| {
+        community.status.as_ref().is_some_and(|status| {
+            status.gate.state == Some(state)
+                && status.gate.observed_generation == community.metadata.generation
+        })
+    })
+    .await
+}
+
+pub async fn wait_for_enclave(api: &Api<Enclave>, name: &str, state: State) -> Enclave {
+    wait_until(api.clone(), name, SOON, &format!("Enclave {name} is {state}"), |enclave: &Enclave| {
+        enclave.status.as_ref().is_some_and(|status| {
+            status.gate.state == Some(state) && status.gate.observed_generation == enclave.metadata.generation
+        })
+    })
+    .await
+}
+
+/// Waits until the latest spec of an Enclave is held by an open request, and returns its name.
+pub async fn wait_for_request(user: &User, community: &str, name: &str) -> String {
+    let enclave = wait_until(
+        enclaves(user, community),
+        name,
+        SOON,
+        &format!("Enclave {name} has a request"),
+        |enclave: &Enclave| {
+            enclave.status.as_ref().is_some_and(|status| {
+                status.gate.pending.as_ref().is_some_and(|pending| {
+                    Some(pending.generation) == enclave.metadata.generation
+                        && pending.approval_request.is_some()
+                })
+            })
+        },
+    )
+    .await;
+    let request = enclave.status.unwrap().gate.pending.unwrap().approval_request.unwrap();
+    wait_for_request_state(user, community, &request, RequestState::Pending).await;
+    request
+}
+
+pub async fn wait_for_request_state(
+    user: &User,
+    namespace: &str,
+    name: &str,
+    state: RequestState,
+) -> ApprovalRequest {
+    wait_until(
+        requests(user, namespace),
+        name,
+        SOON,
+        &format!("ApprovalRequest {name} is {state}"),
+        |request: &ApprovalRequest| request.status.as_ref().and_then(|status| status.state) == Some(state),
+    )
+    .await
+}
+
+/// Votes as people do: by patching the request's status.
+pub async fn vote(
+    user: &User,
+    namespace: &str,
+    request: &str,
+    verdict: Verdict,
+    comment: Option<&str>,
+) -> Result<ApprovalRequest, kube::Error> {
+    let mut status = json!({ "decision": verdict });
+    if let Some(comment) = comment {
+        status["comment"] = json!(comment);
+    }
+    patch_status(&requests(user, namespace), request, json!({ "status": status })).await
+}
+
+pub async fn patch_status<K>(api: &Api<K>, name: &str, patch: Value) -> Result<K, kube::Error>
+where
+    K: Clone + Debug + DeserializeOwned + Serialize,
+{
+    api.patch_status(name, &PatchParams::default(), &Patch::Merge(patch)).await
+}
+
+pub async fn patch<K>(api: &Api<K>, name: &str, patch: Value) -> Result<K, kube::Error>
+where
+    K: Clone + Debug + DeserializeOwned + Serialize,
+{
+    api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await
+}
+
+/// The API server refused, with words that contain this.
+#[track_caller]
+pub fn assert_refused<T: Debug>(result: Result<T, kube::Error>, because: &str) {
+    match result {
+        Err(kube::Error::Api(status)) if matches!(status.code, 400 | 403 | 422) => {
+            assert!(
+                status.message.contains(because),
+                "refused, but not because of {because:?}: {}",
+                status.message
+            );
+        }
+        other => panic!("not refused because of {because:?}: {other:?}"),
+    }
+}
+
+/// The message of one condition.
+pub fn condition<'a>(
+    gate: &'a enclave_operator::api::GateStatus,
+    type_: &str,
+) -> &'a k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition {
+    gate.conditions
+        .iter()
+        .find(|condition| condition.type_ == type_)
+        .unwrap_or_else(|| panic!("no condition {type_} in {:?}", gate.conditions))
+}
