@@ -64,7 +64,9 @@ pub fn plan_enclave(observed: &ObservedEnclave, now: Timestamp) -> Result<Plan<E
     let applied = gate.applied.as_ref().map(|applied| applied.spec.to_spec::<EnclaveSpec>());
     let applied = applied.transpose().map_err(JudgeError::AppliedUnreadable)?;
     if gate.standing == Standing::InForce && applied.as_ref().is_some_and(|spec| spec.retire) {
-        return Ok(Plan { writes: vec![Write::DeleteSelf], ..Plan::nothing() });
+        // The request has to say that it was enacted before the Enclave is gone.
+        let writes = gate.writes.into_iter().chain([Write::DeleteSelf]).collect();
+        return Ok(Plan { writes, ..Plan::nothing() });
     }
     let was_enforced = was_enforced(observed.enclave.as_ref());
     let (enforcement, writes) = match (&gate.standing, &applied) {

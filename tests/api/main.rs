@@ -7,3 +7,6 @@ mod support;
 mod world;
 
 mod flow;
+mod mortal;
+mod restart;
+mod trouble;

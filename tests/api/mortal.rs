@@ -1,0 +1,118 @@
+//! An operator that dies after every write, at the worst moment: the API server has made the
+//! write, and the operator never learns of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use enclave_operator::runtime::{Settings, run_operator};
+use futures::future::BoxFuture;
+use http::{Method, Request, Response};
+use kube::client::{Body, ClientBuilder};
+use tokio::sync::Notify;
+use tower::{Layer, Service};
+
+use crate::support::User;
+
+/// Runs the operator in lives of one write each, until `story` has ended. Returns how many lives
+/// that took.
+pub fn run_mortal_operator<T>(
+    account: &User,
+    settings: &Settings,
+    story: impl Future<Output = T>,
+) -> (T, usize) {
+    let over = Arc::new(Notify::new());
+    std::thread::scope(|scope| {
+        let lives = scope.spawn({
+            let over = Arc::clone(&over);
+            move || live_again_and_again(account, settings, &over)
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let result = runtime.block_on(story);
+        over.notify_one();
+        (result, lives.join().unwrap())
+    })
+}
+
+fn live_again_and_again(account: &User, settings: &Settings, over: &Notify) -> usize {
+    for life in 1.. {
+        // A runtime of its own, dropped with everything in it: nothing gets to say goodbye.
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let death = Arc::new(Notify::new());
+        let layer = DeathLayer { writes: Arc::new(AtomicUsize::new(0)), death: Arc::clone(&death) };
+        let config = account.config();
+        let settings = settings.clone();
+        runtime.spawn(async move {
+            let client = ClientBuilder::try_from(config).unwrap().with_layer(&layer).build();
+            run_operator(client, &settings, std::future::pending()).await
+        });
+        let ended = runtime.block_on(async {
+            tokio::select! {
+                () = death.notified() => false,
+                () = over.notified() => true,
+            }
+        });
+        runtime.shutdown_background();
+        if ended {
+            return life;
+        }
+    }
+    unreachable!("the loop has no end")
+}
+
+/// Lets one write through and swallows its answer; from then on nothing is answered.
+#[derive(Clone)]
+struct DeathLayer {
+    writes: Arc<AtomicUsize>,
+    death: Arc<Notify>,
+}
+
+impl<S> Layer<S> for DeathLayer {
+    type Service = Mortal<S>;
+
+    fn layer(&self, inner: S) -> Mortal<S> {
+        Mortal { inner, layer: self.clone() }
+    }
+}
+
+#[derive(Clone)]
+struct Mortal<S> {
+    inner: S,
+    layer: DeathLayer,
+}
+
+impl<S, B> Service<Request<Body>> for Mortal<S>
+where
+    S: Service<Request<Body>, Response = Response<B>>,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+    B: Send + 'static,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Result<S::Response, S::Error>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let is_lease = request.uri().path().contains("/leases");
+        let is_write = request.method() != Method::GET && !is_lease;
+        let earlier = self.layer.writes.fetch_add(usize::from(is_write), Ordering::SeqCst);
+        if is_write && earlier > 0 {
+            return Box::pin(std::future::pending());
+        }
+        let answer = self.inner.call(request);
+        let death = Arc::clone(&self.layer.death);
+        Box::pin(async move {
+            let answer = answer.await;
+            if is_write {
+                death.notify_one();
+                std::future::pending::<()>().await;
+            }
+            answer
+        })
+    }
+}

@@ -1,0 +1,220 @@
+//! Nothing but the API server holds truth: the operator can die at any moment, and what is
+//! converged is left alone.
+
+use std::time::Duration;
+
+use enclave_operator::api::approval_request::{RequestState, Verdict};
+use enclave_operator::api::{Enclave, State};
+use enclave_operator::runtime::Settings;
+use enclave_operator::runtime::settings::InstallationSettings;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{DeleteParams, PostParams};
+use kube::{Api, ResourceExt};
+use serde_json::{Value, json};
+
+use crate::mortal::run_mortal_operator;
+use crate::support::{Write, eventually, wait_gone, writes_by};
+use crate::world::{
+    SOON, World, active_community, enclave, enclaves, hold_everything, on_a_runtime, patch, requests, vote,
+    wait_for_enclave, wait_for_request, wait_for_request_state,
+};
+
+const OPERATOR: &str = "system:serviceaccount:enclave-system:enclave-operator";
+
+#[test]
+fn an_operator_that_dies_after_every_write_ends_in_the_same_state() {
+    let world = World::without_operator();
+    world.install();
+
+    world.start_operator("steady");
+    let steady = on_a_runtime(async || play_the_flow(&world, "steady").await);
+    world.kill_operator();
+
+    let account = on_a_runtime(async || {
+        world.plane.service_account("enclave-system", "enclave-operator").await.unwrap()
+    });
+    // The same identity as the one that was killed: it need not wait for its own lease.
+    let settings = Settings {
+        installation: InstallationSettings {
+            namespace: "enclave-system".into(),
+            service_account: "enclave-operator".into(),
+            mfa_claim: "enclave-operator.io/acr".into(),
+            mfa_values: vec!["mfa".into()],
+            allow_wildcard_approvers: false,
+        },
+        identity: "steady".into(),
+    };
+    let (mortal, lives) =
+        run_mortal_operator(&account, &settings, async { play_the_flow(&world, "mortal").await });
+    println!("the flow took {lives} lives");
+    assert!(lives > 20, "the operator died only {lives} times");
+    assert_eq!(mortal, steady);
+}
+
+/// The whole life of an Enclave: created and approved, edited and rejected, edited and superseded
+/// and approved, healed, and a sibling that is retired. Returns what is left at the end, without
+/// what differs from run to run.
+async fn play_the_flow(world: &World, name: &str) -> Value {
+    let (alice, bob) = (world.alice(), world.bob());
+    active_community(world, name, &json!({ "approvals": hold_everything() })).await;
+    let api = enclaves(&alice, name);
+    api.create(&PostParams::default(), &enclave("kept", &json!({}))).await.unwrap();
+    api.create(&PostParams::default(), &enclave("retired", &json!({}))).await.unwrap();
+    for enclave in ["kept", "retired"] {
+        let request = wait_for_request(&alice, name, enclave).await;
+        vote(&bob, name, &request, Verdict::Approved, None).await.unwrap();
+        wait_for_enclave(&api, enclave, State::Active).await;
+    }
+
+    patch(&api, "kept", json!({"spec": {"description": "rejected"}})).await.unwrap();
+    let request = wait_for_request(&alice, name, "kept").await;
+    vote(&bob, name, &request, Verdict::Rejected, Some("no")).await.unwrap();
+    wait_for_enclave(&api, "kept", State::Rejected).await;
+
+    patch(&api, "kept", json!({"spec": {"description": "superseded"}})).await.unwrap();
+    let superseded = wait_for_request(&alice, name, "kept").await;
+    patch(&api, "kept", json!({"spec": {"description": "approved"}})).await.unwrap();
+    let request = wait_for_request(&alice, name, "kept").await;
+    wait_for_request_state(&alice, name, &superseded, RequestState::Superseded).await;
+    vote(&bob, name, &request, Verdict::Approved, None).await.unwrap();
+    wait_for_enclave(&api, "kept", State::Active).await;
+
+    patch(&api, "retired", json!({"spec": {"retire": true}})).await.unwrap();
+    let request = wait_for_request(&alice, name, "retired").await;
+    vote(&bob, name, &request, Verdict::Approved, None).await.unwrap();
+    wait_gone(api.clone(), "retired", SOON, "the retired Enclave goes").await;
+
+    // Everything that follows from the last change has happened.
+    eventually("the books are closed", SOON, async || {
+        let kept: Enclave = api.get("kept").await.unwrap();
+        let open =
+            requests(&alice, name).list(&Default::default()).await.unwrap().items.into_iter().any(|r| {
+                let status = r.status.unwrap_or_default();
+                status.state == Some(RequestState::Pending)
+                    || (status.state == Some(RequestState::Approved) && status.enacted_at.is_none())
+            });
+        (!kept.annotations().contains_key("enclave-operator.io/requested-by") && !open).then_some(())
+    })
+    .await;
+    summary(world, name).await
+}
+
+async fn summary(world: &World, name: &str) -> Value {
+    let administrator = world.administrator();
+    let kept: Enclave = enclaves(&world.alice(), name).get("kept").await.unwrap();
+    let gate = kept.status.unwrap().gate;
+    let applied = gate.applied.unwrap();
+    let conditions: Vec<Value> = gate
+        .conditions
+        .iter()
+        .map(|condition| json!([condition.type_, condition.status, condition.reason]))
+        .collect();
+    let mut requests: Vec<Value> = requests(&world.alice(), name)
+        .list(&Default::default())
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|request| {
+            let status = request.status.unwrap();
+            let votes: Vec<_> = status.decisions.iter().map(|d| (d.approver.clone(), d.verdict)).collect();
+            json!({
+                "target": request.spec.target.name, "generation": request.spec.target.generation,
+                "operations": request.spec.operations, "requesters": request.spec.requesters,
+                "digest": request.spec.change.digest, "state": status.state, "votes": votes,
+                "enacted": status.enacted_at.is_some(),
+            })
+        })
+        .collect();
+    requests.sort_by_key(ToString::to_string);
+    let namespaces: Api<Namespace> = Api::all(administrator);
+    let mut left: Vec<String> = namespaces
+        .list(&kube::api::ListParams::default().labels(&format!("enclave-operator.io/community={name}")))
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|namespace| namespace.name_any().replace(name, "NAME"))
+        .collect();
+    left.sort();
+    json!({
+        "state": gate.state, "generation": kept.metadata.generation, "conditions": conditions,
+        "pending": gate.pending, "applied": applied.spec, "digest": applied.digest,
+        "requests": requests, "namespaces": left,
+    })
+}
+
+#[test]
+fn a_converged_cluster_sees_no_writes() {
+    let world = World::without_operator();
+    world.install();
+    world.start_operator("quiet");
+    on_a_runtime(async || {
+        play_the_flow(&world, "quiet").await;
+        // One of each that stays as it is: held, rejected, in conflict.
+        let api = enclaves(&world.alice(), "quiet");
+        for name in ["held", "rejected"] {
+            api.create(&PostParams::default(), &enclave(name, &json!({}))).await.unwrap();
+        }
+        wait_for_request(&world.alice(), "quiet", "held").await;
+        let request = wait_for_request(&world.alice(), "quiet", "rejected").await;
+        vote(&world.bob(), "quiet", &request, Verdict::Rejected, None).await.unwrap();
+        wait_for_enclave(&api, "rejected", State::Rejected).await;
+        let conflict = crate::world::community("default", &json!({}));
+        let communities = crate::world::communities(&world.alice());
+        communities.create(&PostParams::default(), &conflict).await.unwrap();
+        crate::world::wait_for_community(&communities, "default", State::Inactive).await;
+        // The last write of all is the Event that tells of the last change.
+        wait_for_event(&world, "default", "NamespaceConflict").await;
+    });
+
+    assert_no_writes_for(&world, Duration::from_secs(60));
+    // Every object is seen anew after a restart, and still there is nothing to write.
+    world.kill_operator();
+    let started = Timestamp::now();
+    world.start_operator("quiet");
+    on_a_runtime(async || wait_for_lease_renewal(&world, started).await);
+    assert_no_writes_for(&world, Duration::from_secs(10));
+
+    // The same counting does see a write.
+    on_a_runtime(async || {
+        let since = Timestamp::now();
+        let api = enclaves(&world.alice(), "quiet");
+        api.delete("held", &DeleteParams::default()).await.unwrap();
+        eventually("the write is seen", SOON, async || (!writes(&world, since).is_empty()).then_some(()))
+            .await;
+    });
+}
+
+fn assert_no_writes_for(world: &World, time: Duration) {
+    let since = Timestamp::now();
+    // Not a wait for something to happen: nothing must happen in this time.
+    std::thread::sleep(time);
+    let writes = writes(world, since);
+    assert!(writes.is_empty(), "the operator wrote: {writes:#?}");
+}
+
+/// The lease is renewed all the time, which is how another replica knows that this one lives; it
+/// is no write about anything that users have.
+fn writes(world: &World, since: Timestamp) -> Vec<Write> {
+    let mut writes = writes_by(&world.plane.audit_log(), OPERATOR, Some(since));
+    writes.retain(|write| write.resource != "leases");
+    writes
+}
+
+async fn wait_for_event(world: &World, about: &str, reason: &str) {
+    let events: Api<k8s_openapi::api::core::v1::Event> = Api::all(world.administrator());
+    let fields = format!("involvedObject.name={about},reason={reason}");
+    eventually("the Event is there", SOON, async || {
+        let found = events.list(&kube::api::ListParams::default().fields(&fields)).await.unwrap();
+        (!found.items.is_empty()).then_some(())
+    })
+    .await;
+}
+
+async fn wait_for_lease_renewal(world: &World, since: Timestamp) {
+    eventually("the new process leads", SOON, async || {
+        let writes = writes_by(&world.plane.audit_log(), OPERATOR, Some(since));
+        writes.iter().any(|write| write.resource == "leases").then_some(())
+    })
+    .await;
+}

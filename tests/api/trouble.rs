@@ -1,0 +1,209 @@
+//! What goes wrong around the operator: it says so, loses nothing, and goes on by itself.
+
+use std::time::Duration;
+
+use enclave_operator::api::approval_request::Verdict;
+use enclave_operator::api::names::condition as conditions;
+use enclave_operator::api::{Enclave, State};
+use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicyBinding;
+use kube::api::{DeleteParams, PostParams};
+use kube::{Api, Resource};
+use serde_json::json;
+
+use crate::support::{Process, eventually, wait_until};
+use crate::world::{
+    SOON, World, active_community, assert_refused, condition, enclave, enclaves, hold_everything,
+    on_a_runtime, vote, wait_for_enclave, wait_for_request,
+};
+
+#[test]
+fn an_operator_without_anything_installed_says_what_is_missing_and_goes_on_when_it_is_there() {
+    let world = World::without_operator();
+    let administrator = world.plane.administrator_user();
+    // Only its account is there: no CRD, no policy, no right.
+    administrator.kubectl(&["create", "namespace", "enclave-system"]).expect_success();
+    administrator
+        .kubectl(&["create", "serviceaccount", "-n", "enclave-system", "enclave-operator"])
+        .expect_success();
+    let operator = world.spawn_operator("early");
+    on_a_runtime(async || wait_for_log(&operator, "lacks the right to list and watch").await);
+
+    administrator
+        .kubectl(&[
+            "create",
+            "clusterrolebinding",
+            "all",
+            "--clusterrole=cluster-admin",
+            "--serviceaccount=enclave-system:enclave-operator",
+        ])
+        .expect_success();
+    on_a_runtime(async || wait_for_log(&operator, "is not installed; apply the manifests").await);
+
+    world.install();
+    administrator.kubectl(&["delete", "clusterrolebinding", "all"]).expect_success();
+    on_a_runtime(async || {
+        active_community(&world, "late", &json!({})).await;
+    });
+}
+
+#[test]
+fn without_its_policies_the_operator_enacts_nothing_and_resumes_when_they_are_back() {
+    let world = World::without_operator();
+    world.install();
+    world.start_operator("guarded");
+    on_a_runtime(async || {
+        let (alice, bob) = (world.alice(), world.bob());
+        active_community(&world, "guarded", &json!({ "approvals": hold_everything() })).await;
+        active_community(&world, "free", &json!({})).await;
+        let api = enclaves(&alice, "guarded");
+        api.create(&PostParams::default(), &enclave("e", &json!({}))).await.unwrap();
+        let request = wait_for_request(&alice, "guarded", "e").await;
+
+        let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(world.administrator());
+        let name = "enclave-operator-verify-vote";
+        let mut removed = bindings.get(name).await.unwrap();
+        bindings.delete(name, &DeleteParams::default()).await.unwrap();
+
+        // What needs no approval is not enacted either: without the policies nobody knows.
+        let free = enclaves(&alice, "free");
+        free.create(&PostParams::default(), &enclave("f", &json!({}))).await.unwrap();
+        let held = wait_for_enclave(&free, "f", State::Pending).await.status.unwrap().gate;
+        let approved = condition(&held, conditions::APPROVED);
+        assert_eq!(approved.reason, "AdmissionPoliciesNotIntact");
+        assert!(approved.message.contains(&format!("ValidatingAdmissionPolicyBinding {name} is missing")));
+        // A vote cast now is believed only when the policies are back and only if it counts.
+        vote(&bob, "guarded", &request, Verdict::Approved, None).await.unwrap();
+        let told = wait_until(api.clone(), "e", SOON, "the hold says why", |enclave: &Enclave| {
+            enclave.status.as_ref().is_some_and(|status| {
+                condition(&status.gate, conditions::APPROVED).message.contains("no vote is believed")
+            })
+        })
+        .await;
+        assert!(told.status.unwrap().gate.applied.is_none());
+
+        removed.meta_mut().resource_version = None;
+        removed.meta_mut().uid = None;
+        bindings.create(&PostParams::default(), &removed).await.unwrap();
+        wait_for_enclave(&free, "f", State::Active).await;
+        wait_for_enclave(&api, "e", State::Active).await;
+    });
+}
+
+#[test]
+fn a_change_that_no_policy_witnessed_is_not_believed() {
+    let world = World::without_operator();
+    world.install();
+    on_a_runtime(async || {
+        let bindings: Api<k8s_openapi::api::admissionregistration::v1::MutatingAdmissionPolicyBinding> =
+            Api::all(world.administrator());
+        let verify: Api<ValidatingAdmissionPolicyBinding> = Api::all(world.administrator());
+        let stamp = "enclave-operator-stamp-requester";
+        let check = "enclave-operator-verify-requester";
+        let mut stamped = bindings.get(stamp).await.unwrap();
+        let mut checked = verify.get(check).await.unwrap();
+
+        // With only the stamping gone, the check refuses: two policies have to fail.
+        bindings.delete(stamp, &DeleteParams::default()).await.unwrap();
+        let communities = crate::world::communities(&world.alice());
+        let rules = json!({ "approvals": hold_everything() });
+        eventually("an unstamped change is refused", SOON, async || {
+            let unstamped = crate::world::community("unstamped", &rules);
+            let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+            match communities.create(&dry_run, &unstamped).await {
+                Ok(_) => None,
+                refused => {
+                    assert_refused(refused, "do not say who changed this object");
+                    Some(())
+                }
+            }
+        })
+        .await;
+        stamped.meta_mut().resource_version = None;
+        bindings.create(&PostParams::default(), &stamped).await.unwrap();
+        eventually("changes are stamped again", SOON, async || {
+            let stamped = crate::world::community("stamped", &rules);
+            let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+            communities.create(&dry_run, &stamped).await.ok()
+        })
+        .await;
+
+        world.start_operator("witness");
+        active_community(&world, "witness", &rules).await;
+        world.kill_operator();
+
+        // Both gone: the change gets in, with a forged author.
+        bindings.delete(stamp, &DeleteParams::default()).await.unwrap();
+        verify.delete(check, &DeleteParams::default()).await.unwrap();
+        let api = enclaves(&world.alice(), "witness");
+        let name = eventually("an unstamped change gets in", SOON, async || {
+            static COUNT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+            let name = format!("e{}", COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
+            let mut forged = enclave(&name, &json!({}));
+            let author = ("enclave-operator.io/requested-by".to_owned(), "mallory".to_owned());
+            forged.metadata.annotations = Some([author].into());
+            let made = api.create(&PostParams::default(), &forged).await.ok()?;
+            let generation =
+                made.metadata.annotations?.get("enclave-operator.io/requested-generation").cloned();
+            generation.is_none().then_some(name)
+        })
+        .await;
+        stamped.meta_mut().resource_version = None;
+        checked.meta_mut().resource_version = None;
+        bindings.create(&PostParams::default(), &stamped).await.unwrap();
+        verify.create(&PostParams::default(), &checked).await.unwrap();
+
+        world.start_operator("witness");
+        let held = wait_until(api, &name, SOON, "the hold says why", |enclave: &Enclave| {
+            enclave.status.as_ref().is_some_and(|status| status.gate.state == Some(State::Pending))
+        })
+        .await;
+        let gate = held.status.unwrap().gate;
+        assert_eq!(condition(&gate, conditions::APPROVED).reason, "RequesterUnknown");
+        assert!(gate.pending.unwrap().approval_request.is_none());
+    });
+}
+
+#[test]
+fn an_api_server_that_goes_away_and_comes_back_loses_nothing() {
+    let world = World::without_operator();
+    world.install();
+    world.start_operator("patient");
+    let request = on_a_runtime(async || {
+        active_community(&world, "patient", &json!({ "approvals": hold_everything() })).await;
+        let api = enclaves(&world.alice(), "patient");
+        api.create(&PostParams::default(), &enclave("e", &json!({}))).await.unwrap();
+        wait_for_request(&world.alice(), "patient", "e").await
+    });
+    world.plane.kill_api_server();
+    world.plane.start_api_server().unwrap();
+    on_a_runtime(async || {
+        vote(&world.bob(), "patient", &request, Verdict::Approved, None).await.unwrap();
+        wait_for_enclave(&enclaves(&world.alice(), "patient"), "e", State::Active).await;
+    });
+}
+
+#[test]
+fn a_second_process_waits_and_takes_over() {
+    let world = World::without_operator();
+    world.install();
+    let first = world.spawn_operator("first");
+    on_a_runtime(async || wait_for_log(&first, "all caches are filled, reconciling").await);
+    let second = world.spawn_operator("second");
+    on_a_runtime(async || wait_for_log(&second, "another operator process holds the lease").await);
+    on_a_runtime(async || {
+        active_community(&world, "one", &json!({})).await;
+    });
+    assert!(!second.log().contains("reconciling"), "{}", second.log());
+
+    let status = first.terminate(Duration::from_secs(10)).expect("it stops when asked to");
+    assert!(status.success(), "{status}");
+    on_a_runtime(async || {
+        wait_for_log(&second, "all caches are filled, reconciling").await;
+        active_community(&world, "two", &json!({})).await;
+    });
+}
+
+async fn wait_for_log(process: &Process, text: &str) {
+    eventually(&format!("the log says {text:?}"), SOON, async || process.log().contains(text).then_some(()))
+        .await;
+}
