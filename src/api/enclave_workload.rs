@@ -47,6 +47,8 @@ pub struct EnclaveWorkloadSpec {
     #[schemars(schema_with = "super::common::resource_list_schema")]
     #[x_kube(validation = Rule::new("self.all(name, name in ['cpu', 'memory', 'ephemeral-storage', 'requests.cpu', 'requests.memory', 'requests.ephemeral-storage', 'requests.storage', 'limits.cpu', 'limits.memory', 'limits.ephemeral-storage', 'pods', 'services', 'services.loadbalancers', 'services.nodeports', 'replicationcontrollers', 'resourcequotas', 'secrets', 'configmaps', 'persistentvolumeclaims'] || name.startsWith('hugepages-') || name.startsWith('requests.hugepages-') || (name.contains('/') && !format.qualifiedName().validate(name).hasValue()))")
         .message("unknown resource; a quota counts what a ResourceQuota knows, for example requests.cpu, limits.memory, pods or count/jobs.batch"))]
+    #[x_kube(validation = Rule::new("self.all(name, ['cpu', 'memory', 'storage', 'hugepages-'].exists(part, name.contains(part)) || !isQuantity(string(self[name])) || quantity(string(self[name])).isInteger())")
+        .message("objects and devices are counted in whole numbers"))]
     pub quota: BTreeMap<String, Quantity>,
     /// What containers get that do not say it themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -69,6 +71,9 @@ pub struct EnclaveWorkloadSpec {
     pub change: Option<ChangeReason>,
 }
 
+const CONTAINER_RESOURCES_RULE: &str = "self.all(name, name in ['cpu', 'memory', 'ephemeral-storage'] || name.startsWith('hugepages-') || (name.contains('/') && !format.qualifiedName().validate(name).hasValue()))";
+const CONTAINER_RESOURCES_MESSAGE: &str = "unknown resource; a container uses cpu, memory, ephemeral-storage, hugepages-<size> or an extended resource such as example.com/gpu";
+
 /// Limits and requests of containers that do not have their own.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -80,14 +85,14 @@ pub struct ContainerDefaults {
     /// Limits by resource, for example `memory: 512Mi`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "super::common::resource_list_schema")]
-    #[x_kube(validation = Rule::new("self.all(name, name in ['cpu', 'memory', 'ephemeral-storage'] || name.startsWith('hugepages-') || (name.contains('/') && !format.qualifiedName().validate(name).hasValue()))")
-        .message("unknown resource; a container uses cpu, memory, ephemeral-storage, hugepages-<size> or an extended resource such as example.com/gpu"))]
+    #[x_kube(validation = Rule::new(CONTAINER_RESOURCES_RULE)
+        .message(CONTAINER_RESOURCES_MESSAGE))]
     pub limits: BTreeMap<String, Quantity>,
     /// Requests by resource, for example `cpu: 100m`; the limits when absent.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "super::common::resource_list_schema")]
-    #[x_kube(validation = Rule::new("self.all(name, name in ['cpu', 'memory', 'ephemeral-storage'] || name.startsWith('hugepages-') || (name.contains('/') && !format.qualifiedName().validate(name).hasValue()))")
-        .message("unknown resource; a container uses cpu, memory, ephemeral-storage, hugepages-<size> or an extended resource such as example.com/gpu"))]
+    #[x_kube(validation = Rule::new(CONTAINER_RESOURCES_RULE)
+        .message(CONTAINER_RESOURCES_MESSAGE))]
     pub requests: BTreeMap<String, Quantity>,
 }
 
