@@ -45,9 +45,9 @@ pub struct EnclaveWorkloadSpec {
     /// there is no limit.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "super::common::resource_list_schema")]
-    #[x_kube(validation = Rule::new("self.all(name, name in ['cpu', 'memory', 'ephemeral-storage', 'requests.cpu', 'requests.memory', 'requests.ephemeral-storage', 'requests.storage', 'limits.cpu', 'limits.memory', 'limits.ephemeral-storage', 'pods', 'services', 'services.loadbalancers', 'services.nodeports', 'replicationcontrollers', 'resourcequotas', 'secrets', 'configmaps', 'persistentvolumeclaims'] || name.startsWith('hugepages-') || name.startsWith('requests.hugepages-') || (name.contains('/') && !format.qualifiedName().validate(name).hasValue()))")
+    #[x_kube(validation = Rule::new("self.all(name, name in ['cpu', 'memory', 'ephemeral-storage', 'requests.cpu', 'requests.memory', 'requests.ephemeral-storage', 'requests.storage', 'limits.cpu', 'limits.memory', 'limits.ephemeral-storage', 'pods', 'services', 'services.loadbalancers', 'services.nodeports', 'replicationcontrollers', 'resourcequotas', 'secrets', 'configmaps', 'persistentvolumeclaims'] || ((name.startsWith('hugepages-') || name.startsWith('requests.hugepages-') || name.contains('/')) && !format.qualifiedName().validate(name).hasValue()))")
         .message("unknown resource; a quota counts what a ResourceQuota knows, for example requests.cpu, limits.memory, pods or count/jobs.batch"))]
-    #[x_kube(validation = Rule::new("self.all(name, ['cpu', 'memory', 'storage', 'hugepages-'].exists(part, name.contains(part)) || !isQuantity(string(self[name])) || quantity(string(self[name])).isInteger())")
+    #[x_kube(validation = Rule::new("self.all(name, name in ['cpu', 'memory', 'ephemeral-storage', 'requests.cpu', 'requests.memory', 'requests.ephemeral-storage', 'requests.storage', 'limits.cpu', 'limits.memory', 'limits.ephemeral-storage'] || name.startsWith('hugepages-') || name.startsWith('requests.hugepages-') || name.endsWith('.storageclass.storage.k8s.io/requests.storage') || !isQuantity(string(self[name])) || quantity(string(self[name])).isInteger())")
         .message("objects and devices are counted in whole numbers"))]
     pub quota: BTreeMap<String, Quantity>,
     /// What containers get that do not say it themselves.
@@ -71,8 +71,9 @@ pub struct EnclaveWorkloadSpec {
     pub change: Option<ChangeReason>,
 }
 
-const CONTAINER_RESOURCES_RULE: &str = "self.all(name, name in ['cpu', 'memory', 'ephemeral-storage'] || name.startsWith('hugepages-') || (name.contains('/') && !format.qualifiedName().validate(name).hasValue()))";
-const CONTAINER_RESOURCES_MESSAGE: &str = "unknown resource; a container uses cpu, memory, ephemeral-storage, hugepages-<size> or an extended resource such as example.com/gpu";
+const CONTAINER_RESOURCES_RULE: &str = "self.all(name, name in ['cpu', 'memory', 'ephemeral-storage'])";
+const CONTAINER_RESOURCES_MESSAGE: &str =
+    "unknown resource; containers get defaults for cpu, memory and ephemeral-storage";
 
 /// Limits and requests of containers that do not have their own.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
