@@ -117,9 +117,8 @@ fn list_types_set(crd: &CustomResourceDefinition) -> Vec<String> {
         }
         let objects = item_of(schema).is_some_and(|item| is(item, "object"));
         match schema.x_kubernetes_list_type.as_deref() {
-            Some("atomic" | "map") => None,
             Some("set") if objects => Some("is a set of objects; such a list is atomic or a map".into()),
-            Some("set") => None,
+            Some("atomic" | "map" | "set") => None,
             Some(other) => Some(format!("has the unknown list type {other}")),
             None if node.path.starts_with(".spec") || objects => {
                 Some("is a list without x-kubernetes-list-type".into())

@@ -345,3 +345,38 @@ pub(super) fn resource_list_schema(_: &mut SchemaGenerator) -> Schema {
         },
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    type KubernetesSelector = k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+
+    #[test]
+    fn a_label_selector_reads_and_writes_as_that_of_kubernetes() {
+        for text in [
+            json!({}),
+            json!({"matchLabels": {"app.kubernetes.io/name": "db"}}),
+            json!({"matchExpressions": [
+                {"key": "role", "operator": "NotIn", "values": ["replica"]},
+                {"key": "role", "operator": "In", "values": ["primary"]},
+                {"key": "ready", "operator": "Exists"},
+                {"key": "draining", "operator": "DoesNotExist"},
+            ]}),
+        ] {
+            let ours: LabelSelector = serde_json::from_value(text.clone()).unwrap();
+            let theirs: KubernetesSelector = serde_json::from_value(text.clone()).unwrap();
+            assert_eq!(KubernetesSelector::from(&ours), theirs);
+            assert_eq!(serde_json::to_value(&ours).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn an_amount_is_the_same_as_a_number_and_as_a_text() {
+        let number: Quantity = serde_json::from_value(json!(20)).unwrap();
+        let text: Quantity = serde_json::from_value(json!("20")).unwrap();
+        assert_eq!(number, text);
+        assert_eq!(serde_json::to_value(&number).unwrap(), json!("20"));
+    }
+}
