@@ -1,9 +1,11 @@
 //! Pieces of spec that several kinds share.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::KubeSchema;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// The requester's words for a change. Not part of the content that is compared and approved:
 /// editing it on a rejected or expired change proposes the same content again.
@@ -113,4 +115,268 @@ pub struct Maintenance {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::schemas::time")]
     pub expires_at: Option<Time>,
+}
+
+/// An RFC 1123 label: what names of objects and namespaces look like here.
+pub const LABEL_PATTERN: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
+
+/// CEL rule for kinds whose objects may be named by any RFC 1123 label.
+pub const NAME_RULE: &str = "self.metadata.name.matches('^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$')";
+/// What [`NAME_RULE`] says when it is broken.
+pub const NAME_MESSAGE: &str = "the name has at most 63 lower-case letters, digits and '-', and starts and ends with a letter or digit: it becomes part of names and labels of other objects";
+
+/// A duration as text: hours, minutes and seconds, each at most once, in this order.
+pub const DURATION_PATTERN: &str = "^([0-9]{1,5}h)?([0-9]{1,7}m)?([0-9]{1,8}s)?$";
+
+/// CEL rule for a duration between `least` and `most`; [`DURATION_PATTERN`] is checked here again
+/// because rules are also evaluated for values that break the pattern.
+#[must_use]
+pub fn duration_rule(least: &str, most: &str) -> String {
+    format!(
+        "self != '' && self.matches('{DURATION_PATTERN}') && duration(self) >= duration('{least}') && duration(self) <= duration('{most}')"
+    )
+}
+
+/// Selects pods by their labels. All requirements must hold; an empty selector selects every pod of
+/// the namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LabelSelector {
+    /// Labels that the pods must have, with exactly these values.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "match_labels_schema")]
+    #[x_kube(validation = Rule::new("self.all(key, !format.qualifiedName().validate(key).hasValue())")
+        .message("a label key is a name of at most 63 letters, digits, '-', '_' and '.', with an optional DNS prefix and '/', for example app.kubernetes.io/name"))]
+    pub match_labels: BTreeMap<String, String>,
+    /// Further requirements on the labels of the pods.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub match_expressions: Vec<LabelRequirement>,
+}
+
+fn match_labels_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "maxProperties": 16,
+        "additionalProperties": {
+            "type": "string",
+            "description": "The value that the label must have.",
+            "maxLength": 63,
+            "pattern": "^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$",
+        },
+    })
+}
+
+/// One requirement on the labels of a pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("(self.operator in ['In', 'NotIn']) == (has(self.values) && size(self.values) > 0)")
+    .message("In and NotIn need values; Exists and DoesNotExist must not have any"))]
+pub struct LabelRequirement {
+    /// The key of the label.
+    #[schemars(length(min = 1, max = 317))]
+    #[x_kube(validation = Rule::new("!format.qualifiedName().validate(self).hasValue()")
+        .message("a label key is a name of at most 63 letters, digits, '-', '_' and '.', with an optional DNS prefix and '/', for example app.kubernetes.io/name"))]
+    pub key: String,
+    /// How the label is compared with `values`.
+    pub operator: LabelOperator,
+    /// The values that the label may have (In) or must not have (`NotIn`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 32),
+        inner(length(max = 63), regex(pattern = "^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$"))
+    )]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub values: Vec<String>,
+}
+
+/// How a label is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum LabelOperator {
+    In,
+    NotIn,
+    Exists,
+    DoesNotExist,
+}
+
+impl From<&LabelSelector> for k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector {
+    fn from(selector: &LabelSelector) -> Self {
+        let LabelSelector { match_labels, match_expressions } = selector;
+        Self {
+            match_labels: (!match_labels.is_empty()).then(|| match_labels.clone()),
+            match_expressions: (!match_expressions.is_empty())
+                .then(|| match_expressions.iter().map(Into::into).collect()),
+        }
+    }
+}
+
+impl From<&LabelRequirement> for k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelectorRequirement {
+    fn from(requirement: &LabelRequirement) -> Self {
+        let LabelRequirement { key, operator, values } = requirement;
+        Self {
+            key: key.clone(),
+            operator: format!("{operator:?}"),
+            values: (!values.is_empty()).then(|| values.clone()),
+        }
+    }
+}
+
+/// Pods of one namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NamespacedPods {
+    /// The namespace that the pods run in. It must not belong to another Community.
+    #[schemars(length(min = 1, max = 63), regex(pattern = LABEL_PATTERN))]
+    pub namespace: String,
+    /// Which pods of that namespace; `{}` for all of them.
+    pub pod_selector: LabelSelector,
+}
+
+/// A block of IP addresses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.except) || !isCIDR(self.cidr) || self.except.all(e, !isCIDR(e) || (cidr(self.cidr).containsCIDR(cidr(e)) && cidr(e).prefixLength() > cidr(self.cidr).prefixLength()))")
+    .message("every block in except must be a smaller part of cidr"))]
+pub struct IpBlock {
+    /// The block in its canonical form, for example `198.51.100.0/24` or `2001:db8::/32`: no bits
+    /// set behind the prefix.
+    #[schemars(length(min = 1, max = 43))]
+    #[x_kube(validation = Rule::new(CIDR_RULE).message(CIDR_MESSAGE))]
+    pub cidr: String,
+    /// Parts of the block that are left out, in canonical form.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), inner(length(min = 1, max = 43)))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    #[x_kube(validation = Rule::new("self.all(e, isCIDR(e) && string(cidr(e).masked()) == e)").message(CIDR_MESSAGE))]
+    pub except: Vec<String>,
+}
+
+const CIDR_RULE: &str = "isCIDR(self) && string(cidr(self).masked()) == self";
+const CIDR_MESSAGE: &str = "must be a block of IPv4 or IPv6 addresses in canonical form, such as 198.51.100.0/24 or 2001:db8::/32, without bits behind the prefix";
+
+/// A transport protocol.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Protocol {
+    #[default]
+    Tcp,
+    Udp,
+    Sctp,
+}
+
+impl std::fmt::Display for Protocol {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+            Self::Sctp => "SCTP",
+        })
+    }
+}
+
+/// A port, or a range of ports, as pods listen on it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.endPort) || self.endPort >= self.port")
+    .message("endPort must not be smaller than port"))]
+pub struct Port {
+    /// TCP, UDP or SCTP.
+    #[serde(default)]
+    pub protocol: Protocol,
+    /// The port, or the first port of the range.
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: i32,
+    /// The last port of the range; `port` alone when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub end_port: Option<i32>,
+}
+
+impl std::fmt::Display for Port {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { protocol, port, end_port } = self;
+        match end_port {
+            Some(end) if end != port => write!(f, "{protocol} {port}-{end}"),
+            _ => write!(f, "{protocol} {port}"),
+        }
+    }
+}
+
+/// An amount of a resource as Kubernetes writes it, such as `500m` or `2Gi`. A number in a manifest
+/// means the same as its text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Quantity(pub String);
+
+impl<'de> Deserialize<'de> for Quantity {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        IntOrString::deserialize(deserializer).map(|value| {
+            Self(match value {
+                IntOrString::Int(number) => number.to_string(),
+                IntOrString::String(text) => text,
+            })
+        })
+    }
+}
+
+impl From<&Quantity> for k8s_openapi::apimachinery::pkg::api::resource::Quantity {
+    fn from(quantity: &Quantity) -> Self {
+        Self(quantity.0.clone())
+    }
+}
+
+/// Schema of a map from resource names to amounts.
+pub(super) fn resource_list_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "minProperties": 1,
+        "maxProperties": 32,
+        "additionalProperties": {
+            "x-kubernetes-int-or-string": true,
+            "description": "An amount of the resource, for example `500m` or `2Gi`.",
+            "maxLength": 32,
+            "x-kubernetes-validations": [{
+                "rule": "isQuantity(string(self)) && !quantity(string(self)).isLessThan(quantity('0'))",
+                "message": "must be an amount that is not negative, for example 2, 500m or 2Gi",
+            }],
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    type KubernetesSelector = k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+
+    #[test]
+    fn a_label_selector_reads_and_writes_as_that_of_kubernetes() {
+        for text in [
+            json!({}),
+            json!({"matchLabels": {"app.kubernetes.io/name": "db"}}),
+            json!({"matchExpressions": [
+                {"key": "role", "operator": "NotIn", "values": ["replica"]},
+                {"key": "role", "operator": "In", "values": ["primary"]},
+                {"key": "ready", "operator": "Exists"},
+                {"key": "draining", "operator": "DoesNotExist"},
+            ]}),
+        ] {
+            let ours: LabelSelector = serde_json::from_value(text.clone()).unwrap();
+            let theirs: KubernetesSelector = serde_json::from_value(text.clone()).unwrap();
+            assert_eq!(KubernetesSelector::from(&ours), theirs);
+            assert_eq!(serde_json::to_value(&ours).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn an_amount_is_the_same_as_a_number_and_as_a_text() {
+        let number: Quantity = serde_json::from_value(json!(20)).unwrap();
+        let text: Quantity = serde_json::from_value(json!("20")).unwrap();
+        assert_eq!(number, text);
+        assert_eq!(serde_json::to_value(&number).unwrap(), json!("20"));
+    }
 }

@@ -28,11 +28,11 @@ use super::gate::GateStatus;
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]{0,18}[a-z0-9])?$')")
-        .message("the name of a Community starts with a letter and has at most 20 lower-case letters, digits and '-': namespaces are named <community>-<enclave>-<workload>")
+        .message("the name of a Community starts with a letter and has at most 20 lower-case letters, digits and '-': namespaces are named <community>-<enclave>-<workload>"),
+    validation = Rule::new("(has(self.spec.__namespace__) ? self.spec.__namespace__ : self.metadata.name) == (has(oldSelf.spec.__namespace__) ? oldSelf.spec.__namespace__ : oldSelf.metadata.name)")
+        .message("spec.namespace cannot be changed; create another Community")
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.__namespace__) == has(oldSelf.__namespace__) && (!has(self.__namespace__) || self.__namespace__ == oldSelf.__namespace__)")
-    .message("spec.namespace cannot be changed; create another Community"))]
 pub struct CommunitySpec {
     /// Namespace that the operator makes for this Community; its own name when absent. A namespace
     /// that already exists is never taken over. Cannot be changed.

@@ -1,0 +1,160 @@
+//! `EnclaveConnection`: the only thing that opens traffic.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::common::{ChangeReason, DURATION_PATTERN, LABEL_PATTERN, NAME_MESSAGE, NAME_RULE, duration_rule};
+use super::community_endpoint::TransitHubRef;
+use super::gate::GateStatus;
+
+/// What an `EnclaveConnection` joins, and for how long.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "enclave-operator.io",
+    version = "v1alpha1",
+    kind = "EnclaveConnection",
+    plural = "enclaveconnections",
+    namespaced,
+    shortname = "econ",
+    category = "enclave-operator",
+    status = "EnclaveConnectionStatus",
+    derive = "PartialEq",
+    doc = "An EnclaveConnection lets workloads of an Enclave, or a TransitHub, reach an EnclaveEndpoint or a CommunityEndpoint. It is declared where its source is: in the Enclave's control namespace, or in the Community's namespace when the source is a TransitHub. Nothing else opens traffic.",
+    printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Request", type_ = "string", json_path = ".status.pending.approvalRequest"),
+    printcolumn(name = "From", type_ = "string", json_path = ".status.from"),
+    printcolumn(name = "To", type_ = "string", json_path = ".status.to"),
+    printcolumn(name = "Enabled", type_ = "boolean", json_path = ".spec.enabled", priority = 1),
+    printcolumn(name = "Expires", type_ = "string", json_path = ".status.expiresAt", priority = 1),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    validation = Rule::new(NAME_RULE).message(NAME_MESSAGE)
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.source.transitHub) || has(self.destination.enclaveEndpoint)")
+    .message("a connection from a TransitHub leads to an enclaveEndpoint"))]
+#[x_kube(validation = Rule::new("!(has(self.expiresAt) && has(self.duration))")
+    .message("a connection ends either at expiresAt or after duration, not both"))]
+pub struct EnclaveConnectionSpec {
+    /// What this connection is for, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub description: Option<String>,
+    /// Where traffic comes from: exactly one of `workloads` and `transitHub`. Cannot be changed.
+    #[x_kube(validation = Rule::new("self == oldSelf")
+        .message("the source of a connection cannot be changed; create another connection"))]
+    pub source: ConnectionSource,
+    /// Where traffic goes: exactly one of `enclaveEndpoint` and `communityEndpoint`. Cannot be
+    /// changed.
+    #[x_kube(validation = Rule::new("self == oldSelf")
+        .message("the destination of a connection cannot be changed; create another connection"))]
+    pub destination: ConnectionDestination,
+    /// Set to false to close the connection at once, without an approval. Opening it again is an
+    /// update that may need one.
+    #[serde(default = "enabled")]
+    pub enabled: bool,
+    /// When the connection closes by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "super::schemas::time")]
+    pub expires_at: Option<Time>,
+    /// How long after it took effect the connection closes by itself, for example `72h`. Between
+    /// one minute and one year; hours, minutes and seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 2, max = 32), regex(pattern = DURATION_PATTERN))]
+    #[x_kube(validation = Rule::new(duration_rule("1m", "8784h"))
+        .message("duration must be between 1m and 8784h, for example 72h"))]
+    pub duration: Option<String>,
+    /// Set to true to ask for the deletion of this connection. When the rules allow it, the
+    /// operator closes and deletes it. To close it at once, set `enabled: false`.
+    #[serde(default)]
+    pub retire: bool,
+    /// The requester's words for the latest change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<ChangeReason>,
+}
+
+const fn enabled() -> bool {
+    true
+}
+
+/// Where traffic comes from; exactly one field is set.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.workloads) != has(self.transitHub)")
+    .message("a source is exactly one of workloads and transitHub"))]
+pub struct ConnectionSource {
+    /// Names of `EnclaveWorkloads` in the Enclave of this connection; all their pods are sources.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(min = 1, max = 20),
+        inner(length(min = 1, max = 20), regex(pattern = "^[a-z0-9]([-a-z0-9]{0,18}[a-z0-9])?$"))
+    )]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub workloads: Vec<String>,
+    /// A `TransitHub` of the Community that this connection is declared in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transit_hub: Option<TransitHubRef>,
+}
+
+/// Where traffic goes; exactly one field is set. It is always in the same Community.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.enclaveEndpoint) != has(self.communityEndpoint)")
+    .message("a destination is exactly one of enclaveEndpoint and communityEndpoint"))]
+pub struct ConnectionDestination {
+    /// An `EnclaveEndpoint` of an Enclave of this Community.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enclave_endpoint: Option<EnclaveEndpointRef>,
+    /// A `CommunityEndpoint` of this Community.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub community_endpoint: Option<CommunityEndpointRef>,
+}
+
+/// Names an `EnclaveEndpoint` of an Enclave of the same Community.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EnclaveEndpointRef {
+    /// Name of the Enclave that offers the endpoint.
+    #[schemars(length(min = 1, max = 20), regex(pattern = "^[a-z0-9]([-a-z0-9]{0,18}[a-z0-9])?$"))]
+    pub enclave: String,
+    /// Name of the `EnclaveEndpoint`.
+    #[schemars(length(min = 1, max = 63), regex(pattern = LABEL_PATTERN))]
+    pub name: String,
+}
+
+/// Names a `CommunityEndpoint` of the same Community.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CommunityEndpointRef {
+    /// Name of the `CommunityEndpoint`.
+    #[schemars(length(min = 1, max = 63), regex(pattern = LABEL_PATTERN))]
+    pub name: String,
+}
+
+/// What is known of an `EnclaveConnection`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EnclaveConnectionStatus {
+    #[serde(flatten)]
+    pub gate: GateStatus,
+    /// The source in words, for tables.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub from: Option<String>,
+    /// The destination in words, for tables.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub to: Option<String>,
+    /// UID of the endpoint that this connection is bound to. An endpoint that was deleted and
+    /// made again under the same name is another one and needs a new approval.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub endpoint_uid: Option<String>,
+    /// When the connection closes by itself; absent when it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "super::schemas::time")]
+    pub expires_at: Option<Time>,
+}

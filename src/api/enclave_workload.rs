@@ -1,0 +1,153 @@
+//! `EnclaveWorkload`: a namespace of an Enclave in which pods run.
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+use super::common::{ChangeReason, Principal, Quantity};
+use super::gate::GateStatus;
+
+/// What an `EnclaveWorkload` consists of.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "enclave-operator.io",
+    version = "v1alpha1",
+    kind = "EnclaveWorkload",
+    plural = "enclaveworkloads",
+    namespaced,
+    shortname = "encw",
+    category = "enclave-operator",
+    status = "EnclaveWorkloadStatus",
+    derive = "PartialEq",
+    doc = "An EnclaveWorkload is a place for pods in an Enclave, declared in the Enclave's control namespace. It owns a namespace <community>-<enclave>-<workload> that nothing reaches and that reaches nothing, DNS aside, until connections are approved.",
+    printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Request", type_ = "string", json_path = ".status.pending.approvalRequest"),
+    printcolumn(name = "Namespace", type_ = "string", json_path = ".status.namespace"),
+    printcolumn(name = "Security", type_ = "string", json_path = ".spec.podSecurity", priority = 1),
+    printcolumn(name = "Access", type_ = "string", json_path = ".spec.accessMode", priority = 1),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    validation = Rule::new("self.metadata.name.matches('^[a-z0-9]([-a-z0-9]{0,18}[a-z0-9])?$')")
+        .message("the name of an EnclaveWorkload has at most 20 lower-case letters, digits and '-': namespaces are named <community>-<enclave>-<workload>")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("(self.accessMode == 'Isolated') == has(self.principals)")
+    .message("accessMode Isolated needs principals, and accessMode Standard must not have any"))]
+pub struct EnclaveWorkloadSpec {
+    /// What runs here, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub description: Option<String>,
+    /// How much the namespace may use in total: what a `ResourceQuota` has under `hard`, for example
+    /// `requests.cpu: "4"`, `limits.memory: 8Gi`, `pods: 20` or `count/jobs.batch: 50`. Without it
+    /// there is no limit.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "super::common::resource_list_schema")]
+    #[x_kube(validation = Rule::new("self.all(name, name in ['cpu', 'memory', 'ephemeral-storage', 'requests.cpu', 'requests.memory', 'requests.ephemeral-storage', 'requests.storage', 'limits.cpu', 'limits.memory', 'limits.ephemeral-storage', 'pods', 'services', 'services.loadbalancers', 'services.nodeports', 'replicationcontrollers', 'resourcequotas', 'secrets', 'configmaps', 'persistentvolumeclaims'] || ((name.startsWith('hugepages-') || name.startsWith('requests.hugepages-') || name.contains('/')) && !format.qualifiedName().validate(name).hasValue()))")
+        .message("unknown resource; a quota counts what a ResourceQuota knows, for example requests.cpu, limits.memory, pods or count/jobs.batch"))]
+    #[x_kube(validation = Rule::new("self.all(name, name in ['cpu', 'memory', 'ephemeral-storage', 'requests.cpu', 'requests.memory', 'requests.ephemeral-storage', 'requests.storage', 'limits.cpu', 'limits.memory', 'limits.ephemeral-storage'] || name.startsWith('hugepages-') || name.startsWith('requests.hugepages-') || name.endsWith('.storageclass.storage.k8s.io/requests.storage') || !isQuantity(string(self[name])) || quantity(string(self[name])).isInteger())")
+        .message("objects and devices are counted in whole numbers"))]
+    pub quota: BTreeMap<String, Quantity>,
+    /// What containers get that do not say it themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container_defaults: Option<ContainerDefaults>,
+    /// The pod security standard that the namespace enforces.
+    #[serde(default)]
+    pub pod_security: PodSecurity,
+    /// Who gets into the namespace.
+    #[serde(default)]
+    pub access_mode: AccessMode,
+    /// Who gets into the namespace, and as what, with accessMode Isolated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub principals: Option<WorkloadPrincipals>,
+    /// Set to true to ask for the deletion of this workload. When the rules allow it, the operator
+    /// removes its namespace with everything in it, and then the workload.
+    #[serde(default)]
+    pub retire: bool,
+    /// The requester's words for the latest change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<ChangeReason>,
+}
+
+const CONTAINER_RESOURCES_RULE: &str = "self.all(name, name in ['cpu', 'memory', 'ephemeral-storage'])";
+const CONTAINER_RESOURCES_MESSAGE: &str =
+    "unknown resource; containers get defaults for cpu, memory and ephemeral-storage";
+
+/// Limits and requests of containers that do not have their own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.limits) || has(self.requests)")
+    .message("containerDefaults needs limits, requests or both"))]
+#[x_kube(validation = Rule::new("!has(self.limits) || !has(self.requests) || self.requests.all(name, !(name in self.limits) || !isQuantity(string(self.requests[name])) || !isQuantity(string(self.limits[name])) || quantity(string(self.requests[name])).compareTo(quantity(string(self.limits[name]))) <= 0)")
+    .message("a request must not be larger than the limit of the same resource"))]
+pub struct ContainerDefaults {
+    /// Limits by resource, for example `memory: 512Mi`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "super::common::resource_list_schema")]
+    #[x_kube(validation = Rule::new(CONTAINER_RESOURCES_RULE)
+        .message(CONTAINER_RESOURCES_MESSAGE))]
+    pub limits: BTreeMap<String, Quantity>,
+    /// Requests by resource, for example `cpu: 100m`; the limits when absent.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "super::common::resource_list_schema")]
+    #[x_kube(validation = Rule::new(CONTAINER_RESOURCES_RULE)
+        .message(CONTAINER_RESOURCES_MESSAGE))]
+    pub requests: BTreeMap<String, Quantity>,
+}
+
+/// A pod security standard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum PodSecurity {
+    /// Pods follow hardening practice: no root, no added capabilities.
+    #[default]
+    Restricted,
+    /// Pods may do what is not a known way to more privileges.
+    Baseline,
+}
+
+/// Who gets into the namespace of a workload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum AccessMode {
+    /// Everybody with a role in the Enclave or the Community, as that role allows.
+    #[default]
+    Standard,
+    /// Only the principals that the workload lists.
+    Isolated,
+}
+
+/// The principals of an isolated workload, by what they may do in its namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.admin) || has(self.edit) || has(self.view)")
+    .message("an isolated workload needs at least one principal"))]
+pub struct WorkloadPrincipals {
+    /// Those who hold Kubernetes' ClusterRole `admin` in the namespace.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1, max = 50))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub admin: Vec<Principal>,
+    /// Those who hold Kubernetes' ClusterRole `edit` in the namespace.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1, max = 50))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub edit: Vec<Principal>,
+    /// Those who hold Kubernetes' ClusterRole `view` in the namespace.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1, max = 50))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub view: Vec<Principal>,
+}
+
+/// What is known of an `EnclaveWorkload`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EnclaveWorkloadStatus {
+    #[serde(flatten)]
+    pub gate: GateStatus,
+    /// The namespace in which the pods of this workload run, once it exists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub namespace: Option<String>,
+}

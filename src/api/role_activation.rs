@@ -1,0 +1,147 @@
+//! `RoleActivation`: one person's request to hold a role now, for a while.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::common::{DURATION_PATTERN, LABEL_PATTERN, NAME_MESSAGE, NAME_RULE, duration_rule};
+use super::role_assignment::Role;
+
+/// What is asked for. Who asks stands in annotations that the API server stamps, never here.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "enclave-operator.io",
+    version = "v1alpha1",
+    kind = "RoleActivation",
+    plural = "roleactivations",
+    namespaced,
+    shortname = "ract",
+    category = "enclave-operator",
+    status = "RoleActivationStatus",
+    derive = "PartialEq",
+    doc = "A RoleActivation is the request of the person who creates it to hold a role for a while, under the conditions of a RoleEligibility in the same namespace. Set spec.deactivate to end it before its time; create another one while it is active to go on longer.",
+    printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Request", type_ = "string", json_path = ".status.approvalRequest"),
+    printcolumn(name = "User", type_ = "string", json_path = ".status.user"),
+    printcolumn(name = "Role", type_ = "string", json_path = ".status.role"),
+    printcolumn(name = "Ends", type_ = "string", json_path = ".status.endsAt"),
+    printcolumn(name = "Eligibility", type_ = "string", json_path = ".spec.eligibility", priority = 1),
+    printcolumn(name = "Ticket", type_ = "string", json_path = ".spec.ticket", priority = 1),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    validation = Rule::new(NAME_RULE).message(NAME_MESSAGE)
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.eligibility == oldSelf.eligibility && self.duration == oldSelf.duration && has(self.justification) == has(oldSelf.justification) && (!has(self.justification) || self.justification == oldSelf.justification) && has(self.ticket) == has(oldSelf.ticket) && (!has(self.ticket) || self.ticket == oldSelf.ticket) && has(self.startsAt) == has(oldSelf.startsAt) && (!has(self.startsAt) || self.startsAt == oldSelf.startsAt)")
+    .message("an activation cannot be changed, only deactivated; create another activation"))]
+pub struct RoleActivationSpec {
+    /// Name of the `RoleEligibility` in the same namespace.
+    #[schemars(length(min = 1, max = 63), regex(pattern = LABEL_PATTERN))]
+    pub eligibility: String,
+    /// How long the role is needed, for example `2h`, counted from the activation. At most what the
+    /// eligibility allows; hours, minutes and seconds.
+    #[schemars(length(min = 2, max = 32), regex(pattern = DURATION_PATTERN))]
+    #[x_kube(validation = Rule::new(duration_rule("1m", "24h"))
+        .message("duration must be between 1m and 24h, for example 2h"))]
+    pub duration: String,
+    /// Why the role is needed, for those who decide about it and for the audit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 2048))]
+    pub justification: Option<String>,
+    /// The ticket or incident that this activation belongs to, for example `INC0012345`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub ticket: Option<String>,
+    /// When the role is needed; as soon as possible when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "super::schemas::time")]
+    pub starts_at: Option<Time>,
+    /// Set to true to give the role back at once. Cannot be taken back.
+    #[serde(default)]
+    #[x_kube(validation = Rule::new("self || !oldSelf")
+        .message("a deactivation cannot be taken back; create another activation"))]
+    pub deactivate: bool,
+}
+
+/// Where an activation is in its life, in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ActivationState {
+    /// It waits for an approval.
+    PendingApproval,
+    /// It waits for its `startsAt`.
+    Scheduled,
+    /// The role is held.
+    Active,
+    /// Its time is over.
+    Expired,
+    /// It was given back before its time.
+    Deactivated,
+    /// The eligibility was lost.
+    Revoked,
+    /// Somebody rejected it.
+    Rejected,
+    /// It was not decided in time.
+    Lapsed,
+    /// It does not meet the conditions of the eligibility; the conditions say why.
+    Refused,
+}
+
+impl std::fmt::Display for ActivationState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Debug::fmt(self, f)
+    }
+}
+
+impl ActivationState {
+    /// Whether nothing follows this state any more.
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        match self {
+            Self::PendingApproval | Self::Scheduled | Self::Active => false,
+            Self::Expired
+            | Self::Deactivated
+            | Self::Revoked
+            | Self::Rejected
+            | Self::Lapsed
+            | Self::Refused => true,
+        }
+    }
+}
+
+/// What is known of a `RoleActivation`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RoleActivationStatus {
+    /// The `metadata.generation` that this status was computed for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub observed_generation: Option<i64>,
+    /// Where the activation is in its life, in one word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<ActivationState>,
+    /// Who activates: the user name that the API server stamped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub user: Option<String>,
+    /// The role, as the eligibility says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
+    /// The `ApprovalRequest` that decides about it; absent when no approval is needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub approval_request: Option<String>,
+    /// When the role was bound, or will be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "super::schemas::time")]
+    pub starts_at: Option<Time>,
+    /// When the role ends, or ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "super::schemas::time")]
+    pub ends_at: Option<Time>,
+    /// Details, in a fixed order: Ready, Approved, Enforced, and Reconciling or Stalled while true.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "super::schemas::conditions")]
+    pub conditions: Vec<Condition>,
+}

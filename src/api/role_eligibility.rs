@@ -1,0 +1,177 @@
+//! `RoleEligibility`: who may activate which role, and under which conditions.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::approvals::{ApprovalRule, Approvals, Operation, RulePolicy};
+use super::common::{ChangeReason, DURATION_PATTERN, NAME_MESSAGE, NAME_RULE, Principal, duration_rule};
+use super::gate::GateStatus;
+use super::role_assignment::{PRINCIPALS_MESSAGE, PRINCIPALS_RULE, Role};
+
+/// Who may activate which role, and under which conditions.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "enclave-operator.io",
+    version = "v1alpha1",
+    kind = "RoleEligibility",
+    plural = "roleeligibilities",
+    namespaced,
+    shortname = "relig",
+    category = "enclave-operator",
+    status = "RoleEligibilityStatus",
+    derive = "PartialEq",
+    doc = "A RoleEligibility says who may activate a role for a while, in the scope of its namespace: an Enclave, a Community with all its enclaves, or everything (in the operator's namespace). It gives nothing by itself; a RoleActivation does. Deleting it ends what was activated with it at once.",
+    printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Request", type_ = "string", json_path = ".status.pending.approvalRequest"),
+    printcolumn(name = "Role", type_ = "string", json_path = ".spec.role"),
+    printcolumn(name = "Workload", type_ = "string", json_path = ".spec.workload", priority = 1),
+    printcolumn(name = "Max", type_ = "string", json_path = ".spec.activation.maxDuration"),
+    printcolumn(name = "Ends", type_ = "string", json_path = ".spec.endsAt", priority = 1),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    validation = Rule::new(NAME_RULE).message(NAME_MESSAGE)
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.startsAt) || !has(self.endsAt) || self.startsAt < self.endsAt")
+    .message("startsAt must be before endsAt"))]
+#[x_kube(validation = Rule::new("has(self.workload) == has(oldSelf.workload) && (!has(self.workload) || self.workload == oldSelf.workload)")
+    .message("the workload of an eligibility cannot be changed; create another eligibility"))]
+#[x_kube(validation = Rule::new("!has(self.workload) || self.role in ['enclave-owner', 'enclave-contributor', 'enclave-reader']")
+    .message("only enclave-owner, enclave-contributor and enclave-reader can be limited to a workload"))]
+pub struct RoleEligibilitySpec {
+    /// What this eligibility is for, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub description: Option<String>,
+    /// Who may activate the role. Losing eligibility ends an activation at once.
+    #[schemars(length(min = 1, max = 100))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    #[x_kube(validation = Rule::new(PRINCIPALS_RULE).message(PRINCIPALS_MESSAGE))]
+    pub principals: Vec<Principal>,
+    /// The role. Cannot be changed. In an Enclave's namespace only the enclave roles are allowed.
+    #[x_kube(validation = Rule::new("self == oldSelf")
+        .message("the role of an eligibility cannot be changed; create another eligibility"))]
+    pub role: Role,
+    /// Limits the role to the namespace of one `EnclaveWorkload` of this Enclave. Cannot be changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 20), regex(pattern = "^[a-z0-9]([-a-z0-9]{0,18}[a-z0-9])?$"))]
+    pub workload: Option<String>,
+    /// From when on the role can be active; at once when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "super::schemas::time")]
+    pub starts_at: Option<Time>,
+    /// When the eligibility ends, and with it every activation; never when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "super::schemas::time")]
+    pub ends_at: Option<Time>,
+    /// The conditions for an activation.
+    pub activation: ActivationConditions,
+    /// The requester's words for the latest change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<ChangeReason>,
+}
+
+/// The conditions under which a role may be activated.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ActivationConditions {
+    /// How long one activation may last, for example `8h`. Between one minute and 24 hours; hours,
+    /// minutes and seconds.
+    #[schemars(length(min = 2, max = 32), regex(pattern = DURATION_PATTERN))]
+    #[x_kube(validation = Rule::new(duration_rule("1m", "24h"))
+        .message("maxDuration must be between 1m and 24h, for example 8h"))]
+    pub max_duration: String,
+    /// Refuse activations that have no justification.
+    #[serde(default)]
+    pub require_justification: bool,
+    /// Refuse activations that name no ticket.
+    #[serde(default)]
+    pub require_ticket: bool,
+    /// Refuse activations of people who did not log in with multi-factor authentication.
+    #[serde(default)]
+    pub require_mfa: bool,
+    /// Whether somebody else must approve each activation, in addition to what the rules of the
+    /// Enclave and the Community say about the operation `RoleActivation`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<ActivationApproval>,
+    /// Who should hear of activations: addresses or channels, put into the audit stream with each
+    /// fact about an activation, for whatever delivers messages there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20), inner(length(min = 1, max = 256)))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub notify: Vec<String>,
+}
+
+/// What releases an activation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ActivationApproval {
+    /// Required or `NotRequired`.
+    pub policy: RulePolicy,
+    /// How many distinct people must approve; 1 when absent, and 0 counts as 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 20))]
+    pub minimum_approvers: Option<i32>,
+    /// Each of these must be satisfied by at least one approval: by that user or service account,
+    /// or by a member of that group. One person can satisfy several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub mandatory_approvers: Vec<Principal>,
+    /// How long an activation may stay undecided before it is Lapsed, for example `4h`. Between one
+    /// minute and 24 hours, which is the default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 2, max = 32), regex(pattern = DURATION_PATTERN))]
+    #[x_kube(validation = Rule::new(duration_rule("1m", "24h"))
+        .message("expireAfter of an activation must be between 1m and 24h, for example 4h"))]
+    pub expire_after: Option<String>,
+    /// Refuse a rejection that has no comment.
+    #[serde(default)]
+    pub require_rejection_comment: bool,
+    /// Count only votes of people who logged in with multi-factor authentication.
+    #[serde(default)]
+    pub require_mfa: bool,
+    /// Refuse votes that carry no `authentication.kubernetes.io/credential-id`, such as those of
+    /// impersonated users.
+    #[serde(default)]
+    pub require_credential_id: bool,
+}
+
+impl From<&ActivationConditions> for Approvals {
+    /// The conditions as approval rules, to be merged with those of the scopes.
+    fn from(conditions: &ActivationConditions) -> Self {
+        let require_justification = conditions.require_justification;
+        let Some(approval) = conditions.approval.clone() else {
+            return Self { require_justification, ..Self::default() };
+        };
+        let ActivationApproval {
+            policy,
+            minimum_approvers,
+            mandatory_approvers,
+            expire_after,
+            require_rejection_comment,
+            require_mfa,
+            require_credential_id,
+        } = approval;
+        let operation = Operation::RoleActivation;
+        Self {
+            rules: vec![ApprovalRule { operation, policy, minimum_approvers, mandatory_approvers }],
+            expire_after,
+            require_justification,
+            require_rejection_comment,
+            require_mfa,
+            require_credential_id,
+        }
+    }
+}
+
+/// What is known of a `RoleEligibility`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RoleEligibilityStatus {
+    #[serde(flatten)]
+    pub gate: GateStatus,
+}
