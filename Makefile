@@ -15,8 +15,12 @@ control-plane: ## Build a real control plane for tests and demo, once (KUBERNETE
 	@tests/control-plane/build >/dev/null
 
 .PHONY: generate
-generate: need-rust ## Write the generated files (CRDs, chart) anew
+generate: need-rust ## Write the generated files (crds/) anew
 	cargo run --quiet --locked --bin enclave-operator -- generate
+
+.PHONY: check-generated
+check-generated: generate ## Fail if the generated files that are committed are not current
+	@test -z "$$(git status --porcelain -- crds)" || { git --no-pager diff -- crds; echo "crds/ is not current: run make generate and commit the result" >&2; exit 1; }
 
 .PHONY: fmt
 fmt: need-rust ## Format the code

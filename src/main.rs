@@ -60,7 +60,7 @@ async fn run(settings: &Settings) -> anyhow::Result<()> {
             _ = interrupt.recv() => {}
         }
     };
-    Ok(run_operator(client, settings, shutdown).await?)
+    Ok(Box::pin(run_operator(client, settings, shutdown)).await?)
 }
 
 /// Files that are not generated any more are removed.

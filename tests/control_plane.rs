@@ -1,6 +1,8 @@
 //! The control plane that the other tests stand on does what they expect of it, and leaves
 //! nothing behind.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
 mod support;
 
 use std::io::{BufRead, BufReader};

@@ -40,8 +40,8 @@ pub fn all() -> Vec<CustomResourceDefinition> {
 /// and would satisfy `has()` in a rule that asks for the field. Without it the API server drops
 /// nulls before it validates.
 fn polish(schema: &mut JSONSchemaProps) {
-    schema.nullable = None;
     const KNOWN_FORMATS: [&str; 5] = ["int32", "int64", "date-time", "byte", "double"];
+    schema.nullable = None;
     if schema.format.as_deref().is_some_and(|format| !KNOWN_FORMATS.contains(&format)) {
         schema.format = None;
     }

@@ -37,7 +37,9 @@ pub async fn publish_event<K: Resource<DynamicType = ()>>(recorder: &Recorder, o
 
 /// The longest beginning of a text that has at most so many bytes.
 fn cut(text: &str, bytes: usize) -> &str {
-    &text[..text.floor_char_boundary(bytes)]
+    let end =
+        text.char_indices().map(|(start, c)| start + c.len_utf8()).take_while(|end| *end <= bytes).last();
+    text.get(..end.unwrap_or_default()).unwrap_or_default()
 }
 
 #[cfg(test)]

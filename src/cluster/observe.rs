@@ -64,14 +64,12 @@ pub fn observe_community(
 pub fn observe_enclave(caches: &Caches, enclave: Arc<Enclave>, integrity: Integrity) -> ObservedEnclave {
     let community = community_around(caches, &enclave);
     // Without the Community the name cannot be derived; what was made is found by its owner then.
-    let place = match &community {
-        Some(community) => observe_place(caches, &control_namespace_of(community, &enclave)),
-        None => {
-            let uid = enclave.uid().unwrap_or_default();
-            let owned = caches.namespaces.find(|namespace| is_owned(namespace, &uid));
-            owned
-                .map_or_else(ObservedPlace::default, |namespace| observe_place(caches, &namespace.name_any()))
-        }
+    let place = if let Some(community) = &community {
+        observe_place(caches, &control_namespace_of(community, &enclave))
+    } else {
+        let uid = enclave.uid().unwrap_or_default();
+        let owned = caches.namespaces.find(|namespace| is_owned(namespace, &uid));
+        owned.map_or_else(ObservedPlace::default, |namespace| observe_place(caches, &namespace.name_any()))
     };
     ObservedEnclave {
         requests: requests_about(caches, enclave.as_ref()),

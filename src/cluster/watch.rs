@@ -29,6 +29,14 @@ pub enum Seen<'a, K> {
     Relisted,
 }
 
+impl<K> Copy for Seen<'_, K> {}
+
+impl<K> Clone for Seen<'_, K> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
 /// Keeps a cache up to date for ever and reports what it sees. Never returns: every error is
 /// retried, with a message for people.
 ///

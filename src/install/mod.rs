@@ -55,7 +55,7 @@ pub fn manifests(installation: &Installation) -> Result<String, ManifestError> {
     write_all(&mut documents, &policies.validating)?;
     write_all(&mut documents, &policies.mutating_bindings)?;
     write_all(&mut documents, &policies.validating_bindings)?;
-    Ok(documents.iter().map(|document| format!("---\n{document}")).collect())
+    Ok(documents.iter().fold(String::new(), |stream, document| stream + "---\n" + document))
 }
 
 fn write_all<K: Serialize>(documents: &mut Vec<String>, objects: &[K]) -> Result<(), ManifestError> {

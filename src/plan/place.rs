@@ -257,9 +257,10 @@ fn has_metadata(live: &ObjectMeta, wanted: &ObjectMeta) -> bool {
 
 fn merge_metadata(live: &ObjectMeta, wanted: ObjectMeta) -> ObjectMeta {
     let merge = |live: &Option<BTreeMap<String, String>>, wanted: Option<BTreeMap<String, String>>| {
-        let mut merged = live.clone().unwrap_or_default();
-        merged.extend(wanted.unwrap_or_default());
-        Some(merged)
+        live.clone().into_iter().chain(wanted).reduce(|mut merged, more| {
+            merged.extend(more);
+            merged
+        })
     };
     ObjectMeta {
         labels: merge(&live.labels, wanted.labels),
@@ -271,6 +272,8 @@ fn merge_metadata(live: &ObjectMeta, wanted: ObjectMeta) -> ObjectMeta {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::api::networking::v1::NetworkPolicyIngressRule;
+
     use super::*;
 
     fn place() -> Place {
@@ -293,10 +296,8 @@ mod tests {
         }
     }
 
-    fn changed<T: Clone>(object: Option<&Arc<T>>, change: impl FnOnce(&mut T)) -> Option<Arc<T>> {
-        let mut object = T::clone(object.unwrap());
-        change(&mut object);
-        Some(Arc::new(object))
+    fn change<T: Clone>(object: &mut Option<Arc<T>>, change: impl FnOnce(&mut T)) {
+        change(Arc::make_mut(object.as_mut().unwrap()));
     }
 
     #[test]
@@ -307,7 +308,7 @@ mod tests {
     #[test]
     fn foreign_labels_are_left_alone() {
         let mut observed = as_planned();
-        observed.namespace = changed(observed.namespace.as_ref(), |namespace| {
+        change(&mut observed.namespace, |namespace| {
             namespace.labels_mut().insert("team".into(), "blue".into());
         });
         assert_eq!(survey(&place(), &observed), Survey::AsPlanned);
@@ -316,7 +317,7 @@ mod tests {
     #[test]
     fn a_namespace_of_somebody_else_is_never_touched() {
         let mut observed = as_planned();
-        observed.namespace = changed(observed.namespace.as_ref(), |namespace| {
+        change(&mut observed.namespace, |namespace| {
             namespace.labels_mut().insert(label::OWNER_UID.into(), "other".into());
         });
         assert_eq!(survey(&place(), &observed), Survey::Foreign);
@@ -324,25 +325,26 @@ mod tests {
 
     #[test]
     fn every_drift_is_put_back() {
-        let drifts: [(&str, fn(&mut ObservedPlace)); 5] = [
+        type Drift = fn(&mut ObservedPlace);
+        let drifts: [(&str, Drift); 5] = [
             ("opened policy", |observed| {
-                observed.default_deny = changed(observed.default_deny.as_ref(), |policy| {
-                    policy.spec.as_mut().unwrap().ingress = Some(vec![Default::default()]);
+                change(&mut observed.default_deny, |policy| {
+                    policy.spec.as_mut().unwrap().ingress = Some(vec![NetworkPolicyIngressRule::default()]);
                 });
             }),
             ("narrowed policy", |observed| {
-                observed.default_deny = changed(observed.default_deny.as_ref(), |policy| {
+                change(&mut observed.default_deny, |policy| {
                     policy.spec.as_mut().unwrap().policy_types = Some(vec!["Ingress".into()]);
                 });
             }),
             ("removed policy", |observed| observed.default_deny = None),
             ("raised quota", |observed| {
-                observed.no_pods = changed(observed.no_pods.as_ref(), |quota| {
+                change(&mut observed.no_pods, |quota| {
                     quota.spec.as_mut().unwrap().hard = Some(BTreeMap::new());
                 });
             }),
             ("pod security", |observed| {
-                observed.namespace = changed(observed.namespace.as_ref(), |namespace| {
+                change(&mut observed.namespace, |namespace| {
                     namespace.labels_mut().insert(label::POD_SECURITY_ENFORCE.into(), "privileged".into());
                 });
             }),

@@ -85,7 +85,7 @@ pub async fn run_operator(
     };
     let election =
         LeaderElection::new(client.clone(), &settings.installation.namespace, OPERATOR, &settings.identity);
-    let lead = async {
+    let lead = Box::pin(async {
         tell_who_leads(&client, settings).await;
         election
             .with_lease(async {
@@ -95,8 +95,8 @@ pub async fn run_operator(
                 }
             })
             .await
-    };
-    match select(std::pin::pin!(lead), std::pin::pin!(shutdown)).await {
+    });
+    match select(lead, std::pin::pin!(shutdown)).await {
         Either::Left((None, _)) => warn!("the lease was lost; stopping, another process leads now"),
         Either::Left((Some(()), _)) => {}
         Either::Right(((), lead)) => {

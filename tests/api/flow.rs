@@ -6,7 +6,7 @@ use enclave_operator::api::names::{REQUESTED_BY, condition as conditions, label}
 use enclave_operator::api::{Enclave, State};
 use k8s_openapi::api::core::v1::{Namespace, ResourceQuota};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use kube::api::{DeleteParams, PostParams};
+use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
@@ -38,7 +38,7 @@ async fn without_a_rule_a_change_is_applied_at_once() {
     assert_eq!(Some(applied.generation), edited.metadata.generation);
     assert_eq!(applied.spec.as_value()["description"], "for payments");
 
-    let none = requests(&alice, "free").list(&Default::default()).await.unwrap();
+    let none = requests(&alice, "free").list(&ListParams::default()).await.unwrap();
     assert_eq!(none.items.len(), 0, "nothing was asked for");
 }
 
@@ -319,7 +319,7 @@ async fn only_the_operator_writes_status_and_requests() {
     let request = theirs.get(&name).await.unwrap();
     let only_operator = "only the operator creates, changes and deletes an ApprovalRequest";
     assert_refused(theirs.delete(&name, &DeleteParams::default()).await, only_operator);
-    let all = theirs.delete_collection(&DeleteParams::default(), &Default::default()).await;
+    let all = theirs.delete_collection(&DeleteParams::default(), &ListParams::default()).await;
     assert_refused(all.map(|_| ()), only_operator);
     let mut copy = request.clone();
     copy.metadata =

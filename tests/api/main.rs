@@ -6,6 +6,7 @@
 mod support;
 mod world;
 
+mod examples;
 mod flow;
 mod mortal;
 mod restart;

@@ -45,7 +45,7 @@ fn live_again_and_again(account: &User, settings: &Settings, over: &Notify) -> u
         let settings = settings.clone();
         runtime.spawn(async move {
             let client = ClientBuilder::try_from(config).unwrap().with_layer(&layer).build();
-            run_operator(client, &settings, std::future::pending()).await
+            Box::pin(run_operator(client, &settings, std::future::pending())).await
         });
         let ended = runtime.block_on(async {
             tokio::select! {

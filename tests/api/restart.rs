@@ -9,7 +9,7 @@ use enclave_operator::runtime::Settings;
 use enclave_operator::runtime::settings::InstallationSettings;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{DeleteParams, PostParams};
+use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
@@ -89,7 +89,7 @@ async fn play_the_flow(world: &World, name: &str) -> Value {
     eventually("the books are closed", SOON, async || {
         let kept: Enclave = api.get("kept").await.unwrap();
         let open =
-            requests(&alice, name).list(&Default::default()).await.unwrap().items.into_iter().any(|r| {
+            requests(&alice, name).list(&ListParams::default()).await.unwrap().items.into_iter().any(|r| {
                 let status = r.status.unwrap_or_default();
                 status.state == Some(RequestState::Pending)
                     || (status.state == Some(RequestState::Approved) && status.enacted_at.is_none())
@@ -111,7 +111,7 @@ async fn summary(world: &World, name: &str) -> Value {
         .map(|condition| json!([condition.type_, condition.status, condition.reason]))
         .collect();
     let mut requests: Vec<Value> = requests(&world.alice(), name)
-        .list(&Default::default())
+        .list(&ListParams::default())
         .await
         .unwrap()
         .into_iter()
@@ -129,7 +129,7 @@ async fn summary(world: &World, name: &str) -> Value {
     requests.sort_by_key(ToString::to_string);
     let namespaces: Api<Namespace> = Api::all(administrator);
     let mut left: Vec<String> = namespaces
-        .list(&kube::api::ListParams::default().labels(&format!("enclave-operator.io/community={name}")))
+        .list(&ListParams::default().labels(&format!("enclave-operator.io/community={name}")))
         .await
         .unwrap()
         .into_iter()
@@ -205,7 +205,7 @@ async fn wait_for_event(world: &World, about: &str, reason: &str) {
     let events: Api<k8s_openapi::api::core::v1::Event> = Api::all(world.administrator());
     let fields = format!("involvedObject.name={about},reason={reason}");
     eventually("the Event is there", SOON, async || {
-        let found = events.list(&kube::api::ListParams::default().fields(&fields)).await.unwrap();
+        let found = events.list(&ListParams::default().fields(&fields)).await.unwrap();
         (!found.items.is_empty()).then_some(())
     })
     .await;
