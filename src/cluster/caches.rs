@@ -42,7 +42,7 @@ impl Caches {
     pub fn new(
         client: &Client,
         triggers: impl FnOnce(Self) -> Triggers,
-    ) -> (Self, Vec<BoxFuture<'static, ()>>) {
+    ) -> (Self, Triggers, Vec<BoxFuture<'static, ()>>) {
         let (communities, communities_writer) = reflector::store();
         let (enclaves, enclaves_writer) = reflector::store();
         let (requests, requests_writer) = reflector::store();
@@ -87,7 +87,7 @@ impl Caches {
         watch!(policies(), mutating_bindings_writer, Triggers::on_policy);
         watch!(policies(), validating_writer, Triggers::on_policy);
         watch!(policies(), validating_bindings_writer, Triggers::on_policy);
-        (caches, watches)
+        (caches, triggers, watches)
     }
 
     /// Ends when every cache has been filled once.

@@ -104,6 +104,12 @@ impl Triggers {
     }
 
     pub(super) fn on_policy<K>(&self, _: Seen<'_, K>) {
+        self.compare_policies();
+    }
+
+    /// Compares the live admission policies with the built-in ones. Called once before the
+    /// controllers start, so that they never judge by what was assumed before anything was seen.
+    pub fn compare_policies(&self) {
         let now = self.caches.observe_integrity(&self.built_in);
         let changed = self.integrity.send_if_modified(|known| {
             let changed = *known != now;

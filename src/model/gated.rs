@@ -40,6 +40,9 @@ pub trait Gated: kube::Resource<DynamicType = ()> {
     /// The approval rules that the spec itself carries; `None` for kinds that carry none.
     fn approvals(spec: &Self::Spec) -> Option<&Approvals>;
 
+    /// Whether a change touches the rules by which changes are judged.
+    fn changes_rules(before: &Self::Spec, after: &Self::Spec) -> bool;
+
     /// The namespace in which requests about the object live: its own, but for a Community the one
     /// that it owns.
     fn request_namespace(&self) -> String {
@@ -86,6 +89,12 @@ impl Gated for Community {
 
     fn approvals(spec: &CommunitySpec) -> Option<&Approvals> {
         Some(&spec.approvals)
+    }
+
+    fn changes_rules(before: &CommunitySpec, after: &CommunitySpec) -> bool {
+        before.approvals != after.approvals
+            || before.service_account_votes != after.service_account_votes
+            || before.conflicting_duties != after.conflicting_duties
     }
 
     fn request_namespace(&self) -> String {
@@ -142,6 +151,10 @@ impl Gated for Enclave {
 
     fn approvals(spec: &EnclaveSpec) -> Option<&Approvals> {
         Some(&spec.approvals)
+    }
+
+    fn changes_rules(before: &EnclaveSpec, after: &EnclaveSpec) -> bool {
+        before.approvals != after.approvals
     }
 }
 

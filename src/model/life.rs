@@ -265,9 +265,9 @@ fn requirement<K: Gated>(
     let scopes = circumstances.outer_rules.iter().copied().chain(own);
     let votes = Requirement::none().with_service_account_votes(circumstances.service_account_votes);
     let merged = scopes.fold(votes, |merged, rules| merged.merge(Requirement::of_scope(rules, operations)));
-    match own {
+    match (own, before) {
         // Weakening the rules is gated by the rules.
-        Some(rules) if Some(rules) != K::approvals(after) => {
+        (Some(rules), Some(before)) if K::changes_rules(before, after) => {
             merged.merge(Requirement::of_changing_rules(rules))
         }
         _ => merged,

@@ -8,7 +8,7 @@ use kube::ResourceExt;
 use super::gate::{
     Enforcement, Gate, Standing, build_gate_status, gate_of_blocked, notices, plan_gate, was_enforced,
 };
-use super::place::{ObservedPlace, Place, enforce, owned_namespace, plan_removal, preview};
+use super::place::{ObservedPlace, Place, enforce, is_owned, owned_namespace, plan_removal, preview};
 use super::{Plan, Write};
 use crate::api::names::{FINALIZER, purpose, reason};
 use crate::api::{ApprovalRequest, Approvals, Community, CommunitySpec, CommunityStatus};
@@ -44,7 +44,7 @@ pub fn plan_community(
         return Ok(plan_teardown(observed, now));
     }
     let before = applied_spec(community)?;
-    let gate = plan_gate(
+    let mut gate = plan_gate(
         community,
         &observed.requests,
         &Circumstances {
@@ -55,6 +55,9 @@ pub fn plan_community(
             now,
         },
     )?;
+    if !can_take_requests(observed) {
+        gate.writes.retain(|write| !matches!(write, Write::CreateRequest(_)));
+    }
     let applied = gate.applied.as_ref().map(|applied| applied.spec.to_spec::<CommunitySpec>());
     let applied = applied.transpose().map_err(JudgeError::AppliedUnreadable)?;
     let was_enforced = was_enforced(community);
@@ -65,6 +68,16 @@ pub fn plan_community(
         (_, Some(spec)) => enforce(&place(community, &[&spec.approvals]), &observed.place, was_enforced),
     };
     Ok(conclude(observed, gate, &enforcement, writes, now))
+}
+
+/// Requests about a Community live in the namespace that it owns, never in one of somebody else.
+fn can_take_requests(observed: &ObservedCommunity) -> bool {
+    let uid = observed.community.uid().unwrap_or_default();
+    observed
+        .place
+        .namespace
+        .as_deref()
+        .is_some_and(|namespace| is_owned(namespace, &uid) && namespace.metadata.deletion_timestamp.is_none())
 }
 
 fn place(community: &Community, rules: &[&Approvals]) -> Place {

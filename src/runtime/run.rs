@@ -59,7 +59,7 @@ pub async fn run_operator(
     let (communities, communities_queue) = mpsc::unbounded();
     let (enclaves, enclaves_queue) = mpsc::unbounded();
     let (requests, requests_queue) = mpsc::unbounded();
-    let (caches, watches) = Caches::new(&client, |caches| Triggers {
+    let (caches, triggers, watches) = Caches::new(&client, |caches| Triggers {
         caches,
         queues: triggers::Queues { communities, enclaves, requests },
         built_in,
@@ -90,6 +90,7 @@ pub async fn run_operator(
         election
             .with_lease(async {
                 if caches.wait_until_ready().await.is_ok() {
+                    triggers.compare_policies();
                     info!("all caches are filled, reconciling");
                     controllers::run(context, queues).await;
                 }
