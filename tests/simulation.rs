@@ -463,6 +463,7 @@ impl World {
     }
 }
 
+#[derive(Clone, Copy)]
 enum Witness {
     Stamped,
     Forged,
@@ -499,7 +500,7 @@ fn rules(creation: Option<u8>, update: Option<u8>, group: Option<bool>) -> Appro
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, max_shrink_iters: 20_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 500, max_shrink_iters: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_happens_only_what_others_approved_is_enacted(steps in prop::collection::vec(step(), 1..60)) {
