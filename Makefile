@@ -35,16 +35,18 @@ lint: need-rust ## Check format and lints
 test: control-plane need-rust ## Run all tests, those against a real API server too
 	cargo test --locked
 
+# At a terminal the cluster is left up; without one this is a test that cleans up behind itself.
 .PHONY: demo
 demo: control-plane need-rust ## Start a control plane with the operator and go through the stories
-	cargo run --quiet --locked --example demo
+	@cargo build --locked --bins --example demo
+	@cargo run --quiet --locked --example demo
 
 .PHONY: demo-down
 demo-down: need-rust ## End what the demo left running
-	cargo run --quiet --locked --example demo -- down
+	@if [ -e target/demo ]; then cargo run --quiet --locked --example demo -- down; else echo "No demo is up."; fi
 
 .PHONY: clean
-clean: need-rust ## Remove build results; the built control plane stays cached
+clean: need-rust demo-down ## Remove build results; the built control plane stays cached
 	cargo clean
 
 .PHONY: need-rust

@@ -10,7 +10,6 @@ use enclave_operator::api::approval_request::{RequestState, Verdict};
 use enclave_operator::api::{ApprovalRequest, Community, Enclave, State};
 use enclave_operator::install;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview};
-use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource};
@@ -18,7 +17,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::support::{ControlPlane, Process, User, eventually, wait_until};
+use crate::support::{ControlPlane, Process, User, eventually, wait_for_policies, wait_until};
 
 /// Nothing that the operator does takes longer, however slow the machine.
 pub const SOON: Duration = Duration::from_secs(30);
@@ -140,17 +139,9 @@ impl World {
         .await;
     }
 
-    /// The API server takes a moment to run new policies; the last one applied is asked for.
+    /// The API server takes a moment to run new policies.
     pub async fn wait_for_policies(&self) {
-        let namespaces: Api<Namespace> = Api::all(self.administrator());
-        let forged: Namespace = object(json!({
-            "metadata": {"name": "forged", "labels": {"enclave-operator.io/owner-uid": "x"}}
-        }));
-        eventually("the admission policies are effective", SOON, async || {
-            let dry_run = PostParams { dry_run: true, ..PostParams::default() };
-            namespaces.create(&dry_run, &forged).await.err().map(drop)
-        })
-        .await;
+        wait_for_policies(self.administrator(), SOON).await;
     }
 }
 

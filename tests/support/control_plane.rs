@@ -25,6 +25,8 @@ use super::watchdog::{self, Watchdog};
 
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 const PORT_ATTEMPTS: u32 = 3;
+/// 30 days
+const TOKEN_SECONDS: i64 = 30 * 24 * 3600;
 
 /// A running control plane. It ends when dropped, and with this process in any case, unless
 /// [`ControlPlane::detach`] was called.
@@ -70,8 +72,7 @@ impl ControlPlane {
             if !watchdog::is_marked(folder) {
                 return Err(ControlPlaneError::ForeignFolder(folder.to_owned()));
             }
-            let running = watchdog::is_running(folder).map_err(|e| stop_error(folder, e))?;
-            if running {
+            if Self::is_running_in(folder)? {
                 return Err(ControlPlaneError::Running(folder.to_owned()));
             }
             Self::stop_detached(folder)?;
@@ -82,6 +83,14 @@ impl ControlPlane {
             .map_err(ControlPlaneError::Watchdog)?;
         let name = folder.file_name().unwrap_or_default();
         Self::start_at(Some(&parent.join(name)), Settings::default())
+    }
+
+    /// Whether a control plane, detached or not, runs in this folder.
+    pub fn is_running_in(folder: &Path) -> Result<bool, ControlPlaneError> {
+        if !watchdog::is_marked(folder) {
+            return Ok(false);
+        }
+        watchdog::is_running(folder).map_err(|e| stop_error(folder, e))
     }
 
     /// Lets it go on when this process ends, with everything that was started by
@@ -125,11 +134,15 @@ impl ControlPlane {
             .unwrap_or_else(|error| panic!("failed to make the user {name}: {error:?}"))
     }
 
-    /// The user that an existing service account is, with a token that is good for an hour.
+    /// The user that an existing service account is, with a token that outlives every test, and
+    /// the days in which somebody may look around in a demo.
     pub async fn service_account(&self, namespace: &str, name: &str) -> Result<User, ControlPlaneError> {
         let accounts: Api<ServiceAccount> = Api::namespaced(self.administrator_user().client(), namespace);
         let request = TokenRequest {
-            spec: Some(TokenRequestSpec { expiration_seconds: Some(3600), ..TokenRequestSpec::default() }),
+            spec: Some(TokenRequestSpec {
+                expiration_seconds: Some(TOKEN_SECONDS),
+                ..TokenRequestSpec::default()
+            }),
             ..TokenRequest::default()
         };
         let answer = accounts.create_token_request(name, &PostParams::default(), &request).await?;

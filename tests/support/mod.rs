@@ -37,6 +37,7 @@ mod audit;
 mod certificates;
 mod components;
 mod control_plane;
+mod effective;
 mod error;
 mod process;
 mod programs;
@@ -47,7 +48,8 @@ mod watchdog;
 
 pub use audit::{Write, writes_by};
 pub use control_plane::{ControlPlane, Settings};
+pub use effective::wait_for_policies;
 pub use error::ControlPlaneError;
 pub use process::Process;
 pub use user::{Output, User};
-pub use wait::{eventually, wait_gone, wait_until};
+pub use wait::{eventually, poll, wait_gone, wait_until};

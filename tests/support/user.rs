@@ -124,13 +124,24 @@ impl User {
 
     /// kubectl as this user, for what the others lack: plugins in `PATH`, a folder, no waiting.
     pub fn kubectl_command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(&self.kubectl);
+        let mut command = self.command(&self.kubectl);
+        command.args(arguments);
         command
-            .args(arguments)
+    }
+
+    /// A program that runs kubectl as this user, or finds the API server as kubectl does.
+    pub fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command
             .env("KUBECONFIG", &self.kubeconfig)
             .env("KUBECACHEDIR", self.kubeconfig.with_extension("cache"))
             .env("KUBERC", "off");
         command
+    }
+
+    /// The kubectl that belongs to the control plane.
+    pub fn kubectl_program(&self) -> &Path {
+        &self.kubectl
     }
 }
 

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 const POLL_INTERVAL: Duration = Duration::from_millis(25);
 
 /// Blocks until `probe` answers; `None` if it did not `within` this time.
-pub(super) fn poll<T>(within: Duration, mut probe: impl FnMut() -> Option<T>) -> Option<T> {
+pub fn poll<T>(within: Duration, mut probe: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + within;
     loop {
         let answer = probe();

@@ -1,0 +1,190 @@
+//! The story of `examples/community`: a change that waits until somebody else approves it.
+
+use crate::Cast;
+use crate::stage::Stage;
+
+const ACTIVE: &str = "--for=jsonpath='{.status.state}'=Active --timeout=30s";
+const PENDING: &str = "--for=jsonpath='{.status.state}'=Pending --timeout=30s";
+const APPROVED: &str = "--for=jsonpath='{.status.state}'=Approved --timeout=30s";
+const REJECTED: &str = "--for=jsonpath='{.status.state}'=Rejected --timeout=30s";
+
+/// What is enforced, whatever the latest edit asks for.
+const SHOW_APPLIED: &str =
+    r#"kubectl get enclave payments -n acme -o jsonpath='{.status.applied.spec.network}{"\n"}'"#;
+
+pub fn play(stage: &Stage, cast: &Cast) -> anyhow::Result<()> {
+    community(stage, cast)?;
+    let request = enclave(stage, cast)?;
+    approval(stage, cast, &request)?;
+    closed_namespace(stage, cast)?;
+    let request = held_edit(stage, cast)?;
+    healing(stage, cast)?;
+    rejection(stage, cast, &request)?;
+    looking_back(stage, cast)
+}
+
+fn community(stage: &Stage, Cast { alice, .. }: &Cast) -> anyhow::Result<()> {
+    stage.scene(
+        "Alice makes the Community acme, with its rules. No rule is in force before it, so it is \
+         Active at once.",
+    );
+    alice
+        .types("kubectl apply -f examples/community/01-community.yaml")?
+        .says("community.enclave-operator.io/acme created")?;
+    alice.types(&format!("kubectl wait community/acme {ACTIVE}"))?.says("condition met")?;
+    alice.types("kubectl get communities")?.says_in_a_line(&["acme", "Active"])?;
+    Ok(())
+}
+
+/// Returns the name of the request.
+fn enclave(stage: &Stage, Cast { alice, bob, .. }: &Cast) -> anyhow::Result<String> {
+    stage.scene(
+        "Alice asks for the Enclave payments. She is warned that it may be held, and it is: the \
+         Enclave is stored, but its namespace does not exist.",
+    );
+    alice
+        .types("kubectl apply -f examples/community/02-enclave.yaml")?
+        .says("Warning: ")?
+        .says("enclave.enclave-operator.io/payments created")?;
+    alice.types(&format!("kubectl wait enclave/payments -n acme {PENDING}"))?.says("condition met")?;
+    let enclaves = alice.types("kubectl get enclaves -n acme")?.says_in_a_line(&["payments", "Pending"])?;
+    let request = enclaves.pick("enc-payments-")?;
+    alice
+        .types("kubectl get namespaces -l enclave-operator.io/community=acme")?
+        .says("acme")?
+        .never_says("acme-payments")?;
+
+    stage.scene("Bob, an approver, looks at what waits: who asks for what, and what it would change.");
+    alice.waits_until(&format!("kubectl wait approvalrequest/{request} -n acme {PENDING}"))?;
+    bob.types("kubectl get apr -A")?.says_in_a_line(&[&request, "Pending", "alice"])?;
+    bob.types(&format!("kubectl describe apr {request} -n acme"))?
+        .says("The payment service moves to this cluster")?
+        .says("cyber-team")?;
+    Ok(request)
+}
+
+fn approval(stage: &Stage, cast: &Cast, request: &str) -> anyhow::Result<()> {
+    let Cast { alice, bob, carol, .. } = cast;
+    stage.scene("Alice is an approver too, and tries to approve what she asked for herself.");
+    alice
+        .is_refused(&decide(request, r#"{"decision":"Approved"}"#))?
+        .says("you contributed to this change")?;
+
+    stage.scene("Carol approves. The rules also want somebody of the cyber-team, so it still waits.");
+    carol
+        .types(&decide(request, r#"{"decision":"Approved","comment":"as discussed in CHG0012345"}"#))?
+        .says("patched")?;
+    let missing = "one by group cyber-team";
+    carol.waits_until(&format!(
+        "kubectl wait apr/{request} -n acme --for=jsonpath='{{.status.missing}}'='{missing}' --timeout=30s"
+    ))?;
+    carol.types("kubectl get apr -n acme")?.says_in_a_line(&[request, "Pending", missing])?;
+
+    stage.scene(
+        "Bob of the cyber-team approves, and names the digest of the content that he has read: \
+         nothing else can be approved by that. Now the Enclave becomes Active.",
+    );
+    let digest = bob
+        .types(&format!(
+            "kubectl get apr {request} -n acme -o jsonpath='{{.spec.change.digest}}{{\"\\n\"}}'"
+        ))?
+        .pick("sha256:")?;
+    let vote = format!(r#"{{"decision":"Approved","digest":"{digest}"}}"#);
+    bob.types(&decide(request, &vote))?.says("patched")?;
+    alice.types(&format!("kubectl wait enclave/payments -n acme {ACTIVE}"))?.says("condition met")?;
+    alice.types("kubectl get enclaves -n acme -o wide")?.says_in_a_line(&[
+        "payments",
+        "Active",
+        "acme-payments",
+    ])?;
+    alice.waits_until(&format!("kubectl wait apr/{request} -n acme {APPROVED}"))?;
+    alice.types("kubectl get apr -n acme")?.says_in_a_line(&[request, "Approved"])?;
+    Ok(())
+}
+
+fn closed_namespace(stage: &Stage, Cast { alice, .. }: &Cast) -> anyhow::Result<()> {
+    stage.scene(
+        "Alice looks at the Enclave's own namespace: all traffic is denied in it, and no pod may run \
+         there, as pods belong into workload namespaces.",
+    );
+    alice.types("kubectl get namespaces -l enclave-operator.io/community=acme")?.says("acme-payments")?;
+    alice
+        .types("kubectl get networkpolicies,resourcequotas -n acme-payments")?
+        .says("enclave-operator-default-deny")?
+        .says("pods: 0/0")?;
+    Ok(())
+}
+
+/// Returns the name of the request.
+fn held_edit(stage: &Stage, Cast { alice, .. }: &Cast) -> anyhow::Result<String> {
+    stage.scene(
+        "Alice edits the Enclave, so that its workloads may talk to each other. The edit waits, and \
+         what was approved before stays applied.",
+    );
+    alice.types(SHOW_APPLIED)?.says("Isolated")?;
+    alice
+        .types("kubectl apply -f examples/community/03-enclave-edit.yaml")?
+        .says("Warning: ")?
+        .says("enclave.enclave-operator.io/payments configured")?;
+    alice.types(&format!("kubectl wait enclave/payments -n acme {PENDING}"))?.says("condition met")?;
+    let enclaves = alice.types("kubectl get enclaves -n acme")?.says_in_a_line(&["payments", "Pending"])?;
+    alice.types(SHOW_APPLIED)?.says("Isolated")?;
+
+    let request = enclaves.pick("enc-payments-")?;
+    alice.waits_until(&format!("kubectl wait approvalrequest/{request} -n acme {PENDING}"))?;
+    alice
+        .types(&format!(
+            "kubectl get apr {request} -n acme -o jsonpath='{{range .spec.impact.changes[*]}}{{@}}{{\"\\n\"}}{{end}}'"
+        ))?
+        .says("spec.network.workloadCommunication")?;
+    Ok(request)
+}
+
+fn healing(stage: &Stage, Cast { administrator, .. }: &Cast) -> anyhow::Result<()> {
+    stage.scene(
+        "Meanwhile the administrator deletes the policy that denies all traffic. The operator makes \
+         it again, with a UID of its own, because what is applied is kept in force while the edit waits.",
+    );
+    let policy = "networkpolicy/enclave-operator-default-deny -n acme-payments";
+    let uid = format!("kubectl get {policy} -o jsonpath='{{.metadata.uid}}{{\"\\n\"}}'");
+    let before = administrator.types(&uid)?;
+    administrator.types(&format!("kubectl delete {policy}"))?.says("deleted")?;
+    administrator
+        .types(&format!("kubectl wait {policy} --for=create --timeout=30s"))?
+        .says("condition met")?;
+    administrator.types(&uid)?.never_says(before.text())?;
+    Ok(())
+}
+
+fn rejection(stage: &Stage, Cast { alice, bob, .. }: &Cast, request: &str) -> anyhow::Result<()> {
+    stage.scene(
+        "Bob rejects the edit. The rules want a reason from whoever rejects, and he needs a second try. \
+         What is applied stays.",
+    );
+    bob.is_refused(&decide(request, r#"{"decision":"Rejected"}"#))?.says("a rejection needs a comment")?;
+    bob.types(&decide(request, r#"{"decision":"Rejected","comment":"not before the audit"}"#))?
+        .says("patched")?;
+    alice.types(&format!("kubectl wait enclave/payments -n acme {REJECTED}"))?.says("condition met")?;
+    alice.waits_until(&format!("kubectl wait apr/{request} -n acme {REJECTED}"))?;
+    alice.types("kubectl get enclaves -n acme")?.says_in_a_line(&["payments", "Rejected"])?;
+    alice.types(SHOW_APPLIED)?.says("Isolated")?;
+    Ok(())
+}
+
+fn looking_back(stage: &Stage, Cast { alice, .. }: &Cast) -> anyhow::Result<()> {
+    stage.scene("What happened can be read afterwards: in the requests, and in the events.");
+    alice
+        .types("kubectl get apr -n acme")?
+        .says_in_a_line(&["enc-payments-", "Approved"])?
+        .says_in_a_line(&["enc-payments-", "Rejected"])?;
+    alice.waits_until("kubectl get events -n acme | grep -q 'Rejected *enclave/payments'")?;
+    alice.types("kubectl get events -n acme")?.says("not before the audit")?;
+    Ok(())
+}
+
+/// How one decides about a request: by patching its status.
+fn decide(request: &str, status: &str) -> String {
+    format!(
+        "kubectl patch apr {request} -n acme --subresource=status --type=merge -p '{{\"status\":{status}}}'"
+    )
+}
