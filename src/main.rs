@@ -1,5 +1,6 @@
 //! The operator's process and the manifests that it needs.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -49,7 +50,11 @@ async fn run(settings: &Settings) -> anyhow::Result<()> {
     // What the client library reports as it happens is reported again, with a hint, by the caller.
     let quiet = "info,kube_client::client::builder=off";
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(quiet));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
     let config = kube::Config::infer().await.context("failed to find out how to reach the API server")?;
     let client = build_client(config).context("failed to make a client for the API server")?;
     let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;

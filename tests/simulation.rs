@@ -265,6 +265,7 @@ impl World {
                 target: self.view(&request),
                 request: Arc::new(request.clone()),
                 integrity: self.integrity.clone(),
+                retain_for: SignedDuration::MAX,
             };
             let plan = plan_approval_request(&observed, self.now);
             if let Some(status) = plan.status.filter(|status| request.status.as_ref() != Some(status)) {
@@ -282,6 +283,7 @@ impl World {
             community: Some(Arc::new(self.community.clone())),
             requests: self.requests.values().cloned().map(Arc::new).collect(),
             place: self.place.clone(),
+            workloads: 0,
             integrity: self.integrity.clone(),
         };
         let plan = plan_enclave(&observed, self.now).unwrap();

@@ -76,7 +76,8 @@ pub struct PolicyError {
     source: serde_yaml_ng::Error,
 }
 
-const SOURCES: [(&str, &str); 7] = [
+const SOURCES: [(&str, &str); 8] = [
+    ("deletion-guard.yaml", include_str!("policies/deletion-guard.yaml")),
     ("namespace-labels.yaml", include_str!("policies/namespace-labels.yaml")),
     ("operator-only.yaml", include_str!("policies/operator-only.yaml")),
     ("stamp-requester.yaml", include_str!("policies/stamp-requester.yaml")),
@@ -129,6 +130,9 @@ fn fill_in(source: &str, installation: &Installation) -> String {
         ("${GATED_RESOURCES}", &format!("[{}]", gated.join(", "))),
         ("${REQUESTED_BY}", names::REQUESTED_BY),
         ("${REQUESTED_GENERATION}", names::REQUESTED_GENERATION),
+        ("${ON_BEHALF_OF}", names::ON_BEHALF_OF),
+        ("${REQUEST_ON_BEHALF_VERB}", names::REQUEST_ON_BEHALF_VERB),
+        ("${OWNER_UID}", names::label::OWNER_UID),
         ("${FINALIZER}", names::FINALIZER),
         ("${PREFIX}", names::PREFIX),
         ("${HELD_OPERATIONS}", names::annotation::HELD_OPERATIONS),

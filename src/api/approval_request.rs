@@ -184,6 +184,17 @@ pub enum Verdict {
     Rejected,
 }
 
+/// What a voter writes to vote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Ballot {
+    /// Vote for the change.
+    Approved,
+    /// Vote against the change, which ends the request.
+    Rejected,
+    /// Take your vote back, as long as the request is undecided.
+    Withdrawn,
+}
+
 /// One person's vote, stamped by the API server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -247,10 +258,10 @@ pub struct ApprovalRequestStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::schemas::conditions")]
     pub conditions: Vec<Condition>,
-    /// Write this to vote: `Approved` or `Rejected`. The API server turns it into your own entry in
-    /// `decisions` and removes it.
+    /// Write this to vote: `Approved`, `Rejected`, or `Withdrawn` to take your vote back. The API
+    /// server turns it into your own entry in `decisions` and removes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub decision: Option<Verdict>,
+    pub decision: Option<Ballot>,
     /// Write this with `decision`: your words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]

@@ -31,6 +31,12 @@ impl Content {
         Ok(Self(value))
     }
 
+    /// The content without any field.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self(Value::Object(serde_json::Map::new()))
+    }
+
     /// Reads the content as a spec; fields that are missing take their defaults.
     ///
     /// # Errors

@@ -98,6 +98,10 @@ pub struct GateStatus {
     /// What is proposed and not in force; absent when the latest spec is in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending: Option<Pending>,
+    /// Whether the rules hold the deletion of this object; it is then retired (`spec.retire`) and
+    /// not deleted. Admission reads it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_protected: Option<bool>,
     /// Details, in a fixed order: Ready, Approved, Enforced, and Reconciling or Stalled while true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::schemas::conditions")]

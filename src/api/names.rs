@@ -16,6 +16,10 @@ pub const REQUESTED_BY: &str = "enclave-operator.io/requested-by";
 /// it is not the object's generation, somebody changed the spec while no policy was watching.
 pub const REQUESTED_GENERATION: &str = "enclave-operator.io/requested-generation";
 
+/// The person for whom a GitOps account makes a change; both count as its requesters. Written by
+/// accounts that hold [`REQUEST_ON_BEHALF_VERB`].
+pub const ON_BEHALF_OF: &str = "enclave-operator.io/on-behalf-of";
+
 /// Finalizer of kinds that own something which garbage collection cannot remove for them.
 pub const FINALIZER: &str = "enclave-operator.io/teardown";
 
@@ -24,6 +28,9 @@ pub const OPERATOR: &str = "enclave-operator";
 
 /// The verb that a principal must hold, by a grant of its own, to decide an ApprovalRequest.
 pub const APPROVE_VERB: &str = "approve";
+/// The verb that an account must hold, by a grant of its own, to name the person for whom it makes
+/// a change.
+pub const REQUEST_ON_BEHALF_VERB: &str = "request-on-behalf";
 /// A verb that no role ever grants: who is allowed it holds a wildcard.
 pub const NEVER_GRANTED_VERB: &str = "never-granted";
 
@@ -76,6 +83,8 @@ pub mod condition {
     pub const APPROVED: &str = "Approved";
     /// What was last applied exists in the cluster exactly as planned.
     pub const ENFORCED: &str = "Enforced";
+    /// On a Community: the API server runs the admission policies that the operator was built with.
+    pub const PROTECTED: &str = "Protected";
     /// An ApprovalRequest is decided.
     pub const DECIDED: &str = "Decided";
     /// Something is under way; absent otherwise (kstatus).
@@ -102,6 +111,7 @@ pub mod reason {
     pub const NAMESPACE_TERMINATING: &str = "NamespaceTerminating";
     pub const COMMUNITY_NOT_FOUND: &str = "CommunityNotFound";
     pub const COMMUNITY_NOT_ACTIVE: &str = "CommunityNotActive";
+    pub const POLICIES_INTACT: &str = "AdmissionPoliciesIntact";
     pub const POLICIES_NOT_INTACT: &str = "AdmissionPoliciesNotIntact";
     pub const REQUESTER_UNKNOWN: &str = "RequesterUnknown";
     pub const JUSTIFICATION_MISSING: &str = "JustificationMissing";

@@ -17,7 +17,7 @@ use super::triggers::Triggers;
 use super::watch::run_watch;
 use crate::admission::Policies;
 use crate::api::names::{self, label};
-use crate::api::{ApprovalRequest, Community, Enclave};
+use crate::api::{ApprovalRequest, Community, Enclave, EnclaveWorkload};
 use crate::model::life::Integrity;
 
 /// Caches of everything that is observed.
@@ -25,6 +25,7 @@ use crate::model::life::Integrity;
 pub struct Caches {
     pub communities: Store<Community>,
     pub enclaves: Store<Enclave>,
+    pub workloads: Store<EnclaveWorkload>,
     pub requests: Store<ApprovalRequest>,
     pub namespaces: Store<Namespace>,
     pub network_policies: Store<NetworkPolicy>,
@@ -45,6 +46,7 @@ impl Caches {
     ) -> (Self, Triggers, Vec<BoxFuture<'static, ()>>) {
         let (communities, communities_writer) = reflector::store();
         let (enclaves, enclaves_writer) = reflector::store();
+        let (workloads, workloads_writer) = reflector::store();
         let (requests, requests_writer) = reflector::store();
         let (namespaces, namespaces_writer) = reflector::store();
         let (network_policies, network_policies_writer) = reflector::store();
@@ -56,6 +58,7 @@ impl Caches {
         let caches = Self {
             communities,
             enclaves,
+            workloads,
             requests,
             namespaces,
             network_policies,
@@ -79,6 +82,7 @@ impl Caches {
         }
         watch!(all(), communities_writer, Triggers::on_community);
         watch!(all(), enclaves_writer, Triggers::on_enclave);
+        watch!(all(), workloads_writer, Triggers::on_child);
         watch!(all(), requests_writer, Triggers::on_request);
         watch!(all(), namespaces_writer, Triggers::on_namespace);
         watch!(managed(), network_policies_writer, Triggers::on_child);
@@ -98,6 +102,7 @@ impl Caches {
         let Self {
             communities,
             enclaves,
+            workloads,
             requests,
             namespaces,
             network_policies,
@@ -110,6 +115,7 @@ impl Caches {
         all_ready([
             communities.wait_until_ready().boxed(),
             enclaves.wait_until_ready().boxed(),
+            workloads.wait_until_ready().boxed(),
             requests.wait_until_ready().boxed(),
             namespaces.wait_until_ready().boxed(),
             network_policies.wait_until_ready().boxed(),

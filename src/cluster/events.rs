@@ -1,7 +1,8 @@
 //! Kubernetes Events: what people read first when they wonder.
 
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
-use kube::{Client, Resource};
 use tracing::warn;
 
 use crate::api::names::OPERATOR;
@@ -10,28 +11,40 @@ use crate::plan::{Notice, Severity};
 /// An Event's note may have at most 1024 bytes.
 const MAX_NOTE_BYTES: usize = 1024;
 
-/// Makes a recorder that reports as the operator.
-#[must_use]
-pub fn recorder(client: Client, identity: &str) -> Recorder {
-    let reporter = Reporter { controller: OPERATOR.into(), instance: Some(identity.to_owned()) };
-    Recorder::new(client, reporter)
+/// Publishes Events as the operator.
+#[derive(Clone)]
+pub struct Events {
+    client: Client,
+    reporter: Reporter,
 }
 
-/// Publishes an Event. A failure is logged and nothing else: Events are for reading, the truth is
-/// in the status.
-pub async fn publish_event<K: Resource<DynamicType = ()>>(recorder: &Recorder, object: &K, notice: Notice) {
-    let event = Event {
-        type_: match notice.severity {
-            Severity::Normal => EventType::Normal,
-            Severity::Warning => EventType::Warning,
-        },
-        reason: notice.reason.to_owned(),
-        note: Some(cut(&notice.message, MAX_NOTE_BYTES).to_owned()),
-        action: "Reconcile".to_owned(),
-        secondary: None,
-    };
-    if let Err(error) = recorder.publish(&event, &object.object_ref(&())).await {
-        warn!(%error, reason = notice.reason, "failed to publish an Event");
+impl Events {
+    /// Events that name this process as their reporter.
+    #[must_use]
+    pub fn new(client: Client, identity: &str) -> Self {
+        let reporter = Reporter { controller: OPERATOR.into(), instance: Some(identity.to_owned()) };
+        Self { client, reporter }
+    }
+
+    /// Publishes an Event. A failure is logged and nothing else: Events are for reading, the truth
+    /// is in the status.
+    pub async fn publish(&self, about: &ObjectReference, notice: Notice) {
+        let event = Event {
+            type_: match notice.severity {
+                Severity::Normal => EventType::Normal,
+                Severity::Warning => EventType::Warning,
+            },
+            reason: notice.reason.to_owned(),
+            note: Some(cut(&notice.message, MAX_NOTE_BYTES).to_owned()),
+            action: "Reconcile".to_owned(),
+            secondary: None,
+        };
+        // A recorder counts up what it published before, and keeps the first note. Only transitions
+        // are told here, and each has its own words, so each gets a recorder that knows of none.
+        let recorder = Recorder::new(self.client.clone(), self.reporter.clone());
+        if let Err(error) = recorder.publish(&event, about).await {
+            warn!(%error, reason = notice.reason, "failed to publish an Event");
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use jiff::SignedDuration;
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 
@@ -71,7 +72,11 @@ pub fn observe_enclave(caches: &Caches, enclave: Arc<Enclave>, integrity: Integr
         let owned = caches.namespaces.find(|namespace| is_owned(namespace, &uid));
         owned.map_or_else(ObservedPlace::default, |namespace| observe_place(caches, &namespace.name_any()))
     };
+    let workloads = place.namespace.as_deref().map(ResourceExt::name_any).map_or(0, |namespace| {
+        caches.workloads.state_filter(|workload| workload.namespace().as_ref() == Some(&namespace)).len()
+    });
     ObservedEnclave {
+        workloads,
         requests: requests_about(caches, enclave.as_ref()),
         community,
         place,
@@ -88,6 +93,7 @@ pub fn observe_request(
     caches: &Caches,
     request: Arc<ApprovalRequest>,
     integrity: Integrity,
+    retain_for: SignedDuration,
 ) -> Result<ObservedRequest, JudgeError> {
     let target = &request.spec.target;
     let view = match target.kind {
@@ -101,7 +107,7 @@ pub fn observe_request(
         }
         _ => TargetView::Gone,
     };
-    Ok(ObservedRequest { request, target: view, integrity })
+    Ok(ObservedRequest { request, target: view, integrity, retain_for })
 }
 
 fn view_target<K: Gated>(request: &ApprovalRequest, target: Option<&K>) -> Result<TargetView, JudgeError> {

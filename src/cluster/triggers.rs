@@ -35,8 +35,8 @@ pub struct Triggers {
     pub queues: Queues,
     /// The policies that the operator was built with.
     pub built_in: Arc<Policies>,
-    /// Whether the live ones are the same.
-    pub integrity: watch::Sender<Integrity>,
+    /// Whether the live ones are the same; `None` until all of them were looked at.
+    pub integrity: watch::Sender<Option<Integrity>>,
 }
 
 impl Triggers {
@@ -103,17 +103,21 @@ impl Triggers {
         }
     }
 
+    /// Before the first comparison the caches fill one after the other, and a policy that is not
+    /// there yet is not a policy that is missing.
     pub(super) fn on_policy<K>(&self, _: Seen<'_, K>) {
-        self.compare_policies();
+        if self.integrity.borrow().is_some() {
+            self.compare_policies();
+        }
     }
 
-    /// Compares the live admission policies with the built-in ones. Called once before the
-    /// controllers start, so that they never judge by what was assumed before anything was seen.
+    /// Compares the live admission policies with the built-in ones. Called once when all caches are
+    /// filled, before the controllers start.
     pub fn compare_policies(&self) {
         let now = self.caches.observe_integrity(&self.built_in);
         let changed = self.integrity.send_if_modified(|known| {
-            let changed = *known != now;
-            known.clone_from(&now);
+            let changed = known.as_ref() != Some(&now);
+            *known = Some(now.clone());
             changed
         });
         if changed {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kube::runtime::reflector::Store;
 
-use super::Reconciled;
+use super::{Known, Reconciled};
 use crate::api::{ApprovalRequest, ApprovalRequestStatus};
 use crate::cluster::caches::Caches;
 use crate::cluster::observe::observe_request;
-use crate::model::life::{Integrity, JudgeError};
+use crate::model::life::JudgeError;
 use crate::plan::Plan;
 use crate::plan::approval_request::plan_approval_request;
 
@@ -20,13 +20,9 @@ impl Reconciled for ApprovalRequest {
         caches.requests.clone()
     }
 
-    fn plan(
-        caches: &Caches,
-        object: Arc<Self>,
-        integrity: Integrity,
-        now: Timestamp,
-    ) -> Result<Plan<ApprovalRequestStatus>, JudgeError> {
-        Ok(plan_approval_request(&observe_request(caches, object, integrity)?, now))
+    fn plan(object: Arc<Self>, known: Known<'_>) -> Result<Plan<ApprovalRequestStatus>, JudgeError> {
+        let observed = observe_request(known.caches, object, known.integrity, known.retain_requests_for)?;
+        Ok(plan_approval_request(&observed, known.now))
     }
 
     fn status(&self) -> Option<&ApprovalRequestStatus> {

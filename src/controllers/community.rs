@@ -5,11 +5,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kube::runtime::reflector::Store;
 
-use super::Reconciled;
+use super::{Known, Reconciled};
 use crate::api::{Community, CommunityStatus};
 use crate::cluster::caches::Caches;
 use crate::cluster::observe::observe_community;
-use crate::model::life::{Integrity, JudgeError};
+use crate::model::life::JudgeError;
 use crate::plan::Plan;
 use crate::plan::community::plan_community;
 use crate::plan::gate::build_degraded_status;
@@ -21,13 +21,8 @@ impl Reconciled for Community {
         caches.communities.clone()
     }
 
-    fn plan(
-        caches: &Caches,
-        object: Arc<Self>,
-        integrity: Integrity,
-        now: Timestamp,
-    ) -> Result<Plan<CommunityStatus>, JudgeError> {
-        plan_community(&observe_community(caches, object, integrity), now)
+    fn plan(object: Arc<Self>, known: Known<'_>) -> Result<Plan<CommunityStatus>, JudgeError> {
+        plan_community(&observe_community(known.caches, object, known.integrity), known.now)
     }
 
     fn status(&self) -> Option<&CommunityStatus> {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kube::runtime::reflector::Store;
 
-use super::Reconciled;
+use super::{Known, Reconciled};
 use crate::api::{Enclave, EnclaveStatus};
 use crate::cluster::caches::Caches;
 use crate::cluster::observe::observe_enclave;
-use crate::model::life::{Integrity, JudgeError};
+use crate::model::life::JudgeError;
 use crate::plan::Plan;
 use crate::plan::enclave::plan_enclave;
 use crate::plan::gate::build_degraded_status;
@@ -21,13 +21,8 @@ impl Reconciled for Enclave {
         caches.enclaves.clone()
     }
 
-    fn plan(
-        caches: &Caches,
-        object: Arc<Self>,
-        integrity: Integrity,
-        now: Timestamp,
-    ) -> Result<Plan<EnclaveStatus>, JudgeError> {
-        plan_enclave(&observe_enclave(caches, object, integrity), now)
+    fn plan(object: Arc<Self>, known: Known<'_>) -> Result<Plan<EnclaveStatus>, JudgeError> {
+        plan_enclave(&observe_enclave(known.caches, object, known.integrity), known.now)
     }
 
     fn status(&self) -> Option<&EnclaveStatus> {

@@ -7,17 +7,16 @@ use std::time::Duration;
 
 use futures::channel::mpsc::UnboundedReceiver;
 use futures::{Stream, StreamExt};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::runtime::applier;
 use kube::runtime::controller::{self, Action, ReconcileRequest};
-use kube::runtime::events::Recorder;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Client, ResourceExt};
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use crate::cluster::caches::Caches;
-use crate::cluster::events::publish_event;
+use crate::cluster::events::Events;
 use crate::cluster::writes::{Served, Touched, WriteError, apply_write, publish_status};
 use crate::model::life::{Integrity, JudgeError};
 use crate::plan::{Notice, Plan, Severity};
@@ -37,9 +36,22 @@ const MAX_RETRY: Duration = Duration::from_secs(30);
 pub struct Context {
     pub client: Client,
     pub caches: Caches,
-    pub integrity: watch::Receiver<Integrity>,
-    pub recorder: Recorder,
+    pub integrity: watch::Receiver<Option<Integrity>>,
+    pub events: Events,
+    /// How long decided requests are kept.
+    pub retain_requests_for: SignedDuration,
     pub failures: Failures,
+}
+
+/// What is known when an object is planned.
+pub struct Known<'a> {
+    pub caches: &'a Caches,
+    /// Whether the admission policies are intact.
+    pub integrity: Integrity,
+    /// How long decided requests are kept.
+    pub retain_requests_for: SignedDuration,
+    /// The time.
+    pub now: Timestamp,
 }
 
 /// How often in a row reconciling an object has failed.
@@ -58,12 +70,7 @@ pub trait Reconciled: Served {
     ///
     /// # Errors
     /// When a stored content cannot be read.
-    fn plan(
-        caches: &Caches,
-        object: Arc<Self>,
-        integrity: Integrity,
-        now: Timestamp,
-    ) -> Result<Plan<Self::Status>, JudgeError>;
+    fn plan(object: Arc<Self>, known: Known<'_>) -> Result<Plan<Self::Status>, JudgeError>;
 
     /// The status it has.
     fn status(&self) -> Option<&Self::Status>;
@@ -189,8 +196,10 @@ async fn reconcile<K: Reconciled>(object: Arc<K>, context: Arc<Context>) -> Resu
 
 async fn reconcile_once<K: Reconciled>(object: &Arc<K>, context: &Context) -> Result<Action, ReconcileError> {
     let now = Timestamp::now();
-    let integrity = context.integrity.borrow().clone();
-    let plan = K::plan(&context.caches, Arc::clone(object), integrity, now)?;
+    let Some(integrity) = context.integrity.borrow().clone() else { return Ok(Action::await_change()) };
+    let retain_requests_for = context.retain_requests_for;
+    let known = Known { caches: &context.caches, integrity, retain_requests_for, now };
+    let plan = K::plan(Arc::clone(object), known)?;
     let Plan { writes, status, notices, wake_at } = plan;
     for write in writes {
         debug!(kind = %K::kind(&()), name = object.name_any(), ?write, "writing");
@@ -215,7 +224,7 @@ async fn reconcile_once<K: Reconciled>(object: &Arc<K>, context: &Context) -> Re
                 reason = notice.reason,
                 message = notice.message,
             );
-            publish_event(&context.recorder, object.as_ref(), notice).await;
+            context.events.publish(&object.object_ref(&()), notice).await;
         }
     }
     Ok(wake_at.map_or_else(Action::await_change, |at| Action::requeue(until(at, now))))
@@ -232,7 +241,7 @@ async fn publish_degraded<K: Reconciled>(context: &Context, object: &K, message:
             reason: crate::api::names::reason::DEGRADED,
             message: message.to_owned(),
         };
-        publish_event(&context.recorder, object, notice).await;
+        context.events.publish(&object.object_ref(&()), notice).await;
     }
 }
 

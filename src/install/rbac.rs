@@ -17,6 +17,7 @@ const CONTROLLED: [Kind; 3] = [Kind::Community, Kind::Enclave, Kind::ApprovalReq
 /// The rights that the operator needs everywhere.
 #[must_use]
 pub fn operator_cluster_role() -> ClusterRole {
+    let watched = [Kind::EnclaveWorkload.plural()];
     let plurals: Vec<&str> = CONTROLLED.iter().map(|kind| kind.plural()).collect();
     let statuses: Vec<String> = plurals.iter().map(|plural| format!("{plural}/status")).collect();
     let statuses: Vec<&str> = statuses.iter().map(String::as_str).collect();
@@ -24,12 +25,15 @@ pub fn operator_cluster_role() -> ClusterRole {
         metadata: metadata(OPERATOR, None),
         rules: Some(vec![
             rule(GROUP, &plurals, &["get", "list", "watch"]),
+            // An Enclave does not go while something is declared in it.
+            rule(GROUP, &watched, &["list", "watch"]),
             // Finalizers and the requested-by annotation.
             rule(GROUP, &["communities", "enclaves"], &["patch"]),
             rule(GROUP, &statuses, &["update"]),
             // An Enclave whose retirement was approved.
             rule(GROUP, &["enclaves"], &["delete"]),
-            rule(GROUP, &["approvalrequests"], &["create"]),
+            // Decided requests are deleted when they are old.
+            rule(GROUP, &["approvalrequests"], &["create", "delete"]),
             rule("", &["namespaces"], &["get", "list", "watch", "create", "update", "delete"]),
             rule("", &["resourcequotas"], &["get", "list", "watch", "create", "update"]),
             rule("networking.k8s.io", &["networkpolicies"], &["get", "list", "watch", "create", "update"]),

@@ -7,13 +7,12 @@ use crate::api::Content;
 const MAX_LINES: usize = 200;
 const MAX_CHARS: usize = 1024;
 
-/// Describes what changes from `before` (`None`: nothing is in force) to `after`. At
-/// most 200 lines of at most 1024 characters; the last one says when more were left out.
+/// Describes what changes from `before` to `after`. At most 200 lines of at most 1024 characters;
+/// the last one says when more were left out.
 #[must_use]
-pub fn describe_changes(before: Option<&Content>, after: &Content) -> Vec<String> {
+pub fn describe_changes(before: &Content, after: &Content) -> Vec<String> {
     let mut lines = Vec::new();
-    let nothing = Value::Object(serde_json::Map::new());
-    compare("spec", before.map_or(&nothing, Content::as_value), after.as_value(), &mut lines);
+    compare("spec", before.as_value(), after.as_value(), &mut lines);
     if lines.len() > MAX_LINES {
         let left_out = lines.len() - (MAX_LINES - 1);
         lines.truncate(MAX_LINES - 1);
@@ -77,7 +76,7 @@ mod tests {
         let before = content(r#"{"network": {"mode": "Isolated"}, "list": [1, 2], "gone": true}"#);
         let after = content(r#"{"network": {"mode": "Allowed"}, "list": [2, 3], "new": {"deep": "x"}}"#);
         assert_eq!(
-            describe_changes(Some(&before), &after),
+            describe_changes(&before, &after),
             [
                 "spec.gone: true is removed",
                 "spec.list: 1 is removed",
@@ -86,13 +85,13 @@ mod tests {
                 "spec.new.deep: \"x\" is added",
             ]
         );
-        assert_eq!(describe_changes(Some(&before), &before), Vec::<String>::new());
+        assert_eq!(describe_changes(&before, &before), Vec::<String>::new());
     }
 
     #[test]
     fn reordering_is_a_change_too() {
         assert_eq!(
-            describe_changes(Some(&content(r#"{"list": [1, 2]}"#)), &content(r#"{"list": [2, 1]}"#)),
+            describe_changes(&content(r#"{"list": [1, 2]}"#), &content(r#"{"list": [2, 1]}"#)),
             ["spec.list: the order or number of entries changes to [2,1]"]
         );
     }
@@ -100,7 +99,7 @@ mod tests {
     #[test]
     fn a_long_difference_says_what_it_leaves_out() {
         let many = (0..300).map(|n| format!("\"{n:03}\": 1")).collect::<Vec<_>>().join(",");
-        let lines = describe_changes(None, &content(&format!("{{{many}}}")));
+        let lines = describe_changes(&Content::empty(), &content(&format!("{{{many}}}")));
         assert_eq!(lines.len(), 200);
         assert_eq!(lines.last().unwrap(), "and 101 more changes; look at spec.change");
     }

@@ -20,6 +20,9 @@ pub trait Gated: kube::Resource<DynamicType = ()> {
     /// Its kind.
     const KIND: Kind;
 
+    /// The operation that deleting an object is; `None` when no rule can hold it.
+    const DELETION: Option<Operation>;
+
     /// The spec that the user wants.
     fn spec(&self) -> &Self::Spec;
 
@@ -54,6 +57,8 @@ impl Gated for Community {
     type Spec = CommunitySpec;
 
     const KIND: Kind = Kind::Community;
+
+    const DELETION: Option<Operation> = None;
 
     fn spec(&self) -> &CommunitySpec {
         &self.spec
@@ -106,6 +111,8 @@ impl Gated for Enclave {
     type Spec = EnclaveSpec;
 
     const KIND: Kind = Kind::Enclave;
+
+    const DELETION: Option<Operation> = Some(Operation::EnclaveDeletion);
 
     fn spec(&self) -> &EnclaveSpec {
         &self.spec

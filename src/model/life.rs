@@ -12,6 +12,7 @@ use super::gated::Gated;
 use super::naming;
 use super::request::{describe_requesters, expires_at, is_rightly_approved};
 use super::rules::Requirement;
+use super::votes::{Tally, tally};
 use crate::api::approval_request::{
     ApprovalRequestSpec, Change, EffectivePolicy, Impact, RequestState, Summary, Target,
 };
@@ -198,11 +199,26 @@ pub fn judge<K: Gated>(object: &K, circumstances: &Circumstances<'_>) -> Result<
         return hold(HoldCause::JustificationMissing, None, None);
     }
     let request = build_request(object, &proposal, requesters, reason, policy, circumstances.now);
-    hold(
-        HoldCause::AwaitingApproval { missing: "the request is being made".into() },
-        Some(request.name_any()),
-        Some(Box::new(request)),
-    )
+    let cause = cause_of(&request);
+    hold(cause, Some(request.name_any()), Some(Box::new(request)))
+}
+
+/// Whether the rules in force hold the deletion of an object. What was never applied can go: there
+/// is nothing in force to protect.
+///
+/// # Errors
+/// When what is applied cannot be read.
+pub fn is_deletion_protected<K: Gated>(
+    object: &K,
+    circumstances: &Circumstances<'_>,
+) -> Result<bool, JudgeError> {
+    let applied = applied_spec(object)?;
+    Ok(match (applied, K::DELETION) {
+        (Some(spec), Some(deletion)) => {
+            requirement::<K>(Some(&spec), &spec, &[deletion].into(), circumstances).to_policy().is_some()
+        }
+        _ => false,
+    })
 }
 
 /// Everybody who changed the spec since it was last applied, as the API server witnessed it;
@@ -293,9 +309,24 @@ fn cause_of(request: &ApprovalRequest) -> HoldCause {
         Some(RequestState::Rejected) => HoldCause::Rejected { message: message() },
         Some(RequestState::Expired) => HoldCause::Expired,
         _ => HoldCause::AwaitingApproval {
-            missing: status.and_then(|status| status.missing.clone()).unwrap_or_default(),
+            missing: status.and_then(|status| status.missing.clone()).unwrap_or_else(|| {
+                match tally(&request.spec, &[]) {
+                    Tally::Undecided { missing } => missing,
+                    Tally::Approved | Tally::Rejected { .. } => String::new(),
+                }
+            }),
         },
     }
+}
+
+/// What a change is compared with for people: what is in force, or for something new what an
+/// empty spec means, so that defaults which nobody wrote are not told.
+fn baseline<K: Gated>(proposal: &Proposal) -> Content {
+    let empty = || {
+        let spec: K::Spec = serde_json::from_value(serde_json::json!({})).ok()?;
+        Content::of_spec(&K::without_change_reason(&spec)).ok()
+    };
+    proposal.before.clone().or_else(empty).unwrap_or_else(Content::empty)
 }
 
 fn build_request<K: Gated>(
@@ -331,7 +362,7 @@ fn build_request<K: Gated>(
             after: proposal.after.clone(),
             digest: proposal.digest.clone(),
         },
-        impact: Impact { changes: describe_changes(proposal.before.as_ref(), &proposal.after) },
+        impact: Impact { changes: describe_changes(&baseline::<K>(proposal), &proposal.after) },
         expires_at: expires_at(policy.expire_after_seconds, now),
         policy,
     };

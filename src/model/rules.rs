@@ -153,8 +153,10 @@ impl Requirement {
     }
 }
 
-/// Reads a duration as the API writes it (`168h`, `1h30m`). The schema refuses anything else.
-fn parse_duration(text: &str) -> Option<SignedDuration> {
+/// Reads a duration as Kubernetes writes it (`168h`, `1h30m`); `None` for anything else and for what
+/// is negative.
+#[must_use]
+pub fn parse_duration(text: &str) -> Option<SignedDuration> {
     let duration: kube::core::Duration = text.parse().ok()?;
     if duration.is_negative() {
         return None;

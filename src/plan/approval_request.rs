@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::conditions::{Status, Wanted, build_conditions};
@@ -22,6 +22,8 @@ pub struct ObservedRequest {
     pub target: TargetView,
     /// Whether the admission policies are intact.
     pub integrity: Integrity,
+    /// How long a decided request is kept.
+    pub retain_for: SignedDuration,
 }
 
 /// Plans a request.
@@ -43,7 +45,7 @@ pub fn plan_approval_request(observed: &ObservedRequest, now: Timestamp) -> Plan
         status
     };
     match decide(request, observed.target, &observed.integrity, now) {
-        Verdict::Unchanged => Plan::nothing(),
+        Verdict::Unchanged => plan_retention(observed, now),
         Verdict::Pending { missing } => {
             let wanted = Wanted {
                 type_: condition::DECIDED,
@@ -86,5 +88,67 @@ pub fn plan_approval_request(observed: &ObservedRequest, now: Timestamp) -> Plan
                 ..Plan::nothing()
             }
         }
+    }
+}
+
+/// A decided request is deleted when it is old, unless it still says what becomes of the latest
+/// spec: without it the same content would be proposed again.
+fn plan_retention(observed: &ObservedRequest, now: Timestamp) -> Plan<ApprovalRequestStatus> {
+    let status = observed.request.status.as_ref();
+    let decided_at = status.and_then(|status| status.decided_at.as_ref()).map(|at| at.0);
+    let unfinished = status
+        .is_some_and(|status| status.state == Some(RequestState::Approved) && status.enacted_at.is_none())
+        && observed.target != TargetView::Gone;
+    let in_use = unfinished || matches!(observed.target, TargetView::Proposed | TargetView::Behind);
+    let Some(decided_at) = decided_at.filter(|_| !in_use) else { return Plan::nothing() };
+    let until = decided_at.saturating_add(observed.retain_for).unwrap_or(Timestamp::MAX);
+    if now < until {
+        return Plan { wake_at: Some(until), ..Plan::nothing() };
+    }
+    let gone = (observed.target == TargetView::Gone)
+        .then(|| Write::ConfirmTargetGone(observed.request.spec.target.clone()));
+    Plan { writes: gone.into_iter().chain([Write::DeleteSelf]).collect(), ..Plan::nothing() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::request::tests::a_request;
+
+    #[test]
+    fn a_decided_request_is_kept_while_it_is_young_or_says_why_something_waits() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let planned = |state, enacted: Option<i64>, target, now| {
+            let mut request = ApprovalRequest::new("r", a_request());
+            request.status = Some(ApprovalRequestStatus {
+                state: Some(state),
+                decided_at: Some(Time(at(1000))),
+                enacted_at: enacted.map(|second| Time(at(second))),
+                ..ApprovalRequestStatus::default()
+            });
+            let observed = ObservedRequest {
+                request: Arc::new(request),
+                target,
+                integrity: Integrity::Intact,
+                retain_for: SignedDuration::from_secs(100),
+            };
+            plan_approval_request(&observed, at(now))
+        };
+        use RequestState::{Approved, Rejected, Superseded};
+        use TargetView::{EditedAgain, EditedBack, Gone, Proposed};
+        for (state, enacted, target, deleted) in [
+            (Rejected, None, Proposed, false),
+            (Rejected, None, EditedAgain, true),
+            (Superseded, None, EditedBack, true),
+            (Approved, None, EditedAgain, false),
+            (Approved, Some(1000), EditedBack, true),
+        ] {
+            assert_eq!(planned(state, enacted, target, 1099).writes, [], "{state} is young");
+            let writes = planned(state, enacted, target, 1100).writes;
+            assert_eq!(writes == [Write::DeleteSelf], deleted, "{state} {target:?}");
+        }
+        assert_eq!(planned(Rejected, None, EditedAgain, 1000).wake_at, Some(at(1100)));
+        let writes = planned(Approved, None, Gone, 1100).writes;
+        assert!(matches!(writes.as_slice(), [Write::ConfirmTargetGone(_), Write::DeleteSelf]));
     }
 }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kube::ResourceExt;
 
+use super::conditions::{Status, Wanted, build_conditions};
 use super::gate::{
     Enforcement, Gate, Standing, build_gate_status, gate_of_blocked, notices, plan_gate, was_enforced,
 };
 use super::place::{ObservedPlace, Place, enforce, is_owned, owned_namespace, plan_removal, preview};
 use super::{Plan, Write};
-use crate::api::names::{FINALIZER, purpose, reason};
+use crate::api::names::{FINALIZER, condition, purpose, reason};
 use crate::api::{ApprovalRequest, Approvals, Community, CommunitySpec, CommunityStatus};
 use crate::model::life::{Circumstances, Integrity, JudgeError, applied_spec};
 use crate::model::naming::community_namespace;
@@ -110,8 +111,12 @@ fn conclude(
     now: Timestamp,
 ) -> Plan<CommunityStatus> {
     let community = observed.community.as_ref();
+    let mut gate_status = build_gate_status(community, &gate, enforcement, now);
+    let before = community.status.as_ref().map_or(&[][..], |status| &status.gate.conditions);
+    let protected = vec![describe_protection(&observed.integrity)];
+    gate_status.conditions.extend(build_conditions(before, protected, community.metadata.generation, now));
     let status = CommunityStatus {
-        gate: build_gate_status(community, &gate, enforcement, now),
+        gate: gate_status,
         namespace: owned_namespace(&observed.place, &community.uid().unwrap_or_default()),
         enclaves: i32::try_from(observed.enclaves).ok(),
     };
@@ -120,6 +125,24 @@ fn conclude(
         status: Some(status),
         writes: child_writes.into_iter().chain(gate.writes).collect(),
         wake_at: None,
+    }
+}
+
+fn describe_protection(integrity: &Integrity) -> Wanted {
+    let type_ = condition::PROTECTED;
+    match integrity {
+        Integrity::Intact => Wanted {
+            type_,
+            status: Status::True,
+            reason: reason::POLICIES_INTACT,
+            message: "the API server runs the operator's admission policies".into(),
+        },
+        Integrity::Broken(what) => Wanted {
+            type_,
+            status: Status::False,
+            reason: reason::POLICIES_NOT_INTACT,
+            message: format!("nothing new is enacted; install the manifests of this version again: {what}"),
+        },
     }
 }
 

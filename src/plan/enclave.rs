@@ -27,6 +27,8 @@ pub struct ObservedEnclave {
     pub requests: Vec<Arc<ApprovalRequest>>,
     /// Its control namespace.
     pub place: ObservedPlace,
+    /// How many EnclaveWorkloads are declared in it.
+    pub workloads: usize,
     /// Whether the admission policies are intact.
     pub integrity: Integrity,
 }
@@ -64,6 +66,9 @@ pub fn plan_enclave(observed: &ObservedEnclave, now: Timestamp) -> Result<Plan<E
     let applied = gate.applied.as_ref().map(|applied| applied.spec.to_spec::<EnclaveSpec>());
     let applied = applied.transpose().map_err(JudgeError::AppliedUnreadable)?;
     if gate.standing == Standing::InForce && applied.as_ref().is_some_and(|spec| spec.retire) {
+        if let Some(message) = waits_for_workloads(observed) {
+            return Ok(blocked(observed, reason::CHILDREN_EXIST, message, now));
+        }
         // The request has to say that it was enacted before the Enclave is gone.
         let writes = gate.writes.into_iter().chain([Write::DeleteSelf]).collect();
         return Ok(Plan { writes, ..Plan::nothing() });
@@ -123,11 +128,24 @@ fn conclude(
     }
 }
 
+fn waits_for_workloads(observed: &ObservedEnclave) -> Option<String> {
+    let workloads = observed.workloads;
+    (workloads > 0).then(|| {
+        let namespace = observed.place.namespace.as_deref().map(ResourceExt::name_any).unwrap_or_default();
+        format!(
+            "being deleted: waits for its {workloads} EnclaveWorkload(s); delete or retire them first (kubectl get enclaveworkloads -n {namespace})"
+        )
+    })
+}
+
 /// The control namespace goes first, the Enclave after it.
 fn plan_teardown(observed: &ObservedEnclave, now: Timestamp) -> Plan<EnclaveStatus> {
     let enclave = &observed.enclave;
     if !enclave.finalizers().iter().any(|name| name == FINALIZER) {
         return Plan::nothing();
+    }
+    if let Some(message) = waits_for_workloads(observed) {
+        return blocked(observed, reason::CHILDREN_EXIST, message, now);
     }
     match plan_removal(&observed.place, &enclave.uid().unwrap_or_default()) {
         None => Plan { writes: vec![Write::RemoveFinalizer], ..Plan::nothing() },

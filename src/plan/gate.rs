@@ -13,7 +13,9 @@ use crate::api::gate::{Applied, Pending};
 use crate::api::names::{FINALIZER, REQUESTED_BY, REQUESTED_GENERATION, condition, reason};
 use crate::api::{ApprovalRequest, GateStatus, State};
 use crate::model::gated::Gated;
-use crate::model::life::{Circumstances, Hold, HoldCause, JudgeError, Judgement, judge};
+use crate::model::life::{
+    Circumstances, Hold, HoldCause, JudgeError, Judgement, is_deletion_protected, judge,
+};
 
 /// What becomes of the latest spec, before anything is enforced.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +26,8 @@ pub struct Gate {
     pub pending: Option<Pending>,
     /// How the latest spec stands.
     pub standing: Standing,
+    /// Whether the rules hold the deletion of the object.
+    pub deletion_protected: bool,
     /// Writes that the gate needs.
     pub writes: Vec<Write>,
 }
@@ -74,10 +78,11 @@ pub fn plan_gate<K: Gated>(
     circumstances: &Circumstances<'_>,
 ) -> Result<Gate, JudgeError> {
     let applied = object.gate().and_then(|gate| gate.applied.clone());
+    let deletion_protected = is_deletion_protected(object, circumstances)?;
     match judge(object, circumstances)? {
         Judgement::InForce => {
             let writes = plan_closing_the_books(object, applied.as_ref(), requests, circumstances.now);
-            Ok(Gate { applied, pending: None, standing: Standing::InForce, writes })
+            Ok(Gate { applied, pending: None, standing: Standing::InForce, deletion_protected, writes })
         }
         // What the object owns must not outlive it, so the finalizer comes before anything is
         // recorded as applied.
@@ -85,18 +90,26 @@ pub fn plan_gate<K: Gated>(
             applied,
             pending: object.gate().and_then(|gate| gate.pending.clone()),
             standing: Standing::Enacting,
+            deletion_protected,
             writes: vec![Write::AddFinalizer],
         }),
         Judgement::Enact(applied) => Ok(Gate {
             applied: Some(applied),
             pending: None,
             standing: Standing::Enacting,
+            deletion_protected,
             writes: Vec::new(),
         }),
         Judgement::Hold(Hold { pending, cause, new_request }) => {
             let mut writes = plan_closing_the_books(object, applied.as_ref(), requests, circumstances.now);
             writes.extend(new_request.map(Write::CreateRequest));
-            Ok(Gate { applied, pending: Some(pending), standing: Standing::Held(cause), writes })
+            Ok(Gate {
+                applied,
+                pending: Some(pending),
+                standing: Standing::Held(cause),
+                deletion_protected,
+                writes,
+            })
         }
     }
 }
@@ -142,6 +155,7 @@ pub fn build_gate_status<K: Gated>(
         state: Some(state(&gate.standing, enforcement)),
         applied: gate.applied.clone(),
         pending: gate.pending.clone(),
+        deletion_protected: Some(gate.deletion_protected),
         conditions: build_conditions(observed, describe(gate, enforcement), generation, now),
     }
 }
@@ -342,6 +356,7 @@ pub fn gate_of_blocked<K: Gated>(object: &K, reason: &'static str, message: Stri
         applied: object.gate().and_then(|gate| gate.applied.clone()),
         pending: object.gate().and_then(|gate| gate.pending.clone()),
         standing: Standing::Blocked { reason, message },
+        deletion_protected: object.gate().and_then(|gate| gate.deletion_protected).unwrap_or_default(),
         writes: Vec::new(),
     };
     let enforcement = match was_enforced(object) {

@@ -8,19 +8,22 @@ use futures::channel::mpsc;
 use futures::future::{Either, select};
 use k8s_controller::LeaderElection;
 use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::Settings;
+use super::metrics::Metrics;
 use crate::admission::{PolicyError, build_policies};
-use crate::api::names::OPERATOR;
+use crate::api::names::{OPERATOR, reason};
 use crate::cluster::caches::Caches;
-use crate::cluster::events::recorder;
+use crate::cluster::events::Events;
 use crate::cluster::triggers::{self, Triggers};
 use crate::controllers::{self, Context};
 use crate::model::life::Integrity;
+use crate::plan::{Notice, Severity};
 
 /// The operator cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -54,8 +57,7 @@ pub async fn run_operator(
 ) -> Result<(), RunError> {
     let installation = settings.installation.installation();
     let built_in = Arc::new(build_policies(&installation)?);
-    let (integrity_sender, integrity) =
-        watch::channel(Integrity::Broken("the operator has not looked at them yet".to_owned()));
+    let (integrity_sender, integrity) = watch::channel(None);
     let (communities, communities_queue) = mpsc::unbounded();
     let (enclaves, enclaves_queue) = mpsc::unbounded();
     let (requests, requests_queue) = mpsc::unbounded();
@@ -71,11 +73,27 @@ pub async fn run_operator(
         tasks.spawn(watch);
     }
 
+    let metrics = Metrics::default();
+    tasks.spawn({
+        let (metrics, address) = (metrics.clone(), settings.listen);
+        async move {
+            if let Err(error) = metrics.run_server(address).await {
+                error!(%address, %error, "failed to serve metrics; set --listen to a free address");
+            }
+        }
+    });
+    let tell = {
+        let (integrity, namespace) = (integrity.clone(), settings.installation.namespace.clone());
+        let events = Events::new(client.clone(), &settings.identity);
+        async move { run_telling_integrity(integrity, &events, &namespace, &metrics).await }
+    };
+
     let context = Arc::new(Context {
         client: client.clone(),
         caches: caches.clone(),
         integrity,
-        recorder: recorder(client.clone(), &settings.identity),
+        events: Events::new(client.clone(), &settings.identity),
+        retain_requests_for: settings.retain_requests_for,
         failures: controllers::Failures::default(),
     });
     let queues = controllers::Queues {
@@ -92,7 +110,7 @@ pub async fn run_operator(
                 if caches.wait_until_ready().await.is_ok() {
                     triggers.compare_policies();
                     info!("all caches are filled, reconciling");
-                    controllers::run(context, queues).await;
+                    futures::join!(controllers::run(context, queues), tell);
                 }
             })
             .await
@@ -108,6 +126,45 @@ pub async fn run_operator(
         }
     }
     Ok(())
+}
+
+/// Tells, in a metric and in an Event on the operator's namespace, whether the admission policies
+/// are intact. Each Community shows it too, in its condition Protected.
+async fn run_telling_integrity(
+    mut integrity: watch::Receiver<Option<Integrity>>,
+    events: &Events,
+    namespace: &str,
+    metrics: &Metrics,
+) {
+    let about = ObjectReference {
+        api_version: Some("v1".into()),
+        kind: Some("Namespace".into()),
+        name: Some(namespace.to_owned()),
+        ..ObjectReference::default()
+    };
+    let mut was_broken = false;
+    loop {
+        let now = integrity.borrow_and_update().clone();
+        metrics.policies_intact.set(i64::from(now == Some(Integrity::Intact)));
+        match now {
+            Some(Integrity::Broken(what)) => {
+                was_broken = true;
+                let message = format!("nothing new is enacted: {what}");
+                let (severity, reason) = (Severity::Warning, reason::POLICIES_NOT_INTACT);
+                events.publish(&about, Notice { severity, reason, message }).await;
+            }
+            Some(Integrity::Intact) if was_broken => {
+                was_broken = false;
+                let message = "the admission policies are as installed again".to_owned();
+                let (severity, reason) = (Severity::Normal, reason::POLICIES_INTACT);
+                events.publish(&about, Notice { severity, reason, message }).await;
+            }
+            Some(Integrity::Intact) | None => {}
+        }
+        if integrity.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// A second process waits in silence otherwise.

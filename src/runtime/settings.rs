@@ -1,8 +1,12 @@
 //! What an administrator sets, by flags or environment variables.
 
+use std::net::SocketAddr;
+
 use clap::Args;
+use jiff::SignedDuration;
 
 use crate::admission::{Installation, WildcardApprovers};
+use crate::model::rules::parse_duration;
 
 /// Settings of the operator. Those of the installation must be the same for `run` and
 /// `manifests`, because the operator compares the live admission policies with its own.
@@ -14,6 +18,14 @@ pub struct Settings {
     /// Who this process is in the leader election; unique among all replicas.
     #[arg(long, env = "POD_NAME", default_value_t = default_identity())]
     pub identity: String,
+
+    /// How long decided ApprovalRequests are kept, for example 2160h (90 days).
+    #[arg(long, env = "RETAIN_REQUESTS_FOR", default_value = "2160h", value_parser = duration)]
+    pub retain_requests_for: SignedDuration,
+
+    /// Where /metrics and /healthz are served.
+    #[arg(long, env = "LISTEN", default_value = "0.0.0.0:8080")]
+    pub listen: SocketAddr,
 }
 
 /// Settings that the admission policies depend on.
@@ -66,6 +78,10 @@ fn plain_text(value: &str) -> Result<String, String> {
         return Err("use letters, digits, spaces and - _ . / : @ only".to_owned());
     }
     Ok(value.to_owned())
+}
+
+fn duration(value: &str) -> Result<SignedDuration, String> {
+    parse_duration(value).ok_or_else(|| "write a duration such as 2160h or 30m".to_owned())
 }
 
 fn default_identity() -> String {

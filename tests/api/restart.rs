@@ -44,6 +44,8 @@ fn an_operator_that_dies_after_every_write_ends_in_the_same_state() {
             allow_wildcard_approvers: false,
         },
         identity: "steady".into(),
+        retain_requests_for: jiff::SignedDuration::MAX,
+        listen: ([127, 0, 0, 1], 0).into(),
     };
     let (mortal, lives) =
         run_mortal_operator(&account, &settings, async { play_the_flow(&world, "mortal").await });

@@ -83,7 +83,7 @@ impl World {
     pub fn spawn_operator_as(&self, account: &User, identity: &str) -> Process {
         let mut command = Command::new(env!("CARGO_BIN_EXE_enclave-operator"));
         command
-            .args(["run", "--identity", identity])
+            .args(["run", "--listen", "127.0.0.1:0", "--identity", identity])
             .env("KUBECONFIG", account.kubeconfig())
             .env("RUST_LOG", "info,enclave_operator=debug,kube_client::client::builder=off");
         self.plane.spawn(command, identity).unwrap()

@@ -126,7 +126,7 @@ impl Scene {
         })?;
         let mut command = account.command(&program);
         // The log is to be read in any program.
-        command.args(["run", "--identity", "demo"]).env("NO_COLOR", "1");
+        command.args(["run", "--listen", "127.0.0.1:0", "--identity", "demo"]).env("NO_COLOR", "1");
         let operator = plane.spawn(command, OPERATOR)?;
         Ok(Self { since, operator, stage, cast, plane })
     }
