@@ -109,6 +109,8 @@ struct World {
     place: ObservedPlace,
     requests: BTreeMap<String, ApprovalRequest>,
     integrity: Integrity,
+    /// Another number whenever the admission policies were away.
+    witness: u32,
     // The oracle's books.
     proposed: BTreeMap<i64, Proposed>,
     contributors: BTreeSet<&'static str>,
@@ -128,6 +130,7 @@ impl World {
             place: ObservedPlace::default(),
             requests: BTreeMap::new(),
             integrity: Integrity::Intact,
+            witness: 0,
             proposed: BTreeMap::new(),
             contributors: BTreeSet::new(),
             asked: BTreeMap::new(),
@@ -167,7 +170,14 @@ impl World {
             Step::Drift { what: 1 } => self.place.no_pods = None,
             Step::Drift { .. } => self.place = ObservedPlace::default(),
             Step::Integrity { intact: true } => self.integrity = Integrity::Intact,
-            Step::Integrity { intact: false } => self.integrity = Integrity::Broken("missing".into()),
+            Step::Integrity { intact: false } => {
+                self.integrity = Integrity::Broken("missing".into());
+                self.witness += 1;
+                // Nobody can tell the votes on open requests from forged ones any more.
+                self.lawful_approvals.retain(|name, _| {
+                    self.requests[name].status.as_ref().unwrap().state != Some(RequestState::Pending)
+                });
+            }
             Step::Operator { writes } => {
                 self.operate(*writes);
             }
@@ -217,6 +227,7 @@ impl World {
         if status.state != Some(RequestState::Pending) {
             return;
         }
+        let forgeable = self.integrity != Integrity::Intact;
         let refused = request.spec.requesters.iter().any(|requester| requester == person);
         if lawful && refused {
             return;
@@ -225,8 +236,13 @@ impl World {
         status.decisions.push(Decision {
             approver: person.into(),
             verdict,
-            // A vote put there by other means is for whatever its author liked.
-            digest: if lawful { request.spec.change.digest.clone() } else { "sha256:other".into() },
+            // Without policies a vote says whatever its forger likes; with them it can at most be one
+            // for another content.
+            digest: if lawful || forgeable {
+                request.spec.change.digest.clone()
+            } else {
+                "sha256:other".into()
+            },
             comment: None,
             groups: groups_of(person).iter().map(|group| (*group).to_owned()).collect(),
             mfa: None,
@@ -234,7 +250,7 @@ impl World {
             observed_at: None,
         });
         let approvals = self.lawful_approvals.entry(name).or_default();
-        if lawful && verdict == Verdict::Approved {
+        if lawful && !forgeable && verdict == Verdict::Approved {
             approvals.insert(person);
         } else {
             approvals.remove(person);
@@ -250,6 +266,7 @@ impl World {
             generation: 1,
             digest: digest(&content).unwrap(),
             spec: content,
+            change: None,
             approval_request: None,
             at: Time(self.now),
         });
@@ -265,6 +282,7 @@ impl World {
                 target: self.view(&request),
                 request: Arc::new(request.clone()),
                 integrity: self.integrity.clone(),
+                witness: self.witness.to_string(),
                 retain_for: SignedDuration::MAX,
             };
             let plan = plan_approval_request(&observed, self.now);
@@ -287,7 +305,7 @@ impl World {
             integrity: self.integrity.clone(),
         };
         let plan = plan_enclave(&observed, self.now).unwrap();
-        for write in plan.writes {
+        for write in plan.repairs.into_iter().chain(plan.writes) {
             if writes == 0 {
                 return wrote;
             }
@@ -349,7 +367,10 @@ impl World {
             Write::CreateResourceQuota(quota) | Write::ReplaceResourceQuota(quota) => {
                 self.place.no_pods = Some(Arc::new(*quota));
             }
+            // The simulated caches are never behind.
+            Write::ConfirmCommunity { .. } | Write::ConfirmPolicies { .. } => {}
             Write::RemoveFinalizer
+            | Write::ConfirmNamespaceGone { .. }
             | Write::DeleteSelf
             | Write::ConfirmTargetGone(_)
             | Write::DeleteNamespace { .. } => panic!("nothing is deleted in this world: {write:?}"),

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::api::{Kind, names};
+use crate::model::digest::sha256;
 use crate::model::life::Integrity;
 
 /// What differs between installations.
@@ -153,6 +154,26 @@ fn cel_list<S: AsRef<str>>(items: &[S]) -> String {
 }
 
 impl Policies {
+    /// Which policies and bindings these are: the same fingerprint means the very same objects
+    /// (UID), unchanged (generation). A policy that was taken away and put back, or weakened and
+    /// restored, has another one.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        fn identities<K: ResourceExt>(objects: &[K]) -> impl Iterator<Item = String> {
+            objects.iter().map(|object| {
+                let generation = object.meta().generation.unwrap_or_default();
+                format!("{} {} {generation}\n", object.name_any(), object.uid().unwrap_or_default())
+            })
+        }
+        let mut all: Vec<String> = identities(&self.mutating)
+            .chain(identities(&self.mutating_bindings))
+            .chain(identities(&self.validating))
+            .chain(identities(&self.validating_bindings))
+            .collect();
+        all.sort_unstable();
+        sha256(all.concat().as_bytes())
+    }
+
     /// Compares the policies that the API server runs with these.
     #[must_use]
     pub fn compare_with_live(&self, live: &Self) -> Integrity {

@@ -246,6 +246,11 @@ pub struct ApprovalRequestStatus {
     #[schemars(length(max = 256))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["approver".into()]))]
     pub decisions: Vec<Decision>,
+    /// Fingerprint of the admission policies under which the votes were cast. When the policies
+    /// change while the request is open, its votes are void and are cast again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 71))]
+    pub witness: Option<String>,
     /// When the request left Pending.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::schemas::time")]

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::approvals::Operation;
+use super::common::ChangeReason;
 use super::content::Content;
 
 /// Where an object is in its life, in one word.
@@ -48,6 +49,9 @@ pub struct Applied {
     pub digest: String,
     /// The content that is enforced.
     pub spec: Content,
+    /// The requester's words for it. They are used up: a later change needs words of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<ChangeReason>,
     /// The `ApprovalRequest` that released it; absent when no approval was needed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]

@@ -2,9 +2,14 @@
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 
-/// A point in time, RFC 3339.
+/// A point in time, RFC 3339 with at most nanoseconds: what the API server would take beyond that,
+/// clients cannot read.
+pub const TIME_PATTERN: &str =
+    "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,9})?(Z|[+-][0-2][0-9]:[0-5][0-9])$";
+
+/// A point in time.
 pub fn time(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "string", "format": "date-time", "maxLength": 40})
+    json_schema!({"type": "string", "format": "date-time", "maxLength": 40, "pattern": TIME_PATTERN})
 }
 
 /// Standard conditions (metav1.Condition), one per type.

@@ -16,9 +16,8 @@ use kube::{Api, Client};
 use super::triggers::Triggers;
 use super::watch::run_watch;
 use crate::admission::Policies;
-use crate::api::names::{self, label};
+use crate::api::names::{self, child, label};
 use crate::api::{ApprovalRequest, Community, Enclave, EnclaveWorkload};
-use crate::model::life::Integrity;
 
 /// Caches of everything that is observed.
 #[derive(Clone)]
@@ -70,7 +69,8 @@ impl Caches {
         };
         let triggers = triggers(caches.clone());
         let all = watcher::Config::default;
-        let managed = || all().labels(&format!("{}={}", label::MANAGED_BY, names::OPERATOR));
+        // By name and not by label: a label could be taken off, and the object would seem gone.
+        let named = |name: &str| all().fields(&format!("metadata.name={name}"));
         let policies = || all().labels(&format!("{}={}", label::PART_OF, names::OPERATOR));
 
         let mut watches: Vec<BoxFuture<'static, ()>> = Vec::new();
@@ -85,8 +85,8 @@ impl Caches {
         watch!(all(), workloads_writer, Triggers::on_child);
         watch!(all(), requests_writer, Triggers::on_request);
         watch!(all(), namespaces_writer, Triggers::on_namespace);
-        watch!(managed(), network_policies_writer, Triggers::on_child);
-        watch!(managed(), resource_quotas_writer, Triggers::on_child);
+        watch!(named(child::DEFAULT_DENY), network_policies_writer, Triggers::on_child);
+        watch!(named(child::NO_PODS), resource_quotas_writer, Triggers::on_child);
         watch!(policies(), mutating_writer, Triggers::on_policy);
         watch!(policies(), mutating_bindings_writer, Triggers::on_policy);
         watch!(policies(), validating_writer, Triggers::on_policy);
@@ -128,16 +128,15 @@ impl Caches {
         .await
     }
 
-    /// Compares the admission policies that the API server runs with the built-in ones.
+    /// The admission policies that the API server runs.
     #[must_use]
-    pub fn observe_integrity(&self, built_in: &Policies) -> Integrity {
-        let live = Policies {
+    pub fn observe_policies(&self) -> Policies {
+        Policies {
             mutating: unshare(&self.mutating),
             mutating_bindings: unshare(&self.mutating_bindings),
             validating: unshare(&self.validating),
             validating_bindings: unshare(&self.validating_bindings),
-        };
-        built_in.compare_with_live(&live)
+        }
     }
 }
 

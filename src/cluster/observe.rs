@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use jiff::SignedDuration;
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 
@@ -13,7 +12,6 @@ use crate::model::gated::Gated;
 use crate::model::life::{Integrity, JudgeError, applied_spec};
 use crate::model::naming::{community_namespace, enclave_namespace};
 use crate::model::request::TargetView;
-use crate::plan::approval_request::ObservedRequest;
 use crate::plan::community::ObservedCommunity;
 use crate::plan::enclave::ObservedEnclave;
 use crate::plan::place::{ObservedPlace, is_owned};
@@ -85,29 +83,23 @@ pub fn observe_enclave(caches: &Caches, enclave: Arc<Enclave>, integrity: Integr
     }
 }
 
-/// Gathers what is known of a request and its target.
+/// How a request's target stands to the request.
 ///
 /// # Errors
 /// When what is applied of the target cannot be read.
-pub fn observe_request(
-    caches: &Caches,
-    request: Arc<ApprovalRequest>,
-    integrity: Integrity,
-    retain_for: SignedDuration,
-) -> Result<ObservedRequest, JudgeError> {
+pub fn observe_target(caches: &Caches, request: &ApprovalRequest) -> Result<TargetView, JudgeError> {
     let target = &request.spec.target;
-    let view = match target.kind {
+    Ok(match target.kind {
         Kind::Community => {
-            view_target(&request, caches.communities.get(&ObjectRef::new(&target.name)).as_deref())?
+            view_target(request, caches.communities.get(&ObjectRef::new(&target.name)).as_deref())?
         }
         Kind::Enclave => {
             let namespace = target.namespace.as_deref().unwrap_or_default();
             let key = ObjectRef::new(&target.name).within(namespace);
-            view_target(&request, caches.enclaves.get(&key).as_deref())?
+            view_target(request, caches.enclaves.get(&key).as_deref())?
         }
         _ => TargetView::Gone,
-    };
-    Ok(ObservedRequest { request, target: view, integrity, retain_for })
+    })
 }
 
 fn view_target<K: Gated>(request: &ApprovalRequest, target: Option<&K>) -> Result<TargetView, JudgeError> {

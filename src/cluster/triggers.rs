@@ -28,6 +28,15 @@ pub struct Queues {
     pub requests: UnboundedSender<ObjectRef<ApprovalRequest>>,
 }
 
+/// What stands guard in the API server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guard {
+    /// Whether the admission policies are the built-in ones.
+    pub integrity: Integrity,
+    /// Their fingerprint.
+    pub witness: String,
+}
+
 /// Turns what is seen into work.
 #[derive(Clone)]
 pub struct Triggers {
@@ -36,7 +45,7 @@ pub struct Triggers {
     /// The policies that the operator was built with.
     pub built_in: Arc<Policies>,
     /// Whether the live ones are the same; `None` until all of them were looked at.
-    pub integrity: watch::Sender<Option<Integrity>>,
+    pub guard: watch::Sender<Option<Guard>>,
 }
 
 impl Triggers {
@@ -106,7 +115,7 @@ impl Triggers {
     /// Before the first comparison the caches fill one after the other, and a policy that is not
     /// there yet is not a policy that is missing.
     pub(super) fn on_policy<K>(&self, _: Seen<'_, K>) {
-        if self.integrity.borrow().is_some() {
+        if self.guard.borrow().is_some() {
             self.compare_policies();
         }
     }
@@ -114,14 +123,15 @@ impl Triggers {
     /// Compares the live admission policies with the built-in ones. Called once when all caches are
     /// filled, before the controllers start.
     pub fn compare_policies(&self) {
-        let now = self.caches.observe_integrity(&self.built_in);
-        let changed = self.integrity.send_if_modified(|known| {
+        let live = self.caches.observe_policies();
+        let now = Guard { integrity: self.built_in.compare_with_live(&live), witness: live.fingerprint() };
+        let changed = self.guard.send_if_modified(|known| {
             let changed = known.as_ref() != Some(&now);
             *known = Some(now.clone());
             changed
         });
         if changed {
-            if let Integrity::Broken(what) = &now {
+            if let Integrity::Broken(what) = &now.integrity {
                 warn!(what, "the admission policies are not intact: nothing new is enacted until they are");
             }
             self.look_at_everything();

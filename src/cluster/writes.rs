@@ -4,17 +4,19 @@ use std::fmt::Debug;
 
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::{ApiResource, DynamicObject};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
+use crate::admission::Policies;
 use crate::api::approval_request::Target;
-use crate::api::names::{FINALIZER, GROUP, OPERATOR, REQUESTED_BY, REQUESTED_GENERATION, VERSION};
+use crate::api::names::{FINALIZER, GROUP, OPERATOR, REQUESTED_BY, REQUESTED_GENERATION, VERSION, label};
 use crate::api::{ApprovalRequest, Community, Enclave};
 use crate::plan::Write;
+use crate::plan::place::is_owned;
 
 /// A write did not happen.
 #[derive(Debug, thiserror::Error)]
@@ -97,6 +99,21 @@ pub async fn apply_write<K: Served>(
             outcome(result, "delete the object").map(|()| Touched::TheObjectItself)
         }
         Write::ConfirmTargetGone(target) => confirm_gone(client, &target).await,
+        Write::ConfirmNamespaceGone { name, owner_uid } => {
+            let api: Api<Namespace> = Api::all(client.clone());
+            let live = confirmed(api.get_opt(&name).await, "look whether the namespace is gone")?;
+            go_on_if(live.is_none_or(|namespace| !is_owned(&namespace, &owner_uid)))
+        }
+        Write::ConfirmCommunity { name, resource_version } => {
+            let api: Api<Community> = Api::all(client.clone());
+            let live = confirmed(api.get_metadata_opt(&name).await, "look at the Community again")?;
+            let version = live.and_then(|community| community.metadata.resource_version);
+            go_on_if(version.as_ref() == Some(&resource_version))
+        }
+        Write::ConfirmPolicies { witness } => {
+            let live = confirmed(list_policies(client).await, "look at the admission policies again")?;
+            go_on_if(live.fingerprint() == witness)
+        }
         Write::CreateRequest(request) => create(client, *request, "create the ApprovalRequest").await,
         Write::MarkEnacted { request, at } => {
             let mut request = ApprovalRequest::clone(&request);
@@ -146,12 +163,29 @@ async fn confirm_gone(client: &Client, target: &Target) -> Result<Touched, Write
         None => Api::all_with(client.clone(), &resource),
     };
     let what = "look whether the target of a request is gone";
-    let live = api.get_metadata_opt(&target.name).await;
-    let live = live.map_err(|source| WriteError::Failed { what, source })?;
+    let live = confirmed(api.get_metadata_opt(&target.name).await, what)?;
     let is_there = live.is_some_and(|object| {
         object.metadata.uid.as_ref() == Some(&target.uid) && object.metadata.deletion_timestamp.is_none()
     });
-    if is_there { Err(WriteError::Outdated) } else { Ok(Touched::Another) }
+    go_on_if(!is_there)
+}
+
+async fn list_policies(client: &Client) -> Result<Policies, kube::Error> {
+    let parameters = ListParams::default().labels(&format!("{}={OPERATOR}", label::PART_OF));
+    Ok(Policies {
+        mutating: Api::all(client.clone()).list(&parameters).await?.items,
+        mutating_bindings: Api::all(client.clone()).list(&parameters).await?.items,
+        validating: Api::all(client.clone()).list(&parameters).await?.items,
+        validating_bindings: Api::all(client.clone()).list(&parameters).await?.items,
+    })
+}
+
+fn confirmed<T>(result: Result<T, kube::Error>, what: &'static str) -> Result<T, WriteError> {
+    result.map_err(|source| WriteError::Failed { what, source })
+}
+
+fn go_on_if(as_assumed: bool) -> Result<Touched, WriteError> {
+    if as_assumed { Ok(Touched::Another) } else { Err(WriteError::Outdated) }
 }
 
 async fn create<K>(client: &Client, object: K, what: &'static str) -> Result<Touched, WriteError>

@@ -8,10 +8,11 @@ use kube::runtime::reflector::Store;
 use super::{Known, Reconciled};
 use crate::api::{ApprovalRequest, ApprovalRequestStatus};
 use crate::cluster::caches::Caches;
-use crate::cluster::observe::observe_request;
+use crate::cluster::observe::observe_target;
+use crate::cluster::triggers::Guard;
 use crate::model::life::JudgeError;
 use crate::plan::Plan;
-use crate::plan::approval_request::plan_approval_request;
+use crate::plan::approval_request::{ObservedRequest, plan_approval_request};
 
 impl Reconciled for ApprovalRequest {
     type Status = ApprovalRequestStatus;
@@ -21,7 +22,10 @@ impl Reconciled for ApprovalRequest {
     }
 
     fn plan(object: Arc<Self>, known: Known<'_>) -> Result<Plan<ApprovalRequestStatus>, JudgeError> {
-        let observed = observe_request(known.caches, object, known.integrity, known.retain_requests_for)?;
+        let target = observe_target(known.caches, &object)?;
+        let Guard { integrity, witness } = known.guard;
+        let retain_for = known.retain_requests_for;
+        let observed = ObservedRequest { request: object, target, integrity, witness, retain_for };
         Ok(plan_approval_request(&observed, known.now))
     }
 

@@ -17,8 +17,9 @@ use tracing::{debug, info, warn};
 
 use crate::cluster::caches::Caches;
 use crate::cluster::events::Events;
+use crate::cluster::triggers::Guard;
 use crate::cluster::writes::{Served, Touched, WriteError, apply_write, publish_status};
-use crate::model::life::{Integrity, JudgeError};
+use crate::model::life::JudgeError;
 use crate::plan::{Notice, Plan, Severity};
 
 mod approval_request;
@@ -29,6 +30,8 @@ mod enclave;
 const CONCURRENCY: u16 = 16;
 /// So many reconciliations in a row have to fail before an object is shown as Degraded.
 const FAILURES_UNTIL_DEGRADED: u32 = 3;
+/// So many times in a row the world has to have moved on before that is shown as Degraded.
+const RACES_UNTIL_DEGRADED: u32 = 8;
 const MIN_RETRY: Duration = Duration::from_millis(500);
 const MAX_RETRY: Duration = Duration::from_secs(30);
 
@@ -36,7 +39,7 @@ const MAX_RETRY: Duration = Duration::from_secs(30);
 pub struct Context {
     pub client: Client,
     pub caches: Caches,
-    pub integrity: watch::Receiver<Option<Integrity>>,
+    pub guard: watch::Receiver<Option<Guard>>,
     pub events: Events,
     /// How long decided requests are kept.
     pub retain_requests_for: SignedDuration,
@@ -46,8 +49,8 @@ pub struct Context {
 /// What is known when an object is planned.
 pub struct Known<'a> {
     pub caches: &'a Caches,
-    /// Whether the admission policies are intact.
-    pub integrity: Integrity,
+    /// The admission policies.
+    pub guard: Guard,
     /// How long decided requests are kept.
     pub retain_requests_for: SignedDuration,
     /// The time.
@@ -92,7 +95,7 @@ pub enum ReconcileError {
     Judge(#[from] JudgeError),
     /// The API server did not take a write.
     #[error(transparent)]
-    Write(WriteError),
+    Write(#[from] WriteError),
 }
 
 impl ReconcileError {
@@ -101,7 +104,8 @@ impl ReconcileError {
     pub const fn category(&self) -> &'static str {
         match self {
             Self::Judge(_) => "UnreadableContent",
-            Self::Write(_) => "WriteFailed",
+            Self::Write(WriteError::Outdated) => "Outdated",
+            Self::Write(WriteError::Failed { .. }) => "WriteFailed",
         }
     }
 
@@ -177,6 +181,17 @@ async fn reconcile<K: Reconciled>(object: Arc<K>, context: Arc<Context>) -> Resu
         Err(error) => {
             let times = context.failures.count(object.as_ref());
             let message = error.describe();
+            let limit = match &error {
+                // As a rule the watch brings the news at once; if it never does, that is a failure.
+                ReconcileError::Write(WriteError::Outdated) => RACES_UNTIL_DEGRADED,
+                ReconcileError::Write(WriteError::Failed { .. }) | ReconcileError::Judge(_) => {
+                    FAILURES_UNTIL_DEGRADED
+                }
+            };
+            if times < limit && limit == RACES_UNTIL_DEGRADED {
+                debug!(kind = %K::kind(&()), name = object.name_any(), times, "the world moved on, looking again");
+                return Err(error);
+            }
             warn!(
                 kind = %K::kind(&()),
                 namespace = object.namespace(),
@@ -186,7 +201,7 @@ async fn reconcile<K: Reconciled>(object: Arc<K>, context: Arc<Context>) -> Resu
                 error = message,
                 "failed to reconcile, trying again"
             );
-            if times >= FAILURES_UNTIL_DEGRADED {
+            if times >= limit {
                 publish_degraded(&context, object.as_ref(), &message).await;
             }
             Err(error)
@@ -196,26 +211,28 @@ async fn reconcile<K: Reconciled>(object: Arc<K>, context: Arc<Context>) -> Resu
 
 async fn reconcile_once<K: Reconciled>(object: &Arc<K>, context: &Context) -> Result<Action, ReconcileError> {
     let now = Timestamp::now();
-    let Some(integrity) = context.integrity.borrow().clone() else { return Ok(Action::await_change()) };
+    let Some(guard) = context.guard.borrow().clone() else { return Ok(Action::await_change()) };
     let retain_requests_for = context.retain_requests_for;
-    let known = Known { caches: &context.caches, integrity, retain_requests_for, now };
+    let known = Known { caches: &context.caches, guard, retain_requests_for, now };
     let plan = K::plan(Arc::clone(object), known)?;
-    let Plan { writes, status, notices, wake_at } = plan;
+    let Plan { repairs, writes, status, notices, wake_at } = plan;
+    let mut failure = None;
+    for repair in repairs {
+        debug!(kind = %K::kind(&()), name = object.name_any(), ?repair, "repairing");
+        if let Err(error) = apply_write(&context.client, object.as_ref(), repair).await {
+            failure.get_or_insert(error);
+        }
+    }
     for write in writes {
         debug!(kind = %K::kind(&()), name = object.name_any(), ?write, "writing");
-        match apply_write(&context.client, object.as_ref(), write).await {
-            Ok(Touched::Another) => {}
+        match apply_write(&context.client, object.as_ref(), write).await? {
+            Touched::Another => {}
             // What was observed is old now; the watch brings the news and then the rest is done.
-            Ok(Touched::TheObjectItself) | Err(WriteError::Outdated) => return Ok(Action::await_change()),
-            Err(error) => return Err(ReconcileError::Write(error)),
+            Touched::TheObjectItself => return finish(failure, Action::await_change()),
         }
     }
     if let Some(status) = status.filter(|status| object.status() != Some(status)) {
-        match publish_status(&context.client, &object.with_status(status)).await {
-            Ok(()) => {}
-            Err(WriteError::Outdated) => return Ok(Action::await_change()),
-            Err(error) => return Err(ReconcileError::Write(error)),
-        }
+        publish_status(&context.client, &object.with_status(status)).await?;
         for notice in notices {
             info!(
                 kind = %K::kind(&()),
@@ -227,7 +244,11 @@ async fn reconcile_once<K: Reconciled>(object: &Arc<K>, context: &Context) -> Re
             context.events.publish(&object.object_ref(&()), notice).await;
         }
     }
-    Ok(wake_at.map_or_else(Action::await_change, |at| Action::requeue(until(at, now))))
+    finish(failure, wake_at.map_or_else(Action::await_change, |at| Action::requeue(until(at, now))))
+}
+
+fn finish(failure: Option<WriteError>, action: Action) -> Result<Action, ReconcileError> {
+    failure.map_or(Ok(action), |error| Err(error.into()))
 }
 
 async fn publish_degraded<K: Reconciled>(context: &Context, object: &K, message: &str) {

@@ -35,8 +35,8 @@ pub fn operator_cluster_role() -> ClusterRole {
             // Decided requests are deleted when they are old.
             rule(GROUP, &["approvalrequests"], &["create", "delete"]),
             rule("", &["namespaces"], &["get", "list", "watch", "create", "update", "delete"]),
-            rule("", &["resourcequotas"], &["get", "list", "watch", "create", "update"]),
-            rule("networking.k8s.io", &["networkpolicies"], &["get", "list", "watch", "create", "update"]),
+            rule("", &["resourcequotas"], &["list", "watch", "create", "update"]),
+            rule("networking.k8s.io", &["networkpolicies"], &["list", "watch", "create", "update"]),
             // Whether the API server still runs the policies that the operator was built with.
             rule(
                 "admissionregistration.k8s.io",
@@ -46,7 +46,7 @@ pub fn operator_cluster_role() -> ClusterRole {
                     "validatingadmissionpolicies",
                     "validatingadmissionpolicybindings",
                 ],
-                &["get", "list", "watch"],
+                &["list", "watch"],
             ),
             rule("events.k8s.io", &["events"], &["create", "patch"]),
         ]),

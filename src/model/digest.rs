@@ -15,8 +15,14 @@ pub struct DigestError(#[source] serde_json::Error);
 /// When the content holds a number that JSON cannot carry, which no spec of this API group does.
 pub fn digest(content: &Content) -> Result<String, DigestError> {
     let bytes = serde_json_canonicalizer::to_vec(content.as_value()).map_err(DigestError)?;
-    let hash = Sha256::digest(&bytes);
-    Ok(hash.iter().fold(String::from("sha256:"), |text, byte| text + &format!("{byte:02x}")))
+    Ok(sha256(&bytes))
+}
+
+/// `sha256:` and the lower-case hexadecimal SHA-256 of some bytes.
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> String {
+    let hash = Sha256::digest(bytes);
+    hash.iter().fold(String::from("sha256:"), |text, byte| text + &format!("{byte:02x}"))
 }
 
 #[cfg(test)]

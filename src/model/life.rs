@@ -186,6 +186,7 @@ pub fn judge<K: Gated>(object: &K, circumstances: &Circumstances<'_>) -> Result<
             generation: proposal.generation,
             digest: proposal.digest,
             spec: proposal.after,
+            change: K::change_reason(object.spec()).cloned(),
             approval_request: None,
             at: Time(circumstances.now),
         }));
@@ -194,8 +195,10 @@ pub fn judge<K: Gated>(object: &K, circumstances: &Circumstances<'_>) -> Result<
         return hold(HoldCause::RequesterUnknown, None, None);
     };
     let reason = K::change_reason(object.spec()).cloned().unwrap_or_default();
-    if policy.require_justification && reason.justification.as_ref().is_none_or(|text| text.trim().is_empty())
-    {
+    // The words for what is applied already are no words for another change.
+    let used_up = applied.and_then(|applied| applied.change.as_ref()) == Some(&reason);
+    let said = reason.justification.as_ref().is_some_and(|text| !text.trim().is_empty());
+    if policy.require_justification && (used_up || !said) {
         return hold(HoldCause::JustificationMissing, None, None);
     }
     let request = build_request(object, &proposal, requesters, reason, policy, circumstances.now);
@@ -266,6 +269,10 @@ fn applied_from(request: &ApprovalRequest, now: Timestamp) -> Applied {
         generation: request.spec.target.generation,
         digest: request.spec.change.digest.clone(),
         spec: request.spec.change.after.clone(),
+        change: Some(ChangeReason {
+            justification: request.spec.justification.clone(),
+            ticket: request.spec.ticket.clone(),
+        }),
         approval_request: Some(request.name_any()),
         at: Time(now),
     }

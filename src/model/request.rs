@@ -29,9 +29,19 @@ pub enum Verdict {
     /// It stays as it is: decided, or nothing can be said yet.
     Unchanged,
     /// It is open; in words, what is missing.
-    Pending { missing: String },
+    Pending { missing: String, votes: Votes },
     /// It is decided.
     Decided { state: RequestState, message: String },
+}
+
+/// What becomes of the votes of an open request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Votes {
+    /// They stay.
+    Kept,
+    /// They were cast under other admission policies than those that stand guard now, so nobody
+    /// knows whether they are what they seem. They are taken off, and cast again.
+    Void,
 }
 
 /// Decides about a request from its votes, its target and the time. Pure, and computed anew each
@@ -40,12 +50,13 @@ pub enum Verdict {
 /// The order matters. An edit voids all votes, so it comes first. A rejection ends a request
 /// whatever else there is. A quorum must be observed before the expiry. While the admission
 /// policies are not intact no vote is believed, but closing (rejecting, expiring, withdrawing)
-/// goes on.
+/// goes on. `witness` is the fingerprint of the policies that stand guard.
 #[must_use]
 pub fn decide(
     request: &ApprovalRequest,
     target: TargetView,
     integrity: &Integrity,
+    witness: &str,
     now: Timestamp,
 ) -> Verdict {
     let status = request.status.as_ref();
@@ -64,8 +75,13 @@ pub fn decide(
         TargetView::Behind => return Verdict::Unchanged,
         TargetView::Proposed => {}
     }
-    let votes = tally(&request.spec, status.map_or(&[], |status| &status.decisions));
-    match votes {
+    let cast = status.map_or(&[][..], |status| &status.decisions);
+    let witnessed = status.and_then(|status| status.witness.as_deref()) == Some(witness);
+    let (votes, counted) = match integrity {
+        Integrity::Intact if !witnessed && !cast.is_empty() => (Votes::Void, &[][..]),
+        Integrity::Intact | Integrity::Broken(_) => (Votes::Kept, cast),
+    };
+    match tally(&request.spec, counted) {
         Tally::Rejected { by, comment } => decided(
             RequestState::Rejected,
             &match comment {
@@ -78,11 +94,13 @@ pub fn decide(
         }
         Tally::Approved => match integrity {
             Integrity::Intact => decided(RequestState::Approved, "all approvals are there"),
-            Integrity::Broken(what) => Verdict::Pending {
-                missing: format!("no vote is believed while the admission policies are not intact: {what}"),
-            },
+            Integrity::Broken(what) => {
+                let missing =
+                    format!("no vote is believed while the admission policies are not intact: {what}");
+                Verdict::Pending { missing, votes }
+            }
         },
-        Tally::Undecided { missing } => Verdict::Pending { missing },
+        Tally::Undecided { missing } => Verdict::Pending { missing, votes },
     }
 }
 
@@ -172,6 +190,7 @@ pub(crate) mod tests {
         let mut request = ApprovalRequest::new("r", a_request());
         request.status = Some(ApprovalRequestStatus {
             state: Some(RequestState::Pending),
+            witness: Some("guard".into()),
             decisions: votes
                 .iter()
                 .map(|(approver, verdict)| Decision {
@@ -191,7 +210,7 @@ pub(crate) mod tests {
     }
 
     fn state_of(request: &ApprovalRequest, target: TargetView, integrity: &Integrity, now: i64) -> String {
-        match decide(request, target, integrity, at(now)) {
+        match decide(request, target, integrity, "guard", at(now)) {
             Verdict::Decided { state, .. } => state.to_string(),
             Verdict::Pending { .. } => "Pending".into(),
             Verdict::Unchanged => "Unchanged".into(),
@@ -227,6 +246,21 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn votes_cast_under_other_policies_are_void() {
+        let missing = "1 more approval".to_owned();
+        for (votes, witness) in [
+            (&[("bob", Vote::Approved)][..], Some("other")),
+            (&[("bob", Vote::Rejected)], Some("other")),
+            (&[("bob", Vote::Approved)], None),
+        ] {
+            let mut request = with_votes(votes);
+            request.status.as_mut().unwrap().witness = witness.map(ToOwned::to_owned);
+            let verdict = decide(&request, TargetView::Proposed, &Integrity::Intact, "guard", at(0));
+            assert_eq!(verdict, Verdict::Pending { missing: missing.clone(), votes: Votes::Void });
+        }
+    }
+
+    #[test]
     fn a_decided_request_never_changes() {
         for state in [
             RequestState::Approved,
@@ -238,7 +272,10 @@ pub(crate) mod tests {
             let mut request = with_votes(&[("bob", Vote::Rejected)]);
             request.status.as_mut().unwrap().state = Some(state);
             for target in [TargetView::Gone, TargetView::EditedAgain, TargetView::Proposed] {
-                assert_eq!(decide(&request, target, &Integrity::Intact, at(9999)), Verdict::Unchanged);
+                assert_eq!(
+                    decide(&request, target, &Integrity::Intact, "guard", at(9999)),
+                    Verdict::Unchanged
+                );
             }
         }
     }

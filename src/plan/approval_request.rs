@@ -11,7 +11,7 @@ use crate::api::approval_request::RequestState;
 use crate::api::names::{condition, reason};
 use crate::api::{ApprovalRequest, ApprovalRequestStatus};
 use crate::model::life::Integrity;
-use crate::model::request::{TargetView, Verdict, decide};
+use crate::model::request::{TargetView, Verdict, Votes, decide};
 
 /// What was seen of a request and its target.
 #[derive(Clone, Debug)]
@@ -22,6 +22,8 @@ pub struct ObservedRequest {
     pub target: TargetView,
     /// Whether the admission policies are intact.
     pub integrity: Integrity,
+    /// Fingerprint of the admission policies that stand guard.
+    pub witness: String,
     /// How long a decided request is kept.
     pub retain_for: SignedDuration,
 }
@@ -44,24 +46,34 @@ pub fn plan_approval_request(observed: &ObservedRequest, now: Timestamp) -> Plan
         }
         status
     };
-    match decide(request, observed.target, &observed.integrity, now) {
+    match decide(request, observed.target, &observed.integrity, &observed.witness, now) {
         Verdict::Unchanged => plan_retention(observed, now),
-        Verdict::Pending { missing } => {
+        Verdict::Pending { missing, votes } => {
             let wanted = Wanted {
                 type_: condition::DECIDED,
                 status: Status::False,
                 reason: reason::APPROVAL_PENDING,
                 message: format!("waits for {missing}"),
             };
-            let is_new = before.state.is_none();
+            let mut status = build(RequestState::Pending, None, Some(missing), wanted.clone());
+            if votes == Votes::Void {
+                status.decisions.clear();
+            }
+            if observed.integrity == Integrity::Intact {
+                status.witness = Some(observed.witness.clone());
+            }
+            let notice = match votes {
+                Votes::Void => Some((
+                    Severity::Warning,
+                    "the admission policies changed, so the votes cast before are void; vote again"
+                        .to_owned(),
+                )),
+                Votes::Kept => before.state.is_none().then_some((Severity::Normal, wanted.message)),
+            };
             Plan {
-                status: Some(build(RequestState::Pending, None, Some(missing), wanted.clone())),
-                notices: is_new
-                    .then_some(Notice {
-                        severity: Severity::Normal,
-                        reason: reason::APPROVAL_PENDING,
-                        message: wanted.message,
-                    })
+                status: Some(status),
+                notices: notice
+                    .map(|(severity, message)| Notice { severity, reason: reason::APPROVAL_PENDING, message })
                     .into_iter()
                     .collect(),
                 wake_at: Some(request.spec.expires_at.0),
@@ -79,8 +91,13 @@ pub fn plan_approval_request(observed: &ObservedRequest, now: Timestamp) -> Plan
             };
             let wanted =
                 Wanted { type_: condition::DECIDED, status: Status::True, reason, message: message.clone() };
-            let confirm = (observed.target == TargetView::Gone)
-                .then(|| Write::ConfirmTargetGone(request.spec.target.clone()));
+            let confirm = match (state, observed.target) {
+                (RequestState::Approved, _) => {
+                    Some(Write::ConfirmPolicies { witness: observed.witness.clone() })
+                }
+                (_, TargetView::Gone) => Some(Write::ConfirmTargetGone(request.spec.target.clone())),
+                _ => None,
+            };
             Plan {
                 writes: confirm.into_iter().collect(),
                 status: Some(build(state, Some(Time(now)), None, wanted)),
@@ -117,6 +134,8 @@ mod tests {
 
     #[test]
     fn a_decided_request_is_kept_while_it_is_young_or_says_why_something_waits() {
+        use RequestState::{Approved, Rejected, Superseded};
+        use TargetView::{EditedAgain, EditedBack, Gone, Proposed};
         let at = |second| Timestamp::from_second(second).unwrap();
         let planned = |state, enacted: Option<i64>, target, now| {
             let mut request = ApprovalRequest::new("r", a_request());
@@ -130,12 +149,11 @@ mod tests {
                 request: Arc::new(request),
                 target,
                 integrity: Integrity::Intact,
+                witness: "guard".into(),
                 retain_for: SignedDuration::from_secs(100),
             };
             plan_approval_request(&observed, at(now))
         };
-        use RequestState::{Approved, Rejected, Superseded};
-        use TargetView::{EditedAgain, EditedBack, Gone, Proposed};
         for (state, enacted, target, deleted) in [
             (Rejected, None, Proposed, false),
             (Rejected, None, EditedAgain, true),

@@ -62,13 +62,13 @@ pub fn plan_community(
     let applied = gate.applied.as_ref().map(|applied| applied.spec.to_spec::<CommunitySpec>());
     let applied = applied.transpose().map_err(JudgeError::AppliedUnreadable)?;
     let was_enforced = was_enforced(community);
-    let (enforcement, writes) = match (&gate.standing, &applied) {
+    let (enforcement, repairs) = match (&gate.standing, &applied) {
         // Enforcing starts with the next observation, when what is applied is stored.
         (Standing::Enacting, _) => (Enforcement::Underway, Vec::new()),
         (_, None) => (preview(&place(community, &[]), &observed.place), Vec::new()),
         (_, Some(spec)) => enforce(&place(community, &[&spec.approvals]), &observed.place, was_enforced),
     };
-    Ok(conclude(observed, gate, &enforcement, writes, now))
+    Ok(conclude(observed, gate, &enforcement, repairs, now))
 }
 
 /// Requests about a Community live in the namespace that it owns, never in one of somebody else.
@@ -107,7 +107,7 @@ fn conclude(
     observed: &ObservedCommunity,
     gate: Gate,
     enforcement: &Enforcement,
-    child_writes: Vec<Write>,
+    repairs: Vec<Write>,
     now: Timestamp,
 ) -> Plan<CommunityStatus> {
     let community = observed.community.as_ref();
@@ -123,7 +123,8 @@ fn conclude(
     Plan {
         notices: notices(community, &status.gate),
         status: Some(status),
-        writes: child_writes.into_iter().chain(gate.writes).collect(),
+        repairs,
+        writes: gate.writes,
         wake_at: None,
     }
 }
@@ -153,7 +154,11 @@ fn plan_teardown(observed: &ObservedCommunity, now: Timestamp) -> Plan<Community
         return Plan::nothing();
     }
     let Some(writes) = plan_removal(&observed.place, &community.uid().unwrap_or_default()) else {
-        return Plan { writes: vec![Write::RemoveFinalizer], ..Plan::nothing() };
+        let confirm = Write::ConfirmNamespaceGone {
+            name: community_namespace(&community.name_any(), community.spec.namespace.as_deref()),
+            owner_uid: community.uid().unwrap_or_default(),
+        };
+        return Plan { writes: vec![confirm, Write::RemoveFinalizer], ..Plan::nothing() };
     };
     if observed.enclaves > 0 {
         let message = format!(

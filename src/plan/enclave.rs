@@ -52,7 +52,7 @@ pub fn plan_enclave(observed: &ObservedEnclave, now: Timestamp) -> Result<Plan<E
         return Ok(blocked(observed, reason::COMMUNITY_NOT_ACTIVE, message, now));
     };
 
-    let gate = plan_gate(
+    let mut gate = plan_gate(
         observed.enclave.as_ref(),
         &observed.requests,
         &Circumstances {
@@ -63,6 +63,13 @@ pub fn plan_enclave(observed: &ObservedEnclave, now: Timestamp) -> Result<Plan<E
             now,
         },
     )?;
+    let unapproved = gate.applied.as_ref().is_some_and(|applied| applied.approval_request.is_none());
+    if gate.standing == Standing::Enacting && unapproved {
+        gate.writes.push(Write::ConfirmCommunity {
+            name: community.name_any(),
+            resource_version: community.resource_version().unwrap_or_default(),
+        });
+    }
     let applied = gate.applied.as_ref().map(|applied| applied.spec.to_spec::<EnclaveSpec>());
     let applied = applied.transpose().map_err(JudgeError::AppliedUnreadable)?;
     if gate.standing == Standing::InForce && applied.as_ref().is_some_and(|spec| spec.retire) {
@@ -74,7 +81,7 @@ pub fn plan_enclave(observed: &ObservedEnclave, now: Timestamp) -> Result<Plan<E
         return Ok(Plan { writes, ..Plan::nothing() });
     }
     let was_enforced = was_enforced(observed.enclave.as_ref());
-    let (enforcement, writes) = match (&gate.standing, &applied) {
+    let (enforcement, repairs) = match (&gate.standing, &applied) {
         // Enforcing starts with the next observation, when what is applied is stored.
         (Standing::Enacting, _) => (Enforcement::Underway, Vec::new()),
         (_, None) => (preview(&place(observed, community, &[]), &observed.place), Vec::new()),
@@ -83,7 +90,7 @@ pub fn plan_enclave(observed: &ObservedEnclave, now: Timestamp) -> Result<Plan<E
             enforce(&place, &observed.place, was_enforced)
         }
     };
-    Ok(conclude(observed, gate, &enforcement, writes, now))
+    Ok(conclude(observed, gate, &enforcement, repairs, now))
 }
 
 fn place(observed: &ObservedEnclave, community: &Community, rules: &[&Approvals]) -> Place {
@@ -112,7 +119,7 @@ fn conclude(
     observed: &ObservedEnclave,
     gate: Gate,
     enforcement: &Enforcement,
-    child_writes: Vec<Write>,
+    repairs: Vec<Write>,
     now: Timestamp,
 ) -> Plan<EnclaveStatus> {
     let enclave = observed.enclave.as_ref();
@@ -123,9 +130,19 @@ fn conclude(
     Plan {
         notices: notices(enclave, &status.gate),
         status: Some(status),
-        writes: child_writes.into_iter().chain(gate.writes).collect(),
+        repairs,
+        writes: gate.writes,
         wake_at: None,
     }
+}
+
+/// The cache may not have heard of the namespace yet.
+fn plan_release(observed: &ObservedEnclave) -> Vec<Write> {
+    let confirm = observed.community.as_ref().map(|community| Write::ConfirmNamespaceGone {
+        name: enclave_namespace(&community.name_any(), &observed.enclave.name_any()),
+        owner_uid: observed.enclave.uid().unwrap_or_default(),
+    });
+    confirm.into_iter().chain([Write::RemoveFinalizer]).collect()
 }
 
 fn waits_for_workloads(observed: &ObservedEnclave) -> Option<String> {
@@ -148,7 +165,7 @@ fn plan_teardown(observed: &ObservedEnclave, now: Timestamp) -> Plan<EnclaveStat
         return blocked(observed, reason::CHILDREN_EXIST, message, now);
     }
     match plan_removal(&observed.place, &enclave.uid().unwrap_or_default()) {
-        None => Plan { writes: vec![Write::RemoveFinalizer], ..Plan::nothing() },
+        None => Plan { writes: plan_release(observed), ..Plan::nothing() },
         Some(writes) => {
             let message = "being deleted: its control namespace goes first".to_owned();
             Plan { writes, ..blocked(observed, reason::TERMINATING, message, now) }

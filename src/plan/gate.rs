@@ -16,6 +16,7 @@ use crate::model::gated::Gated;
 use crate::model::life::{
     Circumstances, Hold, HoldCause, JudgeError, Judgement, is_deletion_protected, judge,
 };
+use crate::model::request::is_rightly_approved;
 
 /// What becomes of the latest spec, before anything is enforced.
 #[derive(Clone, Debug, PartialEq)]
@@ -123,15 +124,18 @@ fn plan_closing_the_books<K: Gated>(
     now: Timestamp,
 ) -> Vec<Write> {
     let Some(applied) = applied else { return Vec::new() };
-    let mut writes = Vec::new();
-    if let Some(name) = &applied.approval_request {
-        let enacted = requests.iter().find(|request| request.name_any() == *name);
-        if let Some(request) =
-            enacted.filter(|request| request.status.as_ref().is_none_or(|status| status.enacted_at.is_none()))
-        {
-            writes.push(Write::MarkEnacted { request: Arc::clone(request), at: now });
-        }
+    // Somebody may have taken it off while no policy was watching.
+    if !object.finalizers().iter().any(|name| name == FINALIZER) {
+        return vec![Write::AddFinalizer];
     }
+    // Approved requests are enacted in order, so all up to what is applied have been.
+    let enacted = requests.iter().filter(|request| {
+        request.spec.target.generation <= applied.generation
+            && is_rightly_approved(request)
+            && request.status.as_ref().is_some_and(|status| status.enacted_at.is_none())
+    });
+    let mut writes: Vec<Write> =
+        enacted.map(|request| Write::MarkEnacted { request: Arc::clone(request), at: now }).collect();
     let stamped = object.annotations().contains_key(REQUESTED_BY)
         || object.annotations().contains_key(REQUESTED_GENERATION);
     if stamped && object.meta().generation == Some(applied.generation) {
@@ -250,7 +254,9 @@ fn describe_standing(gate: &Gate) -> Wanted {
         Standing::Held(HoldCause::JustificationMissing) => wanted(
             Status::False,
             reason::JUSTIFICATION_MISSING,
-            format!("the approval rules ask for a justification{in_force}; set spec.change.justification"),
+            format!(
+                "the approval rules ask for a justification of this change{in_force}; set spec.change.justification"
+            ),
         ),
         Standing::Blocked { reason, message } => wanted(Status::False, reason, message.clone()),
     }

@@ -23,7 +23,11 @@ pub mod place;
 /// What a reconciliation is to do.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan<S> {
-    /// Writes, in this order; the status is published when all succeeded.
+    /// What puts the owned objects into shape. Each is made whatever becomes of the others: one that
+    /// fails must not keep a second drift open.
+    pub repairs: Vec<Write>,
+    /// Writes that depend on each other: in this order, and none after one that failed. The status
+    /// is published when all of these succeeded.
     pub writes: Vec<Write>,
     /// The status to publish when it differs from the observed one; `None` leaves it alone.
     pub status: Option<S>,
@@ -37,7 +41,7 @@ impl<S> Plan<S> {
     /// Do nothing.
     #[must_use]
     pub const fn nothing() -> Self {
-        Self { writes: Vec::new(), status: None, notices: Vec::new(), wake_at: None }
+        Self { repairs: Vec::new(), writes: Vec::new(), status: None, notices: Vec::new(), wake_at: None }
     }
 }
 
@@ -56,6 +60,14 @@ pub enum Write {
     /// Go on only when the target of the reconciled request is really gone. Caches fill one after
     /// the other, so one of them not knowing an object does not mean that there is none.
     ConfirmTargetGone(Target),
+    /// Go on only when the namespace is really gone, or is not of the owner with this UID.
+    ConfirmNamespaceGone { name: String, owner_uid: String },
+    /// Go on only when the Community is still the version whose rules were read: a change that
+    /// needs no approval by old rules may need one by new ones.
+    ConfirmCommunity { name: String, resource_version: String },
+    /// Go on only when the API server really runs the admission policies with this fingerprint.
+    /// The watch of the policies may be behind the watch of the votes.
+    ConfirmPolicies { witness: String },
     /// Propose a change.
     CreateRequest(Box<ApprovalRequest>),
     /// Record on a request that its change is applied.

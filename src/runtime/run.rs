@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::channel::mpsc;
-use futures::future::{Either, select};
 use k8s_controller::LeaderElection;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -20,7 +19,7 @@ use crate::admission::{PolicyError, build_policies};
 use crate::api::names::{OPERATOR, reason};
 use crate::cluster::caches::Caches;
 use crate::cluster::events::Events;
-use crate::cluster::triggers::{self, Triggers};
+use crate::cluster::triggers::{self, Guard, Triggers};
 use crate::controllers::{self, Context};
 use crate::model::life::Integrity;
 use crate::plan::{Notice, Severity};
@@ -30,6 +29,8 @@ use crate::plan::{Notice, Severity};
 pub enum RunError {
     #[error(transparent)]
     Policies(#[from] PolicyError),
+    #[error("a watch or the metrics server ended; the reason is in the log")]
+    TaskEnded,
 }
 
 /// A client whose requests end in time: closing access must not wait for a connection that is
@@ -49,7 +50,8 @@ pub fn build_client(mut config: kube::Config) -> Result<Client, kube::Error> {
 /// reconciles for as long as it holds the lease. The caches stay warm while it waits.
 ///
 /// # Errors
-/// When the built-in admission policies cannot be read.
+/// When the built-in admission policies cannot be read, or a part of the process ended that must
+/// not.
 pub async fn run_operator(
     client: Client,
     settings: &Settings,
@@ -57,7 +59,7 @@ pub async fn run_operator(
 ) -> Result<(), RunError> {
     let installation = settings.installation.installation();
     let built_in = Arc::new(build_policies(&installation)?);
-    let (integrity_sender, integrity) = watch::channel(None);
+    let (guard_sender, guard) = watch::channel(None);
     let (communities, communities_queue) = mpsc::unbounded();
     let (enclaves, enclaves_queue) = mpsc::unbounded();
     let (requests, requests_queue) = mpsc::unbounded();
@@ -65,7 +67,7 @@ pub async fn run_operator(
         caches,
         queues: triggers::Queues { communities, enclaves, requests },
         built_in,
-        integrity: integrity_sender,
+        guard: guard_sender,
     });
     // Dropped at the end, which ends the watches.
     let mut tasks = JoinSet::new();
@@ -83,15 +85,15 @@ pub async fn run_operator(
         }
     });
     let tell = {
-        let (integrity, namespace) = (integrity.clone(), settings.installation.namespace.clone());
+        let (guard, namespace) = (guard.clone(), settings.installation.namespace.clone());
         let events = Events::new(client.clone(), &settings.identity);
-        async move { run_telling_integrity(integrity, &events, &namespace, &metrics).await }
+        async move { run_telling_integrity(guard, &events, &namespace, &metrics).await }
     };
 
     let context = Arc::new(Context {
         client: client.clone(),
         caches: caches.clone(),
-        integrity,
+        guard,
         events: Events::new(client.clone(), &settings.identity),
         retain_requests_for: settings.retain_requests_for,
         failures: controllers::Failures::default(),
@@ -106,32 +108,36 @@ pub async fn run_operator(
     let lead = Box::pin(async {
         tell_who_leads(&client, settings).await;
         election
-            .with_lease(async {
+            .with_lease(Box::pin(async {
                 if caches.wait_until_ready().await.is_ok() {
                     triggers.compare_policies();
                     info!("all caches are filled, reconciling");
                     futures::join!(controllers::run(context, queues), tell);
                 }
-            })
+            }))
             .await
     });
-    match select(lead, std::pin::pin!(shutdown)).await {
-        Either::Left((None, _)) => warn!("the lease was lost; stopping, another process leads now"),
-        Either::Left((Some(()), _)) => {}
-        Either::Right(((), lead)) => {
-            // No write may follow the release of the lease.
-            drop(lead);
-            info!("stopping");
-            election.release().await;
+    tokio::select! {
+        ended = lead => {
+            if ended.is_none() {
+                warn!("the lease was lost; stopping, another process leads now");
+            }
+            return Ok(());
         }
+        // A cache that nobody keeps up to date must not be believed.
+        Some(_) = tasks.join_next() => return Err(RunError::TaskEnded),
+        () = shutdown => {}
     }
+    // The work was dropped with the select, so no write follows the release of the lease.
+    info!("stopping");
+    election.release().await;
     Ok(())
 }
 
 /// Tells, in a metric and in an Event on the operator's namespace, whether the admission policies
 /// are intact. Each Community shows it too, in its condition Protected.
 async fn run_telling_integrity(
-    mut integrity: watch::Receiver<Option<Integrity>>,
+    mut guard: watch::Receiver<Option<Guard>>,
     events: &Events,
     namespace: &str,
     metrics: &Metrics,
@@ -144,7 +150,7 @@ async fn run_telling_integrity(
     };
     let mut was_broken = false;
     loop {
-        let now = integrity.borrow_and_update().clone();
+        let now = guard.borrow_and_update().clone().map(|guard| guard.integrity);
         metrics.policies_intact.set(i64::from(now == Some(Integrity::Intact)));
         match now {
             Some(Integrity::Broken(what)) => {
@@ -161,7 +167,7 @@ async fn run_telling_integrity(
             }
             Some(Integrity::Intact) | None => {}
         }
-        if integrity.changed().await.is_err() {
+        if guard.changed().await.is_err() {
             return;
         }
     }

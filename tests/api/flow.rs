@@ -73,7 +73,7 @@ async fn an_enclave_exists_only_after_somebody_else_approved_it() {
     assert_eq!(request.spec.justification.as_deref(), Some("card payments"));
     assert_eq!(request.spec.target.uid, created.uid().unwrap());
     assert!(request.spec.change.before.is_none());
-    assert!(!request.spec.impact.changes.is_empty());
+    assert!(request.spec.impact.changes.is_empty(), "defaults that nobody wrote are not told");
     let namespaces: Api<Namespace> = Api::all(world.administrator());
     assert!(namespaces.get_opt("held-payments").await.unwrap().is_none(), "nothing happened yet");
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use enclave_operator::api::approval_request::Verdict;
 use enclave_operator::api::names::condition as conditions;
-use enclave_operator::api::{Enclave, State};
+use enclave_operator::api::{ApprovalRequest, Enclave, State};
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicyBinding;
 use kube::api::{DeleteParams, PostParams};
 use kube::{Api, Resource};
@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::support::{Process, eventually, wait_until};
 use crate::world::{
     SOON, World, active_community, assert_refused, condition, enclave, enclaves, hold_everything,
-    on_a_runtime, vote, wait_for_enclave, wait_for_request,
+    on_a_runtime, requests, vote, wait_for_enclave, wait_for_request,
 };
 
 #[test]
@@ -71,7 +71,7 @@ fn without_its_policies_the_operator_enacts_nothing_and_resumes_when_they_are_ba
         let approved = condition(&held, conditions::APPROVED);
         assert_eq!(approved.reason, "AdmissionPoliciesNotIntact");
         assert!(approved.message.contains(&format!("ValidatingAdmissionPolicyBinding {name} is missing")));
-        // A vote cast now is believed only when the policies are back and only if it counts.
+        // A vote cast now could be anybody's.
         vote(&bob, "guarded", &request, Verdict::Approved, None).await.unwrap();
         let told = wait_until(api.clone(), "e", SOON, "the hold says why", |enclave: &Enclave| {
             enclave.status.as_ref().is_some_and(|status| {
@@ -85,7 +85,24 @@ fn without_its_policies_the_operator_enacts_nothing_and_resumes_when_they_are_ba
         removed.meta_mut().uid = None;
         bindings.create(&PostParams::default(), &removed).await.unwrap();
         wait_for_enclave(&free, "f", State::Active).await;
+        wait_until(
+            requests(&bob, "guarded"),
+            &request,
+            SOON,
+            "the vote is void",
+            |request: &ApprovalRequest| {
+                request.status.as_ref().is_some_and(|status| {
+                    status.decisions.is_empty() && status.missing.as_deref() == Some("1 more approval")
+                })
+            },
+        )
+        .await;
+        vote(&bob, "guarded", &request, Verdict::Approved, None).await.unwrap();
         wait_for_enclave(&api, "e", State::Active).await;
+
+        let told = world.plane.administrator_user().kubectl(&["get", "events", "-A"]).expect_success();
+        assert!(told.contains("nothing new is enacted: ValidatingAdmissionPolicyBinding"), "{told}");
+        assert!(told.contains("the admission policies are as installed again"), "{told}");
     });
 }
 
