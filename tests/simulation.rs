@@ -304,7 +304,7 @@ impl World {
             workloads: 0,
             integrity: self.integrity.clone(),
         };
-        let plan = plan_enclave(&observed, self.now).unwrap();
+        let plan = plan_enclave(&observed, self.now);
         for write in plan.repairs.into_iter().chain(plan.writes) {
             if writes == 0 {
                 return wrote;

@@ -118,4 +118,5 @@ pub mod reason {
     pub const CHILDREN_EXIST: &str = "ChildrenExist";
     pub const TERMINATING: &str = "Terminating";
     pub const DEGRADED: &str = "Degraded";
+    pub const APPLIED_UNREADABLE: &str = "AppliedUnreadable";
 }

@@ -22,7 +22,7 @@ impl Reconciled for Community {
     }
 
     fn plan(object: Arc<Self>, known: Known<'_>) -> Result<Plan<CommunityStatus>, JudgeError> {
-        plan_community(&observe_community(known.caches, object, known.guard.integrity), known.now)
+        Ok(plan_community(&observe_community(known.caches, object, known.guard.integrity), known.now))
     }
 
     fn status(&self) -> Option<&CommunityStatus> {

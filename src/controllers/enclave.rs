@@ -22,7 +22,7 @@ impl Reconciled for Enclave {
     }
 
     fn plan(object: Arc<Self>, known: Known<'_>) -> Result<Plan<EnclaveStatus>, JudgeError> {
-        plan_enclave(&observe_enclave(known.caches, object, known.guard.integrity), known.now)
+        Ok(plan_enclave(&observe_enclave(known.caches, object, known.guard.integrity), known.now))
     }
 
     fn status(&self) -> Option<&EnclaveStatus> {

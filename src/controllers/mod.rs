@@ -20,6 +20,7 @@ use crate::cluster::events::Events;
 use crate::cluster::triggers::Guard;
 use crate::cluster::writes::{Served, Touched, WriteError, apply_write, publish_status};
 use crate::model::life::JudgeError;
+use crate::plan::gate::describe_error;
 use crate::plan::{Notice, Plan, Severity};
 
 mod approval_request;
@@ -108,18 +109,6 @@ impl ReconcileError {
             Self::Write(WriteError::Failed { .. }) => "WriteFailed",
         }
     }
-
-    /// The error with its causes, for people.
-    #[must_use]
-    pub fn describe(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            text = format!("{text}: {error}");
-            cause = error.source();
-        }
-        text
-    }
 }
 
 /// Work of one controller.
@@ -180,7 +169,7 @@ async fn reconcile<K: Reconciled>(object: Arc<K>, context: Arc<Context>) -> Resu
         }
         Err(error) => {
             let times = context.failures.count(object.as_ref());
-            let message = error.describe();
+            let message = describe_error(&error);
             let limit = match &error {
                 // As a rule the watch brings the news at once; if it never does, that is a failure.
                 ReconcileError::Write(WriteError::Outdated) => RACES_UNTIL_DEGRADED,

@@ -7,9 +7,12 @@ use kube::ResourceExt;
 
 use super::conditions::{Status, Wanted, build_conditions};
 use super::gate::{
-    Enforcement, Gate, Standing, build_gate_status, gate_of_blocked, notices, plan_gate, was_enforced,
+    Enforcement, Gate, Standing, build_gate_status, describe_error, gate_of_blocked, notices, plan_gate,
+    was_enforced,
 };
-use super::place::{ObservedPlace, Place, enforce, is_owned, owned_namespace, plan_removal, preview};
+use super::place::{
+    ObservedPlace, Place, enforce, is_owned, owned_namespace, plan_removal, plan_repair_of_the_known, preview,
+};
 use super::{Plan, Write};
 use crate::api::names::{FINALIZER, condition, purpose, reason};
 use crate::api::{ApprovalRequest, Approvals, Community, CommunitySpec, CommunityStatus};
@@ -32,14 +35,15 @@ pub struct ObservedCommunity {
     pub integrity: Integrity,
 }
 
-/// Plans a Community.
-///
-/// # Errors
-/// When a stored content cannot be read; nothing is changed then.
-pub fn plan_community(
-    observed: &ObservedCommunity,
-    now: Timestamp,
-) -> Result<Plan<CommunityStatus>, JudgeError> {
+/// Plans a Community. When a stored content cannot be read, nothing new is judged and what exists
+/// is kept as it is.
+#[must_use]
+pub fn plan_community(observed: &ObservedCommunity, now: Timestamp) -> Plan<CommunityStatus> {
+    try_plan(observed, now)
+        .unwrap_or_else(|error| blocked(observed, reason::APPLIED_UNREADABLE, describe_error(&error), now))
+}
+
+fn try_plan(observed: &ObservedCommunity, now: Timestamp) -> Result<Plan<CommunityStatus>, JudgeError> {
     let community = observed.community.as_ref();
     if community.metadata.deletion_timestamp.is_some() {
         return Ok(plan_teardown(observed, now));
@@ -100,7 +104,11 @@ fn blocked(
     now: Timestamp,
 ) -> Plan<CommunityStatus> {
     let (gate, enforcement) = gate_of_blocked(observed.community.as_ref(), reason, message);
-    conclude(observed, gate, &enforcement, Vec::new(), now)
+    let repairs = match &gate.applied {
+        Some(_) => plan_repair_of_the_known(&observed.place, &observed.community.uid().unwrap_or_default()),
+        None => Vec::new(),
+    };
+    conclude(observed, gate, &enforcement, repairs, now)
 }
 
 fn conclude(

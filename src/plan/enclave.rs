@@ -6,9 +6,12 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::gate::{
-    Enforcement, Gate, Standing, build_gate_status, gate_of_blocked, notices, plan_gate, was_enforced,
+    Enforcement, Gate, Standing, build_gate_status, describe_error, gate_of_blocked, notices, plan_gate,
+    was_enforced,
 };
-use super::place::{ObservedPlace, Place, enforce, owned_namespace, plan_removal, preview};
+use super::place::{
+    ObservedPlace, Place, enforce, owned_namespace, plan_removal, plan_repair_of_the_known, preview,
+};
 use super::{Plan, Write};
 use crate::api::names::{FINALIZER, purpose, reason};
 use crate::api::{ApprovalRequest, Approvals, Community, Enclave, EnclaveSpec, EnclaveStatus};
@@ -33,11 +36,15 @@ pub struct ObservedEnclave {
     pub integrity: Integrity,
 }
 
-/// Plans an Enclave.
-///
-/// # Errors
-/// When a stored content cannot be read; nothing is changed then.
-pub fn plan_enclave(observed: &ObservedEnclave, now: Timestamp) -> Result<Plan<EnclaveStatus>, JudgeError> {
+/// Plans an Enclave. When a stored content cannot be read, nothing new is judged and what exists is
+/// kept as it is.
+#[must_use]
+pub fn plan_enclave(observed: &ObservedEnclave, now: Timestamp) -> Plan<EnclaveStatus> {
+    try_plan(observed, now)
+        .unwrap_or_else(|error| blocked(observed, reason::APPLIED_UNREADABLE, describe_error(&error), now))
+}
+
+fn try_plan(observed: &ObservedEnclave, now: Timestamp) -> Result<Plan<EnclaveStatus>, JudgeError> {
     if observed.enclave.metadata.deletion_timestamp.is_some() {
         return Ok(plan_teardown(observed, now));
     }
@@ -112,7 +119,11 @@ fn blocked(
     now: Timestamp,
 ) -> Plan<EnclaveStatus> {
     let (gate, enforcement) = gate_of_blocked(observed.enclave.as_ref(), reason, message);
-    conclude(observed, gate, &enforcement, Vec::new(), now)
+    let repairs = match &gate.applied {
+        Some(_) => plan_repair_of_the_known(&observed.place, &observed.enclave.uid().unwrap_or_default()),
+        None => Vec::new(),
+    };
+    conclude(observed, gate, &enforcement, repairs, now)
 }
 
 fn conclude(

@@ -169,15 +169,15 @@ fn state(standing: &Standing, enforcement: &Enforcement) -> State {
         (Standing::Held(HoldCause::Rejected { .. }), _) => State::Rejected,
         (Standing::Held(HoldCause::Expired), _) => State::Expired,
         (Standing::Blocked { reason: reason::TERMINATING, .. }, _) => State::Inactive,
-        (Standing::Blocked { reason: reason::CHILDREN_EXIST, .. }, _) => State::Degraded,
+        (Standing::Blocked { reason: reason::CHILDREN_EXIST | reason::APPLIED_UNREADABLE, .. }, _)
+        | (Standing::InForce, Enforcement::Blocked { reason: reason::NAMESPACE_TERMINATING, .. }) => {
+            State::Degraded
+        }
         (Standing::Held(_) | Standing::Blocked { .. }, _) => State::Pending,
         (Standing::Enacting, _) | (Standing::InForce, Enforcement::Underway | Enforcement::Nothing) => {
             State::Approved
         }
         (Standing::InForce, Enforcement::Complete) => State::Active,
-        (Standing::InForce, Enforcement::Blocked { reason: reason::NAMESPACE_TERMINATING, .. }) => {
-            State::Degraded
-        }
         (Standing::InForce, Enforcement::Blocked { .. }) => State::Inactive,
     }
 }
@@ -336,6 +336,7 @@ fn event_reason(ready: &str) -> Option<&'static str> {
         reason::COMMUNITY_NOT_FOUND,
         reason::COMMUNITY_NOT_ACTIVE,
         reason::CHILDREN_EXIST,
+        reason::APPLIED_UNREADABLE,
     ]
     .into_iter()
     .find(|reason| *reason == ready)
@@ -390,4 +391,11 @@ pub fn build_degraded_status<K: Gated>(object: &K, message: &str, now: Timestamp
         .chain(others)
         .collect();
     GateStatus { observed_generation: generation, state: Some(State::Degraded), conditions, ..before }
+}
+
+/// An error with its causes, for people.
+#[must_use]
+pub fn describe_error(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

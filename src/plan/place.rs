@@ -12,7 +12,7 @@ use kube::ResourceExt;
 
 use super::Write;
 use super::gate::Enforcement;
-use crate::api::names::{self, annotation, child, label, reason};
+use crate::api::names::{self, annotation, child, label, purpose, reason};
 
 /// What a place should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,6 +127,35 @@ pub fn enforce(
             },
             Vec::new(),
         ),
+    }
+}
+
+/// Repairs a place of which is known only what its namespace says: what it is for stays as it is
+/// written there. Nothing is made anew.
+#[must_use]
+pub fn plan_repair_of_the_known(observed: &ObservedPlace, owner_uid: &str) -> Vec<Write> {
+    let Some(namespace) = observed.namespace.as_deref().filter(|namespace| is_owned(namespace, owner_uid))
+    else {
+        return Vec::new();
+    };
+    let label = |key: &str| namespace.labels().get(key).cloned();
+    let held = namespace.annotations().get(annotation::HELD_OPERATIONS);
+    let place = Place {
+        namespace: namespace.name_any(),
+        owner_uid: owner_uid.to_owned(),
+        purpose: match label(label::PURPOSE).as_deref() {
+            Some(purpose::COMMUNITY) => purpose::COMMUNITY,
+            _ => purpose::CONTROL,
+        },
+        community: label(label::COMMUNITY).unwrap_or_default(),
+        enclave: label(label::ENCLAVE),
+        held_operations: held
+            .map(|held| held.split(' ').map(ToOwned::to_owned).collect())
+            .unwrap_or_default(),
+    };
+    match survey(&place, observed) {
+        Survey::Differs(writes) => writes,
+        Survey::AsPlanned | Survey::Foreign | Survey::Terminating => Vec::new(),
     }
 }
 
@@ -280,7 +309,7 @@ mod tests {
         Place {
             namespace: "acme".into(),
             owner_uid: "uid".into(),
-            purpose: names::purpose::COMMUNITY,
+            purpose: purpose::COMMUNITY,
             community: "acme".into(),
             enclave: None,
             held_operations: vec!["EnclaveCreation".into()],
