@@ -368,7 +368,7 @@ impl World {
                 self.place.no_pods = Some(Arc::new(*quota));
             }
             // The simulated caches are never behind.
-            Write::ConfirmCommunity { .. } | Write::ConfirmPolicies { .. } => {}
+            Write::ConfirmRules { .. } | Write::ConfirmPolicies { .. } => {}
             Write::RemoveFinalizer
             | Write::ConfirmNamespaceGone { .. }
             | Write::DeleteSelf

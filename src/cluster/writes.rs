@@ -104,11 +104,11 @@ pub async fn apply_write<K: Served>(
             let live = confirmed(api.get_opt(&name).await, "look whether the namespace is gone")?;
             go_on_if(live.is_none_or(|namespace| !is_owned(&namespace, &owner_uid)))
         }
-        Write::ConfirmCommunity { name, resource_version } => {
+        Write::ConfirmRules { community, digest } => {
             let api: Api<Community> = Api::all(client.clone());
-            let live = confirmed(api.get_metadata_opt(&name).await, "look at the Community again")?;
-            let version = live.and_then(|community| community.metadata.resource_version);
-            go_on_if(version.as_ref() == Some(&resource_version))
+            let live = confirmed(api.get_opt(&community).await, "look at the Community's rules again")?;
+            let applied = live.and_then(|community| community.status?.gate.applied);
+            go_on_if(applied.is_some_and(|applied| applied.digest == digest))
         }
         Write::ConfirmPolicies { witness } => {
             let live = confirmed(list_policies(client).await, "look at the admission policies again")?;

@@ -72,9 +72,10 @@ fn try_plan(observed: &ObservedEnclave, now: Timestamp) -> Result<Plan<EnclaveSt
     )?;
     let unapproved = gate.applied.as_ref().is_some_and(|applied| applied.approval_request.is_none());
     if gate.standing == Standing::Enacting && unapproved {
-        gate.writes.push(Write::ConfirmCommunity {
-            name: community.name_any(),
-            resource_version: community.resource_version().unwrap_or_default(),
+        let rules = community.status.as_ref().and_then(|status| status.gate.applied.as_ref());
+        gate.writes.push(Write::ConfirmRules {
+            community: community.name_any(),
+            digest: rules.map(|applied| applied.digest.clone()).unwrap_or_default(),
         });
     }
     let applied = gate.applied.as_ref().map(|applied| applied.spec.to_spec::<EnclaveSpec>());

@@ -62,9 +62,9 @@ pub enum Write {
     ConfirmTargetGone(Target),
     /// Go on only when the namespace is really gone, or is not of the owner with this UID.
     ConfirmNamespaceGone { name: String, owner_uid: String },
-    /// Go on only when the Community is still the version whose rules were read: a change that
-    /// needs no approval by old rules may need one by new ones.
-    ConfirmCommunity { name: String, resource_version: String },
+    /// Go on only when what is applied of the Community still has this digest: a change that needs no
+    /// approval by old rules may need one by new ones.
+    ConfirmRules { community: String, digest: String },
     /// Go on only when the API server really runs the admission policies with this fingerprint.
     /// The watch of the policies may be behind the watch of the votes.
     ConfirmPolicies { witness: String },

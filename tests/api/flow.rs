@@ -14,7 +14,7 @@ use crate::support::{wait_gone, wait_until};
 use crate::world::{
     SOON, WORLD, active_community, assert_refused, communities, community, condition, enclave, enclaves,
     hold_everything, namespaced, patch, patch_status, requests, vote, wait_for_community, wait_for_enclave,
-    wait_for_request, wait_for_request_state,
+    wait_for_missing, wait_for_request, wait_for_request_state,
 };
 
 #[tokio::test]
@@ -86,18 +86,7 @@ async fn an_enclave_exists_only_after_somebody_else_approved_it() {
     assert_refused(wildcard, "comes from a wildcard");
 
     vote(&carol, "held", &name, Verdict::Approved, Some("fine")).await.unwrap();
-    let waiting = wait_until(
-        requests(&alice, "held"),
-        &name,
-        SOON,
-        "it is said what is missing",
-        |request: &enclave_operator::api::ApprovalRequest| {
-            request.status.as_ref().and_then(|status| status.missing.as_deref())
-                == Some("one by group cyber-team")
-        },
-    )
-    .await;
-    assert_eq!(waiting.status.unwrap().state, Some(RequestState::Pending));
+    wait_for_missing(&alice, "held", &name, "one by group cyber-team").await;
     assert!(namespaces.get_opt("held-payments").await.unwrap().is_none(), "nothing happened yet");
 
     vote(&bob, "held", &name, Verdict::Approved, None).await.unwrap();

@@ -10,4 +10,5 @@ mod examples;
 mod flow;
 mod mortal;
 mod restart;
+mod scenarios;
 mod trouble;

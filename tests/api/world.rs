@@ -270,6 +270,15 @@ pub async fn wait_for_request_state(
     .await
 }
 
+/// Waits until a request says that this is missing.
+pub async fn wait_for_missing(user: &User, namespace: &str, name: &str, missing: &str) {
+    let what = format!("ApprovalRequest {name} misses {missing:?}");
+    wait_until(requests(user, namespace), name, SOON, &what, |request: &ApprovalRequest| {
+        request.status.as_ref().and_then(|status| status.missing.as_deref()) == Some(missing)
+    })
+    .await;
+}
+
 /// Votes as people do: by patching the request's status.
 pub async fn vote(
     user: &User,

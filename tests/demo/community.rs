@@ -6,6 +6,7 @@ use crate::stage::Stage;
 const ACTIVE: &str = "--for=jsonpath='{.status.state}'=Active --timeout=30s";
 const PENDING: &str = "--for=jsonpath='{.status.state}'=Pending --timeout=30s";
 const APPROVED: &str = "--for=jsonpath='{.status.state}'=Approved --timeout=30s";
+const SUPERSEDED: &str = "--for=jsonpath='{.status.state}'=Superseded --timeout=30s";
 const REJECTED: &str = "--for=jsonpath='{.status.state}'=Rejected --timeout=30s";
 
 /// What is enforced, whatever the latest edit asks for.
@@ -15,6 +16,7 @@ const SHOW_APPLIED: &str =
 pub fn play(stage: &Stage, cast: &Cast) -> anyhow::Result<()> {
     community(stage, cast)?;
     let request = enclave(stage, cast)?;
+    let request = half_an_approval(stage, cast, &request)?;
     approval(stage, cast, &request)?;
     closed_namespace(stage, cast)?;
     let request = held_edit(stage, cast)?;
@@ -63,8 +65,9 @@ fn enclave(stage: &Stage, Cast { alice, bob, .. }: &Cast) -> anyhow::Result<Stri
     Ok(request)
 }
 
-fn approval(stage: &Stage, cast: &Cast, request: &str) -> anyhow::Result<()> {
-    let Cast { alice, bob, carol, .. } = cast;
+/// Returns the name of the request that takes the first one's place.
+fn half_an_approval(stage: &Stage, cast: &Cast, request: &str) -> anyhow::Result<String> {
+    let Cast { alice, carol, .. } = cast;
     stage.scene("Alice is an approver too, and tries to approve what she asked for herself.");
     alice
         .is_refused(&decide(request, r#"{"decision":"Approved"}"#))?
@@ -80,6 +83,31 @@ fn approval(stage: &Stage, cast: &Cast, request: &str) -> anyhow::Result<()> {
     ))?;
     carol.types("kubectl get apr -n acme")?.says_in_a_line(&[request, "Pending", missing])?;
 
+    stage.scene(
+        "Alice corrects the description before it is decided. That is another change: its request takes \
+         the place of the first one, and Carol's vote does not move to it.",
+    );
+    let description = r#"{"spec":{"description":"Card payments, production"}}"#;
+    alice
+        .types(&format!("kubectl patch enclave payments -n acme --type=merge -p '{description}'"))?
+        .says("patched")?;
+    alice.waits_until(&format!("kubectl wait apr/{request} -n acme {SUPERSEDED}"))?;
+    alice.waits_until(
+        "kubectl wait enclave/payments -n acme --for=jsonpath='{.status.pending.generation}'=2 --timeout=30s",
+    )?;
+    let enclaves = alice.types("kubectl get enclaves -n acme")?.says_in_a_line(&["payments", "Pending"])?;
+    let second = enclaves.pick("enc-payments-")?;
+    alice.waits_until(&format!("kubectl wait apr/{second} -n acme {PENDING}"))?;
+    alice.types("kubectl get apr -n acme")?.says_in_a_line(&[request, "Superseded"])?.says_in_a_line(&[
+        &second,
+        "Pending",
+        "1 more approval",
+    ])?;
+    Ok(second)
+}
+
+fn approval(stage: &Stage, cast: &Cast, request: &str) -> anyhow::Result<()> {
+    let Cast { alice, bob, .. } = cast;
     stage.scene(
         "Bob of the cyber-team approves, and names the digest of the content that he has read: \
          nothing else can be approved by that. Now the Enclave becomes Active.",
