@@ -9,7 +9,7 @@ use super::caches::Caches;
 use crate::api::names::{child, label, purpose};
 use crate::api::{ApprovalRequest, Community, Enclave, Kind};
 use crate::model::gated::Gated;
-use crate::model::life::{Integrity, JudgeError, applied_spec};
+use crate::model::life::{Integrity, applied_spec};
 use crate::model::naming::{community_namespace, enclave_namespace};
 use crate::model::request::TargetView;
 use crate::plan::community::ObservedCommunity;
@@ -84,43 +84,38 @@ pub fn observe_enclave(caches: &Caches, enclave: Arc<Enclave>, integrity: Integr
 }
 
 /// How a request's target stands to the request.
-///
-/// # Errors
-/// When what is applied of the target cannot be read.
-pub fn observe_target(caches: &Caches, request: &ApprovalRequest) -> Result<TargetView, JudgeError> {
+#[must_use]
+pub fn observe_target(caches: &Caches, request: &ApprovalRequest) -> TargetView {
     let target = &request.spec.target;
-    Ok(match target.kind {
+    match target.kind {
         Kind::Community => {
-            view_target(request, caches.communities.get(&ObjectRef::new(&target.name)).as_deref())?
+            view_target(request, caches.communities.get(&ObjectRef::new(&target.name)).as_deref())
         }
         Kind::Enclave => {
             let namespace = target.namespace.as_deref().unwrap_or_default();
             let key = ObjectRef::new(&target.name).within(namespace);
-            view_target(request, caches.enclaves.get(&key).as_deref())?
+            view_target(request, caches.enclaves.get(&key).as_deref())
         }
         _ => TargetView::Gone,
-    })
+    }
 }
 
-fn view_target<K: Gated>(request: &ApprovalRequest, target: Option<&K>) -> Result<TargetView, JudgeError> {
+fn view_target<K: Gated>(request: &ApprovalRequest, target: Option<&K>) -> TargetView {
     let Some(target) = target.filter(|target| target.uid().as_ref() == Some(&request.spec.target.uid)) else {
-        return Ok(TargetView::Gone);
+        return TargetView::Gone;
     };
     if target.meta().deletion_timestamp.is_some() {
-        return Ok(TargetView::Gone);
+        return TargetView::Gone;
     }
     let generation = target.meta().generation.unwrap_or_default();
     if generation < request.spec.target.generation {
-        return Ok(TargetView::Behind);
+        return TargetView::Behind;
     }
-    if applied_spec(target)?.as_ref() == Some(&K::without_change_reason(target.spec())) {
-        return Ok(TargetView::EditedBack);
+    // What cannot be read is not what is proposed; the target itself says what is wrong.
+    if applied_spec(target).ok().flatten().as_ref() == Some(&K::without_change_reason(target.spec())) {
+        return TargetView::EditedBack;
     }
-    Ok(if generation == request.spec.target.generation {
-        TargetView::Proposed
-    } else {
-        TargetView::EditedAgain
-    })
+    if generation == request.spec.target.generation { TargetView::Proposed } else { TargetView::EditedAgain }
 }
 
 fn requests_about<K: Gated>(caches: &Caches, object: &K) -> Vec<Arc<ApprovalRequest>> {

@@ -123,15 +123,17 @@ impl Triggers {
     /// Compares the live admission policies with the built-in ones. Called once when all caches are
     /// filled, before the controllers start.
     pub fn compare_policies(&self) {
-        let live = self.caches.observe_policies();
-        let now = Guard { integrity: self.built_in.compare_with_live(&live), witness: live.fingerprint() };
+        // Four watches call this. What is read under the lock is never older than what is known.
         let changed = self.guard.send_if_modified(|known| {
+            let live = self.caches.observe_policies();
+            let now =
+                Guard { integrity: self.built_in.compare_with_live(&live), witness: live.fingerprint() };
             let changed = known.as_ref() != Some(&now);
-            *known = Some(now.clone());
+            *known = Some(now);
             changed
         });
         if changed {
-            if let Integrity::Broken(what) = &now.integrity {
+            if let Some(Guard { integrity: Integrity::Broken(what), .. }) = self.guard.borrow().as_ref() {
                 warn!(what, "the admission policies are not intact: nothing new is enacted until they are");
             }
             self.look_at_everything();

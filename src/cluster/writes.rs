@@ -36,6 +36,17 @@ pub enum WriteError {
     },
 }
 
+impl WriteError {
+    /// A bounded word for logs and metrics.
+    #[must_use]
+    pub const fn category(&self) -> &'static str {
+        match self {
+            Self::Outdated => "Outdated",
+            Self::Failed { .. } => "WriteFailed",
+        }
+    }
+}
+
 /// A kind that is reconciled: how to reach its objects.
 pub trait Served:
     Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static

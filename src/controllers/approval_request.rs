@@ -10,7 +10,6 @@ use crate::api::{ApprovalRequest, ApprovalRequestStatus};
 use crate::cluster::caches::Caches;
 use crate::cluster::observe::observe_target;
 use crate::cluster::triggers::Guard;
-use crate::model::life::JudgeError;
 use crate::plan::Plan;
 use crate::plan::approval_request::{ObservedRequest, plan_approval_request};
 
@@ -21,12 +20,12 @@ impl Reconciled for ApprovalRequest {
         caches.requests.clone()
     }
 
-    fn plan(object: Arc<Self>, known: Known<'_>) -> Result<Plan<ApprovalRequestStatus>, JudgeError> {
-        let target = observe_target(known.caches, &object)?;
+    fn plan(object: Arc<Self>, known: Known<'_>) -> Plan<ApprovalRequestStatus> {
+        let target = observe_target(known.caches, &object);
         let Guard { integrity, witness } = known.guard;
         let retain_for = known.retain_requests_for;
         let observed = ObservedRequest { request: object, target, integrity, witness, retain_for };
-        Ok(plan_approval_request(&observed, known.now))
+        plan_approval_request(&observed, known.now)
     }
 
     fn status(&self) -> Option<&ApprovalRequestStatus> {

@@ -9,7 +9,6 @@ use super::{Known, Reconciled};
 use crate::api::{Community, CommunityStatus};
 use crate::cluster::caches::Caches;
 use crate::cluster::observe::observe_community;
-use crate::model::life::JudgeError;
 use crate::plan::Plan;
 use crate::plan::community::plan_community;
 use crate::plan::gate::build_degraded_status;
@@ -21,8 +20,8 @@ impl Reconciled for Community {
         caches.communities.clone()
     }
 
-    fn plan(object: Arc<Self>, known: Known<'_>) -> Result<Plan<CommunityStatus>, JudgeError> {
-        Ok(plan_community(&observe_community(known.caches, object, known.guard.integrity), known.now))
+    fn plan(object: Arc<Self>, known: Known<'_>) -> Plan<CommunityStatus> {
+        plan_community(&observe_community(known.caches, object, known.guard.integrity), known.now)
     }
 
     fn status(&self) -> Option<&CommunityStatus> {

@@ -9,7 +9,6 @@ use super::{Known, Reconciled};
 use crate::api::{Enclave, EnclaveStatus};
 use crate::cluster::caches::Caches;
 use crate::cluster::observe::observe_enclave;
-use crate::model::life::JudgeError;
 use crate::plan::Plan;
 use crate::plan::enclave::plan_enclave;
 use crate::plan::gate::build_degraded_status;
@@ -21,8 +20,8 @@ impl Reconciled for Enclave {
         caches.enclaves.clone()
     }
 
-    fn plan(object: Arc<Self>, known: Known<'_>) -> Result<Plan<EnclaveStatus>, JudgeError> {
-        Ok(plan_enclave(&observe_enclave(known.caches, object, known.guard.integrity), known.now))
+    fn plan(object: Arc<Self>, known: Known<'_>) -> Plan<EnclaveStatus> {
+        plan_enclave(&observe_enclave(known.caches, object, known.guard.integrity), known.now)
     }
 
     fn status(&self) -> Option<&EnclaveStatus> {

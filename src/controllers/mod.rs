@@ -19,7 +19,6 @@ use crate::cluster::caches::Caches;
 use crate::cluster::events::Events;
 use crate::cluster::triggers::Guard;
 use crate::cluster::writes::{Served, Touched, WriteError, apply_write, publish_status};
-use crate::model::life::JudgeError;
 use crate::plan::gate::describe_error;
 use crate::plan::{Notice, Plan, Severity};
 
@@ -71,10 +70,7 @@ pub trait Reconciled: Served {
     fn cache(caches: &Caches) -> Store<Self>;
 
     /// Observes from caches, and plans.
-    ///
-    /// # Errors
-    /// When a stored content cannot be read.
-    fn plan(object: Arc<Self>, known: Known<'_>) -> Result<Plan<Self::Status>, JudgeError>;
+    fn plan(object: Arc<Self>, known: Known<'_>) -> Plan<Self::Status>;
 
     /// The status it has.
     fn status(&self) -> Option<&Self::Status>;
@@ -86,29 +82,6 @@ pub trait Reconciled: Served {
     /// The status that shows that reconciling fails again and again; `None` when the kind has no
     /// way to show it.
     fn degraded_status(&self, message: &str, now: Timestamp) -> Option<Self::Status>;
-}
-
-/// Reconciling an object failed; it is tried again.
-#[derive(Debug, thiserror::Error)]
-pub enum ReconcileError {
-    /// A stored content cannot be read.
-    #[error(transparent)]
-    Judge(#[from] JudgeError),
-    /// The API server did not take a write.
-    #[error(transparent)]
-    Write(#[from] WriteError),
-}
-
-impl ReconcileError {
-    /// A bounded word for metrics and Events.
-    #[must_use]
-    pub const fn category(&self) -> &'static str {
-        match self {
-            Self::Judge(_) => "UnreadableContent",
-            Self::Write(WriteError::Outdated) => "Outdated",
-            Self::Write(WriteError::Failed { .. }) => "WriteFailed",
-        }
-    }
 }
 
 /// Work of one controller.
@@ -148,7 +121,7 @@ async fn run_controller<K: Reconciled>(context: Arc<Context>, queue: Queue<K>) {
 fn reconcile_all<K: Reconciled>(
     context: Arc<Context>,
     queue: Queue<K>,
-) -> impl Stream<Item = Result<(ObjectRef<K>, Action), controller::Error<ReconcileError, std::convert::Infallible>>>
+) -> impl Stream<Item = Result<(ObjectRef<K>, Action), controller::Error<WriteError, std::convert::Infallible>>>
 {
     let store = K::cache(&context.caches);
     applier(
@@ -161,7 +134,7 @@ fn reconcile_all<K: Reconciled>(
     )
 }
 
-async fn reconcile<K: Reconciled>(object: Arc<K>, context: Arc<Context>) -> Result<Action, ReconcileError> {
+async fn reconcile<K: Reconciled>(object: Arc<K>, context: Arc<Context>) -> Result<Action, WriteError> {
     match reconcile_once(&object, &context).await {
         Ok(action) => {
             context.failures.forget(object.as_ref());
@@ -172,10 +145,8 @@ async fn reconcile<K: Reconciled>(object: Arc<K>, context: Arc<Context>) -> Resu
             let message = describe_error(&error);
             let limit = match &error {
                 // As a rule the watch brings the news at once; if it never does, that is a failure.
-                ReconcileError::Write(WriteError::Outdated) => RACES_UNTIL_DEGRADED,
-                ReconcileError::Write(WriteError::Failed { .. }) | ReconcileError::Judge(_) => {
-                    FAILURES_UNTIL_DEGRADED
-                }
+                WriteError::Outdated => RACES_UNTIL_DEGRADED,
+                WriteError::Failed { .. } => FAILURES_UNTIL_DEGRADED,
             };
             if times < limit && limit == RACES_UNTIL_DEGRADED {
                 debug!(kind = %K::kind(&()), name = object.name_any(), times, "the world moved on, looking again");
@@ -198,12 +169,12 @@ async fn reconcile<K: Reconciled>(object: Arc<K>, context: Arc<Context>) -> Resu
     }
 }
 
-async fn reconcile_once<K: Reconciled>(object: &Arc<K>, context: &Context) -> Result<Action, ReconcileError> {
+async fn reconcile_once<K: Reconciled>(object: &Arc<K>, context: &Context) -> Result<Action, WriteError> {
     let now = Timestamp::now();
     let Some(guard) = context.guard.borrow().clone() else { return Ok(Action::await_change()) };
     let retain_requests_for = context.retain_requests_for;
     let known = Known { caches: &context.caches, guard, retain_requests_for, now };
-    let plan = K::plan(Arc::clone(object), known)?;
+    let plan = K::plan(Arc::clone(object), known);
     let Plan { repairs, writes, status, notices, wake_at } = plan;
     let mut failure = None;
     for repair in repairs {
@@ -236,8 +207,8 @@ async fn reconcile_once<K: Reconciled>(object: &Arc<K>, context: &Context) -> Re
     finish(failure, wake_at.map_or_else(Action::await_change, |at| Action::requeue(until(at, now))))
 }
 
-fn finish(failure: Option<WriteError>, action: Action) -> Result<Action, ReconcileError> {
-    failure.map_or(Ok(action), |error| Err(error.into()))
+fn finish(failure: Option<WriteError>, action: Action) -> Result<Action, WriteError> {
+    failure.map_or(Ok(action), Err)
 }
 
 async fn publish_degraded<K: Reconciled>(context: &Context, object: &K, message: &str) {

@@ -135,8 +135,15 @@ impl Gated for Enclave {
         if opens_maintenance(before.map(|spec| &spec.maintenance), &after.maintenance) {
             operations.insert(Operation::EnclaveMaintenance);
         }
-        if after.retire && !before.is_some_and(|spec| spec.retire) {
-            operations.insert(Operation::EnclaveDeletion);
+        match (before.is_some_and(|spec| spec.retire), after.retire) {
+            (false, true) => {
+                operations.insert(Operation::EnclaveDeletion);
+            }
+            // Keeping what was to go is a change like any other.
+            (true, false) => {
+                operations.insert(Operation::EnclaveUpdate);
+            }
+            (false, false) | (true, true) => {}
         }
         let rest = |spec: &EnclaveSpec| EnclaveSpec {
             maintenance: Maintenance::default(),
@@ -165,14 +172,34 @@ impl Gated for Enclave {
     }
 }
 
-/// Whether maintenance is turned on, widened or prolonged. Turning it off only closes.
+/// Whether maintenance is turned on, widened, prolonged or justified anew. Turning it off, naming
+/// fewer principals or an earlier end only closes.
 fn opens_maintenance(before: Option<&Maintenance>, after: &Maintenance) -> bool {
-    after.mode != MaintenanceMode::Disabled && before != Some(after)
+    let Maintenance { mode, justification, principals, expires_at } = after;
+    if *mode == MaintenanceMode::Disabled {
+        return false;
+    }
+    let Some(before) = before else { return true };
+    let mode_stays = before.mode == *mode
+        || (before.mode == MaintenanceMode::Advanced && *mode == MaintenanceMode::General);
+    let ends_no_later = match (&before.expires_at, expires_at) {
+        (None, _) => true,
+        (Some(_), None) => false,
+        (Some(before), Some(after)) => after.0 <= before.0,
+    };
+    let closes = mode_stays
+        && before.justification == *justification
+        && principals.iter().all(|principal| before.principals.contains(principal))
+        && ends_no_later;
+    !closes
 }
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
     use super::*;
+    use crate::api::common::{Principal, PrincipalKind};
     use crate::api::enclave::{EnclaveNetwork, WorkloadCommunication};
 
     fn open() -> EnclaveSpec {
@@ -206,6 +233,40 @@ mod tests {
     #[test]
     fn turning_maintenance_off_asks_for_nothing() {
         assert_eq!(Enclave::operations(Some(&maintained()), &EnclaveSpec::default()), BTreeSet::new());
+    }
+
+    #[test]
+    fn narrowing_maintenance_asks_for_nothing_and_widening_it_does() {
+        let user = |name: &str| Principal { kind: PrincipalKind::User, name: name.into(), namespace: None };
+        let until = |second| Some(Time(jiff::Timestamp::from_second(second).unwrap()));
+        let on = |mode, users: &[&str], second| EnclaveSpec {
+            maintenance: Maintenance {
+                mode,
+                justification: None,
+                principals: users.iter().map(|name| user(name)).collect(),
+                expires_at: until(second),
+            },
+            ..EnclaveSpec::default()
+        };
+        let before = on(MaintenanceMode::Advanced, &["ann", "bob"], 100);
+        for closing in [
+            on(MaintenanceMode::General, &["ann", "bob"], 100),
+            on(MaintenanceMode::Advanced, &["ann"], 100),
+            on(MaintenanceMode::Advanced, &["ann", "bob"], 99),
+        ] {
+            assert_eq!(Enclave::operations(Some(&before), &closing), BTreeSet::new());
+            assert_eq!(
+                Enclave::operations(Some(&closing), &before),
+                [Operation::EnclaveMaintenance].into(),
+                "the way back opens"
+            );
+        }
+    }
+
+    #[test]
+    fn keeping_a_retired_enclave_is_an_update() {
+        let retired = EnclaveSpec { retire: true, ..open() };
+        assert_eq!(Enclave::operations(Some(&retired), &open()), [Operation::EnclaveUpdate].into());
     }
 
     #[test]

@@ -177,7 +177,8 @@ pub fn judge<K: Gated>(object: &K, circumstances: &Circumstances<'_>) -> Result<
     if let Some(request) = existing {
         return hold(cause_of(request), Some(request.name_any()), None);
     }
-    if let Integrity::Broken(what) = circumstances.integrity {
+    let closes_only = before.is_some() && proposal.operations.is_empty();
+    if let (Integrity::Broken(what), false) = (circumstances.integrity, closes_only) {
         return hold(HoldCause::PoliciesNotIntact { what: what.clone() }, None, None);
     }
     let requirement = requirement::<K>(before.as_ref(), &after, &proposal.operations, circumstances);

@@ -255,7 +255,7 @@ fn describe_standing(gate: &Gate) -> Wanted {
             Status::False,
             reason::JUSTIFICATION_MISSING,
             format!(
-                "the approval rules ask for a justification of this change{in_force}; set spec.change.justification"
+                "the approval rules ask for a justification of this change{in_force}; set spec.change.justification (the words for what is applied already do not count again)"
             ),
         ),
         Standing::Blocked { reason, message } => wanted(Status::False, reason, message.clone()),

@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use super::Settings;
 use super::metrics::Metrics;
@@ -31,6 +31,8 @@ pub enum RunError {
     Policies(#[from] PolicyError),
     #[error("a watch or the metrics server ended; the reason is in the log")]
     TaskEnded,
+    #[error("the lease was lost: another process leads now, or the API server could not be reached in time")]
+    LeaseLost,
 }
 
 /// A client whose requests end in time: closing access must not wait for a connection that is
@@ -119,10 +121,7 @@ pub async fn run_operator(
     });
     tokio::select! {
         ended = lead => {
-            if ended.is_none() {
-                warn!("the lease was lost; stopping, another process leads now");
-            }
-            return Ok(());
+            return if ended.is_none() { Err(RunError::LeaseLost) } else { Ok(()) };
         }
         // A cache that nobody keeps up to date must not be believed.
         Some(_) = tasks.join_next() => return Err(RunError::TaskEnded),

@@ -20,11 +20,11 @@ pub struct Settings {
     pub identity: String,
 
     /// How long decided ApprovalRequests are kept, for example 2160h (90 days).
-    #[arg(long, env = "RETAIN_REQUESTS_FOR", default_value = "2160h", value_parser = duration)]
+    #[arg(long, env = "ENCLAVE_OPERATOR_RETAIN_REQUESTS_FOR", default_value = "2160h", value_parser = duration)]
     pub retain_requests_for: SignedDuration,
 
     /// Where /metrics and /healthz are served.
-    #[arg(long, env = "LISTEN", default_value = "0.0.0.0:8080")]
+    #[arg(long, env = "ENCLAVE_OPERATOR_LISTEN", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
 }
 
@@ -32,24 +32,24 @@ pub struct Settings {
 #[derive(Args, Clone, Debug)]
 pub struct InstallationSettings {
     /// Namespace of the operator, the cluster-wide scope.
-    #[arg(long, env = "POD_NAMESPACE", default_value = "enclave-system")]
+    #[arg(long, env = "POD_NAMESPACE", default_value = "enclave-system", value_parser = dns_label)]
     pub namespace: String,
 
     /// Name of the operator's service account.
-    #[arg(long, env = "SERVICE_ACCOUNT", default_value = "enclave-operator")]
+    #[arg(long, env = "ENCLAVE_OPERATOR_SERVICE_ACCOUNT", default_value = "enclave-operator", value_parser = dns_label)]
     pub service_account: String,
 
     /// Key in userInfo.extra that carries the multi-factor claim of a login.
-    #[arg(long, env = "MFA_CLAIM", default_value = "enclave-operator.io/acr", value_parser = plain_text)]
+    #[arg(long, env = "ENCLAVE_OPERATOR_MFA_CLAIM", default_value = "enclave-operator.io/acr", value_parser = plain_text)]
     pub mfa_claim: String,
 
     /// Values of that claim which stand for multi-factor authentication, comma separated.
-    #[arg(long, env = "MFA_VALUES", default_value = "mfa", value_delimiter = ',', value_parser = plain_text)]
+    #[arg(long, env = "ENCLAVE_OPERATOR_MFA_VALUES", default_value = "mfa", value_delimiter = ',', value_parser = plain_text)]
     pub mfa_values: Vec<String>,
 
     /// Let principals decide whose right to approve comes from a wildcard, as a cluster
     /// administrator's does.
-    #[arg(long, env = "ALLOW_WILDCARD_APPROVERS")]
+    #[arg(long, env = "ENCLAVE_OPERATOR_ALLOW_WILDCARD_APPROVERS")]
     pub allow_wildcard_approvers: bool,
 }
 
@@ -76,6 +76,15 @@ fn plain_text(value: &str) -> Result<String, String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@ ".contains(c);
     if value.is_empty() || !value.chars().all(plain) {
         return Err("use letters, digits, spaces and - _ . / : @ only".to_owned());
+    }
+    Ok(value.to_owned())
+}
+
+/// So do these names, as parts of a user name.
+fn dns_label(value: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if value.is_empty() || value.len() > 63 || !value.chars().all(plain) {
+        return Err("use at most 63 lower-case letters, digits and '-'".to_owned());
     }
     Ok(value.to_owned())
 }
