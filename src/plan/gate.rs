@@ -399,3 +399,97 @@ pub fn describe_error(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{Enclave, EnclaveSpec};
+
+    fn gate(standing: Standing) -> Gate {
+        Gate { applied: None, pending: None, standing, deletion_protected: false, writes: Vec::new() }
+    }
+
+    fn held(cause: HoldCause) -> Standing {
+        Standing::Held(cause)
+    }
+
+    #[test]
+    fn every_situation_has_its_state_and_says_whether_it_goes_on_by_itself() {
+        use condition::{RECONCILING, STALLED};
+        let waiting = HoldCause::AwaitingApproval { missing: "1 more approval".into() };
+        let conflict = Enforcement::Blocked { reason: reason::NAMESPACE_CONFLICT, message: String::new() };
+        let leaving = Enforcement::Blocked { reason: reason::NAMESPACE_TERMINATING, message: String::new() };
+        let blocked = |reason| Standing::Blocked { reason, message: String::new() };
+        for (standing, enforcement, expected, progress) in [
+            (Standing::InForce, Enforcement::Complete, State::Active, None),
+            (Standing::InForce, Enforcement::Underway, State::Approved, Some(RECONCILING)),
+            (Standing::Enacting, Enforcement::Underway, State::Approved, Some(RECONCILING)),
+            (Standing::InForce, conflict.clone(), State::Inactive, Some(STALLED)),
+            (Standing::InForce, leaving, State::Degraded, Some(RECONCILING)),
+            (held(waiting.clone()), Enforcement::Nothing, State::Pending, Some(RECONCILING)),
+            (held(waiting.clone()), Enforcement::Complete, State::Pending, Some(RECONCILING)),
+            (held(waiting), conflict, State::Pending, Some(STALLED)),
+            (
+                held(HoldCause::Rejected { message: String::new() }),
+                Enforcement::Complete,
+                State::Rejected,
+                Some(STALLED),
+            ),
+            (held(HoldCause::Expired), Enforcement::Nothing, State::Expired, Some(STALLED)),
+            (held(HoldCause::RequesterUnknown), Enforcement::Complete, State::Pending, Some(STALLED)),
+            (held(HoldCause::JustificationMissing), Enforcement::Nothing, State::Pending, Some(STALLED)),
+            (
+                held(HoldCause::PoliciesNotIntact { what: String::new() }),
+                Enforcement::Complete,
+                State::Pending,
+                Some(STALLED),
+            ),
+            (blocked(reason::COMMUNITY_NOT_ACTIVE), Enforcement::Nothing, State::Pending, Some(RECONCILING)),
+            (blocked(reason::CHILDREN_EXIST), Enforcement::Complete, State::Degraded, Some(RECONCILING)),
+            (blocked(reason::TERMINATING), Enforcement::Complete, State::Inactive, Some(RECONCILING)),
+        ] {
+            let enclave = Enclave::new("e", EnclaveSpec::default());
+            let status =
+                build_gate_status(&enclave, &gate(standing.clone()), &enforcement, Timestamp::UNIX_EPOCH);
+            assert_eq!(status.state, Some(expected), "{standing:?} {enforcement:?}");
+            let types: Vec<&str> =
+                status.conditions.iter().map(|condition| condition.type_.as_str()).collect();
+            let first = [condition::READY, condition::APPROVED, condition::ENFORCED];
+            let wanted: Vec<&str> = first.into_iter().chain(progress).collect();
+            assert_eq!(types, wanted, "{standing:?} {enforcement:?}");
+            let ready = status.conditions[0].status == "True";
+            assert_eq!(ready, expected == State::Active, "Ready only when Active");
+        }
+    }
+
+    #[test]
+    fn repeated_failure_is_shown_and_keeps_what_is_known() {
+        let mut enclave = Enclave::new("e", EnclaveSpec::default());
+        let before = build_gate_status(
+            &enclave,
+            &gate(Standing::InForce),
+            &Enforcement::Complete,
+            Timestamp::UNIX_EPOCH,
+        );
+        enclave.status = Some(crate::api::EnclaveStatus { gate: before, namespace: Some("n".into()) });
+        let degraded = build_degraded_status(&enclave, "no answer", Timestamp::UNIX_EPOCH);
+        assert_eq!(degraded.state, Some(State::Degraded));
+        assert_eq!(degraded.conditions.len(), 3);
+        assert_eq!(degraded.conditions[0].reason, reason::DEGRADED);
+        assert!(degraded.conditions[0].message.contains("no answer"));
+    }
+
+    #[test]
+    fn an_event_is_told_on_a_transition_and_not_again() {
+        let mut enclave = Enclave::new("e", EnclaveSpec::default());
+        let status = build_gate_status(
+            &enclave,
+            &gate(Standing::InForce),
+            &Enforcement::Complete,
+            Timestamp::UNIX_EPOCH,
+        );
+        assert_eq!(notices(&enclave, &status).len(), 1);
+        enclave.status = Some(crate::api::EnclaveStatus { gate: status.clone(), namespace: None });
+        assert_eq!(notices(&enclave, &status), []);
+    }
+}
