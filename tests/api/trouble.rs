@@ -1,5 +1,7 @@
 //! What goes wrong around the operator: it says so, loses nothing, and goes on by itself.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use enclave_operator::api::approval_request::Verdict;
@@ -12,8 +14,8 @@ use serde_json::json;
 
 use crate::support::{Process, eventually, wait_until};
 use crate::world::{
-    SOON, World, active_community, assert_refused, condition, enclave, enclaves, hold_everything,
-    on_a_runtime, requests, vote, wait_for_enclave, wait_for_request,
+    SOON, World, active_community, assert_refused, communities, condition, enclave, enclaves,
+    hold_everything, on_a_runtime, requests, vote, wait_for_enclave, wait_for_request,
 };
 
 #[test]
@@ -50,8 +52,9 @@ fn an_operator_without_anything_installed_says_what_is_missing_and_goes_on_when_
 fn without_its_policies_the_operator_enacts_nothing_and_resumes_when_they_are_back() {
     let world = World::without_operator();
     world.install();
-    world.start_operator("guarded");
+    let operator = world.spawn_operator("guarded");
     on_a_runtime(async || {
+        wait_for_metric(&operator, "enclave_operator_admission_policies_intact 1").await;
         let (alice, bob) = (world.alice(), world.bob());
         active_community(&world, "guarded", &json!({ "approvals": hold_everything() })).await;
         active_community(&world, "free", &json!({})).await;
@@ -68,6 +71,9 @@ fn without_its_policies_the_operator_enacts_nothing_and_resumes_when_they_are_ba
         let free = enclaves(&alice, "free");
         free.create(&PostParams::default(), &enclave("f", &json!({}))).await.unwrap();
         let held = wait_for_enclave(&free, "f", State::Pending).await.status.unwrap().gate;
+        wait_for_metric(&operator, "enclave_operator_admission_policies_intact 0").await;
+        let shown = communities(&alice).get("guarded").await.unwrap().status.unwrap().gate;
+        assert_eq!(condition(&shown, conditions::PROTECTED).status, "False");
         let approved = condition(&held, conditions::APPROVED);
         assert_eq!(approved.reason, "AdmissionPoliciesNotIntact");
         assert!(approved.message.contains(&format!("ValidatingAdmissionPolicyBinding {name} is missing")));
@@ -121,7 +127,7 @@ fn a_change_that_no_policy_witnessed_is_not_believed() {
 
         // With only the stamping gone, the check refuses: two policies have to fail.
         bindings.delete(stamp, &DeleteParams::default()).await.unwrap();
-        let communities = crate::world::communities(&world.alice());
+        let communities = communities(&world.alice());
         let rules = json!({ "approvals": hold_everything() });
         eventually("an unstamped change is refused", SOON, async || {
             let unstamped = crate::world::community("unstamped", &rules);
@@ -218,6 +224,23 @@ fn a_second_process_waits_and_takes_over() {
         wait_for_log(&second, "all caches are filled, reconciling").await;
         active_community(&world, "two", &json!({})).await;
     });
+}
+
+async fn wait_for_metric(operator: &Process, line: &str) {
+    let address = eventually("metrics are served", SOON, async || {
+        let log = operator.log();
+        let address = log.lines().find(|line| line.contains("serving /metrics"))?.split("address=").nth(1)?;
+        Some(address.split_whitespace().next()?.to_owned())
+    })
+    .await;
+    eventually(&format!("the metrics say {line:?}"), SOON, async || {
+        let mut stream = TcpStream::connect(&address).ok()?;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: operator\r\nConnection: close\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        answer.lines().any(|metric| metric == line).then_some(())
+    })
+    .await;
 }
 
 async fn wait_for_log(process: &Process, text: &str) {
