@@ -47,8 +47,8 @@ async fn a20_strip_finalizers_set_owners_or_adopt_a_foreign_namespace() {
         })
         .await;
 
-        // The namespace of somebody else is not taken, and nothing is written into it. The same
-        // Community with a namespace of its own is active.
+        // The namespace of somebody else is not taken, and nothing is written into it. That it is
+        // the conflict which is in the way: b09.
         let foreign = json!({"namespace": "kube-public", "approvals": hold_everything()});
         let communities = communities(&alice);
         communities.create(&PostParams::default(), &community("a20-foreign", &foreign)).await.unwrap();
