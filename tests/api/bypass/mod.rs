@@ -245,6 +245,16 @@ async fn until_refused<T: Debug>(words: &str, attempt: impl AsyncFn() -> Result<
     .await;
 }
 
+/// Reads and writes until nobody wrote in between. (The API server itself writes the status of a
+/// policy, after it has looked at its types.)
+async fn until_nobody_interferes<T>(attempt: impl AsyncFn() -> Result<T, kube::Error>) -> T {
+    eventually("nobody writes in between", SOON, async || match attempt().await {
+        Err(kube::Error::Api(status)) if status.code == 409 => None,
+        done => Some(done.unwrap()),
+    })
+    .await
+}
+
 /// Removes defences, and waits until the operator has noticed.
 async fn remove(world: &World, defences: &[Defence]) {
     let client = world.administrator();
@@ -252,12 +262,15 @@ async fn remove(world: &World, defences: &[Defence]) {
         match defence {
             Defence::Validation(name, words) => {
                 let api: Api<ValidatingAdmissionPolicy> = Api::all(client.clone());
-                let mut policy = api.get(name).await.unwrap();
-                let validations = policy.spec.as_mut().unwrap().validations.as_mut().unwrap();
-                let all = validations.len();
-                validations.retain(|one| !one.message_expression.as_ref().unwrap().contains(words));
-                assert_eq!(validations.len(), all - 1, "{defence:?} is one");
-                api.replace(name, &PostParams::default(), &policy).await.unwrap();
+                until_nobody_interferes(async || {
+                    let mut policy = api.get(name).await?;
+                    let validations = policy.spec.as_mut().unwrap().validations.as_mut().unwrap();
+                    let all = validations.len();
+                    validations.retain(|one| !one.message_expression.as_ref().unwrap().contains(words));
+                    assert_eq!(validations.len(), all - 1, "{defence:?} is one");
+                    api.replace(name, &PostParams::default(), &policy).await
+                })
+                .await;
             }
             Defence::Check(name) => {
                 let api: Api<ValidatingAdmissionPolicyBinding> = Api::all(client.clone());
@@ -293,15 +306,16 @@ where
     let api: Api<K> = Api::all(world.administrator());
     for wanted in wanted {
         let name = wanted.name_any();
-        match api.get_opt(&name).await.unwrap() {
-            None => drop(api.create(&PostParams::default(), wanted).await.unwrap()),
-            Some(live) if same(&live, wanted) => {}
+        until_nobody_interferes(async || match api.get_opt(&name).await? {
+            None => api.create(&PostParams::default(), wanted).await,
+            Some(live) if same(&live, wanted) => Ok(live),
             Some(live) => {
                 let mut wanted = wanted.clone();
                 wanted.meta_mut().resource_version = live.resource_version();
-                api.replace(&name, &PostParams::default(), &wanted).await.unwrap();
+                api.replace(&name, &PostParams::default(), &wanted).await
             }
-        }
+        })
+        .await;
     }
 }
 
@@ -380,14 +394,10 @@ async fn write_as_operator<K>(api: &Api<K>, name: &str, change: impl Fn(&mut Val
 where
     K: Clone + Debug + Serialize + DeserializeOwned,
 {
-    eventually("nobody writes in between", SOON, async || {
-        let mut value = serde_json::to_value(api.get(name).await.unwrap()).unwrap();
+    until_nobody_interferes(async || {
+        let mut value = serde_json::to_value(api.get(name).await?).unwrap();
         change(&mut value["status"]);
-        match api.replace_status(name, &PostParams::default(), &object(value)).await {
-            Ok(written) => Some(written),
-            Err(kube::Error::Api(status)) if status.code == 409 => None,
-            Err(error) => panic!("the operator may write a status: {error}"),
-        }
+        api.replace_status(name, &PostParams::default(), &object(value)).await
     })
     .await
 }

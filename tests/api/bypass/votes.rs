@@ -10,7 +10,7 @@ use serde_json::json;
 use super::Defence::Validation;
 use super::{
     Run, VERIFY_REQUESTER, VERIFY_VOTE, approve, ask, bites, bites_each, copy_as_operator, operator, play,
-    rule, start_operator, stop_operator, wait_for_missing, write_status,
+    rule, start_operator, stop_operator, until_nobody_interferes, wait_for_missing, write_status,
 };
 use crate::support::{User, eventually};
 use crate::world::{
@@ -219,14 +219,8 @@ async fn b01_eight_people_vote_at_the_same_moment() {
         let voters: Vec<User> =
             (0..8).map(|number| world.plane.user(&format!("voter-{number}"), &["approvers"])).collect();
         // Whoever loses the race too often is told so (409), and votes again.
-        futures::future::join_all(voters.iter().map(|voter| async {
-            eventually("the vote gets in", SOON, async || {
-                match approve(voter, "b01", &request, Run::ForReal).await {
-                    Err(kube::Error::Api(status)) if status.code == 409 => None,
-                    voted => Some(voted.unwrap()),
-                }
-            })
-            .await
+        futures::future::join_all(voters.iter().map(|voter| {
+            until_nobody_interferes(async || approve(voter, "b01", &request, Run::ForReal).await)
         }))
         .await;
         let decided = wait_for_request_state(&world.alice(), "b01", &request, RequestState::Approved).await;
