@@ -6,6 +6,7 @@
 mod support;
 mod world;
 
+mod bypass;
 mod examples;
 mod flow;
 mod mortal;
