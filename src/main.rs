@@ -7,8 +7,9 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use enclave_operator::install;
 use enclave_operator::runtime::settings::InstallationSettings;
-use enclave_operator::runtime::{Settings, run::build_client, run_operator};
+use enclave_operator::runtime::{RunError, Settings, run::build_client, run_operator};
 use tokio::signal::unix::{SignalKind, signal};
+use tracing::warn;
 use tracing_subscriber::EnvFilter;
 
 /// Isolated enclaves on Kubernetes: changes that wait for approval, roles that end by themselves.
@@ -48,7 +49,7 @@ fn main() -> anyhow::Result<()> {
 #[tokio::main]
 async fn run(settings: &Settings) -> anyhow::Result<()> {
     // What the client library reports as it happens is reported again, with a hint, by the caller.
-    let quiet = "info,kube_client::client::builder=off";
+    let quiet = "info,kube_client::client::builder=off,kube_runtime::watcher=off";
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(quiet));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -59,13 +60,19 @@ async fn run(settings: &Settings) -> anyhow::Result<()> {
     let client = build_client(config).context("failed to make a client for the API server")?;
     let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
-    let shutdown = async {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+    loop {
+        let shutdown = async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        match Box::pin(run_operator(client.clone(), settings, shutdown)).await {
+            // Nothing that was believed as the leader is kept: caches are filled anew.
+            Err(RunError::LeaseLost) => warn!("{}; waiting for it again", RunError::LeaseLost),
+            result => return Ok(result?),
         }
-    };
-    Ok(Box::pin(run_operator(client, settings, shutdown)).await?)
+    }
 }
 
 /// Files that are not generated any more are removed.

@@ -173,9 +173,13 @@ impl World {
             Step::Integrity { intact: false } => {
                 self.integrity = Integrity::Broken("missing".into());
                 self.witness += 1;
-                // Nobody can tell the votes on open requests from forged ones any more.
-                self.lawful_approvals.retain(|name, _| {
-                    self.requests[name].status.as_ref().unwrap().state != Some(RequestState::Pending)
+                // Nobody can tell the votes on requests that are not put into force from forged ones
+                // any more, and an approval that was recorded but not enacted is undone.
+                let applied = self.enclave.status.as_ref().and_then(|status| status.gate.applied.as_ref());
+                let in_force = applied.and_then(|applied| applied.approval_request.clone());
+                self.lawful_approvals.retain(|name, _| Some(name) == in_force.as_ref());
+                self.final_states.retain(|name, state| {
+                    *state != RequestState::Approved || Some(name) == in_force.as_ref()
                 });
             }
             Step::Operator { writes } => {
@@ -303,6 +307,7 @@ impl World {
             place: self.place.clone(),
             workloads: 0,
             integrity: self.integrity.clone(),
+            witness: self.witness.to_string(),
         };
         let plan = plan_enclave(&observed, self.now);
         for write in plan.repairs.into_iter().chain(plan.writes) {
@@ -380,6 +385,9 @@ impl World {
 
     fn view(&self, request: &ApprovalRequest) -> TargetView {
         let applied = self.enclave.status.as_ref().and_then(|status| status.gate.applied.as_ref());
+        if applied.and_then(|applied| applied.approval_request.as_ref()) == Some(&request.name_any()) {
+            return TargetView::PutIntoForce;
+        }
         let latest = Content::of_spec(&Enclave::without_change_reason(&self.enclave.spec)).unwrap();
         if applied.is_some_and(|applied| applied.spec == latest) {
             TargetView::EditedBack

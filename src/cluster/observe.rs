@@ -6,10 +6,11 @@ use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 
 use super::caches::Caches;
+use super::triggers::Guard;
 use crate::api::names::{child, label, purpose};
 use crate::api::{ApprovalRequest, Community, Enclave, Kind};
 use crate::model::gated::Gated;
-use crate::model::life::{Integrity, applied_spec};
+use crate::model::life::applied_spec;
 use crate::model::naming::{community_namespace, enclave_namespace};
 use crate::model::request::TargetView;
 use crate::plan::community::ObservedCommunity;
@@ -42,11 +43,7 @@ pub fn community_around(caches: &Caches, enclave: &Enclave) -> Option<Arc<Commun
 
 /// Gathers what is known of a Community.
 #[must_use]
-pub fn observe_community(
-    caches: &Caches,
-    community: Arc<Community>,
-    integrity: Integrity,
-) -> ObservedCommunity {
+pub fn observe_community(caches: &Caches, community: Arc<Community>, guard: Guard) -> ObservedCommunity {
     let namespace = namespace_of(&community);
     let enclaves = caches.enclaves.state_filter(|enclave| enclave.namespace().as_ref() == Some(&namespace));
     ObservedCommunity {
@@ -54,13 +51,14 @@ pub fn observe_community(
         place: observe_place(caches, &namespace),
         enclaves: if owns_namespace(caches, &community, &namespace) { enclaves.len() } else { 0 },
         community,
-        integrity,
+        integrity: guard.integrity,
+        witness: guard.witness,
     }
 }
 
 /// Gathers what is known of an Enclave.
 #[must_use]
-pub fn observe_enclave(caches: &Caches, enclave: Arc<Enclave>, integrity: Integrity) -> ObservedEnclave {
+pub fn observe_enclave(caches: &Caches, enclave: Arc<Enclave>, guard: Guard) -> ObservedEnclave {
     let community = community_around(caches, &enclave);
     // Without the Community the name cannot be derived; what was made is found by its owner then.
     let place = if let Some(community) = &community {
@@ -79,7 +77,8 @@ pub fn observe_enclave(caches: &Caches, enclave: Arc<Enclave>, integrity: Integr
         community,
         place,
         enclave,
-        integrity,
+        integrity: guard.integrity,
+        witness: guard.witness,
     }
 }
 
@@ -106,6 +105,10 @@ fn view_target<K: Gated>(request: &ApprovalRequest, target: Option<&K>) -> Targe
     };
     if target.meta().deletion_timestamp.is_some() {
         return TargetView::Gone;
+    }
+    let applied = target.gate().and_then(|gate| gate.applied.as_ref());
+    if applied.and_then(|applied| applied.approval_request.as_ref()) == Some(&request.name_any()) {
+        return TargetView::PutIntoForce;
     }
     let generation = target.meta().generation.unwrap_or_default();
     if generation < request.spec.target.generation {

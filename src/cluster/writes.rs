@@ -37,6 +37,18 @@ pub enum WriteError {
 }
 
 impl WriteError {
+    /// The error for people: what was tried, and the API server's words.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Failed { what, source: kube::Error::Api(status) } => {
+                format!("failed to {what}: {}", status.message)
+            }
+            Self::Failed { what, source } => format!("failed to {what}: {source}"),
+            Self::Outdated => self.to_string(),
+        }
+    }
+
     /// A bounded word for logs and metrics.
     #[must_use]
     pub const fn category(&self) -> &'static str {

@@ -36,7 +36,12 @@ impl Reconciled for ApprovalRequest {
         Self { status: Some(status), ..self.clone() }
     }
 
-    fn degraded_status(&self, _: &str, _: Timestamp) -> Option<ApprovalRequestStatus> {
+    fn degraded_status(
+        &self,
+        _: Option<ApprovalRequestStatus>,
+        _: &str,
+        _: Timestamp,
+    ) -> Option<ApprovalRequestStatus> {
         None
     }
 }

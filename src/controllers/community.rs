@@ -21,7 +21,7 @@ impl Reconciled for Community {
     }
 
     fn plan(object: Arc<Self>, known: Known<'_>) -> Plan<CommunityStatus> {
-        plan_community(&observe_community(known.caches, object, known.guard.integrity), known.now)
+        plan_community(&observe_community(known.caches, object, known.guard), known.now)
     }
 
     fn status(&self) -> Option<&CommunityStatus> {
@@ -32,8 +32,14 @@ impl Reconciled for Community {
         Self { status: Some(status), ..self.clone() }
     }
 
-    fn degraded_status(&self, message: &str, now: Timestamp) -> Option<CommunityStatus> {
-        let status = self.status.clone().unwrap_or_default();
-        Some(CommunityStatus { gate: build_degraded_status(self, message, now), ..status })
+    fn degraded_status(
+        &self,
+        planned: Option<CommunityStatus>,
+        message: &str,
+        now: Timestamp,
+    ) -> Option<CommunityStatus> {
+        let status = planned.or_else(|| self.status.clone()).unwrap_or_default();
+        let gate = build_degraded_status(self, Some(status.gate.clone()), message, now);
+        Some(CommunityStatus { gate, ..status })
     }
 }

@@ -21,7 +21,7 @@ impl Reconciled for Enclave {
     }
 
     fn plan(object: Arc<Self>, known: Known<'_>) -> Plan<EnclaveStatus> {
-        plan_enclave(&observe_enclave(known.caches, object, known.guard.integrity), known.now)
+        plan_enclave(&observe_enclave(known.caches, object, known.guard), known.now)
     }
 
     fn status(&self) -> Option<&EnclaveStatus> {
@@ -32,8 +32,14 @@ impl Reconciled for Enclave {
         Self { status: Some(status), ..self.clone() }
     }
 
-    fn degraded_status(&self, message: &str, now: Timestamp) -> Option<EnclaveStatus> {
-        let status = self.status.clone().unwrap_or_default();
-        Some(EnclaveStatus { gate: build_degraded_status(self, message, now), ..status })
+    fn degraded_status(
+        &self,
+        planned: Option<EnclaveStatus>,
+        message: &str,
+        now: Timestamp,
+    ) -> Option<EnclaveStatus> {
+        let status = planned.or_else(|| self.status.clone()).unwrap_or_default();
+        let gate = build_degraded_status(self, Some(status.gate.clone()), message, now);
+        Some(EnclaveStatus { gate, ..status })
     }
 }

@@ -19,7 +19,6 @@ use crate::cluster::caches::Caches;
 use crate::cluster::events::Events;
 use crate::cluster::triggers::Guard;
 use crate::cluster::writes::{Served, Touched, WriteError, apply_write, publish_status};
-use crate::plan::gate::describe_error;
 use crate::plan::{Notice, Plan, Severity};
 
 mod approval_request;
@@ -79,9 +78,14 @@ pub trait Reconciled: Served {
     #[must_use]
     fn with_status(&self, status: Self::Status) -> Self;
 
-    /// The status that shows that reconciling fails again and again; `None` when the kind has no
-    /// way to show it.
-    fn degraded_status(&self, message: &str, now: Timestamp) -> Option<Self::Status>;
+    /// The status that shows that reconciling fails again and again, on top of what was planned;
+    /// `None` when the kind has no way to show it.
+    fn degraded_status(
+        &self,
+        planned: Option<Self::Status>,
+        message: &str,
+        now: Timestamp,
+    ) -> Option<Self::Status>;
 }
 
 /// Work of one controller.
@@ -140,9 +144,9 @@ async fn reconcile<K: Reconciled>(object: Arc<K>, context: Arc<Context>) -> Resu
             context.failures.forget(object.as_ref());
             Ok(action)
         }
-        Err(error) => {
+        Err(Failed { error, planned }) => {
             let times = context.failures.count(object.as_ref());
-            let message = describe_error(&error);
+            let message = error.describe();
             let limit = match &error {
                 // As a rule the watch brings the news at once; if it never does, that is a failure.
                 WriteError::Outdated => RACES_UNTIL_DEGRADED,
@@ -162,14 +166,30 @@ async fn reconcile<K: Reconciled>(object: Arc<K>, context: Arc<Context>) -> Resu
                 "failed to reconcile, trying again"
             );
             if times >= limit {
-                publish_degraded(&context, object.as_ref(), &message).await;
+                publish_degraded(&context, object.as_ref(), planned, &message).await;
             }
             Err(error)
         }
     }
 }
 
-async fn reconcile_once<K: Reconciled>(object: &Arc<K>, context: &Context) -> Result<Action, WriteError> {
+/// A reconciliation that did not succeed.
+struct Failed<S> {
+    error: WriteError,
+    /// The status that would be true but for the error.
+    planned: Option<S>,
+}
+
+impl<S> From<WriteError> for Failed<S> {
+    fn from(error: WriteError) -> Self {
+        Self { error, planned: None }
+    }
+}
+
+async fn reconcile_once<K: Reconciled>(
+    object: &Arc<K>,
+    context: &Context,
+) -> Result<Action, Failed<K::Status>> {
     let now = Timestamp::now();
     let Some(guard) = context.guard.borrow().clone() else { return Ok(Action::await_change()) };
     let retain_requests_for = context.retain_requests_for;
@@ -188,8 +208,14 @@ async fn reconcile_once<K: Reconciled>(object: &Arc<K>, context: &Context) -> Re
         match apply_write(&context.client, object.as_ref(), write).await? {
             Touched::Another => {}
             // What was observed is old now; the watch brings the news and then the rest is done.
-            Touched::TheObjectItself => return finish(failure, Action::await_change()),
+            Touched::TheObjectItself => {
+                return failure.map_or(Ok(Action::await_change()), |error| Err(error.into()));
+            }
         }
+    }
+    // A status that says that all is well is not published while a repair fails.
+    if let Some(error) = failure {
+        return Err(Failed { error, planned: status });
     }
     if let Some(status) = status.filter(|status| object.status() != Some(status)) {
         publish_status(&context.client, &object.with_status(status)).await?;
@@ -204,15 +230,16 @@ async fn reconcile_once<K: Reconciled>(object: &Arc<K>, context: &Context) -> Re
             context.events.publish(&object.object_ref(&()), notice).await;
         }
     }
-    finish(failure, wake_at.map_or_else(Action::await_change, |at| Action::requeue(until(at, now))))
+    Ok(wake_at.map_or_else(Action::await_change, |at| Action::requeue(until(at, now))))
 }
 
-fn finish(failure: Option<WriteError>, action: Action) -> Result<Action, WriteError> {
-    failure.map_or(Ok(action), Err)
-}
-
-async fn publish_degraded<K: Reconciled>(context: &Context, object: &K, message: &str) {
-    let Some(status) = object.degraded_status(message, Timestamp::now()) else { return };
+async fn publish_degraded<K: Reconciled>(
+    context: &Context,
+    object: &K,
+    planned: Option<K::Status>,
+    message: &str,
+) {
+    let Some(status) = object.degraded_status(planned, message, Timestamp::now()) else { return };
     if object.status() == Some(&status) {
         return;
     }

@@ -18,7 +18,15 @@ pub fn describe_changes(before: &Content, after: &Content) -> Vec<String> {
         lines.truncate(MAX_LINES - 1);
         lines.push(format!("and {left_out} more changes; look at spec.change"));
     }
-    lines.into_iter().map(|line| line.chars().take(MAX_CHARS).collect()).collect()
+    lines.into_iter().map(cut).collect()
+}
+
+/// A line that was cut says so.
+fn cut(line: String) -> String {
+    match line.char_indices().nth(MAX_CHARS) {
+        None => line,
+        Some(_) => line.chars().take(MAX_CHARS - 1).chain(['…']).collect(),
+    }
 }
 
 fn compare(path: &str, before: &Value, after: &Value, lines: &mut Vec<String>) {

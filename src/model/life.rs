@@ -10,7 +10,7 @@ use super::diff::describe_changes;
 use super::digest::{DigestError, digest};
 use super::gated::Gated;
 use super::naming;
-use super::request::{describe_requesters, expires_at, is_rightly_approved};
+use super::request::{describe_requesters, expires_at, is_rightly_approved, is_witnessed};
 use super::rules::Requirement;
 use super::votes::{Tally, tally};
 use crate::api::approval_request::{
@@ -96,6 +96,8 @@ pub struct Circumstances<'a> {
     pub service_account_votes: ServiceAccountVotes,
     /// Whether the admission policies are intact.
     pub integrity: &'a Integrity,
+    /// Fingerprint of the admission policies that stand guard.
+    pub witness: &'a str,
     /// The time.
     pub now: Timestamp,
 }
@@ -125,7 +127,7 @@ pub fn judge<K: Gated>(object: &K, circumstances: &Circumstances<'_>) -> Result<
     let applied = gate.and_then(|gate| gate.applied.as_ref());
     let before = applied_spec(object)?;
 
-    if let Some(approved) = oldest_approved(applied, &circumstances.requests) {
+    if let Some(approved) = oldest_approved(applied, &circumstances.requests, circumstances.witness) {
         return match circumstances.integrity {
             Integrity::Intact => Ok(Judgement::Enact(applied_from(approved, circumstances.now))),
             Integrity::Broken(what) => {
@@ -252,16 +254,19 @@ struct Proposal {
 }
 
 /// Approved requests are enacted in the order of their generations, and never one that is older
-/// than what is applied.
+/// than what is applied. One that was approved under other admission policies is not believed: it
+/// may have been written while one of them was away.
 fn oldest_approved<'a>(
     applied: Option<&Applied>,
     requests: &[&'a ApprovalRequest],
+    witness: &str,
 ) -> Option<&'a ApprovalRequest> {
     requests
         .iter()
         .copied()
         .filter(|request| applied.is_none_or(|applied| request.spec.target.generation > applied.generation))
         .filter(|request| is_rightly_approved(request))
+        .filter(|request| is_witnessed(request, witness))
         .min_by_key(|request| request.spec.target.generation)
 }
 

@@ -21,6 +21,8 @@ pub enum TargetView {
     EditedAgain,
     /// The latest spec is what is applied already.
     EditedBack,
+    /// What is applied came from this very request.
+    PutIntoForce,
 }
 
 /// What a request is and why.
@@ -60,8 +62,16 @@ pub fn decide(
     now: Timestamp,
 ) -> Verdict {
     let status = request.status.as_ref();
-    if !matches!(status.and_then(|s| s.state), None | Some(RequestState::Pending)) {
-        return Verdict::Unchanged;
+    match status.and_then(|status| status.state) {
+        None | Some(RequestState::Pending) => {}
+        // Approved under other policies and not put into force: its votes are as doubtful as those
+        // of an open request, and so is the word Approved.
+        Some(RequestState::Approved)
+            if target != TargetView::PutIntoForce
+                && *integrity == Integrity::Intact
+                && !is_witnessed(request, witness)
+                && status.is_some_and(|status| status.enacted_at.is_none()) => {}
+        Some(_) => return Verdict::Unchanged,
     }
     let decided = |state, message: &str| Verdict::Decided { state, message: message.to_owned() };
     match target {
@@ -72,11 +82,11 @@ pub fn decide(
         TargetView::EditedAgain => {
             return decided(RequestState::Superseded, "the target was edited again; its votes are void");
         }
-        TargetView::Behind => return Verdict::Unchanged,
+        TargetView::Behind | TargetView::PutIntoForce => return Verdict::Unchanged,
         TargetView::Proposed => {}
     }
     let cast = status.map_or(&[][..], |status| &status.decisions);
-    let witnessed = status.and_then(|status| status.witness.as_deref()) == Some(witness);
+    let witnessed = is_witnessed(request, witness);
     let (votes, counted) = match integrity {
         Integrity::Intact if !witnessed && !cast.is_empty() => (Votes::Void, &[][..]),
         Integrity::Intact | Integrity::Broken(_) => (Votes::Kept, cast),
@@ -102,6 +112,12 @@ pub fn decide(
         },
         Tally::Undecided { missing } => Verdict::Pending { missing, votes },
     }
+}
+
+/// Whether the votes of a request were cast under the policies with this fingerprint.
+#[must_use]
+pub fn is_witnessed(request: &ApprovalRequest, witness: &str) -> bool {
+    request.status.as_ref().and_then(|status| status.witness.as_deref()) == Some(witness)
 }
 
 /// Whether a request is Approved, and rightly so: recorded as Approved before it expired, with
@@ -258,6 +274,25 @@ pub(crate) mod tests {
             let verdict = decide(&request, TargetView::Proposed, &Integrity::Intact, "guard", at(0));
             assert_eq!(verdict, Verdict::Pending { missing: missing.clone(), votes: Votes::Void });
         }
+    }
+
+    #[test]
+    fn an_approval_recorded_under_other_policies_is_undone_unless_it_is_in_force() {
+        let mut request = with_votes(&[("bob", Vote::Approved)]);
+        let status = request.status.as_mut().unwrap();
+        status.state = Some(RequestState::Approved);
+        status.decided_at = Some(Time(at(1)));
+        let decide = |request: &ApprovalRequest, target, witness| {
+            decide(request, target, &Integrity::Intact, witness, at(2))
+        };
+        assert_eq!(decide(&request, TargetView::Proposed, "guard"), Verdict::Unchanged);
+        assert_eq!(
+            decide(&request, TargetView::Proposed, "other"),
+            Verdict::Pending { missing: "1 more approval".into(), votes: Votes::Void }
+        );
+        assert_eq!(decide(&request, TargetView::PutIntoForce, "other"), Verdict::Unchanged);
+        request.status.as_mut().unwrap().enacted_at = Some(Time(at(2)));
+        assert_eq!(decide(&request, TargetView::Proposed, "other"), Verdict::Unchanged);
     }
 
     #[test]

@@ -141,6 +141,7 @@ mod tests {
             let mut request = ApprovalRequest::new("r", a_request());
             request.status = Some(ApprovalRequestStatus {
                 state: Some(state),
+                witness: Some("guard".into()),
                 decided_at: Some(Time(at(1000))),
                 enacted_at: enacted.map(|second| Time(at(second))),
                 ..ApprovalRequestStatus::default()

@@ -33,6 +33,8 @@ pub struct ObservedCommunity {
     pub enclaves: usize,
     /// Whether the admission policies are intact.
     pub integrity: Integrity,
+    /// Fingerprint of the admission policies that stand guard.
+    pub witness: String,
 }
 
 /// Plans a Community. When a stored content cannot be read, nothing new is judged and what exists
@@ -57,6 +59,7 @@ fn try_plan(observed: &ObservedCommunity, now: Timestamp) -> Result<Plan<Communi
             outer_rules: Vec::new(),
             service_account_votes: before.map(|spec| spec.service_account_votes).unwrap_or_default(),
             integrity: &observed.integrity,
+            witness: &observed.witness,
             now,
         },
     )?;

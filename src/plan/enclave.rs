@@ -34,6 +34,8 @@ pub struct ObservedEnclave {
     pub workloads: usize,
     /// Whether the admission policies are intact.
     pub integrity: Integrity,
+    /// Fingerprint of the admission policies that stand guard.
+    pub witness: String,
 }
 
 /// Plans an Enclave. When a stored content cannot be read, nothing new is judged and what exists is
@@ -67,6 +69,7 @@ fn try_plan(observed: &ObservedEnclave, now: Timestamp) -> Result<Plan<EnclaveSt
             outer_rules: vec![&community_spec.approvals],
             service_account_votes: community_spec.service_account_votes,
             integrity: &observed.integrity,
+            witness: &observed.witness,
             now,
         },
     )?;
@@ -80,13 +83,8 @@ fn try_plan(observed: &ObservedEnclave, now: Timestamp) -> Result<Plan<EnclaveSt
     }
     let applied = gate.applied.as_ref().map(|applied| applied.spec.to_spec::<EnclaveSpec>());
     let applied = applied.transpose().map_err(JudgeError::AppliedUnreadable)?;
-    if gate.standing == Standing::InForce && applied.as_ref().is_some_and(|spec| spec.retire) {
-        if let Some(message) = waits_for_workloads(observed) {
-            return Ok(blocked(observed, reason::CHILDREN_EXIST, message, now));
-        }
-        // The request has to say that it was enacted before the Enclave is gone.
-        let writes = gate.writes.into_iter().chain([Write::DeleteSelf]).collect();
-        return Ok(Plan { writes, ..Plan::nothing() });
+    if gate.standing != Standing::Enacting && applied.as_ref().is_some_and(|spec| spec.retire) {
+        return Ok(plan_retirement(observed, gate, now));
     }
     let was_enforced = was_enforced(observed.enclave.as_ref());
     let (enforcement, repairs) = match (&gate.standing, &applied) {
@@ -155,6 +153,18 @@ fn plan_release(observed: &ObservedEnclave) -> Vec<Write> {
         owner_uid: observed.enclave.uid().unwrap_or_default(),
     });
     confirm.into_iter().chain([Write::RemoveFinalizer]).collect()
+}
+
+/// An approved retirement is carried out whatever is edited in the meantime. The request has to say
+/// that it was enacted before the Enclave is gone.
+fn plan_retirement(observed: &ObservedEnclave, gate: Gate, now: Timestamp) -> Plan<EnclaveStatus> {
+    let books = gate.writes.into_iter().filter(|write| !matches!(write, Write::CreateRequest(_)));
+    match waits_for_workloads(observed) {
+        Some(message) => {
+            Plan { writes: books.collect(), ..blocked(observed, reason::CHILDREN_EXIST, message, now) }
+        }
+        None => Plan { writes: books.chain([Write::DeleteSelf]).collect(), ..Plan::nothing() },
+    }
 }
 
 fn waits_for_workloads(observed: &ObservedEnclave) -> Option<String> {

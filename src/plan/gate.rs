@@ -99,7 +99,7 @@ pub fn plan_gate<K: Gated>(
             pending: None,
             standing: Standing::Enacting,
             deletion_protected,
-            writes: Vec::new(),
+            writes: vec![Write::ConfirmPolicies { witness: circumstances.witness.to_owned() }],
         }),
         Judgement::Hold(Hold { pending, cause, new_request }) => {
             let mut writes = plan_closing_the_books(object, applied.as_ref(), requests, circumstances.now);
@@ -168,8 +168,10 @@ fn state(standing: &Standing, enforcement: &Enforcement) -> State {
     match (standing, enforcement) {
         (Standing::Held(HoldCause::Rejected { .. }), _) => State::Rejected,
         (Standing::Held(HoldCause::Expired), _) => State::Expired,
-        (Standing::Blocked { reason: reason::TERMINATING, .. }, _) => State::Inactive,
-        (Standing::Blocked { reason: reason::CHILDREN_EXIST | reason::APPLIED_UNREADABLE, .. }, _)
+        (Standing::Blocked { reason: reason::TERMINATING | reason::CHILDREN_EXIST, .. }, _) => {
+            State::Inactive
+        }
+        (Standing::Blocked { reason: reason::APPLIED_UNREADABLE, .. }, _)
         | (Standing::InForce, Enforcement::Blocked { reason: reason::NAMESPACE_TERMINATING, .. }) => {
             State::Degraded
         }
@@ -359,6 +361,7 @@ pub fn was_enforced<K: Gated>(object: &K) -> WasEnforced {
 /// are, and the conditions say what is missing.
 #[must_use]
 pub fn gate_of_blocked<K: Gated>(object: &K, reason: &'static str, message: String) -> (Gate, Enforcement) {
+    let leaving = (reason == reason::TERMINATING).then(|| message.clone());
     let gate = Gate {
         applied: object.gate().and_then(|gate| gate.applied.clone()),
         pending: object.gate().and_then(|gate| gate.pending.clone()),
@@ -366,31 +369,42 @@ pub fn gate_of_blocked<K: Gated>(object: &K, reason: &'static str, message: Stri
         deletion_protected: object.gate().and_then(|gate| gate.deletion_protected).unwrap_or_default(),
         writes: Vec::new(),
     };
-    let enforcement = match was_enforced(object) {
-        WasEnforced::Yes => Enforcement::Complete,
-        WasEnforced::No => Enforcement::Nothing,
+    let enforcement = match (leaving, was_enforced(object)) {
+        (Some(message), _) => Enforcement::Blocked { reason, message },
+        (None, WasEnforced::Yes) => Enforcement::Complete,
+        (None, WasEnforced::No) => Enforcement::Nothing,
     };
     (gate, enforcement)
 }
 
 /// The status of an object whose reconciliation fails again and again: what is applied and pending
-/// stays, and Ready says what is wrong.
+/// stays as it is or was planned, and Ready and Enforced say what is wrong. Their times come from
+/// what is stored, so that the same trouble is not written twice.
 #[must_use]
-pub fn build_degraded_status<K: Gated>(object: &K, message: &str, now: Timestamp) -> GateStatus {
-    let before = object.gate().cloned().unwrap_or_default();
+pub fn build_degraded_status<K: Gated>(
+    object: &K,
+    planned: Option<GateStatus>,
+    message: &str,
+    now: Timestamp,
+) -> GateStatus {
+    let stored = object.gate().cloned().unwrap_or_default();
+    let planned = planned.unwrap_or_else(|| stored.clone());
     let generation = object.meta().generation;
-    let ready = Wanted {
-        type_: condition::READY,
+    let wanted = [condition::READY, condition::ENFORCED].map(|type_| Wanted {
+        type_,
         status: Status::False,
         reason: reason::DEGRADED,
         message: format!("reconciling fails and is tried again: {message}"),
-    };
-    let others = before.conditions.iter().filter(|condition| condition.type_ != condition::READY).cloned();
-    let conditions = build_conditions(&before.conditions, vec![ready], generation, now)
-        .into_iter()
-        .chain(others)
-        .collect();
-    GateStatus { observed_generation: generation, state: Some(State::Degraded), conditions, ..before }
+    });
+    let mut failing = build_conditions(&stored.conditions, wanted.into(), generation, now).into_iter();
+    let ready = failing.next();
+    let rest = planned.conditions.iter().filter(|condition| condition.type_ != condition::READY);
+    let mut rest: Vec<Condition> =
+        rest.filter(|condition| condition.type_ != condition::ENFORCED).cloned().collect();
+    // After Approved, where Enforced stands.
+    rest.splice(rest.len().min(1)..rest.len().min(1), failing);
+    let conditions = ready.into_iter().chain(rest).collect();
+    GateStatus { observed_generation: generation, state: Some(State::Degraded), conditions, ..planned }
 }
 
 /// An error with its causes, for people.
@@ -445,7 +459,7 @@ mod tests {
                 Some(STALLED),
             ),
             (blocked(reason::COMMUNITY_NOT_ACTIVE), Enforcement::Nothing, State::Pending, Some(RECONCILING)),
-            (blocked(reason::CHILDREN_EXIST), Enforcement::Complete, State::Degraded, Some(RECONCILING)),
+            (blocked(reason::CHILDREN_EXIST), Enforcement::Complete, State::Inactive, Some(RECONCILING)),
             (blocked(reason::TERMINATING), Enforcement::Complete, State::Inactive, Some(RECONCILING)),
         ] {
             let enclave = Enclave::new("e", EnclaveSpec::default());
@@ -472,11 +486,18 @@ mod tests {
             Timestamp::UNIX_EPOCH,
         );
         enclave.status = Some(crate::api::EnclaveStatus { gate: before, namespace: Some("n".into()) });
-        let degraded = build_degraded_status(&enclave, "no answer", Timestamp::UNIX_EPOCH);
+        let degraded = build_degraded_status(&enclave, None, "no answer", Timestamp::UNIX_EPOCH);
         assert_eq!(degraded.state, Some(State::Degraded));
         assert_eq!(degraded.conditions.len(), 3);
         assert_eq!(degraded.conditions[0].reason, reason::DEGRADED);
         assert!(degraded.conditions[0].message.contains("no answer"));
+        let types: Vec<&str> = degraded.conditions.iter().map(|condition| condition.type_.as_str()).collect();
+        assert_eq!(types, [condition::READY, condition::APPROVED, condition::ENFORCED]);
+        // The same trouble is the same status, whatever was planned and however late it is.
+        let planned = enclave.status.clone().map(|status| status.gate);
+        enclave.status = Some(crate::api::EnclaveStatus { gate: degraded.clone(), namespace: None });
+        let later = Timestamp::UNIX_EPOCH + std::time::Duration::from_secs(60);
+        assert_eq!(build_degraded_status(&enclave, planned, "no answer", later), degraded);
     }
 
     #[test]

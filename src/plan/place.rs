@@ -173,7 +173,7 @@ fn conflict(namespace: &str) -> Enforcement {
     Enforcement::Blocked {
         reason: reason::NAMESPACE_CONFLICT,
         message: format!(
-            "namespace {namespace} exists and was not made for this object; it is never taken over: remove it or choose another name"
+            "namespace {namespace} exists and was not made for this object, so it is never taken over; use another name, or free this one if nobody needs it"
         ),
     }
 }

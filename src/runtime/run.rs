@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use futures::channel::mpsc;
 use k8s_controller::LeaderElection;
+use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::ObjectReference;
+use kube::api::PostParams;
 use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -31,6 +33,10 @@ pub enum RunError {
     Policies(#[from] PolicyError),
     #[error("a watch or the metrics server ended; the reason is in the log")]
     TaskEnded,
+    #[error(
+        "the API server knows this process as {found}, and the admission policies let only {expected} through; run it as its service account"
+    )]
+    WrongAccount { found: String, expected: String },
     #[error("the lease was lost: another process leads now, or the API server could not be reached in time")]
     LeaseLost,
 }
@@ -107,6 +113,12 @@ pub async fn run_operator(
     };
     let election =
         LeaderElection::new(client.clone(), &settings.installation.namespace, OPERATOR, &settings.identity);
+    if let Some(found) = observe_own_name(&client).await {
+        let expected = installation.operator_username();
+        if found != expected {
+            return Err(RunError::WrongAccount { found, expected });
+        }
+    }
     let lead = Box::pin(async {
         tell_who_leads(&client, settings).await;
         election
@@ -170,6 +182,13 @@ async fn run_telling_integrity(
             return;
         }
     }
+}
+
+/// Who the API server takes this process for; `None` when it cannot be asked now.
+async fn observe_own_name(client: &Client) -> Option<String> {
+    let reviews: Api<SelfSubjectReview> = Api::all(client.clone());
+    let review = reviews.create(&PostParams::default(), &SelfSubjectReview::default()).await.ok()?;
+    review.status?.user_info?.username
 }
 
 /// A second process waits in silence otherwise.
