@@ -12,10 +12,10 @@ use kube::api::{DeleteParams, PostParams};
 use kube::{Api, Resource};
 use serde_json::json;
 
-use crate::support::{Process, eventually, wait_until};
+use crate::support::{Process, eventually, wait_until, writes_by};
 use crate::world::{
     SOON, World, active_community, assert_refused, communities, condition, enclave, enclaves,
-    hold_everything, on_a_runtime, requests, vote, wait_for_enclave, wait_for_request,
+    hold_everything, on_a_runtime, patch, requests, vote, wait_for_enclave, wait_for_request,
 };
 
 #[test]
@@ -202,6 +202,55 @@ fn an_api_server_that_goes_away_and_comes_back_loses_nothing() {
     on_a_runtime(async || {
         vote(&world.bob(), "patient", &request, Verdict::Approved, None).await.unwrap();
         wait_for_enclave(&enclaves(&world.alice(), "patient"), "e", State::Active).await;
+    });
+}
+
+#[test]
+fn a_repair_that_cannot_succeed_is_shown_and_does_not_make_a_storm() {
+    let world = World::without_operator();
+    world.install();
+    world.start_operator("calm");
+    on_a_runtime(async || {
+        let alice = world.alice();
+        active_community(&world, "calm", &json!({})).await;
+        let api = enclaves(&alice, "calm");
+        api.create(&PostParams::default(), &enclave("e", &json!({}))).await.unwrap();
+        wait_for_enclave(&api, "e", State::Active).await;
+
+        // A quota keeps the operator from making its policy again.
+        let administrator = world.plane.administrator_user();
+        let none = "--hard=count/networkpolicies.networking.k8s.io=0";
+        administrator.kubectl(&["create", "quota", "none", "-n", "calm-e", none]).expect_success();
+        eventually("the quota counts", SOON, async || {
+            let seen = administrator.kubectl(&["get", "quota", "none", "-n", "calm-e", "-o", "yaml"]);
+            seen.stdout.contains("used:").then_some(())
+        })
+        .await;
+        let policy = ["delete", "networkpolicy", "enclave-operator-default-deny", "-n", "calm-e"];
+        administrator.kubectl(&policy).expect_success();
+        let degraded = wait_for_enclave(&api, "e", State::Degraded).await;
+        let gate = degraded.status.unwrap().gate;
+        assert!(condition(&gate, conditions::READY).message.contains("exceeded quota"));
+        assert_eq!(condition(&gate, conditions::ENFORCED).status, "False");
+
+        // It stays Degraded, whatever else happens to it, and is not written again and again.
+        let since = jiff::Timestamp::now();
+        for label in ["one", "two", "three"] {
+            let touch = json!({"metadata": {"labels": {"touched": label}}});
+            patch(&api, "e", touch).await.unwrap();
+        }
+        wait_until(api.clone(), "e", SOON, "the last touch is there", |enclave: &Enclave| {
+            enclave.metadata.labels.as_ref().is_some_and(|labels| labels["touched"] == "three")
+        })
+        .await;
+        assert_eq!(api.get("e").await.unwrap().status.unwrap().gate.state, Some(State::Degraded));
+
+        administrator.kubectl(&["delete", "quota", "none", "-n", "calm-e"]).expect_success();
+        wait_for_enclave(&api, "e", State::Active).await;
+        let operator = "system:serviceaccount:enclave-system:enclave-operator";
+        let mut writes = writes_by(&world.plane.audit_log(), operator, Some(since));
+        writes.retain(|write| write.resource == "enclaves");
+        assert!(writes.len() < 10, "{} writes to the status: {writes:#?}", writes.len());
     });
 }
 

@@ -2,7 +2,7 @@
 
 use enclave_operator::api::approval_request::RequestState;
 use enclave_operator::api::names::{annotation, condition as conditions, label};
-use enclave_operator::api::{EnclaveWorkload, State};
+use enclave_operator::api::{Enclave, EnclaveWorkload, State};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::api::{DeleteParams, ListParams, Patch, PostParams};
@@ -298,6 +298,38 @@ async fn b12_an_enclave_waits_for_its_workloads() {
         assert!(namespaces.get("b12-e").await.unwrap().metadata.deletion_timestamp.is_none());
         workloads.delete("web", &DeleteParams::default()).await.unwrap();
         wait_gone(api, "e", SOON, "without them it goes").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn b14_an_edit_does_not_stop_an_approved_retirement() {
+    play(async |world| {
+        let (alice, bob) = (world.alice(), world.bob());
+        active_community(world, "b14", &json!({})).await;
+        active_enclave(world, "b14").await;
+        let rules = json!({"spec": {"approvals": hold_everything()}});
+        let all = communities(&alice);
+        patch(&all, "b14", rules).await.unwrap();
+        wait_for_community(&all, "b14", State::Active).await;
+        let workloads: Api<EnclaveWorkload> = namespaced(alice.client(), "b14-e");
+        let workload = object(json!({
+            "apiVersion": "enclave-operator.io/v1alpha1", "kind": "EnclaveWorkload",
+            "metadata": {"name": "web"}, "spec": {},
+        }));
+        workloads.create(&PostParams::default(), &workload).await.unwrap();
+
+        let api = enclaves(&alice, "b14");
+        patch(&api, "e", json!({"spec": {"retire": true}})).await.unwrap();
+        let request = wait_for_request(&alice, "b14", "e").await;
+        approve(&bob, "b14", &request, Run::ForReal).await.unwrap();
+        let waits = |enclave: &Enclave| {
+            condition(&enclave.status.as_ref().unwrap().gate, conditions::READY).reason == "ChildrenExist"
+        };
+        wait_until(api.clone(), "e", SOON, "it waits for the workload", waits).await;
+        patch(&api, "e", json!({"spec": {"description": "keep me"}})).await.unwrap();
+        workloads.delete("web", &DeleteParams::default()).await.unwrap();
+        wait_gone(api, "e", SOON, "the retirement is carried out").await;
     })
     .await;
 }

@@ -17,8 +17,8 @@ use super::{
 use crate::support::{User, wait_until};
 use crate::world::{
     SOON, active_community, assert_refused, communities, community, condition, enclave, enclaves,
-    hold_everything, object, patch, requests, wait_for_community, wait_for_enclave, wait_for_request,
-    wait_for_request_state,
+    hold_everything, object, patch, patch_status, requests, wait_for_community, wait_for_enclave,
+    wait_for_request, wait_for_request_state,
 };
 
 /// The open request about a Community itself.
@@ -201,6 +201,37 @@ async fn b11_the_words_for_one_change_are_no_words_for_the_next() {
         assert!(held.pending.unwrap().approval_request.is_none());
         patch(&api, "e", json!({ "spec": words("invoices too") })).await.unwrap();
         wait_for_request(&alice, "b11", "e").await;
+    })
+    .await;
+}
+
+/// In a gap the requester does not only vote: she writes that it is decided, in other people's names.
+#[tokio::test]
+async fn b13_an_approval_that_was_written_while_a_policy_was_away() {
+    play(async |world| {
+        let (alice, bob) = (world.alice(), world.bob());
+        let request = ask(world, "b13", hold_everything()).await;
+        let api = requests(&alice, "b13");
+        let digest = api.get(&request).await.unwrap().spec.change.digest;
+        let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(world.administrator());
+        bindings.delete(VERIFY_VOTE, &DeleteParams::default()).await.unwrap();
+        wait_for_protection(world, "False").await;
+        let forged = json!({"status": {
+            "state": "Approved", "decidedAt": jiff::Timestamp::now().to_string(), "missing": null,
+            "decisions": [{"approver": "bob", "verdict": "Approved", "digest": digest}],
+        }});
+        until_accepted(async || patch_status(&api, &request, forged.clone()).await).await;
+        restore(world).await;
+
+        wait_until(api, &request, SOON, "the approval is undone", |request: &ApprovalRequest| {
+            let status = request.status.as_ref().unwrap();
+            status.state == Some(RequestState::Pending) && status.decisions.is_empty()
+        })
+        .await;
+        let held = enclaves(&alice, "b13").get("e").await.unwrap();
+        assert!(held.status.unwrap().gate.applied.is_none());
+        until_accepted(async || approve(&bob, "b13", &request, Run::ForReal).await).await;
+        wait_for_enclave(&enclaves(&alice, "b13"), "e", State::Active).await;
     })
     .await;
 }
