@@ -9,7 +9,8 @@ use kube::core::ObjectMeta;
 use crate::admission::Installation;
 use crate::api::Kind;
 use crate::api::names::{GROUP, OPERATOR, label};
-use crate::model::roles::{MATRIX_KINDS, Role};
+use crate::api::role_assignment::Role;
+use crate::model::roles::{MATRIX_KINDS, cluster_role, row};
 
 /// The kinds that have a controller.
 const CONTROLLED: [Kind; 3] = [Kind::Community, Kind::Enclave, Kind::ApprovalRequest];
@@ -95,7 +96,7 @@ pub fn user_roles() -> Vec<ClusterRole> {
     Role::ALL
         .into_iter()
         .map(|role| {
-            let cells = MATRIX_KINDS.into_iter().zip(role.row());
+            let cells = MATRIX_KINDS.into_iter().zip(row(role));
             let rules = cells
                 .flat_map(|(kind, access)| {
                     let status = format!("{}/status", kind.plural());
@@ -107,7 +108,7 @@ pub fn user_roles() -> Vec<ClusterRole> {
                 .filter(|rule| !rule.verbs.is_empty())
                 .collect();
             ClusterRole {
-                metadata: metadata(&role.cluster_role(), None),
+                metadata: metadata(&cluster_role(role), None),
                 rules: Some(rules),
                 ..ClusterRole::default()
             }
