@@ -103,7 +103,6 @@ pub mod reason {
     pub const EXPIRED: &str = "Expired";
     pub const SUPERSEDED: &str = "Superseded";
     pub const WITHDRAWN: &str = "Withdrawn";
-    pub const ENACTED: &str = "Enacted";
     pub const ENFORCED: &str = "Enforced";
     pub const NOTHING_APPLIED: &str = "NothingApplied";
     pub const PROVISIONING: &str = "Provisioning";
