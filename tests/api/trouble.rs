@@ -255,6 +255,20 @@ fn a_repair_that_cannot_succeed_is_shown_and_does_not_make_a_storm() {
 }
 
 #[test]
+fn an_api_server_that_is_away_for_longer_than_the_lease_finds_the_operator_again() {
+    let world = World::without_operator();
+    world.install();
+    let operator = world.spawn_operator("stubborn");
+    on_a_runtime(async || wait_for_log(&operator, "all caches are filled, reconciling").await);
+    world.plane.kill_api_server();
+    on_a_runtime(async || wait_for_log(&operator, "waiting for it again").await);
+    world.plane.start_api_server().unwrap();
+    on_a_runtime(async || {
+        active_community(&world, "stubborn", &json!({})).await;
+    });
+}
+
+#[test]
 fn a_second_process_waits_and_takes_over() {
     let world = World::without_operator();
     world.install();
