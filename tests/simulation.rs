@@ -23,7 +23,8 @@ use enclave_operator::model::life::Integrity;
 use enclave_operator::model::request::TargetView;
 use enclave_operator::plan::Write;
 use enclave_operator::plan::approval_request::{ObservedRequest, plan_approval_request};
-use enclave_operator::plan::enclave::{ObservedEnclave, plan_enclave};
+use enclave_operator::plan::declared::{Declared, Home};
+use enclave_operator::plan::enclave::{Children, ObservedEnclave, plan_enclave};
 use enclave_operator::plan::place::ObservedPlace;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -166,8 +167,8 @@ impl World {
             }
             Step::Rules { creation, update, group } => self.apply_rules(*creation, *update, *group),
             Step::Clock { minutes } => self.now += SignedDuration::from_mins(i64::from(*minutes)),
-            Step::Drift { what: 0 } => self.place.default_deny = None,
-            Step::Drift { what: 1 } => self.place.no_pods = None,
+            Step::Drift { what: 0 } => self.place.policies.clear(),
+            Step::Drift { what: 1 } => self.place.quota = None,
             Step::Drift { .. } => self.place = ObservedPlace::default(),
             Step::Integrity { intact: true } => self.integrity = Integrity::Intact,
             Step::Integrity { intact: false } => {
@@ -273,6 +274,7 @@ impl World {
             change: None,
             approval_request: None,
             at: Time(self.now),
+            references: Vec::new(),
         });
     }
 
@@ -301,13 +303,15 @@ impl World {
             }
         }
         let observed = ObservedEnclave {
-            enclave: Arc::new(self.enclave.clone()),
-            community: Some(Arc::new(self.community.clone())),
-            requests: self.requests.values().cloned().map(Arc::new).collect(),
+            declared: Declared {
+                object: Arc::new(self.enclave.clone()),
+                home: Home::Community(Arc::new(self.community.clone())),
+                requests: self.requests.values().cloned().map(Arc::new).collect(),
+                integrity: self.integrity.clone(),
+                witness: self.witness.to_string(),
+            },
             place: self.place.clone(),
-            workloads: 0,
-            integrity: self.integrity.clone(),
-            witness: self.witness.to_string(),
+            children: Children::default(),
         };
         let plan = plan_enclave(&observed, self.now);
         for write in plan.repairs.into_iter().chain(plan.writes) {
@@ -367,14 +371,19 @@ impl World {
             }
             Write::ReplaceNamespace(namespace) => self.place.namespace = Some(Arc::new(*namespace)),
             Write::CreateNetworkPolicy(policy) | Write::ReplaceNetworkPolicy(policy) => {
-                self.place.default_deny = Some(Arc::new(*policy));
+                self.place.policies = vec![Arc::new(*policy)];
             }
             Write::CreateResourceQuota(quota) | Write::ReplaceResourceQuota(quota) => {
-                self.place.no_pods = Some(Arc::new(*quota));
+                self.place.quota = Some(Arc::new(*quota));
             }
             // The simulated caches are never behind.
-            Write::ConfirmRules { .. } | Write::ConfirmPolicies { .. } => {}
+            Write::ConfirmRules(_) | Write::ConfirmPolicies { .. } => {}
             Write::RemoveFinalizer
+            | Write::DeleteNetworkPolicy { .. }
+            | Write::DeleteResourceQuota { .. }
+            | Write::CreateLimitRange(_)
+            | Write::ReplaceLimitRange(_)
+            | Write::DeleteLimitRange { .. }
             | Write::ConfirmNamespaceGone { .. }
             | Write::DeleteSelf
             | Write::ConfirmTargetGone(_)
@@ -479,8 +488,8 @@ impl World {
     fn check_rest(&self) {
         let gate = &self.enclave.status.as_ref().unwrap().gate;
         if gate.applied.is_some() {
-            assert!(self.place.namespace.is_some() && self.place.default_deny.is_some());
-            assert!(self.place.no_pods.is_some());
+            assert!(self.place.namespace.is_some() && self.place.policies.len() == 1);
+            assert!(self.place.quota.is_some());
         }
         let latest = Content::of_spec(&Enclave::without_change_reason(&self.enclave.spec)).unwrap();
         let in_force = gate.applied.as_ref().is_some_and(|applied| applied.spec == latest);

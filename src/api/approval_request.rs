@@ -9,6 +9,7 @@ use super::approvals::Operation;
 use super::common::Principal;
 use super::community::ServiceAccountVotes;
 use super::content::Content;
+use super::gate::Reference;
 use super::kind::Kind;
 
 /// A proposed change, complete and immutable. Only the operator writes it.
@@ -102,7 +103,7 @@ pub struct Target {
 }
 
 /// The content before and after the change.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Change {
     /// What is in force; absent when the target is new.
@@ -113,6 +114,12 @@ pub struct Change {
     /// SHA-256 of the canonical JSON (RFC 8785) of `after`.
     #[schemars(length(max = 71))]
     pub digest: String,
+    /// Objects that `after` names, as they were when this was asked for. The change is approved for
+    /// exactly these: another object under the same name is not meant.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub references: Vec<Reference>,
 }
 
 /// What a change means.
@@ -124,6 +131,16 @@ pub struct Impact {
     #[schemars(length(max = 200), inner(length(max = 1024)))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub changes: Vec<String>,
+    /// Traffic that becomes possible: from where, to where, on which ports.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 201), inner(length(max = 1024)))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub opens: Vec<String>,
+    /// Traffic that stops being possible.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 201), inner(length(max = 1024)))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub closes: Vec<String>,
 }
 
 /// The merged rules that one request is judged by.

@@ -148,11 +148,6 @@ pub struct EnclaveConnectionStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub to: Option<String>,
-    /// UID of the endpoint that this connection is bound to. An endpoint that was deleted and
-    /// made again under the same name is another one and needs a new approval.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 64))]
-    pub endpoint_uid: Option<String>,
     /// When the connection closes by itself; absent when it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::schemas::time")]

@@ -1,12 +1,14 @@
 //! The part of status that every gated kind has: what is enforced, what is held, and how it is.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::approvals::Operation;
 use super::common::ChangeReason;
 use super::content::Content;
+use super::kind::Kind;
 
 /// Where an object is in its life, in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -38,7 +40,7 @@ impl std::fmt::Display for State {
 }
 
 /// What is enforced.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Applied {
     /// The `metadata.generation` that this content had.
@@ -59,6 +61,29 @@ pub struct Applied {
     /// When it was recorded as applied.
     #[schemars(schema_with = "super::schemas::time")]
     pub at: Time,
+    /// Objects that the content names, as they were when it was asked for. Another object that has
+    /// taken the name of one of them is not meant.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub references: Vec<Reference>,
+}
+
+/// An object that a content names, by its UID.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Reference {
+    /// Kind of the object.
+    pub kind: Kind,
+    /// Namespace of the object.
+    #[schemars(length(max = 63))]
+    pub namespace: String,
+    /// Name of the object.
+    #[schemars(length(max = 253))]
+    pub name: String,
+    /// UID of the object.
+    #[schemars(length(max = 64))]
+    pub uid: String,
 }
 
 /// What is proposed and not in force.

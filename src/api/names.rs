@@ -47,6 +47,10 @@ pub mod label {
     pub const COMMUNITY: &str = "enclave-operator.io/community";
     /// Name of the Enclave that a namespace belongs to.
     pub const ENCLAVE: &str = "enclave-operator.io/enclave";
+    /// Name of the EnclaveWorkload that a namespace belongs to.
+    pub const WORKLOAD: &str = "enclave-operator.io/workload";
+    /// Label that Kubernetes puts on every namespace, with its name; nobody can change it.
+    pub const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
     /// Marks the operator's admission policies and bindings, so that it can watch just those.
     pub const PART_OF: &str = "app.kubernetes.io/part-of";
     /// Pod security level that a namespace enforces (Kubernetes' own label).
@@ -59,6 +63,8 @@ pub mod purpose {
     pub const COMMUNITY: &str = "community";
     /// The control namespace of an Enclave: workloads, endpoints, connections, requests.
     pub const CONTROL: &str = "control";
+    /// The namespace of an EnclaveWorkload: pods.
+    pub const WORKLOAD: &str = "workload";
 }
 
 /// Annotations that the operator writes on managed namespaces, for policies to read.
@@ -67,12 +73,19 @@ pub mod annotation {
     pub const HELD_OPERATIONS: &str = "enclave-operator.io/held-operations";
 }
 
-/// Names of the objects that the operator makes in every namespace where no pod may run.
+/// Names of the objects that the operator makes in managed namespaces.
 pub mod child {
-    /// NetworkPolicy that denies all ingress and egress.
+    /// NetworkPolicy that denies all ingress and egress; in every managed namespace.
     pub const DEFAULT_DENY: &str = "enclave-operator-default-deny";
-    /// ResourceQuota that admits no pod.
-    pub const NO_PODS: &str = "enclave-operator-no-pods";
+    /// NetworkPolicy that lets pods of a workload resolve names.
+    pub const DNS: &str = "enclave-operator-dns";
+    /// NetworkPolicy that lets pods of a workload reach each other, and those of the Enclave's other
+    /// workloads where that is allowed.
+    pub const INSIDE: &str = "enclave-operator-inside";
+    /// ResourceQuota: what a workload may use; no pod at all in namespaces where no pod runs.
+    pub const QUOTA: &str = "enclave-operator-quota";
+    /// LimitRange: what containers of a workload get that do not say it themselves.
+    pub const CONTAINER_DEFAULTS: &str = "enclave-operator-container-defaults";
 }
 
 /// Condition types, in the order in which they are shown.
@@ -110,6 +123,19 @@ pub mod reason {
     pub const NAMESPACE_TERMINATING: &str = "NamespaceTerminating";
     pub const COMMUNITY_NOT_FOUND: &str = "CommunityNotFound";
     pub const COMMUNITY_NOT_ACTIVE: &str = "CommunityNotActive";
+    pub const ENCLAVE_NOT_FOUND: &str = "EnclaveNotFound";
+    pub const ENCLAVE_NOT_ACTIVE: &str = "EnclaveNotActive";
+    pub const ENDPOINT_NOT_FOUND: &str = "EndpointNotFound";
+    pub const ENDPOINT_NOT_ACTIVE: &str = "EndpointNotActive";
+    pub const WORKLOAD_NOT_FOUND: &str = "WorkloadNotFound";
+    pub const WORKLOAD_NOT_ACTIVE: &str = "WorkloadNotActive";
+    pub const TRANSIT_HUB_NOT_FOUND: &str = "TransitHubNotFound";
+    pub const TRANSIT_HUB_NOT_ACTIVE: &str = "TransitHubNotActive";
+    pub const DESTINATION_NOT_ALLOWED: &str = "DestinationNotAllowed";
+    pub const FQDN_BACKEND_MISSING: &str = "FQDNBackendMissing";
+    pub const REFERENCE_REPLACED: &str = "ReferenceReplaced";
+    pub const DISABLED: &str = "Disabled";
+    pub const ENDED: &str = "Ended";
     pub const POLICIES_INTACT: &str = "AdmissionPoliciesIntact";
     pub const POLICIES_NOT_INTACT: &str = "AdmissionPoliciesNotIntact";
     pub const REQUESTER_UNKNOWN: &str = "RequesterUnknown";

@@ -2,20 +2,27 @@
 
 use std::sync::Arc;
 
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 
 use super::caches::Caches;
+use super::links::{find_enclave, link_of, links_of_workload, namespace_of_workload};
 use super::triggers::Guard;
 use crate::api::names::{child, label, purpose};
-use crate::api::{ApprovalRequest, Community, Enclave, Kind};
+use crate::api::{ApprovalRequest, Community, Enclave, EnclaveConnection, EnclaveWorkload, Kind};
 use crate::model::gated::Gated;
 use crate::model::life::applied_spec;
-use crate::model::naming::{community_namespace, enclave_namespace};
+use crate::model::naming::{CONNECTION_POLICY, community_namespace, enclave_namespace, workload_namespace};
+use crate::model::reach::Link;
 use crate::model::request::TargetView;
 use crate::plan::community::ObservedCommunity;
-use crate::plan::enclave::ObservedEnclave;
+use crate::plan::connection::ObservedConnection;
+use crate::plan::declared::{Declared, Home};
+use crate::plan::enclave::{Children, ObservedEnclave};
+use crate::plan::endpoint::ObservedEndpoint;
 use crate::plan::place::{ObservedPlace, is_owned};
+use crate::plan::workload::ObservedWorkload;
 
 /// Namespace that a Community owns, or wants to.
 #[must_use]
@@ -29,16 +36,28 @@ pub fn control_namespace_of(community: &Community, enclave: &Enclave) -> String 
     enclave_namespace(&community.name_any(), &enclave.name_any())
 }
 
-/// The Community whose namespace an Enclave lives in: the namespace must be owned by it, a name
-/// is not enough.
+/// What a namespace belongs to. Its labels say where to look, and the UID on it whether what is found
+/// there is what it was made for.
 #[must_use]
-pub fn community_around(caches: &Caches, enclave: &Enclave) -> Option<Arc<Community>> {
-    let namespace = caches.namespaces.get(&ObjectRef::new(&enclave.namespace()?))?;
-    if namespace.labels().get(label::PURPOSE).is_none_or(|value| value != purpose::COMMUNITY) {
-        return None;
+pub fn home_of(caches: &Caches, namespace: &str) -> Home {
+    find_home(caches, namespace).unwrap_or(Home::Nowhere)
+}
+
+fn find_home(caches: &Caches, namespace: &str) -> Option<Home> {
+    let namespace = caches.namespaces.get(&ObjectRef::new(namespace))?;
+    let labels = namespace.labels();
+    let community = caches.communities.get(&ObjectRef::new(labels.get(label::COMMUNITY)?))?;
+    match labels.get(label::PURPOSE).map(String::as_str) {
+        Some(purpose::COMMUNITY) => {
+            is_owned(&namespace, &community.uid()?).then_some(Home::Community(community))
+        }
+        Some(purpose::CONTROL) => {
+            let key = ObjectRef::new(labels.get(label::ENCLAVE)?).within(&namespace_of(&community));
+            let enclave = caches.enclaves.get(&key)?;
+            is_owned(&namespace, &enclave.uid()?).then_some(Home::Enclave(community, enclave))
+        }
+        _ => None,
     }
-    let community = caches.communities.get(&ObjectRef::new(namespace.labels().get(label::COMMUNITY)?))?;
-    is_owned(&namespace, &community.uid()?).then_some(community)
 }
 
 /// Gathers what is known of a Community.
@@ -47,36 +66,101 @@ pub fn observe_community(caches: &Caches, community: Arc<Community>, guard: Guar
     let namespace = namespace_of(&community);
     let enclaves = caches.enclaves.state_filter(|enclave| enclave.namespace().as_ref() == Some(&namespace));
     ObservedCommunity {
-        requests: requests_about(caches, community.as_ref()),
         place: observe_place(caches, &namespace),
         enclaves: if owns_namespace(caches, &community, &namespace) { enclaves.len() } else { 0 },
-        community,
-        integrity: guard.integrity,
-        witness: guard.witness,
+        declared: observe_declared(caches, community, guard),
     }
 }
 
 /// Gathers what is known of an Enclave.
 #[must_use]
 pub fn observe_enclave(caches: &Caches, enclave: Arc<Enclave>, guard: Guard) -> ObservedEnclave {
-    let community = community_around(caches, &enclave);
-    // Without the Community the name cannot be derived; what was made is found by its owner then.
-    let place = if let Some(community) = &community {
-        observe_place(caches, &control_namespace_of(community, &enclave))
-    } else {
-        let uid = enclave.uid().unwrap_or_default();
-        let owned = caches.namespaces.find(|namespace| is_owned(namespace, &uid));
-        owned.map_or_else(ObservedPlace::default, |namespace| observe_place(caches, &namespace.name_any()))
+    let declared = observe_declared(caches, enclave, guard);
+    let place = match &declared.home {
+        Home::Community(community) => {
+            observe_place(caches, &control_namespace_of(community, &declared.object))
+        }
+        Home::Nowhere | Home::Enclave(..) => observe_place_owned_by(caches, declared.object.as_ref()),
     };
-    let workloads = place.namespace.as_deref().map(ResourceExt::name_any).map_or(0, |namespace| {
-        caches.workloads.state_filter(|workload| workload.namespace().as_ref() == Some(&namespace)).len()
+    let children = place.namespace.as_deref().map(ResourceExt::name_any).map(|namespace| Children {
+        workloads: count_in(&caches.workloads, &namespace),
+        endpoints: count_in(&caches.endpoints, &namespace),
+        connections: count_in(&caches.connections, &namespace),
     });
-    ObservedEnclave {
-        workloads,
-        requests: requests_about(caches, enclave.as_ref()),
-        community,
-        place,
-        enclave,
+    ObservedEnclave { declared, place, children: children.unwrap_or_default() }
+}
+
+/// Gathers what is known of an endpoint or a hub; `links` finds the connections to it.
+#[must_use]
+pub fn observe_endpoint<K: Gated>(
+    caches: &Caches,
+    endpoint: Arc<K>,
+    guard: Guard,
+    links: impl FnOnce(&Caches, &K) -> Vec<Link>,
+) -> ObservedEndpoint<K> {
+    ObservedEndpoint { links: links(caches, &endpoint), declared: observe_declared(caches, endpoint, guard) }
+}
+
+/// Gathers what is known of a workload.
+#[must_use]
+pub fn observe_workload(caches: &Caches, workload: Arc<EnclaveWorkload>, guard: Guard) -> ObservedWorkload {
+    let links = links_of_workload(caches, &workload);
+    let declared = observe_declared(caches, workload, guard);
+    let place = match &declared.home {
+        Home::Enclave(community, enclave) => observe_place(
+            caches,
+            &workload_namespace(&community.name_any(), &enclave.name_any(), &declared.object.name_any()),
+        ),
+        Home::Nowhere | Home::Community(_) => observe_place_owned_by(caches, declared.object.as_ref()),
+    };
+    let control = declared.object.namespace();
+    let siblings = caches.workloads.state_filter(|workload| workload.namespace() == control);
+    let mut together: Vec<String> = siblings
+        .iter()
+        .filter_map(|workload| namespace_of_workload(caches, &declared.home, workload))
+        .collect();
+    together.sort();
+    ObservedWorkload { declared, place, together, links }
+}
+
+/// Gathers what is known of a connection.
+#[must_use]
+pub fn observe_connection(
+    caches: &Caches,
+    connection: Arc<EnclaveConnection>,
+    guard: Guard,
+) -> ObservedConnection {
+    let prefix = format!(
+        "{CONNECTION_POLICY}{}.{}.",
+        connection.namespace().unwrap_or_default(),
+        connection.name_any()
+    );
+    let policies = caches
+        .network_policies
+        .state_filter(|policy| policy.metadata.name.as_deref().is_some_and(|name| name.starts_with(&prefix)));
+    let link = link_of(caches, Arc::clone(&connection));
+    let reference = connection.spec.destination.enclave_endpoint.clone();
+    let declared = observe_declared(caches, connection, guard);
+    let destination = declared
+        .home
+        .community()
+        .zip(reference)
+        .and_then(|(community, reference)| find_enclave(caches, community, &reference.enclave));
+    // A namespace that is not ours can have a policy of any name.
+    let ours = |policy: &Arc<NetworkPolicy>| {
+        let namespace = caches.namespaces.get(&ObjectRef::new(&policy.namespace().unwrap_or_default()));
+        namespace.is_some_and(|namespace| namespace.labels().contains_key(label::OWNER_UID))
+    };
+    ObservedConnection { declared, link, destination, policies: policies.into_iter().filter(ours).collect() }
+}
+
+fn observe_declared<K: Gated>(caches: &Caches, object: Arc<K>, guard: Guard) -> Declared<K> {
+    let home = object.meta().namespace.as_deref().map_or(Home::Nowhere, |name| home_of(caches, name));
+    let uid = object.uid().unwrap_or_default();
+    Declared {
+        home,
+        requests: caches.requests.state_filter(|request| request.spec.target.uid == uid),
+        object,
         integrity: guard.integrity,
         witness: guard.witness,
     }
@@ -86,16 +170,28 @@ pub fn observe_enclave(caches: &Caches, enclave: Arc<Enclave>, guard: Guard) -> 
 #[must_use]
 pub fn observe_target(caches: &Caches, request: &ApprovalRequest) -> TargetView {
     let target = &request.spec.target;
+    let namespace = target.namespace.as_deref().unwrap_or_default();
+    macro_rules! view {
+        ($cache:ident) => {
+            view_target(
+                request,
+                caches.$cache.get(&ObjectRef::new(&target.name).within(namespace)).as_deref(),
+            )
+        };
+    }
     match target.kind {
         Kind::Community => {
             view_target(request, caches.communities.get(&ObjectRef::new(&target.name)).as_deref())
         }
-        Kind::Enclave => {
-            let namespace = target.namespace.as_deref().unwrap_or_default();
-            let key = ObjectRef::new(&target.name).within(namespace);
-            view_target(request, caches.enclaves.get(&key).as_deref())
+        Kind::Enclave => view!(enclaves),
+        Kind::CommunityEndpoint => view!(community_endpoints),
+        Kind::TransitHub => view!(transit_hubs),
+        Kind::EnclaveWorkload => view!(workloads),
+        Kind::EnclaveEndpoint => view!(endpoints),
+        Kind::EnclaveConnection => view!(connections),
+        Kind::ApprovalRequest | Kind::RoleAssignment | Kind::RoleEligibility | Kind::RoleActivation => {
+            TargetView::Gone
         }
-        _ => TargetView::Gone,
     }
 }
 
@@ -115,23 +211,41 @@ fn view_target<K: Gated>(request: &ApprovalRequest, target: Option<&K>) -> Targe
         return TargetView::Behind;
     }
     // What cannot be read is not what is proposed; the target itself says what is wrong.
-    if applied_spec(target).ok().flatten().as_ref() == Some(&K::without_change_reason(target.spec())) {
+    let is_applied =
+        applied_spec(target).ok().flatten().as_ref() == Some(&K::without_change_reason(target.spec()));
+    // The same words may mean another object by now.
+    let meant = applied.map(|applied| &applied.references);
+    if is_applied && meant == Some(&request.spec.change.references) {
         return TargetView::EditedBack;
     }
     if generation == request.spec.target.generation { TargetView::Proposed } else { TargetView::EditedAgain }
 }
 
-fn requests_about<K: Gated>(caches: &Caches, object: &K) -> Vec<Arc<ApprovalRequest>> {
-    let uid = object.uid().unwrap_or_default();
-    caches.requests.state_filter(|request| request.spec.target.uid == uid)
-}
-
 fn observe_place(caches: &Caches, namespace: &str) -> ObservedPlace {
     ObservedPlace {
         namespace: caches.namespaces.get(&ObjectRef::new(namespace)),
-        default_deny: caches.network_policies.get(&ObjectRef::new(child::DEFAULT_DENY).within(namespace)),
-        no_pods: caches.resource_quotas.get(&ObjectRef::new(child::NO_PODS).within(namespace)),
+        policies: caches
+            .network_policies
+            .state_filter(|policy| policy.metadata.namespace.as_deref() == Some(namespace)),
+        quota: caches.quotas.get(&ObjectRef::new(child::QUOTA).within(namespace)),
+        container_defaults: caches
+            .container_defaults
+            .get(&ObjectRef::new(child::CONTAINER_DEFAULTS).within(namespace)),
     }
+}
+
+/// When the name cannot be derived, what was made is found by its owner.
+fn observe_place_owned_by<K: Gated>(caches: &Caches, owner: &K) -> ObservedPlace {
+    let uid = owner.uid().unwrap_or_default();
+    let found = caches.namespaces.find(|namespace| is_owned(namespace, &uid));
+    found.map_or_else(ObservedPlace::default, |namespace| observe_place(caches, &namespace.name_any()))
+}
+
+fn count_in<K>(store: &kube::runtime::reflector::Store<K>, namespace: &str) -> usize
+where
+    K: Gated + kube::runtime::reflector::Lookup<DynamicType = ()> + Clone + 'static,
+{
+    store.state_filter(|object| object.meta().namespace.as_deref() == Some(namespace)).len()
 }
 
 fn owns_namespace(caches: &Caches, community: &Community, namespace: &str) -> bool {

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use futures::channel::mpsc::UnboundedSender;
+use futures::channel::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::runtime::reflector::{Lookup, ObjectRef, Store};
 use kube::{Resource, ResourceExt};
@@ -13,20 +13,47 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use super::caches::Caches;
-use super::observe;
 use super::watch::Seen;
+use super::{links, observe};
 use crate::admission::Policies;
-use crate::api::names::label;
-use crate::api::{ApprovalRequest, Community, Enclave, Kind};
+use crate::api::names::{label, purpose};
+use crate::api::{
+    ApprovalRequest, Community, CommunityEndpoint, Enclave, EnclaveConnection, EnclaveEndpoint,
+    EnclaveWorkload, Kind, TransitHub,
+};
 use crate::model::life::Integrity;
+use crate::model::naming::CONNECTION_POLICY;
+use crate::model::reach::{DestinationEnd, Link, SourceEnd, WorkloadEnd};
 
-/// One queue per controller.
-#[derive(Clone)]
-pub struct Queues {
-    pub communities: UnboundedSender<ObjectRef<Community>>,
-    pub enclaves: UnboundedSender<ObjectRef<Enclave>>,
-    pub requests: UnboundedSender<ObjectRef<ApprovalRequest>>,
+/// Defines the two ends of the queues, and how to fill all of them.
+macro_rules! queues {
+    ($($name:ident: $kind:ty,)*) => {
+        /// One queue per controller: where work is put in.
+        #[derive(Clone)]
+        pub struct Queues {
+            $(pub $name: UnboundedSender<ObjectRef<$kind>>,)*
+        }
+
+        /// One queue per controller: where work is taken out.
+        pub struct Work {
+            $(pub $name: UnboundedReceiver<ObjectRef<$kind>>,)*
+        }
+
+        /// Empty queues.
+        #[must_use]
+        pub fn build_queues() -> (Queues, Work) {
+            $(let $name = mpsc::unbounded();)*
+            (Queues { $($name: $name.0,)* }, Work { $($name: $name.1,)* })
+        }
+
+        impl Triggers {
+            fn look_at_everything(&self) {
+                $(send_where(&self.queues.$name, &self.caches.$name, |_| true);)*
+            }
+        }
+    };
 }
+with_controlled_kinds!(queues);
 
 /// What stands guard in the API server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,66 +76,144 @@ pub struct Triggers {
 }
 
 impl Triggers {
+    /// Its rules count for everything in it.
     pub(super) fn on_community(&self, seen: Seen<'_, Community>) {
-        match seen {
-            Seen::Applied(community) | Seen::Deleted(community) => {
-                send(&self.queues.communities, ObjectRef::from_obj(community));
-                let namespace = observe::namespace_of(community);
-                self.look_at_enclaves(|enclave| enclave.meta().namespace.as_ref() == Some(&namespace));
-                self.look_at_requests_about(community);
+        let Some(community) = self.concerned(seen) else { return };
+        send(&self.queues.communities, ObjectRef::from_obj(community));
+        self.look_at_requests_about(community);
+        self.look_at_namespace(&observe::namespace_of(community));
+        for enclave in self.caches.enclaves.state() {
+            if declared_in(enclave.as_ref()) == observe::namespace_of(community) {
+                self.look_at_namespace(&observe::control_namespace_of(community, &enclave));
             }
-            Seen::Relisted => self.look_at_everything(),
         }
     }
 
+    /// Its rules count for everything in it, and for connections that lead into it.
     pub(super) fn on_enclave(&self, seen: Seen<'_, Enclave>) {
-        match seen {
-            Seen::Applied(enclave) | Seen::Deleted(enclave) => {
-                send(&self.queues.enclaves, ObjectRef::from_obj(enclave));
-                if let Some(community) = observe::community_around(&self.caches, enclave) {
-                    send(&self.queues.communities, ObjectRef::from_obj(community.as_ref()));
-                }
-                self.look_at_requests_about(enclave);
-            }
-            Seen::Relisted => self.look_at_everything(),
+        let Some(enclave) = self.concerned(seen) else { return };
+        send(&self.queues.enclaves, ObjectRef::from_obj(enclave));
+        self.look_at_requests_about(enclave);
+        let home = observe::home_of(&self.caches, declared_in(enclave));
+        let Some(community) = home.community() else { return };
+        send(&self.queues.communities, ObjectRef::from_obj(community.as_ref()));
+        self.look_at_namespace(&observe::control_namespace_of(community, enclave));
+        let name = enclave.name_any();
+        self.look_at_connections(|connection| leads_into(connection, &name));
+    }
+
+    pub(super) fn on_community_endpoint(&self, seen: Seen<'_, CommunityEndpoint>) {
+        let Some(endpoint) = self.concerned(seen) else { return };
+        send(&self.queues.community_endpoints, ObjectRef::from_obj(endpoint));
+        self.look_at_requests_about(endpoint);
+        self.look_along(links::links_of_community_endpoint(&self.caches, endpoint));
+        for hub in self.caches.transit_hubs.state_filter(|hub| is_in(hub, declared_in(endpoint))) {
+            send(&self.queues.transit_hubs, ObjectRef::from_obj(hub.as_ref()));
         }
+    }
+
+    pub(super) fn on_transit_hub(&self, seen: Seen<'_, TransitHub>) {
+        let Some(hub) = self.concerned(seen) else { return };
+        send(&self.queues.transit_hubs, ObjectRef::from_obj(hub));
+        self.look_at_requests_about(hub);
+        self.look_along(links::links_of_hub(&self.caches, hub));
+    }
+
+    pub(super) fn on_workload(&self, seen: Seen<'_, EnclaveWorkload>) {
+        let Some(workload) = self.concerned(seen) else { return };
+        let control = declared_in(workload);
+        self.look_at_requests_about(workload);
+        // The others of the Enclave may be allowed to reach it.
+        send(&self.queues.workloads, ObjectRef::from_obj(workload));
+        send_where(&self.queues.workloads, &self.caches.workloads, |other| is_in(other, control));
+        self.look_at_home(control);
+        self.look_along(links::links_of_workload(&self.caches, workload));
+    }
+
+    pub(super) fn on_endpoint(&self, seen: Seen<'_, EnclaveEndpoint>) {
+        let Some(endpoint) = self.concerned(seen) else { return };
+        let control = declared_in(endpoint);
+        send(&self.queues.endpoints, ObjectRef::from_obj(endpoint));
+        self.look_at_requests_about(endpoint);
+        self.look_at_home(control);
+        // It may have offered another workload before.
+        send_where(&self.queues.workloads, &self.caches.workloads, |workload| is_in(workload, control));
+        self.look_along(links::links_of_endpoint(&self.caches, endpoint));
+    }
+
+    pub(super) fn on_connection(&self, seen: Seen<'_, EnclaveConnection>) {
+        let Some(connection) = self.concerned(seen) else { return };
+        self.look_at_requests_about(connection);
+        self.look_at_home(declared_in(connection));
+        self.look_along(vec![links::link_of(&self.caches, Arc::new(connection.clone()))]);
     }
 
     pub(super) fn on_request(&self, seen: Seen<'_, ApprovalRequest>) {
-        match seen {
-            Seen::Applied(request) | Seen::Deleted(request) => {
-                send(&self.queues.requests, ObjectRef::from_obj(request));
-                let target = &request.spec.target;
-                match (target.kind, &target.namespace) {
-                    (Kind::Community, _) => {
-                        send(&self.queues.communities, ObjectRef::new(&target.name));
-                    }
-                    (Kind::Enclave, Some(namespace)) => {
-                        send(&self.queues.enclaves, ObjectRef::new(&target.name).within(namespace));
-                    }
-                    _ => {}
-                }
-            }
-            Seen::Relisted => self.look_at_everything(),
+        let Some(request) = self.concerned(seen) else { return };
+        send(&self.queues.requests, ObjectRef::from_obj(request));
+        let target = &request.spec.target;
+        let namespace = target.namespace.as_deref().unwrap_or_default();
+        macro_rules! look_at {
+            ($queue:ident) => {
+                send(&self.queues.$queue, ObjectRef::new(&target.name).within(namespace))
+            };
+        }
+        match target.kind {
+            Kind::Community => send(&self.queues.communities, ObjectRef::new(&target.name)),
+            Kind::Enclave => look_at!(enclaves),
+            Kind::CommunityEndpoint => look_at!(community_endpoints),
+            Kind::TransitHub => look_at!(transit_hubs),
+            Kind::EnclaveWorkload => look_at!(workloads),
+            Kind::EnclaveEndpoint => look_at!(endpoints),
+            Kind::EnclaveConnection => look_at!(connections),
+            Kind::ApprovalRequest | Kind::RoleAssignment | Kind::RoleEligibility | Kind::RoleActivation => {}
         }
     }
 
+    /// It belongs to what its labels say; it may be in the way of something that wants its name; and
+    /// endpoints may lead there.
     pub(super) fn on_namespace(&self, seen: Seen<'_, Namespace>) {
-        match seen {
-            Seen::Applied(namespace) | Seen::Deleted(namespace) => self.look_at_owner(namespace),
-            Seen::Relisted => self.look_at_everything(),
+        let Some(namespace) = self.concerned(seen) else { return };
+        let name = namespace.name_any();
+        self.look_at_namespace(&name);
+        self.look_at_owner(namespace);
+        let caches = &self.caches;
+        for community in caches.communities.state() {
+            if observe::namespace_of(&community) == name {
+                send(&self.queues.communities, ObjectRef::from_obj(community.as_ref()));
+            }
+        }
+        send_where(&self.queues.enclaves, &caches.enclaves, |enclave| {
+            let home = observe::home_of(caches, declared_in(enclave));
+            home.community()
+                .is_some_and(|community| observe::control_namespace_of(community, enclave) == name)
+        });
+        for workload in caches.workloads.state() {
+            let control = declared_in(workload.as_ref());
+            if name.strip_prefix(control).and_then(|rest| rest.strip_prefix('-'))
+                == Some(&workload.name_any())
+            {
+                self.on_workload(Seen::Applied(&workload));
+            }
+        }
+        for endpoint in caches.community_endpoints.state() {
+            let service = endpoint.spec.destination.service.as_ref();
+            if service.is_some_and(|service| service.namespace == name) {
+                self.on_community_endpoint(Seen::Applied(&endpoint));
+            }
         }
     }
 
     pub(super) fn on_child<K: Resource<DynamicType = ()>>(&self, seen: Seen<'_, K>) {
-        match seen {
-            Seen::Applied(child) | Seen::Deleted(child) => {
-                let namespace = child.meta().namespace.as_deref().unwrap_or_default();
-                if let Some(namespace) = self.caches.namespaces.get(&ObjectRef::new(namespace)) {
-                    self.look_at_owner(&namespace);
-                }
-            }
-            Seen::Relisted => self.look_at_everything(),
+        let Some(child) = self.concerned(seen) else { return };
+        let namespace = child.meta().namespace.as_deref().unwrap_or_default();
+        let Some(namespace) = self.caches.namespaces.get(&ObjectRef::new(namespace)) else { return };
+        self.look_at_owner(&namespace);
+        // A policy of a connection is named after it.
+        let name = child.meta().name.as_deref().unwrap_or_default();
+        let mut parts = name.strip_prefix(CONNECTION_POLICY).into_iter().flat_map(|rest| rest.split('.'));
+        if let (Some(declared_in), Some(connection)) = (parts.next(), parts.next()) {
+            send(&self.queues.connections, ObjectRef::new(connection).within(declared_in));
         }
     }
 
@@ -140,42 +245,113 @@ impl Triggers {
         }
     }
 
-    /// A namespace with our labels belongs to what they say; any other may be in the way of
-    /// something that wants its name.
-    fn look_at_owner(&self, namespace: &Namespace) {
-        let labels = namespace.labels();
-        match (labels.get(label::COMMUNITY), labels.get(label::ENCLAVE)) {
-            (Some(community), None) => send(&self.queues.communities, ObjectRef::new(community)),
-            (Some(_), Some(enclave)) => self.look_at_enclaves(|candidate| candidate.name_any() == *enclave),
-            (None, _) => {}
-        }
-        let name = namespace.name_any();
-        for community in self.caches.communities.state() {
-            if observe::namespace_of(&community) == name {
-                send(&self.queues.communities, ObjectRef::from_obj(community.as_ref()));
-                self.look_at_enclaves(|enclave| enclave.meta().namespace.as_ref() == Some(&name));
+    /// The object that was seen; after a relist everything is looked at.
+    fn concerned<'a, K>(&self, seen: Seen<'a, K>) -> Option<&'a K> {
+        match seen {
+            Seen::Applied(object) | Seen::Deleted(object) => Some(object),
+            Seen::Relisted => {
+                self.look_at_everything();
+                None
             }
         }
-        self.look_at_enclaves(|enclave| {
-            observe::community_around(&self.caches, enclave)
-                .is_some_and(|community| observe::control_namespace_of(&community, enclave) == name)
-        });
     }
 
-    fn look_at_enclaves(&self, concerned: impl Fn(&Enclave) -> bool) {
-        send_where(&self.queues.enclaves, &self.caches.enclaves, concerned);
+    /// What a namespace was made for.
+    fn look_at_owner(&self, namespace: &Namespace) {
+        let Some(uid) = namespace.labels().get(label::OWNER_UID) else { return };
+        let labels = namespace.labels();
+        match labels.get(label::PURPOSE).map(String::as_str) {
+            Some(purpose::WORKLOAD) => send_where(&self.queues.workloads, &self.caches.workloads, is_it(uid)),
+            Some(purpose::CONTROL) => send_where(&self.queues.enclaves, &self.caches.enclaves, is_it(uid)),
+            _ => {
+                if let Some(community) = labels.get(label::COMMUNITY) {
+                    send(&self.queues.communities, ObjectRef::new(community));
+                }
+            }
+        }
+    }
+
+    /// The Enclave or Community that a namespace belongs to.
+    fn look_at_home(&self, namespace: &str) {
+        if let Some(namespace) = self.caches.namespaces.get(&ObjectRef::new(namespace)) {
+            self.look_at_owner(&namespace);
+        }
+    }
+
+    /// Everything that is declared in a namespace.
+    fn look_at_namespace(&self, namespace: &str) {
+        let Self { caches, queues, .. } = self;
+        send_where(&queues.enclaves, &caches.enclaves, |object| is_in(object, namespace));
+        send_where(&queues.community_endpoints, &caches.community_endpoints, |object| {
+            is_in(object, namespace)
+        });
+        send_where(&queues.transit_hubs, &caches.transit_hubs, |object| is_in(object, namespace));
+        send_where(&queues.workloads, &caches.workloads, |object| is_in(object, namespace));
+        send_where(&queues.endpoints, &caches.endpoints, |object| is_in(object, namespace));
+        self.look_at_connections(|connection| is_in(connection, namespace));
+    }
+
+    fn look_at_connections(&self, concerned: impl Fn(&EnclaveConnection) -> bool) {
+        send_where(&self.queues.connections, &self.caches.connections, concerned);
+    }
+
+    /// Connections and both their ends.
+    fn look_along(&self, links: Vec<Link>) {
+        let workloads = |end: &WorkloadEnd| {
+            if let Some(workload) = &end.workload {
+                send(&self.queues.workloads, ObjectRef::from_obj(workload.as_ref()));
+            }
+        };
+        for link in links {
+            send(&self.queues.connections, ObjectRef::from_obj(link.connection.as_ref()));
+            match &link.source {
+                SourceEnd::Workloads(ends) => ends.iter().for_each(workloads),
+                SourceEnd::TransitHub { hub, .. } => self.look_at_hub(hub.as_deref()),
+            }
+            match &link.destination {
+                DestinationEnd::Enclave { endpoint, workload, .. } => {
+                    if let Some(endpoint) = endpoint {
+                        send(&self.queues.endpoints, ObjectRef::from_obj(endpoint.as_ref()));
+                    }
+                    workload.iter().for_each(workloads);
+                }
+                DestinationEnd::Community { endpoint, hub, .. } => {
+                    if let Some(endpoint) = endpoint {
+                        send(&self.queues.community_endpoints, ObjectRef::from_obj(endpoint.as_ref()));
+                    }
+                    self.look_at_hub(hub.as_deref());
+                }
+            }
+        }
+    }
+
+    fn look_at_hub(&self, hub: Option<&TransitHub>) {
+        if let Some(hub) = hub {
+            send(&self.queues.transit_hubs, ObjectRef::from_obj(hub));
+        }
     }
 
     fn look_at_requests_about<K: Resource>(&self, target: &K) {
         let Some(uid) = target.meta().uid.as_ref() else { return };
         send_where(&self.queues.requests, &self.caches.requests, |request| request.spec.target.uid == *uid);
     }
+}
 
-    fn look_at_everything(&self) {
-        send_where(&self.queues.communities, &self.caches.communities, |_| true);
-        send_where(&self.queues.enclaves, &self.caches.enclaves, |_| true);
-        send_where(&self.queues.requests, &self.caches.requests, |_| true);
-    }
+fn is_in<K: Resource>(object: &K, namespace: &str) -> bool {
+    declared_in(object) == namespace
+}
+
+fn declared_in<K: Resource>(object: &K) -> &str {
+    object.meta().namespace.as_deref().unwrap_or_default()
+}
+
+fn is_it<K: Resource>(uid: &str) -> impl Fn(&K) -> bool {
+    move |object| object.meta().uid.as_deref() == Some(uid)
+}
+
+fn leads_into(connection: &EnclaveConnection, enclave: &str) -> bool {
+    let destination = connection.spec.destination.enclave_endpoint.as_ref();
+    destination.is_some_and(|destination| destination.enclave == enclave)
 }
 
 fn send_where<K>(queue: &UnboundedSender<ObjectRef<K>>, store: &Store<K>, concerned: impl Fn(&K) -> bool)

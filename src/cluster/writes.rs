@@ -2,7 +2,8 @@
 
 use std::fmt::Debug;
 
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{LimitRange, Namespace, ResourceQuota};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::{ApiResource, DynamicObject};
@@ -14,7 +15,11 @@ use serde_json::json;
 use crate::admission::Policies;
 use crate::api::approval_request::Target;
 use crate::api::names::{FINALIZER, GROUP, OPERATOR, REQUESTED_BY, REQUESTED_GENERATION, VERSION, label};
-use crate::api::{ApprovalRequest, Community, Enclave};
+use crate::api::{
+    ApprovalRequest, Community, CommunityEndpoint, Enclave, EnclaveConnection, EnclaveEndpoint,
+    EnclaveWorkload, Kind, TransitHub,
+};
+use crate::model::scope::RulesOrigin;
 use crate::plan::Write;
 use crate::plan::place::is_owned;
 
@@ -73,17 +78,25 @@ impl Served for Community {
     }
 }
 
-impl Served for Enclave {
-    fn api(&self, client: &Client) -> Api<Self> {
-        Api::namespaced(client.clone(), &self.namespace().unwrap_or_default())
-    }
+/// Kinds that live in namespaces.
+macro_rules! namespaced {
+    ($($kind:ty),*) => {
+        $(impl Served for $kind {
+            fn api(&self, client: &Client) -> Api<Self> {
+                Api::namespaced(client.clone(), &self.namespace().unwrap_or_default())
+            }
+        })*
+    };
 }
-
-impl Served for ApprovalRequest {
-    fn api(&self, client: &Client) -> Api<Self> {
-        Api::namespaced(client.clone(), &self.namespace().unwrap_or_default())
-    }
-}
+namespaced!(
+    Enclave,
+    CommunityEndpoint,
+    TransitHub,
+    EnclaveWorkload,
+    EnclaveEndpoint,
+    EnclaveConnection,
+    ApprovalRequest
+);
 
 /// Whether a write touched the reconciled object itself, so that the observed version is old now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,12 +140,7 @@ pub async fn apply_write<K: Served>(
             let live = confirmed(api.get_opt(&name).await, "look whether the namespace is gone")?;
             go_on_if(live.is_none_or(|namespace| !is_owned(&namespace, &owner_uid)))
         }
-        Write::ConfirmRules { community, digest } => {
-            let api: Api<Community> = Api::all(client.clone());
-            let live = confirmed(api.get_opt(&community).await, "look at the Community's rules again")?;
-            let applied = live.and_then(|community| community.status?.gate.applied);
-            go_on_if(applied.is_some_and(|applied| applied.digest == digest))
-        }
+        Write::ConfirmRules(origin) => confirm_rules(client, &origin).await,
         Write::ConfirmPolicies { witness } => {
             let live = confirmed(list_policies(client).await, "look at the admission policies again")?;
             go_on_if(live.fingerprint() == witness)
@@ -154,13 +162,30 @@ pub async fn apply_write<K: Served>(
         }
         Write::DeleteNamespace { name, uid } => {
             let api: Api<Namespace> = Api::all(client.clone());
-            let result = api.delete(&name, &guarded_deletion(Some(uid), None)).await;
-            outcome(result, "delete the namespace").map(|()| Touched::Another)
+            delete(&api, &name, uid, "delete the namespace").await
+        }
+        Write::DeleteNetworkPolicy { namespace, name, uid } => {
+            let api: Api<NetworkPolicy> = Api::namespaced(client.clone(), &namespace);
+            delete(&api, &name, uid, "delete the network policy").await
         }
         Write::CreateNetworkPolicy(policy) => create(client, *policy, "create the network policy").await,
         Write::ReplaceNetworkPolicy(policy) => replace(client, *policy, "put the network policy back").await,
+        Write::DeleteResourceQuota { namespace, name, uid } => {
+            let api: Api<ResourceQuota> = Api::namespaced(client.clone(), &namespace);
+            delete(&api, &name, uid, "delete the quota").await
+        }
         Write::CreateResourceQuota(quota) => create(client, *quota, "create the quota").await,
         Write::ReplaceResourceQuota(quota) => replace(client, *quota, "put the quota back").await,
+        Write::DeleteLimitRange { namespace, name, uid } => {
+            let api: Api<LimitRange> = Api::namespaced(client.clone(), &namespace);
+            delete(&api, &name, uid, "delete the defaults for containers").await
+        }
+        Write::CreateLimitRange(limits) => {
+            create(client, *limits, "create the defaults for containers").await
+        }
+        Write::ReplaceLimitRange(limits) => {
+            replace(client, *limits, "put the defaults for containers back").await
+        }
     }
 }
 
@@ -174,23 +199,46 @@ pub async fn publish_status<K: Served>(client: &Client, object: &K) -> Result<()
 }
 
 async fn confirm_gone(client: &Client, target: &Target) -> Result<Touched, WriteError> {
-    let resource = ApiResource {
-        group: GROUP.into(),
-        version: VERSION.into(),
-        api_version: format!("{GROUP}/{VERSION}"),
-        kind: target.kind.name().into(),
-        plural: target.kind.plural().into(),
-    };
-    let api: Api<DynamicObject> = match &target.namespace {
-        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
-        None => Api::all_with(client.clone(), &resource),
-    };
+    let api = dynamic(client, target.kind, target.namespace.as_deref());
     let what = "look whether the target of a request is gone";
     let live = confirmed(api.get_metadata_opt(&target.name).await, what)?;
     let is_there = live.is_some_and(|object| {
         object.metadata.uid.as_ref() == Some(&target.uid) && object.metadata.deletion_timestamp.is_none()
     });
     go_on_if(!is_there)
+}
+
+async fn confirm_rules(client: &Client, origin: &RulesOrigin) -> Result<Touched, WriteError> {
+    let RulesOrigin { kind, namespace, name, uid, digest } = origin;
+    let api = dynamic(client, *kind, namespace.as_deref());
+    let live = confirmed(api.get_opt(name).await, "look at the approval rules again")?;
+    go_on_if(live.is_some_and(|live| {
+        let applied = live.data.pointer("/status/applied/digest").and_then(|digest| digest.as_str());
+        live.metadata.uid.as_ref() == Some(uid) && applied == Some(digest)
+    }))
+}
+
+fn dynamic(client: &Client, kind: Kind, namespace: Option<&str>) -> Api<DynamicObject> {
+    let resource = ApiResource {
+        group: GROUP.into(),
+        version: VERSION.into(),
+        api_version: format!("{GROUP}/{VERSION}"),
+        kind: kind.name().into(),
+        plural: kind.plural().into(),
+    };
+    match namespace {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
+        None => Api::all_with(client.clone(), &resource),
+    }
+}
+
+/// Deletes the very object that was observed.
+async fn delete<K>(api: &Api<K>, name: &str, uid: String, what: &'static str) -> Result<Touched, WriteError>
+where
+    K: Clone + Debug + DeserializeOwned,
+{
+    let result = api.delete(name, &guarded_deletion(Some(uid), None)).await;
+    outcome(result, what).map(|()| Touched::Another)
 }
 
 async fn list_policies(client: &Client) -> Result<Policies, kube::Error> {

@@ -17,13 +17,13 @@ use tracing::{debug, info, warn};
 
 use crate::cluster::caches::Caches;
 use crate::cluster::events::Events;
-use crate::cluster::triggers::Guard;
+use crate::cluster::triggers::{Guard, Work};
+use crate::cluster::with_controlled_kinds;
 use crate::cluster::writes::{Served, Touched, WriteError, apply_write, publish_status};
 use crate::plan::{Notice, Plan, Severity};
 
 mod approval_request;
-mod community;
-mod enclave;
+mod gated;
 
 /// How many objects of a kind are reconciled at a time.
 const CONCURRENCY: u16 = 16;
@@ -88,27 +88,17 @@ pub trait Reconciled: Served {
     ) -> Option<Self::Status>;
 }
 
-/// Work of one controller.
-pub type Queue<K> = UnboundedReceiver<ObjectRef<K>>;
-
-/// The queues of all controllers.
-pub struct Queues {
-    pub communities: Queue<crate::api::Community>,
-    pub enclaves: Queue<crate::api::Enclave>,
-    pub requests: Queue<crate::api::ApprovalRequest>,
-}
-
 /// Runs all controllers until their queues are closed.
-pub async fn run(context: Arc<Context>, queues: Queues) {
-    let Queues { communities, enclaves, requests } = queues;
-    futures::join!(
-        run_controller(Arc::clone(&context), communities),
-        run_controller(Arc::clone(&context), enclaves),
-        run_controller(context, requests),
-    );
+pub async fn run(context: Arc<Context>, work: Work) {
+    macro_rules! run_all {
+        ($($name:ident: $kind:ident,)*) => {
+            futures::join!($(run_controller(Arc::clone(&context), work.$name),)*)
+        };
+    }
+    with_controlled_kinds!(run_all);
 }
 
-async fn run_controller<K: Reconciled>(context: Arc<Context>, queue: Queue<K>) {
+async fn run_controller<K: Reconciled>(context: Arc<Context>, queue: UnboundedReceiver<ObjectRef<K>>) {
     let results = reconcile_all(context, queue);
     results
         .for_each(|result| async {
@@ -124,7 +114,7 @@ async fn run_controller<K: Reconciled>(context: Arc<Context>, queue: Queue<K>) {
 
 fn reconcile_all<K: Reconciled>(
     context: Arc<Context>,
-    queue: Queue<K>,
+    queue: UnboundedReceiver<ObjectRef<K>>,
 ) -> impl Stream<Item = Result<(ObjectRef<K>, Action), controller::Error<WriteError, std::convert::Infallible>>>
 {
     let store = K::cache(&context.caches);

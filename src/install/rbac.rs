@@ -13,12 +13,25 @@ use crate::api::role_assignment::Role;
 use crate::model::roles::{MATRIX_KINDS, cluster_role, row};
 
 /// The kinds that have a controller.
-const CONTROLLED: [Kind; 3] = [Kind::Community, Kind::Enclave, Kind::ApprovalRequest];
+const CONTROLLED: [Kind; 8] = [
+    Kind::Community,
+    Kind::CommunityEndpoint,
+    Kind::TransitHub,
+    Kind::Enclave,
+    Kind::EnclaveWorkload,
+    Kind::EnclaveEndpoint,
+    Kind::EnclaveConnection,
+    Kind::ApprovalRequest,
+];
 
 /// The rights that the operator needs everywhere.
 #[must_use]
 pub fn operator_cluster_role() -> ClusterRole {
-    let watched = [Kind::EnclaveWorkload.plural()];
+    let gated: Vec<&str> =
+        CONTROLLED.iter().filter(|kind| kind.is_gated()).map(|kind| kind.plural()).collect();
+    // A Community cannot be retired.
+    let retired: Vec<&str> =
+        gated.iter().copied().filter(|plural| *plural != Kind::Community.plural()).collect();
     let plurals: Vec<&str> = CONTROLLED.iter().map(|kind| kind.plural()).collect();
     let statuses: Vec<String> = plurals.iter().map(|plural| format!("{plural}/status")).collect();
     let statuses: Vec<&str> = statuses.iter().map(String::as_str).collect();
@@ -26,18 +39,16 @@ pub fn operator_cluster_role() -> ClusterRole {
         metadata: metadata(OPERATOR, None),
         rules: Some(vec![
             rule(GROUP, &plurals, &["get", "list", "watch"]),
-            // An Enclave does not go while something is declared in it.
-            rule(GROUP, &watched, &["list", "watch"]),
             // Finalizers and the requested-by annotation.
-            rule(GROUP, &["communities", "enclaves"], &["patch"]),
+            rule(GROUP, &gated, &["patch"]),
             rule(GROUP, &statuses, &["update"]),
-            // An Enclave whose retirement was approved.
-            rule(GROUP, &["enclaves"], &["delete"]),
+            // What was approved to be retired.
+            rule(GROUP, &retired, &["delete"]),
             // Decided requests are deleted when they are old.
             rule(GROUP, &["approvalrequests"], &["create", "delete"]),
             rule("", &["namespaces"], &["get", "list", "watch", "create", "update", "delete"]),
-            rule("", &["resourcequotas"], &["list", "watch", "create", "update"]),
-            rule("networking.k8s.io", &["networkpolicies"], &["list", "watch", "create", "update"]),
+            rule("", &["resourcequotas", "limitranges"], &["list", "watch", "create", "update", "delete"]),
+            rule("networking.k8s.io", &["networkpolicies"], &["list", "watch", "create", "update", "delete"]),
             // Whether the API server still runs the policies that the operator was built with.
             rule(
                 "admissionregistration.k8s.io",

@@ -8,9 +8,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::naming::community_namespace;
+use super::rules::parse_duration;
 use crate::api::approvals::{Approvals, Operation};
 use crate::api::common::{ChangeReason, Maintenance, MaintenanceMode};
-use crate::api::{Community, CommunitySpec, Enclave, EnclaveSpec, GateStatus, Kind};
+use crate::api::{
+    Community, CommunityEndpoint, CommunityEndpointSpec, CommunitySpec, Enclave, EnclaveConnection,
+    EnclaveConnectionSpec, EnclaveEndpoint, EnclaveEndpointSpec, EnclaveSpec, EnclaveWorkload,
+    EnclaveWorkloadSpec, GateStatus, Kind, TransitHub, TransitHubSpec,
+};
 
 /// A kind whose changes can be held.
 pub trait Gated: kube::Resource<DynamicType = ()> {
@@ -29,6 +34,9 @@ pub trait Gated: kube::Resource<DynamicType = ()> {
     /// The shared part of its status; `None` before the operator saw it for the first time.
     fn gate(&self) -> Option<&GateStatus>;
 
+    /// The same, to imagine it otherwise.
+    fn gate_mut(&mut self) -> &mut GateStatus;
+
     /// The requester's words.
     fn change_reason(spec: &Self::Spec) -> Option<&ChangeReason>;
 
@@ -37,14 +45,30 @@ pub trait Gated: kube::Resource<DynamicType = ()> {
     fn without_change_reason(spec: &Self::Spec) -> Self::Spec;
 
     /// What a change from the applied spec (`None`: nothing applied yet) amounts to. Empty when
-    /// the change only takes access away.
+    /// the change only takes access away: when [`Gated::restrict`] gives all of `after`.
     fn operations(before: Option<&Self::Spec>, after: &Self::Spec) -> BTreeSet<Operation>;
 
+    /// What is applied, with access taken away as far as the wanted spec takes it away. This much
+    /// of a change never waits.
+    #[must_use]
+    fn restrict(applied: &Self::Spec, _wanted: &Self::Spec) -> Self::Spec {
+        applied.clone()
+    }
+
+    /// Whether the spec asks for the deletion of the object.
+    fn retires(_spec: &Self::Spec) -> bool {
+        false
+    }
+
     /// The approval rules that the spec itself carries; `None` for kinds that carry none.
-    fn approvals(spec: &Self::Spec) -> Option<&Approvals>;
+    fn approvals(_spec: &Self::Spec) -> Option<&Approvals> {
+        None
+    }
 
     /// Whether a change touches the rules by which changes are judged.
-    fn changes_rules(before: &Self::Spec, after: &Self::Spec) -> bool;
+    fn changes_rules(before: &Self::Spec, after: &Self::Spec) -> bool {
+        Self::approvals(before) != Self::approvals(after)
+    }
 
     /// The namespace in which requests about the object live: its own, but for a Community the one
     /// that it owns.
@@ -53,43 +77,54 @@ pub trait Gated: kube::Resource<DynamicType = ()> {
     }
 }
 
-impl Gated for Community {
-    type Spec = CommunitySpec;
+/// What all gated kinds have in the same place.
+macro_rules! shared_parts {
+    ($kind:ident, $spec:ident) => {
+        type Spec = $spec;
 
-    const KIND: Kind = Kind::Community;
+        const KIND: Kind = Kind::$kind;
+
+        fn spec(&self) -> &$spec {
+            &self.spec
+        }
+
+        fn gate(&self) -> Option<&GateStatus> {
+            self.status.as_ref().map(|status| &status.gate)
+        }
+
+        fn gate_mut(&mut self) -> &mut GateStatus {
+            &mut self.status.get_or_insert_default().gate
+        }
+
+        fn change_reason(spec: &$spec) -> Option<&ChangeReason> {
+            spec.change.as_ref()
+        }
+
+        fn without_change_reason(spec: &$spec) -> $spec {
+            $spec { change: None, ..spec.clone() }
+        }
+    };
+}
+
+impl Gated for Community {
+    shared_parts!(Community, CommunitySpec);
 
     const DELETION: Option<Operation> = None;
 
-    fn spec(&self) -> &CommunitySpec {
-        &self.spec
-    }
-
-    fn gate(&self) -> Option<&GateStatus> {
-        self.status.as_ref().map(|status| &status.gate)
-    }
-
-    fn change_reason(spec: &CommunitySpec) -> Option<&ChangeReason> {
-        spec.change.as_ref()
-    }
-
-    fn without_change_reason(spec: &CommunitySpec) -> CommunitySpec {
-        CommunitySpec { change: None, ..spec.clone() }
-    }
-
     fn operations(before: Option<&CommunitySpec>, after: &CommunitySpec) -> BTreeSet<Operation> {
-        let mut operations = BTreeSet::new();
-        if opens_maintenance(before.map(|spec| &spec.maintenance), &after.maintenance) {
-            operations.insert(Operation::CommunityMaintenance);
-        }
-        let apart_from_maintenance = |spec: &CommunitySpec| CommunitySpec {
+        let rest = |spec: &CommunitySpec| CommunitySpec {
             maintenance: Maintenance::default(),
             change: None,
             ..spec.clone()
         };
-        if before.map(apart_from_maintenance) != Some(apart_from_maintenance(after)) {
-            operations.insert(Operation::CommunityUpdate);
-        }
-        operations
+        let maintenance = opens_maintenance(before.map(|spec| &spec.maintenance), &after.maintenance);
+        let update = before.map(rest) != Some(rest(after));
+        collect([(maintenance, Operation::CommunityMaintenance), (update, Operation::CommunityUpdate)])
+    }
+
+    fn restrict(applied: &CommunitySpec, wanted: &CommunitySpec) -> CommunitySpec {
+        let maintenance = restrict_maintenance(&applied.maintenance, &wanted.maintenance);
+        CommunitySpec { maintenance, ..applied.clone() }
     }
 
     fn approvals(spec: &CommunitySpec) -> Option<&Approvals> {
@@ -108,90 +143,192 @@ impl Gated for Community {
 }
 
 impl Gated for Enclave {
-    type Spec = EnclaveSpec;
-
-    const KIND: Kind = Kind::Enclave;
+    shared_parts!(Enclave, EnclaveSpec);
 
     const DELETION: Option<Operation> = Some(Operation::EnclaveDeletion);
 
-    fn spec(&self) -> &EnclaveSpec {
-        &self.spec
-    }
-
-    fn gate(&self) -> Option<&GateStatus> {
-        self.status.as_ref().map(|status| &status.gate)
-    }
-
-    fn change_reason(spec: &EnclaveSpec) -> Option<&ChangeReason> {
-        spec.change.as_ref()
-    }
-
-    fn without_change_reason(spec: &EnclaveSpec) -> EnclaveSpec {
-        EnclaveSpec { change: None, ..spec.clone() }
-    }
-
     fn operations(before: Option<&EnclaveSpec>, after: &EnclaveSpec) -> BTreeSet<Operation> {
-        let mut operations = BTreeSet::new();
-        if opens_maintenance(before.map(|spec| &spec.maintenance), &after.maintenance) {
-            operations.insert(Operation::EnclaveMaintenance);
-        }
-        match (before.is_some_and(|spec| spec.retire), after.retire) {
-            (false, true) => {
-                operations.insert(Operation::EnclaveDeletion);
-            }
-            // Keeping what was to go is a change like any other.
-            (true, false) => {
-                operations.insert(Operation::EnclaveUpdate);
-            }
-            (false, false) | (true, true) => {}
-        }
         let rest = |spec: &EnclaveSpec| EnclaveSpec {
             maintenance: Maintenance::default(),
             retire: false,
             change: None,
             ..spec.clone()
         };
-        match before.map(rest) {
-            None => {
-                operations.insert(Operation::EnclaveCreation);
-            }
-            Some(before) if before != rest(after) => {
-                operations.insert(Operation::EnclaveUpdate);
-            }
-            Some(_) => {}
-        }
+        let maintenance = opens_maintenance(before.map(|spec| &spec.maintenance), &after.maintenance);
+        let mut operations = collect([(maintenance, Operation::EnclaveMaintenance)]);
+        operations.extend(operations_of(
+            before.map(|spec| (rest(spec), spec.retire)).as_ref(),
+            &(rest(after), after.retire),
+            [Operation::EnclaveCreation, Operation::EnclaveUpdate, Operation::EnclaveDeletion],
+        ));
         operations
+    }
+
+    fn restrict(applied: &EnclaveSpec, wanted: &EnclaveSpec) -> EnclaveSpec {
+        let maintenance = restrict_maintenance(&applied.maintenance, &wanted.maintenance);
+        EnclaveSpec { maintenance, ..applied.clone() }
+    }
+
+    fn retires(spec: &EnclaveSpec) -> bool {
+        spec.retire
     }
 
     fn approvals(spec: &EnclaveSpec) -> Option<&Approvals> {
         Some(&spec.approvals)
     }
+}
 
-    fn changes_rules(before: &EnclaveSpec, after: &EnclaveSpec) -> bool {
-        before.approvals != after.approvals
+/// A kind of which nothing closes by halves: it is made or changed, and it is retired.
+macro_rules! made_changed_retired {
+    ($kind:ident, $spec:ident, $update:ident, $deletion:ident) => {
+        shared_parts!($kind, $spec);
+
+        const DELETION: Option<Operation> = Some(Operation::$deletion);
+
+        fn operations(before: Option<&$spec>, after: &$spec) -> BTreeSet<Operation> {
+            let rest = |spec: &$spec| $spec { retire: false, change: None, ..spec.clone() };
+            operations_of(
+                before.map(|spec| (rest(spec), spec.retire)).as_ref(),
+                &(rest(after), after.retire),
+                [Operation::$update, Operation::$update, Operation::$deletion],
+            )
+        }
+
+        fn retires(spec: &$spec) -> bool {
+            spec.retire
+        }
+    };
+}
+
+impl Gated for CommunityEndpoint {
+    made_changed_retired!(
+        CommunityEndpoint,
+        CommunityEndpointSpec,
+        CommunityEndpointUpdate,
+        CommunityEndpointDeletion
+    );
+}
+
+impl Gated for TransitHub {
+    made_changed_retired!(TransitHub, TransitHubSpec, TransitHubUpdate, TransitHubDeletion);
+}
+
+impl Gated for EnclaveWorkload {
+    made_changed_retired!(EnclaveWorkload, EnclaveWorkloadSpec, WorkloadUpdate, WorkloadDeletion);
+}
+
+impl Gated for EnclaveEndpoint {
+    made_changed_retired!(
+        EnclaveEndpoint,
+        EnclaveEndpointSpec,
+        EnclaveEndpointUpdate,
+        EnclaveEndpointDeletion
+    );
+
+    fn approvals(spec: &EnclaveEndpointSpec) -> Option<&Approvals> {
+        Some(&spec.approvals)
     }
+}
+
+impl Gated for EnclaveConnection {
+    shared_parts!(EnclaveConnection, EnclaveConnectionSpec);
+
+    const DELETION: Option<Operation> = Some(Operation::ConnectionDeletion);
+
+    fn operations(
+        before: Option<&EnclaveConnectionSpec>,
+        after: &EnclaveConnectionSpec,
+    ) -> BTreeSet<Operation> {
+        let rest = |spec: &EnclaveConnectionSpec| EnclaveConnectionSpec {
+            retire: false,
+            change: None,
+            ..spec.clone()
+        };
+        operations_of(
+            before.map(|spec| (rest(&Self::restrict(spec, after)), spec.retire)).as_ref(),
+            &(rest(after), after.retire),
+            [Operation::ConnectionCreation, Operation::ConnectionUpdate, Operation::ConnectionDeletion],
+        )
+    }
+
+    /// Disabling closes, and so does an earlier end.
+    fn restrict(applied: &EnclaveConnectionSpec, wanted: &EnclaveConnectionSpec) -> EnclaveConnectionSpec {
+        let ends_no_later = match (&applied.expires_at, &wanted.expires_at) {
+            (Some(applied), Some(wanted)) => wanted.0 <= applied.0,
+            (None, _) => true,
+            (Some(_), None) => false,
+        };
+        let lasts_no_longer = match (&applied.duration, &wanted.duration) {
+            (Some(applied), Some(wanted)) => parse_duration(wanted) <= parse_duration(applied),
+            (None, _) => true,
+            (Some(_), None) => false,
+        };
+        let end = if ends_no_later && lasts_no_longer { wanted } else { applied };
+        EnclaveConnectionSpec {
+            enabled: applied.enabled && wanted.enabled,
+            expires_at: end.expires_at.clone(),
+            duration: end.duration.clone(),
+            ..applied.clone()
+        }
+    }
+
+    fn retires(spec: &EnclaveConnectionSpec) -> bool {
+        spec.retire
+    }
+}
+
+fn collect<const N: usize>(operations: [(bool, Operation); N]) -> BTreeSet<Operation> {
+    operations.into_iter().filter(|(happens, _)| *happens).map(|(_, operation)| operation).collect()
+}
+
+/// The operations of a change from one `(content, retire)` to another.
+fn operations_of<S: PartialEq>(
+    before: Option<&(S, bool)>,
+    after: &(S, bool),
+    [creation, update, deletion]: [Operation; 3],
+) -> BTreeSet<Operation> {
+    let (content, retire) = after;
+    let Some((content_before, retire_before)) = before else {
+        return collect([(true, creation), (*retire, deletion)]);
+    };
+    // Keeping what was to go is a change like any other.
+    let kept = *retire_before && !retire;
+    collect([(content_before != content || kept, update), (*retire && !retire_before, deletion)])
 }
 
 /// Whether maintenance is turned on, widened, prolonged or justified anew. Turning it off, naming
 /// fewer principals or an earlier end only closes.
 fn opens_maintenance(before: Option<&Maintenance>, after: &Maintenance) -> bool {
-    let Maintenance { mode, justification, principals, expires_at } = after;
+    let nothing = Maintenance::default();
+    restrict_maintenance(before.unwrap_or(&nothing), after) != *after
+}
+
+/// Maintenance as far as both allow it.
+fn restrict_maintenance(applied: &Maintenance, wanted: &Maintenance) -> Maintenance {
+    let Maintenance { mode, justification: _, principals, expires_at } = wanted;
     if *mode == MaintenanceMode::Disabled {
-        return false;
+        return wanted.clone();
     }
-    let Some(before) = before else { return true };
-    let mode_stays = before.mode == *mode
-        || (before.mode == MaintenanceMode::Advanced && *mode == MaintenanceMode::General);
-    let ends_no_later = match (&before.expires_at, expires_at) {
-        (None, _) => true,
-        (Some(_), None) => false,
-        (Some(before), Some(after)) => after.0 <= before.0,
-    };
-    let closes = mode_stays
-        && before.justification == *justification
-        && principals.iter().all(|principal| before.principals.contains(principal))
-        && ends_no_later;
-    !closes
+    if applied.mode == MaintenanceMode::Disabled {
+        return applied.clone();
+    }
+    // In the order of the wanted ones, so that a list that only lost some is equal to it.
+    let common: Vec<_> =
+        principals.iter().filter(|principal| applied.principals.contains(principal)).cloned().collect();
+    if common.is_empty() {
+        return Maintenance::default();
+    }
+    Maintenance {
+        mode: if applied.mode == MaintenanceMode::General { applied.mode } else { *mode },
+        justification: applied.justification,
+        principals: common,
+        expires_at: match (&applied.expires_at, expires_at) {
+            (Some(applied), Some(wanted)) => {
+                Some(if wanted.0 < applied.0 { wanted } else { applied }.clone())
+            }
+            (one, other) => one.clone().or_else(|| other.clone()),
+        },
+    }
 }
 
 #[cfg(test)]

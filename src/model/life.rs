@@ -12,15 +12,15 @@ use super::gated::Gated;
 use super::naming;
 use super::request::{describe_requesters, expires_at, is_rightly_approved, is_witnessed};
 use super::rules::Requirement;
+use super::scope::{Missing, OuterRules, RulesOrigin};
 use super::votes::{Tally, tally};
 use crate::api::approval_request::{
     ApprovalRequestSpec, Change, EffectivePolicy, Impact, RequestState, Summary, Target,
 };
-use crate::api::approvals::{Approvals, Operation};
+use crate::api::approvals::Operation;
 use crate::api::common::ChangeReason;
-use crate::api::community::ServiceAccountVotes;
 use crate::api::content::UnreadableContent;
-use crate::api::gate::{Applied, Pending};
+use crate::api::gate::{Applied, Pending, Reference};
 use crate::api::{ApprovalRequest, Content, names};
 
 /// Whether the API server still runs the admission policies that the operator was built with.
@@ -37,10 +37,21 @@ pub enum Integrity {
 pub enum Judgement {
     /// It is what is applied.
     InForce,
-    /// This is to be recorded as applied: an approved content, or one that needs no approval.
-    Enact(Applied),
+    /// This is to be recorded as applied.
+    Enact(Applied, Ground),
     /// It waits, and what is applied stays in force.
     Hold(Hold),
+}
+
+/// Why a content may be recorded as applied.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ground {
+    /// It is approved.
+    Approved,
+    /// These rules, as they were read, ask for no approval.
+    NoRule(Vec<RulesOrigin>),
+    /// It only takes access away, which never waits.
+    OnlyCloses,
 }
 
 /// A spec that waits.
@@ -69,6 +80,10 @@ pub enum HoldCause {
     RequesterUnknown,
     /// The rules ask for a justification and there is none.
     JustificationMissing,
+    /// Which rules count cannot be told yet.
+    RulesUnknown(Missing),
+    /// What is applied names an object that was deleted and made again; in words, which.
+    ReferenceReplaced { what: String },
 }
 
 /// A spec cannot be judged.
@@ -89,11 +104,12 @@ pub enum JudgeError {
 pub struct Circumstances<'a> {
     /// All requests about this very object (same UID).
     pub requests: Vec<&'a ApprovalRequest>,
-    /// The applied approval rules of the scopes around the object; its own are added by the
-    /// judgement.
-    pub outer_rules: Vec<&'a Approvals>,
-    /// Whether service accounts may vote, as applied on the Community.
-    pub service_account_votes: ServiceAccountVotes,
+    /// The applied approval rules of the scopes around the object, or why they are not known; its
+    /// own are added by the judgement.
+    pub outer_rules: Result<OuterRules, Missing>,
+    /// The objects that the spec names, as they are now; `None` when one of them does not exist, or
+    /// when the kind refers to nothing by UID.
+    pub references: Option<Vec<Reference>>,
     /// Whether the admission policies are intact.
     pub integrity: &'a Integrity,
     /// Fingerprint of the admission policies that stand guard.
@@ -129,7 +145,9 @@ pub fn judge<K: Gated>(object: &K, circumstances: &Circumstances<'_>) -> Result<
 
     if let Some(approved) = oldest_approved(applied, &circumstances.requests, circumstances.witness) {
         return match circumstances.integrity {
-            Integrity::Intact => Ok(Judgement::Enact(applied_from(approved, circumstances.now))),
+            Integrity::Intact => {
+                Ok(Judgement::Enact(applied_from(approved, circumstances.now), Ground::Approved))
+            }
             Integrity::Broken(what) => {
                 let cause = HoldCause::PoliciesNotIntact { what: what.clone() };
                 Ok(Judgement::Hold(Hold {
@@ -148,65 +166,121 @@ pub fn judge<K: Gated>(object: &K, circumstances: &Circumstances<'_>) -> Result<
     }
 
     let after = K::without_change_reason(object.spec());
-    if before.as_ref() == Some(&after) {
+    let closed = before.as_ref().map(|before| K::restrict(before, &after));
+    if let (Some(applied), Some(closed)) = (applied, closed.filter(|closed| Some(closed) != before.as_ref()))
+    {
+        return Ok(Judgement::Enact(
+            close(object, applied, &closed, &after, circumstances.now)?,
+            Ground::OnlyCloses,
+        ));
+    }
+    let replaced = applied.and_then(|applied| {
+        find_replaced(&applied.references, circumstances.references.as_deref().unwrap_or_default())
+    });
+    if before.as_ref() == Some(&after) && replaced.is_none() {
         return Ok(Judgement::InForce);
     }
 
     let content = Content::of_spec(&after).map_err(JudgeError::SpecUnwritable)?;
+    // What leads to another object than the one that was meant is new.
+    let origin = if replaced.is_some() { None } else { before.as_ref() };
     let proposal = Proposal {
         generation: object.meta().generation.unwrap_or_default(),
         digest: digest(&content).map_err(JudgeError::Digest)?,
-        operations: K::operations(before.as_ref(), &after),
+        operations: K::operations(origin, &after),
         before: applied.map(|applied| applied.spec.clone()),
         after: content,
+        references: circumstances.references.clone().unwrap_or_default(),
     };
-    let hold = |cause, approval_request, new_request| {
-        Ok(Judgement::Hold(Hold {
+    let requirement = |outer: &OuterRules| {
+        requirement::<K>(before.as_ref(), &after, &proposal.operations, outer).to_policy()
+    };
+    // Whoever made the other object did not ask for this.
+    let nobody_asked = replaced.filter(|_| before.as_ref() == Some(&after) && !is_edited(object, applied));
+    Ok(match weigh(object, &proposal, nobody_asked, requirement, circumstances) {
+        Ok((applied, origins)) => Judgement::Enact(applied, Ground::NoRule(origins)),
+        Err(Waiting { cause, approval_request, new_request }) => Judgement::Hold(Hold {
             pending: Pending {
                 generation: proposal.generation,
-                digest: proposal.digest.clone(),
-                operations: proposal.operations.iter().copied().collect(),
+                digest: proposal.digest,
+                operations: proposal.operations.into_iter().collect(),
                 approval_request,
                 since: since(object, proposal.generation, circumstances.now),
             },
             cause,
             new_request,
-        }))
-    };
+        }),
+    })
+}
 
+/// Why a proposal waits, and the request that it waits for.
+struct Waiting {
+    cause: HoldCause,
+    approval_request: Option<String>,
+    new_request: Option<Box<ApprovalRequest>>,
+}
+
+impl From<HoldCause> for Waiting {
+    fn from(cause: HoldCause) -> Self {
+        Self { cause, approval_request: None, new_request: None }
+    }
+}
+
+/// Whether a proposal needs an approval: what to apply, and the rules that ask for none; or why it
+/// waits.
+fn weigh<K: Gated>(
+    object: &K,
+    proposal: &Proposal,
+    nobody_asked: Option<&Reference>,
+    requirement: impl FnOnce(&OuterRules) -> Option<EffectivePolicy>,
+    circumstances: &Circumstances<'_>,
+) -> Result<(Applied, Vec<RulesOrigin>), Waiting> {
     let existing =
         circumstances.requests.iter().find(|request| request.spec.target.generation == proposal.generation);
     if let Some(request) = existing {
-        return hold(cause_of(request), Some(request.name_any()), None);
+        return Err(match find_replaced(&request.spec.change.references, &proposal.references) {
+            Some(reference) => reference_replaced(reference).into(),
+            None => {
+                Waiting { approval_request: Some(request.name_any()), ..Waiting::from(cause_of(request)) }
+            }
+        });
     }
-    let closes_only = before.is_some() && proposal.operations.is_empty();
-    if let (Integrity::Broken(what), false) = (circumstances.integrity, closes_only) {
-        return hold(HoldCause::PoliciesNotIntact { what: what.clone() }, None, None);
+    if let Integrity::Broken(what) = circumstances.integrity {
+        return Err(HoldCause::PoliciesNotIntact { what: what.clone() }.into());
     }
-    let requirement = requirement::<K>(before.as_ref(), &after, &proposal.operations, circumstances);
-    let Some(policy) = requirement.to_policy() else {
-        return Ok(Judgement::Enact(Applied {
+    let outer = circumstances.outer_rules.as_ref();
+    let outer = outer.map_err(|missing| HoldCause::RulesUnknown(missing.clone()))?;
+    let Some(policy) = requirement(outer) else {
+        let origins = outer.scopes.iter().map(|scope| scope.origin.clone()).collect();
+        let applied = Applied {
             generation: proposal.generation,
-            digest: proposal.digest,
-            spec: proposal.after,
+            digest: proposal.digest.clone(),
+            spec: proposal.after.clone(),
             change: K::change_reason(object.spec()).cloned(),
             approval_request: None,
             at: Time(circumstances.now),
-        }));
+            references: proposal.references.clone(),
+        };
+        return Ok((applied, origins));
     };
-    let Some(requesters) = requesters(object) else {
-        return hold(HoldCause::RequesterUnknown, None, None);
-    };
+    if let Some(reference) = nobody_asked {
+        return Err(reference_replaced(reference).into());
+    }
+    let requesters = requesters(object).ok_or(HoldCause::RequesterUnknown)?;
     let reason = K::change_reason(object.spec()).cloned().unwrap_or_default();
     // The words for what is applied already are no words for another change.
+    let applied = object.gate().and_then(|gate| gate.applied.as_ref());
     let used_up = applied.and_then(|applied| applied.change.as_ref()) == Some(&reason);
     let said = reason.justification.as_ref().is_some_and(|text| !text.trim().is_empty());
     if policy.require_justification && (used_up || !said) {
-        return hold(HoldCause::JustificationMissing, None, None);
+        return Err(HoldCause::JustificationMissing.into());
     }
-    let request = build_request(object, &proposal, requesters, reason, policy, circumstances.now);
-    let cause = cause_of(&request);
-    hold(cause, Some(request.name_any()), Some(Box::new(request)))
+    let request = build_request(object, proposal, requesters, reason, policy, circumstances.now);
+    Err(Waiting {
+        cause: cause_of(&request),
+        approval_request: Some(request.name_any()),
+        new_request: Some(Box::new(request)),
+    })
 }
 
 /// Whether the rules in force hold the deletion of an object. What was never applied can go: there
@@ -220,9 +294,12 @@ pub fn is_deletion_protected<K: Gated>(
 ) -> Result<bool, JudgeError> {
     let applied = applied_spec(object)?;
     Ok(match (applied, K::DELETION) {
-        (Some(spec), Some(deletion)) => {
-            requirement::<K>(Some(&spec), &spec, &[deletion].into(), circumstances).to_policy().is_some()
-        }
+        (Some(spec), Some(deletion)) => match &circumstances.outer_rules {
+            Ok(outer) => {
+                requirement::<K>(Some(&spec), &spec, &[deletion].into(), outer).to_policy().is_some()
+            }
+            Err(_) => object.gate().and_then(|gate| gate.deletion_protected).unwrap_or_default(),
+        },
         _ => false,
     })
 }
@@ -251,6 +328,48 @@ struct Proposal {
     operations: BTreeSet<Operation>,
     before: Option<Content>,
     after: Content,
+    references: Vec<Reference>,
+}
+
+/// The closing part of a change, as what is applied from now on. With the whole change it is a
+/// generation of its own; otherwise the rest of that generation is still to be judged.
+fn close<K: Gated>(
+    object: &K,
+    applied: &Applied,
+    closed: &K::Spec,
+    after: &K::Spec,
+    now: Timestamp,
+) -> Result<Applied, JudgeError> {
+    let spec = Content::of_spec(closed).map_err(JudgeError::SpecUnwritable)?;
+    let whole = (closed == after).then(|| object.meta().generation.unwrap_or_default());
+    let reason = K::change_reason(object.spec()).filter(|_| whole.is_some());
+    Ok(Applied {
+        generation: whole.unwrap_or(applied.generation),
+        digest: digest(&spec).map_err(JudgeError::Digest)?,
+        spec,
+        change: reason.or(applied.change.as_ref()).cloned(),
+        at: Time(now),
+        ..applied.clone()
+    })
+}
+
+/// The first object that is now another one under the same name.
+fn find_replaced<'a>(meant: &'a [Reference], now: &[Reference]) -> Option<&'a Reference> {
+    meant.iter().find(|meant| {
+        let same_name = |now: &&Reference| {
+            (now.kind, &now.namespace, &now.name) == (meant.kind, &meant.namespace, &meant.name)
+        };
+        now.iter().find(same_name).is_some_and(|now| now.uid != meant.uid)
+    })
+}
+
+fn reference_replaced(reference: &Reference) -> HoldCause {
+    let Reference { kind, namespace, name, uid: _ } = reference;
+    HoldCause::ReferenceReplaced { what: format!("{kind} {namespace}/{name}") }
+}
+
+fn is_edited<K: Gated>(object: &K, applied: Option<&Applied>) -> bool {
+    applied.map(|applied| applied.generation) != object.meta().generation
 }
 
 /// Approved requests are enacted in the order of their generations, and never one that is older
@@ -270,6 +389,14 @@ fn oldest_approved<'a>(
         .min_by_key(|request| request.spec.target.generation)
 }
 
+/// The object as it would be if a request were in force.
+#[must_use]
+pub fn as_if_enacted<K: Gated + Clone>(object: &K, request: &ApprovalRequest, now: Timestamp) -> K {
+    let mut imagined = object.clone();
+    imagined.gate_mut().applied = Some(applied_from(request, now));
+    imagined
+}
+
 fn applied_from(request: &ApprovalRequest, now: Timestamp) -> Applied {
     Applied {
         generation: request.spec.target.generation,
@@ -281,6 +408,7 @@ fn applied_from(request: &ApprovalRequest, now: Timestamp) -> Applied {
         }),
         approval_request: Some(request.name_any()),
         at: Time(now),
+        references: request.spec.change.references.clone(),
     }
 }
 
@@ -288,11 +416,11 @@ fn requirement<K: Gated>(
     before: Option<&K::Spec>,
     after: &K::Spec,
     operations: &BTreeSet<Operation>,
-    circumstances: &Circumstances<'_>,
+    outer: &OuterRules,
 ) -> Requirement {
     let own = before.and_then(K::approvals);
-    let scopes = circumstances.outer_rules.iter().copied().chain(own);
-    let votes = Requirement::none().with_service_account_votes(circumstances.service_account_votes);
+    let scopes = outer.scopes.iter().map(|scope| &scope.approvals).chain(own);
+    let votes = Requirement::none().with_service_account_votes(outer.service_account_votes);
     let merged = scopes.fold(votes, |merged, rules| merged.merge(Requirement::of_scope(rules, operations)));
     match (own, before) {
         // Weakening the rules is gated by the rules.
@@ -374,8 +502,12 @@ fn build_request<K: Gated>(
             before: proposal.before.clone(),
             after: proposal.after.clone(),
             digest: proposal.digest.clone(),
+            references: proposal.references.clone(),
         },
-        impact: Impact { changes: describe_changes(&baseline::<K>(proposal), &proposal.after) },
+        impact: Impact {
+            changes: describe_changes(&baseline::<K>(proposal), &proposal.after),
+            ..Impact::default()
+        },
         expires_at: expires_at(policy.expire_after_seconds, now),
         policy,
     };

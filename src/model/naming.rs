@@ -14,6 +14,23 @@ pub fn enclave_namespace(community: &str, enclave: &str) -> String {
     format!("{community}-{enclave}")
 }
 
+/// Namespace of an `EnclaveWorkload`.
+#[must_use]
+pub fn workload_namespace(community: &str, enclave: &str, workload: &str) -> String {
+    format!("{}-{workload}", enclave_namespace(community, enclave))
+}
+
+/// Name of the network policy of a connection for one direction (`egress` or `ingress`), in each
+/// namespace that it touches. No other connection has the same: there is no `.` in its name and
+/// namespace.
+#[must_use]
+pub fn connection_policy(namespace: &str, name: &str, direction: &str) -> String {
+    format!("{CONNECTION_POLICY}{namespace}.{name}.{direction}")
+}
+
+/// What the names of all network policies of connections begin with.
+pub const CONNECTION_POLICY: &str = "connection.";
+
 /// Name of the `ApprovalRequest` for one generation of one object: `<short>-<name>-<uid5>-g<generation>`.
 #[must_use]
 pub fn approval_request(kind: Kind, name: &str, uid: &str, generation: i64) -> String {
@@ -39,7 +56,6 @@ mod tests {
     #[test]
     fn the_longest_names_fit_into_a_label() {
         let twenty = "a".repeat(20);
-        let workload = format!("{}-{twenty}", enclave_namespace(&twenty, &twenty));
-        assert_eq!(workload.len(), 62);
+        assert_eq!(workload_namespace(&twenty, &twenty, &twenty).len(), 62);
     }
 }

@@ -182,6 +182,7 @@ pub(crate) mod tests {
                 before: None,
                 after: serde_json::from_str::<Content>("{}").unwrap(),
                 digest: "sha256:d".into(),
+                references: Vec::new(),
             },
             impact: Impact::default(),
             policy: EffectivePolicy {

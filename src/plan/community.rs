@@ -1,86 +1,91 @@
 //! What a Community needs: a namespace in which its enclaves are declared.
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::conditions::{Status, Wanted, build_conditions};
-use super::gate::{
-    Enforcement, Gate, Standing, build_gate_status, describe_error, gate_of_blocked, notices, plan_gate,
-    was_enforced,
-};
+use super::declared::{Declared, Ways, plan_declared};
+use super::gate::Enforcement;
 use super::place::{
-    ObservedPlace, Place, enforce, is_owned, owned_namespace, plan_removal, plan_repair_of_the_known, preview,
+    Inside, ObservedPlace, Place, enforce, is_owned, owned_namespace, plan_repair_of_the_known,
+    plan_teardown, preview,
 };
+use super::status::was_enforced;
 use super::{Plan, Write};
-use crate::api::names::{FINALIZER, condition, purpose, reason};
-use crate::api::{ApprovalRequest, Approvals, Community, CommunitySpec, CommunityStatus};
-use crate::model::life::{Circumstances, Integrity, JudgeError, applied_spec};
+use crate::api::names::{condition, reason};
+use crate::api::{Approvals, Community, CommunitySpec, CommunityStatus};
+use crate::model::life::{Integrity, JudgeError, applied_spec};
 use crate::model::naming::community_namespace;
 use crate::model::rules::held_operations;
+use crate::model::scope::OuterRules;
 
 /// What was seen of a Community and in it.
 #[derive(Clone, Debug)]
 pub struct ObservedCommunity {
-    /// The Community.
-    pub community: Arc<Community>,
-    /// Requests about this very Community.
-    pub requests: Vec<Arc<ApprovalRequest>>,
+    /// The Community; it is declared nowhere.
+    pub declared: Declared<Community>,
     /// Its namespace.
     pub place: ObservedPlace,
     /// How many Enclaves are declared in its namespace.
     pub enclaves: usize,
-    /// Whether the admission policies are intact.
-    pub integrity: Integrity,
-    /// Fingerprint of the admission policies that stand guard.
-    pub witness: String,
 }
 
-/// Plans a Community. When a stored content cannot be read, nothing new is judged and what exists
-/// is kept as it is.
+/// Plans a Community.
 #[must_use]
 pub fn plan_community(observed: &ObservedCommunity, now: Timestamp) -> Plan<CommunityStatus> {
-    try_plan(observed, now)
-        .unwrap_or_else(|error| blocked(observed, reason::APPLIED_UNREADABLE, describe_error(&error), now))
+    let community = observed.declared.object.as_ref();
+    let ways = || -> Result<_, JudgeError> {
+        let votes = applied_spec(community)?.map(|spec| spec.service_account_votes).unwrap_or_default();
+        Ok(Ways {
+            outer_rules: Ok(OuterRules { scopes: Vec::new(), service_account_votes: votes }),
+            references: None,
+            in_use: waits_for_enclaves(observed),
+            enforce: |applied: Option<&CommunitySpec>| enforce_community(observed, applied),
+            remove: || plan_teardown(&observed.place, &owner_uid(observed), Some(namespace_of(community))),
+        })
+    };
+    let keep = || plan_repair_of_the_known(&observed.place, &owner_uid(observed));
+    let mut plan = plan_declared(&observed.declared, ways(), keep, now).with_status(|mut gate| {
+        let before = community.status.as_ref().map_or(&[][..], |status| &status.gate.conditions);
+        let protected = vec![describe_protection(&observed.declared.integrity)];
+        let generation = community.metadata.generation;
+        gate.conditions.extend(build_conditions(before, protected, generation, now));
+        CommunityStatus {
+            gate,
+            namespace: owned_namespace(&observed.place, &owner_uid(observed)),
+            enclaves: i32::try_from(observed.enclaves).ok(),
+        }
+    });
+    if !can_take_requests(observed) {
+        plan.writes.retain(|write| !matches!(write, Write::CreateRequest(_)));
+    }
+    plan
 }
 
-fn try_plan(observed: &ObservedCommunity, now: Timestamp) -> Result<Plan<CommunityStatus>, JudgeError> {
-    let community = observed.community.as_ref();
-    if community.metadata.deletion_timestamp.is_some() {
-        return Ok(plan_teardown(observed, now));
+fn enforce_community(
+    observed: &ObservedCommunity,
+    applied: Option<&CommunitySpec>,
+) -> (Enforcement, Vec<Write>) {
+    let community = observed.declared.object.as_ref();
+    match applied {
+        None => (preview(&place(community, &[]), &observed.place), Vec::new()),
+        Some(spec) => {
+            enforce(&place(community, &[&spec.approvals]), &observed.place, was_enforced(community))
+        }
     }
-    let before = applied_spec(community)?;
-    let mut gate = plan_gate(
-        community,
-        &observed.requests,
-        &Circumstances {
-            requests: observed.requests.iter().map(AsRef::as_ref).collect(),
-            outer_rules: Vec::new(),
-            service_account_votes: before.map(|spec| spec.service_account_votes).unwrap_or_default(),
-            integrity: &observed.integrity,
-            witness: &observed.witness,
-            now,
-        },
-    )?;
-    if !can_take_requests(observed) {
-        gate.writes.retain(|write| !matches!(write, Write::CreateRequest(_)));
-    }
-    let applied = gate.applied.as_ref().map(|applied| applied.spec.to_spec::<CommunitySpec>());
-    let applied = applied.transpose().map_err(JudgeError::AppliedUnreadable)?;
-    let was_enforced = was_enforced(community);
-    let (enforcement, repairs) = match (&gate.standing, &applied) {
-        // Enforcing starts with the next observation, when what is applied is stored.
-        (Standing::Enacting, _) => (Enforcement::Underway, Vec::new()),
-        (_, None) => (preview(&place(community, &[]), &observed.place), Vec::new()),
-        (_, Some(spec)) => enforce(&place(community, &[&spec.approvals]), &observed.place, was_enforced),
-    };
-    Ok(conclude(observed, gate, &enforcement, repairs, now))
+}
+
+fn namespace_of(community: &Community) -> String {
+    community_namespace(&community.name_any(), community.spec.namespace.as_deref())
+}
+
+fn owner_uid(observed: &ObservedCommunity) -> String {
+    observed.declared.object.uid().unwrap_or_default()
 }
 
 /// Requests about a Community live in the namespace that it owns, never in one of somebody else.
 fn can_take_requests(observed: &ObservedCommunity) -> bool {
-    let uid = observed.community.uid().unwrap_or_default();
+    let uid = owner_uid(observed);
     observed
         .place
         .namespace
@@ -91,52 +96,12 @@ fn can_take_requests(observed: &ObservedCommunity) -> bool {
 fn place(community: &Community, rules: &[&Approvals]) -> Place {
     let name = community.name_any();
     Place {
-        namespace: community_namespace(&name, community.spec.namespace.as_deref()),
+        namespace: namespace_of(community),
         owner_uid: community.uid().unwrap_or_default(),
-        purpose: purpose::COMMUNITY,
         community: name,
         enclave: None,
         held_operations: held_operations(rules),
-    }
-}
-
-fn blocked(
-    observed: &ObservedCommunity,
-    reason: &'static str,
-    message: String,
-    now: Timestamp,
-) -> Plan<CommunityStatus> {
-    let (gate, enforcement) = gate_of_blocked(observed.community.as_ref(), reason, message);
-    let repairs = match &gate.applied {
-        Some(_) => plan_repair_of_the_known(&observed.place, &observed.community.uid().unwrap_or_default()),
-        None => Vec::new(),
-    };
-    conclude(observed, gate, &enforcement, repairs, now)
-}
-
-fn conclude(
-    observed: &ObservedCommunity,
-    gate: Gate,
-    enforcement: &Enforcement,
-    repairs: Vec<Write>,
-    now: Timestamp,
-) -> Plan<CommunityStatus> {
-    let community = observed.community.as_ref();
-    let mut gate_status = build_gate_status(community, &gate, enforcement, now);
-    let before = community.status.as_ref().map_or(&[][..], |status| &status.gate.conditions);
-    let protected = vec![describe_protection(&observed.integrity)];
-    gate_status.conditions.extend(build_conditions(before, protected, community.metadata.generation, now));
-    let status = CommunityStatus {
-        gate: gate_status,
-        namespace: owned_namespace(&observed.place, &community.uid().unwrap_or_default()),
-        enclaves: i32::try_from(observed.enclaves).ok(),
-    };
-    Plan {
-        notices: notices(community, &status.gate),
-        status: Some(status),
-        repairs,
-        writes: gate.writes,
-        wake_at: None,
+        inside: Inside::Community,
     }
 }
 
@@ -158,27 +123,13 @@ fn describe_protection(integrity: &Integrity) -> Wanted {
     }
 }
 
-/// A Community goes when its Enclaves are gone; its namespace first, the Community after it.
-fn plan_teardown(observed: &ObservedCommunity, now: Timestamp) -> Plan<CommunityStatus> {
-    let community = observed.community.as_ref();
-    if !community.finalizers().iter().any(|name| name == FINALIZER) {
-        return Plan::nothing();
-    }
-    let Some(writes) = plan_removal(&observed.place, &community.uid().unwrap_or_default()) else {
-        let confirm = Write::ConfirmNamespaceGone {
-            name: community_namespace(&community.name_any(), community.spec.namespace.as_deref()),
-            owner_uid: community.uid().unwrap_or_default(),
-        };
-        return Plan { writes: vec![confirm, Write::RemoveFinalizer], ..Plan::nothing() };
-    };
-    if observed.enclaves > 0 {
-        let message = format!(
+fn waits_for_enclaves(observed: &ObservedCommunity) -> Option<String> {
+    let community = observed.declared.object.as_ref();
+    (observed.enclaves > 0).then(|| {
+        format!(
             "being deleted: waits for its {} Enclave(s); delete them first (kubectl get enclaves -n {})",
             observed.enclaves,
-            community_namespace(&community.name_any(), community.spec.namespace.as_deref()),
-        );
-        return blocked(observed, reason::CHILDREN_EXIST, message, now);
-    }
-    let message = "being deleted: its namespace goes first".to_owned();
-    Plan { writes, ..blocked(observed, reason::TERMINATING, message, now) }
+            namespace_of(community),
+        )
+    })
 }

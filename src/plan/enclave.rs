@@ -1,196 +1,126 @@
 //! What an Enclave needs: a control namespace where no pod runs and nothing is reachable.
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::gate::{
-    Enforcement, Gate, Standing, build_gate_status, describe_error, gate_of_blocked, notices, plan_gate,
-    was_enforced,
-};
+use super::declared::{Declared, Home, Ways, plan_declared};
+use super::gate::Enforcement;
 use super::place::{
-    ObservedPlace, Place, enforce, owned_namespace, plan_removal, plan_repair_of_the_known, preview,
+    Inside, ObservedPlace, Place, enforce, owned_namespace, plan_repair_of_the_known, plan_teardown, preview,
 };
+use super::status::was_enforced;
 use super::{Plan, Write};
-use crate::api::names::{FINALIZER, purpose, reason};
-use crate::api::{ApprovalRequest, Approvals, Community, Enclave, EnclaveSpec, EnclaveStatus};
-use crate::model::life::{Circumstances, Integrity, JudgeError, applied_spec};
+use crate::api::{Approvals, Community, Enclave, EnclaveSpec, EnclaveStatus};
+use crate::model::life::JudgeError;
 use crate::model::naming::enclave_namespace;
 use crate::model::rules::held_operations;
+use crate::model::scope::OuterRules;
+
+const KINDS: &str = "Enclaves";
 
 /// What was seen of an Enclave and around it.
 #[derive(Clone, Debug)]
 pub struct ObservedEnclave {
-    /// The Enclave.
-    pub enclave: Arc<Enclave>,
-    /// The Community whose namespace it lives in.
-    pub community: Option<Arc<Community>>,
-    /// Requests about this very Enclave.
-    pub requests: Vec<Arc<ApprovalRequest>>,
+    /// The Enclave and the Community around it.
+    pub declared: Declared<Enclave>,
     /// Its control namespace.
     pub place: ObservedPlace,
-    /// How many EnclaveWorkloads are declared in it.
-    pub workloads: usize,
-    /// Whether the admission policies are intact.
-    pub integrity: Integrity,
-    /// Fingerprint of the admission policies that stand guard.
-    pub witness: String,
+    /// What is declared in it, counted by kind.
+    pub children: Children,
 }
 
-/// Plans an Enclave. When a stored content cannot be read, nothing new is judged and what exists is
-/// kept as it is.
+/// How many objects are declared in an Enclave.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Children {
+    pub workloads: usize,
+    pub endpoints: usize,
+    pub connections: usize,
+}
+
+/// Plans an Enclave.
 #[must_use]
 pub fn plan_enclave(observed: &ObservedEnclave, now: Timestamp) -> Plan<EnclaveStatus> {
-    try_plan(observed, now)
-        .unwrap_or_else(|error| blocked(observed, reason::APPLIED_UNREADABLE, describe_error(&error), now))
-}
-
-fn try_plan(observed: &ObservedEnclave, now: Timestamp) -> Result<Plan<EnclaveStatus>, JudgeError> {
-    if observed.enclave.metadata.deletion_timestamp.is_some() {
-        return Ok(plan_teardown(observed, now));
-    }
-    let Some(community) = &observed.community else {
-        let message =
-            "this namespace does not belong to a Community; Enclaves are declared in a Community's namespace";
-        return Ok(blocked(observed, reason::COMMUNITY_NOT_FOUND, message.to_owned(), now));
+    let ways = || -> Result<_, JudgeError> {
+        Ok(Ways {
+            outer_rules: observed.declared.home.rules_in_community(KINDS)?,
+            references: None,
+            in_use: waits_for_children(observed),
+            enforce: |applied: Option<&EnclaveSpec>| enforce_enclave(observed, applied),
+            remove: || plan_teardown(&observed.place, &owner_uid(observed), namespace_of(observed)),
+        })
     };
-    let Some(community_spec) = applied_spec(community.as_ref())? else {
-        let message =
-            format!("Community {} is not in force yet; this goes on when it is", community.name_any());
-        return Ok(blocked(observed, reason::COMMUNITY_NOT_ACTIVE, message, now));
-    };
-
-    let mut gate = plan_gate(
-        observed.enclave.as_ref(),
-        &observed.requests,
-        &Circumstances {
-            requests: observed.requests.iter().map(AsRef::as_ref).collect(),
-            outer_rules: vec![&community_spec.approvals],
-            service_account_votes: community_spec.service_account_votes,
-            integrity: &observed.integrity,
-            witness: &observed.witness,
-            now,
-        },
-    )?;
-    let unapproved = gate.applied.as_ref().is_some_and(|applied| applied.approval_request.is_none());
-    if gate.standing == Standing::Enacting && unapproved {
-        let rules = community.status.as_ref().and_then(|status| status.gate.applied.as_ref());
-        gate.writes.push(Write::ConfirmRules {
-            community: community.name_any(),
-            digest: rules.map(|applied| applied.digest.clone()).unwrap_or_default(),
-        });
-    }
-    let applied = gate.applied.as_ref().map(|applied| applied.spec.to_spec::<EnclaveSpec>());
-    let applied = applied.transpose().map_err(JudgeError::AppliedUnreadable)?;
-    if gate.standing != Standing::Enacting && applied.as_ref().is_some_and(|spec| spec.retire) {
-        return Ok(plan_retirement(observed, gate, now));
-    }
-    let was_enforced = was_enforced(observed.enclave.as_ref());
-    let (enforcement, repairs) = match (&gate.standing, &applied) {
-        // Enforcing starts with the next observation, when what is applied is stored.
-        (Standing::Enacting, _) => (Enforcement::Underway, Vec::new()),
-        (_, None) => (preview(&place(observed, community, &[]), &observed.place), Vec::new()),
-        (_, Some(spec)) => {
-            let place = place(observed, community, &[&community_spec.approvals, &spec.approvals]);
-            enforce(&place, &observed.place, was_enforced)
-        }
-    };
-    Ok(conclude(observed, gate, &enforcement, repairs, now))
-}
-
-fn place(observed: &ObservedEnclave, community: &Community, rules: &[&Approvals]) -> Place {
-    let enclave = observed.enclave.name_any();
-    Place {
-        namespace: enclave_namespace(&community.name_any(), &enclave),
-        owner_uid: observed.enclave.uid().unwrap_or_default(),
-        purpose: purpose::CONTROL,
-        community: community.name_any(),
-        enclave: Some(enclave),
-        held_operations: held_operations(rules),
-    }
-}
-
-fn blocked(
-    observed: &ObservedEnclave,
-    reason: &'static str,
-    message: String,
-    now: Timestamp,
-) -> Plan<EnclaveStatus> {
-    let (gate, enforcement) = gate_of_blocked(observed.enclave.as_ref(), reason, message);
-    let repairs = match &gate.applied {
-        Some(_) => plan_repair_of_the_known(&observed.place, &observed.enclave.uid().unwrap_or_default()),
-        None => Vec::new(),
-    };
-    conclude(observed, gate, &enforcement, repairs, now)
-}
-
-fn conclude(
-    observed: &ObservedEnclave,
-    gate: Gate,
-    enforcement: &Enforcement,
-    repairs: Vec<Write>,
-    now: Timestamp,
-) -> Plan<EnclaveStatus> {
-    let enclave = observed.enclave.as_ref();
-    let status = EnclaveStatus {
-        gate: build_gate_status(enclave, &gate, enforcement, now),
-        namespace: owned_namespace(&observed.place, &enclave.uid().unwrap_or_default()),
-    };
-    Plan {
-        notices: notices(enclave, &status.gate),
-        status: Some(status),
-        repairs,
-        writes: gate.writes,
-        wake_at: None,
-    }
-}
-
-/// The cache may not have heard of the namespace yet.
-fn plan_release(observed: &ObservedEnclave) -> Vec<Write> {
-    let confirm = observed.community.as_ref().map(|community| Write::ConfirmNamespaceGone {
-        name: enclave_namespace(&community.name_any(), &observed.enclave.name_any()),
-        owner_uid: observed.enclave.uid().unwrap_or_default(),
-    });
-    confirm.into_iter().chain([Write::RemoveFinalizer]).collect()
-}
-
-/// An approved retirement is carried out whatever is edited in the meantime. The request has to say
-/// that it was enacted before the Enclave is gone.
-fn plan_retirement(observed: &ObservedEnclave, gate: Gate, now: Timestamp) -> Plan<EnclaveStatus> {
-    let books = gate.writes.into_iter().filter(|write| !matches!(write, Write::CreateRequest(_)));
-    match waits_for_workloads(observed) {
-        Some(message) => {
-            Plan { writes: books.collect(), ..blocked(observed, reason::CHILDREN_EXIST, message, now) }
-        }
-        None => Plan { writes: books.chain([Write::DeleteSelf]).collect(), ..Plan::nothing() },
-    }
-}
-
-fn waits_for_workloads(observed: &ObservedEnclave) -> Option<String> {
-    let workloads = observed.workloads;
-    (workloads > 0).then(|| {
-        let namespace = observed.place.namespace.as_deref().map(ResourceExt::name_any).unwrap_or_default();
-        format!(
-            "being deleted: waits for its {workloads} EnclaveWorkload(s); delete or retire them first (kubectl get enclaveworkloads -n {namespace})"
-        )
+    let keep = || plan_repair_of_the_known(&observed.place, &owner_uid(observed));
+    plan_declared(&observed.declared, ways(), keep, now).with_status(|gate| EnclaveStatus {
+        gate,
+        namespace: owned_namespace(&observed.place, &owner_uid(observed)),
     })
 }
 
-/// The control namespace goes first, the Enclave after it.
-fn plan_teardown(observed: &ObservedEnclave, now: Timestamp) -> Plan<EnclaveStatus> {
-    let enclave = &observed.enclave;
-    if !enclave.finalizers().iter().any(|name| name == FINALIZER) {
-        return Plan::nothing();
-    }
-    if let Some(message) = waits_for_workloads(observed) {
-        return blocked(observed, reason::CHILDREN_EXIST, message, now);
-    }
-    match plan_removal(&observed.place, &enclave.uid().unwrap_or_default()) {
-        None => Plan { writes: plan_release(observed), ..Plan::nothing() },
-        Some(writes) => {
-            let message = "being deleted: its control namespace goes first".to_owned();
-            Plan { writes, ..blocked(observed, reason::TERMINATING, message, now) }
+fn namespace_of(observed: &ObservedEnclave) -> Option<String> {
+    let community = observed.declared.home.community()?;
+    Some(enclave_namespace(&community.name_any(), &observed.declared.object.name_any()))
+}
+
+fn owner_uid(observed: &ObservedEnclave) -> String {
+    observed.declared.object.uid().unwrap_or_default()
+}
+
+fn enforce_enclave(observed: &ObservedEnclave, applied: Option<&EnclaveSpec>) -> (Enforcement, Vec<Write>) {
+    let (Home::Community(community), Some(spec)) = (&observed.declared.home, applied) else {
+        return match (&observed.declared.home, applied) {
+            (Home::Community(community), _) => {
+                (preview(&place(observed, community, &[]), &observed.place), Vec::new())
+            }
+            (_, None) => (Enforcement::Nothing, Vec::new()),
+            (_, Some(_)) => keep_the_known(observed),
+        };
+    };
+    match OuterRules::of_community(community) {
+        Ok(Some(outer)) => {
+            let rules: Vec<&Approvals> =
+                outer.scopes.iter().map(|scope| &scope.approvals).chain([&spec.approvals]).collect();
+            let was_enforced = was_enforced(observed.declared.object.as_ref());
+            enforce(&place(observed, community, &rules), &observed.place, was_enforced)
         }
+        Ok(None) | Err(_) => keep_the_known(observed),
     }
+}
+
+/// Without the Community what exists is kept in shape.
+fn keep_the_known(observed: &ObservedEnclave) -> (Enforcement, Vec<Write>) {
+    let missing = observed.declared.home.rules_in_community(KINDS).ok().and_then(Result::err);
+    let repairs = plan_repair_of_the_known(&observed.place, &owner_uid(observed));
+    (missing.map_or(Enforcement::Nothing, Enforcement::Blocked), repairs)
+}
+
+fn place(observed: &ObservedEnclave, community: &Community, rules: &[&Approvals]) -> Place {
+    let enclave = observed.declared.object.name_any();
+    Place {
+        namespace: enclave_namespace(&community.name_any(), &enclave),
+        owner_uid: owner_uid(observed),
+        community: community.name_any(),
+        enclave: Some(enclave),
+        held_operations: held_operations(rules),
+        inside: Inside::Control,
+    }
+}
+
+fn waits_for_children(observed: &ObservedEnclave) -> Option<String> {
+    let Children { workloads, endpoints, connections } = observed.children;
+    let namespace = observed.place.namespace.as_deref().map(ResourceExt::name_any).unwrap_or_default();
+    let waits: Vec<String> = [
+        (workloads, "EnclaveWorkload(s)"),
+        (endpoints, "EnclaveEndpoint(s)"),
+        (connections, "EnclaveConnection(s)"),
+    ]
+    .into_iter()
+    .filter(|(count, _)| *count > 0)
+    .map(|(count, kinds)| format!("{count} {kinds}"))
+    .collect();
+    (!waits.is_empty()).then(|| {
+        format!(
+            "being deleted: waits for its {}; delete or retire them first (kubectl get encw,eep,econ -n {namespace})",
+            waits.join(", ")
+        )
+    })
 }

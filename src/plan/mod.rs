@@ -7,18 +7,27 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Namespace, ResourceQuota};
+use k8s_openapi::api::core::v1::{LimitRange, Namespace, ResourceQuota};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 
 use crate::api::ApprovalRequest;
 use crate::api::approval_request::Target;
+use crate::model::scope::RulesOrigin;
 
 pub mod approval_request;
 pub mod community;
 pub mod conditions;
+pub mod connection;
+pub mod declared;
 pub mod enclave;
+pub mod endpoint;
 pub mod gate;
+pub mod limits;
+pub mod metadata;
 pub mod place;
+pub mod policies;
+pub mod status;
+pub mod workload;
 
 /// What a reconciliation is to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,9 +71,9 @@ pub enum Write {
     ConfirmTargetGone(Target),
     /// Go on only when the namespace is really gone, or is not of the owner with this UID.
     ConfirmNamespaceGone { name: String, owner_uid: String },
-    /// Go on only when what is applied of the Community still has this digest: a change that needs no
-    /// approval by old rules may need one by new ones.
-    ConfirmRules { community: String, digest: String },
+    /// Go on only when what is applied of this object is still what its rules were read from: a
+    /// change that needs no approval by old rules may need one by new ones.
+    ConfirmRules(RulesOrigin),
     /// Go on only when the API server really runs the admission policies with this fingerprint.
     /// The watch of the policies may be behind the watch of the votes.
     ConfirmPolicies { witness: String },
@@ -78,14 +87,24 @@ pub enum Write {
     ReplaceNamespace(Box<Namespace>),
     /// Delete a namespace with everything in it.
     DeleteNamespace { name: String, uid: String },
+    /// Take a network policy away: what it let through is closed.
+    DeleteNetworkPolicy { namespace: String, name: String, uid: String },
     /// Make a network policy.
     CreateNetworkPolicy(Box<NetworkPolicy>),
     /// Put a network policy back to what it should be.
     ReplaceNetworkPolicy(Box<NetworkPolicy>),
+    /// Take a quota away.
+    DeleteResourceQuota { namespace: String, name: String, uid: String },
     /// Make a quota.
     CreateResourceQuota(Box<ResourceQuota>),
     /// Put a quota back to what it should be.
     ReplaceResourceQuota(Box<ResourceQuota>),
+    /// Take the defaults for containers away.
+    DeleteLimitRange { namespace: String, name: String, uid: String },
+    /// Make defaults for containers.
+    CreateLimitRange(Box<LimitRange>),
+    /// Put defaults for containers back to what they should be.
+    ReplaceLimitRange(Box<LimitRange>),
 }
 
 /// Something that people should read in `kubectl get events`.

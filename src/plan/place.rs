@@ -1,10 +1,10 @@
-//! A place where no pod may run: a Community's namespace or an Enclave's control namespace, with
-//! the objects that keep it shut.
+//! A namespace that the operator owns, with what must be in it: a Community's namespace or an
+//! Enclave's control namespace, where no pod may run, or the namespace of a workload.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Namespace, ResourceQuota, ResourceQuotaSpec};
+use k8s_openapi::api::core::v1::{LimitRange, Namespace, ResourceQuota};
 use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicySpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
@@ -12,23 +12,55 @@ use kube::ResourceExt;
 
 use super::Write;
 use super::gate::Enforcement;
+use super::limits::{ContainerLimits, plan_container_defaults, plan_quota};
+use super::metadata::{child_metadata, has_metadata, merge_metadata};
 use crate::api::names::{self, annotation, child, label, purpose, reason};
+use crate::model::naming::CONNECTION_POLICY;
+use crate::model::scope::Missing;
 
 /// What a place should be.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Place {
     /// Name of the namespace.
     pub namespace: String,
     /// UID of the object that the namespace belongs to.
     pub owner_uid: String,
-    /// One of [`names::purpose`].
-    pub purpose: &'static str,
     /// Name of the Community.
     pub community: String,
     /// Name of the Enclave, when the place belongs to one.
     pub enclave: Option<String>,
     /// Operations that may be held in it, for the policy that warns.
     pub held_operations: Vec<String>,
+    /// What it is for.
+    pub inside: Inside,
+}
+
+/// What a place is for, and with that what must be in it besides the policy that denies everything.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Inside {
+    /// A Community's own objects; no pods.
+    Community,
+    /// An Enclave's own objects; no pods.
+    Control,
+    /// The pods of a workload.
+    Workload(Box<Furniture>),
+    /// The pods of a workload, of which is not known now what must be in it. What is there stays.
+    SomeWorkload(String),
+}
+
+/// What must be in the namespace of a workload.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Furniture {
+    /// Name of the workload.
+    pub workload: String,
+    /// The pod security standard that it enforces.
+    pub pod_security: &'static str,
+    /// The network policies that open something.
+    pub policies: Vec<NetworkPolicy>,
+    /// How much it may use; empty for no limit.
+    pub quota: BTreeMap<String, Quantity>,
+    /// What containers get that do not say it themselves.
+    pub container_defaults: Option<ContainerLimits>,
 }
 
 /// What was seen of a place.
@@ -36,10 +68,12 @@ pub struct Place {
 pub struct ObservedPlace {
     /// The namespace.
     pub namespace: Option<Arc<Namespace>>,
-    /// The policy that denies everything.
-    pub default_deny: Option<Arc<NetworkPolicy>>,
-    /// The quota that admits no pod.
-    pub no_pods: Option<Arc<ResourceQuota>>,
+    /// All network policies in it, those of others too.
+    pub policies: Vec<Arc<NetworkPolicy>>,
+    /// The operator's quota.
+    pub quota: Option<Arc<ResourceQuota>>,
+    /// The operator's defaults for containers.
+    pub container_defaults: Option<Arc<LimitRange>>,
 }
 
 /// How a place is.
@@ -55,8 +89,8 @@ pub enum Survey {
     Terminating,
 }
 
-/// Compares a place with what it should be. The order of the writes keeps it shut: the policy that
-/// denies everything comes right after the namespace.
+/// Compares a place with what it should be. The order of the writes keeps it shut: what closes comes
+/// first, and nothing opens before the policy that denies everything is there.
 #[must_use]
 pub fn survey(place: &Place, observed: &ObservedPlace) -> Survey {
     let Some(namespace) = observed.namespace.as_deref() else {
@@ -68,30 +102,36 @@ pub fn survey(place: &Place, observed: &ObservedPlace) -> Survey {
     if namespace.metadata.deletion_timestamp.is_some() {
         return Survey::Terminating;
     }
+    let furniture = match &place.inside {
+        Inside::Workload(furniture) => Some(furniture.as_ref()),
+        Inside::Community | Inside::Control | Inside::SomeWorkload(_) => None,
+    };
+    let opening = furniture.map_or(&[][..], |furniture| &furniture.policies);
     let mut writes = Vec::new();
-    match observed.default_deny.as_deref() {
-        None => writes.push(Write::CreateNetworkPolicy(Box::new(build_default_deny(place)))),
-        Some(live) => {
-            let wanted = build_default_deny(place);
-            if !has_metadata(&live.metadata, &wanted.metadata) || !denies_everything(live) {
-                writes.push(Write::ReplaceNetworkPolicy(Box::new(NetworkPolicy {
-                    metadata: merge_metadata(&live.metadata, wanted.metadata),
-                    ..wanted
-                })));
-            }
-        }
+    if !matches!(place.inside, Inside::SomeWorkload(_)) {
+        writes.extend(plan_pruning(opening, observed));
     }
-    match observed.no_pods.as_deref() {
-        None => writes.push(Write::CreateResourceQuota(Box::new(build_no_pods(place)))),
-        Some(live) => {
-            let wanted = build_no_pods(place);
-            if !has_metadata(&live.metadata, &wanted.metadata) || live.spec != wanted.spec {
-                writes.push(Write::ReplaceResourceQuota(Box::new(ResourceQuota {
-                    metadata: merge_metadata(&live.metadata, wanted.metadata),
-                    ..wanted
-                })));
-            }
+    let deny = build_default_deny(place);
+    let policies = std::iter::once(&deny).chain(opening);
+    writes.extend(policies.filter_map(|wanted| {
+        let live = observed.policies.iter().find(|live| live.name_any() == wanted.name_any());
+        plan_policy(live.map(AsRef::as_ref), wanted)
+    }));
+    match &place.inside {
+        Inside::Community | Inside::Control => {
+            let no_pods = [("pods".to_owned(), Quantity("0".to_owned()))].into();
+            writes.extend(plan_quota(&place.namespace, &no_pods, observed.quota.as_deref()));
         }
+        Inside::Workload(furniture) => {
+            writes.extend(plan_quota(&place.namespace, &furniture.quota, observed.quota.as_deref()));
+            let wanted = furniture.container_defaults.as_ref();
+            writes.extend(plan_container_defaults(
+                &place.namespace,
+                wanted,
+                observed.container_defaults.as_deref(),
+            ));
+        }
+        Inside::SomeWorkload(_) => {}
     }
     let wanted = build_namespace(place);
     if !has_metadata(&namespace.metadata, &wanted.metadata) {
@@ -102,6 +142,40 @@ pub fn survey(place: &Place, observed: &ObservedPlace) -> Survey {
         })));
     }
     if writes.is_empty() { Survey::AsPlanned } else { Survey::Differs(writes) }
+}
+
+/// What closes: policies of the operator that nothing wants any more.
+fn plan_pruning<'a>(
+    opening: &'a [NetworkPolicy],
+    observed: &'a ObservedPlace,
+) -> impl Iterator<Item = Write> + 'a {
+    let is_wanted = |name: &str| opening.iter().any(|wanted| wanted.name_any() == name);
+    observed
+        .policies
+        .iter()
+        .filter(|live| live.metadata.deletion_timestamp.is_none() && opens(&live.name_any()))
+        .filter(move |live| !is_wanted(&live.name_any()))
+        .map(|live| Write::DeleteNetworkPolicy {
+            namespace: live.namespace().unwrap_or_default(),
+            name: live.name_any(),
+            uid: live.uid().unwrap_or_default(),
+        })
+}
+
+/// Whether a policy of this name is the operator's and opens something.
+fn opens(name: &str) -> bool {
+    name == child::DNS || name == child::INSIDE || name.starts_with(CONNECTION_POLICY)
+}
+
+fn plan_policy(live: Option<&NetworkPolicy>, wanted: &NetworkPolicy) -> Option<Write> {
+    let Some(live) = live else { return Some(Write::CreateNetworkPolicy(Box::new(wanted.clone()))) };
+    if has_metadata(&live.metadata, &wanted.metadata) && live.spec == wanted.spec {
+        return None;
+    }
+    Some(Write::ReplaceNetworkPolicy(Box::new(NetworkPolicy {
+        metadata: merge_metadata(&live.metadata, wanted.metadata.clone()),
+        ..wanted.clone()
+    })))
 }
 
 /// A survey in the terms of a status, and the writes that it asks for. `was_enforced` tells a drift
@@ -118,13 +192,13 @@ pub fn enforce(
         (Survey::Differs(writes), WasEnforced::No) => (Enforcement::Underway, writes),
         (Survey::Foreign, _) => (conflict(&place.namespace), Vec::new()),
         (Survey::Terminating, _) => (
-            Enforcement::Blocked {
+            Enforcement::Blocked(Missing {
                 reason: reason::NAMESPACE_TERMINATING,
                 message: format!(
                     "namespace {} is being deleted; it is made again when it is gone",
                     place.namespace
                 ),
-            },
+            }),
             Vec::new(),
         ),
     }
@@ -143,15 +217,16 @@ pub fn plan_repair_of_the_known(observed: &ObservedPlace, owner_uid: &str) -> Ve
     let place = Place {
         namespace: namespace.name_any(),
         owner_uid: owner_uid.to_owned(),
-        purpose: match label(label::PURPOSE).as_deref() {
-            Some(purpose::COMMUNITY) => purpose::COMMUNITY,
-            _ => purpose::CONTROL,
-        },
         community: label(label::COMMUNITY).unwrap_or_default(),
         enclave: label(label::ENCLAVE),
         held_operations: held
             .map(|held| held.split(' ').map(ToOwned::to_owned).collect())
             .unwrap_or_default(),
+        inside: match label(label::PURPOSE).as_deref() {
+            Some(purpose::COMMUNITY) => Inside::Community,
+            Some(purpose::WORKLOAD) => Inside::SomeWorkload(label(label::WORKLOAD).unwrap_or_default()),
+            _ => Inside::Control,
+        },
     };
     match survey(&place, observed) {
         Survey::Differs(writes) => writes,
@@ -170,21 +245,37 @@ pub fn preview(place: &Place, observed: &ObservedPlace) -> Enforcement {
 }
 
 fn conflict(namespace: &str) -> Enforcement {
-    Enforcement::Blocked {
+    Enforcement::Blocked(Missing {
         reason: reason::NAMESPACE_CONFLICT,
         message: format!(
             "namespace {namespace} exists and was not made for this object, so it is never taken over; use another name, or free this one if nobody needs it"
         ),
-    }
+    })
 }
 
 /// The writes that take a place away; `None` when there is nothing of it left.
-#[must_use]
-pub fn plan_removal(observed: &ObservedPlace, owner_uid: &str) -> Option<Vec<Write>> {
+fn plan_removal(observed: &ObservedPlace, owner_uid: &str) -> Option<Vec<Write>> {
     let namespace = observed.namespace.as_deref().filter(|namespace| is_owned(namespace, owner_uid))?;
     let delete =
         Write::DeleteNamespace { name: namespace.name_any(), uid: namespace.uid().unwrap_or_default() };
     Some(if namespace.metadata.deletion_timestamp.is_none() { vec![delete] } else { Vec::new() })
+}
+
+/// How a place goes, before its owner does. `name` is what it is called: the cache may not have heard
+/// of the namespace yet, so the API server is asked before the owner goes.
+///
+/// # Errors
+/// While the place is still there: what is said of it, and the writes.
+pub fn plan_teardown(
+    observed: &ObservedPlace,
+    owner_uid: &str,
+    name: Option<String>,
+) -> Result<Vec<Write>, (String, Vec<Write>)> {
+    if let Some(writes) = plan_removal(observed, owner_uid) {
+        return Err(("being deleted: its namespace goes first".to_owned(), writes));
+    }
+    let owner_uid = owner_uid.to_owned();
+    Ok(name.map(|name| Write::ConfirmNamespaceGone { name, owner_uid }).into_iter().collect())
 }
 
 /// The name of the namespace, when it exists and is ours.
@@ -212,22 +303,30 @@ pub fn is_owned(namespace: &Namespace, owner_uid: &str) -> bool {
 }
 
 fn build_namespace(place: &Place) -> Namespace {
-    let Place { namespace, owner_uid, purpose, community, enclave, held_operations } = place;
-    let mut labels = BTreeMap::from([
-        (label::MANAGED_BY.to_owned(), names::OPERATOR.to_owned()),
-        (label::OWNER_UID.to_owned(), owner_uid.clone()),
-        (label::PURPOSE.to_owned(), (*purpose).to_owned()),
-        (label::COMMUNITY.to_owned(), community.clone()),
-        (label::POD_SECURITY_ENFORCE.to_owned(), "restricted".to_owned()),
-    ]);
-    if let Some(enclave) = enclave {
-        labels.insert(label::ENCLAVE.to_owned(), enclave.clone());
-    }
+    let Place { namespace, owner_uid, community, enclave, held_operations, inside } = place;
+    let (purpose, workload, pod_security) = match inside {
+        Inside::Community => (purpose::COMMUNITY, None, Some("restricted")),
+        Inside::Control => (purpose::CONTROL, None, Some("restricted")),
+        Inside::Workload(furniture) => {
+            (purpose::WORKLOAD, Some(&furniture.workload), Some(furniture.pod_security))
+        }
+        Inside::SomeWorkload(workload) => (purpose::WORKLOAD, Some(workload), None),
+    };
+    let labels = [
+        (label::MANAGED_BY, Some(names::OPERATOR)),
+        (label::OWNER_UID, Some(owner_uid)),
+        (label::PURPOSE, Some(purpose)),
+        (label::COMMUNITY, Some(community)),
+        (label::ENCLAVE, enclave.as_deref()),
+        (label::WORKLOAD, workload.map(String::as_str)),
+        (label::POD_SECURITY_ENFORCE, pod_security),
+    ];
+    let labels = labels.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?.to_owned())));
     let annotations = BTreeMap::from([(annotation::HELD_OPERATIONS.to_owned(), held_operations.join(" "))]);
     Namespace {
         metadata: ObjectMeta {
             name: Some(namespace.clone()),
-            labels: Some(labels),
+            labels: Some(labels.collect()),
             annotations: Some(annotations),
             ..ObjectMeta::default()
         },
@@ -237,65 +336,12 @@ fn build_namespace(place: &Place) -> Namespace {
 
 fn build_default_deny(place: &Place) -> NetworkPolicy {
     NetworkPolicy {
-        metadata: child_metadata(place, child::DEFAULT_DENY),
+        metadata: child_metadata(&place.namespace, child::DEFAULT_DENY),
         spec: Some(NetworkPolicySpec {
             pod_selector: Some(LabelSelector::default()),
             policy_types: Some(vec!["Ingress".into(), "Egress".into()]),
             ..NetworkPolicySpec::default()
         }),
-    }
-}
-
-fn denies_everything(policy: &NetworkPolicy) -> bool {
-    let Some(NetworkPolicySpec { egress, ingress, pod_selector, policy_types }) = &policy.spec else {
-        return false;
-    };
-    egress.as_ref().is_none_or(Vec::is_empty)
-        && ingress.as_ref().is_none_or(Vec::is_empty)
-        && pod_selector.as_ref().is_none_or(|selector| *selector == LabelSelector::default())
-        && policy_types.as_deref() == Some(&["Ingress".to_owned(), "Egress".to_owned()])
-}
-
-fn build_no_pods(place: &Place) -> ResourceQuota {
-    ResourceQuota {
-        metadata: child_metadata(place, child::NO_PODS),
-        spec: Some(ResourceQuotaSpec {
-            hard: Some(BTreeMap::from([("pods".to_owned(), Quantity("0".to_owned()))])),
-            ..ResourceQuotaSpec::default()
-        }),
-        status: None,
-    }
-}
-
-fn child_metadata(place: &Place, name: &str) -> ObjectMeta {
-    ObjectMeta {
-        name: Some(name.to_owned()),
-        namespace: Some(place.namespace.clone()),
-        labels: Some(BTreeMap::from([(label::MANAGED_BY.to_owned(), names::OPERATOR.to_owned())])),
-        ..ObjectMeta::default()
-    }
-}
-
-/// Labels and annotations that others added are theirs and stay.
-fn has_metadata(live: &ObjectMeta, wanted: &ObjectMeta) -> bool {
-    let contains = |live: &Option<BTreeMap<String, String>>, wanted: &Option<BTreeMap<String, String>>| {
-        wanted.iter().flatten().all(|(key, value)| live.as_ref().and_then(|map| map.get(key)) == Some(value))
-    };
-    contains(&live.labels, &wanted.labels) && contains(&live.annotations, &wanted.annotations)
-}
-
-fn merge_metadata(live: &ObjectMeta, wanted: ObjectMeta) -> ObjectMeta {
-    let merge = |live: &Option<BTreeMap<String, String>>, wanted: Option<BTreeMap<String, String>>| {
-        live.clone().into_iter().chain(wanted).reduce(|mut merged, more| {
-            merged.extend(more);
-            merged
-        })
-    };
-    ObjectMeta {
-        labels: merge(&live.labels, wanted.labels),
-        annotations: merge(&live.annotations, wanted.annotations),
-        managed_fields: None,
-        ..live.clone()
     }
 }
 
@@ -305,51 +351,103 @@ mod tests {
 
     use super::*;
 
-    fn place() -> Place {
+    fn place(inside: Inside) -> Place {
         Place {
             namespace: "acme".into(),
             owner_uid: "uid".into(),
-            purpose: purpose::COMMUNITY,
             community: "acme".into(),
             enclave: None,
             held_operations: vec!["EnclaveCreation".into()],
+            inside,
         }
     }
 
-    fn as_planned() -> ObservedPlace {
-        let place = place();
-        ObservedPlace {
-            namespace: Some(Arc::new(build_namespace(&place))),
-            default_deny: Some(Arc::new(build_default_deny(&place))),
-            no_pods: Some(Arc::new(build_no_pods(&place))),
+    fn furnished() -> Inside {
+        let amount = |text: &str| BTreeMap::from([("cpu".to_owned(), Quantity(text.into()))]);
+        let opening =
+            NetworkPolicy { metadata: child_metadata("acme", child::DNS), ..NetworkPolicy::default() };
+        Inside::Workload(Box::new(Furniture {
+            workload: "api".into(),
+            pod_security: "restricted",
+            policies: vec![opening],
+            quota: amount("1000m"),
+            container_defaults: Some(ContainerLimits { limits: amount("1"), requests: amount("0.5") }),
+        }))
+    }
+
+    /// Does what a plan asks for, as the API server would.
+    fn carry_out(place: &Place, observed: &mut ObservedPlace) {
+        while let Survey::Differs(writes) = survey(place, observed) {
+            for write in writes {
+                match write {
+                    Write::CreateNamespace(namespace) | Write::ReplaceNamespace(namespace) => {
+                        observed.namespace = Some(Arc::new(*namespace));
+                    }
+                    Write::CreateNetworkPolicy(policy) => observed.policies.push(Arc::new(*policy)),
+                    Write::DeleteNetworkPolicy { name, .. } => {
+                        observed.policies.retain(|policy| policy.name_any() != name);
+                    }
+                    Write::CreateResourceQuota(quota) | Write::ReplaceResourceQuota(quota) => {
+                        observed.quota = Some(Arc::new(*quota));
+                    }
+                    Write::DeleteResourceQuota { .. } => observed.quota = None,
+                    Write::CreateLimitRange(limits) => observed.container_defaults = Some(Arc::new(*limits)),
+                    Write::DeleteLimitRange { .. } => observed.container_defaults = None,
+                    other => panic!("{other:?}"),
+                }
+            }
         }
+        assert_eq!(survey(place, observed), Survey::AsPlanned);
+    }
+
+    fn made(inside: Inside) -> (Place, ObservedPlace) {
+        let (place, mut observed) = (place(inside), ObservedPlace::default());
+        carry_out(&place, &mut observed);
+        (place, observed)
     }
 
     fn change<T: Clone>(object: &mut Option<Arc<T>>, change: impl FnOnce(&mut T)) {
         change(Arc::make_mut(object.as_mut().unwrap()));
     }
 
-    #[test]
-    fn what_is_as_planned_is_left_alone() {
-        assert_eq!(survey(&place(), &as_planned()), Survey::AsPlanned);
+    fn change_policy(observed: &mut ObservedPlace, change: impl FnOnce(&mut NetworkPolicySpec)) {
+        let policy = observed.policies.iter_mut().find(|policy| policy.name_any() == child::DEFAULT_DENY);
+        change(Arc::make_mut(policy.unwrap()).spec.as_mut().unwrap());
     }
 
     #[test]
-    fn foreign_labels_are_left_alone() {
-        let mut observed = as_planned();
-        change(&mut observed.namespace, |namespace| {
-            namespace.labels_mut().insert("team".into(), "blue".into());
-        });
-        assert_eq!(survey(&place(), &observed), Survey::AsPlanned);
+    fn the_policy_that_denies_everything_is_the_first_thing_in_a_namespace() {
+        for inside in [Inside::Community, Inside::Control, furnished()] {
+            let place = place(inside);
+            let namespace = Some(Arc::new(build_namespace(&place)));
+            let observed = ObservedPlace { namespace, ..ObservedPlace::default() };
+            let Survey::Differs(writes) = survey(&place, &observed) else { panic!("nothing to do") };
+            let first = Write::CreateNetworkPolicy(Box::new(build_default_deny(&place)));
+            assert_eq!(writes[0], first);
+        }
+    }
+
+    #[test]
+    fn foreign_labels_and_policies_are_left_alone() {
+        for inside in [Inside::Community, furnished()] {
+            let (place, mut observed) = made(inside);
+            change(&mut observed.namespace, |namespace| {
+                namespace.labels_mut().insert("team".into(), "blue".into());
+            });
+            let theirs =
+                NetworkPolicy { metadata: child_metadata("acme", "theirs"), ..NetworkPolicy::default() };
+            observed.policies.push(Arc::new(theirs));
+            assert_eq!(survey(&place, &observed), Survey::AsPlanned);
+        }
     }
 
     #[test]
     fn a_namespace_of_somebody_else_is_never_touched() {
-        let mut observed = as_planned();
+        let (place, mut observed) = made(Inside::Community);
         change(&mut observed.namespace, |namespace| {
             namespace.labels_mut().insert(label::OWNER_UID.into(), "other".into());
         });
-        assert_eq!(survey(&place(), &observed), Survey::Foreign);
+        assert_eq!(survey(&place, &observed), Survey::Foreign);
     }
 
     #[test]
@@ -357,18 +455,18 @@ mod tests {
         type Drift = fn(&mut ObservedPlace);
         let drifts: [(&str, Drift); 5] = [
             ("opened policy", |observed| {
-                change(&mut observed.default_deny, |policy| {
-                    policy.spec.as_mut().unwrap().ingress = Some(vec![NetworkPolicyIngressRule::default()]);
+                change_policy(observed, |spec| {
+                    spec.ingress = Some(vec![NetworkPolicyIngressRule::default()]);
                 });
             }),
             ("narrowed policy", |observed| {
-                change(&mut observed.default_deny, |policy| {
-                    policy.spec.as_mut().unwrap().policy_types = Some(vec!["Ingress".into()]);
-                });
+                change_policy(observed, |spec| spec.policy_types = Some(vec!["Ingress".into()]));
             }),
-            ("removed policy", |observed| observed.default_deny = None),
+            ("removed policy", |observed| {
+                observed.policies.retain(|policy| policy.name_any() != child::DEFAULT_DENY);
+            }),
             ("raised quota", |observed| {
-                change(&mut observed.no_pods, |quota| {
+                change(&mut observed.quota, |quota| {
                     quota.spec.as_mut().unwrap().hard = Some(BTreeMap::new());
                 });
             }),
@@ -378,11 +476,42 @@ mod tests {
                 });
             }),
         ];
-        for (name, drift) in drifts {
-            let mut observed = as_planned();
-            drift(&mut observed);
-            let Survey::Differs(writes) = survey(&place(), &observed) else { panic!("{name} not seen") };
-            assert_eq!(writes.len(), 1, "{name}");
+        for inside in [Inside::Control, furnished()] {
+            for (name, drift) in drifts {
+                let (place, mut observed) = made(inside.clone());
+                drift(&mut observed);
+                let Survey::Differs(writes) = survey(&place, &observed) else { panic!("{name} not seen") };
+                assert_eq!(writes.len(), 1, "{name}");
+            }
         }
+    }
+
+    #[test]
+    fn what_nothing_wants_any_more_is_taken_away_first() {
+        let (mut place, mut observed) = made(furnished());
+        place.inside = Inside::Workload(Box::new(Furniture {
+            workload: "api".into(),
+            pod_security: "baseline",
+            ..Furniture::default()
+        }));
+        let Survey::Differs(writes) = survey(&place, &observed) else { panic!("nothing to do") };
+        assert!(matches!(&writes[0], Write::DeleteNetworkPolicy { name, .. } if name == child::DNS));
+        assert_eq!(writes.len(), 4);
+        carry_out(&place, &mut observed);
+        assert!(observed.quota.is_none() && observed.container_defaults.is_none());
+    }
+
+    #[test]
+    fn the_same_amounts_in_other_words_are_no_drift() {
+        let (place, mut observed) = made(furnished());
+        change(&mut observed.quota, |quota| {
+            let amount = BTreeMap::from([("cpu".to_owned(), Quantity("1".into()))]);
+            quota.spec.as_mut().unwrap().hard = Some(amount);
+        });
+        change(&mut observed.container_defaults, |limits| {
+            let amount = BTreeMap::from([("cpu".to_owned(), Quantity("500m".into()))]);
+            limits.spec.as_mut().unwrap().limits[0].default_request = Some(amount);
+        });
+        assert_eq!(survey(&place, &observed), Survey::AsPlanned);
     }
 }

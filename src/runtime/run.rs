@@ -4,7 +4,6 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::channel::mpsc;
 use k8s_controller::LeaderElection;
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -21,7 +20,7 @@ use crate::admission::{PolicyError, build_policies};
 use crate::api::names::{OPERATOR, reason};
 use crate::cluster::caches::Caches;
 use crate::cluster::events::Events;
-use crate::cluster::triggers::{self, Guard, Triggers};
+use crate::cluster::triggers::{Guard, Triggers, build_queues};
 use crate::controllers::{self, Context};
 use crate::model::life::Integrity;
 use crate::plan::{Notice, Severity};
@@ -68,15 +67,9 @@ pub async fn run_operator(
     let installation = settings.installation.installation();
     let built_in = Arc::new(build_policies(&installation)?);
     let (guard_sender, guard) = watch::channel(None);
-    let (communities, communities_queue) = mpsc::unbounded();
-    let (enclaves, enclaves_queue) = mpsc::unbounded();
-    let (requests, requests_queue) = mpsc::unbounded();
-    let (caches, triggers, watches) = Caches::new(&client, |caches| Triggers {
-        caches,
-        queues: triggers::Queues { communities, enclaves, requests },
-        built_in,
-        guard: guard_sender,
-    });
+    let (queues, work) = build_queues();
+    let (caches, triggers, watches) =
+        Caches::new(&client, |caches| Triggers { caches, queues, built_in, guard: guard_sender });
     // Dropped at the end, which ends the watches.
     let mut tasks = JoinSet::new();
     for watch in watches {
@@ -106,11 +99,6 @@ pub async fn run_operator(
         retain_requests_for: settings.retain_requests_for,
         failures: controllers::Failures::default(),
     });
-    let queues = controllers::Queues {
-        communities: communities_queue,
-        enclaves: enclaves_queue,
-        requests: requests_queue,
-    };
     let election =
         LeaderElection::new(client.clone(), &settings.installation.namespace, OPERATOR, &settings.identity);
     if let Some(found) = observe_own_name(&client).await {
@@ -126,7 +114,7 @@ pub async fn run_operator(
                 if caches.wait_until_ready().await.is_ok() {
                     triggers.compare_policies();
                     info!("all caches are filled, reconciling");
-                    futures::join!(controllers::run(context, queues), tell);
+                    futures::join!(controllers::run(context, work), tell);
                 }
             }))
             .await

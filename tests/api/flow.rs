@@ -201,8 +201,8 @@ async fn an_edit_is_held_while_what_is_applied_stays_enforced_and_is_healed() {
     policies.delete("enclave-operator-default-deny", &DeleteParams::default()).await.unwrap();
     wait_until(policies, "enclave-operator-default-deny", SOON, "the policy is made again", is_shut).await;
     let quotas: Api<ResourceQuota> = namespaced(administrator, "edits-ledger");
-    patch(&quotas, "enclave-operator-no-pods", json!({"spec": {"hard": {"pods": "5"}}})).await.unwrap();
-    wait_until(quotas, "enclave-operator-no-pods", SOON, "the quota is put back", |quota: &ResourceQuota| {
+    patch(&quotas, "enclave-operator-quota", json!({"spec": {"hard": {"pods": "5"}}})).await.unwrap();
+    wait_until(quotas, "enclave-operator-quota", SOON, "the quota is put back", |quota: &ResourceQuota| {
         quota.spec.as_ref().unwrap().hard.as_ref().unwrap()["pods"].0 == "0"
     })
     .await;

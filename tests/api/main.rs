@@ -10,6 +10,7 @@ mod bypass;
 mod examples;
 mod flow;
 mod mortal;
+mod network;
 mod restart;
 mod scenarios;
 mod trouble;

@@ -9,6 +9,7 @@ use enclave_operator::admission::Installation;
 use enclave_operator::api::approval_request::{RequestState, Verdict};
 use enclave_operator::api::{ApprovalRequest, Community, Enclave, State};
 use enclave_operator::install;
+use enclave_operator::model::gated::Gated;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::core::NamespaceResourceScope;
@@ -52,9 +53,12 @@ impl World {
         administrator
             .kubectl(&["wait", "--for=condition=Established", "--timeout=30s", "crd", "--all"])
             .expect_success();
-        for (role, group) in
-            [("community-owner", "owners"), ("enclave-approver", "approvers"), ("enclave-reader", "readers")]
-        {
+        for (role, group) in [
+            ("community-owner", "owners"),
+            ("enclave-owner", "enclave-owners"),
+            ("enclave-approver", "approvers"),
+            ("enclave-reader", "readers"),
+        ] {
             let role = format!("--clusterrole=enclave-operator:{role}");
             administrator
                 .kubectl(&["create", "clusterrolebinding", group, &role, &format!("--group={group}")])
@@ -116,6 +120,11 @@ impl World {
     /// Approves.
     pub fn carol(&self) -> User {
         self.plane.user("carol", &["approvers"])
+    }
+
+    /// Owns enclaves and what is in them.
+    pub fn erin(&self) -> User {
+        self.plane.user("erin", &["enclave-owners"])
     }
 
     /// Only reads.
@@ -214,19 +223,18 @@ pub async fn active_community(world: &World, name: &str, spec: &Value) -> Commun
 }
 
 pub async fn wait_for_community(api: &Api<Community>, name: &str, state: State) -> Community {
-    wait_until(api.clone(), name, SOON, &format!("Community {name} is {state}"), |community: &Community| {
-        community.status.as_ref().is_some_and(|status| {
-            status.gate.state == Some(state)
-                && status.gate.observed_generation == community.metadata.generation
-        })
-    })
-    .await
+    wait_for_state(api, name, state).await
 }
 
 pub async fn wait_for_enclave(api: &Api<Enclave>, name: &str, state: State) -> Enclave {
-    wait_until(api.clone(), name, SOON, &format!("Enclave {name} is {state}"), |enclave: &Enclave| {
-        enclave.status.as_ref().is_some_and(|status| {
-            status.gate.state == Some(state) && status.gate.observed_generation == enclave.metadata.generation
+    wait_for_state(api, name, state).await
+}
+
+/// Waits until the latest spec of an object is in a state.
+pub async fn wait_for_state<K: Watched>(api: &Api<K>, name: &str, state: State) -> K {
+    wait_until(api.clone(), name, SOON, &format!("{} {name} is {state}", K::KIND), |object: &K| {
+        object.gate().is_some_and(|gate| {
+            gate.state == Some(state) && gate.observed_generation == object.meta().generation
         })
     })
     .await
@@ -234,25 +242,27 @@ pub async fn wait_for_enclave(api: &Api<Enclave>, name: &str, state: State) -> E
 
 /// Waits until the latest spec of an Enclave is held by an open request, and returns its name.
 pub async fn wait_for_request(user: &User, community: &str, name: &str) -> String {
-    let enclave = wait_until(
-        enclaves(user, community),
-        name,
-        SOON,
-        &format!("Enclave {name} has a request"),
-        |enclave: &Enclave| {
-            enclave.status.as_ref().is_some_and(|status| {
-                status.gate.pending.as_ref().is_some_and(|pending| {
-                    Some(pending.generation) == enclave.metadata.generation
-                        && pending.approval_request.is_some()
-                })
-            })
-        },
-    )
-    .await;
-    let request = enclave.status.unwrap().gate.pending.unwrap().approval_request.unwrap();
+    let request = wait_for_hold(&enclaves(user, community), name).await;
     wait_for_request_state(user, community, &request, RequestState::Pending).await;
     request
 }
+
+/// Waits until the latest spec of an object is held by a request, and returns its name.
+pub async fn wait_for_hold<K: Watched>(api: &Api<K>, name: &str) -> String {
+    let what = format!("{} {name} has a request", K::KIND);
+    let object = wait_until(api.clone(), name, SOON, &what, |object: &K| {
+        object.gate().and_then(|gate| gate.pending.as_ref()).is_some_and(|pending| {
+            Some(pending.generation) == object.meta().generation && pending.approval_request.is_some()
+        })
+    })
+    .await;
+    object.gate().unwrap().pending.as_ref().unwrap().approval_request.clone().unwrap()
+}
+
+/// A gated kind as tests watch it.
+pub trait Watched: Gated + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static {}
+
+impl<K: Gated + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static> Watched for K {}
 
 pub async fn wait_for_request_state(
     user: &User,

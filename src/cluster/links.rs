@@ -1,0 +1,197 @@
+//! Finds in the caches what connections join.
+
+use std::sync::Arc;
+
+use kube::ResourceExt;
+use kube::runtime::reflector::ObjectRef;
+
+use super::caches::Caches;
+use super::observe::{control_namespace_of, home_of, namespace_of};
+use crate::api::names::label;
+use crate::api::{
+    Community, CommunityEndpoint, Enclave, EnclaveConnection, EnclaveEndpoint, EnclaveWorkload, TransitHub,
+};
+use crate::model::life::applied_spec;
+use crate::model::naming::workload_namespace;
+use crate::model::reach::{DestinationEnd, Link, SourceEnd, WorkloadEnd};
+use crate::plan::declared::Home;
+use crate::plan::place::is_owned;
+
+/// A connection and what it joins. The source is looked for where the connection is declared, the
+/// destination in the Community around that, and nowhere else.
+#[must_use]
+pub fn link_of(caches: &Caches, connection: Arc<EnclaveConnection>) -> Link {
+    let declared_in = connection.namespace().unwrap_or_default();
+    let home = home_of(caches, &declared_in);
+    let source = if let Some(hub) = &connection.spec.source.transit_hub {
+        let found = caches.transit_hubs.get(&ObjectRef::new(&hub.name).within(&declared_in));
+        // A hub belongs to the Community, and so does what comes from it.
+        let hub_is_here = matches!(home, Home::Community(_));
+        SourceEnd::TransitHub { name: hub.name.clone(), hub: found.filter(|_| hub_is_here) }
+    } else {
+        let names = &connection.spec.source.workloads;
+        SourceEnd::Workloads(names.iter().map(|name| workload_end(caches, &home, name)).collect())
+    };
+    let destination = destination_of(caches, home.community(), &connection);
+    Link { connection, source, destination }
+}
+
+fn destination_of(
+    caches: &Caches,
+    community: Option<&Arc<Community>>,
+    connection: &EnclaveConnection,
+) -> DestinationEnd {
+    let destination = &connection.spec.destination;
+    let Some(reference) = &destination.enclave_endpoint else {
+        let name = destination
+            .community_endpoint
+            .as_ref()
+            .map(|reference| reference.name.clone())
+            .unwrap_or_default();
+        return community_end(caches, community, name);
+    };
+    let name = format!("{}/{}", reference.enclave, reference.name);
+    let enclave = community.and_then(|community| find_enclave(caches, community, &reference.enclave));
+    let Some((community, enclave)) = community.zip(enclave) else {
+        return DestinationEnd::Enclave { name, endpoint: None, workload: None };
+    };
+    let control = control_namespace_of(community, &enclave);
+    let endpoint = caches.endpoints.get(&ObjectRef::new(&reference.name).within(&control));
+    let workload = endpoint
+        .as_deref()
+        .and_then(offered_workload)
+        .map(|workload| workload_end(caches, &Home::Enclave(Arc::clone(community), enclave), &workload));
+    DestinationEnd::Enclave { name, endpoint, workload }
+}
+
+fn community_end(caches: &Caches, community: Option<&Arc<Community>>, name: String) -> DestinationEnd {
+    let spec = community.and_then(|community| applied_spec(community.as_ref()).ok().flatten());
+    let namespace = community.map(|community| namespace_of(community)).unwrap_or_default();
+    let endpoint = caches.community_endpoints.get(&ObjectRef::new(&name).within(&namespace));
+    let applied = endpoint.as_deref().and_then(|endpoint| applied_spec(endpoint).ok().flatten());
+    let destination = applied.map(|spec| spec.destination).unwrap_or_default();
+    DestinationEnd::Community {
+        name,
+        endpoint,
+        hub: destination
+            .transit_hub
+            .and_then(|hub| caches.transit_hubs.get(&ObjectRef::new(&hub.name).within(&namespace))),
+        managed: destination.service.and_then(|service| owner_of(caches, &service.namespace)),
+        fqdn_backend: spec.map(|spec| spec.fqdn_backend).unwrap_or_default(),
+    }
+}
+
+/// Who a namespace belongs to, in words; `None` for one that the operator did not make.
+fn owner_of(caches: &Caches, namespace: &str) -> Option<String> {
+    let namespace = caches.namespaces.get(&ObjectRef::new(namespace))?;
+    let labels = namespace.labels();
+    labels.get(label::OWNER_UID)?;
+    let community = labels.get(label::COMMUNITY).map(String::as_str).unwrap_or_default();
+    Some(match labels.get(label::ENCLAVE) {
+        Some(enclave) => format!("Enclave {enclave} of Community {community}"),
+        None => format!("Community {community}"),
+    })
+}
+
+fn workload_end(caches: &Caches, home: &Home, name: &str) -> WorkloadEnd {
+    let Home::Enclave(community, enclave) = home else {
+        return WorkloadEnd { name: name.to_owned(), workload: None, namespace: None };
+    };
+    let control = control_namespace_of(community, enclave);
+    let workload = caches.workloads.get(&ObjectRef::new(name).within(&control));
+    let namespace = workload.as_deref().and_then(|workload| namespace_of_workload(caches, home, workload));
+    WorkloadEnd { name: name.to_owned(), workload, namespace }
+}
+
+/// The namespace of a workload, when it exists and was made for it.
+#[must_use]
+pub fn namespace_of_workload(caches: &Caches, home: &Home, workload: &EnclaveWorkload) -> Option<String> {
+    let Home::Enclave(community, enclave) = home else { return None };
+    let name = workload_namespace(&community.name_any(), &enclave.name_any(), &workload.name_any());
+    let namespace = caches.namespaces.get(&ObjectRef::new(&name))?;
+    let is_there = is_owned(&namespace, &workload.uid()?) && namespace.metadata.deletion_timestamp.is_none();
+    is_there.then_some(name)
+}
+
+/// The Enclave of this name in a Community.
+#[must_use]
+pub fn find_enclave(caches: &Caches, community: &Community, name: &str) -> Option<Arc<Enclave>> {
+    let enclave = caches.enclaves.get(&ObjectRef::new(name).within(&namespace_of(community)))?;
+    let control = caches.namespaces.get(&ObjectRef::new(&control_namespace_of(community, &enclave)))?;
+    is_owned(&control, &enclave.uid()?).then_some(enclave)
+}
+
+/// The workload whose pods an endpoint offers, as applied.
+fn offered_workload(endpoint: &EnclaveEndpoint) -> Option<String> {
+    applied_spec(endpoint).ok().flatten().map(|spec| spec.workload)
+}
+
+/// The connections that come from a workload or lead to it.
+#[must_use]
+pub fn links_of_workload(caches: &Caches, workload: &EnclaveWorkload) -> Vec<Link> {
+    let (control, name) = (workload.namespace().unwrap_or_default(), workload.name_any());
+    let offering: Vec<Arc<EnclaveEndpoint>> = caches.endpoints.state_filter(|endpoint| {
+        endpoint.namespace().as_ref() == Some(&control)
+            && (endpoint.spec.workload == name || offered_workload(endpoint).as_ref() == Some(&name))
+    });
+    links_where(caches, |connection| {
+        let comes_from_it = connection.namespace().as_ref() == Some(&control)
+            && connection.spec.source.workloads.contains(&name);
+        comes_from_it || offering.iter().any(|endpoint| leads_to(caches, connection, endpoint))
+    })
+}
+
+/// The connections that lead to an endpoint.
+#[must_use]
+pub fn links_of_endpoint(caches: &Caches, endpoint: &EnclaveEndpoint) -> Vec<Link> {
+    links_where(caches, |connection| leads_to(caches, connection, endpoint))
+}
+
+/// The connections that lead to an endpoint of a Community.
+#[must_use]
+pub fn links_of_community_endpoint(caches: &Caches, endpoint: &CommunityEndpoint) -> Vec<Link> {
+    links_where(caches, |connection| leads_to_community(caches, connection, endpoint))
+}
+
+/// The connections that come from a hub or lead through it.
+#[must_use]
+pub fn links_of_hub(caches: &Caches, hub: &TransitHub) -> Vec<Link> {
+    let (namespace, name) = (hub.namespace().unwrap_or_default(), hub.name_any());
+    let behind: Vec<Arc<CommunityEndpoint>> = caches.community_endpoints.state_filter(|endpoint| {
+        let applied = applied_spec(endpoint).ok().flatten();
+        let destinations = applied.iter().map(|spec| &spec.destination).chain([&endpoint.spec.destination]);
+        endpoint.namespace().as_ref() == Some(&namespace)
+            && destinations.flat_map(|destination| &destination.transit_hub).any(|hub| hub.name == name)
+    });
+    links_where(caches, |connection| {
+        let comes_from_it = connection.namespace().as_ref() == Some(&namespace)
+            && connection.spec.source.transit_hub.as_ref().is_some_and(|hub| hub.name == name);
+        comes_from_it || behind.iter().any(|endpoint| leads_to_community(caches, connection, endpoint))
+    })
+}
+
+fn links_where(caches: &Caches, concerned: impl Fn(&EnclaveConnection) -> bool) -> Vec<Link> {
+    let connections = caches.connections.state_filter(|connection| concerned(connection));
+    connections.into_iter().map(|connection| link_of(caches, connection)).collect()
+}
+
+fn leads_to(caches: &Caches, connection: &EnclaveConnection, endpoint: &EnclaveEndpoint) -> bool {
+    let Some(reference) = &connection.spec.destination.enclave_endpoint else { return false };
+    if reference.name != endpoint.name_any() {
+        return false;
+    }
+    let home = home_of(caches, &connection.namespace().unwrap_or_default());
+    home.community()
+        .and_then(|community| find_enclave(caches, community, &reference.enclave).map(|it| (community, it)))
+        .is_some_and(|(community, enclave)| {
+            Some(control_namespace_of(community, &enclave)) == endpoint.namespace()
+        })
+}
+
+fn leads_to_community(caches: &Caches, connection: &EnclaveConnection, endpoint: &CommunityEndpoint) -> bool {
+    let Some(reference) = &connection.spec.destination.community_endpoint else { return false };
+    reference.name == endpoint.name_any()
+        && home_of(caches, &connection.namespace().unwrap_or_default())
+            .community()
+            .is_some_and(|community| Some(namespace_of(community)) == endpoint.namespace())
+}

@@ -1,0 +1,86 @@
+//! The controllers of the gated kinds: how each is observed and planned.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::runtime::reflector::Store;
+
+use super::{Known, Reconciled};
+use crate::api::{
+    Community, CommunityEndpoint, CommunityEndpointStatus, CommunityStatus, Enclave, EnclaveConnection,
+    EnclaveConnectionStatus, EnclaveEndpoint, EnclaveEndpointStatus, EnclaveStatus, EnclaveWorkload,
+    EnclaveWorkloadStatus, TransitHub, TransitHubStatus,
+};
+use crate::cluster::caches::Caches;
+use crate::cluster::links::{links_of_community_endpoint, links_of_endpoint, links_of_hub};
+use crate::cluster::observe::{
+    observe_community, observe_connection, observe_enclave, observe_endpoint, observe_workload,
+};
+use crate::plan::Plan;
+use crate::plan::community::plan_community;
+use crate::plan::connection::plan_connection;
+use crate::plan::enclave::plan_enclave;
+use crate::plan::endpoint::plan_endpoint;
+use crate::plan::status::build_degraded_status;
+use crate::plan::workload::plan_workload;
+
+/// A controller: the kind and its status, its cache, and from an object and what is known to a plan.
+macro_rules! controller {
+    ($kind:ident, $status:ident, $cache:ident, |$object:ident, $known:ident| $plan:expr) => {
+        impl Reconciled for $kind {
+            type Status = $status;
+
+            fn cache(caches: &Caches) -> Store<Self> {
+                caches.$cache.clone()
+            }
+
+            fn plan($object: Arc<Self>, $known: Known<'_>) -> Plan<$status> {
+                $plan
+            }
+
+            fn status(&self) -> Option<&$status> {
+                self.status.as_ref()
+            }
+
+            fn with_status(&self, status: $status) -> Self {
+                Self { status: Some(status), ..self.clone() }
+            }
+
+            fn degraded_status(
+                &self,
+                planned: Option<$status>,
+                message: &str,
+                now: Timestamp,
+            ) -> Option<$status> {
+                let mut status = planned.or_else(|| self.status.clone()).unwrap_or_default();
+                status.gate = build_degraded_status(self, Some(status.gate), message, now);
+                Some(status)
+            }
+        }
+    };
+}
+
+controller!(Community, CommunityStatus, communities, |object, known| {
+    plan_community(&observe_community(known.caches, object, known.guard), known.now)
+});
+controller!(Enclave, EnclaveStatus, enclaves, |object, known| {
+    plan_enclave(&observe_enclave(known.caches, object, known.guard), known.now)
+});
+controller!(CommunityEndpoint, CommunityEndpointStatus, community_endpoints, |object, known| {
+    let observed = observe_endpoint(known.caches, object, known.guard, links_of_community_endpoint);
+    plan_endpoint(&observed, known.now).with_status(|gate| CommunityEndpointStatus { gate })
+});
+controller!(TransitHub, TransitHubStatus, transit_hubs, |object, known| {
+    let observed = observe_endpoint(known.caches, object, known.guard, links_of_hub);
+    plan_endpoint(&observed, known.now).with_status(|gate| TransitHubStatus { gate })
+});
+controller!(EnclaveEndpoint, EnclaveEndpointStatus, endpoints, |object, known| {
+    let observed = observe_endpoint(known.caches, object, known.guard, links_of_endpoint);
+    plan_endpoint(&observed, known.now).with_status(|gate| EnclaveEndpointStatus { gate })
+});
+controller!(EnclaveWorkload, EnclaveWorkloadStatus, workloads, |object, known| {
+    plan_workload(&observe_workload(known.caches, object, known.guard), known.now)
+});
+controller!(EnclaveConnection, EnclaveConnectionStatus, connections, |object, known| {
+    plan_connection(&observe_connection(known.caches, object, known.guard), known.now)
+});

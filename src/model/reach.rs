@@ -1,0 +1,399 @@
+//! Which traffic a connection lets through: from what is applied of it and of its two ends, to the
+//! packets that may pass. Network policies are built from this, requests tell it in words, and an
+//! independent analyser has to find the same in the cluster.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use super::gated::Gated;
+use super::life::{JudgeError, applied_spec};
+use super::scope::Missing;
+use crate::api::common::{IpBlock, LabelSelector, NamespacedPods, Port};
+use crate::api::community::FqdnBackend;
+use crate::api::gate::Reference;
+use crate::api::names::reason;
+use crate::api::{
+    CommunityEndpoint, CommunityEndpointSpec, EnclaveConnection, EnclaveConnectionSpec, EnclaveEndpoint,
+    EnclaveEndpointSpec, EnclaveWorkload, Kind, State, TransitHub, TransitHubSpec,
+};
+
+/// A connection and what it joins, as far as it exists.
+#[derive(Clone, Debug)]
+pub struct Link {
+    pub connection: Arc<EnclaveConnection>,
+    pub source: SourceEnd,
+    pub destination: DestinationEnd,
+}
+
+/// Where the traffic of a connection comes from.
+#[derive(Clone, Debug)]
+pub enum SourceEnd {
+    /// Workloads of the Enclave that the connection is declared in.
+    Workloads(Vec<WorkloadEnd>),
+    /// A hub of the Community that the connection is declared in.
+    TransitHub { name: String, hub: Option<Arc<TransitHub>> },
+}
+
+/// Where the traffic of a connection goes.
+#[derive(Clone, Debug)]
+pub enum DestinationEnd {
+    /// An endpoint of an Enclave of the same Community, and the workload that it offers.
+    Enclave { name: String, endpoint: Option<Arc<EnclaveEndpoint>>, workload: Option<WorkloadEnd> },
+    /// An endpoint of the same Community.
+    Community {
+        name: String,
+        endpoint: Option<Arc<CommunityEndpoint>>,
+        /// The hub that the endpoint leads to, when it leads to one.
+        hub: Option<Arc<TransitHub>>,
+        /// What the namespace belongs to that the endpoint names, when it belongs to the operator.
+        managed: Option<String>,
+        /// What allows destinations by DNS name.
+        fqdn_backend: FqdnBackend,
+    },
+}
+
+/// A workload at one end of a connection.
+#[derive(Clone, Debug)]
+pub struct WorkloadEnd {
+    pub name: String,
+    pub workload: Option<Arc<EnclaveWorkload>>,
+    /// Its namespace, when that exists and was made for this very workload.
+    pub namespace: Option<String>,
+}
+
+/// Whether traffic of a connection may pass.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Passage {
+    /// It may. `missing` says what keeps the connection from being complete.
+    Open { flow: Flow, missing: Option<Missing> },
+    /// It may not, because something that the connection needs is missing.
+    Shut(Missing),
+    /// It may not, because the connection says so.
+    Off(Missing),
+    /// Nothing of the connection is applied yet.
+    NotApplied,
+}
+
+/// The packets that may pass, in the direction in which connections are opened.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Flow {
+    pub from: Sources,
+    pub to: Destination,
+    pub ports: Vec<Port>,
+}
+
+/// Where packets come from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Sources {
+    /// All pods of these namespaces, each of a workload.
+    Workloads(Vec<String>),
+    /// Somewhere outside the enclaves.
+    Outside(Vec<Peer>),
+}
+
+/// Where packets go.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Destination {
+    /// Pods of a workload.
+    Workload(NamespacedPods),
+    /// Somewhere outside the enclaves.
+    Outside(Vec<Peer>),
+}
+
+/// Something outside the enclaves.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Peer {
+    Block(IpBlock),
+    Pods(NamespacedPods),
+}
+
+/// Whether traffic may pass now. What the user wants to close is closed already, whatever else is
+/// held.
+///
+/// # Errors
+/// When what is applied of one of the objects cannot be read.
+pub fn resolve(link: &Link, now: Timestamp) -> Result<Passage, JudgeError> {
+    let connection = link.connection.as_ref();
+    let off = |reason, message: String| Ok(Passage::Off(Missing { reason, message }));
+    let Some(applied) = applied_spec(connection)? else { return Ok(Passage::NotApplied) };
+    let effective = EnclaveConnection::restrict(&applied, connection.spec());
+    if connection.metadata.deletion_timestamp.is_some() {
+        return off(reason::TERMINATING, "being deleted: nothing passes any more".into());
+    }
+    if !effective.enabled {
+        return off(reason::DISABLED, "disabled (spec.enabled): nothing passes".into());
+    }
+    if let Some(end) = ends_at(connection, &effective).filter(|end| *end <= now) {
+        return off(reason::ENDED, format!("ended at {end}: nothing passes any more"));
+    }
+    if let Some(reference) = replaced(link) {
+        let Reference { kind, namespace, name, uid: _ } = reference;
+        return Ok(Passage::Shut(Missing {
+            reason: reason::REFERENCE_REPLACED,
+            message: format!(
+                "{kind} {namespace}/{name} was deleted and made again; nothing passes to the new one"
+            ),
+        }));
+    }
+    Ok(match find_flow(link)? {
+        Ok((flow, missing)) => Passage::Open { flow, missing },
+        Err(missing) => Passage::Shut(missing),
+    })
+}
+
+/// When a connection closes by itself: as recorded when it was applied, or earlier by what the user
+/// wants now.
+#[must_use]
+pub fn ends_at(connection: &EnclaveConnection, effective: &EnclaveConnectionSpec) -> Option<Timestamp> {
+    let recorded = connection.status.as_ref().and_then(|status| status.expires_at.as_ref());
+    let wanted = effective.expires_at.as_ref();
+    recorded.into_iter().chain(wanted).map(|time| time.0).min()
+}
+
+/// The endpoint that a connection leads to, as it is now.
+#[must_use]
+pub fn find_references(destination: &DestinationEnd) -> Option<Vec<Reference>> {
+    fn reference<K: Gated>(object: &K) -> Option<Vec<Reference>> {
+        Some(vec![Reference {
+            kind: K::KIND,
+            namespace: object.namespace().unwrap_or_default(),
+            name: object.name_any(),
+            uid: object.uid()?,
+        }])
+    }
+    match destination {
+        DestinationEnd::Enclave { endpoint, .. } => endpoint.as_deref().and_then(reference),
+        DestinationEnd::Community { endpoint, .. } => endpoint.as_deref().and_then(reference),
+    }
+}
+
+fn replaced(link: &Link) -> Option<Reference> {
+    let applied = link.connection.gate().and_then(|gate| gate.applied.as_ref())?;
+    let now = find_references(&link.destination)?;
+    (applied.references != now).then(|| applied.references.first().cloned().or(now.into_iter().next()))?
+}
+
+type Found = Result<(Flow, Option<Missing>), Missing>;
+
+/// The packets that a connection is about, whether or not it is applied.
+fn find_flow(link: &Link) -> Result<Found, JudgeError> {
+    let (to, ports) = match find_destination(&link.destination)? {
+        Ok(found) => found,
+        Err(missing) => return Ok(Err(missing)),
+    };
+    Ok(match find_sources(&link.source)? {
+        Ok((from, missing)) => Ok((Flow { from, to, ports }, missing)),
+        Err(missing) => Err(missing),
+    })
+}
+
+fn find_sources(source: &SourceEnd) -> Result<Result<(Sources, Option<Missing>), Missing>, JudgeError> {
+    match source {
+        SourceEnd::Workloads(workloads) => {
+            let (mut found, mut missing) = (Vec::new(), None);
+            for end in workloads {
+                match find_workload(end)? {
+                    Ok(namespace) => found.push(namespace),
+                    Err(why) => missing = missing.or(Some(why)),
+                }
+            }
+            Ok(match (found.is_empty(), missing) {
+                (true, Some(missing)) => Err(missing),
+                (_, missing) => Ok((Sources::Workloads(found), missing)),
+            })
+        }
+        SourceEnd::TransitHub { name, hub } => {
+            let spec: Result<TransitHubSpec, Missing> = in_force(name, hub.as_deref(), HUB)?;
+            Ok(spec.map(|spec| (Sources::Outside(peers_of_hub(&spec)), None)))
+        }
+    }
+}
+
+fn find_destination(
+    destination: &DestinationEnd,
+) -> Result<Result<(Destination, Vec<Port>), Missing>, JudgeError> {
+    match destination {
+        DestinationEnd::Enclave { name, endpoint, workload } => {
+            let spec: EnclaveEndpointSpec = match in_force(name, endpoint.as_deref(), ENDPOINT)? {
+                Ok(spec) => spec,
+                Err(missing) => return Ok(Err(missing)),
+            };
+            let absent = WorkloadEnd { name: spec.workload.clone(), workload: None, namespace: None };
+            let namespace = find_workload(workload.as_ref().unwrap_or(&absent))?;
+            Ok(namespace.map(|namespace| {
+                let pods = NamespacedPods { namespace, pod_selector: spec.pod_selector };
+                (Destination::Workload(pods), spec.ports)
+            }))
+        }
+        DestinationEnd::Community { name, endpoint, hub, managed, fqdn_backend } => {
+            let spec: CommunityEndpointSpec = match in_force(name, endpoint.as_deref(), ENDPOINT)? {
+                Ok(spec) => spec,
+                Err(missing) => return Ok(Err(missing)),
+            };
+            let ports = spec.ports.clone();
+            let peers = find_outside(&spec, hub.as_deref(), managed.as_deref(), *fqdn_backend)?;
+            Ok(peers.map(|peers| (Destination::Outside(peers), ports)))
+        }
+    }
+}
+
+/// What is missing of a destination, so that nobody knows who has to consent; `Ok` when it is in force.
+///
+/// # Errors
+/// When what is applied of it cannot be read.
+pub fn require_destination(destination: &DestinationEnd) -> Result<Result<(), Missing>, JudgeError> {
+    Ok(match destination {
+        DestinationEnd::Enclave { name, endpoint, .. } => {
+            in_force(name, endpoint.as_deref(), ENDPOINT)?.map(|_| ())
+        }
+        DestinationEnd::Community { name, endpoint, .. } => {
+            in_force(name, endpoint.as_deref(), ENDPOINT)?.map(|_| ())
+        }
+    })
+}
+
+fn find_outside(
+    spec: &CommunityEndpointSpec,
+    hub: Option<&TransitHub>,
+    managed: Option<&str>,
+    _backend: FqdnBackend,
+) -> Result<Result<Vec<Peer>, Missing>, JudgeError> {
+    let destination = &spec.destination;
+    if let Some(service) = &destination.service {
+        return Ok(match managed {
+            Some(owner) => Err(Missing {
+                reason: reason::DESTINATION_NOT_ALLOWED,
+                message: format!(
+                    "namespace {} belongs to {owner}; only an EnclaveEndpoint leads there",
+                    service.namespace
+                ),
+            }),
+            None => Ok(vec![Peer::Pods(service.clone())]),
+        });
+    }
+    if let Some(reference) = &destination.transit_hub {
+        let spec: Result<TransitHubSpec, Missing> = in_force(&reference.name, hub, HUB)?;
+        return Ok(spec.map(|spec| peers_of_hub(&spec)));
+    }
+    if !destination.fqdns.is_empty() {
+        return Ok(Err(Missing {
+            reason: reason::FQDN_BACKEND_MISSING,
+            message: "network policies of Kubernetes know no DNS names, and nothing else in this cluster that the operator can use does; use cidrs".into(),
+        }));
+    }
+    Ok(Ok(destination.cidrs.iter().cloned().map(Peer::Block).collect()))
+}
+
+fn peers_of_hub(hub: &TransitHubSpec) -> Vec<Peer> {
+    let blocks = hub.cidrs.iter().cloned().map(Peer::Block);
+    blocks.chain(hub.gateway.clone().map(Peer::Pods)).collect()
+}
+
+/// The reasons for which an end of a connection is not there: it does not exist, it is not in force.
+type Reasons = (&'static str, &'static str);
+const ENDPOINT: Reasons = (reason::ENDPOINT_NOT_FOUND, reason::ENDPOINT_NOT_ACTIVE);
+const WORKLOAD: Reasons = (reason::WORKLOAD_NOT_FOUND, reason::WORKLOAD_NOT_ACTIVE);
+const HUB: Reasons = (reason::TRANSIT_HUB_NOT_FOUND, reason::TRANSIT_HUB_NOT_ACTIVE);
+
+fn find_workload(end: &WorkloadEnd) -> Result<Result<String, Missing>, JudgeError> {
+    let in_force = in_force(&end.name, end.workload.as_deref(), WORKLOAD)?;
+    Ok(in_force.and_then(|_| {
+        end.namespace.clone().ok_or_else(|| Missing {
+            reason: reason::WORKLOAD_NOT_ACTIVE,
+            message: format!("the namespace of {} {} is not there yet", Kind::EnclaveWorkload, end.name),
+        })
+    }))
+}
+
+/// What is applied of an object, unless it is on its way out.
+fn in_force<K: Gated>(
+    name: &str,
+    object: Option<&K>,
+    (not_found, not_active): Reasons,
+) -> Result<Result<K::Spec, Missing>, JudgeError> {
+    let kind = K::KIND;
+    let Some(object) = object else {
+        let message = format!("{kind} {name} does not exist");
+        return Ok(Err(Missing { reason: not_found, message }));
+    };
+    let not_active = |message: String| Ok(Err(Missing { reason: not_active, message }));
+    if object.meta().deletion_timestamp.is_some() {
+        return not_active(format!("{kind} {name} is being deleted"));
+    }
+    match applied_spec(object)? {
+        Some(spec) if K::retires(&spec) => not_active(format!("{kind} {name} is being deleted")),
+        Some(spec) => Ok(Ok(spec)),
+        None => {
+            let state = object.gate().and_then(|gate| gate.state).unwrap_or(State::Pending);
+            not_active(format!("{kind} {name} is {state}"))
+        }
+    }
+}
+
+/// What may pass, in words: one line for each pair of ends.
+#[must_use]
+pub fn describe_flow(flow: &Flow) -> BTreeSet<String> {
+    let Flow { from, to, ports } = flow;
+    let ports = ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let from: Vec<String> = match from {
+        Sources::Workloads(namespaces) => namespaces.clone(),
+        Sources::Outside(peers) => peers.iter().map(describe_peer).collect(),
+    };
+    let to: Vec<String> = match to {
+        Destination::Workload(pods) => vec![describe_pods(pods)],
+        Destination::Outside(peers) => peers.iter().map(describe_peer).collect(),
+    };
+    from.iter()
+        .flat_map(|from| to.iter().map(move |to| (from, to)))
+        .map(|(from, to)| format!("{from} -> {to}: {ports}"))
+        .collect()
+}
+
+fn describe_peer(peer: &Peer) -> String {
+    match peer {
+        Peer::Block(IpBlock { cidr, except }) if except.is_empty() => cidr.clone(),
+        Peer::Block(IpBlock { cidr, except }) => format!("{cidr} except {}", except.join(", ")),
+        Peer::Pods(pods) => describe_pods(pods),
+    }
+}
+
+fn describe_pods(pods: &NamespacedPods) -> String {
+    let NamespacedPods { namespace, pod_selector: LabelSelector { match_labels, match_expressions } } = pods;
+    let labels = match_labels.iter().map(|(key, value)| format!("{key}={value}"));
+    let expressions = match_expressions.iter().map(|one| {
+        let values = one.values.join(",");
+        if values.is_empty() {
+            format!("{} {:?}", one.key, one.operator)
+        } else {
+            format!("{} {:?} ({values})", one.key, one.operator)
+        }
+    });
+    let selector = labels.chain(expressions).collect::<Vec<_>>().join(", ");
+    if selector.is_empty() { namespace.clone() } else { format!("{namespace} ({selector})") }
+}
+
+/// What a change opens and closes: the difference between what may pass through these connections
+/// before and after it, as if the change were in force.
+///
+/// # Errors
+/// When what is applied of one of the objects cannot be read.
+pub fn compare(
+    before: &[Link],
+    after: &[Link],
+    now: Timestamp,
+) -> Result<(Vec<String>, Vec<String>), JudgeError> {
+    let describe = |links: &[Link]| -> Result<BTreeSet<String>, JudgeError> {
+        let mut lines = BTreeSet::new();
+        for link in links {
+            if let Passage::Open { flow, .. } = resolve(link, now)? {
+                lines.extend(describe_flow(&flow));
+            }
+        }
+        Ok(lines)
+    };
+    let (before, after) = (describe(before)?, describe(after)?);
+    Ok((after.difference(&before).cloned().collect(), before.difference(&after).cloned().collect()))
+}

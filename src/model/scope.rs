@@ -1,0 +1,81 @@
+//! The scopes around an object whose approval rules count for its changes.
+
+use kube::ResourceExt;
+
+use super::gated::Gated;
+use super::life::{JudgeError, applied_spec};
+use crate::api::approvals::Approvals;
+use crate::api::community::ServiceAccountVotes;
+use crate::api::{Community, Kind};
+
+/// The applied rules of everything around an object.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OuterRules {
+    /// One per scope; the order does not matter.
+    pub scopes: Vec<ScopeRules>,
+    /// Whether service accounts may vote, as applied on the Community.
+    pub service_account_votes: ServiceAccountVotes,
+}
+
+/// The applied rules of one scope, and how to find out whether they are still the same.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScopeRules {
+    /// The rules.
+    pub approvals: Approvals,
+    /// Where they stand.
+    pub origin: RulesOrigin,
+}
+
+/// The object that carries rules, and what was applied of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RulesOrigin {
+    pub kind: Kind,
+    pub namespace: Option<String>,
+    pub name: String,
+    pub uid: String,
+    /// Digest of what was applied of it when the rules were read.
+    pub digest: String,
+}
+
+/// Why something cannot be judged or enforced yet: what is missing around it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// One of [`crate::api::names::reason`].
+    pub reason: &'static str,
+    /// What is missing and what to do.
+    pub message: String,
+}
+
+impl OuterRules {
+    /// The rules of a Community; `None` when none are in force yet.
+    ///
+    /// # Errors
+    /// When what is applied of it cannot be read.
+    pub fn of_community(community: &Community) -> Result<Option<Self>, JudgeError> {
+        let Some(spec) = applied_spec(community)? else { return Ok(None) };
+        let service_account_votes = spec.service_account_votes;
+        Ok(ScopeRules::of(community)?.map(|rules| Self { scopes: vec![rules], service_account_votes }))
+    }
+}
+
+impl ScopeRules {
+    /// The rules that are applied of an object; `None` when it carries none or nothing is applied.
+    ///
+    /// # Errors
+    /// When what is applied of it cannot be read.
+    pub fn of<K: Gated>(object: &K) -> Result<Option<Self>, JudgeError> {
+        let applied = applied_spec(object)?;
+        let digest = object.gate().and_then(|gate| gate.applied.as_ref()).map(|applied| &applied.digest);
+        let approvals = applied.as_ref().and_then(K::approvals);
+        Ok(approvals.zip(digest).map(|(approvals, digest)| Self {
+            approvals: approvals.clone(),
+            origin: RulesOrigin {
+                kind: K::KIND,
+                namespace: object.namespace(),
+                name: object.name_any(),
+                uid: object.uid().unwrap_or_default(),
+                digest: digest.clone(),
+            },
+        }))
+    }
+}

@@ -1,0 +1,201 @@
+//! What becomes of an EnclaveConnection. Its network policies are made with the namespaces that they
+//! stand in (see [`super::workload`]); here is told whether they are there.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt;
+
+use super::declared::{Declared, Ways, plan_declared, tell_impact};
+use super::gate::Enforcement;
+use super::place::WasEnforced;
+use super::policies::build_connection;
+use super::status::was_enforced;
+use super::{Plan, Write};
+use crate::api::gate::Applied;
+use crate::api::{
+    Enclave, EnclaveConnection, EnclaveConnectionSpec, EnclaveConnectionStatus, GateStatus, Kind,
+};
+use crate::model::gated::Gated;
+use crate::model::life::{JudgeError, applied_spec};
+use crate::model::reach::{
+    Destination, DestinationEnd, Flow, Link, Passage, SourceEnd, Sources, find_references,
+    require_destination, resolve,
+};
+use crate::model::rules::parse_duration;
+use crate::model::scope::{Missing, OuterRules, ScopeRules};
+
+/// What was seen of a connection.
+#[derive(Clone, Debug)]
+pub struct ObservedConnection {
+    /// The connection and what it is declared in.
+    pub declared: Declared<EnclaveConnection>,
+    /// What it joins.
+    pub link: Link,
+    /// The Enclave that it leads to, when it leads to one.
+    pub destination: Option<Arc<Enclave>>,
+    /// Its network policies, in all namespaces.
+    pub policies: Vec<Arc<NetworkPolicy>>,
+}
+
+/// Plans a connection.
+#[must_use]
+pub fn plan_connection(observed: &ObservedConnection, now: Timestamp) -> Plan<EnclaveConnectionStatus> {
+    let connection = observed.declared.object.as_ref();
+    let ways = || -> Result<_, JudgeError> {
+        let passage = resolve(&observed.link, now)?;
+        Ok(Ways {
+            outer_rules: find_rules(observed)?,
+            references: find_references(&observed.link.destination),
+            in_use: None,
+            enforce: move |_: Option<&EnclaveConnectionSpec>| (describe(observed, &passage), Vec::new()),
+            remove: || plan_teardown(observed),
+        })
+    };
+    let mut plan = plan_declared(&observed.declared, ways(), Vec::new, now);
+    tell_impact(
+        &mut plan,
+        &observed.declared,
+        std::slice::from_ref(&observed.link),
+        now,
+        |imagined, link| {
+            let mut connection = imagined.clone();
+            if let Some(status) = &mut connection.status {
+                status.expires_at = None;
+            }
+            Link { connection: Arc::new(connection), ..link }
+        },
+    );
+    let plan = plan.with_status(|gate| EnclaveConnectionStatus {
+        expires_at: plan_end(connection, &gate),
+        gate,
+        from: Some(describe_source(&observed.link.source)),
+        to: Some(describe_destination(connection)),
+    });
+    let end = plan.status.as_ref().and_then(|status| status.expires_at.as_ref()).map(|time| time.0);
+    Plan { wake_at: end.filter(|end| *end > now), ..plan }
+}
+
+/// The Community, the Enclave on either side, and the endpoint itself: so both owners consent. Until
+/// the destination is in force nobody knows what it asks for.
+fn find_rules(observed: &ObservedConnection) -> Result<Result<OuterRules, Missing>, JudgeError> {
+    let home = &observed.declared.home;
+    let own = match &observed.link.source {
+        SourceEnd::Workloads(_) => home.rules_in_enclave("EnclaveConnections from workloads")?,
+        SourceEnd::TransitHub { .. } => home.rules_in_community("EnclaveConnections from a TransitHub")?,
+    };
+    let mut outer = match own {
+        Ok(outer) => outer,
+        missing => return Ok(missing),
+    };
+    if let Err(missing) = require_destination(&observed.link.destination)? {
+        return Ok(Err(missing));
+    }
+    if let Some(enclave) = &observed.destination {
+        outer.scopes.extend(ScopeRules::of(enclave.as_ref())?);
+    }
+    if let DestinationEnd::Enclave { endpoint: Some(endpoint), .. } = &observed.link.destination {
+        outer.scopes.extend(ScopeRules::of(endpoint.as_ref())?);
+    }
+    Ok(Ok(outer))
+}
+
+fn describe(observed: &ObservedConnection, passage: &Passage) -> Enforcement {
+    match passage {
+        Passage::NotApplied => Enforcement::Nothing,
+        Passage::Off(_) if !observed.policies.is_empty() => Enforcement::Underway,
+        Passage::Off(why) => Enforcement::Closed(why.clone()),
+        Passage::Shut(missing) => Enforcement::Blocked(missing.clone()),
+        Passage::Open { flow, missing } => {
+            let was_enforced = was_enforced(observed.declared.object.as_ref());
+            match (is_everything_there(observed, flow), was_enforced, missing) {
+                (false, WasEnforced::No, _) => Enforcement::Underway,
+                (_, _, Some(missing)) => Enforcement::Partial(missing.clone()),
+                (_, _, None) => Enforcement::Complete,
+            }
+        }
+    }
+}
+
+fn is_everything_there(observed: &ObservedConnection, flow: &Flow) -> bool {
+    let connection = observed.declared.object.as_ref();
+    let (declared_in, name) = (connection.namespace().unwrap_or_default(), connection.name_any());
+    let sources = match &flow.from {
+        Sources::Workloads(namespaces) => namespaces.as_slice(),
+        Sources::Outside(_) => &[],
+    };
+    let destination = match &flow.to {
+        Destination::Workload(pods) => Some(&pods.namespace),
+        Destination::Outside(_) => None,
+    };
+    let wanted = sources
+        .iter()
+        .chain(destination)
+        .flat_map(|namespace| build_connection(namespace, (&declared_in, &name), flow));
+    wanted.into_iter().all(|wanted| {
+        observed.policies.iter().any(|live| {
+            live.name_any() == wanted.name_any()
+                && live.namespace() == wanted.namespace()
+                && live.spec == wanted.spec
+        })
+    })
+}
+
+/// When the connection is to end. Recorded when something is applied: a new content counts from then
+/// on, and one that only closes never ends later than before.
+fn plan_end(connection: &EnclaveConnection, gate: &GateStatus) -> Option<Time> {
+    let recorded = connection.status.as_ref().and_then(|status| status.expires_at.clone());
+    let before = connection.gate().and_then(|gate| gate.applied.as_ref());
+    let Some(applied) = gate.applied.as_ref().filter(|applied| Some(*applied) != before) else {
+        return recorded;
+    };
+    let Ok(spec) = applied.spec.to_spec::<EnclaveConnectionSpec>() else { return recorded };
+    let fresh = end_of(applied, &spec);
+    let only_closes = applied_spec(connection).ok().flatten().is_some_and(|before| {
+        EnclaveConnection::restrict(&before, &spec) == spec
+            && connection.gate().and_then(|gate| gate.applied.as_ref()).map(|before| &before.references)
+                == Some(&applied.references)
+    });
+    if !only_closes {
+        return fresh;
+    }
+    match (recorded, fresh) {
+        (Some(recorded), Some(fresh)) => Some(if fresh.0 < recorded.0 { fresh } else { recorded }),
+        (recorded, fresh) => recorded.or(fresh),
+    }
+}
+
+fn end_of(applied: &Applied, spec: &EnclaveConnectionSpec) -> Option<Time> {
+    let lasts: Option<SignedDuration> = spec.duration.as_deref().and_then(parse_duration);
+    let by_duration = lasts.map(|lasts| Time(applied.at.0.saturating_add(lasts).unwrap_or(Timestamp::MAX)));
+    spec.expires_at.clone().or(by_duration)
+}
+
+fn describe_source(source: &SourceEnd) -> String {
+    match source {
+        SourceEnd::Workloads(workloads) => {
+            workloads.iter().map(|end| end.name.as_str()).collect::<Vec<_>>().join(",")
+        }
+        SourceEnd::TransitHub { name, .. } => format!("{} {name}", Kind::TransitHub),
+    }
+}
+
+fn describe_destination(connection: &EnclaveConnection) -> String {
+    let destination = &connection.spec.destination;
+    match (&destination.enclave_endpoint, &destination.community_endpoint) {
+        (Some(endpoint), _) => format!("{}/{}", endpoint.enclave, endpoint.name),
+        (None, Some(endpoint)) => endpoint.name.clone(),
+        (None, None) => String::new(),
+    }
+}
+
+/// Its network policies go first, the connection after them.
+fn plan_teardown(observed: &ObservedConnection) -> Result<Vec<Write>, (String, Vec<Write>)> {
+    if observed.policies.is_empty() {
+        Ok(Vec::new())
+    } else {
+        Err(("being deleted: its network policies go first".to_owned(), Vec::new()))
+    }
+}

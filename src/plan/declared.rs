@@ -1,0 +1,301 @@
+//! The way that every gated object takes: from the gate over what is enforced to the plan. A kind adds
+//! which rules count, what is to be enforced, and what stands in the way of its deletion.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use super::gate::{Enforcement, Gate, Standing, gate_of_blocked, plan_gate};
+use super::status::{build_gate_status, describe_error, notices};
+use super::{Plan, Write};
+use crate::api::gate::Reference;
+use crate::api::names::{FINALIZER, reason};
+use crate::api::{ApprovalRequest, Community, Enclave, GateStatus};
+use crate::model::gated::Gated;
+use crate::model::life::{Circumstances, Integrity, JudgeError, applied_spec, as_if_enacted};
+use crate::model::reach::{Link, compare};
+use crate::model::scope::{Missing, OuterRules, ScopeRules};
+
+/// What was seen of a gated object and around it.
+#[derive(Clone, Debug)]
+pub struct Declared<K> {
+    /// The object.
+    pub object: Arc<K>,
+    /// What it is declared in.
+    pub home: Home,
+    /// Requests about this very object.
+    pub requests: Vec<Arc<ApprovalRequest>>,
+    /// Whether the admission policies are intact.
+    pub integrity: Integrity,
+    /// Fingerprint of the admission policies that stand guard.
+    pub witness: String,
+}
+
+/// What an object is declared in, by the namespace that it lives in. A namespace counts only when the
+/// operator made it for that very Community or Enclave.
+#[derive(Clone, Debug)]
+pub enum Home {
+    /// In no namespace of the operator, or in none at all.
+    Nowhere,
+    /// In the namespace of a Community.
+    Community(Arc<Community>),
+    /// In the control namespace of an Enclave.
+    Enclave(Arc<Community>, Arc<Enclave>),
+}
+
+/// What a kind adds to the way that all take.
+pub struct Ways<E, R> {
+    /// The rules around the object, or why they are not known.
+    pub outer_rules: Result<OuterRules, Missing>,
+    /// The objects that it names by UID.
+    pub references: Option<Vec<Reference>>,
+    /// What is in the way of its deletion; in words.
+    pub in_use: Option<String>,
+    /// Enforces what is applied, or looks whether that could be done.
+    pub enforce: E,
+    /// What has to go before the object can: in words, and the writes. `None` when all is gone.
+    pub remove: R,
+}
+
+/// Plans a gated object. When a stored content cannot be read, nothing new is judged and what exists
+/// is kept as it is; `keep` is what that takes.
+pub fn plan_declared<K, E, R>(
+    declared: &Declared<K>,
+    ways: Result<Ways<E, R>, JudgeError>,
+    keep: impl FnOnce() -> Vec<Write>,
+    now: Timestamp,
+) -> Plan<GateStatus>
+where
+    K: Gated,
+    E: Fn(Option<&K::Spec>) -> (Enforcement, Vec<Write>),
+    R: FnOnce() -> Result<Vec<Write>, (String, Vec<Write>)>,
+{
+    ways.and_then(|ways| try_plan(declared, ways, now)).unwrap_or_else(|error| {
+        let why = Missing { reason: reason::APPLIED_UNREADABLE, message: describe_error(&error) };
+        let is_applied = declared.object.gate().is_some_and(|gate| gate.applied.is_some());
+        let repairs = if is_applied { keep() } else { Vec::new() };
+        Plan { repairs, ..blocked(declared, why, now) }
+    })
+}
+
+fn try_plan<K, E, R>(
+    declared: &Declared<K>,
+    ways: Ways<E, R>,
+    now: Timestamp,
+) -> Result<Plan<GateStatus>, JudgeError>
+where
+    K: Gated,
+    E: Fn(Option<&K::Spec>) -> (Enforcement, Vec<Write>),
+    R: FnOnce() -> Result<Vec<Write>, (String, Vec<Write>)>,
+{
+    let Ways { outer_rules, references, in_use, enforce, remove } = ways;
+    let object = declared.object.as_ref();
+    let repair = |spec: Option<&K::Spec>| spec.map(|spec| enforce(Some(spec)).1).unwrap_or_default();
+    if object.meta().deletion_timestamp.is_some() {
+        if !object.finalizers().iter().any(|name| name == FINALIZER) {
+            return Ok(Plan::nothing());
+        }
+        if let Some(message) = in_use {
+            let repairs = repair(applied_spec(object)?.as_ref());
+            let why = Missing { reason: reason::CHILDREN_EXIST, message };
+            return Ok(Plan { repairs, ..blocked(declared, why, now) });
+        }
+        return Ok(match remove() {
+            Ok(confirm) => {
+                let writes = confirm.into_iter().chain([Write::RemoveFinalizer]).collect();
+                Plan { writes, ..Plan::nothing() }
+            }
+            Err((message, writes)) => {
+                let why = Missing { reason: reason::TERMINATING, message };
+                Plan { writes, ..blocked(declared, why, now) }
+            }
+        });
+    }
+    let gate = plan_gate(
+        object,
+        &declared.requests,
+        &Circumstances {
+            requests: declared.requests.iter().map(AsRef::as_ref).collect(),
+            outer_rules,
+            references,
+            integrity: &declared.integrity,
+            witness: &declared.witness,
+            now,
+        },
+    )?;
+    let applied = gate.applied.as_ref().map(|applied| applied.spec.to_spec::<K::Spec>());
+    let applied = applied.transpose().map_err(JudgeError::AppliedUnreadable)?;
+    if gate.standing != Standing::Enacting && applied.as_ref().is_some_and(K::retires) {
+        return Ok(plan_retirement(declared, gate, in_use, repair(applied.as_ref()), now));
+    }
+    let (enforcement, repairs) = match gate.standing {
+        // Enforcing starts with the next observation, when what is applied is stored.
+        Standing::Enacting => (Enforcement::Underway, Vec::new()),
+        _ => enforce(applied.as_ref()),
+    };
+    Ok(conclude(declared, gate, &enforcement, repairs, now))
+}
+
+/// An approved retirement is carried out whatever is edited in the meantime. The request has to say
+/// that it was enacted before the object is gone.
+fn plan_retirement<K: Gated>(
+    declared: &Declared<K>,
+    gate: Gate,
+    in_use: Option<String>,
+    repairs: Vec<Write>,
+    now: Timestamp,
+) -> Plan<GateStatus> {
+    let books = gate.writes.into_iter().filter(|write| !matches!(write, Write::CreateRequest(_)));
+    match in_use {
+        Some(message) => {
+            let why = Missing { reason: reason::CHILDREN_EXIST, message };
+            Plan { writes: books.collect(), repairs, ..blocked(declared, why, now) }
+        }
+        None => Plan { writes: books.chain([Write::DeleteSelf]).collect(), ..Plan::nothing() },
+    }
+}
+
+/// The plan of an object that is not judged: what is applied and what is pending stay as they are.
+pub(super) fn blocked<K: Gated>(declared: &Declared<K>, why: Missing, now: Timestamp) -> Plan<GateStatus> {
+    let (gate, enforcement) = gate_of_blocked(declared.object.as_ref(), why);
+    conclude(declared, gate, &enforcement, Vec::new(), now)
+}
+
+fn conclude<K: Gated>(
+    declared: &Declared<K>,
+    gate: Gate,
+    enforcement: &Enforcement,
+    repairs: Vec<Write>,
+    now: Timestamp,
+) -> Plan<GateStatus> {
+    let status = build_gate_status(declared.object.as_ref(), &gate, enforcement, now);
+    Plan {
+        notices: notices(declared.object.as_ref(), &status),
+        status: Some(status),
+        repairs,
+        writes: gate.writes,
+        wake_at: None,
+    }
+}
+
+/// Writes into a new request what it opens and closes: what may pass through these connections now, and
+/// if it were in force. `imagine` puts the changed object into a connection.
+pub(super) fn tell_impact<K: Gated + Clone, S>(
+    plan: &mut Plan<S>,
+    declared: &Declared<K>,
+    links: &[Link],
+    now: Timestamp,
+    imagine: impl Fn(&K, Link) -> Link,
+) {
+    for write in &mut plan.writes {
+        let Write::CreateRequest(request) = write else { continue };
+        let imagined = as_if_enacted(declared.object.as_ref(), request, now);
+        let after: Vec<Link> = links.iter().cloned().map(|link| imagine(&imagined, link)).collect();
+        // What cannot be read has been told as the state of its object.
+        let (opens, closes) = compare(links, &after, now).unwrap_or_default();
+        request.spec.impact.opens = cut(opens);
+        request.spec.impact.closes = cut(closes);
+    }
+}
+
+/// As many lines as a request may have, and a last one that says how many more there are.
+fn cut(mut lines: Vec<String>) -> Vec<String> {
+    const MOST: usize = 200;
+    let more = lines.len().saturating_sub(MOST);
+    if more > 0 {
+        lines.truncate(MOST);
+        lines.push(format!("and {more} more"));
+    }
+    lines.into_iter().map(|line| shorten(&line)).collect()
+}
+
+fn shorten(line: &str) -> String {
+    const LONGEST: usize = 1000;
+    if line.chars().count() <= LONGEST {
+        line.to_owned()
+    } else {
+        line.chars().take(LONGEST).chain(['…']).collect()
+    }
+}
+
+impl Home {
+    /// The Community around.
+    #[must_use]
+    pub const fn community(&self) -> Option<&Arc<Community>> {
+        match self {
+            Self::Nowhere => None,
+            Self::Community(community) | Self::Enclave(community, _) => Some(community),
+        }
+    }
+
+    /// The rules that count for what is declared in a Community's namespace.
+    ///
+    /// # Errors
+    /// When what is applied of the Community cannot be read.
+    pub fn rules_in_community(&self, kinds: &str) -> Result<Result<OuterRules, Missing>, JudgeError> {
+        let Self::Community(community) = self else {
+            let message = format!(
+                "this namespace does not belong to a Community; {kinds} are declared in a Community's namespace"
+            );
+            return Ok(Err(Missing { reason: reason::COMMUNITY_NOT_FOUND, message }));
+        };
+        rules_of_community(community)
+    }
+
+    /// The rules that count for what is declared in an Enclave's control namespace.
+    ///
+    /// # Errors
+    /// When what is applied of the Community or the Enclave cannot be read.
+    pub fn rules_in_enclave(&self, kinds: &str) -> Result<Result<OuterRules, Missing>, JudgeError> {
+        let Self::Enclave(community, enclave) = self else {
+            let message = format!(
+                "this namespace is not the control namespace of an Enclave; {kinds} are declared in the control namespace of their Enclave (<community>-<enclave>)"
+            );
+            return Ok(Err(Missing { reason: reason::ENCLAVE_NOT_FOUND, message }));
+        };
+        let mut outer = match rules_of_community(community)? {
+            Ok(outer) => outer,
+            missing => return Ok(missing),
+        };
+        Ok(match ScopeRules::of(enclave.as_ref())? {
+            Some(rules) if enclave.metadata.deletion_timestamp.is_none() => {
+                outer.scopes.push(rules);
+                Ok(outer)
+            }
+            Some(_) => Err(Missing {
+                reason: reason::ENCLAVE_NOT_ACTIVE,
+                message: format!("Enclave {} is being deleted", enclave.name_any()),
+            }),
+            None => Err(Missing {
+                reason: reason::ENCLAVE_NOT_ACTIVE,
+                message: format!(
+                    "Enclave {} is not in force yet; this goes on when it is",
+                    enclave.name_any()
+                ),
+            }),
+        })
+    }
+}
+
+fn rules_of_community(community: &Community) -> Result<Result<OuterRules, Missing>, JudgeError> {
+    let missing = |message| Err(Missing { reason: reason::COMMUNITY_NOT_ACTIVE, message });
+    Ok(match OuterRules::of_community(community)? {
+        Some(_) if community.metadata.deletion_timestamp.is_some() => {
+            missing(format!("Community {} is being deleted", community.name_any()))
+        }
+        Some(outer) => Ok(outer),
+        None => missing(format!(
+            "Community {} is not in force yet; this goes on when it is",
+            community.name_any()
+        )),
+    })
+}
+
+impl<S> Plan<S> {
+    /// The same plan with another status.
+    pub fn with_status<T>(self, status: impl FnOnce(S) -> T) -> Plan<T> {
+        let Self { repairs, writes, status: before, notices, wake_at } = self;
+        Plan { repairs, writes, status: before.map(status), notices, wake_at }
+    }
+}

@@ -1,0 +1,130 @@
+//! The kinds that open nothing by themselves: EnclaveEndpoints, CommunityEndpoints and TransitHubs. Once
+//! applied they are in force; connections that lead to them do the rest.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use super::Plan;
+use super::declared::{Declared, Ways, plan_declared, tell_impact};
+use super::gate::Enforcement;
+use crate::api::{CommunityEndpoint, EnclaveEndpoint, GateStatus, TransitHub};
+use crate::model::gated::Gated;
+use crate::model::life::JudgeError;
+use crate::model::reach::{DestinationEnd, Link, SourceEnd};
+use crate::model::scope::{Missing, OuterRules};
+
+/// What was seen of an endpoint or a hub.
+#[derive(Clone, Debug)]
+pub struct ObservedEndpoint<K> {
+    /// The object and what it is declared in.
+    pub declared: Declared<K>,
+    /// The connections that lead to it or through it.
+    pub links: Vec<Link>,
+}
+
+/// A kind that opens nothing by itself.
+pub trait Endpoint: Gated + Clone {
+    /// The kind in the plural, for messages.
+    const KINDS: &str;
+
+    /// The rules around it.
+    ///
+    /// # Errors
+    /// When what is applied of the objects around it cannot be read.
+    fn outer_rules(declared: &Declared<Self>) -> Result<Result<OuterRules, Missing>, JudgeError>;
+
+    /// The link with this object in it.
+    #[must_use]
+    fn put_into(self: Arc<Self>, link: Link) -> Link;
+}
+
+/// Plans an endpoint or a hub.
+#[must_use]
+pub fn plan_endpoint<K: Endpoint>(observed: &ObservedEndpoint<K>, now: Timestamp) -> Plan<GateStatus> {
+    let ways = || -> Result<_, JudgeError> {
+        Ok(Ways {
+            outer_rules: K::outer_rules(&observed.declared)?,
+            references: None,
+            in_use: waits_for_connections(&observed.links),
+            enforce: |applied: Option<&K::Spec>| {
+                let enforcement = applied.map_or(Enforcement::Nothing, |_| Enforcement::Complete);
+                (enforcement, Vec::new())
+            },
+            remove: || Ok(Vec::new()),
+        })
+    };
+    let mut plan = plan_declared(&observed.declared, ways(), Vec::new, now);
+    tell_impact(&mut plan, &observed.declared, &observed.links, now, |imagined, link| {
+        Arc::new(imagined.clone()).put_into(link)
+    });
+    plan
+}
+
+/// An endpoint in use stays until the connections are gone; nothing passes through them any more.
+fn waits_for_connections(links: &[Link]) -> Option<String> {
+    const NAMED: usize = 3;
+    let mut users: Vec<String> = links
+        .iter()
+        .filter(|link| link.connection.gate().is_some_and(|gate| gate.applied.is_some()))
+        .map(|link| {
+            format!("{}/{}", link.connection.namespace().unwrap_or_default(), link.connection.name_any())
+        })
+        .collect();
+    users.sort();
+    let more = users.len().saturating_sub(NAMED);
+    let named = users.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    (!users.is_empty()).then(|| {
+        format!("being deleted: nothing passes to it any more, and it goes when the EnclaveConnections that lead to it are gone: {named}{more}")
+    })
+}
+
+impl Endpoint for EnclaveEndpoint {
+    const KINDS: &str = "EnclaveEndpoints";
+
+    fn outer_rules(declared: &Declared<Self>) -> Result<Result<OuterRules, Missing>, JudgeError> {
+        declared.home.rules_in_enclave(Self::KINDS)
+    }
+
+    fn put_into(self: Arc<Self>, mut link: Link) -> Link {
+        if let DestinationEnd::Enclave { endpoint, .. } = &mut link.destination {
+            *endpoint = Some(self);
+        }
+        link
+    }
+}
+
+impl Endpoint for CommunityEndpoint {
+    const KINDS: &str = "CommunityEndpoints";
+
+    fn outer_rules(declared: &Declared<Self>) -> Result<Result<OuterRules, Missing>, JudgeError> {
+        declared.home.rules_in_community(Self::KINDS)
+    }
+
+    fn put_into(self: Arc<Self>, mut link: Link) -> Link {
+        if let DestinationEnd::Community { endpoint, .. } = &mut link.destination {
+            *endpoint = Some(self);
+        }
+        link
+    }
+}
+
+impl Endpoint for TransitHub {
+    const KINDS: &str = "TransitHubs";
+
+    fn outer_rules(declared: &Declared<Self>) -> Result<Result<OuterRules, Missing>, JudgeError> {
+        declared.home.rules_in_community(Self::KINDS)
+    }
+
+    fn put_into(self: Arc<Self>, mut link: Link) -> Link {
+        match (&mut link.source, &mut link.destination) {
+            (SourceEnd::TransitHub { hub, .. }, _) | (_, DestinationEnd::Community { hub, .. }) => {
+                *hub = Some(self);
+            }
+            (SourceEnd::Workloads(_), DestinationEnd::Enclave { .. }) => {}
+        }
+        link
+    }
+}

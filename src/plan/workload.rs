@@ -1,0 +1,238 @@
+//! What an EnclaveWorkload needs: a namespace for its pods, which nothing reaches and which reaches
+//! nothing but what connections let through.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use kube::ResourceExt;
+
+use super::declared::{Declared, Home, Ways, plan_declared, tell_impact};
+use super::gate::Enforcement;
+use super::limits::ContainerLimits;
+use super::place::{
+    Furniture, Inside, ObservedPlace, Place, enforce, owned_namespace, plan_repair_of_the_known,
+    plan_teardown, preview,
+};
+use super::policies::{build_connection, build_dns, build_inside};
+use super::status::was_enforced;
+use super::{Plan, Write};
+use crate::api::common;
+use crate::api::enclave::WorkloadCommunication;
+use crate::api::enclave_workload::{ContainerDefaults, PodSecurity};
+use crate::api::{
+    Community, CommunitySpec, Enclave, EnclaveSpec, EnclaveWorkload, EnclaveWorkloadSpec,
+    EnclaveWorkloadStatus,
+};
+use crate::model::life::{JudgeError, applied_spec};
+use crate::model::naming::{CONNECTION_POLICY, connection_policy, workload_namespace};
+use crate::model::reach::{DestinationEnd, Link, Passage, SourceEnd, WorkloadEnd, ends_at, resolve};
+use crate::model::scope::Missing;
+
+const KINDS: &str = "EnclaveWorkloads";
+
+/// What was seen of a workload.
+#[derive(Clone, Debug)]
+pub struct ObservedWorkload {
+    /// The workload and what it is declared in.
+    pub declared: Declared<EnclaveWorkload>,
+    /// Its namespace.
+    pub place: ObservedPlace,
+    /// Namespaces of all workloads of the Enclave that exist, in order; with its own.
+    pub together: Vec<String>,
+    /// The connections that come from it or lead to it.
+    pub links: Vec<Link>,
+}
+
+/// Plans a workload.
+#[must_use]
+pub fn plan_workload(observed: &ObservedWorkload, now: Timestamp) -> Plan<EnclaveWorkloadStatus> {
+    let ways = || -> Result<_, JudgeError> {
+        let around = observe_around(observed)?;
+        Ok(Ways {
+            outer_rules: observed.declared.home.rules_in_enclave(KINDS)?,
+            references: None,
+            in_use: None,
+            enforce: move |applied: Option<&EnclaveWorkloadSpec>| match (&around, applied) {
+                (Some(around), Some(spec)) => enforce_workload(observed, around, spec, now),
+                (Some(_), None) => preview_workload(observed),
+                (None, None) => (Enforcement::Nothing, Vec::new()),
+                (None, Some(_)) => (describe_absence(observed), keep_the_known(observed, now)),
+            },
+            remove: || plan_teardown(&observed.place, &owner_uid(observed), namespace_of(observed)),
+        })
+    };
+    let keep = || keep_the_known(observed, now);
+    let mut plan = plan_declared(&observed.declared, ways(), keep, now);
+    tell_impact(&mut plan, &observed.declared, &observed.links, now, |imagined, link| {
+        put_into(imagined, namespace_of(observed).as_ref(), link)
+    });
+    let ends = observed.links.iter().filter_map(|link| ends_at(&link.connection, &link.connection.spec));
+    let wake_at = ends.filter(|end| *end > now).min();
+    let plan = plan.with_status(|gate| EnclaveWorkloadStatus {
+        gate,
+        namespace: owned_namespace(&observed.place, &owner_uid(observed)),
+    });
+    Plan { wake_at, ..plan }
+}
+
+/// What is applied around a workload, as far as it needs it.
+struct Around<'a> {
+    community: &'a Community,
+    enclave: &'a Enclave,
+    community_spec: CommunitySpec,
+    enclave_spec: EnclaveSpec,
+}
+
+/// The Enclave may be on its way out: what is in it stays in shape until it goes.
+fn observe_around(observed: &ObservedWorkload) -> Result<Option<Around<'_>>, JudgeError> {
+    let Home::Enclave(community, enclave) = &observed.declared.home else { return Ok(None) };
+    let specs = applied_spec(community.as_ref())?.zip(applied_spec(enclave.as_ref())?);
+    Ok(specs.map(|(community_spec, enclave_spec)| Around {
+        community,
+        enclave,
+        community_spec,
+        enclave_spec,
+    }))
+}
+
+fn owner_uid(observed: &ObservedWorkload) -> String {
+    observed.declared.object.uid().unwrap_or_default()
+}
+
+fn namespace_of(observed: &ObservedWorkload) -> Option<String> {
+    let Home::Enclave(community, enclave) = &observed.declared.home else { return None };
+    let name = observed.declared.object.name_any();
+    Some(workload_namespace(&community.name_any(), &enclave.name_any(), &name))
+}
+
+fn enforce_workload(
+    observed: &ObservedWorkload,
+    around: &Around<'_>,
+    spec: &EnclaveWorkloadSpec,
+    now: Timestamp,
+) -> (Enforcement, Vec<Write>) {
+    let workload = observed.declared.object.as_ref();
+    let namespace =
+        workload_namespace(&around.community.name_any(), &around.enclave.name_any(), &workload.name_any());
+    let alone = [namespace.clone()];
+    let together = match around.enclave_spec.network.workload_communication {
+        WorkloadCommunication::Isolated => &alone[..],
+        WorkloadCommunication::Allowed if observed.together.is_empty() => &alone[..],
+        WorkloadCommunication::Allowed => &observed.together,
+    };
+    let base = [build_dns(&namespace, &around.community_spec.dns), build_inside(&namespace, together)];
+    let connections = observed.links.iter().flat_map(|link| policies_of(link, &namespace, observed, now));
+    let place = Place {
+        owner_uid: owner_uid(observed),
+        community: around.community.name_any(),
+        enclave: Some(around.enclave.name_any()),
+        held_operations: Vec::new(),
+        inside: Inside::Workload(Box::new(Furniture {
+            workload: workload.name_any(),
+            pod_security: match spec.pod_security {
+                PodSecurity::Restricted => "restricted",
+                PodSecurity::Baseline => "baseline",
+            },
+            policies: base.into_iter().chain(connections).collect(),
+            quota: amounts(&spec.quota),
+            container_defaults: spec.container_defaults.as_ref().map(container_limits),
+        })),
+        namespace,
+    };
+    enforce(&place, &observed.place, was_enforced(workload))
+}
+
+/// The policies of one connection in this namespace. What cannot be read stays as it is.
+fn policies_of(
+    link: &Link,
+    namespace: &str,
+    observed: &ObservedWorkload,
+    now: Timestamp,
+) -> Vec<NetworkPolicy> {
+    let (declared_in, name) = (link.connection.namespace().unwrap_or_default(), link.connection.name_any());
+    match resolve(link, now) {
+        Ok(Passage::Open { flow, .. }) => build_connection(namespace, (&declared_in, &name), &flow),
+        Ok(Passage::Shut(_) | Passage::Off(_) | Passage::NotApplied) => Vec::new(),
+        Err(_) => {
+            let names =
+                ["egress", "ingress"].map(|direction| connection_policy(&declared_in, &name, direction));
+            let live = observed.place.policies.iter().filter(|live| names.contains(&live.name_any()));
+            live.map(|live| NetworkPolicy::clone(live)).collect()
+        }
+    }
+}
+
+fn preview_workload(observed: &ObservedWorkload) -> (Enforcement, Vec<Write>) {
+    let place = Place {
+        namespace: namespace_of(observed).unwrap_or_default(),
+        owner_uid: owner_uid(observed),
+        community: String::new(),
+        enclave: None,
+        held_operations: Vec::new(),
+        inside: Inside::SomeWorkload(observed.declared.object.name_any()),
+    };
+    (preview(&place, &observed.place), Vec::new())
+}
+
+fn describe_absence(observed: &ObservedWorkload) -> Enforcement {
+    let missing: Option<Missing> = observed.declared.home.rules_in_enclave(KINDS).ok().and_then(Result::err);
+    missing.map_or(Enforcement::Nothing, Enforcement::Blocked)
+}
+
+/// Without the Enclave nothing opens; what closes is closed all the same.
+fn keep_the_known(observed: &ObservedWorkload, now: Timestamp) -> Vec<Write> {
+    let namespace = observed.place.namespace.as_deref().map(ResourceExt::name_any).unwrap_or_default();
+    let open: Vec<String> = observed
+        .links
+        .iter()
+        .flat_map(|link| policies_of(link, &namespace, observed, now))
+        .map(|policy| policy.name_any())
+        .collect();
+    let owned = owned_namespace(&observed.place, &owner_uid(observed)).is_some();
+    let shut = observed.place.policies.iter().filter(|live| {
+        let name = live.name_any();
+        owned && name.starts_with(CONNECTION_POLICY) && !open.contains(&name)
+    });
+    shut.map(|live| Write::DeleteNetworkPolicy {
+        namespace: namespace.clone(),
+        name: live.name_any(),
+        uid: live.uid().unwrap_or_default(),
+    })
+    .chain(plan_repair_of_the_known(&observed.place, &owner_uid(observed)))
+    .collect()
+}
+
+fn amounts(amounts: &BTreeMap<String, common::Quantity>) -> BTreeMap<String, Quantity> {
+    amounts.iter().map(|(resource, amount)| (resource.clone(), amount.into())).collect()
+}
+
+/// What is not requested is requested as much as it is limited, as the API server would fill it in.
+fn container_limits(defaults: &ContainerDefaults) -> ContainerLimits {
+    let ContainerDefaults { limits, requests } = defaults;
+    let limits = amounts(limits);
+    let requests = limits.clone().into_iter().chain(amounts(requests)).collect();
+    ContainerLimits { limits, requests }
+}
+
+/// The connection with this workload at its ends.
+fn put_into(workload: &EnclaveWorkload, namespace: Option<&String>, mut link: Link) -> Link {
+    let is_it = |end: &WorkloadEnd, declared_in: Option<String>| {
+        end.name == workload.name_any() && declared_in == workload.namespace()
+    };
+    let fill = |end: &mut WorkloadEnd| {
+        end.workload = Some(std::sync::Arc::new(workload.clone()));
+        end.namespace = namespace.cloned();
+    };
+    if let SourceEnd::Workloads(ends) = &mut link.source {
+        let declared_in = link.connection.namespace();
+        ends.iter_mut().filter(|end| is_it(end, declared_in.clone())).for_each(fill);
+    }
+    if let DestinationEnd::Enclave { endpoint, workload: Some(end), .. } = &mut link.destination
+        && is_it(end, endpoint.as_deref().and_then(ResourceExt::namespace))
+    {
+        fill(end);
+    }
+    link
+}
