@@ -57,6 +57,10 @@ pub struct CommunitySpec {
     /// Exceptions from the lock on all namespaces of the Community.
     #[serde(default)]
     pub maintenance: Maintenance,
+    /// Set to true to ask for the deletion of this Community, which is a `CommunityUpdate`. When the
+    /// rules allow it and no Enclave is left, the operator removes its namespace and the Community.
+    #[serde(default)]
+    pub retire: bool,
     /// The requester's words for the latest change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change: Option<ChangeReason>,

@@ -29,9 +29,6 @@ const CONTROLLED: [Kind; 8] = [
 pub fn operator_cluster_role() -> ClusterRole {
     let gated: Vec<&str> =
         CONTROLLED.iter().filter(|kind| kind.is_gated()).map(|kind| kind.plural()).collect();
-    // A Community cannot be retired.
-    let retired: Vec<&str> =
-        gated.iter().copied().filter(|plural| *plural != Kind::Community.plural()).collect();
     let plurals: Vec<&str> = CONTROLLED.iter().map(|kind| kind.plural()).collect();
     let statuses: Vec<String> = plurals.iter().map(|plural| format!("{plural}/status")).collect();
     let statuses: Vec<&str> = statuses.iter().map(String::as_str).collect();
@@ -39,11 +36,9 @@ pub fn operator_cluster_role() -> ClusterRole {
         metadata: metadata(OPERATOR, None),
         rules: Some(vec![
             rule(GROUP, &plurals, &["get", "list", "watch"]),
-            // Finalizers and the requested-by annotation.
-            rule(GROUP, &gated, &["patch"]),
+            // Finalizers and the requested-by annotation; what was approved to be retired.
+            rule(GROUP, &gated, &["patch", "delete"]),
             rule(GROUP, &statuses, &["update"]),
-            // What was approved to be retired.
-            rule(GROUP, &retired, &["delete"]),
             // Decided requests are deleted when they are old.
             rule(GROUP, &["approvalrequests"], &["create", "delete"]),
             rule("", &["namespaces"], &["get", "list", "watch", "create", "update", "delete"]),

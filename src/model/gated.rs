@@ -25,9 +25,6 @@ pub trait Gated: kube::Resource<DynamicType = ()> {
     /// Its kind.
     const KIND: Kind;
 
-    /// The operation that deleting an object is; `None` when no rule can hold it.
-    const DELETION: Option<Operation>;
-
     /// The spec that the user wants.
     fn spec(&self) -> &Self::Spec;
 
@@ -56,9 +53,11 @@ pub trait Gated: kube::Resource<DynamicType = ()> {
     }
 
     /// Whether the spec asks for the deletion of the object.
-    fn retires(_spec: &Self::Spec) -> bool {
-        false
-    }
+    fn retires(spec: &Self::Spec) -> bool;
+
+    /// The spec that asks for the deletion of the object.
+    #[must_use]
+    fn retired(spec: &Self::Spec) -> Self::Spec;
 
     /// The approval rules that the spec itself carries; `None` for kinds that carry none.
     fn approvals(_spec: &Self::Spec) -> Option<&Approvals> {
@@ -103,13 +102,19 @@ macro_rules! shared_parts {
         fn without_change_reason(spec: &$spec) -> $spec {
             $spec { change: None, ..spec.clone() }
         }
+
+        fn retires(spec: &$spec) -> bool {
+            spec.retire
+        }
+
+        fn retired(spec: &$spec) -> $spec {
+            $spec { retire: true, ..spec.clone() }
+        }
     };
 }
 
 impl Gated for Community {
     shared_parts!(Community, CommunitySpec);
-
-    const DELETION: Option<Operation> = None;
 
     fn operations(before: Option<&CommunitySpec>, after: &CommunitySpec) -> BTreeSet<Operation> {
         let rest = |spec: &CommunitySpec| CommunitySpec {
@@ -131,8 +136,10 @@ impl Gated for Community {
         Some(&spec.approvals)
     }
 
+    /// Made again under the same name it would be without rules.
     fn changes_rules(before: &CommunitySpec, after: &CommunitySpec) -> bool {
-        before.approvals != after.approvals
+        before.retire != after.retire
+            || before.approvals != after.approvals
             || before.service_account_votes != after.service_account_votes
             || before.conflicting_duties != after.conflicting_duties
     }
@@ -144,8 +151,6 @@ impl Gated for Community {
 
 impl Gated for Enclave {
     shared_parts!(Enclave, EnclaveSpec);
-
-    const DELETION: Option<Operation> = Some(Operation::EnclaveDeletion);
 
     fn operations(before: Option<&EnclaveSpec>, after: &EnclaveSpec) -> BTreeSet<Operation> {
         let rest = |spec: &EnclaveSpec| EnclaveSpec {
@@ -169,10 +174,6 @@ impl Gated for Enclave {
         EnclaveSpec { maintenance, ..applied.clone() }
     }
 
-    fn retires(spec: &EnclaveSpec) -> bool {
-        spec.retire
-    }
-
     fn approvals(spec: &EnclaveSpec) -> Option<&Approvals> {
         Some(&spec.approvals)
     }
@@ -183,8 +184,6 @@ macro_rules! made_changed_retired {
     ($kind:ident, $spec:ident, $update:ident, $deletion:ident) => {
         shared_parts!($kind, $spec);
 
-        const DELETION: Option<Operation> = Some(Operation::$deletion);
-
         fn operations(before: Option<&$spec>, after: &$spec) -> BTreeSet<Operation> {
             let rest = |spec: &$spec| $spec { retire: false, change: None, ..spec.clone() };
             operations_of(
@@ -192,10 +191,6 @@ macro_rules! made_changed_retired {
                 &(rest(after), after.retire),
                 [Operation::$update, Operation::$update, Operation::$deletion],
             )
-        }
-
-        fn retires(spec: &$spec) -> bool {
-            spec.retire
         }
     };
 }
@@ -233,8 +228,6 @@ impl Gated for EnclaveEndpoint {
 impl Gated for EnclaveConnection {
     shared_parts!(EnclaveConnection, EnclaveConnectionSpec);
 
-    const DELETION: Option<Operation> = Some(Operation::ConnectionDeletion);
-
     fn operations(
         before: Option<&EnclaveConnectionSpec>,
         after: &EnclaveConnectionSpec,
@@ -270,10 +263,6 @@ impl Gated for EnclaveConnection {
             duration: end.duration.clone(),
             ..applied.clone()
         }
-    }
-
-    fn retires(spec: &EnclaveConnectionSpec) -> bool {
-        spec.retire
     }
 }
 

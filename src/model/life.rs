@@ -250,6 +250,9 @@ fn weigh<K: Gated>(
     }
     let outer = circumstances.outer_rules.as_ref();
     let outer = outer.map_err(|missing| HoldCause::RulesUnknown(missing.clone()))?;
+    if let (Some(leaving), None) = (&outer.leaving, &proposal.before) {
+        return Err(HoldCause::RulesUnknown(leaving.clone()).into());
+    }
     let Some(policy) = requirement(outer) else {
         let origins = outer.scopes.iter().map(|scope| scope.origin.clone()).collect();
         let applied = Applied {
@@ -293,14 +296,16 @@ pub fn is_deletion_protected<K: Gated>(
     circumstances: &Circumstances<'_>,
 ) -> Result<bool, JudgeError> {
     let applied = applied_spec(object)?;
-    Ok(match (applied, K::DELETION) {
-        (Some(spec), Some(deletion)) => match &circumstances.outer_rules {
+    Ok(match applied {
+        Some(spec) => match &circumstances.outer_rules {
             Ok(outer) => {
-                requirement::<K>(Some(&spec), &spec, &[deletion].into(), outer).to_policy().is_some()
+                let retired = K::retired(&spec);
+                let operations = K::operations(Some(&spec), &retired);
+                requirement::<K>(Some(&spec), &retired, &operations, outer).to_policy().is_some()
             }
             Err(_) => object.gate().and_then(|gate| gate.deletion_protected).unwrap_or_default(),
         },
-        _ => false,
+        None => false,
     })
 }
 

@@ -6,6 +6,7 @@ use super::gated::Gated;
 use super::life::{JudgeError, applied_spec};
 use crate::api::approvals::Approvals;
 use crate::api::community::ServiceAccountVotes;
+use crate::api::names::reason;
 use crate::api::{Community, Kind};
 
 /// The applied rules of everything around an object.
@@ -15,6 +16,8 @@ pub struct OuterRules {
     pub scopes: Vec<ScopeRules>,
     /// Whether service accounts may vote, as applied on the Community.
     pub service_account_votes: ServiceAccountVotes,
+    /// A scope that is being deleted: nothing new is made in it, and all else goes on.
+    pub leaving: Option<Missing>,
 }
 
 /// The applied rules of one scope, and how to find out whether they are still the same.
@@ -46,6 +49,15 @@ pub struct Missing {
     pub message: String,
 }
 
+impl Missing {
+    /// That an object is being deleted, if it is.
+    #[must_use]
+    pub fn leaving<K: Gated>(object: &K, reason: &'static str) -> Option<Self> {
+        object.meta().deletion_timestamp.as_ref()?;
+        Some(Self { reason, message: format!("{} {} is being deleted", K::KIND, object.name_any()) })
+    }
+}
+
 impl OuterRules {
     /// The rules of a Community; `None` when none are in force yet.
     ///
@@ -54,7 +66,12 @@ impl OuterRules {
     pub fn of_community(community: &Community) -> Result<Option<Self>, JudgeError> {
         let Some(spec) = applied_spec(community)? else { return Ok(None) };
         let service_account_votes = spec.service_account_votes;
-        Ok(ScopeRules::of(community)?.map(|rules| Self { scopes: vec![rules], service_account_votes }))
+        let leaving = Missing::leaving(community, reason::COMMUNITY_NOT_ACTIVE);
+        Ok(ScopeRules::of(community)?.map(|rules| Self {
+            scopes: vec![rules],
+            service_account_votes,
+            leaving,
+        }))
     }
 }
 

@@ -37,7 +37,7 @@ pub fn plan_community(observed: &ObservedCommunity, now: Timestamp) -> Plan<Comm
     let ways = || -> Result<_, JudgeError> {
         let votes = applied_spec(community)?.map(|spec| spec.service_account_votes).unwrap_or_default();
         Ok(Ways {
-            outer_rules: Ok(OuterRules { scopes: Vec::new(), service_account_votes: votes }),
+            outer_rules: Ok(OuterRules { scopes: Vec::new(), service_account_votes: votes, leaving: None }),
             references: None,
             in_use: waits_for_enclaves(observed),
             enforce: |applied: Option<&CommunitySpec>| enforce_community(observed, applied),

@@ -259,14 +259,11 @@ impl Home {
             missing => return Ok(missing),
         };
         Ok(match ScopeRules::of(enclave.as_ref())? {
-            Some(rules) if enclave.metadata.deletion_timestamp.is_none() => {
+            Some(rules) => {
                 outer.scopes.push(rules);
-                Ok(outer)
+                let leaving = Missing::leaving(enclave.as_ref(), reason::ENCLAVE_NOT_ACTIVE);
+                Ok(OuterRules { leaving: leaving.or(outer.leaving), ..outer })
             }
-            Some(_) => Err(Missing {
-                reason: reason::ENCLAVE_NOT_ACTIVE,
-                message: format!("Enclave {} is being deleted", enclave.name_any()),
-            }),
             None => Err(Missing {
                 reason: reason::ENCLAVE_NOT_ACTIVE,
                 message: format!(
@@ -279,17 +276,10 @@ impl Home {
 }
 
 fn rules_of_community(community: &Community) -> Result<Result<OuterRules, Missing>, JudgeError> {
-    let missing = |message| Err(Missing { reason: reason::COMMUNITY_NOT_ACTIVE, message });
-    Ok(match OuterRules::of_community(community)? {
-        Some(_) if community.metadata.deletion_timestamp.is_some() => {
-            missing(format!("Community {} is being deleted", community.name_any()))
-        }
-        Some(outer) => Ok(outer),
-        None => missing(format!(
-            "Community {} is not in force yet; this goes on when it is",
-            community.name_any()
-        )),
-    })
+    Ok(OuterRules::of_community(community)?.ok_or_else(|| Missing {
+        reason: reason::COMMUNITY_NOT_ACTIVE,
+        message: format!("Community {} is not in force yet; this goes on when it is", community.name_any()),
+    }))
 }
 
 impl<S> Plan<S> {

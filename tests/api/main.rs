@@ -9,6 +9,7 @@ mod world;
 mod bypass;
 mod examples;
 mod flow;
+mod hub_and_spoke;
 mod mortal;
 mod network;
 mod restart;

@@ -78,7 +78,7 @@ impl Story {
     }
 
     /// Waits until these, besides those that are always there, are the policies of a namespace.
-    async fn wait_for_policies(&self, namespace: &str, connections: &[&str]) {
+    pub async fn wait_for_policies(&self, namespace: &str, connections: &[&str]) {
         let always = ["enclave-operator-default-deny", "enclave-operator-dns", "enclave-operator-inside"];
         let wanted: BTreeSet<String> =
             always.iter().chain(connections).map(|name| (*name).to_owned()).collect();
@@ -289,7 +289,7 @@ async fn a_connection_says_what_it_waits_for_and_follows_its_ends() {
 
 #[tokio::test]
 async fn an_endpoint_that_was_made_again_needs_a_new_approval() {
-    let story = Story::begin("again", required(&["ConnectionCreation"])).await;
+    let story = Story::begin("made-again", required(&["ConnectionCreation"])).await;
     let connections = story.connections();
     make(&connections, "EnclaveConnection", "to-ledger", to_the_ledger()).await;
     story.approve(&connections, &story.control("payments"), "to-ledger").await;

@@ -18,7 +18,7 @@ use crate::support::{User, wait_gone, wait_until};
 use crate::world::{
     SOON, World, active_community, assert_refused, communities, community, condition, enclave, enclaves,
     hold_everything, namespaced, object, patch, requests, wait_for_community, wait_for_enclave,
-    wait_for_request,
+    wait_for_hold, wait_for_request,
 };
 
 /// May write every namespace and network policy, as far as RBAC goes.
@@ -330,6 +330,28 @@ async fn b14_an_edit_does_not_stop_an_approved_retirement() {
         patch(&api, "e", json!({"spec": {"description": "keep me"}})).await.unwrap();
         workloads.delete("web", &DeleteParams::default()).await.unwrap();
         wait_gone(api, "e", SOON, "the retirement is carried out").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn b16_delete_a_community_and_make_it_again_without_its_rules() {
+    play(async |world| {
+        // There is no rule for CommunityUpdate: what protects the rules is that there are any.
+        active_community(world, "b16", &json!({ "approvals": rule("EnclaveCreation", 1) })).await;
+        let (alice, bob) = (world.alice(), world.bob());
+        let api = communities(&alice);
+        // Once it is deleting, nothing brings it back: so with the defence away only a trial.
+        let defence = Validation(DELETION_GUARD, "until it is approved");
+        let words = "the rules hold the deletion of b16";
+        assert_refused(api.delete("b16", &DeleteParams::default()).await, words);
+        bites(world, &[defence], words, async |_| api.delete("b16", &Run::Dry.delete()).await).await;
+
+        // It is retired like everything else: with an approval.
+        patch(&api, "b16", json!({"spec": {"retire": true}})).await.unwrap();
+        let request = wait_for_hold(&api, "b16").await;
+        approve(&bob, "b16", &request, Run::ForReal).await.unwrap();
+        wait_gone(api, "b16", SOON, "it is gone").await;
     })
     .await;
 }
