@@ -327,6 +327,8 @@ mod tests {
     use super::*;
     use crate::api::common::{Principal, PrincipalKind};
     use crate::api::enclave::{EnclaveNetwork, WorkloadCommunication};
+    use crate::api::enclave_connection::{ConnectionDestination, ConnectionSource};
+    use proptest::prelude::*;
 
     fn open() -> EnclaveSpec {
         EnclaveSpec {
@@ -403,5 +405,85 @@ mod tests {
         };
         assert_eq!(Enclave::operations(Some(&open()), &worded), BTreeSet::new());
         assert!(Enclave::without_change_reason(&worded) == open());
+    }
+
+    fn connection() -> impl Strategy<Value = EnclaveConnectionSpec> {
+        let second = |second: i64| Time(jiff::Timestamp::from_second(second).unwrap());
+        (
+            any::<bool>(),
+            prop::option::of(0..4_i64),
+            prop::option::of(1..4_i64),
+            prop::option::of("[ab]"),
+            any::<bool>(),
+        )
+            .prop_map(move |(enabled, expires_at, duration, description, retire)| {
+                EnclaveConnectionSpec {
+                    description,
+                    source: ConnectionSource::default(),
+                    destination: ConnectionDestination::default(),
+                    enabled,
+                    expires_at: expires_at.map(second),
+                    // One or the other, as the schema has it.
+                    duration: duration.filter(|_| expires_at.is_none()).map(|hours| format!("{hours}h")),
+                    retire,
+                    change: None,
+                }
+            })
+    }
+
+    fn maintenance() -> impl Strategy<Value = Maintenance> {
+        let person =
+            |name: &&str| Principal { kind: PrincipalKind::User, name: (*name).to_owned(), namespace: None };
+        let mode = prop::sample::select(vec![
+            MaintenanceMode::Disabled,
+            MaintenanceMode::General,
+            MaintenanceMode::Advanced,
+        ]);
+        let people = prop::sample::subsequence(vec!["ann", "bob", "eve"], 1..=3);
+        (mode, any::<bool>(), people, 0..4_i64).prop_map(move |(mode, networking, people, second)| {
+            use crate::api::common::MaintenanceJustification::{Governance, Networking};
+            if mode == MaintenanceMode::Disabled {
+                return Maintenance::default();
+            }
+            Maintenance {
+                mode,
+                justification: Some(if networking { Networking } else { Governance }),
+                principals: people.iter().map(person).collect(),
+                expires_at: Some(Time(jiff::Timestamp::from_second(second).unwrap())),
+            }
+        })
+    }
+
+    proptest! {
+        /// What closes by itself asks for nothing, closes only once, and leaves the rest waiting.
+        #[test]
+        fn the_closing_part_of_a_connection_is_free_and_the_rest_is_not(
+            applied in connection(),
+            wanted in connection(),
+        ) {
+            let closed = EnclaveConnection::restrict(&applied, &wanted);
+            prop_assert_eq!(EnclaveConnection::operations(Some(&applied), &closed), BTreeSet::new());
+            prop_assert_eq!(&EnclaveConnection::restrict(&closed, &wanted), &closed);
+            prop_assert!(!closed.enabled || (applied.enabled && wanted.enabled));
+            let end = |spec: &EnclaveConnectionSpec| spec.expires_at.as_ref().map(|time| time.0);
+            prop_assert!(end(&applied).is_none_or(|applied| end(&closed).is_some_and(|closed| closed <= applied)));
+            let asks = EnclaveConnection::operations(Some(&applied), &wanted);
+            prop_assert_eq!(asks.is_empty(), closed == wanted);
+        }
+
+        /// Nobody keeps or gains access that either side does not give.
+        #[test]
+        fn maintenance_is_restricted_to_what_both_allow(applied in maintenance(), wanted in maintenance()) {
+            let both = restrict_maintenance(&applied, &wanted);
+            prop_assert!(!opens_maintenance(Some(&applied), &both));
+            prop_assert_eq!(&restrict_maintenance(&both, &wanted), &both);
+            if both.mode != MaintenanceMode::Disabled {
+                for side in [&applied, &wanted] {
+                    prop_assert!(both.principals.iter().all(|one| side.principals.contains(one)));
+                    prop_assert!(both.mode == side.mode || both.mode == MaintenanceMode::General);
+                    prop_assert!(both.expires_at.as_ref().unwrap().0 <= side.expires_at.as_ref().unwrap().0);
+                }
+            }
+        }
     }
 }
