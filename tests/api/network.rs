@@ -22,14 +22,18 @@ use crate::world::{
 
 /// A Community with an Enclave "payments" with the workload "api", and an Enclave "ledger" with the
 /// workload "db" and the endpoint "db".
-pub struct Story {
-    pub world: &'static World,
+pub struct Story<'a> {
+    pub world: &'a World,
     pub community: String,
 }
 
-impl Story {
+impl<'a> Story<'a> {
     pub async fn begin(community: &str, rules: Value) -> Self {
-        let story = Self { world: &WORLD, community: community.to_owned() };
+        Self::begin_in(&WORLD, community, rules).await
+    }
+
+    pub async fn begin_in(world: &'a World, community: &str, rules: Value) -> Self {
+        let story = Self { world, community: community.to_owned() };
         active_community(story.world, community, &json!({ "approvals": rules })).await;
         let (alice, erin) = (story.world.alice(), story.world.erin());
         for (name, workload) in [("payments", "api"), ("ledger", "db")] {
@@ -67,11 +71,13 @@ impl Story {
 
     pub async fn approve<K: crate::world::Watched>(&self, api: &Api<K>, namespace: &str, name: &str) {
         let request = wait_for_hold(api, name).await;
-        vote(&self.world.bob(), namespace, &request, Verdict::Approved, None).await.unwrap();
+        let bob = self.world.bob();
+        wait_for_request_state(&bob, namespace, &request, RequestState::Pending).await;
+        vote(&bob, namespace, &request, Verdict::Approved, None).await.unwrap();
     }
 
     /// The names of the policies in a workload's namespace.
-    async fn policies(&self, namespace: &str) -> BTreeSet<String> {
+    pub async fn policies(&self, namespace: &str) -> BTreeSet<String> {
         let api: Api<NetworkPolicy> = namespaced(self.world.administrator(), namespace);
         let all = api.list(&ListParams::default()).await.unwrap();
         all.items.iter().map(ResourceExt::name_any).collect()
@@ -509,7 +515,7 @@ async fn what_the_rules_protect_is_retired_and_not_deleted() {
     retire(&story, &hubs, &story.community, "site").await;
 }
 
-async fn retire<K>(story: &Story, api: &Api<K>, namespace: &str, name: &str)
+async fn retire<K>(story: &Story<'_>, api: &Api<K>, namespace: &str, name: &str)
 where
     K: crate::world::Watched,
 {

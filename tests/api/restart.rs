@@ -9,15 +9,17 @@ use enclave_operator::runtime::Settings;
 use enclave_operator::runtime::settings::InstallationSettings;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::mortal::run_mortal_operator;
+use crate::network::{Story, make, to_the_ledger};
 use crate::support::{Write, eventually, wait_gone, writes_by};
 use crate::world::{
     SOON, World, active_community, enclave, enclaves, hold_everything, on_a_runtime, patch, requests, vote,
-    wait_for_enclave, wait_for_request, wait_for_request_state,
+    wait_for_enclave, wait_for_request, wait_for_request_state, wait_for_state,
 };
 
 const OPERATOR: &str = "system:serviceaccount:enclave-system:enclave-operator";
@@ -28,7 +30,7 @@ fn an_operator_that_dies_after_every_write_ends_in_the_same_state() {
     world.install();
 
     world.start_operator("steady");
-    let steady = on_a_runtime(async || play_the_flow(&world, "steady").await);
+    let steady = on_a_runtime(async || play_both(&world, "steady").await);
     world.kill_operator();
 
     let account = on_a_runtime(async || {
@@ -48,10 +50,50 @@ fn an_operator_that_dies_after_every_write_ends_in_the_same_state() {
         listen: ([127, 0, 0, 1], 0).into(),
     };
     let (mortal, lives) =
-        run_mortal_operator(&account, &settings, async { play_the_flow(&world, "mortal").await });
+        run_mortal_operator(&account, &settings, async { play_both(&world, "mortal").await });
     println!("the flow took {lives} lives");
     assert!(lives > 20, "the operator died only {lives} times");
     assert_eq!(mortal, steady);
+}
+
+async fn play_both(world: &World, name: &str) -> [Value; 2] {
+    [play_the_flow(world, name).await, play_a_connection(world, &format!("{name}-net")).await]
+}
+
+/// A connection: approved, widened at its endpoint, closed, opened again with an approval, and one
+/// that is deleted. Returns the network policies that are left.
+async fn play_a_connection(world: &World, name: &str) -> Value {
+    let rules = json!({"rules": [{"operation": "ConnectionUpdate", "policy": "Required"}]});
+    let story = Story::begin_in(world, name, rules).await;
+    let connections = story.connections();
+    for connection in ["kept", "deleted"] {
+        make(&connections, "EnclaveConnection", connection, to_the_ledger()).await;
+        wait_for_state(&connections, connection, State::Connected).await;
+    }
+    patch(&story.endpoints(), "db", json!({"spec": {"ports": [{"port": 5432}, {"port": 5433}]}}))
+        .await
+        .unwrap();
+    patch(&connections, "kept", json!({"spec": {"enabled": false}})).await.unwrap();
+    wait_for_state(&connections, "kept", State::Inactive).await;
+    patch(&connections, "kept", json!({"spec": {"enabled": true}})).await.unwrap();
+    story.approve(&connections, &story.control("payments"), "kept").await;
+    wait_for_state(&connections, "kept", State::Connected).await;
+    connections.delete("deleted", &DeleteParams::default()).await.unwrap();
+    wait_gone(connections, "deleted", SOON, "the deleted connection goes").await;
+    let mut left = Vec::new();
+    for namespace in [story.pods_of("payments", "api"), story.pods_of("ledger", "db")] {
+        let policies: Api<NetworkPolicy> = Api::namespaced(world.administrator(), &namespace);
+        let all = eventually("the second port is open", SOON, async || {
+            let all = policies.list(&ListParams::default()).await.unwrap().items;
+            let opened = all.iter().any(|policy| json!(policy.spec).to_string().contains("5433"));
+            opened.then_some(all)
+        })
+        .await;
+        left.extend(all.iter().map(|policy| {
+            format!("{namespace} {} {}", policy.name_any(), json!(policy.spec)).replace(name, "NAME")
+        }));
+    }
+    json!(left)
 }
 
 /// The whole life of an Enclave: created and approved, edited and rejected, edited and superseded
@@ -152,6 +194,7 @@ fn a_converged_cluster_sees_no_writes() {
     world.start_operator("quiet");
     on_a_runtime(async || {
         play_the_flow(&world, "quiet").await;
+        play_a_connection(&world, "quiet-net").await;
         // One of each that stays as it is: held, rejected, in conflict.
         let api = enclaves(&world.alice(), "quiet");
         for name in ["held", "rejected"] {
