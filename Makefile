@@ -14,6 +14,10 @@ help: ## Explain the targets
 control-plane: ## Build a real control plane for tests and demo, once (KUBERNETES_VERSION=1.37 or 1.36)
 	@tests/control-plane/build >/dev/null
 
+.PHONY: tools
+tools: ## Build the programs that judge NetworkPolicies in tests, once
+	@tests/tools/build netpolicy >/dev/null
+
 .PHONY: generate
 generate: need-rust ## Write the generated files (crds/) anew
 	cargo run --quiet --locked --bin enclave-operator -- generate
@@ -33,6 +37,7 @@ lint: need-rust ## Check format and lints
 
 .PHONY: test
 test: control-plane need-rust ## Run all tests, those against a real API server too
+	@tests/tools/build netpolicy >/dev/null
 	cargo test --locked
 
 # At a terminal the cluster is left up; without one this is a test that cleans up behind itself.

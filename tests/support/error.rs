@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ControlPlaneError {
-    #[error("failed to find the programs of the control plane: {message}")]
+    #[error("failed to find the programs: {message}")]
     Programs { message: String },
     #[error("failed to make a folder for the control plane; is there space, may you write there?")]
     Watchdog(#[source] io::Error),

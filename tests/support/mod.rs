@@ -33,23 +33,31 @@
     clippy::indexing_slicing
 )]
 
+mod analyser;
 mod audit;
 mod certificates;
 mod components;
 mod control_plane;
 mod effective;
 mod error;
+mod pods;
+pub mod policies;
 mod process;
 mod programs;
+mod reachability;
 mod ready;
 mod user;
 mod wait;
 mod watchdog;
 
+pub use analyser::Analyser;
 pub use audit::{Write, writes_by};
 pub use control_plane::{ControlPlane, Settings};
 pub use effective::wait_for_policies;
 pub use error::ControlPlaneError;
+pub use pods::PretendedPod;
 pub use process::Process;
+pub use programs::find_tool;
+pub use reachability::{Flow, ParseError, Peer, Protocol, Reachability, Traffic};
 pub use user::{Output, User};
 pub use wait::{eventually, poll, wait_gone, wait_until};

@@ -1,4 +1,5 @@
-//! Where the programs of the control plane are. `tests/control-plane/build` knows.
+//! Where the programs are: those of the control plane, and the tools of tests. The scripts that
+//! build them know. Nothing is built here: that takes minutes in which a test would seem to hang.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,28 +16,46 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// Builds nothing: that takes minutes in which a test would seem to hang.
     pub fn find() -> Result<Self, ControlPlaneError> {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/control-plane/build");
+        let listing = Listing::ask("tests/control-plane/build", &["--no-build"])?;
+        Ok(Self {
+            etcd: listing.path("etcd")?,
+            api_server: listing.path("kube-apiserver")?,
+            controller_manager: listing.path("kube-controller-manager")?,
+            kubectl: listing.path("kubectl")?,
+        })
+    }
+}
+
+/// The path of a program that `make tools` builds.
+pub fn find_tool(name: &str) -> Result<PathBuf, ControlPlaneError> {
+    Listing::ask("tests/tools/build", &["--no-build", name])?.path(name)
+}
+
+/// What such a script answered.
+struct Listing {
+    stdout: String,
+    stderr: String,
+}
+
+impl Listing {
+    fn ask(script: &str, arguments: &[&str]) -> Result<Self, ControlPlaneError> {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(script);
         let output = Command::new(&script)
-            .arg("--no-build")
+            .args(arguments)
             .output()
             .map_err(|source| ControlPlaneError::Spawn { name: script.display().to_string(), source })?;
-        let stdout = String::from_utf8_lossy(&output.stdout);
-        let path = |name: &str| {
-            stdout
-                .lines()
-                .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
-                .map(PathBuf::from)
-                .ok_or_else(|| ControlPlaneError::Programs {
-                    message: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-                })
-        };
         Ok(Self {
-            etcd: path("etcd")?,
-            api_server: path("kube-apiserver")?,
-            controller_manager: path("kube-controller-manager")?,
-            kubectl: path("kubectl")?,
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         })
+    }
+
+    fn path(&self, name: &str) -> Result<PathBuf, ControlPlaneError> {
+        self.stdout
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+            .map(PathBuf::from)
+            .ok_or_else(|| ControlPlaneError::Programs { message: self.stderr.trim().to_owned() })
     }
 }
