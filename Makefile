@@ -15,8 +15,8 @@ control-plane: ## Build a real control plane for tests and demo, once (KUBERNETE
 	@tests/control-plane/build >/dev/null
 
 .PHONY: tools
-tools: ## Build the programs that judge NetworkPolicies in tests, once
-	@tests/tools/build netpolicy >/dev/null
+tools: ## Build the programs that judge and enforce NetworkPolicies in tests, once
+	@tests/tools/build netpolicy kube-router >/dev/null
 
 .PHONY: generate
 generate: need-rust ## Write the generated files (crds/) anew
@@ -34,11 +34,18 @@ fmt: need-rust ## Format the code
 lint: need-rust ## Check format and lints
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- --deny warnings
+	cargo clippy --locked --test packets -- --deny warnings
 
 .PHONY: test
-test: control-plane need-rust ## Run all tests, those against a real API server too
+test: control-plane need-rust ## Run all tests that need no root, those against a real API server too
 	@tests/tools/build netpolicy >/dev/null
 	cargo test --locked
+
+# Programs for administrators are not in everybody's PATH.
+.PHONY: test-packets
+test-packets need-packets: export PATH := $(PATH):/usr/sbin:/sbin
+test-packets: need-packets control-plane tools need-rust ## Test with real packets between network namespaces (Linux, as root)
+	cargo test --locked --test packets
 
 # At a terminal the cluster is left up; without one this is a test that cleans up behind itself.
 .PHONY: demo
@@ -59,3 +66,11 @@ need-rust:
 	@$(call need,cargo,Rust 1.89 or newer from https://rustup.rs)
 	@$(call need,cc,a C compiler such as gcc or clang)
 	@$(call need,git,git)
+
+# What `make test-packets` needs of the machine. It is checked first, before anything is built.
+.PHONY: need-packets
+need-packets:
+	@[ "$$(uname)" = Linux ] || { echo "make test-packets needs Linux" >&2; exit 1; }
+	@[ "$$(id -u)" = 0 ] || { echo "make test-packets makes network namespaces: run it as root" >&2; exit 1; }
+	@for program in ip iptables ipset; do command -v $$program >/dev/null || missing="$$missing $$program"; done; \
+	[ -z "$$missing" ] || { echo "make test-packets misses$$missing: apt-get install iproute2 iptables ipset" >&2; exit 1; }
