@@ -13,6 +13,7 @@ mod support;
 mod world;
 
 mod cleanup;
+mod connections;
 mod policies;
 
 use tokio::sync::OnceCell;
