@@ -22,7 +22,7 @@
 //! The node is a network namespace too, and none of them has a name. The machine's own network is
 //! not touched, labs do not see each other, and nothing is left behind, see [`netns`].
 //!
-//! Measured on two busy cores: a policy is in force 0.05 to 0.15 seconds after the API server's
+//! Measured on two busy cores: a policy is in force 0.05 to 0.3 seconds after the API server's
 //! answer, [`Lab::settle`] takes 0.1 to 0.3 seconds, a Pod as long, a lab 0.6 seconds.
 
 mod agent;
