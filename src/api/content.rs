@@ -45,6 +45,12 @@ impl Content {
         S::deserialize(&self.0).map_err(UnreadableContent)
     }
 
+    /// Whether it asks for the deletion of its object.
+    #[must_use]
+    pub fn retires(&self) -> bool {
+        self.0.get("retire").and_then(Value::as_bool).unwrap_or_default()
+    }
+
     /// The JSON value.
     #[must_use]
     pub const fn as_value(&self) -> &Value {

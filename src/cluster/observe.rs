@@ -90,7 +90,8 @@ pub fn observe_enclave(caches: &Caches, enclave: Arc<Enclave>, guard: Guard) -> 
     ObservedEnclave { declared, place, children: children.unwrap_or_default() }
 }
 
-/// Gathers what is known of an endpoint or a hub; `links` finds the connections to it.
+/// Gathers what is known of an endpoint or a hub; `links` finds the connections to it, of which there
+/// may be a thousand.
 #[must_use]
 pub fn observe_endpoint<K: Gated>(
     caches: &Caches,
@@ -98,7 +99,14 @@ pub fn observe_endpoint<K: Gated>(
     guard: Guard,
     links: impl FnOnce(&Caches, &K) -> Vec<Link>,
 ) -> ObservedEndpoint<K> {
-    ObservedEndpoint { links: links(caches, &endpoint), declared: observe_declared(caches, endpoint, guard) }
+    // They matter to a deletion, and to those who decide about a change.
+    let applied = endpoint.gate().and_then(|gate| gate.applied.as_ref());
+    let is_settled = endpoint.meta().deletion_timestamp.is_none()
+        && applied.is_some_and(|applied| {
+            !applied.spec.retires() && Some(applied.generation) == endpoint.meta().generation
+        });
+    let links = if is_settled { Vec::new() } else { links(caches, &endpoint) };
+    ObservedEndpoint { links, declared: observe_declared(caches, endpoint, guard) }
 }
 
 /// Gathers what is known of a workload.

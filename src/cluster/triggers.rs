@@ -126,7 +126,7 @@ impl Triggers {
         // The others of the Enclave may be allowed to reach it.
         send(&self.queues.workloads, ObjectRef::from_obj(workload));
         send_where(&self.queues.workloads, &self.caches.workloads, |other| is_in(other, control));
-        self.look_at_home(control);
+        self.look_at_home_of_leaving(seen);
         self.look_along(links::links_of_workload(&self.caches, workload));
     }
 
@@ -135,7 +135,7 @@ impl Triggers {
         let control = declared_in(endpoint);
         send(&self.queues.endpoints, ObjectRef::from_obj(endpoint));
         self.look_at_requests_about(endpoint);
-        self.look_at_home(control);
+        self.look_at_home_of_leaving(seen);
         // It may have offered another workload before.
         send_where(&self.queues.workloads, &self.caches.workloads, |workload| is_in(workload, control));
         self.look_along(links::links_of_endpoint(&self.caches, endpoint));
@@ -144,7 +144,7 @@ impl Triggers {
     pub(super) fn on_connection(&self, seen: Seen<'_, EnclaveConnection>) {
         let Some(connection) = self.concerned(seen) else { return };
         self.look_at_requests_about(connection);
-        self.look_at_home(declared_in(connection));
+        self.look_at_home_of_leaving(seen);
         self.look_along(vec![links::link_of(&self.caches, Arc::new(connection.clone()))]);
     }
 
@@ -271,9 +271,10 @@ impl Triggers {
         }
     }
 
-    /// The Enclave or Community that a namespace belongs to.
-    fn look_at_home(&self, namespace: &str) {
-        if let Some(namespace) = self.caches.namespaces.get(&ObjectRef::new(namespace)) {
+    /// The Enclave that may have waited for an object to be gone.
+    fn look_at_home_of_leaving<K: Resource<DynamicType = ()>>(&self, seen: Seen<'_, K>) {
+        let Seen::Deleted(object) = seen else { return };
+        if let Some(namespace) = self.caches.namespaces.get(&ObjectRef::new(declared_in(object))) {
             self.look_at_owner(&namespace);
         }
     }

@@ -20,7 +20,7 @@ use crate::cluster::events::Events;
 use crate::cluster::triggers::{Guard, Work};
 use crate::cluster::with_controlled_kinds;
 use crate::cluster::writes::{Served, Touched, WriteError, apply_write, publish_status};
-use crate::plan::{Notice, Plan, Severity};
+use crate::plan::{Notice, Plan, Severity, Write};
 
 mod approval_request;
 mod gated;
@@ -186,13 +186,7 @@ async fn reconcile_once<K: Reconciled>(
     let known = Known { caches: &context.caches, guard, retain_requests_for, now };
     let plan = K::plan(Arc::clone(object), known);
     let Plan { repairs, writes, status, notices, wake_at } = plan;
-    let mut failure = None;
-    for repair in repairs {
-        debug!(kind = %K::kind(&()), name = object.name_any(), ?repair, "repairing");
-        if let Err(error) = apply_write(&context.client, object.as_ref(), repair).await {
-            failure.get_or_insert(error);
-        }
-    }
+    let failure = repair_all(object.as_ref(), context, repairs).await;
     for write in writes {
         debug!(kind = %K::kind(&()), name = object.name_any(), ?write, "writing");
         match apply_write(&context.client, object.as_ref(), write).await? {
@@ -221,6 +215,27 @@ async fn reconcile_once<K: Reconciled>(
         }
     }
     Ok(wake_at.map_or_else(Action::await_change, |at| Action::requeue(until(at, now))))
+}
+
+/// Makes repairs, several at a time as long as they are of one sort: what closes is done before anything
+/// opens. Returns the first failure.
+async fn repair_all<K: Reconciled>(object: &K, context: &Context, repairs: Vec<Write>) -> Option<WriteError> {
+    let mut repairs = repairs.into_iter().peekable();
+    let mut failure = None;
+    while let Some(first) = repairs.next() {
+        let sort = std::mem::discriminant(&first);
+        let more = std::iter::from_fn(|| repairs.next_if(|next| std::mem::discriminant(next) == sort));
+        let results: Vec<_> = futures::stream::iter(std::iter::once(first).chain(more))
+            .map(|repair| {
+                debug!(kind = %K::kind(&()), name = object.name_any(), ?repair, "repairing");
+                apply_write(&context.client, object, repair)
+            })
+            .buffered(usize::from(CONCURRENCY))
+            .collect()
+            .await;
+        failure = failure.or(results.into_iter().find_map(Result::err));
+    }
+    failure
 }
 
 async fn publish_degraded<K: Reconciled>(

@@ -13,7 +13,7 @@ use super::life::{JudgeError, applied_spec};
 use super::scope::Missing;
 use crate::api::common::{IpBlock, LabelSelector, NamespacedPods, Port};
 use crate::api::community::FqdnBackend;
-use crate::api::gate::Reference;
+use crate::api::gate::{Applied, Reference};
 use crate::api::names::reason;
 use crate::api::{
     CommunityEndpoint, CommunityEndpointSpec, EnclaveConnection, EnclaveConnectionSpec, EnclaveEndpoint,
@@ -195,7 +195,7 @@ fn find_sources(source: &SourceEnd) -> Result<Result<(Sources, Option<Missing>),
         SourceEnd::Workloads(workloads) => {
             let (mut found, mut missing) = (Vec::new(), None);
             for end in workloads {
-                match find_workload(end)? {
+                match find_workload(end) {
                     Ok(namespace) => found.push(namespace),
                     Err(why) => missing = missing.or(Some(why)),
                 }
@@ -222,7 +222,7 @@ fn find_destination(
                 Err(missing) => return Ok(Err(missing)),
             };
             let absent = WorkloadEnd { name: spec.workload.clone(), workload: None, namespace: None };
-            let namespace = find_workload(workload.as_ref().unwrap_or(&absent))?;
+            let namespace = find_workload(workload.as_ref().unwrap_or(&absent));
             Ok(namespace.map(|namespace| {
                 let pods = NamespacedPods { namespace, pod_selector: spec.pod_selector };
                 (Destination::Workload(pods), spec.ports)
@@ -240,19 +240,19 @@ fn find_destination(
     }
 }
 
-/// What is missing of a destination, so that nobody knows who has to consent; `Ok` when it is in force.
+/// That a destination is in force, so that it is known who has to consent.
 ///
 /// # Errors
-/// When what is applied of it cannot be read.
-pub fn require_destination(destination: &DestinationEnd) -> Result<Result<(), Missing>, JudgeError> {
-    Ok(match destination {
+/// What is missing of it.
+pub fn require_destination(destination: &DestinationEnd) -> Result<(), Missing> {
+    match destination {
         DestinationEnd::Enclave { name, endpoint, .. } => {
-            in_force(name, endpoint.as_deref(), ENDPOINT)?.map(|_| ())
+            is_in_force(name, endpoint.as_deref(), ENDPOINT).map(|_| ())
         }
         DestinationEnd::Community { name, endpoint, .. } => {
-            in_force(name, endpoint.as_deref(), ENDPOINT)?.map(|_| ())
+            is_in_force(name, endpoint.as_deref(), ENDPOINT).map(|_| ())
         }
-    })
+    }
 }
 
 fn find_outside(
@@ -298,34 +298,44 @@ const ENDPOINT: Reasons = (reason::ENDPOINT_NOT_FOUND, reason::ENDPOINT_NOT_ACTI
 const WORKLOAD: Reasons = (reason::WORKLOAD_NOT_FOUND, reason::WORKLOAD_NOT_ACTIVE);
 const HUB: Reasons = (reason::TRANSIT_HUB_NOT_FOUND, reason::TRANSIT_HUB_NOT_ACTIVE);
 
-fn find_workload(end: &WorkloadEnd) -> Result<Result<String, Missing>, JudgeError> {
-    let in_force = in_force(&end.name, end.workload.as_deref(), WORKLOAD)?;
-    Ok(in_force.and_then(|_| {
+fn find_workload(end: &WorkloadEnd) -> Result<String, Missing> {
+    is_in_force(&end.name, end.workload.as_deref(), WORKLOAD).and_then(|_| {
         end.namespace.clone().ok_or_else(|| Missing {
             reason: reason::WORKLOAD_NOT_ACTIVE,
             message: format!("the namespace of {} {} is not there yet", Kind::EnclaveWorkload, end.name),
         })
-    }))
+    })
 }
 
 /// What is applied of an object, unless it is on its way out.
 fn in_force<K: Gated>(
     name: &str,
     object: Option<&K>,
-    (not_found, not_active): Reasons,
+    reasons: Reasons,
 ) -> Result<Result<K::Spec, Missing>, JudgeError> {
+    let applied = is_in_force(name, object, reasons).map(|applied| applied.spec.to_spec());
+    applied
+        .map(|spec| spec.map_err(JudgeError::AppliedUnreadable))
+        .map_or_else(|missing| Ok(Err(missing)), |spec| spec.map(Ok))
+}
+
+/// That something is applied of an object and it is not on its way out.
+fn is_in_force<'a, K: Gated>(
+    name: &str,
+    object: Option<&'a K>,
+    (not_found, not_active): Reasons,
+) -> Result<&'a Applied, Missing> {
     let kind = K::KIND;
-    let Some(object) = object else {
-        let message = format!("{kind} {name} does not exist");
-        return Ok(Err(Missing { reason: not_found, message }));
-    };
-    let not_active = |message: String| Ok(Err(Missing { reason: not_active, message }));
-    if object.meta().deletion_timestamp.is_some() {
-        return not_active(format!("{kind} {name} is being deleted"));
-    }
-    match applied_spec(object)? {
-        Some(spec) if K::retires(&spec) => not_active(format!("{kind} {name} is being deleted")),
-        Some(spec) => Ok(Ok(spec)),
+    let object = object
+        .ok_or_else(|| Missing { reason: not_found, message: format!("{kind} {name} does not exist") })?;
+    let not_active = |message: String| Err(Missing { reason: not_active, message });
+    let applied = object.gate().and_then(|gate| gate.applied.as_ref());
+    let retired = applied.is_some_and(|applied| applied.spec.retires());
+    match applied {
+        _ if retired || object.meta().deletion_timestamp.is_some() => {
+            not_active(format!("{kind} {name} is being deleted"))
+        }
+        Some(applied) => Ok(applied),
         None => {
             let state = object.gate().and_then(|gate| gate.state).unwrap_or(State::Pending);
             not_active(format!("{kind} {name} is {state}"))

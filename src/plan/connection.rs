@@ -90,7 +90,7 @@ fn find_rules(observed: &ObservedConnection) -> Result<Result<OuterRules, Missin
         Ok(outer) => outer,
         missing => return Ok(missing),
     };
-    if let Err(missing) = require_destination(&observed.link.destination)? {
+    if let Err(missing) = require_destination(&observed.link.destination) {
         return Ok(Err(missing));
     }
     if let Some(enclave) = &observed.destination {

@@ -1,7 +1,7 @@
 //! A namespace that the operator owns, with what must be in it: a Community's namespace or an
 //! Enclave's control namespace, where no pod may run, or the namespace of a workload.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{LimitRange, Namespace, ResourceQuota};
@@ -112,11 +112,12 @@ pub fn survey(place: &Place, observed: &ObservedPlace) -> Survey {
         writes.extend(plan_pruning(opening, observed));
     }
     let deny = build_default_deny(place);
+    let live: BTreeMap<_, _> =
+        observed.policies.iter().map(|live| (live.metadata.name.as_ref(), live.as_ref())).collect();
     let policies = std::iter::once(&deny).chain(opening);
-    writes.extend(policies.filter_map(|wanted| {
-        let live = observed.policies.iter().find(|live| live.name_any() == wanted.name_any());
-        plan_policy(live.map(AsRef::as_ref), wanted)
-    }));
+    writes.extend(
+        policies.filter_map(|wanted| plan_policy(live.get(&wanted.metadata.name.as_ref()).copied(), wanted)),
+    );
     match &place.inside {
         Inside::Community | Inside::Control => {
             let no_pods = [("pods".to_owned(), Quantity("0".to_owned()))].into();
@@ -149,12 +150,13 @@ fn plan_pruning<'a>(
     opening: &'a [NetworkPolicy],
     observed: &'a ObservedPlace,
 ) -> impl Iterator<Item = Write> + 'a {
-    let is_wanted = |name: &str| opening.iter().any(|wanted| wanted.name_any() == name);
+    let wanted: BTreeSet<_> = opening.iter().map(|wanted| wanted.metadata.name.as_ref()).collect();
     observed
         .policies
         .iter()
-        .filter(|live| live.metadata.deletion_timestamp.is_none() && opens(&live.name_any()))
-        .filter(move |live| !is_wanted(&live.name_any()))
+        .filter(|live| live.metadata.deletion_timestamp.is_none())
+        .filter(|live| live.metadata.name.as_deref().is_some_and(opens))
+        .filter(move |live| !wanted.contains(&live.metadata.name.as_ref()))
         .map(|live| Write::DeleteNetworkPolicy {
             namespace: live.namespace().unwrap_or_default(),
             name: live.name_any(),

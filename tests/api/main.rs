@@ -13,5 +13,6 @@ mod hub_and_spoke;
 mod mortal;
 mod network;
 mod restart;
+mod scale;
 mod scenarios;
 mod trouble;
