@@ -81,6 +81,7 @@ async fn hub_and_spoke_opens_what_was_agreed_and_nothing_else() {
     wait_for_open_requests(world, &[]).await;
 
     apply(&hugo, "06-connections.yaml").await;
+    apply(&hugo, "07-connections-of-the-ledger.yaml").await;
     let connections = ["to-ledger", "to-portal", "to-card-network", "to-archive", "auditors"];
     let targets = connections.map(|name| format!("EnclaveConnection {name}"));
     let targets: Vec<&str> = targets.iter().map(String::as_str).collect();

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod community;
+mod connection;
 mod stage;
 #[path = "../support/mod.rs"]
 mod support;
@@ -100,6 +101,10 @@ pub struct Cast {
     pub bob: Person,
     /// Approves.
     pub carol: Person,
+    /// Owns enclaves and what is in them.
+    pub erin: Person,
+    /// Approves, and is in the security team.
+    pub sara: Person,
 }
 
 impl Scene {
@@ -116,6 +121,8 @@ impl Scene {
             alice: person(plane.user("alice", &["owners", "approvers"])),
             bob: person(plane.user("bob", &["approvers", "cyber-team"])),
             carol: person(plane.user("carol", &["approvers"])),
+            erin: person(plane.user("erin", &["enclave-owners"])),
+            sara: person(plane.user("sara", &["approvers", "security"])),
         };
         install(&stage, &cast)?;
 
@@ -132,10 +139,12 @@ impl Scene {
     }
 
     fn play(&self) -> anyhow::Result<()> {
-        if let Err(error) = community::play(&self.stage, &self.cast) {
+        let played =
+            community::play(&self.stage, &self.cast).and_then(|()| connection::play(&self.stage, &self.cast));
+        if let Err(error) = played {
             bail!("The demo failed: {error:#}\n\n{}", self.last_words_of_the_operator());
         }
-        println!("\nThe story took {} s, and everything came as told.", self.since.elapsed().as_secs());
+        println!("\nThe stories took {} s, and everything came as told.", self.since.elapsed().as_secs());
         Ok(())
     }
 
@@ -151,10 +160,10 @@ impl Scene {
     }
 
     fn tell_how_to_go_on(&self) {
-        let Cast { administrator, alice, bob, carol } = &self.cast;
+        let Cast { administrator, alice, bob, carol, erin, sara } = &self.cast;
         let style = self.stage.style();
         println!("\n{}", style.paint(Style::BOLD, "The cluster is left up. To go on as one of them:"));
-        for person in [alice, bob, carol, administrator] {
+        for person in [alice, bob, carol, erin, sara, administrator] {
             println!("  export KUBECONFIG=\"{}\"", person.kubeconfig().display());
         }
         println!("with kubectl and the operator's program:");
@@ -178,12 +187,14 @@ fn install(stage: &Stage, cast: &Cast) -> anyhow::Result<()> {
 
     stage.scene(
         "The administrator gives roles to groups. Alice is in owners and approvers, Bob in approvers \
-         and cyber-team, Carol in approvers; all of them may look at the usual Kubernetes objects.",
+         and cyber-team, Carol in approvers, Erin in enclave-owners, Sara in approvers and security; all of \
+         them may look at the usual Kubernetes objects.",
     );
     for command in [
         "kubectl create clusterrolebinding owners --clusterrole=enclave-operator:community-owner --group=owners",
+        "kubectl create clusterrolebinding enclave-owners --clusterrole=enclave-operator:enclave-owner --group=enclave-owners",
         "kubectl create clusterrolebinding approvers --clusterrole=enclave-operator:enclave-approver --group=approvers",
-        "kubectl create clusterrolebinding viewers --clusterrole=view --group=owners --group=approvers",
+        "kubectl create clusterrolebinding viewers --clusterrole=view --group=owners --group=enclave-owners --group=approvers",
     ] {
         administrator.types(command)?.says("created")?;
     }
