@@ -134,6 +134,7 @@ pub mod reason {
     pub const DESTINATION_NOT_ALLOWED: &str = "DestinationNotAllowed";
     pub const FQDN_BACKEND_MISSING: &str = "FQDNBackendMissing";
     pub const REFERENCE_REPLACED: &str = "ReferenceReplaced";
+    pub const LIMIT_REACHED: &str = "LimitReached";
     pub const DISABLED: &str = "Disabled";
     pub const ENDED: &str = "Ended";
     pub const POLICIES_INTACT: &str = "AdmissionPoliciesIntact";

@@ -154,12 +154,23 @@ pub fn observe_connection(
         .community()
         .zip(reference)
         .and_then(|(community, reference)| find_enclave(caches, community, &reference.enclave));
+    let siblings = caches.connections.state_filter(|other| {
+        other.metadata.namespace == declared.object.metadata.namespace
+            && other.metadata.name != declared.object.metadata.name
+            && other.gate().is_some_and(|gate| gate.applied.is_some())
+    });
     // A namespace that is not ours can have a policy of any name.
     let ours = |policy: &Arc<NetworkPolicy>| {
         let namespace = caches.namespaces.get(&ObjectRef::new(&policy.namespace().unwrap_or_default()));
         namespace.is_some_and(|namespace| namespace.labels().contains_key(label::OWNER_UID))
     };
-    ObservedConnection { declared, link, destination, policies: policies.into_iter().filter(ours).collect() }
+    ObservedConnection {
+        siblings: siblings.len(),
+        declared,
+        link,
+        destination,
+        policies: policies.into_iter().filter(ours).collect(),
+    }
 }
 
 fn observe_declared<K: Gated>(caches: &Caches, object: Arc<K>, guard: Guard) -> Declared<K> {

@@ -21,6 +21,7 @@ use crate::api::{
     ApprovalRequest, Community, CommunityEndpoint, Enclave, EnclaveConnection, EnclaveEndpoint,
     EnclaveWorkload, Kind, TransitHub,
 };
+use crate::model::gated::Gated;
 use crate::model::life::Integrity;
 use crate::model::naming::CONNECTION_POLICY;
 use crate::model::reach::{DestinationEnd, Link, SourceEnd, WorkloadEnd};
@@ -145,6 +146,13 @@ impl Triggers {
         let Some(connection) = self.concerned(seen) else { return };
         self.look_at_requests_about(connection);
         self.look_at_home_of_leaving(seen);
+        if let Seen::Deleted(_) = seen {
+            // One of those that wait may have its place.
+            self.look_at_connections(|other| {
+                is_in(other, declared_in(connection))
+                    && other.gate().is_none_or(|gate| gate.applied.is_none())
+            });
+        }
         self.look_along(vec![links::link_of(&self.caches, Arc::new(connection.clone()))]);
     }
 

@@ -15,6 +15,7 @@ use super::policies::build_connection;
 use super::status::was_enforced;
 use super::{Plan, Write};
 use crate::api::gate::Applied;
+use crate::api::names::reason;
 use crate::api::{
     Enclave, EnclaveConnection, EnclaveConnectionSpec, EnclaveConnectionStatus, GateStatus, Kind,
 };
@@ -27,6 +28,10 @@ use crate::model::reach::{
 use crate::model::rules::parse_duration;
 use crate::model::scope::{Missing, OuterRules, ScopeRules};
 
+/// So many connections are in force in one namespace at most. Each is a policy in the namespace of
+/// every workload that it touches, and agents on the nodes hold all of them.
+pub const MOST_CONNECTIONS: usize = 1000;
+
 /// What was seen of a connection.
 #[derive(Clone, Debug)]
 pub struct ObservedConnection {
@@ -38,6 +43,8 @@ pub struct ObservedConnection {
     pub destination: Option<Arc<Enclave>>,
     /// Its network policies, in all namespaces.
     pub policies: Vec<Arc<NetworkPolicy>>,
+    /// How many other connections that are declared beside it are in force.
+    pub siblings: usize,
 }
 
 /// Plans a connection.
@@ -92,6 +99,16 @@ fn find_rules(observed: &ObservedConnection) -> Result<Result<OuterRules, Missin
     };
     if let Err(missing) = require_destination(&observed.link.destination) {
         return Ok(Err(missing));
+    }
+    let is_new = observed.declared.object.gate().is_none_or(|gate| gate.applied.is_none());
+    if is_new && observed.siblings >= MOST_CONNECTIONS {
+        return Ok(Err(Missing {
+            reason: reason::LIMIT_REACHED,
+            message: format!(
+                "{} connections are in force in this namespace, which is the most that are possible; let one lead from several workloads, or remove those that nobody needs",
+                observed.siblings
+            ),
+        }));
     }
     if let Some(enclave) = &observed.destination {
         outer.scopes.extend(ScopeRules::of(enclave.as_ref())?);
@@ -197,5 +214,97 @@ fn plan_teardown(observed: &ObservedConnection) -> Result<Vec<Write>, (String, V
         Ok(Vec::new())
     } else {
         Err(("being deleted: its network policies go first".to_owned(), Vec::new()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::{Community, CommunityEndpoint, State};
+    use crate::model::digest::digest;
+    use crate::model::life::Integrity;
+    use crate::plan::declared::Home;
+
+    /// An object that is in force as it was declared.
+    fn in_force<K: Gated + serde::de::DeserializeOwned>(object: serde_json::Value) -> Arc<K> {
+        let mut object: K = serde_json::from_value(object).unwrap();
+        let spec = crate::api::Content::of_spec(object.spec()).unwrap();
+        object.meta_mut().uid = Some(object.meta().name.clone().unwrap());
+        object.meta_mut().generation = Some(1);
+        *object.gate_mut() = GateStatus {
+            applied: Some(Applied {
+                generation: 1,
+                digest: digest(&spec).unwrap(),
+                spec,
+                change: None,
+                approval_request: None,
+                at: Time(Timestamp::UNIX_EPOCH),
+                references: Vec::new(),
+            }),
+            ..GateStatus::default()
+        };
+        Arc::new(object)
+    }
+
+    fn observed(siblings: usize) -> ObservedConnection {
+        let api_version = "enclave-operator.io/v1alpha1";
+        let community: Arc<Community> = in_force(json!({
+            "apiVersion": api_version, "kind": "Community", "metadata": {"name": "acme"}, "spec": {},
+        }));
+        let enclave: Arc<Enclave> = in_force(json!({
+            "apiVersion": api_version, "kind": "Enclave",
+            "metadata": {"name": "payments", "namespace": "acme"}, "spec": {},
+        }));
+        let endpoint: Arc<CommunityEndpoint> = in_force(json!({
+            "apiVersion": api_version, "kind": "CommunityEndpoint",
+            "metadata": {"name": "internet", "namespace": "acme"},
+            "spec": {"destination": {"cidrs": [{"cidr": "198.51.100.0/24"}]}, "ports": [{"port": 443}]},
+        }));
+        let mut connection: EnclaveConnection = serde_json::from_value(json!({
+            "apiVersion": api_version, "kind": "EnclaveConnection",
+            "metadata": {"name": "out", "namespace": "acme-payments", "uid": "out", "generation": 1},
+            "spec": {
+                "source": {"workloads": ["api"]},
+                "destination": {"communityEndpoint": {"name": "internet"}},
+            },
+        }))
+        .unwrap();
+        connection.metadata.finalizers = Some(vec![crate::api::names::FINALIZER.to_owned()]);
+        let connection = Arc::new(connection);
+        ObservedConnection {
+            declared: Declared {
+                object: Arc::clone(&connection),
+                home: Home::Enclave(community, enclave),
+                requests: Vec::new(),
+                integrity: Integrity::Intact,
+                witness: String::new(),
+            },
+            link: Link {
+                connection,
+                source: SourceEnd::Workloads(Vec::new()),
+                destination: DestinationEnd::Community {
+                    name: "internet".into(),
+                    endpoint: Some(endpoint),
+                    hub: None,
+                    managed: None,
+                    fqdn_backend: crate::api::community::FqdnBackend::None,
+                },
+            },
+            destination: None,
+            policies: Vec::new(),
+            siblings,
+        }
+    }
+
+    #[test]
+    fn one_connection_too_many_waits_and_says_why() {
+        let state = |siblings| {
+            let gate = plan_connection(&observed(siblings), Timestamp::UNIX_EPOCH).status.unwrap().gate;
+            (gate.state.unwrap(), gate.conditions[0].reason.clone(), gate.applied.is_some())
+        };
+        assert_eq!(state(MOST_CONNECTIONS), (State::Pending, reason::LIMIT_REACHED.to_owned(), false));
+        assert_eq!(state(MOST_CONNECTIONS - 1), (State::Approved, reason::PROVISIONING.to_owned(), true));
     }
 }

@@ -241,6 +241,7 @@ fn event_reason(ready: &str) -> Option<&'static str> {
         reason::TRANSIT_HUB_NOT_ACTIVE,
         reason::DESTINATION_NOT_ALLOWED,
         reason::FQDN_BACKEND_MISSING,
+        reason::LIMIT_REACHED,
         reason::DISABLED,
         reason::ENDED,
         reason::CHILDREN_EXIST,

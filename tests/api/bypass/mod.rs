@@ -6,6 +6,7 @@
 //! turns.
 
 mod identity;
+mod network;
 mod objects;
 mod requests;
 mod rules;
