@@ -380,6 +380,9 @@ impl World {
             Write::ConfirmRules(_) | Write::ConfirmPolicies { .. } => {}
             Write::RemoveFinalizer
             | Write::DeleteNetworkPolicy { .. }
+            | Write::CreateCiliumPolicy(_)
+            | Write::ReplaceCiliumPolicy(_)
+            | Write::DeleteCiliumPolicy { .. }
             | Write::DeleteResourceQuota { .. }
             | Write::CreateLimitRange(_)
             | Write::ReplaceLimitRange(_)

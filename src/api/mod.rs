@@ -6,6 +6,7 @@
 
 pub mod approval_request;
 pub mod approvals;
+pub mod cilium;
 pub mod common;
 pub mod community;
 pub mod community_endpoint;
@@ -26,6 +27,7 @@ pub mod transit_hub;
 
 pub use approval_request::{ApprovalRequest, ApprovalRequestSpec, ApprovalRequestStatus};
 pub use approvals::{Approvals, Operation};
+pub use cilium::CiliumNetworkPolicy;
 pub use common::{ChangeReason, Principal};
 pub use community::{Community, CommunitySpec, CommunityStatus};
 pub use community_endpoint::{CommunityEndpoint, CommunityEndpointSpec, CommunityEndpointStatus};

@@ -7,17 +7,21 @@ use k8s_openapi::api::admissionregistration::v1::{
 };
 use k8s_openapi::api::core::v1::{LimitRange, Namespace, ResourceQuota};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use kube::runtime::reflector::{self, Store, store::WriterDropped};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::runtime::reflector::store::{Writer, WriterDropped};
+use kube::runtime::reflector::{self, Store};
 use kube::runtime::watcher::Config;
 use kube::{Api, Client};
+use tokio::sync::watch;
 
 use super::triggers::Triggers;
 use super::watch::{Seen, run_watch};
 use crate::admission::Policies;
+use crate::api::cilium;
 use crate::api::names::{self, child, label};
 use crate::api::{
-    ApprovalRequest, Community, CommunityEndpoint, Enclave, EnclaveConnection, EnclaveEndpoint,
-    EnclaveWorkload, TransitHub,
+    ApprovalRequest, CiliumNetworkPolicy, Community, CommunityEndpoint, Enclave, EnclaveConnection,
+    EnclaveEndpoint, EnclaveWorkload, TransitHub,
 };
 
 /// Defines [`Caches`]: for each its kind, what is watched, and who gets to know.
@@ -27,6 +31,10 @@ macro_rules! caches {
         #[derive(Clone)]
         pub struct Caches {
             $($visibility $name: Store<$kind>,)*
+            /// Empty where Cilium is not installed.
+            pub cilium_policies: Store<CiliumNetworkPolicy>,
+            /// Whether the cache of Cilium's policies has been filled.
+            cilium: watch::Sender<Cilium>,
         }
 
         impl Caches {
@@ -38,7 +46,9 @@ macro_rules! caches {
                 triggers: impl FnOnce(Self) -> Triggers,
             ) -> (Self, Triggers, Vec<BoxFuture<'static, ()>>) {
                 $(let $name = reflector::store::<$kind>();)*
-                let caches = Self { $($name: $name.0,)* };
+                let cilium_policies = reflector::store();
+                let cilium = watch::Sender::new(Cilium::NotInstalled);
+                let caches = Self { $($name: $name.0,)* cilium_policies: cilium_policies.0, cilium };
                 let triggers = triggers(caches.clone());
                 let mut watches: Vec<BoxFuture<'static, ()>> = Vec::new();
                 $({
@@ -46,6 +56,7 @@ macro_rules! caches {
                     let tell: fn(&Triggers, Seen<'_, $kind>) = $seen;
                     watches.push(run_watch(api, $config, $name.1, move |seen| tell(&triggers, seen)).boxed());
                 })*
+                watches.push(caches.clone().run_cilium(client.clone(), triggers.clone(), cilium_policies.1).boxed());
                 (caches, triggers, watches)
             }
 
@@ -54,8 +65,10 @@ macro_rules! caches {
             /// # Errors
             /// When a watch ended before, which only happens at shutdown.
             pub async fn wait_until_ready(&self) -> Result<(), WriterDropped> {
-                let Self { $($name,)* } = self;
-                futures::try_join!($($name.wait_until_ready(),)*).map(drop)
+                let Self { $($name,)* cilium_policies, cilium: _ } = self;
+                futures::try_join!($($name.wait_until_ready(),)*)?;
+                let is_served = self.definitions.state().iter().any(|definition| is_served(definition));
+                if is_served { cilium_policies.wait_until_ready().await } else { Ok(()) }
             }
         }
     };
@@ -74,6 +87,7 @@ caches! {
     pub network_policies: NetworkPolicy = all() => Triggers::on_child;
     pub quotas: ResourceQuota = named(child::QUOTA) => Triggers::on_child;
     pub container_defaults: LimitRange = named(child::CONTAINER_DEFAULTS) => Triggers::on_child;
+    pub(super) definitions: CustomResourceDefinition = named(cilium::DEFINITION) => Triggers::on_definition;
     mutating: MutatingAdmissionPolicy = policies() => Triggers::on_policy;
     mutating_bindings: MutatingAdmissionPolicyBinding = policies() => Triggers::on_policy;
     validating: ValidatingAdmissionPolicy = policies() => Triggers::on_policy;
@@ -93,7 +107,57 @@ fn policies() -> Config {
     all().labels(&format!("{}={}", label::PART_OF, names::OPERATOR))
 }
 
+/// Whether the API server serves what a definition defines.
+pub(super) fn is_served(definition: &CustomResourceDefinition) -> bool {
+    let conditions = definition.status.as_ref().and_then(|status| status.conditions.as_ref());
+    conditions.into_iter().flatten().any(|one| one.type_ == "Established" && one.status == "True")
+}
+
+/// How far Cilium can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cilium {
+    NotInstalled,
+    /// Its kinds are served; the cache is being filled.
+    Installed,
+    /// The cache is filled.
+    Known,
+}
+
 impl Caches {
+    /// Whether Cilium's policies can be used.
+    #[must_use]
+    pub fn has_cilium(&self) -> bool {
+        *self.cilium.borrow() == Cilium::Known
+    }
+
+    /// Notes whether Cilium's policies are served.
+    pub(super) fn note_definition(&self, is_there: bool) {
+        self.cilium.send_if_modified(|known| {
+            let next = match (is_there, *known) {
+                (true, Cilium::NotInstalled) => Cilium::Installed,
+                (true, known) => known,
+                (false, _) => Cilium::NotInstalled,
+            };
+            std::mem::replace(known, next) != next
+        });
+    }
+
+    /// Watches Cilium's policies from when they are served. A watch of something that does not exist
+    /// would ask again and again.
+    async fn run_cilium(self, client: Client, triggers: Triggers, writer: Writer<CiliumNetworkPolicy>) {
+        let mut installed = self.cilium.subscribe();
+        if installed.wait_for(|cilium| *cilium != Cilium::NotInstalled).await.is_err() {
+            return;
+        }
+        run_watch(Api::all(client), all(), writer, move |seen| {
+            if matches!(seen, Seen::Relisted) {
+                self.cilium.send_replace(Cilium::Known);
+            }
+            triggers.on_child(seen);
+        })
+        .await;
+    }
+
     /// The admission policies that the API server runs.
     #[must_use]
     pub fn observe_policies(&self) -> Policies {

@@ -7,13 +7,15 @@ use kube::runtime::reflector::ObjectRef;
 
 use super::caches::Caches;
 use super::observe::{control_namespace_of, home_of, namespace_of};
+use crate::api::community::FqdnBackend;
 use crate::api::names::label;
 use crate::api::{
-    Community, CommunityEndpoint, Enclave, EnclaveConnection, EnclaveEndpoint, EnclaveWorkload, TransitHub,
+    Community, CommunityEndpoint, CommunitySpec, Enclave, EnclaveConnection, EnclaveEndpoint,
+    EnclaveWorkload, TransitHub,
 };
 use crate::model::life::applied_spec;
 use crate::model::naming::workload_namespace;
-use crate::model::reach::{DestinationEnd, Link, SourceEnd, WorkloadEnd};
+use crate::model::reach::{DestinationEnd, Link, NamesBackend, SourceEnd, WorkloadEnd};
 use crate::plan::declared::Home;
 use crate::plan::place::is_owned;
 
@@ -77,7 +79,13 @@ fn community_end(caches: &Caches, community: Option<&Arc<Community>>, name: Stri
             .transit_hub
             .and_then(|hub| caches.transit_hubs.get(&ObjectRef::new(&hub.name).within(&namespace))),
         managed: destination.service.and_then(|service| owner_of(caches, &service.namespace)),
-        fqdn_backend: spec.map(|spec| spec.fqdn_backend).unwrap_or_default(),
+        names: match spec {
+            Some(CommunitySpec { fqdn_backend: FqdnBackend::Cilium, dns, .. }) if caches.has_cilium() => {
+                NamesBackend::Cilium(dns)
+            }
+            Some(CommunitySpec { fqdn_backend: FqdnBackend::Cilium, .. }) => NamesBackend::CiliumMissing,
+            Some(CommunitySpec { fqdn_backend: FqdnBackend::None, .. }) | None => NamesBackend::None,
+        },
     }
 }
 

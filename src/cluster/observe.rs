@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::networking::v1::NetworkPolicy;
-use kube::ResourceExt;
-use kube::runtime::reflector::ObjectRef;
+use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::{Resource, ResourceExt};
 
 use super::caches::Caches;
 use super::links::{find_enclave, link_of, links_of_workload, namespace_of_workload};
@@ -138,14 +137,10 @@ pub fn observe_connection(
     connection: Arc<EnclaveConnection>,
     guard: Guard,
 ) -> ObservedConnection {
-    let prefix = format!(
-        "{CONNECTION_POLICY}{}.{}.",
-        connection.namespace().unwrap_or_default(),
-        connection.name_any()
+    let (policies, cilium_policies) = (
+        policies_of_connection(caches, &caches.network_policies, &connection),
+        policies_of_connection(caches, &caches.cilium_policies, &connection),
     );
-    let policies = caches
-        .network_policies
-        .state_filter(|policy| policy.metadata.name.as_deref().is_some_and(|name| name.starts_with(&prefix)));
     let link = link_of(caches, Arc::clone(&connection));
     let reference = connection.spec.destination.enclave_endpoint.clone();
     let declared = observe_declared(caches, connection, guard);
@@ -159,18 +154,26 @@ pub fn observe_connection(
             && other.metadata.name != declared.object.metadata.name
             && other.gate().is_some_and(|gate| gate.applied.is_some())
     });
-    // A namespace that is not ours can have a policy of any name.
-    let ours = |policy: &Arc<NetworkPolicy>| {
-        let namespace = caches.namespaces.get(&ObjectRef::new(&policy.namespace().unwrap_or_default()));
+    ObservedConnection { siblings: siblings.len(), declared, link, destination, policies, cilium_policies }
+}
+
+/// The policies that are named after a connection. A namespace that is not ours can have a policy of
+/// any name.
+fn policies_of_connection<K>(caches: &Caches, store: &Store<K>, connection: &EnclaveConnection) -> Vec<Arc<K>>
+where
+    K: Resource<DynamicType = ()> + reflector::Lookup<DynamicType = ()> + Clone + 'static,
+{
+    let metadata = &connection.metadata;
+    let (Some(declared_in), Some(name)) = (&metadata.namespace, &metadata.name) else { return Vec::new() };
+    let prefix = format!("{CONNECTION_POLICY}{declared_in}.{name}.");
+    let mut found = store
+        .state_filter(|policy| policy.meta().name.as_deref().is_some_and(|name| name.starts_with(&prefix)));
+    found.retain(|policy| {
+        let namespace = policy.meta().namespace.as_deref().unwrap_or_default();
+        let namespace = caches.namespaces.get(&ObjectRef::new(namespace));
         namespace.is_some_and(|namespace| namespace.labels().contains_key(label::OWNER_UID))
-    };
-    ObservedConnection {
-        siblings: siblings.len(),
-        declared,
-        link,
-        destination,
-        policies: policies.into_iter().filter(ours).collect(),
-    }
+    });
+    found
 }
 
 fn observe_declared<K: Gated>(caches: &Caches, object: Arc<K>, guard: Guard) -> Declared<K> {
@@ -246,6 +249,9 @@ fn observe_place(caches: &Caches, namespace: &str) -> ObservedPlace {
         policies: caches
             .network_policies
             .state_filter(|policy| policy.metadata.namespace.as_deref() == Some(namespace)),
+        cilium_policies: caches
+            .cilium_policies
+            .state_filter(|policy| policy.metadata.namespace.as_deref() == Some(namespace)),
         quota: caches.quotas.get(&ObjectRef::new(child::QUOTA).within(namespace)),
         container_defaults: caches
             .container_defaults
@@ -260,9 +266,9 @@ fn observe_place_owned_by<K: Gated>(caches: &Caches, owner: &K) -> ObservedPlace
     found.map_or_else(ObservedPlace::default, |namespace| observe_place(caches, &namespace.name_any()))
 }
 
-fn count_in<K>(store: &kube::runtime::reflector::Store<K>, namespace: &str) -> usize
+fn count_in<K>(store: &Store<K>, namespace: &str) -> usize
 where
-    K: Gated + kube::runtime::reflector::Lookup<DynamicType = ()> + Clone + 'static,
+    K: Gated + reflector::Lookup<DynamicType = ()> + Clone + 'static,
 {
     store.state_filter(|object| object.meta().namespace.as_deref() == Some(namespace)).len()
 }

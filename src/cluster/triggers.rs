@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use futures::channel::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::runtime::reflector::{Lookup, ObjectRef, Store};
 use kube::{Resource, ResourceExt};
 use tokio::sync::watch;
 use tracing::warn;
 
-use super::caches::Caches;
+use super::caches::{Caches, is_served};
 use super::watch::Seen;
 use super::{links, observe};
 use crate::admission::Policies;
@@ -222,6 +223,22 @@ impl Triggers {
         let mut parts = name.strip_prefix(CONNECTION_POLICY).into_iter().flat_map(|rest| rest.split('.'));
         if let (Some(declared_in), Some(connection)) = (parts.next(), parts.next()) {
             send(&self.queues.connections, ObjectRef::new(connection).within(declared_in));
+        }
+    }
+
+    /// Whether Cilium's policies can be used.
+    pub(super) fn on_definition(&self, seen: Seen<'_, CustomResourceDefinition>) {
+        match seen {
+            Seen::Applied(definition) => self.caches.note_definition(is_served(definition)),
+            Seen::Deleted(_) => {
+                self.caches.note_definition(false);
+                self.look_at_everything();
+            }
+            Seen::Relisted => {
+                for definition in self.caches.definitions.state() {
+                    self.on_definition(Seen::Applied(&definition));
+                }
+            }
         }
     }
 

@@ -16,8 +16,8 @@ use crate::admission::Policies;
 use crate::api::approval_request::Target;
 use crate::api::names::{FINALIZER, GROUP, OPERATOR, REQUESTED_BY, REQUESTED_GENERATION, VERSION, label};
 use crate::api::{
-    ApprovalRequest, Community, CommunityEndpoint, Enclave, EnclaveConnection, EnclaveEndpoint,
-    EnclaveWorkload, Kind, TransitHub,
+    ApprovalRequest, CiliumNetworkPolicy, Community, CommunityEndpoint, Enclave, EnclaveConnection,
+    EnclaveEndpoint, EnclaveWorkload, Kind, TransitHub,
 };
 use crate::model::scope::RulesOrigin;
 use crate::plan::Write;
@@ -170,6 +170,12 @@ pub async fn apply_write<K: Served>(
         }
         Write::CreateNetworkPolicy(policy) => create(client, *policy, "create the network policy").await,
         Write::ReplaceNetworkPolicy(policy) => replace(client, *policy, "put the network policy back").await,
+        Write::DeleteCiliumPolicy { namespace, name, uid } => {
+            let api: Api<CiliumNetworkPolicy> = Api::namespaced(client.clone(), &namespace);
+            delete(&api, &name, uid, "delete the policy of Cilium").await
+        }
+        Write::CreateCiliumPolicy(policy) => create(client, *policy, "create the policy of Cilium").await,
+        Write::ReplaceCiliumPolicy(policy) => replace(client, *policy, "put the policy of Cilium back").await,
         Write::DeleteResourceQuota { namespace, name, uid } => {
             let api: Api<ResourceQuota> = Api::namespaced(client.clone(), &namespace);
             delete(&api, &name, uid, "delete the quota").await

@@ -7,9 +7,9 @@ use k8s_openapi::api::rbac::v1::{
 use kube::core::ObjectMeta;
 
 use crate::admission::Installation;
-use crate::api::Kind;
 use crate::api::names::{GROUP, OPERATOR, label};
 use crate::api::role_assignment::Role;
+use crate::api::{Kind, cilium};
 use crate::model::roles::{MATRIX_KINDS, cluster_role, row};
 
 /// The kinds that have a controller.
@@ -44,6 +44,12 @@ pub fn operator_cluster_role() -> ClusterRole {
             rule("", &["namespaces"], &["get", "list", "watch", "create", "update", "delete"]),
             rule("", &["resourcequotas", "limitranges"], &["list", "watch", "create", "update", "delete"]),
             rule("networking.k8s.io", &["networkpolicies"], &["list", "watch", "create", "update", "delete"]),
+            // Where Cilium is installed, destinations by DNS name.
+            rule("cilium.io", &["ciliumnetworkpolicies"], &["list", "watch", "create", "update", "delete"]),
+            PolicyRule {
+                resource_names: Some(vec![cilium::DEFINITION.to_owned()]),
+                ..rule("apiextensions.k8s.io", &["customresourcedefinitions"], &["list", "watch"])
+            },
             // Whether the API server still runs the policies that the operator was built with.
             rule(
                 "admissionregistration.k8s.io",

@@ -12,7 +12,7 @@ use super::gated::Gated;
 use super::life::{JudgeError, applied_spec};
 use super::scope::Missing;
 use crate::api::common::{IpBlock, LabelSelector, NamespacedPods, Port};
-use crate::api::community::FqdnBackend;
+use crate::api::community::Dns;
 use crate::api::gate::{Applied, Reference};
 use crate::api::names::reason;
 use crate::api::{
@@ -51,8 +51,19 @@ pub enum DestinationEnd {
         /// What the namespace belongs to that the endpoint names, when it belongs to the operator.
         managed: Option<String>,
         /// What allows destinations by DNS name.
-        fqdn_backend: FqdnBackend,
+        names: NamesBackend,
     },
+}
+
+/// What allows destinations by DNS name.
+#[derive(Clone, Debug, PartialEq)]
+pub enum NamesBackend {
+    /// Nothing: the Community names none.
+    None,
+    /// The Community names Cilium, and its policies are not installed.
+    CiliumMissing,
+    /// Cilium, which learns addresses from the answers of these DNS pods.
+    Cilium(Dns),
 }
 
 /// A workload at one end of a connection.
@@ -101,6 +112,8 @@ pub enum Destination {
     Workload(NamespacedPods),
     /// Somewhere outside the enclaves.
     Outside(Vec<Peer>),
+    /// What these DNS names resolve to; `*` stands for one label. `dns` says whose answers count.
+    Names { names: Vec<String>, dns: Dns },
 }
 
 /// Something outside the enclaves.
@@ -228,14 +241,14 @@ fn find_destination(
                 (Destination::Workload(pods), spec.ports)
             }))
         }
-        DestinationEnd::Community { name, endpoint, hub, managed, fqdn_backend } => {
+        DestinationEnd::Community { name, endpoint, hub, managed, names } => {
             let spec: CommunityEndpointSpec = match in_force(name, endpoint.as_deref(), ENDPOINT)? {
                 Ok(spec) => spec,
                 Err(missing) => return Ok(Err(missing)),
             };
             let ports = spec.ports.clone();
-            let peers = find_outside(&spec, hub.as_deref(), managed.as_deref(), *fqdn_backend)?;
-            Ok(peers.map(|peers| (Destination::Outside(peers), ports)))
+            let outside = find_outside(&spec, hub.as_deref(), managed.as_deref(), names)?;
+            Ok(outside.map(|outside| (outside, ports)))
         }
     }
 }
@@ -259,8 +272,8 @@ fn find_outside(
     spec: &CommunityEndpointSpec,
     hub: Option<&TransitHub>,
     managed: Option<&str>,
-    _backend: FqdnBackend,
-) -> Result<Result<Vec<Peer>, Missing>, JudgeError> {
+    backend: &NamesBackend,
+) -> Result<Result<Destination, Missing>, JudgeError> {
     let destination = &spec.destination;
     if let Some(service) = &destination.service {
         return Ok(match managed {
@@ -271,20 +284,30 @@ fn find_outside(
                     service.namespace
                 ),
             }),
-            None => Ok(vec![Peer::Pods(service.clone())]),
+            None => Ok(Destination::Outside(vec![Peer::Pods(service.clone())])),
         });
     }
     if let Some(reference) = &destination.transit_hub {
         let spec: Result<TransitHubSpec, Missing> = in_force(&reference.name, hub, HUB)?;
-        return Ok(spec.map(|spec| peers_of_hub(&spec)));
+        return Ok(spec.map(|spec| Destination::Outside(peers_of_hub(&spec))));
     }
     if !destination.fqdns.is_empty() {
-        return Ok(Err(Missing {
-            reason: reason::FQDN_BACKEND_MISSING,
-            message: "network policies of Kubernetes know no DNS names, and nothing else in this cluster that the operator can use does; use cidrs".into(),
-        }));
+        let missing = |message: &str| {
+            Err(Missing { reason: reason::FQDN_BACKEND_MISSING, message: message.to_owned() })
+        };
+        return Ok(match backend {
+            NamesBackend::Cilium(dns) => {
+                Ok(Destination::Names { names: destination.fqdns.clone(), dns: dns.clone() })
+            }
+            NamesBackend::CiliumMissing => missing(
+                "the Community says fqdnBackend: Cilium, and CiliumNetworkPolicies are not installed in this cluster",
+            ),
+            NamesBackend::None => missing(
+                "NetworkPolicies know no DNS names; set fqdnBackend in the Community if Cilium runs in this cluster, or use cidrs",
+            ),
+        });
     }
-    Ok(Ok(destination.cidrs.iter().cloned().map(Peer::Block).collect()))
+    Ok(Ok(Destination::Outside(destination.cidrs.iter().cloned().map(Peer::Block).collect())))
 }
 
 fn peers_of_hub(hub: &TransitHubSpec) -> Vec<Peer> {
@@ -355,6 +378,7 @@ pub fn describe_flow(flow: &Flow) -> BTreeSet<String> {
     let to: Vec<String> = match to {
         Destination::Workload(pods) => vec![describe_pods(pods)],
         Destination::Outside(peers) => peers.iter().map(describe_peer).collect(),
+        Destination::Names { names, dns: _ } => names.clone(),
     };
     from.iter()
         .flat_map(|from| to.iter().map(move |to| (from, to)))

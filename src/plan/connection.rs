@@ -6,18 +6,19 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::ResourceExt;
+use kube::{Resource, ResourceExt};
 
 use super::declared::{Declared, Ways, plan_declared, tell_impact};
 use super::gate::Enforcement;
 use super::place::WasEnforced;
-use super::policies::build_connection;
+use super::policies::{build_connection, build_names};
 use super::status::was_enforced;
 use super::{Plan, Write};
 use crate::api::gate::Applied;
 use crate::api::names::reason;
 use crate::api::{
-    Enclave, EnclaveConnection, EnclaveConnectionSpec, EnclaveConnectionStatus, GateStatus, Kind,
+    CiliumNetworkPolicy, Enclave, EnclaveConnection, EnclaveConnectionSpec, EnclaveConnectionStatus,
+    GateStatus, Kind,
 };
 use crate::model::gated::Gated;
 use crate::model::life::{JudgeError, applied_spec};
@@ -43,6 +44,8 @@ pub struct ObservedConnection {
     pub destination: Option<Arc<Enclave>>,
     /// Its network policies, in all namespaces.
     pub policies: Vec<Arc<NetworkPolicy>>,
+    /// The same, of Cilium.
+    pub cilium_policies: Vec<Arc<CiliumNetworkPolicy>>,
     /// How many other connections that are declared beside it are in force.
     pub siblings: usize,
 }
@@ -122,7 +125,7 @@ fn find_rules(observed: &ObservedConnection) -> Result<Result<OuterRules, Missin
 fn describe(observed: &ObservedConnection, passage: &Passage) -> Enforcement {
     match passage {
         Passage::NotApplied => Enforcement::Nothing,
-        Passage::Off(_) if !observed.policies.is_empty() => Enforcement::Underway,
+        Passage::Off(_) if is_anything_there(observed) => Enforcement::Underway,
         Passage::Off(why) => Enforcement::Closed(why.clone()),
         Passage::Shut(missing) => Enforcement::Blocked(missing.clone()),
         Passage::Open { flow, missing } => {
@@ -136,6 +139,10 @@ fn describe(observed: &ObservedConnection, passage: &Passage) -> Enforcement {
     }
 }
 
+fn is_anything_there(observed: &ObservedConnection) -> bool {
+    !observed.policies.is_empty() || !observed.cilium_policies.is_empty()
+}
+
 fn is_everything_there(observed: &ObservedConnection, flow: &Flow) -> bool {
     let connection = observed.declared.object.as_ref();
     let (declared_in, name) = (connection.namespace().unwrap_or_default(), connection.name_any());
@@ -145,19 +152,22 @@ fn is_everything_there(observed: &ObservedConnection, flow: &Flow) -> bool {
     };
     let destination = match &flow.to {
         Destination::Workload(pods) => Some(&pods.namespace),
-        Destination::Outside(_) => None,
+        Destination::Outside(_) | Destination::Names { .. } => None,
     };
-    let wanted = sources
+    let mut to_names = sources.iter().filter_map(|source| build_names(source, (&declared_in, &name), flow));
+    let mut wanted = sources
         .iter()
         .chain(destination)
         .flat_map(|namespace| build_connection(namespace, (&declared_in, &name), flow));
-    wanted.into_iter().all(|wanted| {
-        observed.policies.iter().any(|live| {
-            live.name_any() == wanted.name_any()
-                && live.namespace() == wanted.namespace()
-                && live.spec == wanted.spec
-        })
+    wanted.all(|wanted| {
+        observed.policies.iter().any(|live| is_at(live.as_ref(), &wanted) && live.spec == wanted.spec)
+    }) && to_names.all(|wanted| {
+        observed.cilium_policies.iter().any(|live| is_at(live.as_ref(), &wanted) && live.spec == wanted.spec)
     })
+}
+
+fn is_at<K: Resource>(one: &K, other: &K) -> bool {
+    one.meta().name == other.meta().name && one.meta().namespace == other.meta().namespace
 }
 
 /// When the connection is to end. Recorded when something is applied: a new content counts from then
@@ -210,10 +220,10 @@ fn describe_destination(connection: &EnclaveConnection) -> String {
 
 /// Its network policies go first, the connection after them.
 fn plan_teardown(observed: &ObservedConnection) -> Result<Vec<Write>, (String, Vec<Write>)> {
-    if observed.policies.is_empty() {
-        Ok(Vec::new())
-    } else {
+    if is_anything_there(observed) {
         Err(("being deleted: its network policies go first".to_owned(), Vec::new()))
+    } else {
+        Ok(Vec::new())
     }
 }
 
@@ -289,11 +299,12 @@ mod tests {
                     endpoint: Some(endpoint),
                     hub: None,
                     managed: None,
-                    fqdn_backend: crate::api::community::FqdnBackend::None,
+                    names: crate::model::reach::NamesBackend::None,
                 },
             },
             destination: None,
             policies: Vec::new(),
+            cilium_policies: Vec::new(),
             siblings,
         }
     }

@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{LimitRange, Namespace, ResourceQuota};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 
-use crate::api::ApprovalRequest;
 use crate::api::approval_request::Target;
+use crate::api::{ApprovalRequest, CiliumNetworkPolicy};
 use crate::model::scope::RulesOrigin;
 
 pub mod approval_request;
@@ -93,6 +93,12 @@ pub enum Write {
     CreateNetworkPolicy(Box<NetworkPolicy>),
     /// Put a network policy back to what it should be.
     ReplaceNetworkPolicy(Box<NetworkPolicy>),
+    /// Take a policy of Cilium away.
+    DeleteCiliumPolicy { namespace: String, name: String, uid: String },
+    /// Make a policy of Cilium.
+    CreateCiliumPolicy(Box<CiliumNetworkPolicy>),
+    /// Put a policy of Cilium back to what it should be.
+    ReplaceCiliumPolicy(Box<CiliumNetworkPolicy>),
     /// Take a quota away.
     DeleteResourceQuota { namespace: String, name: String, uid: String },
     /// Make a quota.

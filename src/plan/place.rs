@@ -8,12 +8,13 @@ use k8s_openapi::api::core::v1::{LimitRange, Namespace, ResourceQuota};
 use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicySpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
-use kube::ResourceExt;
+use kube::{Resource, ResourceExt};
 
 use super::Write;
 use super::gate::Enforcement;
 use super::limits::{ContainerLimits, plan_container_defaults, plan_quota};
 use super::metadata::{child_metadata, has_metadata, merge_metadata};
+use crate::api::CiliumNetworkPolicy;
 use crate::api::names::{self, annotation, child, label, purpose, reason};
 use crate::model::naming::CONNECTION_POLICY;
 use crate::model::scope::Missing;
@@ -57,6 +58,8 @@ pub struct Furniture {
     pub pod_security: &'static str,
     /// The network policies that open something.
     pub policies: Vec<NetworkPolicy>,
+    /// The same, of Cilium.
+    pub cilium_policies: Vec<CiliumNetworkPolicy>,
     /// How much it may use; empty for no limit.
     pub quota: BTreeMap<String, Quantity>,
     /// What containers get that do not say it themselves.
@@ -70,6 +73,8 @@ pub struct ObservedPlace {
     pub namespace: Option<Arc<Namespace>>,
     /// All network policies in it, those of others too.
     pub policies: Vec<Arc<NetworkPolicy>>,
+    /// The same, of Cilium.
+    pub cilium_policies: Vec<Arc<CiliumNetworkPolicy>>,
     /// The operator's quota.
     pub quota: Option<Arc<ResourceQuota>>,
     /// The operator's defaults for containers.
@@ -108,8 +113,20 @@ pub fn survey(place: &Place, observed: &ObservedPlace) -> Survey {
     };
     let opening = furniture.map_or(&[][..], |furniture| &furniture.policies);
     let mut writes = Vec::new();
+    let opening_names = furniture.map_or(&[][..], |furniture| &furniture.cilium_policies);
     if !matches!(place.inside, Inside::SomeWorkload(_)) {
-        writes.extend(plan_pruning(opening, observed));
+        let surplus = find_surplus(opening, &observed.policies);
+        writes.extend(surplus.map(|(namespace, name, uid)| Write::DeleteNetworkPolicy {
+            namespace,
+            name,
+            uid,
+        }));
+        let surplus = find_surplus(opening_names, &observed.cilium_policies);
+        writes.extend(surplus.map(|(namespace, name, uid)| Write::DeleteCiliumPolicy {
+            namespace,
+            name,
+            uid,
+        }));
     }
     let deny = build_default_deny(place);
     let live: BTreeMap<_, _> =
@@ -118,6 +135,10 @@ pub fn survey(place: &Place, observed: &ObservedPlace) -> Survey {
     writes.extend(
         policies.filter_map(|wanted| plan_policy(live.get(&wanted.metadata.name.as_ref()).copied(), wanted)),
     );
+    writes.extend(opening_names.iter().filter_map(|wanted| {
+        let live = observed.cilium_policies.iter().find(|live| live.metadata.name == wanted.metadata.name);
+        plan_cilium_policy(live.map(AsRef::as_ref), wanted)
+    }));
     match &place.inside {
         Inside::Community | Inside::Control => {
             let no_pods = [("pods".to_owned(), Quantity("0".to_owned()))].into();
@@ -145,28 +166,33 @@ pub fn survey(place: &Place, observed: &ObservedPlace) -> Survey {
     if writes.is_empty() { Survey::AsPlanned } else { Survey::Differs(writes) }
 }
 
-/// What closes: policies of the operator that nothing wants any more.
-fn plan_pruning<'a>(
-    opening: &'a [NetworkPolicy],
-    observed: &'a ObservedPlace,
-) -> impl Iterator<Item = Write> + 'a {
-    let wanted: BTreeSet<_> = opening.iter().map(|wanted| wanted.metadata.name.as_ref()).collect();
-    observed
-        .policies
-        .iter()
-        .filter(|live| live.metadata.deletion_timestamp.is_none())
-        .filter(|live| live.metadata.name.as_deref().is_some_and(opens))
-        .filter(move |live| !wanted.contains(&live.metadata.name.as_ref()))
-        .map(|live| Write::DeleteNetworkPolicy {
-            namespace: live.namespace().unwrap_or_default(),
-            name: live.name_any(),
-            uid: live.uid().unwrap_or_default(),
-        })
+/// Policies of the operator that nothing wants any more: namespace, name and UID.
+fn find_surplus<'a, K: Resource<DynamicType = ()>>(
+    wanted: &'a [K],
+    live: &'a [Arc<K>],
+) -> impl Iterator<Item = (String, String, String)> + 'a {
+    let wanted: BTreeSet<_> = wanted.iter().map(|wanted| wanted.meta().name.as_ref()).collect();
+    live.iter()
+        .filter(|live| live.meta().deletion_timestamp.is_none())
+        .filter(|live| live.meta().name.as_deref().is_some_and(opens))
+        .filter(move |live| !wanted.contains(&live.meta().name.as_ref()))
+        .map(|live| (live.namespace().unwrap_or_default(), live.name_any(), live.uid().unwrap_or_default()))
 }
 
 /// Whether a policy of this name is the operator's and opens something.
 fn opens(name: &str) -> bool {
     name == child::DNS || name == child::INSIDE || name.starts_with(CONNECTION_POLICY)
+}
+
+fn plan_cilium_policy(live: Option<&CiliumNetworkPolicy>, wanted: &CiliumNetworkPolicy) -> Option<Write> {
+    let Some(live) = live else { return Some(Write::CreateCiliumPolicy(Box::new(wanted.clone()))) };
+    if has_metadata(&live.metadata, &wanted.metadata) && live.spec == wanted.spec {
+        return None;
+    }
+    Some(Write::ReplaceCiliumPolicy(Box::new(CiliumNetworkPolicy {
+        metadata: merge_metadata(&live.metadata, wanted.metadata.clone()),
+        spec: wanted.spec.clone(),
+    })))
 }
 
 fn plan_policy(live: Option<&NetworkPolicy>, wanted: &NetworkPolicy) -> Option<Write> {
@@ -372,6 +398,7 @@ mod tests {
             workload: "api".into(),
             pod_security: "restricted",
             policies: vec![opening],
+            cilium_policies: Vec::new(),
             quota: amount("1000m"),
             container_defaults: Some(ContainerLimits { limits: amount("1"), requests: amount("0.5") }),
         }))

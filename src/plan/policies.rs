@@ -9,7 +9,11 @@ use k8s_openapi::api::networking::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
+use serde_json::{Map, Value, json};
+
 use super::metadata::child_metadata;
+use crate::api::CiliumNetworkPolicy;
+use crate::api::cilium::CiliumNetworkPolicySpec;
 use crate::api::common::{IpBlock, NamespacedPods, Port, Protocol};
 use crate::api::community::Dns;
 use crate::api::names::{child, label};
@@ -54,12 +58,15 @@ pub fn build_connection(
     if let Sources::Workloads(sources) = &flow.from
         && sources.iter().any(|source| source == namespace)
     {
-        let peers = match &flow.to {
-            Destination::Workload(pods) => vec![select_pods(pods)],
-            Destination::Outside(peers) => peers.iter().map(select).collect(),
+        let peers: Option<Vec<_>> = match &flow.to {
+            Destination::Workload(pods) => Some(vec![select_pods(pods)]),
+            Destination::Outside(peers) => Some(peers.iter().map(select).collect()),
+            Destination::Names { .. } => None,
         };
-        let policy = connection_policy(declared_in, name, "egress");
-        policies.push(build(namespace, &policy, LabelSelector::default(), None, Some((peers, &flow.ports))));
+        policies.extend(peers.map(|peers| {
+            let policy = connection_policy(declared_in, name, "egress");
+            build(namespace, &policy, LabelSelector::default(), None, Some((peers, &flow.ports)))
+        }));
     }
     if let Destination::Workload(pods) = &flow.to
         && pods.namespace == namespace
@@ -76,6 +83,61 @@ pub fn build_connection(
         policies.push(build(namespace, &policy, selected, Some((peers, &flow.ports)), None));
     }
     policies
+}
+
+/// Cilium's policy that a connection to DNS names needs in this namespace. It learns the addresses from
+/// DNS answers that pass its proxy, hence the rule for DNS. (docs.cilium.io, "DNS based" policies.)
+#[must_use]
+pub fn build_names(
+    namespace: &str,
+    (declared_in, name): (&str, &str),
+    flow: &Flow,
+) -> Option<CiliumNetworkPolicy> {
+    let (Sources::Workloads(sources), Destination::Names { names, dns }) = (&flow.from, &flow.to) else {
+        return None;
+    };
+    sources.iter().find(|source| *source == namespace)?;
+    let names: Vec<Value> = names
+        .iter()
+        .map(
+            |name| {
+                if name.contains('*') { json!({"matchPattern": name}) } else { json!({"matchName": name}) }
+            },
+        )
+        .collect();
+    let ports: Vec<Value> = flow
+        .ports
+        .iter()
+        .map(|Port { protocol, port, end_port }| {
+            let (port, protocol) = (port.to_string(), protocol.to_string());
+            match end_port {
+                Some(end) => json!({"port": port, "endPort": end, "protocol": protocol}),
+                None => json!({"port": port, "protocol": protocol}),
+            }
+        })
+        .collect();
+    let Dns { namespace: dns_namespace, pod_labels, port } = dns;
+    let mut dns_pods: Map<String, Value> =
+        pod_labels.iter().map(|(key, value)| (format!("k8s:{key}"), json!(value))).collect();
+    dns_pods.insert("k8s:io.kubernetes.pod.namespace".into(), json!(dns_namespace));
+    let rules = json!({
+        "endpointSelector": {},
+        "egress": [
+            {"toFQDNs": names, "toPorts": [{"ports": ports}]},
+            {
+                "toEndpoints": [{"matchLabels": dns_pods}],
+                "toPorts": [{
+                    "ports": [{"port": port.to_string(), "protocol": "ANY"}],
+                    "rules": {"dns": [{"matchPattern": "*"}]},
+                }],
+            },
+        ],
+    });
+    let Value::Object(rules) = rules else { return None };
+    Some(CiliumNetworkPolicy {
+        metadata: child_metadata(namespace, &connection_policy(declared_in, name, "egress")),
+        spec: CiliumNetworkPolicySpec { rules },
+    })
 }
 
 type Rule<'a> = Option<(Vec<NetworkPolicyPeer>, &'a [Port])>;

@@ -15,15 +15,15 @@ use super::place::{
     Furniture, Inside, ObservedPlace, Place, enforce, owned_namespace, plan_repair_of_the_known,
     plan_teardown, preview,
 };
-use super::policies::{build_connection, build_dns, build_inside};
+use super::policies::{build_connection, build_dns, build_inside, build_names};
 use super::status::was_enforced;
 use super::{Plan, Write};
 use crate::api::common;
 use crate::api::enclave::WorkloadCommunication;
 use crate::api::enclave_workload::{ContainerDefaults, PodSecurity};
 use crate::api::{
-    Community, CommunitySpec, Enclave, EnclaveSpec, EnclaveWorkload, EnclaveWorkloadSpec,
-    EnclaveWorkloadStatus,
+    CiliumNetworkPolicy, Community, CommunitySpec, Enclave, EnclaveSpec, EnclaveWorkload,
+    EnclaveWorkloadSpec, EnclaveWorkloadStatus,
 };
 use crate::model::life::{JudgeError, applied_spec};
 use crate::model::naming::{CONNECTION_POLICY, connection_policy, workload_namespace};
@@ -124,6 +124,7 @@ fn enforce_workload(
     };
     let base = [build_dns(&namespace, &around.community_spec.dns), build_inside(&namespace, together)];
     let connections = observed.links.iter().flat_map(|link| policies_of(link, &namespace, observed, now));
+    let to_names = observed.links.iter().filter_map(|link| cilium_policy_of(link, &namespace, observed, now));
     let place = Place {
         owner_uid: owner_uid(observed),
         community: around.community.name_any(),
@@ -136,6 +137,7 @@ fn enforce_workload(
                 PodSecurity::Baseline => "baseline",
             },
             policies: base.into_iter().chain(connections).collect(),
+            cilium_policies: to_names.collect(),
             quota: amounts(&spec.quota),
             container_defaults: spec.container_defaults.as_ref().map(container_limits),
         })),
@@ -160,6 +162,25 @@ fn policies_of(
                 ["egress", "ingress"].map(|direction| connection_policy(&declared_in, &name, direction));
             let live = observed.place.policies.iter().filter(|live| names.contains(&live.name_any()));
             live.map(|live| NetworkPolicy::clone(live)).collect()
+        }
+    }
+}
+
+/// The same, of Cilium.
+fn cilium_policy_of(
+    link: &Link,
+    namespace: &str,
+    observed: &ObservedWorkload,
+    now: Timestamp,
+) -> Option<CiliumNetworkPolicy> {
+    let (declared_in, name) = (link.connection.namespace().unwrap_or_default(), link.connection.name_any());
+    match resolve(link, now) {
+        Ok(Passage::Open { flow, .. }) => build_names(namespace, (&declared_in, &name), &flow),
+        Ok(Passage::Shut(_) | Passage::Off(_) | Passage::NotApplied) => None,
+        Err(_) => {
+            let name = connection_policy(&declared_in, &name, "egress");
+            let live = observed.place.cilium_policies.iter().find(|live| live.name_any() == name);
+            live.map(|live| CiliumNetworkPolicy::clone(live))
         }
     }
 }
@@ -195,11 +216,27 @@ fn keep_the_known(observed: &ObservedWorkload, now: Timestamp) -> Vec<Write> {
         let name = live.name_any();
         owned && name.starts_with(CONNECTION_POLICY) && !open.contains(&name)
     });
+    let to_names: Vec<String> = observed
+        .links
+        .iter()
+        .filter_map(|link| cilium_policy_of(link, &namespace, observed, now))
+        .map(|policy| policy.name_any())
+        .collect();
+    let shut_names = observed.place.cilium_policies.iter().filter(|live| {
+        let name = live.name_any();
+        owned && name.starts_with(CONNECTION_POLICY) && !to_names.contains(&name)
+    });
+    let shut_names = shut_names.map(|live| Write::DeleteCiliumPolicy {
+        namespace: namespace.clone(),
+        name: live.name_any(),
+        uid: live.uid().unwrap_or_default(),
+    });
     shut.map(|live| Write::DeleteNetworkPolicy {
         namespace: namespace.clone(),
         name: live.name_any(),
         uid: live.uid().unwrap_or_default(),
     })
+    .chain(shut_names)
     .chain(plan_repair_of_the_known(&observed.place, &owner_uid(observed)))
     .collect()
 }

@@ -6,18 +6,21 @@ use std::fmt::Debug;
 use enclave_operator::api::approval_request::{RequestState, Verdict};
 use enclave_operator::api::names::{condition as condition_type, reason};
 use enclave_operator::api::{
-    CommunityEndpoint, EnclaveConnection, EnclaveEndpoint, EnclaveWorkload, State, TransitHub,
+    CiliumNetworkPolicy, CommunityEndpoint, EnclaveConnection, EnclaveEndpoint, EnclaveWorkload, State,
+    TransitHub,
 };
 use k8s_openapi::api::core::v1::{LimitRange, Namespace, ResourceQuota};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::support::{eventually, wait_gone};
 use crate::world::{
-    SOON, WORLD, World, active_community, assert_refused, condition, enclave, enclaves, namespaced, object,
-    patch, requests, vote, wait_for_enclave, wait_for_hold, wait_for_request_state, wait_for_state,
+    SOON, WORLD, World, active_community, assert_refused, communities, condition, enclave, enclaves,
+    namespaced, object, patch, requests, vote, wait_for_enclave, wait_for_hold, wait_for_request_state,
+    wait_for_state,
 };
 
 /// A Community with an Enclave "payments" with the workload "api", and an Enclave "ledger" with the
@@ -411,6 +414,75 @@ async fn destinations_outside_the_enclaves_and_traffic_from_a_hub() {
     let message = condition(&in_use.status.unwrap().gate, condition_type::READY).message.clone();
     assert!(message.ends_with("are gone: outside-payments/site, outside/site-to-db"), "{message}");
     wait_for_state(&from_hub, "site-to-db", State::Disconnected).await;
+}
+
+#[tokio::test]
+async fn destinations_by_dns_name_wait_for_cilium_and_use_it() {
+    let story = Story::begin("by-name", json!({})).await;
+    let (alice, administrator) = (story.world.alice(), story.world.administrator());
+    let backend = json!({"spec": {"fqdnBackend": "Cilium"}});
+    patch(&communities(&alice), "by-name", backend).await.unwrap();
+    let endpoints: Api<CommunityEndpoint> = namespaced(alice.client(), "by-name");
+    let spec = json!({
+        "destination": {"fqdns": ["api.example.com", "*.cdn.example.com"]},
+        "ports": [{"port": 443}, {"port": 8000, "endPort": 8100}],
+    });
+    make(&endpoints, "CommunityEndpoint", "names", spec).await;
+    let connections = story.connections();
+    let spec =
+        json!({"source": {"workloads": ["api"]}, "destination": {"communityEndpoint": {"name": "names"}}});
+    make(&connections, "EnclaveConnection", "names", spec).await;
+    let shut = wait_for_state(&connections, "names", State::Disconnected).await;
+    let ready = condition(&shut.status.unwrap().gate, condition_type::READY).message.clone();
+    assert!(ready.contains("CiliumNetworkPolicies are not installed"), "{ready}");
+
+    let definition: CustomResourceDefinition = object(json!({
+        "metadata": {"name": "ciliumnetworkpolicies.cilium.io"},
+        "spec": {
+            "group": "cilium.io", "scope": "Namespaced",
+            "names": {"kind": "CiliumNetworkPolicy", "plural": "ciliumnetworkpolicies"},
+            "versions": [{
+                "name": "v2", "served": true, "storage": true,
+                "schema": {"openAPIV3Schema": {
+                    "type": "object", "x-kubernetes-preserve-unknown-fields": true}},
+            }],
+        },
+    }));
+    Api::all(administrator.clone()).create(&PostParams::default(), &definition).await.unwrap();
+    wait_for_state(&connections, "names", State::Connected).await;
+    let policies: Api<CiliumNetworkPolicy> = namespaced(administrator, &story.pods_of("payments", "api"));
+    let name = format!("connection.{}.names.egress", story.control("payments"));
+    let egress = json!(policies.get(&name).await.unwrap().spec.rules["egress"]);
+    assert_eq!(
+        egress,
+        json!([
+            {
+                "toFQDNs": [{"matchName": "api.example.com"}, {"matchPattern": "*.cdn.example.com"}],
+                "toPorts": [{"ports": [
+                    {"port": "443", "protocol": "TCP"},
+                    {"port": "8000", "endPort": 8100, "protocol": "TCP"},
+                ]}],
+            },
+            {
+                "toEndpoints": [{"matchLabels": {
+                    "k8s:io.kubernetes.pod.namespace": "kube-system", "k8s:k8s-app": "kube-dns"}}],
+                "toPorts": [{
+                    "ports": [{"port": "53", "protocol": "ANY"}],
+                    "rules": {"dns": [{"matchPattern": "*"}]},
+                }],
+            },
+        ])
+    );
+    // Healed and closed like any other.
+    let widened = json!({"spec": {"egress": [{"toEntities": ["world"]}]}});
+    patch(&policies, &name, widened).await.unwrap();
+    eventually("it is put back", SOON, async || {
+        (json!(policies.get(&name).await.unwrap().spec.rules["egress"]) == egress).then_some(())
+    })
+    .await;
+    patch(&connections, "names", json!({"spec": {"enabled": false}})).await.unwrap();
+    wait_gone(policies, &name, SOON, "it is gone").await;
+    wait_for_state(&connections, "names", State::Inactive).await;
 }
 
 #[tokio::test]
