@@ -23,6 +23,7 @@ pub mod caches;
 pub mod events;
 pub mod links;
 pub mod observe;
+pub mod sentry;
 pub mod triggers;
 pub mod watch;
 pub mod writes;

@@ -20,9 +20,10 @@ use crate::admission::{PolicyError, build_policies};
 use crate::api::names::{OPERATOR, reason};
 use crate::cluster::caches::Caches;
 use crate::cluster::events::Events;
+use crate::cluster::sentry::{Sentry, run_settling};
 use crate::cluster::triggers::{Guard, Triggers, build_queues};
 use crate::controllers::{self, Context};
-use crate::model::life::Integrity;
+use crate::model::life::{Integrity, SETTLING};
 use crate::plan::{Notice, Severity};
 
 /// The operator cannot run.
@@ -65,11 +66,11 @@ pub async fn run_operator(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
     let installation = settings.installation.installation();
-    let built_in = Arc::new(build_policies(&installation)?);
+    let sentry = Arc::new(Sentry::new(build_policies(&installation)?));
     let (guard_sender, guard) = watch::channel(None);
     let (queues, work) = build_queues();
     let (caches, triggers, watches) =
-        Caches::new(&client, |caches| Triggers { caches, queues, built_in, guard: guard_sender });
+        Caches::new(&client, |caches| Triggers { caches, queues, sentry, guard: guard_sender });
     // Dropped at the end, which ends the watches.
     let mut tasks = JoinSet::new();
     for watch in watches {
@@ -114,7 +115,7 @@ pub async fn run_operator(
                 if caches.wait_until_ready().await.is_ok() {
                     triggers.compare_policies();
                     info!("all caches are filled, reconciling");
-                    futures::join!(controllers::run(context, work), tell);
+                    futures::join!(controllers::run(context, work), tell, run_settling(&triggers));
                 }
             }))
             .await
@@ -152,6 +153,14 @@ async fn run_telling_integrity(
         let now = guard.borrow_and_update().clone().map(|guard| guard.integrity);
         metrics.policies_intact.set(i64::from(now == Some(Integrity::Intact)));
         match now {
+            // Settling is how being broken ends: no news then.
+            Some(Integrity::Settling) if was_broken => {}
+            Some(Integrity::Settling) => {
+                was_broken = true;
+                let message = format!("nothing new is enacted: {SETTLING}");
+                let (severity, reason) = (Severity::Normal, reason::POLICIES_NOT_INTACT);
+                events.publish(&about, Notice { severity, reason, message }).await;
+            }
             Some(Integrity::Broken(what)) => {
                 was_broken = true;
                 let message = format!("nothing new is enacted: {what}");
