@@ -20,6 +20,7 @@ macro_rules! with_controlled_kinds {
 pub(crate) use with_controlled_kinds;
 
 pub mod caches;
+pub mod clock;
 pub mod events;
 pub mod links;
 pub mod observe;

@@ -3,8 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
-
+use super::clock::Clock;
 use super::triggers::{Guard, Triggers};
 use crate::admission::Policies;
 use crate::admission::settling::Settling;
@@ -13,14 +12,15 @@ use crate::model::life::Integrity;
 /// Knows what the policies must be, and since when they are what they are.
 pub struct Sentry {
     built_in: Policies,
+    clock: Clock,
     known: Mutex<Option<Settling>>,
 }
 
 impl Sentry {
     /// A sentry that has seen nothing yet.
     #[must_use]
-    pub const fn new(built_in: Policies) -> Self {
-        Self { built_in, known: Mutex::new(None) }
+    pub const fn new(built_in: Policies, clock: Clock) -> Self {
+        Self { built_in, clock, known: Mutex::new(None) }
     }
 
     /// Judges the live policies.
@@ -29,7 +29,7 @@ impl Sentry {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let settling = match known.take() {
             Some(known) => known.next(witness.clone(), now),
-            None => Settling::first(witness.clone(), live.age(Timestamp::now()), now),
+            None => Settling::first(witness.clone(), live.age(self.clock.now()), now),
         };
         let is_settling = known.insert(settling).remaining(now).is_some();
         let integrity = match self.built_in.compare_with_live(live) {

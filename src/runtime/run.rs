@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_controller::LeaderElection;
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -19,6 +20,7 @@ use super::metrics::Metrics;
 use crate::admission::{PolicyError, build_policies};
 use crate::api::names::{OPERATOR, reason};
 use crate::cluster::caches::Caches;
+use crate::cluster::clock::Clock;
 use crate::cluster::events::Events;
 use crate::cluster::sentry::{Sentry, run_settling};
 use crate::cluster::triggers::{Guard, Triggers, build_queues};
@@ -65,8 +67,10 @@ pub async fn run_operator(
     settings: &Settings,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
+    let clock = Clock::new(Timestamp::now());
+    let client = clock.listen(client);
     let installation = settings.installation.installation();
-    let sentry = Arc::new(Sentry::new(build_policies(&installation)?));
+    let sentry = Arc::new(Sentry::new(build_policies(&installation)?, clock.clone()));
     let (guard_sender, guard) = watch::channel(None);
     let (queues, work) = build_queues();
     let (caches, triggers, watches) =
@@ -97,6 +101,7 @@ pub async fn run_operator(
         caches: caches.clone(),
         guard,
         events: Events::new(client.clone(), &settings.identity),
+        clock,
         retain_requests_for: settings.retain_requests_for,
         failures: controllers::Failures::default(),
     });

@@ -7,6 +7,7 @@ mod support;
 mod world;
 
 mod bypass;
+mod clock;
 mod examples;
 mod flow;
 mod hub_and_spoke;
