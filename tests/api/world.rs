@@ -44,7 +44,12 @@ impl World {
 
     /// A control plane where nothing is installed.
     pub fn without_operator() -> Self {
-        Self { plane: ControlPlane::start().unwrap(), operator: Mutex::new(None) }
+        Self::on(ControlPlane::start().unwrap())
+    }
+
+    /// As [`World::without_operator`], on a control plane that is not the usual one.
+    pub fn on(plane: ControlPlane) -> Self {
+        Self { plane, operator: Mutex::new(None) }
     }
 
     /// What an administrator does once: manifests, and who holds which role.
