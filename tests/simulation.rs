@@ -58,7 +58,7 @@ enum Step {
     Clock { minutes: u16 },
     /// Somebody deletes what the operator made.
     Drift { what: u8 },
-    /// The admission policies go away or come back.
+    /// The admission policies go away, or come back: first they settle, then they count.
     Integrity { intact: bool },
     /// The operator works, and dies after so many writes.
     Operator { writes: usize },
@@ -170,7 +170,18 @@ impl World {
             Step::Drift { what: 0 } => self.place.policies.clear(),
             Step::Drift { what: 1 } => self.place.quota = None,
             Step::Drift { .. } => self.place = ObservedPlace::default(),
-            Step::Integrity { intact: true } => self.integrity = Integrity::Intact,
+            Step::Integrity { intact: true } => match self.integrity {
+                Integrity::Intact => {}
+                Integrity::Broken(_) => {
+                    self.integrity = Integrity::Settling;
+                    self.witness += 1;
+                }
+                // By itself, and the operator looks at everything in the meantime.
+                Integrity::Settling => {
+                    self.settle();
+                    self.integrity = Integrity::Intact;
+                }
+            },
             Step::Integrity { intact: false } => {
                 self.integrity = Integrity::Broken("missing".into());
                 self.witness += 1;
@@ -233,6 +244,11 @@ impl World {
             return;
         }
         let forgeable = self.integrity != Integrity::Intact;
+        if forgeable && !lawful {
+            // Who looks, or guesses, knows what the policies are going to be.
+            let restored = self.witness + u32::from(self.integrity != Integrity::Settling);
+            status.witness = Some(restored.to_string());
+        }
         let refused = request.spec.requesters.iter().any(|requester| requester == person);
         if lawful && refused {
             return;
@@ -551,7 +567,9 @@ proptest! {
         for step in &steps {
             world.take(step);
         }
-        world.integrity = Integrity::Intact;
+        for _ in 0..2 {
+            world.take(&Step::Integrity { intact: true });
+        }
         world.settle();
     }
 }
@@ -568,4 +586,27 @@ fn approvals_do_happen_in_this_world() {
     world.settle();
     let applied = world.enclave.status.as_ref().unwrap().gate.applied.clone().unwrap();
     assert!(applied.approval_request.is_some());
+}
+
+/// Neither while they are away nor while they settle, even by somebody who knows what is going to be
+/// the witness.
+#[test]
+fn what_is_forged_until_the_policies_count_again_is_void() {
+    let [away, back] = [false, true].map(|intact| Step::Integrity { intact });
+    for steps_before_the_forgery in [&[&away][..], &[&away, &back]] {
+        let mut world = World::new();
+        world.settle();
+        for step in steps_before_the_forgery {
+            world.take(step);
+        }
+        world.vote("carol", 0, Verdict::Approved, false);
+        while world.integrity != Integrity::Intact {
+            world.take(&back);
+        }
+        world.settle();
+        assert!(world.enclave.status.as_ref().unwrap().gate.applied.is_none());
+        world.vote("carol", 0, Verdict::Approved, true);
+        world.settle();
+        assert!(world.enclave.status.as_ref().unwrap().gate.applied.is_some());
+    }
 }

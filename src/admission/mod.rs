@@ -4,6 +4,8 @@
 //! Stamping and checking happen inside the API server, whether the operator is up or not. The
 //! operator only makes sure that the policies are the ones it was built with (invariant 8).
 
+pub mod settling;
+
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingAdmissionPolicy, MutatingAdmissionPolicyBinding, ValidatingAdmissionPolicy,
     ValidatingAdmissionPolicyBinding,

@@ -20,9 +20,11 @@ macro_rules! with_controlled_kinds {
 pub(crate) use with_controlled_kinds;
 
 pub mod caches;
+pub mod clock;
 pub mod events;
 pub mod links;
 pub mod observe;
+pub mod sentry;
 pub mod triggers;
 pub mod watch;
 pub mod writes;

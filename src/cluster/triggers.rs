@@ -14,9 +14,9 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use super::caches::{Caches, is_served};
+use super::sentry::Sentry;
 use super::watch::Seen;
 use super::{links, observe};
-use crate::admission::Policies;
 use crate::api::names::{label, purpose};
 use crate::api::{
     ApprovalRequest, Community, CommunityEndpoint, Enclave, EnclaveConnection, EnclaveEndpoint,
@@ -71,8 +71,8 @@ pub struct Guard {
 pub struct Triggers {
     pub caches: Caches,
     pub queues: Queues,
-    /// The policies that the operator was built with.
-    pub built_in: Arc<Policies>,
+    /// Judges the admission policies.
+    pub sentry: Arc<Sentry>,
     /// Whether the live ones are the same; `None` until all of them were looked at.
     pub guard: watch::Sender<Option<Guard>>,
 }
@@ -255,15 +255,13 @@ impl Triggers {
     pub fn compare_policies(&self) {
         // Four watches call this. What is read under the lock is never older than what is known.
         let changed = self.guard.send_if_modified(|known| {
-            let live = self.caches.observe_policies();
-            let now =
-                Guard { integrity: self.built_in.compare_with_live(&live), witness: live.fingerprint() };
+            let now = self.sentry.judge(&self.caches.observe_policies());
             let changed = known.as_ref() != Some(&now);
             *known = Some(now);
             changed
         });
         if changed {
-            if let Some(Guard { integrity: Integrity::Broken(what), .. }) = self.guard.borrow().as_ref() {
+            if let Some(what) = self.guard.borrow().as_ref().and_then(|guard| guard.integrity.obstacle()) {
                 warn!(what, "the admission policies are not intact: nothing new is enacted until they are");
             }
             self.look_at_everything();

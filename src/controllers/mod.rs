@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use crate::cluster::caches::Caches;
+use crate::cluster::clock::Clock;
 use crate::cluster::events::Events;
 use crate::cluster::triggers::{Guard, Work};
 use crate::cluster::with_controlled_kinds;
@@ -33,6 +34,8 @@ const FAILURES_UNTIL_DEGRADED: u32 = 3;
 const RACES_UNTIL_DEGRADED: u32 = 8;
 const MIN_RETRY: Duration = Duration::from_millis(500);
 const MAX_RETRY: Duration = Duration::from_secs(30);
+/// What is longer is waited for in parts.
+const LONG_WAIT: Duration = Duration::from_secs(60);
 
 /// What all controllers share.
 pub struct Context {
@@ -40,6 +43,7 @@ pub struct Context {
     pub caches: Caches,
     pub guard: watch::Receiver<Option<Guard>>,
     pub events: Events,
+    pub clock: Clock,
     /// How long decided requests are kept.
     pub retain_requests_for: SignedDuration,
     pub failures: Failures,
@@ -52,7 +56,7 @@ pub struct Known<'a> {
     pub guard: Guard,
     /// How long decided requests are kept.
     pub retain_requests_for: SignedDuration,
-    /// The time.
+    /// The time, by the API server's clock.
     pub now: Timestamp,
 }
 
@@ -180,7 +184,7 @@ async fn reconcile_once<K: Reconciled>(
     object: &Arc<K>,
     context: &Context,
 ) -> Result<Action, Failed<K::Status>> {
-    let now = Timestamp::now();
+    let now = context.clock.now();
     let Some(guard) = context.guard.borrow().clone() else { return Ok(Action::await_change()) };
     let retain_requests_for = context.retain_requests_for;
     let known = Known { caches: &context.caches, guard, retain_requests_for, now };
@@ -244,7 +248,7 @@ async fn publish_degraded<K: Reconciled>(
     planned: Option<K::Status>,
     message: &str,
 ) {
-    let Some(status) = object.degraded_status(planned, message, Timestamp::now()) else { return };
+    let Some(status) = object.degraded_status(planned, message, context.clock.now()) else { return };
     if object.status() == Some(&status) {
         return;
     }
@@ -258,10 +262,12 @@ async fn publish_degraded<K: Reconciled>(
     }
 }
 
-/// How long to wait until a point in time; never zero, so that a clock that is a little behind
-/// does not make a busy loop.
+/// How long to wait until a point in time, or rather until looking at the clock again: a long wait is
+/// halved again and again, so that at the end no clock has had the time to go wrong. Never zero, so
+/// that a clock that is a little behind does not make a busy loop.
 fn until(at: Timestamp, now: Timestamp) -> Duration {
-    Duration::try_from(at.duration_since(now)).unwrap_or_default().max(Duration::from_millis(10))
+    let all = Duration::try_from(at.duration_since(now)).unwrap_or_default();
+    all.min(LONG_WAIT.max(all / 2)).max(Duration::from_millis(10))
 }
 
 impl Failures {
@@ -286,4 +292,20 @@ impl Failures {
 
 fn key<K: Served>(object: &K) -> String {
     object.uid().unwrap_or_else(|| object.name_any())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_wait_is_halved_until_it_is_short() {
+        let wait = |seconds| until(Timestamp::from_second(seconds).unwrap(), Timestamp::UNIX_EPOCH);
+        let second = Duration::from_secs(1);
+        assert_eq!(wait(7 * 86_400), 7 * 43_200 * second);
+        assert_eq!(wait(100), 60 * second);
+        assert_eq!(wait(60), 60 * second);
+        assert_eq!(wait(5), 5 * second);
+        assert_eq!(wait(-5), Duration::from_millis(10));
+    }
 }

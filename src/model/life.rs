@@ -28,8 +28,27 @@ use crate::api::{ApprovalRequest, Content, names};
 pub enum Integrity {
     /// It does.
     Intact,
+    /// They are stored, but were changed so recently that it may still run others. Goes by itself.
+    Settling,
     /// It does not; in words, what differs.
     Broken(String),
+}
+
+/// What is told while the policies settle. It names no seconds: a number that runs would be written
+/// each time.
+pub const SETTLING: &str =
+    "the admission policies were changed a moment ago and may not be effective yet; this goes on by itself";
+
+impl Integrity {
+    /// Why nothing new may be enacted and no vote believed; `None` while they are intact.
+    #[must_use]
+    pub fn obstacle(&self) -> Option<&str> {
+        match self {
+            Self::Intact => None,
+            Self::Settling => Some(SETTLING),
+            Self::Broken(what) => Some(what),
+        }
+    }
 }
 
 /// What is to be done about a spec.
@@ -76,6 +95,8 @@ pub enum HoldCause {
     Expired,
     /// The admission policies are not what they must be; in words, what differs.
     PoliciesNotIntact { what: String },
+    /// The admission policies were changed a moment ago.
+    PoliciesSettling,
     /// The API server did not witness who made this change.
     RequesterUnknown,
     /// The rules ask for a justification and there is none.
@@ -144,24 +165,19 @@ pub fn judge<K: Gated>(object: &K, circumstances: &Circumstances<'_>) -> Result<
     let before = applied_spec(object)?;
 
     if let Some(approved) = oldest_approved(applied, &circumstances.requests, circumstances.witness) {
-        return match circumstances.integrity {
-            Integrity::Intact => {
-                Ok(Judgement::Enact(applied_from(approved, circumstances.now), Ground::Approved))
-            }
-            Integrity::Broken(what) => {
-                let cause = HoldCause::PoliciesNotIntact { what: what.clone() };
-                Ok(Judgement::Hold(Hold {
-                    pending: Pending {
-                        generation: approved.spec.target.generation,
-                        digest: approved.spec.change.digest.clone(),
-                        operations: approved.spec.operations.clone(),
-                        approval_request: Some(approved.name_any()),
-                        since: since(object, approved.spec.target.generation, circumstances.now),
-                    },
-                    cause,
-                    new_request: None,
-                }))
-            }
+        return match hold_for_policies(circumstances.integrity) {
+            None => Ok(Judgement::Enact(applied_from(approved, circumstances.now), Ground::Approved)),
+            Some(cause) => Ok(Judgement::Hold(Hold {
+                pending: Pending {
+                    generation: approved.spec.target.generation,
+                    digest: approved.spec.change.digest.clone(),
+                    operations: approved.spec.operations.clone(),
+                    approval_request: Some(approved.name_any()),
+                    since: since(object, approved.spec.target.generation, circumstances.now),
+                },
+                cause,
+                new_request: None,
+            })),
         };
     }
 
@@ -245,8 +261,8 @@ fn weigh<K: Gated>(
             }
         });
     }
-    if let Integrity::Broken(what) = circumstances.integrity {
-        return Err(HoldCause::PoliciesNotIntact { what: what.clone() }.into());
+    if let Some(cause) = hold_for_policies(circumstances.integrity) {
+        return Err(cause.into());
     }
     let outer = circumstances.outer_rules.as_ref();
     let outer = outer.map_err(|missing| HoldCause::RulesUnknown(missing.clone()))?;
@@ -375,6 +391,14 @@ fn reference_replaced(reference: &Reference) -> HoldCause {
 
 fn is_edited<K: Gated>(object: &K, applied: Option<&Applied>) -> bool {
     applied.map(|applied| applied.generation) != object.meta().generation
+}
+
+fn hold_for_policies(integrity: &Integrity) -> Option<HoldCause> {
+    match integrity {
+        Integrity::Intact => None,
+        Integrity::Settling => Some(HoldCause::PoliciesSettling),
+        Integrity::Broken(what) => Some(HoldCause::PoliciesNotIntact { what: what.clone() }),
+    }
 }
 
 /// Approved requests are enacted in the order of their generations, and never one that is older

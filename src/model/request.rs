@@ -64,12 +64,11 @@ pub fn decide(
     let status = request.status.as_ref();
     match status.and_then(|status| status.state) {
         None | Some(RequestState::Pending) => {}
-        // Approved under other policies and not put into force: its votes are as doubtful as those
-        // of an open request, and so is the word Approved.
+        // Approved, not put into force, and the policies are other ones now or do not stand guard: its
+        // votes are as doubtful as those of an open request, and so is the word Approved.
         Some(RequestState::Approved)
             if target != TargetView::PutIntoForce
-                && *integrity == Integrity::Intact
-                && !is_witnessed(request, witness)
+                && (*integrity != Integrity::Intact || !is_witnessed(request, witness))
                 && status.is_some_and(|status| status.enacted_at.is_none()) => {}
         Some(_) => return Verdict::Unchanged,
     }
@@ -89,7 +88,7 @@ pub fn decide(
     let witnessed = is_witnessed(request, witness);
     let (votes, counted) = match integrity {
         Integrity::Intact if !witnessed && !cast.is_empty() => (Votes::Void, &[][..]),
-        Integrity::Intact | Integrity::Broken(_) => (Votes::Kept, cast),
+        Integrity::Intact | Integrity::Settling | Integrity::Broken(_) => (Votes::Kept, cast),
     };
     match tally(&request.spec, counted) {
         Tally::Rejected { by, comment } => decided(
@@ -102,9 +101,9 @@ pub fn decide(
         _ if now >= request.spec.expires_at.0 => {
             decided(RequestState::Expired, "not decided before spec.expiresAt")
         }
-        Tally::Approved => match integrity {
-            Integrity::Intact => decided(RequestState::Approved, "all approvals are there"),
-            Integrity::Broken(what) => {
+        Tally::Approved => match integrity.obstacle() {
+            None => decided(RequestState::Approved, "all approvals are there"),
+            Some(what) => {
                 let missing =
                     format!("no vote is believed while the admission policies are not intact: {what}");
                 Verdict::Pending { missing, votes }
@@ -236,7 +235,7 @@ pub(crate) mod tests {
 
     #[test]
     fn every_way_a_request_can_go() {
-        use Integrity::Intact;
+        use Integrity::{Intact, Settling};
         use TargetView::{Behind, EditedAgain, EditedBack, Gone, Proposed};
         let none = with_votes(&[]);
         let yes = with_votes(&[("bob", Vote::Approved)]);
@@ -255,6 +254,7 @@ pub(crate) mod tests {
             (&yes, Behind, &Intact, 0, "Unchanged"),
             (&yes, Proposed, &broken, 0, "Pending"),
             (&no, Proposed, &Intact, 0, "Rejected"),
+            (&yes, Proposed, &Settling, 0, "Pending"),
             (&no, Proposed, &broken, 0, "Rejected"),
             (&no, Proposed, &Intact, 4000, "Rejected"),
         ] {
@@ -292,6 +292,11 @@ pub(crate) mod tests {
             Verdict::Pending { missing: "1 more approval".into(), votes: Votes::Void }
         );
         assert_eq!(decide(&request, TargetView::PutIntoForce, "other"), Verdict::Unchanged);
+        // Whatever witness it names: in a gap somebody else may have written it.
+        for absent in [Integrity::Settling, Integrity::Broken("a policy is missing".into())] {
+            assert_eq!(state_of(&request, TargetView::Proposed, &absent, 2), "Pending");
+            assert_eq!(state_of(&request, TargetView::PutIntoForce, &absent, 2), "Unchanged");
+        }
         request.status.as_mut().unwrap().enacted_at = Some(Time(at(2)));
         assert_eq!(decide(&request, TargetView::Proposed, "other"), Verdict::Unchanged);
     }

@@ -59,9 +59,9 @@ pub fn plan_approval_request(observed: &ObservedRequest, now: Timestamp) -> Plan
             if votes == Votes::Void {
                 status.decisions.clear();
             }
-            if observed.integrity == Integrity::Intact {
-                status.witness = Some(observed.witness.clone());
-            }
+            // Who can write votes in a gap can write a witness too, so while the policies do not stand
+            // guard nobody is one. What was cast or written until they do again is void then.
+            status.witness = (observed.integrity == Integrity::Intact).then(|| observed.witness.clone());
             let notice = match votes {
                 Votes::Void => Some((
                     Severity::Warning,
@@ -131,6 +131,31 @@ fn plan_retention(observed: &ObservedRequest, now: Timestamp) -> Plan<ApprovalRe
 mod tests {
     use super::*;
     use crate::model::request::tests::a_request;
+
+    #[test]
+    fn only_intact_policies_are_a_witness() {
+        let written = |integrity: &Integrity, before: Option<&str>| {
+            let mut request = ApprovalRequest::new("r", a_request());
+            request.status = Some(ApprovalRequestStatus {
+                state: Some(RequestState::Pending),
+                witness: before.map(ToOwned::to_owned),
+                ..ApprovalRequestStatus::default()
+            });
+            let observed = ObservedRequest {
+                request: Arc::new(request),
+                target: TargetView::Proposed,
+                integrity: integrity.clone(),
+                witness: "guard".into(),
+                retain_for: SignedDuration::MAX,
+            };
+            plan_approval_request(&observed, Timestamp::UNIX_EPOCH).status.unwrap().witness
+        };
+        for before in [None, Some("guard"), Some("other")] {
+            assert_eq!(written(&Integrity::Intact, before).as_deref(), Some("guard"));
+            assert_eq!(written(&Integrity::Settling, before), None);
+            assert_eq!(written(&Integrity::Broken("a policy is missing".into()), before), None);
+        }
+    }
 
     #[test]
     fn a_decided_request_is_kept_while_it_is_young_or_says_why_something_waits() {

@@ -14,7 +14,7 @@ use super::status::was_enforced;
 use super::{Plan, Write};
 use crate::api::names::{condition, reason};
 use crate::api::{Approvals, Community, CommunitySpec, CommunityStatus};
-use crate::model::life::{Integrity, JudgeError, applied_spec};
+use crate::model::life::{Integrity, JudgeError, SETTLING, applied_spec};
 use crate::model::naming::community_namespace;
 use crate::model::rules::held_operations;
 use crate::model::scope::OuterRules;
@@ -113,6 +113,12 @@ fn describe_protection(integrity: &Integrity) -> Wanted {
             status: Status::True,
             reason: reason::POLICIES_INTACT,
             message: "the API server runs the operator's admission policies".into(),
+        },
+        Integrity::Settling => Wanted {
+            type_,
+            status: Status::False,
+            reason: reason::POLICIES_NOT_INTACT,
+            message: format!("nothing new is enacted: {SETTLING}"),
         },
         Integrity::Broken(what) => Wanted {
             type_,

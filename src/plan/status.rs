@@ -10,7 +10,7 @@ use super::{Notice, Severity};
 use crate::api::names::{condition, reason};
 use crate::api::{GateStatus, Kind, State};
 use crate::model::gated::Gated;
-use crate::model::life::HoldCause;
+use crate::model::life::{HoldCause, SETTLING};
 use crate::model::scope::Missing;
 
 /// The shared part of status, from how the spec stands and how far it is enforced.
@@ -125,6 +125,11 @@ fn describe_standing(gate: &Gate) -> Wanted {
             format!(
                 "nothing new is enacted until the operator's admission policies are as installed: {what}{in_force}"
             ),
+        ),
+        Standing::Held(HoldCause::PoliciesSettling) => wanted(
+            Status::False,
+            reason::POLICIES_NOT_INTACT,
+            format!("nothing new is enacted: {SETTLING}{in_force}"),
         ),
         Standing::Held(HoldCause::RequesterUnknown) => wanted(
             Status::False,
@@ -349,6 +354,7 @@ mod tests {
                 State::Pending,
                 Some(STALLED),
             ),
+            (held(HoldCause::PoliciesSettling), Enforcement::Nothing, State::Pending, Some(RECONCILING)),
             (blocked(reason::COMMUNITY_NOT_ACTIVE), Enforcement::Nothing, State::Pending, Some(RECONCILING)),
             (blocked(reason::CHILDREN_EXIST), Enforcement::Complete, State::Inactive, Some(RECONCILING)),
             (blocked(reason::TERMINATING), Enforcement::Complete, State::Inactive, Some(RECONCILING)),

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_controller::LeaderElection;
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -19,10 +20,12 @@ use super::metrics::Metrics;
 use crate::admission::{PolicyError, build_policies};
 use crate::api::names::{OPERATOR, reason};
 use crate::cluster::caches::Caches;
+use crate::cluster::clock::Clock;
 use crate::cluster::events::Events;
+use crate::cluster::sentry::{Sentry, run_settling};
 use crate::cluster::triggers::{Guard, Triggers, build_queues};
 use crate::controllers::{self, Context};
-use crate::model::life::Integrity;
+use crate::model::life::{Integrity, SETTLING};
 use crate::plan::{Notice, Severity};
 
 /// The operator cannot run.
@@ -64,12 +67,14 @@ pub async fn run_operator(
     settings: &Settings,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
+    let clock = Clock::new(Timestamp::now());
+    let client = clock.listen(client);
     let installation = settings.installation.installation();
-    let built_in = Arc::new(build_policies(&installation)?);
+    let sentry = Arc::new(Sentry::new(build_policies(&installation)?, clock.clone()));
     let (guard_sender, guard) = watch::channel(None);
     let (queues, work) = build_queues();
     let (caches, triggers, watches) =
-        Caches::new(&client, |caches| Triggers { caches, queues, built_in, guard: guard_sender });
+        Caches::new(&client, |caches| Triggers { caches, queues, sentry, guard: guard_sender });
     // Dropped at the end, which ends the watches.
     let mut tasks = JoinSet::new();
     for watch in watches {
@@ -96,6 +101,7 @@ pub async fn run_operator(
         caches: caches.clone(),
         guard,
         events: Events::new(client.clone(), &settings.identity),
+        clock,
         retain_requests_for: settings.retain_requests_for,
         failures: controllers::Failures::default(),
     });
@@ -114,7 +120,7 @@ pub async fn run_operator(
                 if caches.wait_until_ready().await.is_ok() {
                     triggers.compare_policies();
                     info!("all caches are filled, reconciling");
-                    futures::join!(controllers::run(context, work), tell);
+                    futures::join!(controllers::run(context, work), tell, run_settling(&triggers));
                 }
             }))
             .await
@@ -152,6 +158,14 @@ async fn run_telling_integrity(
         let now = guard.borrow_and_update().clone().map(|guard| guard.integrity);
         metrics.policies_intact.set(i64::from(now == Some(Integrity::Intact)));
         match now {
+            // Settling is how being broken ends: no news then.
+            Some(Integrity::Settling) if was_broken => {}
+            Some(Integrity::Settling) => {
+                was_broken = true;
+                let message = format!("nothing new is enacted: {SETTLING}");
+                let (severity, reason) = (Severity::Normal, reason::POLICIES_NOT_INTACT);
+                events.publish(&about, Notice { severity, reason, message }).await;
+            }
             Some(Integrity::Broken(what)) => {
                 was_broken = true;
                 let message = format!("nothing new is enacted: {what}");

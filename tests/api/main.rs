@@ -7,9 +7,11 @@ mod support;
 mod world;
 
 mod bypass;
+mod clock;
 mod examples;
 mod flow;
 mod hub_and_spoke;
+mod mfa;
 mod mortal;
 mod network;
 mod restart;

@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use enclave_operator::api::approval_request::{RequestState, Verdict};
 use enclave_operator::api::{Enclave, State};
-use enclave_operator::runtime::Settings;
-use enclave_operator::runtime::settings::InstallationSettings;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -18,8 +16,8 @@ use crate::mortal::run_mortal_operator;
 use crate::network::{Story, make, to_the_ledger};
 use crate::support::{Write, eventually, wait_gone, writes_by};
 use crate::world::{
-    SOON, World, active_community, enclave, enclaves, hold_everything, on_a_runtime, patch, requests, vote,
-    wait_for_enclave, wait_for_request, wait_for_request_state, wait_for_state,
+    SOON, World, active_community, enclave, enclaves, hold_everything, on_a_runtime, operator_settings,
+    patch, requests, vote, wait_for_enclave, wait_for_request, wait_for_request_state, wait_for_state,
 };
 
 const OPERATOR: &str = "system:serviceaccount:enclave-system:enclave-operator";
@@ -37,18 +35,7 @@ fn an_operator_that_dies_after_every_write_ends_in_the_same_state() {
         world.plane.service_account("enclave-system", "enclave-operator").await.unwrap()
     });
     // The same identity as the one that was killed: it need not wait for its own lease.
-    let settings = Settings {
-        installation: InstallationSettings {
-            namespace: "enclave-system".into(),
-            service_account: "enclave-operator".into(),
-            mfa_claim: "enclave-operator.io/acr".into(),
-            mfa_values: vec!["mfa".into()],
-            allow_wildcard_approvers: false,
-        },
-        identity: "steady".into(),
-        retain_requests_for: jiff::SignedDuration::MAX,
-        listen: ([127, 0, 0, 1], 0).into(),
-    };
+    let settings = operator_settings("steady");
     let (mortal, lives) =
         run_mortal_operator(&account, &settings, async { play_both(&world, "mortal").await });
     println!("the flow took {lives} lives");

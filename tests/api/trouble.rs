@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use enclave_operator::api::approval_request::Verdict;
 use enclave_operator::api::names::condition as conditions;
-use enclave_operator::api::{ApprovalRequest, Enclave, State};
+use enclave_operator::api::{ApprovalRequest, Community, Enclave, State};
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicyBinding;
 use kube::api::{DeleteParams, PostParams};
 use kube::{Api, Resource};
@@ -72,8 +72,13 @@ fn without_its_policies_the_operator_enacts_nothing_and_resumes_when_they_are_ba
         free.create(&PostParams::default(), &enclave("f", &json!({}))).await.unwrap();
         let held = wait_for_enclave(&free, "f", State::Pending).await.status.unwrap().gate;
         wait_for_metric(&operator, "enclave_operator_admission_policies_intact 0").await;
-        let shown = communities(&alice).get("guarded").await.unwrap().status.unwrap().gate;
-        assert_eq!(condition(&shown, conditions::PROTECTED).status, "False");
+        wait_until(communities(&alice), "guarded", SOON, "it shows it", |community: &Community| {
+            community
+                .status
+                .as_ref()
+                .is_some_and(|status| condition(&status.gate, conditions::PROTECTED).status == "False")
+        })
+        .await;
         let approved = condition(&held, conditions::APPROVED);
         assert_eq!(approved.reason, "AdmissionPoliciesNotIntact");
         assert!(approved.message.contains(&format!("ValidatingAdmissionPolicyBinding {name} is missing")));
@@ -176,12 +181,15 @@ fn a_change_that_no_policy_witnessed_is_not_believed() {
         verify.create(&PostParams::default(), &checked).await.unwrap();
 
         world.start_operator("witness");
+        // First it waits until the policies, which are young, are effective.
         let held = wait_until(api, &name, SOON, "the hold says why", |enclave: &Enclave| {
-            enclave.status.as_ref().is_some_and(|status| status.gate.state == Some(State::Pending))
+            enclave.status.as_ref().is_some_and(|status| {
+                condition(&status.gate, conditions::APPROVED).reason == "RequesterUnknown"
+            })
         })
         .await;
         let gate = held.status.unwrap().gate;
-        assert_eq!(condition(&gate, conditions::APPROVED).reason, "RequesterUnknown");
+        assert_eq!(gate.state, Some(State::Pending));
         assert!(gate.pending.unwrap().approval_request.is_none());
     });
 }

@@ -10,6 +10,8 @@ use enclave_operator::api::approval_request::{RequestState, Verdict};
 use enclave_operator::api::{ApprovalRequest, Community, Enclave, State};
 use enclave_operator::install;
 use enclave_operator::model::gated::Gated;
+use enclave_operator::runtime::Settings;
+use enclave_operator::runtime::settings::InstallationSettings;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::core::NamespaceResourceScope;
@@ -42,7 +44,12 @@ impl World {
 
     /// A control plane where nothing is installed.
     pub fn without_operator() -> Self {
-        Self { plane: ControlPlane::start().unwrap(), operator: Mutex::new(None) }
+        Self::on(ControlPlane::start().unwrap())
+    }
+
+    /// As [`World::without_operator`], on a control plane that is not the usual one.
+    pub fn on(plane: ControlPlane) -> Self {
+        Self { plane, operator: Mutex::new(None) }
     }
 
     /// What an administrator does once: manifests, and who holds which role.
@@ -151,6 +158,22 @@ impl World {
     /// The API server takes a moment to run new policies.
     pub async fn wait_for_policies(&self) {
         wait_for_policies(self.administrator(), SOON).await;
+    }
+}
+
+/// For an operator that runs inside a test.
+pub fn operator_settings(identity: &str) -> Settings {
+    Settings {
+        installation: InstallationSettings {
+            namespace: "enclave-system".into(),
+            service_account: "enclave-operator".into(),
+            mfa_claim: "enclave-operator.io/acr".into(),
+            mfa_values: vec!["mfa".into()],
+            allow_wildcard_approvers: false,
+        },
+        identity: identity.into(),
+        retain_requests_for: jiff::SignedDuration::MAX,
+        listen: ([127, 0, 0, 1], 0).into(),
     }
 }
 

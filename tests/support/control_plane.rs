@@ -151,6 +151,15 @@ impl ControlPlane {
         User::new(&self.server(), &full_name, &Credentials::Token(token))
     }
 
+    /// A user with a token of somebody whom the API server trusts, see [`Issuer`](super::Issuer).
+    ///
+    /// # Panics
+    /// If the kubeconfig cannot be written.
+    pub fn token_user(&self, name: &str, token: &str) -> User {
+        User::new(&self.server(), name, &Credentials::Token(token.to_owned()))
+            .unwrap_or_else(|error| panic!("failed to make the user {name}: {error:?}"))
+    }
+
     /// Starts another process, for example the operator under test, which ends with this control
     /// plane at the latest. Its output goes to `NAME.log` in the folder.
     pub fn spawn(&self, command: Command, name: &str) -> Result<Process, ControlPlaneError> {

@@ -286,17 +286,24 @@ async fn remove(world: &World, defences: &[Defence]) {
     wait_for_protection(world, "False").await;
 }
 
-/// Puts all policies back, and waits until the operator has noticed.
+/// Puts all policies back, and waits until the operator relies on them: by then the API server runs
+/// them, so that the next attack meets them.
 async fn restore(world: &World) {
     let wanted = build_policies(&Installation::default()).unwrap();
-    put_back(world, &wanted.mutating, |live, wanted| live.spec == wanted.spec).await;
-    put_back(world, &wanted.validating, |live, wanted| live.spec == wanted.spec).await;
-    put_back(world, &wanted.mutating_bindings, |live, wanted| live.spec == wanted.spec).await;
-    put_back(world, &wanted.validating_bindings, |live, wanted| live.spec == wanted.spec).await;
-    wait_for_protection(world, "True").await;
+    let now = Timestamp::now();
+    let changed = [
+        put_back(world, &wanted.mutating, |live, wanted| live.spec == wanted.spec).await,
+        put_back(world, &wanted.validating, |live, wanted| live.spec == wanted.spec).await,
+        put_back(world, &wanted.mutating_bindings, |live, wanted| live.spec == wanted.spec).await,
+        put_back(world, &wanted.validating_bindings, |live, wanted| live.spec == wanted.spec).await,
+    ];
+    // What was shown before the operator noticed does not count.
+    let since = if changed.contains(&true) { now } else { Timestamp::MIN };
+    wait_for_protection_since(world, "True", since).await;
 }
 
-async fn put_back<K>(world: &World, wanted: &[K], same: impl Fn(&K, &K) -> bool)
+/// Returns whether there was anything to do.
+async fn put_back<K>(world: &World, wanted: &[K], same: impl Fn(&K, &K) -> bool) -> bool
 where
     K: Resource<DynamicType = (), Scope = ClusterResourceScope>
         + Clone
@@ -305,26 +312,38 @@ where
         + DeserializeOwned,
 {
     let api: Api<K> = Api::all(world.administrator());
+    let mut changed = false;
     for wanted in wanted {
         let name = wanted.name_any();
-        until_nobody_interferes(async || match api.get_opt(&name).await? {
-            None => api.create(&PostParams::default(), wanted).await,
-            Some(live) if same(&live, wanted) => Ok(live),
+        changed |= until_nobody_interferes(async || match api.get_opt(&name).await? {
+            None => api.create(&PostParams::default(), wanted).await.map(|_| true),
+            Some(live) if same(&live, wanted) => Ok(false),
             Some(live) => {
                 let mut wanted = wanted.clone();
                 wanted.meta_mut().resource_version = live.resource_version();
-                api.replace(&name, &PostParams::default(), &wanted).await
+                api.replace(&name, &PostParams::default(), &wanted).await.map(|_| true)
             }
         })
         .await;
     }
+    changed
 }
 
 async fn wait_for_protection(world: &World, status: &str) {
-    let what = format!("it shows Protected: {status}");
+    wait_for_protection_since(world, status, Timestamp::MIN).await;
+}
+
+/// Waits until the operator shows that the policies are intact ("True") or not, and that it has come to
+/// this since then.
+async fn wait_for_protection_since(world: &World, status: &str, since: Timestamp) {
+    let what = format!("it shows Protected: {status} since {since}");
     wait_until(communities(&world.alice()), SENTINEL, SOON, &what, |community: &Community| {
         community.status.as_ref().is_some_and(|known| {
-            known.gate.conditions.iter().any(|c| c.type_ == conditions::PROTECTED && c.status == status)
+            known.gate.conditions.iter().any(|condition| {
+                condition.type_ == conditions::PROTECTED
+                    && condition.status == status
+                    && condition.last_transition_time.0 >= since
+            })
         })
     })
     .await;

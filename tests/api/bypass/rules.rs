@@ -1,22 +1,23 @@
 //! Rules that are lowered, emptied, or whose guards are taken away.
 
+use enclave_operator::admission::{Installation, Policies, build_policies};
 use enclave_operator::api::approval_request::RequestState;
 use enclave_operator::api::names::condition as conditions;
 use enclave_operator::api::{ApprovalRequest, State};
 use k8s_openapi::api::admissionregistration::v1::{
     ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
 };
-use kube::Api;
-use kube::api::{DeleteParams, PostParams};
-use serde_json::json;
+use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::{Api, Client, ResourceExt};
+use serde_json::{Value, json};
 
 use super::{
     Run, VERIFY_VOTE, approve, ask, operator, play, restore, rule, until_accepted, wait_for_missing,
-    wait_for_protection,
+    wait_for_protection, write_as_operator, write_status,
 };
-use crate::support::{User, wait_until};
+use crate::support::{User, eventually, wait_until};
 use crate::world::{
-    SOON, active_community, assert_refused, communities, community, condition, enclave, enclaves,
+    SOON, World, active_community, assert_refused, communities, community, condition, enclave, enclaves,
     hold_everything, object, patch, patch_status, requests, wait_for_community, wait_for_enclave,
     wait_for_request, wait_for_request_state,
 };
@@ -234,4 +235,77 @@ async fn b13_an_approval_that_was_written_while_a_policy_was_away() {
         wait_for_enclave(&enclaves(&alice, "b13"), "e", State::Active).await;
     })
     .await;
+}
+
+/// The API server runs a policy that is back only a moment later. Until then the requester forges
+/// somebody else's vote, under policies that look intact to everybody who reads them.
+#[tokio::test]
+async fn b15_a_vote_that_is_forged_before_a_policy_that_is_back_is_effective() {
+    play(async |world| {
+        let (alice, bob) = (world.alice(), world.bob());
+        let request = ask(world, "b15", hold_everything()).await;
+        let api = requests(&alice, "b15");
+        let digest = api.get(&request).await.unwrap().spec.change.digest;
+        let votes = json!([{"approver": "bob", "verdict": "Approved", "digest": digest}]);
+        for forgery in ["a vote", "a vote and its witness", "an approval"] {
+            let forged = |witness: &str| match forgery {
+                "a vote" => json!({ "decisions": votes }),
+                "a vote and its witness" => json!({ "decisions": votes, "witness": witness }),
+                _ => json!({
+                    "decisions": votes, "witness": witness, "missing": null,
+                    "state": "Approved", "decidedAt": jiff::Timestamp::now().to_string(),
+                }),
+            };
+            let witness = forge_behind_a_policy_that_is_back(world, &alice, &request, forged).await;
+            wait_until(requests(&bob, "b15"), &request, SOON, forgery, |request: &ApprovalRequest| {
+                let status = request.status.as_ref().unwrap();
+                status.state == Some(RequestState::Pending)
+                    && status.decisions.is_empty()
+                    && status.witness.as_ref() == Some(&witness)
+            })
+            .await;
+            restore(world).await;
+            let held = enclaves(&alice, "b15").get("e").await.unwrap();
+            assert!(held.status.unwrap().gate.applied.is_none(), "{forgery}");
+        }
+        let late = write_status(&alice, "b15", &request, json!({ "decisions": votes }), Run::ForReal).await;
+        assert_refused(late, "you contributed to this change");
+        // It was only that nobody was its witness.
+        let theirs = requests(&operator(world).await, "b15");
+        write_as_operator(&theirs, &request, |status| status["decisions"] = votes.clone()).await;
+        wait_for_enclave(&enclaves(&alice, "b15"), "e", State::Active).await;
+    })
+    .await;
+}
+
+/// Takes verify-vote away, puts it back, and writes to the request before the API server runs it.
+/// Returns the fingerprint of the policies as they are then.
+async fn forge_behind_a_policy_that_is_back(
+    world: &World,
+    user: &User,
+    request: &str,
+    forged: impl Fn(&str) -> Value,
+) -> String {
+    let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(world.administrator());
+    let all = build_policies(&Installation::default()).unwrap().validating_bindings;
+    let binding = all.into_iter().find(|binding| binding.name_any() == VERIFY_VOTE).unwrap();
+    eventually("it is forged in time", SOON, async || {
+        bindings.delete(VERIFY_VOTE, &DeleteParams::default()).await.unwrap();
+        until_accepted(async || write_status(user, "b15", request, forged("unknown"), Run::Dry).await).await;
+        bindings.create(&PostParams::default(), &binding).await.unwrap();
+        let witness = live_policies(world.administrator()).await.fingerprint();
+        let written = write_status(user, "b15", request, forged(&witness), Run::ForReal).await;
+        written.ok().map(|_| witness)
+    })
+    .await
+}
+
+async fn live_policies(client: Client) -> Policies {
+    let ours = ListParams::default().labels("app.kubernetes.io/part-of=enclave-operator");
+    Policies {
+        mutating: Api::all(client.clone()).list(&ours).await.unwrap().items,
+        mutating_bindings: Api::all(client.clone()).list(&ours).await.unwrap().items,
+        validating: Api::all(client.clone()).list(&ours).await.unwrap().items,
+        validating_bindings: Api::all(client).list(&ours).await.unwrap().items,
+    }
 }
