@@ -32,7 +32,7 @@ use super::gate::GateStatus;
 pub struct CommunityEndpointSpec {
     /// What this destination is, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 1024))]
+    #[schemars(length(min = 1, max = 1024), regex(pattern = "^[^[:cntrl:]]+$"))]
     pub description: Option<String>,
     /// Where connections to this endpoint may go: exactly one of `cidrs`, `service`, `fqdns` and
     /// `transitHub`.

@@ -36,7 +36,7 @@ use super::gate::GateStatus;
 pub struct EnclaveSpec {
     /// What this Enclave is for, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 1024))]
+    #[schemars(length(min = 1, max = 1024), regex(pattern = "^[^[:cntrl:]]+$"))]
     pub description: Option<String>,
     /// Approval rules for this Enclave and everything in it, in addition to the Community's.
     #[serde(default)]

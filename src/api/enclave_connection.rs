@@ -41,7 +41,7 @@ use super::gate::GateStatus;
 pub struct EnclaveConnectionSpec {
     /// What this connection is for, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 1024))]
+    #[schemars(length(min = 1, max = 1024), regex(pattern = "^[^[:cntrl:]]+$"))]
     pub description: Option<String>,
     /// Where traffic comes from: exactly one of `workloads` and `transitHub`. Cannot be changed.
     #[x_kube(validation = Rule::new("self == oldSelf")

@@ -35,7 +35,7 @@ use super::gate::GateStatus;
 pub struct EnclaveEndpointSpec {
     /// What is offered here, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 1024))]
+    #[schemars(length(min = 1, max = 1024), regex(pattern = "^[^[:cntrl:]]+$"))]
     pub description: Option<String>,
     /// Name of the `EnclaveWorkload` of the same Enclave whose pods are offered.
     #[schemars(length(min = 1, max = 20), regex(pattern = "^[a-z0-9]([-a-z0-9]{0,18}[a-z0-9])?$"))]

@@ -38,7 +38,7 @@ use super::gate::GateStatus;
 pub struct EnclaveWorkloadSpec {
     /// What runs here, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 1024))]
+    #[schemars(length(min = 1, max = 1024), regex(pattern = "^[^[:cntrl:]]+$"))]
     pub description: Option<String>,
     /// How much the namespace may use in total: what a `ResourceQuota` has under `hard`, for example
     /// `requests.cpu: "4"`, `limits.memory: 8Gi`, `pods: 20` or `count/jobs.batch: 50`. Without it

@@ -84,6 +84,39 @@ pub struct Reference {
     /// UID of the object.
     #[schemars(length(max = 64))]
     pub uid: String,
+    /// Digest of what was applied of the object when the change was asked for.
+    #[schemars(length(max = 71))]
+    pub digest: String,
+}
+
+impl Reference {
+    /// The object of this name among others.
+    fn find<'a>(&self, among: &'a [Self]) -> Option<&'a Self> {
+        among.iter().find(|other| {
+            (other.kind, &other.namespace, &other.name) == (self.kind, &self.namespace, &self.name)
+        })
+    }
+
+    /// The first of these that is another object under the same name by now.
+    #[must_use]
+    pub fn find_replaced<'a>(meant: &'a [Self], now: &[Self]) -> Option<&'a Self> {
+        meant.iter().find(|meant| meant.find(now).is_some_and(|now| now.uid != meant.uid))
+    }
+
+    /// The first of these of which something else is applied by now.
+    #[must_use]
+    pub fn find_changed<'a>(meant: &'a [Self], now: &[Self]) -> Option<&'a Self> {
+        meant.iter().find(|meant| {
+            meant.find(now).is_some_and(|now| (&now.uid, &now.digest) != (&meant.uid, &meant.digest))
+        })
+    }
+
+    /// Whether both name the same objects, whatever is applied of them.
+    #[must_use]
+    pub fn are_same(one: &[Self], other: &[Self]) -> bool {
+        one.len() == other.len()
+            && one.iter().all(|one| one.find(other).is_some_and(|other| other.uid == one.uid))
+    }
 }
 
 /// What is proposed and not in force.

@@ -86,7 +86,7 @@ pub(super) const PRINCIPALS_MESSAGE: &str =
 pub struct RoleAssignmentSpec {
     /// What this assignment is for, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 1024))]
+    #[schemars(length(min = 1, max = 1024), regex(pattern = "^[^[:cntrl:]]+$"))]
     pub description: Option<String>,
     /// The role. Cannot be changed, as the `roleRef` of a RoleBinding cannot. In an Enclave's
     /// namespace only the enclave roles are allowed.

@@ -44,7 +44,7 @@ use super::role_assignment::{PRINCIPALS_MESSAGE, PRINCIPALS_RULE, Role};
 pub struct RoleEligibilitySpec {
     /// What this eligibility is for, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 1024))]
+    #[schemars(length(min = 1, max = 1024), regex(pattern = "^[^[:cntrl:]]+$"))]
     pub description: Option<String>,
     /// Who may activate the role. Losing eligibility ends an activation at once.
     #[schemars(length(min = 1, max = 100))]

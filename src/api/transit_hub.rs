@@ -34,7 +34,7 @@ use super::gate::GateStatus;
 pub struct TransitHubSpec {
     /// Which networks this hub leads to, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 1024))]
+    #[schemars(length(min = 1, max = 1024), regex(pattern = "^[^[:cntrl:]]+$"))]
     pub description: Option<String>,
     /// The address blocks of the private networks, as packets carry them in the cluster.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

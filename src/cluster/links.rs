@@ -29,7 +29,12 @@ pub fn link_of(caches: &Caches, connection: Arc<EnclaveConnection>) -> Link {
         let found = caches.transit_hubs.get(&ObjectRef::new(&hub.name).within(&declared_in));
         // A hub belongs to the Community, and so does what comes from it.
         let hub_is_here = matches!(home, Home::Community(_));
-        SourceEnd::TransitHub { name: hub.name.clone(), hub: found.filter(|_| hub_is_here) }
+        let hub_found = found.filter(|_| hub_is_here);
+        SourceEnd::TransitHub {
+            name: hub.name.clone(),
+            managed: hub_found.as_deref().and_then(|hub| owner_of_gateway(caches, hub)),
+            hub: hub_found,
+        }
     } else {
         let names = &connection.spec.source.workloads;
         SourceEnd::Workloads(names.iter().map(|name| workload_end(caches, &home, name)).collect())
@@ -59,26 +64,52 @@ fn destination_of(
     };
     let control = control_namespace_of(community, &enclave);
     let endpoint = caches.endpoints.get(&ObjectRef::new(&reference.name).within(&control));
-    let workload = endpoint
-        .as_deref()
-        .and_then(offered_workload)
-        .map(|workload| workload_end(caches, &Home::Enclave(Arc::clone(community), enclave), &workload));
+    enclave_end(caches, &Home::Enclave(Arc::clone(community), enclave), name, endpoint)
+}
+
+/// An endpoint with the workload that it offers.
+fn enclave_end(
+    caches: &Caches,
+    home: &Home,
+    name: String,
+    endpoint: Option<Arc<EnclaveEndpoint>>,
+) -> DestinationEnd {
+    let workload = endpoint.as_deref().and_then(offered_workload);
+    let workload = workload.map(|workload| workload_end(caches, home, &workload));
     DestinationEnd::Enclave { name, endpoint, workload }
 }
 
 fn community_end(caches: &Caches, community: Option<&Arc<Community>>, name: String) -> DestinationEnd {
-    let spec = community.and_then(|community| applied_spec(community.as_ref()).ok().flatten());
     let namespace = community.map(|community| namespace_of(community)).unwrap_or_default();
     let endpoint = caches.community_endpoints.get(&ObjectRef::new(&name).within(&namespace));
+    outside_end(caches, community, name, endpoint, None)
+}
+
+/// An endpoint with what it leads to; `imagined` stands for the hub of its name.
+fn outside_end(
+    caches: &Caches,
+    community: Option<&Arc<Community>>,
+    name: String,
+    endpoint: Option<Arc<CommunityEndpoint>>,
+    imagined: Option<&Arc<TransitHub>>,
+) -> DestinationEnd {
+    let spec = community.and_then(|community| applied_spec(community.as_ref()).ok().flatten());
+    let namespace = community.map(|community| namespace_of(community)).unwrap_or_default();
     let applied = endpoint.as_deref().and_then(|endpoint| applied_spec(endpoint).ok().flatten());
     let destination = applied.map(|spec| spec.destination).unwrap_or_default();
+    let hub = destination.transit_hub.and_then(|hub| {
+        let imagined = imagined.filter(|imagined| imagined.name_any() == hub.name).cloned();
+        imagined.or_else(|| caches.transit_hubs.get(&ObjectRef::new(&hub.name).within(&namespace)))
+    });
     DestinationEnd::Community {
         name,
         endpoint,
-        hub: destination
-            .transit_hub
-            .and_then(|hub| caches.transit_hubs.get(&ObjectRef::new(&hub.name).within(&namespace))),
-        managed: destination.service.and_then(|service| owner_of(caches, &service.namespace)),
+        managed: match (&destination.service, &hub) {
+            (Some(service), _) => owner_of(caches, &service.namespace),
+            (None, Some(hub)) => owner_of_gateway(caches, hub),
+            (None, None) => None,
+        },
+        hub,
         names: match spec {
             Some(CommunitySpec { fqdn_backend: FqdnBackend::Cilium, dns, .. }) if caches.has_cilium() => {
                 NamesBackend::Cilium(dns)
@@ -87,6 +118,11 @@ fn community_end(caches: &Caches, community: Option<&Arc<Community>>, name: Stri
             Some(CommunitySpec { fqdn_backend: FqdnBackend::None, .. }) | None => NamesBackend::None,
         },
     }
+}
+
+fn owner_of_gateway(caches: &Caches, hub: &TransitHub) -> Option<String> {
+    let gateway = applied_spec(hub).ok().flatten()?.gateway?;
+    owner_of(caches, &gateway.namespace)
 }
 
 /// Who a namespace belongs to, in words; `None` for one that the operator did not make.
@@ -202,4 +238,42 @@ fn leads_to_community(caches: &Caches, connection: &EnclaveConnection, endpoint:
         && home_of(caches, &connection.namespace().unwrap_or_default())
             .community()
             .is_some_and(|community| Some(namespace_of(community)) == endpoint.namespace())
+}
+
+/// A connection as it would be with this endpoint in it.
+#[must_use]
+pub fn with_endpoint(caches: &Caches, link: Link, endpoint: &Arc<EnclaveEndpoint>) -> Link {
+    let DestinationEnd::Enclave { name, .. } = link.destination else { return link };
+    let home = home_of(caches, endpoint.metadata.namespace.as_deref().unwrap_or_default());
+    Link { destination: enclave_end(caches, &home, name, Some(Arc::clone(endpoint))), ..link }
+}
+
+/// A connection as it would be with this endpoint in it.
+#[must_use]
+pub fn with_community_endpoint(caches: &Caches, link: Link, endpoint: &Arc<CommunityEndpoint>) -> Link {
+    let DestinationEnd::Community { name, .. } = link.destination else { return link };
+    let home = home_of(caches, endpoint.metadata.namespace.as_deref().unwrap_or_default());
+    let destination = outside_end(caches, home.community(), name, Some(Arc::clone(endpoint)), None);
+    Link { destination, ..link }
+}
+
+/// A connection as it would be with this hub in it.
+#[must_use]
+pub fn with_hub(caches: &Caches, link: Link, imagined: &Arc<TransitHub>) -> Link {
+    let home = home_of(caches, imagined.metadata.namespace.as_deref().unwrap_or_default());
+    let source = match link.source {
+        SourceEnd::TransitHub { name, .. } if name == imagined.name_any() => SourceEnd::TransitHub {
+            name,
+            managed: owner_of_gateway(caches, imagined),
+            hub: Some(Arc::clone(imagined)),
+        },
+        source => source,
+    };
+    let destination = match link.destination {
+        DestinationEnd::Community { name, endpoint, .. } => {
+            outside_end(caches, home.community(), name, endpoint, Some(imagined))
+        }
+        destination @ DestinationEnd::Enclave { .. } => destination,
+    };
+    Link { source, destination, ..link }
 }

@@ -8,12 +8,14 @@ use kube::{Resource, ResourceExt};
 use super::caches::Caches;
 use super::links::{find_enclave, link_of, links_of_workload, namespace_of_workload};
 use super::triggers::Guard;
+use crate::api::approval_request::Target;
+use crate::api::gate::Reference;
 use crate::api::names::{child, label, purpose};
 use crate::api::{ApprovalRequest, Community, Enclave, EnclaveConnection, EnclaveWorkload, Kind};
 use crate::model::gated::Gated;
-use crate::model::life::applied_spec;
+use crate::model::life::{applied_spec, as_if_applied};
 use crate::model::naming::{CONNECTION_POLICY, community_namespace, enclave_namespace, workload_namespace};
-use crate::model::reach::Link;
+use crate::model::reach::{Link, find_references};
 use crate::model::request::TargetView;
 use crate::plan::community::ObservedCommunity;
 use crate::plan::connection::ObservedConnection;
@@ -90,13 +92,14 @@ pub fn observe_enclave(caches: &Caches, enclave: Arc<Enclave>, guard: Guard) -> 
 }
 
 /// Gathers what is known of an endpoint or a hub; `links` finds the connections to it, of which there
-/// may be a thousand.
+/// may be a thousand, and `put_into` says how one would be with it changed.
 #[must_use]
-pub fn observe_endpoint<K: Gated>(
+pub fn observe_endpoint<K: Gated + Clone>(
     caches: &Caches,
     endpoint: Arc<K>,
     guard: Guard,
     links: impl FnOnce(&Caches, &K) -> Vec<Link>,
+    put_into: impl Fn(&Caches, Link, &Arc<K>) -> Link,
 ) -> ObservedEndpoint<K> {
     // They matter to a deletion, and to those who decide about a change.
     let applied = endpoint.gate().and_then(|gate| gate.applied.as_ref());
@@ -105,7 +108,14 @@ pub fn observe_endpoint<K: Gated>(
             !applied.spec.retires() && Some(applied.generation) == endpoint.meta().generation
         });
     let links = if is_settled { Vec::new() } else { links(caches, &endpoint) };
-    ObservedEndpoint { links, declared: observe_declared(caches, endpoint, guard) }
+    let imagined = as_if_applied(endpoint.as_ref(), &[]).map(Arc::new);
+    let imagined =
+        imagined.map(|imagined| links.iter().map(|link| put_into(caches, link.clone(), &imagined)).collect());
+    ObservedEndpoint {
+        links,
+        imagined: imagined.unwrap_or_default(),
+        declared: observe_declared(caches, endpoint, guard),
+    }
 }
 
 /// Gathers what is known of a workload.
@@ -210,11 +220,24 @@ pub fn observe_target(caches: &Caches, request: &ApprovalRequest) -> TargetView 
         Kind::TransitHub => view!(transit_hubs),
         Kind::EnclaveWorkload => view!(workloads),
         Kind::EnclaveEndpoint => view!(endpoints),
-        Kind::EnclaveConnection => view!(connections),
+        Kind::EnclaveConnection => match view!(connections) {
+            TargetView::Proposed if leads_elsewhere(caches, request) => TargetView::ReferenceChanged,
+            view => view,
+        },
         Kind::ApprovalRequest | Kind::RoleAssignment | Kind::RoleEligibility | Kind::RoleActivation => {
             TargetView::Gone
         }
     }
+}
+
+/// Whether what a connection leads to is not what it was when this was asked for.
+fn leads_elsewhere(caches: &Caches, request: &ApprovalRequest) -> bool {
+    let Target { namespace, name, .. } = &request.spec.target;
+    let key = ObjectRef::new(name).within(namespace.as_deref().unwrap_or_default());
+    caches.connections.get(&key).is_some_and(|connection| {
+        let now = find_references(&link_of(caches, connection)).unwrap_or_default();
+        Reference::find_changed(&request.spec.change.references, &now).is_some()
+    })
 }
 
 fn view_target<K: Gated>(request: &ApprovalRequest, target: Option<&K>) -> TargetView {
@@ -237,7 +260,8 @@ fn view_target<K: Gated>(request: &ApprovalRequest, target: Option<&K>) -> Targe
         applied_spec(target).ok().flatten().as_ref() == Some(&K::without_change_reason(target.spec()));
     // The same words may mean another object by now.
     let meant = applied.map(|applied| &applied.references);
-    if is_applied && meant == Some(&request.spec.change.references) {
+    let same = meant.is_some_and(|meant| Reference::are_same(meant, &request.spec.change.references));
+    if is_applied && same {
         return TargetView::EditedBack;
     }
     if generation == request.spec.target.generation { TargetView::Proposed } else { TargetView::EditedAgain }

@@ -23,7 +23,7 @@ use crate::api::{
     EnclaveWorkload, Kind, TransitHub,
 };
 use crate::model::gated::Gated;
-use crate::model::life::Integrity;
+use crate::model::life::{Integrity, applied_spec};
 use crate::model::naming::CONNECTION_POLICY;
 use crate::model::reach::{DestinationEnd, Link, SourceEnd, WorkloadEnd};
 
@@ -206,9 +206,16 @@ impl Triggers {
             }
         }
         for endpoint in caches.community_endpoints.state() {
-            let service = endpoint.spec.destination.service.as_ref();
-            if service.is_some_and(|service| service.namespace == name) {
+            let applied = applied_spec(endpoint.as_ref()).ok().flatten().map(|spec| spec.destination);
+            let services = [Some(&endpoint.spec.destination), applied.as_ref()].into_iter().flatten();
+            if services.flat_map(|one| &one.service).any(|service| service.namespace == name) {
                 self.on_community_endpoint(Seen::Applied(&endpoint));
+            }
+        }
+        for hub in caches.transit_hubs.state() {
+            let applied = applied_spec(hub.as_ref()).ok().flatten().and_then(|spec| spec.gateway);
+            if [&hub.spec.gateway, &applied].into_iter().flatten().any(|pods| pods.namespace == name) {
+                self.on_transit_hub(Seen::Applied(&hub));
             }
         }
     }

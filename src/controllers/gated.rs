@@ -12,7 +12,10 @@ use crate::api::{
     EnclaveWorkloadStatus, TransitHub, TransitHubStatus,
 };
 use crate::cluster::caches::Caches;
-use crate::cluster::links::{links_of_community_endpoint, links_of_endpoint, links_of_hub};
+use crate::cluster::links::{
+    links_of_community_endpoint, links_of_endpoint, links_of_hub, with_community_endpoint, with_endpoint,
+    with_hub,
+};
 use crate::cluster::observe::{
     observe_community, observe_connection, observe_enclave, observe_endpoint, observe_workload,
 };
@@ -67,15 +70,21 @@ controller!(Enclave, EnclaveStatus, enclaves, |object, known| {
     plan_enclave(&observe_enclave(known.caches, object, known.guard), known.now)
 });
 controller!(CommunityEndpoint, CommunityEndpointStatus, community_endpoints, |object, known| {
-    let observed = observe_endpoint(known.caches, object, known.guard, links_of_community_endpoint);
+    let observed = observe_endpoint(
+        known.caches,
+        object,
+        known.guard,
+        links_of_community_endpoint,
+        with_community_endpoint,
+    );
     plan_endpoint(&observed, known.now).with_status(|gate| CommunityEndpointStatus { gate })
 });
 controller!(TransitHub, TransitHubStatus, transit_hubs, |object, known| {
-    let observed = observe_endpoint(known.caches, object, known.guard, links_of_hub);
+    let observed = observe_endpoint(known.caches, object, known.guard, links_of_hub, with_hub);
     plan_endpoint(&observed, known.now).with_status(|gate| TransitHubStatus { gate })
 });
 controller!(EnclaveEndpoint, EnclaveEndpointStatus, endpoints, |object, known| {
-    let observed = observe_endpoint(known.caches, object, known.guard, links_of_endpoint);
+    let observed = observe_endpoint(known.caches, object, known.guard, links_of_endpoint, with_endpoint);
     plan_endpoint(&observed, known.now).with_status(|gate| EnclaveEndpointStatus { gate })
 });
 controller!(EnclaveWorkload, EnclaveWorkloadStatus, workloads, |object, known| {

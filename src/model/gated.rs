@@ -64,9 +64,10 @@ pub trait Gated: kube::Resource<DynamicType = ()> {
         None
     }
 
-    /// Whether a change touches the rules by which changes are judged.
+    /// Whether a change touches the rules by which changes are judged. An object that goes takes its
+    /// rules along: made again under the same name it would be without them.
     fn changes_rules(before: &Self::Spec, after: &Self::Spec) -> bool {
-        Self::approvals(before) != Self::approvals(after)
+        Self::approvals(before) != Self::approvals(after) || Self::retires(before) != Self::retires(after)
     }
 
     /// The namespace in which requests about the object live: its own, but for a Community the one
@@ -136,12 +137,15 @@ impl Gated for Community {
         Some(&spec.approvals)
     }
 
-    /// Made again under the same name it would be without rules.
+    /// Where names are resolved is no rule, but it opens traffic of all workloads, so it is guarded as
+    /// the rules are.
     fn changes_rules(before: &CommunitySpec, after: &CommunitySpec) -> bool {
         before.retire != after.retire
             || before.approvals != after.approvals
             || before.service_account_votes != after.service_account_votes
             || before.conflicting_duties != after.conflicting_duties
+            || before.dns != after.dns
+            || before.fqdn_backend != after.fqdn_backend
     }
 
     fn request_namespace(&self) -> String {

@@ -191,19 +191,23 @@ pub fn judge<K: Gated>(object: &K, circumstances: &Circumstances<'_>) -> Result<
         ));
     }
     let replaced = applied.and_then(|applied| {
-        find_replaced(&applied.references, circumstances.references.as_deref().unwrap_or_default())
+        let now = circumstances.references.as_deref().unwrap_or_default();
+        Reference::find_replaced(&applied.references, now)
     });
     if before.as_ref() == Some(&after) && replaced.is_none() {
         return Ok(Judgement::InForce);
     }
 
     let content = Content::of_spec(&after).map_err(JudgeError::SpecUnwritable)?;
-    // What leads to another object than the one that was meant is new.
-    let origin = if replaced.is_some() { None } else { before.as_ref() };
+    let mut operations = K::operations(before.as_ref(), &after);
+    if replaced.is_some() {
+        // What leads to another object than the one that was meant is new.
+        operations.extend(K::operations(None, &after));
+    }
     let proposal = Proposal {
         generation: object.meta().generation.unwrap_or_default(),
         digest: digest(&content).map_err(JudgeError::Digest)?,
-        operations: K::operations(origin, &after),
+        operations,
         before: applied.map(|applied| applied.spec.clone()),
         after: content,
         references: circumstances.references.clone().unwrap_or_default(),
@@ -254,8 +258,9 @@ fn weigh<K: Gated>(
     let existing =
         circumstances.requests.iter().find(|request| request.spec.target.generation == proposal.generation);
     if let Some(request) = existing {
-        return Err(match find_replaced(&request.spec.change.references, &proposal.references) {
-            Some(reference) => reference_replaced(reference).into(),
+        let meant = &request.spec.change.references;
+        return Err(match Reference::find_changed(meant, &proposal.references) {
+            Some(reference) => reference_replaced(reference, CHANGED).into(),
             None => {
                 Waiting { approval_request: Some(request.name_any()), ..Waiting::from(cause_of(request)) }
             }
@@ -283,7 +288,7 @@ fn weigh<K: Gated>(
         return Ok((applied, origins));
     };
     if let Some(reference) = nobody_asked {
-        return Err(reference_replaced(reference).into());
+        return Err(reference_replaced(reference, MADE_AGAIN).into());
     }
     let requesters = requesters(object).ok_or(HoldCause::RequesterUnknown)?;
     let reason = K::change_reason(object.spec()).cloned().unwrap_or_default();
@@ -374,20 +379,13 @@ fn close<K: Gated>(
     })
 }
 
-/// The first object that is now another one under the same name.
-fn find_replaced<'a>(meant: &'a [Reference], now: &[Reference]) -> Option<&'a Reference> {
-    meant.iter().find(|meant| {
-        let same_name = |now: &&Reference| {
-            (now.kind, &now.namespace, &now.name) == (meant.kind, &meant.namespace, &meant.name)
-        };
-        now.iter().find(same_name).is_some_and(|now| now.uid != meant.uid)
-    })
+fn reference_replaced(reference: &Reference, what_happened: &str) -> HoldCause {
+    let Reference { kind, namespace, name, .. } = reference;
+    HoldCause::ReferenceReplaced { what: format!("{kind} {namespace}/{name} {what_happened}") }
 }
 
-fn reference_replaced(reference: &Reference) -> HoldCause {
-    let Reference { kind, namespace, name, uid: _ } = reference;
-    HoldCause::ReferenceReplaced { what: format!("{kind} {namespace}/{name}") }
-}
+const MADE_AGAIN: &str = "was deleted and made again";
+const CHANGED: &str = "was changed after this was asked for";
 
 fn is_edited<K: Gated>(object: &K, applied: Option<&Applied>) -> bool {
     applied.map(|applied| applied.generation) != object.meta().generation
@@ -418,12 +416,21 @@ fn oldest_approved<'a>(
         .min_by_key(|request| request.spec.target.generation)
 }
 
-/// The object as it would be if a request were in force.
+/// The object as it would be if its latest spec were in force; `None` when that cannot be told.
 #[must_use]
-pub fn as_if_enacted<K: Gated + Clone>(object: &K, request: &ApprovalRequest, now: Timestamp) -> K {
+pub fn as_if_applied<K: Gated + Clone>(object: &K, references: &[Reference]) -> Option<K> {
     let mut imagined = object.clone();
-    imagined.gate_mut().applied = Some(applied_from(request, now));
-    imagined
+    let spec = Content::of_spec(&K::without_change_reason(object.spec())).ok()?;
+    imagined.gate_mut().applied = Some(Applied {
+        generation: object.meta().generation.unwrap_or_default(),
+        digest: digest(&spec).ok()?,
+        spec,
+        change: None,
+        approval_request: None,
+        at: Time(Timestamp::UNIX_EPOCH),
+        references: references.to_vec(),
+    });
+    Some(imagined)
 }
 
 fn applied_from(request: &ApprovalRequest, now: Timestamp) -> Applied {
@@ -499,6 +506,11 @@ fn baseline<K: Gated>(proposal: &Proposal) -> Content {
     proposal.before.clone().or_else(empty).unwrap_or_else(Content::empty)
 }
 
+/// Words in one line: with line breaks they could look like other fields of the request.
+fn flatten(words: &str) -> String {
+    words.trim_end().chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
 fn build_request<K: Gated>(
     object: &K,
     proposal: &Proposal,
@@ -525,8 +537,8 @@ fn build_request<K: Gated>(
         },
         operations,
         requesters,
-        justification: reason.justification,
-        ticket: reason.ticket,
+        justification: reason.justification.as_deref().map(flatten),
+        ticket: reason.ticket.as_deref().map(flatten),
         change: Change {
             before: proposal.before.clone(),
             after: proposal.after.clone(),

@@ -34,7 +34,12 @@ pub enum SourceEnd {
     /// Workloads of the Enclave that the connection is declared in.
     Workloads(Vec<WorkloadEnd>),
     /// A hub of the Community that the connection is declared in.
-    TransitHub { name: String, hub: Option<Arc<TransitHub>> },
+    TransitHub {
+        name: String,
+        hub: Option<Arc<TransitHub>>,
+        /// What the namespace of its gateway belongs to, when it belongs to the operator.
+        managed: Option<String>,
+    },
 }
 
 /// Where the traffic of a connection goes.
@@ -48,7 +53,8 @@ pub enum DestinationEnd {
         endpoint: Option<Arc<CommunityEndpoint>>,
         /// The hub that the endpoint leads to, when it leads to one.
         hub: Option<Arc<TransitHub>>,
-        /// What the namespace belongs to that the endpoint names, when it belongs to the operator.
+        /// What the namespace belongs to that the endpoint or its hub names, when it belongs to the
+        /// operator.
         managed: Option<String>,
         /// What allows destinations by DNS name.
         names: NamesBackend,
@@ -143,7 +149,7 @@ pub fn resolve(link: &Link, now: Timestamp) -> Result<Passage, JudgeError> {
         return off(reason::ENDED, format!("ended at {end}: nothing passes any more"));
     }
     if let Some(reference) = replaced(link) {
-        let Reference { kind, namespace, name, uid: _ } = reference;
+        let Reference { kind, namespace, name, .. } = reference;
         return Ok(Passage::Shut(Missing {
             reason: reason::REFERENCE_REPLACED,
             message: format!(
@@ -166,27 +172,39 @@ pub fn ends_at(connection: &EnclaveConnection, effective: &EnclaveConnectionSpec
     recorded.into_iter().chain(wanted).map(|time| time.0).min()
 }
 
-/// The endpoint that a connection leads to, as it is now.
+/// What a connection names that others may change, as it is now: its endpoint, and the hub that it
+/// passes. `None` while the endpoint is not there.
 #[must_use]
-pub fn find_references(destination: &DestinationEnd) -> Option<Vec<Reference>> {
-    fn reference<K: Gated>(object: &K) -> Option<Vec<Reference>> {
-        Some(vec![Reference {
+pub fn find_references(link: &Link) -> Option<Vec<Reference>> {
+    fn reference<K: Gated>(object: &K) -> Option<Reference> {
+        Some(Reference {
             kind: K::KIND,
             namespace: object.namespace().unwrap_or_default(),
             name: object.name_any(),
             uid: object.uid()?,
-        }])
+            digest: object
+                .gate()
+                .and_then(|gate| gate.applied.as_ref())
+                .map(|applied| applied.digest.clone())
+                .unwrap_or_default(),
+        })
     }
-    match destination {
-        DestinationEnd::Enclave { endpoint, .. } => endpoint.as_deref().and_then(reference),
-        DestinationEnd::Community { endpoint, .. } => endpoint.as_deref().and_then(reference),
-    }
+    let source = match &link.source {
+        SourceEnd::TransitHub { hub, .. } => hub.as_deref().and_then(reference),
+        SourceEnd::Workloads(_) => None,
+    };
+    let (endpoint, hub) = match &link.destination {
+        DestinationEnd::Enclave { endpoint, .. } => (endpoint.as_deref().and_then(reference)?, None),
+        DestinationEnd::Community { endpoint, hub, .. } => {
+            (endpoint.as_deref().and_then(reference)?, hub.as_deref().and_then(reference))
+        }
+    };
+    Some([Some(endpoint), hub, source].into_iter().flatten().collect())
 }
 
 fn replaced(link: &Link) -> Option<Reference> {
     let applied = link.connection.gate().and_then(|gate| gate.applied.as_ref())?;
-    let now = find_references(&link.destination)?;
-    (applied.references != now).then(|| applied.references.first().cloned().or(now.into_iter().next()))?
+    Reference::find_replaced(&applied.references, &find_references(link)?).cloned()
 }
 
 type Found = Result<(Flow, Option<Missing>), Missing>;
@@ -218,9 +236,10 @@ fn find_sources(source: &SourceEnd) -> Result<Result<(Sources, Option<Missing>),
                 (_, missing) => Ok((Sources::Workloads(found), missing)),
             })
         }
-        SourceEnd::TransitHub { name, hub } => {
+        SourceEnd::TransitHub { name, hub, managed } => {
             let spec: Result<TransitHubSpec, Missing> = in_force(name, hub.as_deref(), HUB)?;
-            Ok(spec.map(|spec| (Sources::Outside(peers_of_hub(&spec)), None)))
+            let peers = spec.and_then(|spec| peers_of_hub(&spec, managed.as_deref()));
+            Ok(peers.map(|peers| (Sources::Outside(peers), None)))
         }
     }
 }
@@ -276,20 +295,11 @@ fn find_outside(
 ) -> Result<Result<Destination, Missing>, JudgeError> {
     let destination = &spec.destination;
     if let Some(service) = &destination.service {
-        return Ok(match managed {
-            Some(owner) => Err(Missing {
-                reason: reason::DESTINATION_NOT_ALLOWED,
-                message: format!(
-                    "namespace {} belongs to {owner}; only an EnclaveEndpoint leads there",
-                    service.namespace
-                ),
-            }),
-            None => Ok(Destination::Outside(vec![Peer::Pods(service.clone())])),
-        });
+        return Ok(unmanaged(service, managed).map(|pods| Destination::Outside(vec![Peer::Pods(pods)])));
     }
     if let Some(reference) = &destination.transit_hub {
         let spec: Result<TransitHubSpec, Missing> = in_force(&reference.name, hub, HUB)?;
-        return Ok(spec.map(|spec| Destination::Outside(peers_of_hub(&spec))));
+        return Ok(spec.and_then(|spec| peers_of_hub(&spec, managed)).map(Destination::Outside));
     }
     if !destination.fqdns.is_empty() {
         let missing = |message: &str| {
@@ -310,9 +320,24 @@ fn find_outside(
     Ok(Ok(Destination::Outside(destination.cidrs.iter().cloned().map(Peer::Block).collect())))
 }
 
-fn peers_of_hub(hub: &TransitHubSpec) -> Vec<Peer> {
+fn peers_of_hub(hub: &TransitHubSpec, managed: Option<&str>) -> Result<Vec<Peer>, Missing> {
+    let gateway = hub.gateway.as_ref().map(|gateway| unmanaged(gateway, managed)).transpose()?;
     let blocks = hub.cidrs.iter().cloned().map(Peer::Block);
-    blocks.chain(hub.gateway.clone().map(Peer::Pods)).collect()
+    Ok(blocks.chain(gateway.map(Peer::Pods)).collect())
+}
+
+/// Pods outside the enclaves: not in a namespace that the operator made for somebody.
+fn unmanaged(pods: &NamespacedPods, owner: Option<&str>) -> Result<NamespacedPods, Missing> {
+    match owner {
+        None => Ok(pods.clone()),
+        Some(owner) => Err(Missing {
+            reason: reason::DESTINATION_NOT_ALLOWED,
+            message: format!(
+                "namespace {} belongs to {owner}; only an EnclaveEndpoint leads there",
+                pods.namespace
+            ),
+        }),
+    }
 }
 
 /// The reasons for which an end of a connection is not there: it does not exist, it is not in force.
@@ -410,7 +435,8 @@ fn describe_pods(pods: &NamespacedPods) -> String {
 }
 
 /// What a change opens and closes: the difference between what may pass through these connections
-/// before and after it, as if the change were in force.
+/// before and after it, as if the change were in force. What cannot open yet, but will by itself, is
+/// told too.
 ///
 /// # Errors
 /// When what is applied of one of the objects cannot be read.
@@ -422,12 +448,31 @@ pub fn compare(
     let describe = |links: &[Link]| -> Result<BTreeSet<String>, JudgeError> {
         let mut lines = BTreeSet::new();
         for link in links {
-            if let Passage::Open { flow, .. } = resolve(link, now)? {
-                lines.extend(describe_flow(&flow));
+            match resolve(link, now)? {
+                Passage::Open { flow, missing } => {
+                    lines.extend(describe_flow(&flow));
+                    lines.extend(missing.map(|missing| describe_later(link, &missing)));
+                }
+                Passage::Shut(missing) => {
+                    lines.insert(describe_later(link, &missing));
+                }
+                Passage::Off(_) | Passage::NotApplied => {}
             }
         }
         Ok(lines)
     };
     let (before, after) = (describe(before)?, describe(after)?);
     Ok((after.difference(&before).cloned().collect(), before.difference(&after).cloned().collect()))
+}
+
+fn describe_later(link: &Link, missing: &Missing) -> String {
+    let from = match &link.source {
+        SourceEnd::Workloads(workloads) => {
+            workloads.iter().map(|end| end.name.as_str()).collect::<Vec<_>>().join(", ")
+        }
+        SourceEnd::TransitHub { name, .. } => name.clone(),
+    };
+    let (DestinationEnd::Enclave { name: to, .. } | DestinationEnd::Community { name: to, .. }) =
+        &link.destination;
+    format!("{from} -> {to}, as soon as it can (now: {})", missing.message)
 }

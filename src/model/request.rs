@@ -19,6 +19,8 @@ pub enum TargetView {
     Proposed,
     /// The spec was edited again and still differs from what is applied.
     EditedAgain,
+    /// The latest spec is the one that the request proposes, but what it names is not what it was.
+    ReferenceChanged,
     /// The latest spec is what is applied already.
     EditedBack,
     /// What is applied came from this very request.
@@ -80,6 +82,12 @@ pub fn decide(
         }
         TargetView::EditedAgain => {
             return decided(RequestState::Superseded, "the target was edited again; its votes are void");
+        }
+        TargetView::ReferenceChanged => {
+            return decided(
+                RequestState::Superseded,
+                "what the target leads to was changed; the votes were for what it was",
+            );
         }
         TargetView::Behind | TargetView::PutIntoForce => return Verdict::Unchanged,
         TargetView::Proposed => {}

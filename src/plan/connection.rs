@@ -14,14 +14,14 @@ use super::place::WasEnforced;
 use super::policies::{build_connection, build_names};
 use super::status::was_enforced;
 use super::{Plan, Write};
-use crate::api::gate::Applied;
+use crate::api::gate::{Applied, Reference};
 use crate::api::names::reason;
 use crate::api::{
     CiliumNetworkPolicy, Enclave, EnclaveConnection, EnclaveConnectionSpec, EnclaveConnectionStatus,
     GateStatus, Kind,
 };
 use crate::model::gated::Gated;
-use crate::model::life::{JudgeError, applied_spec};
+use crate::model::life::{JudgeError, applied_spec, as_if_applied};
 use crate::model::reach::{
     Destination, DestinationEnd, Flow, Link, Passage, SourceEnd, Sources, find_references,
     require_destination, resolve,
@@ -58,26 +58,14 @@ pub fn plan_connection(observed: &ObservedConnection, now: Timestamp) -> Plan<En
         let passage = resolve(&observed.link, now)?;
         Ok(Ways {
             outer_rules: find_rules(observed)?,
-            references: find_references(&observed.link.destination),
+            references: find_references(&observed.link),
             in_use: None,
             enforce: move |_: Option<&EnclaveConnectionSpec>| (describe(observed, &passage), Vec::new()),
             remove: || plan_teardown(observed),
         })
     };
     let mut plan = plan_declared(&observed.declared, ways(), Vec::new, now);
-    tell_impact(
-        &mut plan,
-        &observed.declared,
-        std::slice::from_ref(&observed.link),
-        now,
-        |imagined, link| {
-            let mut connection = imagined.clone();
-            if let Some(status) = &mut connection.status {
-                status.expires_at = None;
-            }
-            Link { connection: Arc::new(connection), ..link }
-        },
-    );
+    tell_impact(&mut plan, std::slice::from_ref(&observed.link), &imagine(&observed.link), now);
     let plan = plan.with_status(|gate| EnclaveConnectionStatus {
         expires_at: plan_end(connection, &gate),
         gate,
@@ -86,6 +74,18 @@ pub fn plan_connection(observed: &ObservedConnection, now: Timestamp) -> Plan<En
     });
     let end = plan.status.as_ref().and_then(|status| status.expires_at.as_ref()).map(|time| time.0);
     Plan { wake_at: end.filter(|end| *end > now), ..plan }
+}
+
+/// The link as it would be if the latest spec were in force.
+fn imagine(link: &Link) -> Vec<Link> {
+    let references = find_references(link).unwrap_or_default();
+    let imagined = as_if_applied(link.connection.as_ref(), &references).map(|mut connection| {
+        if let Some(status) = &mut connection.status {
+            status.expires_at = None;
+        }
+        Link { connection: Arc::new(connection), ..link.clone() }
+    });
+    imagined.into_iter().collect()
 }
 
 /// The Community, the Enclave on either side, and the endpoint itself: so both owners consent. Until
@@ -182,8 +182,10 @@ fn plan_end(connection: &EnclaveConnection, gate: &GateStatus) -> Option<Time> {
     let fresh = end_of(applied, &spec);
     let only_closes = applied_spec(connection).ok().flatten().is_some_and(|before| {
         EnclaveConnection::restrict(&before, &spec) == spec
-            && connection.gate().and_then(|gate| gate.applied.as_ref()).map(|before| &before.references)
-                == Some(&applied.references)
+            && connection
+                .gate()
+                .and_then(|gate| gate.applied.as_ref())
+                .is_some_and(|before| Reference::are_same(&before.references, &applied.references))
     });
     if !only_closes {
         return fresh;

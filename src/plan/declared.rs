@@ -13,7 +13,7 @@ use crate::api::gate::Reference;
 use crate::api::names::{FINALIZER, reason};
 use crate::api::{ApprovalRequest, Community, Enclave, GateStatus};
 use crate::model::gated::Gated;
-use crate::model::life::{Circumstances, Integrity, JudgeError, applied_spec, as_if_enacted};
+use crate::model::life::{Circumstances, Integrity, JudgeError, applied_spec};
 use crate::model::reach::{Link, compare};
 use crate::model::scope::{Missing, OuterRules, ScopeRules};
 
@@ -180,20 +180,12 @@ fn conclude<K: Gated>(
 }
 
 /// Writes into a new request what it opens and closes: what may pass through these connections now, and
-/// if it were in force. `imagine` puts the changed object into a connection.
-pub(super) fn tell_impact<K: Gated + Clone, S>(
-    plan: &mut Plan<S>,
-    declared: &Declared<K>,
-    links: &[Link],
-    now: Timestamp,
-    imagine: impl Fn(&K, Link) -> Link,
-) {
+/// if the latest spec were in force.
+pub(super) fn tell_impact<S>(plan: &mut Plan<S>, links: &[Link], imagined: &[Link], now: Timestamp) {
     for write in &mut plan.writes {
         let Write::CreateRequest(request) = write else { continue };
-        let imagined = as_if_enacted(declared.object.as_ref(), request, now);
-        let after: Vec<Link> = links.iter().cloned().map(|link| imagine(&imagined, link)).collect();
         // What cannot be read has been told as the state of its object.
-        let (opens, closes) = compare(links, &after, now).unwrap_or_default();
+        let (opens, closes) = compare(links, imagined, now).unwrap_or_default();
         request.spec.impact.opens = cut(opens);
         request.spec.impact.closes = cut(closes);
     }

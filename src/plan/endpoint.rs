@@ -1,8 +1,6 @@
 //! The kinds that open nothing by themselves: EnclaveEndpoints, CommunityEndpoints and TransitHubs. Once
 //! applied they are in force; connections that lead to them do the rest.
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
 use kube::ResourceExt;
 
@@ -12,7 +10,7 @@ use super::gate::Enforcement;
 use crate::api::{CommunityEndpoint, EnclaveEndpoint, GateStatus, TransitHub};
 use crate::model::gated::Gated;
 use crate::model::life::JudgeError;
-use crate::model::reach::{DestinationEnd, Link, SourceEnd};
+use crate::model::reach::Link;
 use crate::model::scope::{Missing, OuterRules};
 
 /// What was seen of an endpoint or a hub.
@@ -22,10 +20,12 @@ pub struct ObservedEndpoint<K> {
     pub declared: Declared<K>,
     /// The connections that lead to it or through it.
     pub links: Vec<Link>,
+    /// The same connections, if its latest spec were in force.
+    pub imagined: Vec<Link>,
 }
 
 /// A kind that opens nothing by itself.
-pub trait Endpoint: Gated + Clone {
+pub trait Endpoint: Gated + Sized {
     /// The kind in the plural, for messages.
     const KINDS: &str;
 
@@ -34,10 +34,6 @@ pub trait Endpoint: Gated + Clone {
     /// # Errors
     /// When what is applied of the objects around it cannot be read.
     fn outer_rules(declared: &Declared<Self>) -> Result<Result<OuterRules, Missing>, JudgeError>;
-
-    /// The link with this object in it.
-    #[must_use]
-    fn put_into(self: Arc<Self>, link: Link) -> Link;
 }
 
 /// Plans an endpoint or a hub.
@@ -56,9 +52,7 @@ pub fn plan_endpoint<K: Endpoint>(observed: &ObservedEndpoint<K>, now: Timestamp
         })
     };
     let mut plan = plan_declared(&observed.declared, ways(), Vec::new, now);
-    tell_impact(&mut plan, &observed.declared, &observed.links, now, |imagined, link| {
-        Arc::new(imagined.clone()).put_into(link)
-    });
+    tell_impact(&mut plan, &observed.links, &observed.imagined, now);
     plan
 }
 
@@ -87,13 +81,6 @@ impl Endpoint for EnclaveEndpoint {
     fn outer_rules(declared: &Declared<Self>) -> Result<Result<OuterRules, Missing>, JudgeError> {
         declared.home.rules_in_enclave(Self::KINDS)
     }
-
-    fn put_into(self: Arc<Self>, mut link: Link) -> Link {
-        if let DestinationEnd::Enclave { endpoint, .. } = &mut link.destination {
-            *endpoint = Some(self);
-        }
-        link
-    }
 }
 
 impl Endpoint for CommunityEndpoint {
@@ -102,13 +89,6 @@ impl Endpoint for CommunityEndpoint {
     fn outer_rules(declared: &Declared<Self>) -> Result<Result<OuterRules, Missing>, JudgeError> {
         declared.home.rules_in_community(Self::KINDS)
     }
-
-    fn put_into(self: Arc<Self>, mut link: Link) -> Link {
-        if let DestinationEnd::Community { endpoint, .. } = &mut link.destination {
-            *endpoint = Some(self);
-        }
-        link
-    }
 }
 
 impl Endpoint for TransitHub {
@@ -116,15 +96,5 @@ impl Endpoint for TransitHub {
 
     fn outer_rules(declared: &Declared<Self>) -> Result<Result<OuterRules, Missing>, JudgeError> {
         declared.home.rules_in_community(Self::KINDS)
-    }
-
-    fn put_into(self: Arc<Self>, mut link: Link) -> Link {
-        match (&mut link.source, &mut link.destination) {
-            (SourceEnd::TransitHub { hub, .. }, _) | (_, DestinationEnd::Community { hub, .. }) => {
-                *hub = Some(self);
-            }
-            (SourceEnd::Workloads(_), DestinationEnd::Enclave { .. }) => {}
-        }
-        link
     }
 }

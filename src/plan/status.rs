@@ -151,9 +151,7 @@ fn describe_standing(gate: &Gate) -> Wanted {
         Standing::Held(HoldCause::ReferenceReplaced { what }) => wanted(
             Status::False,
             reason::REFERENCE_REPLACED,
-            format!(
-                "{what} was deleted and made again, and the new one was not approved; edit the spec (spec.change is enough) to ask for it"
-            ),
+            format!("{what}, and nobody approved that; edit the spec (spec.change is enough) to ask for it"),
         ),
         Standing::Blocked(Missing { reason, message }) => wanted(Status::False, reason, message.clone()),
     }

@@ -2,6 +2,7 @@
 //! nothing but what connections let through.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -25,7 +26,7 @@ use crate::api::{
     CiliumNetworkPolicy, Community, CommunitySpec, Enclave, EnclaveSpec, EnclaveWorkload,
     EnclaveWorkloadSpec, EnclaveWorkloadStatus,
 };
-use crate::model::life::{JudgeError, applied_spec};
+use crate::model::life::{JudgeError, applied_spec, as_if_applied};
 use crate::model::naming::{CONNECTION_POLICY, connection_policy, workload_namespace};
 use crate::model::reach::{DestinationEnd, Link, Passage, SourceEnd, WorkloadEnd, ends_at, resolve};
 use crate::model::scope::Missing;
@@ -65,9 +66,13 @@ pub fn plan_workload(observed: &ObservedWorkload, now: Timestamp) -> Plan<Enclav
     };
     let keep = || keep_the_known(observed, now);
     let mut plan = plan_declared(&observed.declared, ways(), keep, now);
-    tell_impact(&mut plan, &observed.declared, &observed.links, now, |imagined, link| {
-        put_into(imagined, namespace_of(observed).as_ref(), link)
-    });
+    if let Some(workload) = as_if_applied(observed.declared.object.as_ref(), &[]) {
+        let (workload, namespace) = (Arc::new(workload), namespace_of(observed));
+        let imagined = observed.links.iter().cloned();
+        let imagined: Vec<Link> =
+            imagined.map(|link| put_into(&workload, namespace.as_ref(), link)).collect();
+        tell_impact(&mut plan, &observed.links, &imagined, now);
+    }
     let ends = observed.links.iter().filter_map(|link| ends_at(&link.connection, &link.connection.spec));
     let wake_at = ends.filter(|end| *end > now).min();
     let plan = plan.with_status(|gate| EnclaveWorkloadStatus {
@@ -254,12 +259,12 @@ fn container_limits(defaults: &ContainerDefaults) -> ContainerLimits {
 }
 
 /// The connection with this workload at its ends.
-fn put_into(workload: &EnclaveWorkload, namespace: Option<&String>, mut link: Link) -> Link {
+fn put_into(workload: &Arc<EnclaveWorkload>, namespace: Option<&String>, mut link: Link) -> Link {
     let is_it = |end: &WorkloadEnd, declared_in: Option<String>| {
         end.name == workload.name_any() && declared_in == workload.namespace()
     };
     let fill = |end: &mut WorkloadEnd| {
-        end.workload = Some(std::sync::Arc::new(workload.clone()));
+        end.workload = Some(Arc::clone(workload));
         end.namespace = namespace.cloned();
     };
     if let SourceEnd::Workloads(ends) = &mut link.source {

@@ -36,6 +36,20 @@ impl<'a> Story<'a> {
     }
 
     pub async fn begin_in(world: &'a World, community: &str, rules: Value) -> Self {
+        let story = Self::begin_declared(world, community, rules).await;
+        wait_for_state(&story.endpoints(), "db", State::Active).await;
+        story
+    }
+
+    /// The same where the endpoint needs an approval, which it gets.
+    pub async fn begin_in_approved(world: &'a World, community: &str, rules: Value) -> Self {
+        let story = Self::begin_declared(world, community, rules).await;
+        story.approve(&story.endpoints(), &story.control("ledger"), "db").await;
+        wait_for_state(&story.endpoints(), "db", State::Active).await;
+        story
+    }
+
+    async fn begin_declared(world: &'a World, community: &str, rules: Value) -> Self {
         let story = Self { world, community: community.to_owned() };
         active_community(story.world, community, &json!({ "approvals": rules })).await;
         let (alice, erin) = (story.world.alice(), story.world.erin());
@@ -48,7 +62,6 @@ impl<'a> Story<'a> {
             wait_for_state(&workloads, workload, State::Active).await;
         }
         make(&story.endpoints(), "EnclaveEndpoint", "db", endpoint(5432)).await;
-        wait_for_state(&story.endpoints(), "db", State::Active).await;
         story
     }
 

@@ -44,7 +44,7 @@ fn a_thousand_connections_open_and_close() {
             .await;
         println!("{} connections declared in {:.1?}", ENCLAVES * CONNECTIONS, started.elapsed());
         let all: Api<EnclaveConnection> = Api::all(world.administrator());
-        eventually("all are Connected", Duration::from_secs(300), async || {
+        eventually("all are Connected", Duration::from_secs(900), async || {
             let live = all.list(&ListParams::default()).await.unwrap();
             let is_connected = |connection: &&EnclaveConnection| {
                 connection.status.as_ref().and_then(|status| status.gate.state) == Some(State::Connected)
@@ -65,7 +65,7 @@ fn a_thousand_connections_open_and_close() {
         // The endpoint goes: everything is shut.
         let started = Instant::now();
         story.endpoints().delete("db", &kube::api::DeleteParams::default()).await.unwrap();
-        eventually("everything is shut", Duration::from_secs(120), async || {
+        eventually("everything is shut", Duration::from_secs(300), async || {
             let live = db.list(&ListParams::default()).await.unwrap();
             (!live.iter().any(|policy| policy.name_any().starts_with("connection."))).then_some(())
         })
