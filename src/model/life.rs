@@ -537,8 +537,8 @@ fn build_request<K: Gated>(
         },
         operations,
         requesters,
-        justification: reason.justification.as_deref().map(flatten),
-        ticket: reason.ticket.as_deref().map(flatten),
+        justification: reason.justification.map(|words| flatten(&words)),
+        ticket: reason.ticket.map(|words| flatten(&words)),
         change: Change {
             before: proposal.before.clone(),
             after: proposal.after.clone(),
