@@ -130,8 +130,9 @@ where
         return Ok(plan_retirement(declared, gate, in_use, repair(applied.as_ref()), now));
     }
     let (enforcement, repairs) = match gate.standing {
-        // Enforcing starts with the next observation, when what is applied is stored.
-        Standing::Enacting => (Enforcement::Underway, Vec::new()),
+        // Enforcing starts with the next observation, when what is applied is stored. What was applied
+        // before is kept in shape, and closed as far as it has to be, until then.
+        Standing::Enacting => (Enforcement::Underway, repair(applied_spec(object)?.as_ref())),
         _ => enforce(applied.as_ref()),
     };
     Ok(conclude(declared, gate, &enforcement, repairs, now))
