@@ -270,7 +270,8 @@ pub async fn wait_for_request(user: &User, community: &str, name: &str) -> Strin
     request
 }
 
-/// Waits until the latest spec of an object is held by a request, and returns its name.
+/// Waits until the latest spec of an object is held by a request that can be decided, and returns its
+/// name.
 pub async fn wait_for_hold<K: Watched>(api: &Api<K>, name: &str) -> String {
     let what = format!("{} {name} has a request", K::KIND);
     let object = wait_until(api.clone(), name, SOON, &what, |object: &K| {
@@ -279,7 +280,15 @@ pub async fn wait_for_hold<K: Watched>(api: &Api<K>, name: &str) -> String {
         })
     })
     .await;
-    object.gate().unwrap().pending.as_ref().unwrap().approval_request.clone().unwrap()
+    let request = object.gate().unwrap().pending.as_ref().unwrap().approval_request.clone().unwrap();
+    // Just made, it cannot be decided yet.
+    let requests: Api<ApprovalRequest> =
+        Api::namespaced(api.clone().into_client(), &object.request_namespace());
+    wait_until(requests, &request, SOON, "the request is open", |request: &ApprovalRequest| {
+        request.status.as_ref().is_some_and(|status| status.state.is_some())
+    })
+    .await;
+    request
 }
 
 /// A gated kind as tests watch it.
