@@ -328,6 +328,7 @@ impl World {
             },
             place: self.place.clone(),
             children: Children::default(),
+            leftovers: Vec::new(),
         };
         let plan = plan_enclave(&observed, self.now);
         for write in plan.repairs.into_iter().chain(plan.writes) {

@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use crate::api::{Kind, names};
 use crate::model::digest::sha256;
 use crate::model::life::Integrity;
+use crate::model::naming::CONNECTION_POLICY;
 
 /// What differs between installations.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,8 +80,9 @@ pub struct PolicyError {
     source: serde_yaml_ng::Error,
 }
 
-const SOURCES: [(&str, &str); 8] = [
+const SOURCES: [(&str, &str); 9] = [
     ("deletion-guard.yaml", include_str!("policies/deletion-guard.yaml")),
+    ("lock.yaml", include_str!("policies/lock.yaml")),
     ("namespace-labels.yaml", include_str!("policies/namespace-labels.yaml")),
     ("operator-only.yaml", include_str!("policies/operator-only.yaml")),
     ("stamp-requester.yaml", include_str!("policies/stamp-requester.yaml")),
@@ -93,6 +95,18 @@ const SOURCES: [(&str, &str); 8] = [
 /// The users as which Kubernetes empties a namespace that is being deleted.
 const NAMESPACE_CONTROLLERS: [&str; 2] =
     ["system:serviceaccount:kube-system:namespace-controller", "system:kube-controller-manager"];
+
+/// The users as which Kubernetes deletes what lost its owner.
+const GARBAGE_COLLECTORS: [&str; 2] =
+    ["system:serviceaccount:kube-system:generic-garbage-collector", "system:kube-controller-manager"];
+
+/// The users as which Kubernetes counts what a quota bounds: the API server when it admits something,
+/// and a controller.
+const QUOTA_CONTROLLERS: [&str; 3] = [
+    "system:apiserver",
+    "system:serviceaccount:kube-system:resourcequota-controller",
+    "system:kube-controller-manager",
+];
 
 /// The policies for an installation.
 ///
@@ -138,6 +152,17 @@ fn fill_in(source: &str, installation: &Installation) -> String {
         ("${OWNER_UID}", names::label::OWNER_UID),
         ("${FINALIZER}", names::FINALIZER),
         ("${PREFIX}", names::PREFIX),
+        ("${POD_SECURITY}", names::label::POD_SECURITY),
+        ("${MANAGED_BY}", names::label::MANAGED_BY),
+        ("${OPERATOR_NAME}", names::OPERATOR),
+        ("${CHILDREN}", &cel_list(&names::child::ALL)),
+        ("${CONNECTION_POLICY}", CONNECTION_POLICY),
+        ("${MAINTENANCE_GENERAL}", names::annotation::MAINTENANCE_GENERAL),
+        ("${MAINTENANCE_ADVANCED}", names::annotation::MAINTENANCE_ADVANCED),
+        ("${ACCESS_MODE}", names::label::ACCESS_MODE),
+        ("${ISOLATED}", names::access::ISOLATED),
+        ("${GARBAGE_COLLECTORS}", &cel_list(&GARBAGE_COLLECTORS)),
+        ("${QUOTA_CONTROLLERS}", &cel_list(&QUOTA_CONTROLLERS)),
         ("${HELD_OPERATIONS}", names::annotation::HELD_OPERATIONS),
         ("${APPROVE_VERB}", names::APPROVE_VERB),
         ("${NEVER_GRANTED_VERB}", names::NEVER_GRANTED_VERB),

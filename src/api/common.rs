@@ -63,6 +63,17 @@ impl Principal {
     }
 }
 
+impl Principal {
+    /// The principal as admission policies compare it: `User:<name>`, or `Group:<name>`.
+    #[must_use]
+    pub fn line(&self) -> String {
+        match self.username() {
+            Some(name) => format!("User:{name}"),
+            None => format!("Group:{}", self.name),
+        }
+    }
+}
+
 impl std::fmt::Display for Principal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match (self.kind, &self.namespace) {

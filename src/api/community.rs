@@ -26,6 +26,7 @@ use super::gate::GateStatus;
     printcolumn(name = "Request", type_ = "string", json_path = ".status.pending.approvalRequest"),
     printcolumn(name = "Namespace", type_ = "string", json_path = ".status.namespace", priority = 1),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", priority = 1),
+    printcolumn(name = "Lock", type_ = "string", json_path = ".status.conditions[?(@.type==\"Locked\")].reason", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]{0,18}[a-z0-9])?$')")
         .message("the name of a Community starts with a letter and has at most 20 lower-case letters, digits and '-': namespaces are named <community>-<enclave>-<workload>"),
@@ -144,7 +145,7 @@ pub enum ConflictingDuties {
 }
 
 /// What is known of a Community.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CommunityStatus {
     #[serde(flatten)]
@@ -157,4 +158,12 @@ pub struct CommunityStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub enclaves: Option<i32>,
+    /// What others left in its own namespace: objects of the kinds that the lock guards (NetworkPolicy,
+    /// CiliumNetworkPolicy, ResourceQuota, LimitRange; RoleBinding in isolated workloads) that the
+    /// operator did not make, each as `Kind namespace/name`. They are in force until somebody deletes
+    /// them. The first 50 in order of their names, and how many more there are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 51), inner(length(max = 384)))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub leftovers: Vec<String>,
 }

@@ -26,6 +26,7 @@ use super::gate::GateStatus;
     printcolumn(name = "Request", type_ = "string", json_path = ".status.pending.approvalRequest"),
     printcolumn(name = "Namespace", type_ = "string", json_path = ".status.namespace", priority = 1),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", priority = 1),
+    printcolumn(name = "Lock", type_ = "string", json_path = ".status.conditions[?(@.type==\"Locked\")].reason", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     validation = Rule::new("self.metadata.name.matches('^[a-z0-9]([-a-z0-9]{0,18}[a-z0-9])?$')")
         .message("the name of an Enclave has at most 20 lower-case letters, digits and '-': namespaces are named <community>-<enclave>-<workload>")
@@ -76,7 +77,7 @@ pub enum WorkloadCommunication {
 }
 
 /// What is known of an Enclave.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EnclaveStatus {
     #[serde(flatten)]
@@ -85,4 +86,13 @@ pub struct EnclaveStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 63))]
     pub namespace: Option<String>,
+    /// What others left in its namespaces, the control namespace and those of its workloads: objects of
+    /// the kinds that the lock guards (NetworkPolicy, CiliumNetworkPolicy, ResourceQuota, LimitRange;
+    /// RoleBinding in isolated workloads) that the operator did not make, each as `Kind namespace/name`.
+    /// They are in force until somebody deletes them. The first 50 in order of their names, and how many
+    /// more there are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 51), inner(length(max = 384)))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub leftovers: Vec<String>,
 }

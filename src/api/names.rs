@@ -53,8 +53,20 @@ pub mod label {
     pub const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
     /// Marks the operator's admission policies and bindings, so that it can watch just those.
     pub const PART_OF: &str = "app.kubernetes.io/part-of";
+    /// What the labels begin with by which a namespace says which pods it admits (Kubernetes' own).
+    pub const POD_SECURITY: &str = "pod-security.kubernetes.io/";
     /// Pod security level that a namespace enforces (Kubernetes' own label).
     pub const POD_SECURITY_ENFORCE: &str = "pod-security.kubernetes.io/enforce";
+    /// Who gets into the namespace of a workload: [`super::access`]. The lock reads it.
+    pub const ACCESS_MODE: &str = "enclave-operator.io/access-mode";
+}
+
+/// Values of [`label::ACCESS_MODE`], as `spec.accessMode` has them.
+pub mod access {
+    /// Everybody with a role in the Enclave or the Community, and whoever is bound there.
+    pub const STANDARD: &str = "Standard";
+    /// Only those whom the workload lists: the lock refuses bindings that the operator did not make.
+    pub const ISOLATED: &str = "Isolated";
 }
 
 /// Values of [`label::PURPOSE`].
@@ -67,10 +79,19 @@ pub mod purpose {
     pub const WORKLOAD: &str = "workload";
 }
 
-/// Annotations that the operator writes on managed namespaces, for policies to read.
+/// Annotations that the operator writes: on managed namespaces, for policies to read, and on what it
+/// makes there.
 pub mod annotation {
-    /// Operations that may be held here, space separated; the warning policy reads it.
+    /// On a namespace: operations that may be held here, space separated; the warning policy reads it.
     pub const HELD_OPERATIONS: &str = "enclave-operator.io/held-operations";
+    /// On a namespace: who may manage additional objects of the kinds that the lock guards, newline
+    /// separated, each as `User:<name>` or `Group:<name>`. There for as long as maintenance lasts.
+    pub const MAINTENANCE_GENERAL: &str = "enclave-operator.io/maintenance-general";
+    /// On a namespace: who may change what the operator manages too, written as above.
+    pub const MAINTENANCE_ADVANCED: &str = "enclave-operator.io/maintenance-advanced";
+    /// On what the operator makes in a namespace: digest of the content that it wrote last. It tells
+    /// what others changed from what the operator wants differently by now.
+    pub const CONTENT: &str = "enclave-operator.io/content";
 }
 
 /// Names of the objects that the operator makes in managed namespaces.
@@ -86,6 +107,8 @@ pub mod child {
     pub const QUOTA: &str = "enclave-operator-quota";
     /// LimitRange: what containers of a workload get that do not say it themselves.
     pub const CONTAINER_DEFAULTS: &str = "enclave-operator-container-defaults";
+    /// All of the names above.
+    pub const ALL: [&str; 5] = [DEFAULT_DENY, DNS, INSIDE, QUOTA, CONTAINER_DEFAULTS];
 }
 
 /// Condition types, in the order in which they are shown.
@@ -98,6 +121,9 @@ pub mod condition {
     pub const ENFORCED: &str = "Enforced";
     /// On a Community: the API server runs the admission policies that the operator was built with.
     pub const PROTECTED: &str = "Protected";
+    /// On a Community and an Enclave: only what the operator made guards the namespaces, and nobody
+    /// else may change that.
+    pub const LOCKED: &str = "Locked";
     /// An ApprovalRequest is decided.
     pub const DECIDED: &str = "Decided";
     /// Something is under way; absent otherwise (kstatus).
@@ -137,6 +163,10 @@ pub mod reason {
     pub const LIMIT_REACHED: &str = "LimitReached";
     pub const DISABLED: &str = "Disabled";
     pub const ENDED: &str = "Ended";
+    pub const LOCKED: &str = "Locked";
+    pub const MAINTENANCE_GENERAL: &str = "MaintenanceGeneral";
+    pub const MAINTENANCE_ADVANCED: &str = "MaintenanceAdvanced";
+    pub const LEFTOVERS: &str = "Leftovers";
     pub const POLICIES_INTACT: &str = "AdmissionPoliciesIntact";
     pub const POLICIES_NOT_INTACT: &str = "AdmissionPoliciesNotIntact";
     pub const REQUESTER_UNKNOWN: &str = "RequesterUnknown";

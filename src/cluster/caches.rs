@@ -7,6 +7,7 @@ use k8s_openapi::api::admissionregistration::v1::{
 };
 use k8s_openapi::api::core::v1::{LimitRange, Namespace, ResourceQuota};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::rbac::v1::RoleBinding;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::runtime::reflector::store::{Writer, WriterDropped};
 use kube::runtime::reflector::{self, Store};
@@ -18,7 +19,7 @@ use super::triggers::Triggers;
 use super::watch::{Seen, run_watch};
 use crate::admission::Policies;
 use crate::api::cilium;
-use crate::api::names::{self, child, label};
+use crate::api::names::{self, label};
 use crate::api::{
     ApprovalRequest, CiliumNetworkPolicy, Community, CommunityEndpoint, Enclave, EnclaveConnection,
     EnclaveEndpoint, EnclaveWorkload, TransitHub,
@@ -85,8 +86,9 @@ caches! {
     pub requests: ApprovalRequest = all() => Triggers::on_request;
     pub namespaces: Namespace = all() => Triggers::on_namespace;
     pub network_policies: NetworkPolicy = all() => Triggers::on_child;
-    pub quotas: ResourceQuota = named(child::QUOTA) => Triggers::on_child;
-    pub container_defaults: LimitRange = named(child::CONTAINER_DEFAULTS) => Triggers::on_child;
+    pub quotas: ResourceQuota = all() => Triggers::on_child;
+    pub container_defaults: LimitRange = all() => Triggers::on_child;
+    pub role_bindings: RoleBinding = all() => Triggers::on_child;
     pub(super) definitions: CustomResourceDefinition = named(cilium::DEFINITION) => Triggers::on_definition;
     mutating: MutatingAdmissionPolicy = policies() => Triggers::on_policy;
     mutating_bindings: MutatingAdmissionPolicyBinding = policies() => Triggers::on_policy;
@@ -94,11 +96,11 @@ caches! {
     validating_bindings: ValidatingAdmissionPolicyBinding = policies() => Triggers::on_policy;
 }
 
+/// Not by label: a label could be taken off, and the object would seem gone.
 fn all() -> Config {
     Config::default()
 }
 
-/// By name and not by label: a label could be taken off, and the object would seem gone.
 fn named(name: &str) -> Config {
     all().fields(&format!("metadata.name={name}"))
 }

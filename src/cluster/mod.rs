@@ -22,6 +22,7 @@ pub(crate) use with_controlled_kinds;
 pub mod caches;
 pub mod clock;
 pub mod events;
+pub mod leftovers;
 pub mod links;
 pub mod observe;
 pub mod sentry;

@@ -6,6 +6,7 @@ use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::{Resource, ResourceExt};
 
 use super::caches::Caches;
+use super::leftovers::{leftovers_of_community, leftovers_of_enclave};
 use super::links::{find_enclave, link_of, links_of_workload, namespace_of_workload};
 use super::triggers::Guard;
 use crate::api::approval_request::Target;
@@ -68,6 +69,7 @@ pub fn observe_community(caches: &Caches, community: Arc<Community>, guard: Guar
     let enclaves = caches.enclaves.state_filter(|enclave| enclave.namespace().as_ref() == Some(&namespace));
     ObservedCommunity {
         place: observe_place(caches, &namespace),
+        leftovers: leftovers_of_community(caches, &community),
         enclaves: if owns_namespace(caches, &community, &namespace) { enclaves.len() } else { 0 },
         declared: observe_declared(caches, community, guard),
     }
@@ -88,7 +90,14 @@ pub fn observe_enclave(caches: &Caches, enclave: Arc<Enclave>, guard: Guard) -> 
         endpoints: count_in(&caches.endpoints, &namespace),
         connections: count_in(&caches.connections, &namespace),
     });
-    ObservedEnclave { declared, place, children: children.unwrap_or_default() }
+    let community = declared.home.community();
+    let leftovers = community.map(|community| leftovers_of_enclave(caches, community, &declared.object));
+    ObservedEnclave {
+        leftovers: leftovers.unwrap_or_default(),
+        children: children.unwrap_or_default(),
+        declared,
+        place,
+    }
 }
 
 /// Gathers what is known of an endpoint or a hub; `links` finds the connections to it, of which there

@@ -26,6 +26,7 @@ use crate::model::gated::Gated;
 use crate::model::life::{Integrity, applied_spec};
 use crate::model::naming::CONNECTION_POLICY;
 use crate::model::reach::{DestinationEnd, Link, SourceEnd, WorkloadEnd};
+use crate::plan::child::is_ours;
 
 /// Defines the two ends of the queues, and how to fill all of them.
 macro_rules! queues {
@@ -186,6 +187,7 @@ impl Triggers {
         let name = namespace.name_any();
         self.look_at_namespace(&name);
         self.look_at_owner(namespace);
+        self.look_at_enclave_around(namespace);
         let caches = &self.caches;
         for community in caches.communities.state() {
             if observe::namespace_of(&community) == name {
@@ -225,8 +227,11 @@ impl Triggers {
         let namespace = child.meta().namespace.as_deref().unwrap_or_default();
         let Some(namespace) = self.caches.namespaces.get(&ObjectRef::new(namespace)) else { return };
         self.look_at_owner(&namespace);
-        // A policy of a connection is named after it.
         let name = child.meta().name.as_deref().unwrap_or_default();
+        if !is_ours(name) {
+            self.look_at_enclave_around(&namespace);
+        }
+        // A policy of a connection is named after it.
         let mut parts = name.strip_prefix(CONNECTION_POLICY).into_iter().flat_map(|rest| rest.split('.'));
         if let (Some(declared_in), Some(connection)) = (parts.next(), parts.next()) {
             send(&self.queues.connections, ObjectRef::new(connection).within(declared_in));

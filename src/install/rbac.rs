@@ -50,6 +50,8 @@ pub fn operator_cluster_role() -> ClusterRole {
                 resource_names: Some(vec![cilium::DEFINITION.to_owned()]),
                 ..rule("apiextensions.k8s.io", &["customresourcedefinitions"], &["list", "watch"])
             },
+            // What others left where nobody but the operator may bind.
+            rule("rbac.authorization.k8s.io", &["rolebindings"], &["list", "watch"]),
             // Whether the API server still runs the policies that the operator was built with.
             rule(
                 "admissionregistration.k8s.io",

@@ -7,10 +7,11 @@ use kube::ResourceExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::maintenance;
 use super::naming::community_namespace;
 use super::rules::parse_duration;
 use crate::api::approvals::{Approvals, Operation};
-use crate::api::common::{ChangeReason, Maintenance, MaintenanceMode};
+use crate::api::common::{ChangeReason, Maintenance};
 use crate::api::{
     Community, CommunityEndpoint, CommunityEndpointSpec, CommunitySpec, Enclave, EnclaveConnection,
     EnclaveConnectionSpec, EnclaveEndpoint, EnclaveEndpointSpec, EnclaveSpec, EnclaveWorkload,
@@ -61,6 +62,11 @@ pub trait Gated: kube::Resource<DynamicType = ()> {
 
     /// The approval rules that the spec itself carries; `None` for kinds that carry none.
     fn approvals(_spec: &Self::Spec) -> Option<&Approvals> {
+        None
+    }
+
+    /// The exceptions from the lock that the spec asks for; `None` for kinds that ask for none.
+    fn maintenance(_spec: &Self::Spec) -> Option<&Maintenance> {
         None
     }
 
@@ -123,18 +129,22 @@ impl Gated for Community {
             change: None,
             ..spec.clone()
         };
-        let maintenance = opens_maintenance(before.map(|spec| &spec.maintenance), &after.maintenance);
+        let maintenance = maintenance::opens(before.map(|spec| &spec.maintenance), &after.maintenance);
         let update = before.map(rest) != Some(rest(after));
         collect([(maintenance, Operation::CommunityMaintenance), (update, Operation::CommunityUpdate)])
     }
 
     fn restrict(applied: &CommunitySpec, wanted: &CommunitySpec) -> CommunitySpec {
-        let maintenance = restrict_maintenance(&applied.maintenance, &wanted.maintenance);
+        let maintenance = maintenance::restrict(&applied.maintenance, &wanted.maintenance);
         CommunitySpec { maintenance, ..applied.clone() }
     }
 
     fn approvals(spec: &CommunitySpec) -> Option<&Approvals> {
         Some(&spec.approvals)
+    }
+
+    fn maintenance(spec: &CommunitySpec) -> Option<&Maintenance> {
+        Some(&spec.maintenance)
     }
 
     /// Where names are resolved is no rule, but it opens traffic of all workloads, so it is guarded as
@@ -163,7 +173,7 @@ impl Gated for Enclave {
             change: None,
             ..spec.clone()
         };
-        let maintenance = opens_maintenance(before.map(|spec| &spec.maintenance), &after.maintenance);
+        let maintenance = maintenance::opens(before.map(|spec| &spec.maintenance), &after.maintenance);
         let mut operations = collect([(maintenance, Operation::EnclaveMaintenance)]);
         operations.extend(operations_of(
             before.map(|spec| (rest(spec), spec.retire)).as_ref(),
@@ -174,12 +184,16 @@ impl Gated for Enclave {
     }
 
     fn restrict(applied: &EnclaveSpec, wanted: &EnclaveSpec) -> EnclaveSpec {
-        let maintenance = restrict_maintenance(&applied.maintenance, &wanted.maintenance);
+        let maintenance = maintenance::restrict(&applied.maintenance, &wanted.maintenance);
         EnclaveSpec { maintenance, ..applied.clone() }
     }
 
     fn approvals(spec: &EnclaveSpec) -> Option<&Approvals> {
         Some(&spec.approvals)
+    }
+
+    fn maintenance(spec: &EnclaveSpec) -> Option<&Maintenance> {
+        Some(&spec.maintenance)
     }
 }
 
@@ -289,47 +303,12 @@ fn operations_of<S: PartialEq>(
     collect([(content_before != content || kept, update), (*retire && !retire_before, deletion)])
 }
 
-/// Whether maintenance is turned on, widened, prolonged or justified anew. Turning it off, naming
-/// fewer principals or an earlier end only closes.
-fn opens_maintenance(before: Option<&Maintenance>, after: &Maintenance) -> bool {
-    let nothing = Maintenance::default();
-    restrict_maintenance(before.unwrap_or(&nothing), after) != *after
-}
-
-/// Maintenance as far as both allow it.
-fn restrict_maintenance(applied: &Maintenance, wanted: &Maintenance) -> Maintenance {
-    let Maintenance { mode, justification: _, principals, expires_at } = wanted;
-    if *mode == MaintenanceMode::Disabled {
-        return wanted.clone();
-    }
-    if applied.mode == MaintenanceMode::Disabled {
-        return applied.clone();
-    }
-    // In the order of the wanted ones, so that a list that only lost some is equal to it.
-    let common: Vec<_> =
-        principals.iter().filter(|principal| applied.principals.contains(principal)).cloned().collect();
-    if common.is_empty() {
-        return Maintenance::default();
-    }
-    Maintenance {
-        mode: if applied.mode == MaintenanceMode::General { applied.mode } else { *mode },
-        justification: applied.justification,
-        principals: common,
-        expires_at: match (&applied.expires_at, expires_at) {
-            (Some(applied), Some(wanted)) => {
-                Some(if wanted.0 < applied.0 { wanted } else { applied }.clone())
-            }
-            (one, other) => one.clone().or_else(|| other.clone()),
-        },
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
     use super::*;
-    use crate::api::common::{Principal, PrincipalKind};
+    use crate::api::common::{MaintenanceMode, Principal, PrincipalKind};
     use crate::api::enclave::{EnclaveNetwork, WorkloadCommunication};
     use crate::api::enclave_connection::{ConnectionDestination, ConnectionSource};
     use proptest::prelude::*;
@@ -435,29 +414,6 @@ mod tests {
             })
     }
 
-    fn maintenance() -> impl Strategy<Value = Maintenance> {
-        let person =
-            |name: &&str| Principal { kind: PrincipalKind::User, name: (*name).to_owned(), namespace: None };
-        let mode = prop::sample::select(vec![
-            MaintenanceMode::Disabled,
-            MaintenanceMode::General,
-            MaintenanceMode::Advanced,
-        ]);
-        let people = prop::sample::subsequence(vec!["ann", "bob", "eve"], 1..=3);
-        (mode, any::<bool>(), people, 0..4_i64).prop_map(move |(mode, networking, people, second)| {
-            use crate::api::common::MaintenanceJustification::{Governance, Networking};
-            if mode == MaintenanceMode::Disabled {
-                return Maintenance::default();
-            }
-            Maintenance {
-                mode,
-                justification: Some(if networking { Networking } else { Governance }),
-                principals: people.iter().map(person).collect(),
-                expires_at: Some(Time(jiff::Timestamp::from_second(second).unwrap())),
-            }
-        })
-    }
-
     proptest! {
         /// What closes by itself asks for nothing, closes only once, and leaves the rest waiting.
         #[test]
@@ -473,21 +429,6 @@ mod tests {
             prop_assert!(end(&applied).is_none_or(|applied| end(&closed).is_some_and(|closed| closed <= applied)));
             let asks = EnclaveConnection::operations(Some(&applied), &wanted);
             prop_assert_eq!(asks.is_empty(), closed == wanted);
-        }
-
-        /// Nobody keeps or gains access that either side does not give.
-        #[test]
-        fn maintenance_is_restricted_to_what_both_allow(applied in maintenance(), wanted in maintenance()) {
-            let both = restrict_maintenance(&applied, &wanted);
-            prop_assert!(!opens_maintenance(Some(&applied), &both));
-            prop_assert_eq!(&restrict_maintenance(&both, &wanted), &both);
-            if both.mode != MaintenanceMode::Disabled {
-                for side in [&applied, &wanted] {
-                    prop_assert!(both.principals.iter().all(|one| side.principals.contains(one)));
-                    prop_assert!(both.mode == side.mode || both.mode == MaintenanceMode::General);
-                    prop_assert!(both.expires_at.as_ref().unwrap().0 <= side.expires_at.as_ref().unwrap().0);
-                }
-            }
         }
     }
 }

@@ -7,6 +7,7 @@ pub mod diff;
 pub mod digest;
 pub mod gated;
 pub mod life;
+pub mod maintenance;
 pub mod naming;
 pub mod quantity;
 pub mod reach;

@@ -3,9 +3,10 @@
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::conditions::{Status, Wanted, build_conditions};
+use super::conditions::{Status, Wanted, build_conditions, conditions_before};
 use super::declared::{Declared, Ways, plan_declared};
 use super::gate::Enforcement;
+use super::lock::{Lock, list_leftovers, show_lock};
 use super::place::{
     Inside, ObservedPlace, Place, enforce, is_owned, owned_namespace, plan_repair_of_the_known,
     plan_teardown, preview,
@@ -15,6 +16,7 @@ use super::{Plan, Write};
 use crate::api::names::{condition, reason};
 use crate::api::{Approvals, Community, CommunitySpec, CommunityStatus};
 use crate::model::life::{Integrity, JudgeError, SETTLING, applied_spec};
+use crate::model::maintenance::Exceptions;
 use crate::model::naming::community_namespace;
 use crate::model::rules::held_operations;
 use crate::model::scope::OuterRules;
@@ -28,34 +30,49 @@ pub struct ObservedCommunity {
     pub place: ObservedPlace,
     /// How many Enclaves are declared in its namespace.
     pub enclaves: usize,
+    /// What the lock guards in its namespace and the operator did not make; in words.
+    pub leftovers: Vec<String>,
 }
 
 /// Plans a Community.
 #[must_use]
 pub fn plan_community(observed: &ObservedCommunity, now: Timestamp) -> Plan<CommunityStatus> {
     let community = observed.declared.object.as_ref();
+    // What cannot be read allows nobody anything.
+    let exceptions = Exceptions::of(community, now).unwrap_or_default();
     let ways = || -> Result<_, JudgeError> {
         let votes = applied_spec(community)?.map(|spec| spec.service_account_votes).unwrap_or_default();
         Ok(Ways {
             outer_rules: Ok(OuterRules { scopes: Vec::new(), service_account_votes: votes, leaving: None }),
             references: None,
             in_use: waits_for_enclaves(observed),
-            enforce: |applied: Option<&CommunitySpec>| enforce_community(observed, applied),
+            enforce: |applied: Option<&CommunitySpec>| enforce_community(observed, applied, &exceptions),
             remove: || plan_teardown(&observed.place, &owner_uid(observed), Some(namespace_of(community))),
         })
     };
     let keep = || plan_repair_of_the_known(&observed.place, &owner_uid(observed));
+    let namespace = owned_namespace(&observed.place, &owner_uid(observed));
+    let mut notice = None;
     let mut plan = plan_declared(&observed.declared, ways(), keep, now).with_status(|mut gate| {
-        let before = community.status.as_ref().map_or(&[][..], |status| &status.gate.conditions);
+        let before = conditions_before(community);
         let protected = vec![describe_protection(&observed.declared.integrity)];
         let generation = community.metadata.generation;
         gate.conditions.extend(build_conditions(before, protected, generation, now));
+        let lock = Lock {
+            exceptions: &exceptions,
+            leftovers: &observed.leftovers,
+            integrity: &observed.declared.integrity,
+        };
+        notice = namespace.as_ref().and_then(|_| show_lock(&mut gate, before, &lock, now));
         CommunityStatus {
             gate,
-            namespace: owned_namespace(&observed.place, &owner_uid(observed)),
+            namespace,
             enclaves: i32::try_from(observed.enclaves).ok(),
+            leftovers: list_leftovers(&observed.leftovers),
         }
     });
+    plan.notices.extend(notice);
+    plan.wake_at = plan.wake_at.into_iter().chain(exceptions.ends_at()).min();
     if !can_take_requests(observed) {
         plan.writes.retain(|write| !matches!(write, Write::CreateRequest(_)));
     }
@@ -65,12 +82,14 @@ pub fn plan_community(observed: &ObservedCommunity, now: Timestamp) -> Plan<Comm
 fn enforce_community(
     observed: &ObservedCommunity,
     applied: Option<&CommunitySpec>,
+    exceptions: &Exceptions,
 ) -> (Enforcement, Vec<Write>) {
     let community = observed.declared.object.as_ref();
     match applied {
-        None => (preview(&place(community, &[]), &observed.place), Vec::new()),
+        None => (preview(&place(community, &[], exceptions), &observed.place), Vec::new()),
         Some(spec) => {
-            enforce(&place(community, &[&spec.approvals]), &observed.place, was_enforced(community))
+            let place = place(community, &[&spec.approvals], exceptions);
+            enforce(&place, &observed.place, was_enforced(community))
         }
     }
 }
@@ -93,7 +112,7 @@ fn can_take_requests(observed: &ObservedCommunity) -> bool {
         .is_some_and(|namespace| is_owned(namespace, &uid) && namespace.metadata.deletion_timestamp.is_none())
 }
 
-fn place(community: &Community, rules: &[&Approvals]) -> Place {
+fn place(community: &Community, rules: &[&Approvals], exceptions: &Exceptions) -> Place {
     let name = community.name_any();
     Place {
         namespace: namespace_of(community),
@@ -101,6 +120,7 @@ fn place(community: &Community, rules: &[&Approvals]) -> Place {
         community: name,
         enclave: None,
         held_operations: held_operations(rules),
+        exceptions: exceptions.clone(),
         inside: Inside::Community,
     }
 }

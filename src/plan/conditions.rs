@@ -3,6 +3,8 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
+use crate::model::gated::Gated;
+
 const MAX_MESSAGE_CHARS: usize = 8192;
 
 /// A condition that should be shown.
@@ -62,6 +64,12 @@ pub fn build_conditions(
             }
         })
         .collect()
+}
+
+/// The conditions that an object shows now.
+#[must_use]
+pub fn conditions_before<K: Gated>(object: &K) -> &[Condition] {
+    object.gate().map_or(&[], |gate| &gate.conditions)
 }
 
 #[cfg(test)]

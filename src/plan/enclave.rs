@@ -3,8 +3,10 @@
 use jiff::Timestamp;
 use kube::ResourceExt;
 
+use super::conditions::conditions_before;
 use super::declared::{Declared, Home, Ways, plan_declared};
 use super::gate::Enforcement;
+use super::lock::{Lock, list_leftovers, show_lock};
 use super::place::{
     Inside, ObservedPlace, Place, enforce, owned_namespace, plan_repair_of_the_known, plan_teardown, preview,
 };
@@ -12,6 +14,7 @@ use super::status::was_enforced;
 use super::{Plan, Write};
 use crate::api::{Approvals, Community, Enclave, EnclaveSpec, EnclaveStatus};
 use crate::model::life::JudgeError;
+use crate::model::maintenance::Exceptions;
 use crate::model::naming::enclave_namespace;
 use crate::model::rules::held_operations;
 use crate::model::scope::OuterRules;
@@ -27,6 +30,8 @@ pub struct ObservedEnclave {
     pub place: ObservedPlace,
     /// What is declared in it, counted by kind.
     pub children: Children,
+    /// What the lock guards in its namespaces and the operator did not make; in words.
+    pub leftovers: Vec<String>,
 }
 
 /// How many objects are declared in an Enclave.
@@ -40,20 +45,42 @@ pub struct Children {
 /// Plans an Enclave.
 #[must_use]
 pub fn plan_enclave(observed: &ObservedEnclave, now: Timestamp) -> Plan<EnclaveStatus> {
+    let exceptions = exceptions(observed, now);
     let ways = || -> Result<_, JudgeError> {
         Ok(Ways {
             outer_rules: observed.declared.home.rules_in_community(KINDS)?,
             references: None,
             in_use: waits_for_children(observed),
-            enforce: |applied: Option<&EnclaveSpec>| enforce_enclave(observed, applied),
+            enforce: |applied: Option<&EnclaveSpec>| enforce_enclave(observed, applied, &exceptions),
             remove: || plan_teardown(&observed.place, &owner_uid(observed), namespace_of(observed)),
         })
     };
     let keep = || plan_repair_of_the_known(&observed.place, &owner_uid(observed));
-    plan_declared(&observed.declared, ways(), keep, now).with_status(|gate| EnclaveStatus {
-        gate,
-        namespace: owned_namespace(&observed.place, &owner_uid(observed)),
-    })
+    let namespace = owned_namespace(&observed.place, &owner_uid(observed));
+    let mut notice = None;
+    let plan = plan_declared(&observed.declared, ways(), keep, now).with_status(|mut gate| {
+        let before = conditions_before(observed.declared.object.as_ref());
+        let lock = Lock {
+            exceptions: &exceptions,
+            leftovers: &observed.leftovers,
+            integrity: &observed.declared.integrity,
+        };
+        notice = namespace.as_ref().and_then(|_| show_lock(&mut gate, before, &lock, now));
+        EnclaveStatus { gate, namespace, leftovers: list_leftovers(&observed.leftovers) }
+    });
+    Plan {
+        notices: plan.notices.into_iter().chain(notice).collect(),
+        wake_at: plan.wake_at.into_iter().chain(exceptions.ends_at()).min(),
+        ..plan
+    }
+}
+
+/// Who may do more in the Enclave. What cannot be read, or is in force nowhere, allows nobody anything.
+fn exceptions(observed: &ObservedEnclave, now: Timestamp) -> Exceptions {
+    let Home::Community(community) = &observed.declared.home else { return Exceptions::default() };
+    let Ok(Some(_)) = OuterRules::of_community(community) else { return Exceptions::default() };
+    let of_community = Exceptions::of(community.as_ref(), now).unwrap_or_default();
+    of_community.and(Exceptions::of(observed.declared.object.as_ref(), now).unwrap_or_default())
 }
 
 fn namespace_of(observed: &ObservedEnclave) -> Option<String> {
@@ -65,11 +92,15 @@ fn owner_uid(observed: &ObservedEnclave) -> String {
     observed.declared.object.uid().unwrap_or_default()
 }
 
-fn enforce_enclave(observed: &ObservedEnclave, applied: Option<&EnclaveSpec>) -> (Enforcement, Vec<Write>) {
+fn enforce_enclave(
+    observed: &ObservedEnclave,
+    applied: Option<&EnclaveSpec>,
+    exceptions: &Exceptions,
+) -> (Enforcement, Vec<Write>) {
     let (Home::Community(community), Some(spec)) = (&observed.declared.home, applied) else {
         return match (&observed.declared.home, applied) {
             (Home::Community(community), _) => {
-                (preview(&place(observed, community, &[]), &observed.place), Vec::new())
+                (preview(&place(observed, community, &[], exceptions), &observed.place), Vec::new())
             }
             (_, None) => (Enforcement::Nothing, Vec::new()),
             (_, Some(_)) => keep_the_known(observed),
@@ -80,7 +111,7 @@ fn enforce_enclave(observed: &ObservedEnclave, applied: Option<&EnclaveSpec>) ->
             let rules: Vec<&Approvals> =
                 outer.scopes.iter().map(|scope| &scope.approvals).chain([&spec.approvals]).collect();
             let was_enforced = was_enforced(observed.declared.object.as_ref());
-            enforce(&place(observed, community, &rules), &observed.place, was_enforced)
+            enforce(&place(observed, community, &rules, exceptions), &observed.place, was_enforced)
         }
         Ok(None) | Err(_) => keep_the_known(observed),
     }
@@ -93,7 +124,12 @@ fn keep_the_known(observed: &ObservedEnclave) -> (Enforcement, Vec<Write>) {
     (missing.map_or(Enforcement::Nothing, Enforcement::Blocked), repairs)
 }
 
-fn place(observed: &ObservedEnclave, community: &Community, rules: &[&Approvals]) -> Place {
+fn place(
+    observed: &ObservedEnclave,
+    community: &Community,
+    rules: &[&Approvals],
+    exceptions: &Exceptions,
+) -> Place {
     let enclave = observed.declared.object.name_any();
     Place {
         namespace: enclave_namespace(&community.name_any(), &enclave),
@@ -101,6 +137,7 @@ fn place(observed: &ObservedEnclave, community: &Community, rules: &[&Approvals]
         community: community.name_any(),
         enclave: Some(enclave),
         held_operations: held_operations(rules),
+        exceptions: exceptions.clone(),
         inside: Inside::Control,
     }
 }

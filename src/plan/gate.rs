@@ -53,6 +53,8 @@ pub enum Enforcement {
     Nothing,
     /// Everything was seen as it should be, or only drifted from it and is being put back.
     Complete,
+    /// It was seen as it should be, and others may change it for a while.
+    Paused,
     /// Being made.
     Underway,
     /// Nothing is open, because the spec says so.

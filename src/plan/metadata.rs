@@ -1,10 +1,12 @@
-//! Labels and annotations of what the operator makes.
+//! Labels, annotations and what else stands in the metadata of what the operator makes.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::api::names::{self, label};
+
+type Entries = Option<BTreeMap<String, String>>;
 
 /// The metadata of something in a managed namespace.
 #[must_use]
@@ -17,28 +19,68 @@ pub fn child_metadata(namespace: &str, name: &str) -> ObjectMeta {
     }
 }
 
-/// Labels and annotations that others added are theirs and stay.
+/// Whether labels and annotations are as wanted. Those that others added are theirs and stay, but
+/// what only the operator may write is there when it is wanted and not otherwise.
 #[must_use]
 pub fn has_metadata(live: &ObjectMeta, wanted: &ObjectMeta) -> bool {
-    let contains = |live: &Option<BTreeMap<String, String>>, wanted: &Option<BTreeMap<String, String>>| {
-        wanted.iter().flatten().all(|(key, value)| live.as_ref().and_then(|map| map.get(key)) == Some(value))
+    let same = |live: &Entries, wanted: &Entries| {
+        let wanted_of = |key: &str| wanted.as_ref().and_then(|wanted| wanted.get(key));
+        let live_of = |key: &str| live.as_ref().and_then(|live| live.get(key));
+        wanted.iter().flatten().all(|(key, value)| live_of(key) == Some(value))
+            && live.iter().flatten().all(|(key, _)| !is_own(key) || wanted_of(key).is_some())
     };
-    contains(&live.labels, &wanted.labels) && contains(&live.annotations, &wanted.annotations)
+    same(&live.labels, &wanted.labels) && same(&live.annotations, &wanted.annotations)
 }
 
 /// The live metadata with what is wanted of labels and annotations.
 #[must_use]
 pub fn merge_metadata(live: &ObjectMeta, wanted: ObjectMeta) -> ObjectMeta {
-    let merge = |live: &Option<BTreeMap<String, String>>, wanted: Option<BTreeMap<String, String>>| {
-        live.clone().into_iter().chain(wanted).reduce(|mut merged, more| {
-            merged.extend(more);
-            merged
-        })
-    };
     ObjectMeta {
         labels: merge(&live.labels, wanted.labels),
         annotations: merge(&live.annotations, wanted.annotations),
         managed_fields: None,
         ..live.clone()
+    }
+}
+
+fn merge(live: &Entries, wanted: Entries) -> Entries {
+    let others = live.iter().flatten().filter(|(key, _)| !is_own(key));
+    let others = others.map(|(key, value)| (key.clone(), value.clone()));
+    let merged: BTreeMap<String, String> = others.chain(wanted.into_iter().flatten()).collect();
+    (live.is_some() || !merged.is_empty()).then_some(merged)
+}
+
+/// Whether only the operator writes a label or annotation of this name.
+fn is_own(key: &str) -> bool {
+    key.starts_with(names::PREFIX) || key.starts_with(label::POD_SECURITY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn annotated(entries: &[(&str, &str)]) -> ObjectMeta {
+        let entries = entries.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        ObjectMeta { annotations: Some(entries.collect()), ..ObjectMeta::default() }
+    }
+
+    #[test]
+    fn what_is_the_operators_is_removed_when_it_is_not_wanted_and_what_is_not_stays() {
+        let wanted = annotated(&[("enclave-operator.io/a", "1")]);
+        for (live, same) in [
+            (annotated(&[("enclave-operator.io/a", "1")]), true),
+            (annotated(&[("enclave-operator.io/a", "1"), ("team", "blue")]), true),
+            (annotated(&[("enclave-operator.io/a", "2")]), false),
+            (annotated(&[("enclave-operator.io/a", "1"), ("enclave-operator.io/b", "")]), false),
+            (annotated(&[("enclave-operator.io/a", "1"), ("pod-security.kubernetes.io/warn", "x")]), false),
+            (ObjectMeta::default(), false),
+        ] {
+            assert_eq!(has_metadata(&live, &wanted), same, "{live:?}");
+            let merged = merge_metadata(&live, wanted.clone());
+            assert!(has_metadata(&merged, &wanted));
+            let team = |metadata: &ObjectMeta| metadata.annotations.as_ref()?.get("team").cloned();
+            assert_eq!(team(&merged), team(&live));
+        }
+        assert!(has_metadata(&ObjectMeta::default(), &ObjectMeta::default()));
     }
 }

@@ -15,6 +15,7 @@ use crate::api::{ApprovalRequest, CiliumNetworkPolicy};
 use crate::model::scope::RulesOrigin;
 
 pub mod approval_request;
+pub mod child;
 pub mod community;
 pub mod conditions;
 pub mod connection;
@@ -23,10 +24,13 @@ pub mod enclave;
 pub mod endpoint;
 pub mod gate;
 pub mod limits;
+pub mod lock;
 pub mod metadata;
+pub mod namespace;
 pub mod place;
 pub mod policies;
 pub mod status;
+pub mod survey;
 pub mod workload;
 
 /// What a reconciliation is to do.

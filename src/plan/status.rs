@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use super::conditions::{Status, Wanted, build_conditions};
+use super::conditions::{Status, Wanted, build_conditions, conditions_before};
 use super::gate::{Enforcement, Gate, Standing};
 use super::place::WasEnforced;
 use super::{Notice, Severity};
@@ -21,7 +21,7 @@ pub fn build_gate_status<K: Gated>(
     enforcement: &Enforcement,
     now: Timestamp,
 ) -> GateStatus {
-    let observed: &[Condition] = object.gate().map_or(&[], |gate| &gate.conditions);
+    let observed = conditions_before(object);
     let generation = object.meta().generation;
     GateStatus {
         observed_generation: generation,
@@ -55,7 +55,7 @@ fn state<K: Gated>(standing: &Standing, enforcement: &Enforcement) -> State {
         (Standing::Enacting, _) | (Standing::InForce, Enforcement::Underway | Enforcement::Nothing) => {
             State::Approved
         }
-        (Standing::InForce, Enforcement::Complete) => open,
+        (Standing::InForce, Enforcement::Complete | Enforcement::Paused) => open,
         (Standing::InForce, Enforcement::Closed(_)) => State::Inactive,
         (Standing::InForce, Enforcement::Blocked(_)) => shut,
     }
@@ -166,6 +166,11 @@ fn describe_enforcement(enforcement: &Enforcement) -> Wanted {
         Enforcement::Complete => {
             wanted(Status::True, reason::ENFORCED, "everything that is applied exists as planned".into())
         }
+        Enforcement::Paused => wanted(
+            Status::True,
+            reason::ENFORCED,
+            "everything that is applied was made; Advanced maintenance is on, so what others change in its namespace is not put back".into(),
+        ),
         Enforcement::Underway => wanted(Status::False, reason::PROVISIONING, "being put into force".into()),
         Enforcement::Closed(Missing { reason, message }) => wanted(Status::True, reason, message.clone()),
         Enforcement::Partial(Missing { reason, message })
@@ -188,7 +193,7 @@ fn progress(standing: &Standing, enforcement: &Enforcement) -> Option<&'static s
             ),
             _,
         ) => Some(condition::STALLED),
-        (Standing::InForce, Enforcement::Complete | Enforcement::Closed(_)) => None,
+        (Standing::InForce, Enforcement::Complete | Enforcement::Paused | Enforcement::Closed(_)) => None,
         _ => Some(condition::RECONCILING),
     }
 }
@@ -380,7 +385,8 @@ mod tests {
             &Enforcement::Complete,
             Timestamp::UNIX_EPOCH,
         );
-        enclave.status = Some(crate::api::EnclaveStatus { gate: before, namespace: Some("n".into()) });
+        enclave.status =
+            Some(crate::api::EnclaveStatus { gate: before, ..crate::api::EnclaveStatus::default() });
         let degraded = build_degraded_status(&enclave, None, "no answer", Timestamp::UNIX_EPOCH);
         assert_eq!(degraded.state, Some(State::Degraded));
         assert_eq!(degraded.conditions.len(), 3);
@@ -390,7 +396,10 @@ mod tests {
         assert_eq!(types, [condition::READY, condition::APPROVED, condition::ENFORCED]);
         // The same trouble is the same status, whatever was planned and however late it is.
         let planned = enclave.status.clone().map(|status| status.gate);
-        enclave.status = Some(crate::api::EnclaveStatus { gate: degraded.clone(), namespace: None });
+        enclave.status = Some(crate::api::EnclaveStatus {
+            gate: degraded.clone(),
+            ..crate::api::EnclaveStatus::default()
+        });
         let later = Timestamp::UNIX_EPOCH + std::time::Duration::from_secs(60);
         assert_eq!(build_degraded_status(&enclave, planned, "no answer", later), degraded);
     }
@@ -405,7 +414,8 @@ mod tests {
             Timestamp::UNIX_EPOCH,
         );
         assert_eq!(notices(&enclave, &status).len(), 1);
-        enclave.status = Some(crate::api::EnclaveStatus { gate: status.clone(), namespace: None });
+        enclave.status =
+            Some(crate::api::EnclaveStatus { gate: status.clone(), ..crate::api::EnclaveStatus::default() });
         assert_eq!(notices(&enclave, &status), []);
     }
 }

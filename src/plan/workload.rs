@@ -1,7 +1,7 @@
 //! What an EnclaveWorkload needs: a namespace for its pods, which nothing reaches and which reaches
 //! nothing but what connections let through.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -13,20 +13,23 @@ use super::declared::{Declared, Home, Ways, plan_declared, tell_impact};
 use super::gate::Enforcement;
 use super::limits::ContainerLimits;
 use super::place::{
-    Furniture, Inside, ObservedPlace, Place, enforce, owned_namespace, plan_repair_of_the_known,
+    Furniture, Inside, ObservedPlace, Place, WasEnforced, enforce, owned_namespace, plan_repair_of_the_known,
     plan_teardown, preview,
 };
 use super::policies::{build_connection, build_dns, build_inside, build_names};
 use super::status::was_enforced;
+use super::survey::plan_pruning;
 use super::{Plan, Write};
 use crate::api::common;
 use crate::api::enclave::WorkloadCommunication;
-use crate::api::enclave_workload::{ContainerDefaults, PodSecurity};
+use crate::api::enclave_workload::{AccessMode, ContainerDefaults, PodSecurity};
+use crate::api::names::access;
 use crate::api::{
     CiliumNetworkPolicy, Community, CommunitySpec, Enclave, EnclaveSpec, EnclaveWorkload,
     EnclaveWorkloadSpec, EnclaveWorkloadStatus,
 };
 use crate::model::life::{JudgeError, applied_spec, as_if_applied};
+use crate::model::maintenance::Exceptions;
 use crate::model::naming::{CONNECTION_POLICY, connection_policy, workload_namespace};
 use crate::model::reach::{DestinationEnd, Link, Passage, SourceEnd, WorkloadEnd, ends_at, resolve};
 use crate::model::scope::Missing;
@@ -50,7 +53,7 @@ pub struct ObservedWorkload {
 #[must_use]
 pub fn plan_workload(observed: &ObservedWorkload, now: Timestamp) -> Plan<EnclaveWorkloadStatus> {
     let ways = || -> Result<_, JudgeError> {
-        let around = observe_around(observed)?;
+        let around = observe_around(observed, now)?;
         Ok(Ways {
             outer_rules: observed.declared.home.rules_in_enclave(KINDS)?,
             references: None,
@@ -74,7 +77,9 @@ pub fn plan_workload(observed: &ObservedWorkload, now: Timestamp) -> Plan<Enclav
         tell_impact(&mut plan, &observed.links, &imagined, now);
     }
     let ends = observed.links.iter().filter_map(|link| ends_at(&link.connection, &link.connection.spec));
-    let wake_at = ends.filter(|end| *end > now).min();
+    let maintenance =
+        observe_around(observed, now).ok().flatten().and_then(|around| around.exceptions.ends_at());
+    let wake_at = ends.filter(|end| *end > now).chain(maintenance).min();
     let plan = plan.with_status(|gate| EnclaveWorkloadStatus {
         gate,
         namespace: owned_namespace(&observed.place, &owner_uid(observed)),
@@ -88,17 +93,20 @@ struct Around<'a> {
     enclave: &'a Enclave,
     community_spec: CommunitySpec,
     enclave_spec: EnclaveSpec,
+    exceptions: Exceptions,
 }
 
 /// The Enclave may be on its way out: what is in it stays in shape until it goes.
-fn observe_around(observed: &ObservedWorkload) -> Result<Option<Around<'_>>, JudgeError> {
+fn observe_around(observed: &ObservedWorkload, now: Timestamp) -> Result<Option<Around<'_>>, JudgeError> {
     let Home::Enclave(community, enclave) = &observed.declared.home else { return Ok(None) };
     let specs = applied_spec(community.as_ref())?.zip(applied_spec(enclave.as_ref())?);
+    let exceptions = Exceptions::of(community.as_ref(), now)?.and(Exceptions::of(enclave.as_ref(), now)?);
     Ok(specs.map(|(community_spec, enclave_spec)| Around {
         community,
         enclave,
         community_spec,
         enclave_spec,
+        exceptions,
     }))
 }
 
@@ -130,19 +138,28 @@ fn enforce_workload(
     let base = [build_dns(&namespace, &around.community_spec.dns), build_inside(&namespace, together)];
     let connections = observed.links.iter().flat_map(|link| policies_of(link, &namespace, observed, now));
     let to_names = observed.links.iter().filter_map(|link| cilium_policy_of(link, &namespace, observed, now));
+    let connected =
+        observed.links.iter().filter(|link| was_enforced(link.connection.as_ref()) == WasEnforced::No);
+    let unmade = connected.flat_map(names_of_policies).collect();
     let place = Place {
         owner_uid: owner_uid(observed),
         community: around.community.name_any(),
         enclave: Some(around.enclave.name_any()),
         held_operations: Vec::new(),
+        exceptions: around.exceptions.clone(),
         inside: Inside::Workload(Box::new(Furniture {
             workload: workload.name_any(),
             pod_security: match spec.pod_security {
                 PodSecurity::Restricted => "restricted",
                 PodSecurity::Baseline => "baseline",
             },
+            access_mode: match spec.access_mode {
+                AccessMode::Standard => access::STANDARD,
+                AccessMode::Isolated => access::ISOLATED,
+            },
             policies: base.into_iter().chain(connections).collect(),
             cilium_policies: to_names.collect(),
+            unmade,
             quota: amounts(&spec.quota),
             container_defaults: spec.container_defaults.as_ref().map(container_limits),
         })),
@@ -163,8 +180,7 @@ fn policies_of(
         Ok(Passage::Open { flow, .. }) => build_connection(namespace, (&declared_in, &name), &flow),
         Ok(Passage::Shut(_) | Passage::Off(_) | Passage::NotApplied) => Vec::new(),
         Err(_) => {
-            let names =
-                ["egress", "ingress"].map(|direction| connection_policy(&declared_in, &name, direction));
+            let names = names_of_policies(link);
             let live = observed.place.policies.iter().filter(|live| names.contains(&live.name_any()));
             live.map(|live| NetworkPolicy::clone(live)).collect()
         }
@@ -190,6 +206,11 @@ fn cilium_policy_of(
     }
 }
 
+fn names_of_policies(link: &Link) -> [String; 2] {
+    let (declared_in, name) = (link.connection.namespace().unwrap_or_default(), link.connection.name_any());
+    ["egress", "ingress"].map(|direction| connection_policy(&declared_in, &name, direction))
+}
+
 fn preview_workload(observed: &ObservedWorkload) -> (Enforcement, Vec<Write>) {
     let place = Place {
         namespace: namespace_of(observed).unwrap_or_default(),
@@ -197,7 +218,8 @@ fn preview_workload(observed: &ObservedWorkload) -> (Enforcement, Vec<Write>) {
         community: String::new(),
         enclave: None,
         held_operations: Vec::new(),
-        inside: Inside::SomeWorkload(observed.declared.object.name_any()),
+        exceptions: Exceptions::default(),
+        inside: Inside::SomeWorkload(BTreeMap::new()),
     };
     (preview(&place, &observed.place), Vec::new())
 }
@@ -210,40 +232,26 @@ fn describe_absence(observed: &ObservedWorkload) -> Enforcement {
 /// Without the Enclave nothing opens; what closes is closed all the same.
 fn keep_the_known(observed: &ObservedWorkload, now: Timestamp) -> Vec<Write> {
     let namespace = observed.place.namespace.as_deref().map(ResourceExt::name_any).unwrap_or_default();
-    let open: Vec<String> = observed
+    let open: BTreeSet<String> = observed
         .links
         .iter()
         .flat_map(|link| policies_of(link, &namespace, observed, now))
         .map(|policy| policy.name_any())
         .collect();
-    let owned = owned_namespace(&observed.place, &owner_uid(observed)).is_some();
-    let shut = observed.place.policies.iter().filter(|live| {
-        let name = live.name_any();
-        owned && name.starts_with(CONNECTION_POLICY) && !open.contains(&name)
-    });
-    let to_names: Vec<String> = observed
+    let to_names: BTreeSet<String> = observed
         .links
         .iter()
         .filter_map(|link| cilium_policy_of(link, &namespace, observed, now))
         .map(|policy| policy.name_any())
         .collect();
-    let shut_names = observed.place.cilium_policies.iter().filter(|live| {
-        let name = live.name_any();
-        owned && name.starts_with(CONNECTION_POLICY) && !to_names.contains(&name)
-    });
-    let shut_names = shut_names.map(|live| Write::DeleteCiliumPolicy {
-        namespace: namespace.clone(),
-        name: live.name_any(),
-        uid: live.uid().unwrap_or_default(),
-    });
-    shut.map(|live| Write::DeleteNetworkPolicy {
-        namespace: namespace.clone(),
-        name: live.name_any(),
-        uid: live.uid().unwrap_or_default(),
-    })
-    .chain(shut_names)
-    .chain(plan_repair_of_the_known(&observed.place, &owner_uid(observed)))
-    .collect()
+    let owned = owned_namespace(&observed.place, &owner_uid(observed)).is_some();
+    let is_over = |name: &str, open: &BTreeSet<String>| {
+        owned && name.starts_with(CONNECTION_POLICY) && !open.contains(name)
+    };
+    plan_pruning(&observed.place.policies, |name| is_over(name, &open))
+        .chain(plan_pruning(&observed.place.cilium_policies, |name| is_over(name, &to_names)))
+        .chain(plan_repair_of_the_known(&observed.place, &owner_uid(observed)))
+        .collect()
 }
 
 fn amounts(amounts: &BTreeMap<String, common::Quantity>) -> BTreeMap<String, Quantity> {

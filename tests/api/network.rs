@@ -10,17 +10,18 @@ use enclave_operator::api::{
     TransitHub,
 };
 use k8s_openapi::api::core::v1::{LimitRange, Namespace, ResourceQuota};
-use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicyIngressRule};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
+use crate::lock::matrix::{Guarded, assert_locked};
 use crate::support::{eventually, wait_gone};
 use crate::world::{
-    SOON, WORLD, World, active_community, assert_refused, communities, condition, enclave, enclaves,
-    namespaced, object, patch, requests, vote, wait_for_enclave, wait_for_hold, wait_for_request_state,
-    wait_for_state,
+    SOON, WORLD, World, active_community, assert_refused, change_as_operator, communities, condition,
+    enclave, enclaves, namespaced, object, patch, requests, vote, wait_for_enclave, wait_for_hold,
+    wait_for_request_state, wait_for_state,
 };
 
 /// A Community with an Enclave "payments" with the workload "api", and an Enclave "ledger" with the
@@ -187,10 +188,13 @@ async fn traffic_opens_only_by_an_approved_connection_and_closes_at_once() {
         })
     );
 
-    // Whoever takes a policy away, or opens one, gets it put back.
-    let policies: Api<NetworkPolicy> = namespaced(story.world.administrator(), &db);
+    // A policy that is away, or open, is put back. (Nobody but the operator's account gets that far.)
+    let policies: Api<NetworkPolicy> = namespaced(story.world.operator().await.client(), &db);
     policies.delete(&ingress, &DeleteParams::default()).await.unwrap();
-    patch(&policies, "enclave-operator-default-deny", json!({"spec": {"ingress": [{}]}})).await.unwrap();
+    change_as_operator(story.world, &db, "enclave-operator-default-deny", |policy: &mut NetworkPolicy| {
+        policy.spec.as_mut().unwrap().ingress = Some(vec![NetworkPolicyIngressRule::default()]);
+    })
+    .await;
     eventually("both are put back", SOON, async || {
         let closed = story.policy(&db, "enclave-operator-default-deny").await.get("ingress").is_none();
         (closed && story.policies(&db).await.contains(&ingress)).then_some(())
@@ -319,7 +323,7 @@ async fn an_endpoint_that_was_made_again_needs_a_new_approval() {
 
     // An endpoint in use stays. Should it be lost all the same, a wider one may take its name.
     story.endpoints().delete("db", &DeleteParams::default()).await.unwrap();
-    let operator = story.world.plane.service_account("enclave-system", "enclave-operator").await.unwrap();
+    let operator = story.world.operator().await;
     let as_operator: Api<EnclaveEndpoint> = namespaced(operator.client(), &story.control("ledger"));
     patch(&as_operator, "db", json!({"metadata": {"finalizers": null}})).await.unwrap();
     wait_gone(story.endpoints(), "db", SOON, "it is gone").await;
@@ -486,9 +490,16 @@ async fn destinations_by_dns_name_wait_for_cilium_and_use_it() {
             },
         ])
     );
-    // Healed and closed like any other.
-    let widened = json!({"spec": {"egress": [{"toEntities": ["world"]}]}});
-    patch(&policies, &name, widened).await.unwrap();
+    // Locked, healed and closed like any other.
+    let (person, pods) = (story.world.plane.administrator_user(), story.pods_of("payments", "api"));
+    assert_locked(person, &pods, &name, &Guarded::cilium()).await;
+    let more: CiliumNetworkPolicy = object(json!({"metadata": {"name": "more"}, "spec": {}}));
+    let refused = policies.create(&PostParams::default(), &more).await;
+    assert_refused(refused, "additional ones need maintenance");
+    change_as_operator(story.world, &pods, &name, |policy: &mut CiliumNetworkPolicy| {
+        policy.spec.rules.insert("egress".into(), json!([{"toEntities": ["world"]}]));
+    })
+    .await;
     eventually("it is put back", SOON, async || {
         (json!(policies.get(&name).await.unwrap().spec.rules["egress"]) == egress).then_some(())
     })

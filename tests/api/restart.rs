@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::mortal::run_mortal_operator;
 use crate::network::{Story, make, to_the_ledger};
-use crate::support::{Write, eventually, wait_gone, writes_by};
+use crate::support::{Write, eventually, wait_gone, wait_until, writes_by};
 use crate::world::{
     SOON, World, active_community, enclave, enclaves, hold_everything, on_a_runtime, operator_settings,
     patch, requests, vote, wait_for_enclave, wait_for_request, wait_for_request_state, wait_for_state,
@@ -191,6 +191,24 @@ fn a_converged_cluster_sees_no_writes() {
         let request = wait_for_request(&world.alice(), "quiet", "rejected").await;
         vote(&world.bob(), "quiet", &request, Verdict::Rejected, None).await.unwrap();
         wait_for_enclave(&api, "rejected", State::Rejected).await;
+        // Under maintenance, with something that was left behind.
+        let administrator = world.plane.administrator_user();
+        let on = crate::lock::maintenance("Advanced", &crate::lock::user(administrator.name()), 3600);
+        let maintained = enclave("maintained", &json!({"maintenance": on}));
+        api.create(&PostParams::default(), &maintained).await.unwrap();
+        let request = wait_for_request(&world.alice(), "quiet", "maintained").await;
+        vote(&world.bob(), "quiet", &request, Verdict::Approved, None).await.unwrap();
+        wait_for_enclave(&api, "maintained", State::Active).await;
+        let policies: Api<NetworkPolicy> =
+            crate::world::namespaced(administrator.client(), "quiet-maintained");
+        crate::lock::until_admitted(async || {
+            policies.create(&PostParams::default(), &crate::lock::open_policy("left")).await
+        })
+        .await;
+        wait_until(api, "maintained", SOON, "it is told", |enclave: &Enclave| {
+            enclave.status.as_ref().is_some_and(|status| !status.leftovers.is_empty())
+        })
+        .await;
         let conflict = crate::world::community("default", &json!({}));
         let communities = crate::world::communities(&world.alice());
         communities.create(&PostParams::default(), &conflict).await.unwrap();

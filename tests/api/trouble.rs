@@ -225,17 +225,20 @@ fn a_repair_that_cannot_succeed_is_shown_and_does_not_make_a_storm() {
         api.create(&PostParams::default(), &enclave("e", &json!({}))).await.unwrap();
         wait_for_enclave(&api, "e", State::Active).await;
 
-        // A quota keeps the operator from making its policy again.
+        // A quota keeps the operator from making its policy again. (Nobody but its own account gets that
+        // far.)
         let administrator = world.plane.administrator_user();
+        let operator = world.operator().await;
         let none = "--hard=count/networkpolicies.networking.k8s.io=0";
-        administrator.kubectl(&["create", "quota", "none", "-n", "calm-e", none]).expect_success();
+        operator.kubectl(&["create", "quota", "none", "-n", "calm-e", none]).expect_success();
         eventually("the quota counts", SOON, async || {
             let seen = administrator.kubectl(&["get", "quota", "none", "-n", "calm-e", "-o", "yaml"]);
             seen.stdout.contains("used:").then_some(())
         })
         .await;
-        let policy = ["delete", "networkpolicy", "enclave-operator-default-deny", "-n", "calm-e"];
-        administrator.kubectl(&policy).expect_success();
+        let policy =
+            ["delete", "networkpolicy", "enclave-operator-default-deny", "-n", "calm-e", "--wait=false"];
+        operator.kubectl(&policy).expect_success();
         let degraded = wait_for_enclave(&api, "e", State::Degraded).await;
         let gate = degraded.status.unwrap().gate;
         assert!(condition(&gate, conditions::READY).message.contains("exceeded quota"));
@@ -253,8 +256,7 @@ fn a_repair_that_cannot_succeed_is_shown_and_does_not_make_a_storm() {
         .await;
         assert_eq!(api.get("e").await.unwrap().status.unwrap().gate.state, Some(State::Degraded));
 
-        administrator.kubectl(&["delete", "quota", "none", "-n", "calm-e"]).expect_success();
-        // Nothing tells the operator, and by now it may rest for half a minute between attempts.
+        operator.kubectl(&["delete", "quota", "none", "-n", "calm-e", "--wait=false"]).expect_success();
         let is_active = |enclave: &Enclave| {
             enclave.status.as_ref().is_some_and(|status| status.gate.state == Some(State::Active))
         };

@@ -85,9 +85,7 @@ impl World {
     }
 
     pub fn spawn_operator(&self, identity: &str) -> Process {
-        let account = on_a_runtime(async || {
-            self.plane.service_account("enclave-system", "enclave-operator").await.unwrap()
-        });
+        let account = on_a_runtime(async || self.operator().await);
         self.spawn_operator_as(&account, identity)
     }
 
@@ -137,6 +135,11 @@ impl World {
     /// Only reads.
     pub fn rita(&self) -> User {
         self.plane.user("rita", &["readers"])
+    }
+
+    /// The operator's own account, to do what only its logic would not do.
+    pub async fn operator(&self) -> User {
+        self.plane.service_account("enclave-system", "enclave-operator").await.unwrap()
     }
 
     async fn wait_for_right(&self, user: &User, verb: &str, resource: &str) {
@@ -348,6 +351,28 @@ where
     K: Clone + Debug + DeserializeOwned + Serialize,
 {
     api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await
+}
+
+/// Changes what the operator manages, as only the operator's account can.
+pub async fn change_as_operator<K>(world: &World, namespace: &str, name: &str, change: impl Fn(&mut K))
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + Serialize
+        + DeserializeOwned,
+{
+    let all: Api<K> = namespaced(world.administrator(), namespace);
+    let theirs: Api<K> = namespaced(world.operator().await.client(), namespace);
+    eventually("nobody writes in between", SOON, async || {
+        let mut changed = all.get(name).await.unwrap();
+        change(&mut changed);
+        match theirs.replace(name, &PostParams::default(), &changed).await {
+            Err(kube::Error::Api(status)) if status.code == 409 => None,
+            done => Some(done.unwrap()),
+        }
+    })
+    .await;
 }
 
 /// The API server refused, with words that contain this.

@@ -20,7 +20,7 @@ pub fn play(stage: &Stage, cast: &Cast) -> anyhow::Result<()> {
     approval(stage, cast, &request)?;
     closed_namespace(stage, cast)?;
     let request = held_edit(stage, cast)?;
-    healing(stage, cast)?;
+    lock(stage, cast)?;
     rejection(stage, cast, &request)?;
     looking_back(stage, cast)
 }
@@ -168,19 +168,21 @@ fn held_edit(stage: &Stage, Cast { alice, .. }: &Cast) -> anyhow::Result<String>
     Ok(request)
 }
 
-fn healing(stage: &Stage, Cast { administrator, .. }: &Cast) -> anyhow::Result<()> {
+fn lock(stage: &Stage, Cast { administrator, .. }: &Cast) -> anyhow::Result<()> {
     stage.scene(
-        "Meanwhile the administrator deletes the policy that denies all traffic. The operator makes \
-         it again, with a UID of its own, because what is applied is kept in force while the edit waits.",
+        "Meanwhile the administrator tries to delete the policy that denies all traffic, and then to let \
+         pods in. What guards a namespace is the operator's, so both are refused, although \
+         RBAC lets administrators do everything.",
     );
-    let policy = "networkpolicy/enclave-operator-default-deny -n acme-payments";
-    let uid = format!("kubectl get {policy} -o jsonpath='{{.metadata.uid}}{{\"\\n\"}}'");
-    let before = administrator.types(&uid)?;
-    administrator.types(&format!("kubectl delete {policy}"))?.says("deleted")?;
     administrator
-        .types(&format!("kubectl wait {policy} --for=create --timeout=30s"))?
-        .says("condition met")?;
-    administrator.types(&uid)?.never_says(before.text())?;
+        .is_refused("kubectl delete networkpolicy enclave-operator-default-deny -n acme-payments")?
+        .says("nobody else changes them")?;
+    administrator
+        .is_refused("kubectl create quota more --hard=pods=10 -n acme-payments")?
+        .says("additional ones need maintenance")?;
+    administrator
+        .types("kubectl get enclave payments -n acme -o jsonpath='{.status.conditions[?(@.type==\"Locked\")].message}{\"\\n\"}'")?
+        .says("only what the operator made guards the namespaces")?;
     Ok(())
 }
 

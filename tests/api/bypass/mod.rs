@@ -6,6 +6,7 @@
 //! turns.
 
 mod identity;
+mod lock;
 mod network;
 mod objects;
 mod requests;
@@ -46,6 +47,7 @@ const VERIFY_REQUESTER: &str = "enclave-operator-verify-requester";
 const STAMP_REQUESTER: &str = "enclave-operator-stamp-requester";
 const OPERATOR_ONLY: &str = "enclave-operator-operator-only";
 const NAMESPACE_LABELS: &str = "enclave-operator-namespace-labels";
+const LOCK: &str = "enclave-operator-lock";
 const DELETION_GUARD: &str = "enclave-operator-deletion-guard";
 
 /// A Community that only shows whether the policies are intact.
@@ -406,7 +408,7 @@ fn start_operator(world: &World) {
 
 /// The operator's own account, to do what only its logic would not.
 async fn operator(world: &World) -> User {
-    world.plane.service_account("enclave-system", "enclave-operator").await.unwrap()
+    world.operator().await
 }
 
 /// Changes a status as the operator.

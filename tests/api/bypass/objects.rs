@@ -4,7 +4,7 @@ use enclave_operator::api::approval_request::RequestState;
 use enclave_operator::api::names::{annotation, condition as conditions, label};
 use enclave_operator::api::{Enclave, EnclaveWorkload, State};
 use k8s_openapi::api::core::v1::Namespace;
-use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule};
 use kube::api::{DeleteParams, ListParams, Patch, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
@@ -16,18 +16,18 @@ use super::{
 };
 use crate::support::{User, wait_gone, wait_until};
 use crate::world::{
-    SOON, World, active_community, assert_refused, communities, community, condition, enclave, enclaves,
-    hold_everything, namespaced, object, patch, requests, wait_for_community, wait_for_enclave,
-    wait_for_hold, wait_for_request,
+    SOON, World, active_community, assert_refused, change_as_operator, communities, community, condition,
+    enclave, enclaves, hold_everything, namespaced, object, patch, requests, wait_for_community,
+    wait_for_enclave, wait_for_hold, wait_for_request,
 };
 
 /// May write every namespace and network policy, as far as RBAC goes.
-fn nick(world: &World) -> User {
+pub(super) fn nick(world: &World) -> User {
     world.plane.user("nick", &["namespace-admins"])
 }
 
 /// Makes an Enclave "e" that nothing holds.
-async fn active_enclave(world: &World, community: &str) {
+pub(super) async fn active_enclave(world: &World, community: &str) {
     let api = enclaves(&world.alice(), community);
     api.create(&PostParams::default(), &enclave("e", &json!({}))).await.unwrap();
     wait_for_enclave(&api, "e", State::Active).await;
@@ -110,14 +110,16 @@ async fn b03_a_default_deny_without_its_label_is_healed() {
         active_community(world, "b03", &json!({})).await;
         let policies: Api<NetworkPolicy> = namespaced(nick(world).client(), "b03");
         let deny = "enclave-operator-default-deny";
-        let open = json!({
-            "metadata": {"labels": {label::MANAGED_BY: null}},
-            "spec": {"ingress": [{}], "egress": [{}]},
-        });
-        // It is the operator that heals it: without one it stays open.
+        // Without an operator it stays open. (With the lock, only its account gets that far: c01.)
         stop_operator(world);
-        let opened = patch(&policies, deny, open).await.unwrap();
-        assert!(opened.spec.unwrap().ingress.is_some());
+        change_as_operator(world, "b03", deny, |policy: &mut NetworkPolicy| {
+            policy.labels_mut().remove(label::MANAGED_BY);
+            let spec = policy.spec.as_mut().unwrap();
+            spec.ingress = Some(vec![NetworkPolicyIngressRule::default()]);
+            spec.egress = Some(vec![NetworkPolicyEgressRule::default()]);
+        })
+        .await;
+        assert!(policies.get(deny).await.unwrap().spec.unwrap().ingress.is_some());
         start_operator(world);
         wait_until(policies, deny, SOON, "it is shut again", |policy: &NetworkPolicy| {
             let spec = policy.spec.as_ref().unwrap();

@@ -1,0 +1,94 @@
+//! What others left in the operator's namespaces, of the kinds that the lock guards.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::{Resource, ResourceExt};
+
+use super::caches::Caches;
+use super::observe::namespace_of;
+use super::triggers::Triggers;
+use crate::api::names::{OPERATOR, access, label};
+use crate::api::{Community, Enclave};
+use crate::plan::child::is_ours;
+use crate::plan::place::is_owned;
+
+/// What others left in the namespace of a Community.
+#[must_use]
+pub fn leftovers_of_community(caches: &Caches, community: &Community) -> Vec<String> {
+    let uid = community.uid().unwrap_or_default();
+    find_leftovers(caches, &caches.namespaces.state_filter(|namespace| is_owned(namespace, &uid)))
+}
+
+/// What others left in the control namespace of an Enclave and in those of its workloads.
+#[must_use]
+pub fn leftovers_of_enclave(caches: &Caches, community: &Community, enclave: &Enclave) -> Vec<String> {
+    let (community, enclave) = (community.name_any(), enclave.name_any());
+    let belongs = |namespace: &Namespace| {
+        let labels = namespace.labels();
+        labels.contains_key(label::OWNER_UID)
+            && labels.get(label::COMMUNITY) == Some(&community)
+            && labels.get(label::ENCLAVE) == Some(&enclave)
+    };
+    find_leftovers(caches, &caches.namespaces.state_filter(belongs))
+}
+
+impl Triggers {
+    /// The Enclave that tells what others left in a workload's namespace.
+    pub(super) fn look_at_enclave_around(&self, namespace: &Namespace) {
+        // The receiver is gone only at shutdown.
+        let _ = enclave_around(&self.caches, namespace)
+            .map(|enclave| self.queues.enclaves.unbounded_send(enclave));
+    }
+}
+
+fn enclave_around(caches: &Caches, namespace: &Namespace) -> Option<ObjectRef<Enclave>> {
+    let labels = namespace.labels();
+    let is_ours = labels.contains_key(label::WORKLOAD) && labels.contains_key(label::OWNER_UID);
+    let (community, enclave) = (labels.get(label::COMMUNITY)?, labels.get(label::ENCLAVE)?);
+    let community = caches.communities.get(&ObjectRef::new(community)).filter(|_| is_ours)?;
+    Some(ObjectRef::new(enclave).within(&namespace_of(&community)))
+}
+
+/// Everything in these namespaces that the lock guards and the operator did not make, each as
+/// `Kind namespace/name`. Bindings count only where nobody but the operator may bind.
+fn find_leftovers(caches: &Caches, namespaces: &[Arc<Namespace>]) -> Vec<String> {
+    let named = |counts: fn(&Namespace) -> bool| -> BTreeSet<String> {
+        let there = namespaces.iter().filter(|namespace| namespace.metadata.deletion_timestamp.is_none());
+        there.filter(|namespace| counts(namespace)).map(|namespace| namespace.name_any()).collect()
+    };
+    let all = named(|_| true);
+    let isolated = named(|namespace| {
+        namespace.labels().get(label::ACCESS_MODE).is_some_and(|mode| mode == access::ISOLATED)
+    });
+    // What was known of Cilium's policies when it went.
+    let cilium = if caches.has_cilium() { &all } else { &BTreeSet::new() };
+    [
+        find(&caches.cilium_policies, cilium, |policy| is_ours(&policy.name_any())),
+        find(&caches.network_policies, &all, |policy| is_ours(&policy.name_any())),
+        find(&caches.quotas, &all, |quota| is_ours(&quota.name_any())),
+        find(&caches.container_defaults, &all, |limits| is_ours(&limits.name_any())),
+        find(&caches.role_bindings, &isolated, |binding| {
+            binding.labels().get(label::MANAGED_BY).is_some_and(|by| by == OPERATOR)
+        }),
+    ]
+    .concat()
+}
+
+fn find<K>(store: &Store<K>, namespaces: &BTreeSet<String>, is_ours: impl Fn(&K) -> bool) -> Vec<String>
+where
+    K: Resource<DynamicType = ()> + reflector::Lookup<DynamicType = ()> + Clone + 'static,
+{
+    if namespaces.is_empty() {
+        return Vec::new();
+    }
+    let is_there =
+        |object: &K| object.meta().namespace.as_ref().is_some_and(|name| namespaces.contains(name));
+    let found = store.state_filter(|object| is_there(object) && !is_ours(object));
+    let kind = <K as Resource>::kind(&());
+    let describe =
+        |object: &K| format!("{kind} {}/{}", object.namespace().unwrap_or_default(), object.name_any());
+    found.iter().map(|object| describe(object)).collect()
+}

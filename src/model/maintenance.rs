@@ -1,0 +1,234 @@
+//! Maintenance: who may do more than the lock on managed namespaces lets others, and until when.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use super::gated::Gated;
+use super::life::{JudgeError, applied_spec};
+use crate::api::common::{Maintenance, MaintenanceMode, Principal};
+
+/// The exceptions from the lock that are in force somewhere. Of two exceptions for one principal the
+/// wider one counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Exceptions {
+    general: BTreeSet<Principal>,
+    advanced: BTreeSet<Principal>,
+    /// When the first of them ends.
+    ends_at: Option<Timestamp>,
+}
+
+impl Exceptions {
+    /// The exceptions of one object: what is applied of it, no more than its spec still wants, and
+    /// nothing that is over. So turning it off never waits for anything.
+    ///
+    /// # Errors
+    /// When what is applied cannot be read.
+    pub fn of<K: Gated>(object: &K, now: Timestamp) -> Result<Self, JudgeError> {
+        let applied = applied_spec(object)?;
+        let applied = applied.as_ref().and_then(K::maintenance);
+        let both =
+            applied.zip(K::maintenance(object.spec())).map(|(applied, wanted)| restrict(applied, wanted));
+        Ok(both.map(|maintenance| Self::of_maintenance(maintenance, now)).unwrap_or_default())
+    }
+
+    fn of_maintenance(maintenance: Maintenance, now: Timestamp) -> Self {
+        let Maintenance { mode, justification: _, principals, expires_at } = maintenance;
+        // The schema asks for an end. What has none is not believed.
+        let Some(end) = expires_at.map(|time| time.0).filter(|end| *end > now) else {
+            return Self::default();
+        };
+        let principals = principals.into_iter().collect();
+        match mode {
+            MaintenanceMode::Disabled => Self::default(),
+            MaintenanceMode::General => Self { general: principals, ends_at: Some(end), ..Self::default() },
+            MaintenanceMode::Advanced => Self { advanced: principals, ends_at: Some(end), ..Self::default() },
+        }
+    }
+
+    /// These and those.
+    #[must_use]
+    pub fn and(mut self, others: Self) -> Self {
+        let Self { general, advanced, ends_at } = others;
+        self.general.extend(general);
+        self.advanced.extend(advanced);
+        self.general.retain(|principal| !self.advanced.contains(principal));
+        self.ends_at = self.ends_at.into_iter().chain(ends_at).min();
+        self
+    }
+
+    /// Who may manage additional objects, and nothing that the operator manages.
+    #[must_use]
+    pub const fn general(&self) -> &BTreeSet<Principal> {
+        &self.general
+    }
+
+    /// Who may change what the operator manages too.
+    #[must_use]
+    pub const fn advanced(&self) -> &BTreeSet<Principal> {
+        &self.advanced
+    }
+
+    /// When the first of them ends by itself; `None` when there are none.
+    #[must_use]
+    pub const fn ends_at(&self) -> Option<Timestamp> {
+        self.ends_at
+    }
+}
+
+/// Whether maintenance is turned on, widened, prolonged or justified anew. Turning it off, naming
+/// fewer principals or an earlier end only closes.
+#[must_use]
+pub fn opens(before: Option<&Maintenance>, after: &Maintenance) -> bool {
+    let nothing = Maintenance::default();
+    restrict(before.unwrap_or(&nothing), after) != *after
+}
+
+/// Maintenance as far as both allow it.
+#[must_use]
+pub fn restrict(applied: &Maintenance, wanted: &Maintenance) -> Maintenance {
+    let Maintenance { mode, justification: _, principals, expires_at } = wanted;
+    if *mode == MaintenanceMode::Disabled {
+        return wanted.clone();
+    }
+    if applied.mode == MaintenanceMode::Disabled {
+        return applied.clone();
+    }
+    // In the order of the wanted ones, so that a list that only lost some is equal to it.
+    let common: Vec<_> =
+        principals.iter().filter(|principal| applied.principals.contains(principal)).cloned().collect();
+    if common.is_empty() {
+        return Maintenance::default();
+    }
+    Maintenance {
+        mode: if applied.mode == MaintenanceMode::General { applied.mode } else { *mode },
+        justification: applied.justification,
+        principals: common,
+        expires_at: match (&applied.expires_at, expires_at) {
+            (Some(applied), Some(wanted)) => {
+                Some(if wanted.0 < applied.0 { wanted } else { applied }.clone())
+            }
+            (one, other) => one.clone().or_else(|| other.clone()),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::api::common::PrincipalKind;
+    use crate::api::gate::Applied;
+    use crate::api::{Content, Enclave, EnclaveSpec};
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn user(name: &str) -> Principal {
+        Principal { kind: PrincipalKind::User, name: name.into(), namespace: None }
+    }
+
+    fn maintenance(mode: MaintenanceMode, users: &[&str], end: i64) -> Maintenance {
+        let principals = users.iter().map(|name| user(name)).collect();
+        Maintenance { mode, justification: None, principals, expires_at: Some(Time(at(end))) }
+    }
+
+    fn enclave(applied: &Maintenance, wanted: &Maintenance) -> Enclave {
+        let spec = |maintenance: &Maintenance| EnclaveSpec {
+            maintenance: maintenance.clone(),
+            ..EnclaveSpec::default()
+        };
+        let mut enclave = Enclave::new("e", spec(wanted));
+        enclave.gate_mut().applied = Some(Applied {
+            generation: 1,
+            digest: String::new(),
+            spec: Content::of_spec(&spec(applied)).unwrap(),
+            change: None,
+            approval_request: None,
+            at: Time(at(0)),
+            references: Vec::new(),
+        });
+        enclave
+    }
+
+    #[test]
+    fn what_is_applied_counts_until_it_ends_or_is_not_wanted_any_more() {
+        use MaintenanceMode::{Advanced, General};
+        let off = Maintenance::default();
+        let on = maintenance(Advanced, &["ann", "bob"], 100);
+        let count = |applied: &Maintenance, wanted: &Maintenance, now| {
+            let exceptions = Exceptions::of(&enclave(applied, wanted), at(now)).unwrap();
+            (
+                exceptions.general.len(),
+                exceptions.advanced.len(),
+                exceptions.ends_at.map(Timestamp::as_second),
+            )
+        };
+        assert_eq!(count(&on, &on, 99), (0, 2, Some(100)));
+        assert_eq!(count(&on, &on, 100), (0, 0, None), "it is over");
+        assert_eq!(count(&on, &off, 50), (0, 0, None), "turning it off never waits");
+        assert_eq!(count(&off, &on, 50), (0, 0, None), "turning it on does");
+        assert_eq!(count(&on, &maintenance(Advanced, &["ann", "eve"], 200), 50), (0, 1, Some(100)));
+        assert_eq!(count(&on, &maintenance(General, &["ann", "bob"], 60), 50), (2, 0, Some(60)));
+        let endless = Maintenance { expires_at: None, ..on };
+        assert_eq!(count(&endless, &endless, 50), (0, 0, None));
+        let never_applied = Enclave::new("e", EnclaveSpec { maintenance: endless, ..EnclaveSpec::default() });
+        assert_eq!(Exceptions::of(&never_applied, at(0)).unwrap(), Exceptions::default());
+    }
+
+    #[test]
+    fn two_exceptions_add_up_and_the_wider_one_counts() {
+        use MaintenanceMode::{Advanced, General};
+        let one = Exceptions::of_maintenance(maintenance(General, &["ann", "bob"], 100), at(0));
+        let other = Exceptions::of_maintenance(maintenance(Advanced, &["bob", "eve"], 50), at(0));
+        let both = one.clone().and(other.clone());
+        assert_eq!(both, other.and(one));
+        assert_eq!(both.general, [user("ann")].into());
+        assert_eq!(both.advanced, [user("bob"), user("eve")].into());
+        assert_eq!(both.ends_at(), Some(at(50)));
+    }
+
+    fn any_maintenance() -> impl Strategy<Value = Maintenance> {
+        let person =
+            |name: &&str| Principal { kind: PrincipalKind::User, name: (*name).to_owned(), namespace: None };
+        let mode = prop::sample::select(vec![
+            MaintenanceMode::Disabled,
+            MaintenanceMode::General,
+            MaintenanceMode::Advanced,
+        ]);
+        let people = prop::sample::subsequence(vec!["ann", "bob", "eve"], 1..=3);
+        (mode, any::<bool>(), people, 0..4_i64).prop_map(move |(mode, networking, people, second)| {
+            use crate::api::common::MaintenanceJustification::{Governance, Networking};
+            if mode == MaintenanceMode::Disabled {
+                return Maintenance::default();
+            }
+            Maintenance {
+                mode,
+                justification: Some(if networking { Networking } else { Governance }),
+                principals: people.iter().map(person).collect(),
+                expires_at: Some(Time(at(second))),
+            }
+        })
+    }
+
+    proptest! {
+        /// Nobody keeps or gains access that either side does not give.
+        #[test]
+        fn maintenance_is_restricted_to_what_both_allow(applied in any_maintenance(), wanted in any_maintenance()) {
+            let both = restrict(&applied, &wanted);
+            prop_assert!(!opens(Some(&applied), &both));
+            prop_assert_eq!(&restrict(&both, &wanted), &both);
+            if both.mode != MaintenanceMode::Disabled {
+                for side in [&applied, &wanted] {
+                    prop_assert!(both.principals.iter().all(|one| side.principals.contains(one)));
+                    prop_assert!(both.mode == side.mode || both.mode == MaintenanceMode::General);
+                    prop_assert!(both.expires_at.as_ref().unwrap().0 <= side.expires_at.as_ref().unwrap().0);
+                }
+            }
+        }
+    }
+}

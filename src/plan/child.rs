@@ -1,0 +1,149 @@
+//! What the operator makes in a namespace, compared with what is there.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::{Resource, ResourceExt};
+use serde::Serialize;
+
+use super::metadata::{has_metadata, merge_metadata};
+use crate::api::names::{annotation, child};
+use crate::model::digest::sha256;
+use crate::model::naming::CONNECTION_POLICY;
+
+/// Whether what others changed is put back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Healing {
+    /// It is.
+    Active,
+    /// Not now: Advanced maintenance lets people change it. What the operator itself wants
+    /// differently than before is still written, and what nothing wants any more still goes.
+    Paused,
+}
+
+/// What is due about something that is wanted, with the metadata to write.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Due {
+    Nothing,
+    Creation(ObjectMeta),
+    Replacement(ObjectMeta),
+}
+
+/// Compares what is there with what is wanted; `is_same` compares the contents.
+pub fn due<K: Resource>(
+    live: Option<&K>,
+    wanted: &ObjectMeta,
+    content: &impl Serialize,
+    is_same: impl FnOnce(&K) -> bool,
+    healing: Healing,
+) -> Due {
+    let written = live.and_then(|live| live.meta().annotations.as_ref()?.get(annotation::CONTENT));
+    let same = live.filter(|live| is_same(live));
+    let mut wanted = wanted.clone();
+    // The digest of what is the same stands there, and a thousand take their time to reckon anew.
+    let digest = same.and(written).cloned().unwrap_or_else(|| digest(content));
+    let annotations = wanted.annotations.get_or_insert_with(BTreeMap::new);
+    let digest = annotations.entry(annotation::CONTENT.to_owned()).or_insert(digest).clone();
+    let Some(live) = live.map(Resource::meta) else {
+        return match healing {
+            Healing::Active => Due::Creation(wanted),
+            Healing::Paused => Due::Nothing,
+        };
+    };
+    if same.is_some() && has_metadata(live, &wanted) && is_free(live) {
+        return Due::Nothing;
+    }
+    match (healing, written) {
+        // Others changed it, or made it in place of the operator's.
+        (Healing::Paused, None) => Due::Nothing,
+        (Healing::Paused, Some(written)) if *written == digest => Due::Nothing,
+        (Healing::Paused | Healing::Active, _) => Due::Replacement(free_metadata(live, wanted)),
+    }
+}
+
+/// Nothing outlives its deletion or goes with something else.
+fn is_free(live: &ObjectMeta) -> bool {
+    let is_empty = |finalizers: &Option<Vec<String>>| finalizers.as_ref().is_none_or(Vec::is_empty);
+    is_empty(&live.finalizers) && live.owner_references.as_ref().is_none_or(Vec::is_empty)
+}
+
+/// The live metadata with what is wanted, and without what keeps it or takes it along.
+#[must_use]
+pub fn free_metadata(live: &ObjectMeta, wanted: ObjectMeta) -> ObjectMeta {
+    ObjectMeta { finalizers: None, owner_references: None, ..merge_metadata(live, wanted) }
+}
+
+/// Contents are structs with text as keys, which can always be written.
+fn digest(content: &impl Serialize) -> String {
+    sha256(&serde_json::to_vec(content).unwrap_or_default())
+}
+
+/// Whether an object of this name in a managed namespace is the operator's.
+#[must_use]
+pub fn is_ours(name: &str) -> bool {
+    child::ALL.contains(&name) || name.starts_with(CONNECTION_POLICY)
+}
+
+/// Whether something is being deleted and kept from going.
+#[must_use]
+pub fn is_kept_from_going<K: Resource>(live: &K) -> bool {
+    live.meta().deletion_timestamp.is_some() && !live.finalizers().is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+
+    use super::*;
+    use crate::plan::metadata::child_metadata;
+
+    fn compare(live: Option<&ConfigMap>, text: &str, healing: Healing) -> Due {
+        let data = Some(BTreeMap::from([("text".to_owned(), text.to_owned())]));
+        due(live, &child_metadata("ns", "name"), &data, |live| live.data == data, healing)
+    }
+
+    /// As the operator makes it.
+    fn made(text: &str) -> ConfigMap {
+        let Due::Creation(metadata) = compare(None, text, Healing::Active) else { panic!("not made") };
+        let data = Some(BTreeMap::from([("text".to_owned(), text.to_owned())]));
+        ConfigMap { metadata, data, ..ConfigMap::default() }
+    }
+
+    #[test]
+    fn what_others_changed_is_put_back_unless_healing_is_paused() {
+        let drifts: [fn(&mut ConfigMap); 5] = [
+            |live| live.data = None,
+            |live| live.metadata.labels = None,
+            |live| live.metadata.finalizers = Some(vec!["x/y".into()]),
+            |live| live.metadata.owner_references = Some(vec![OwnerReference::default()]),
+            |live| {
+                live.metadata.annotations = None;
+                live.data = None;
+            },
+        ];
+        for drift in drifts {
+            let mut live = made("wanted");
+            drift(&mut live);
+            assert_eq!(compare(Some(&live), "wanted", Healing::Paused), Due::Nothing, "{live:?}");
+            let Due::Replacement(metadata) = compare(Some(&live), "wanted", Healing::Active) else {
+                panic!("not put back: {live:?}")
+            };
+            assert_eq!(metadata, made("wanted").metadata);
+        }
+        assert_eq!(compare(None, "wanted", Healing::Paused), Due::Nothing);
+        assert_eq!(compare(Some(&made("wanted")), "wanted", Healing::Active), Due::Nothing);
+    }
+
+    #[test]
+    fn what_the_operator_wants_differently_is_written_all_the_same() {
+        for healing in [Healing::Active, Healing::Paused] {
+            let before = made("before");
+            assert_eq!(
+                compare(Some(&before), "wanted", healing),
+                Due::Replacement(made("wanted").metadata),
+                "{healing:?}"
+            );
+        }
+    }
+}

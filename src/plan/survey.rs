@@ -1,0 +1,208 @@
+//! A place compared with what it should be.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicySpec};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::{Resource, ResourceExt};
+use serde::Serialize;
+
+use super::Write;
+use super::child::{Due, Healing, due, free_metadata, is_kept_from_going, is_ours};
+use super::limits::{plan_container_defaults, plan_quota};
+use super::metadata::child_metadata;
+use super::namespace::{Turn, plan_creation, plan_namespace};
+use super::place::{Furniture, Inside, ObservedPlace, Place, is_owned};
+use crate::api::CiliumNetworkPolicy;
+use crate::api::cilium::CiliumNetworkPolicySpec;
+use crate::api::names::child;
+
+/// How a place is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Survey {
+    /// Exactly as it should be.
+    AsPlanned,
+    /// These writes are missing.
+    Differs(Vec<Write>),
+    /// A namespace of that name exists and is not ours.
+    Foreign,
+    /// The namespace is being deleted; it can be made again when it is gone.
+    Terminating,
+}
+
+/// Compares a place with what it should be. The order of the writes keeps it shut: what closes comes
+/// first, and nothing opens before the policy that denies everything is there.
+#[must_use]
+pub fn survey(place: &Place, observed: &ObservedPlace, healing: Healing) -> Survey {
+    let Some(namespace) = observed.namespace.as_deref() else {
+        return Survey::Differs(vec![plan_creation(place)]);
+    };
+    if !is_owned(namespace, &place.owner_uid) {
+        return Survey::Foreign;
+    }
+    if namespace.metadata.deletion_timestamp.is_some() {
+        return Survey::Terminating;
+    }
+    let mut writes = plan_contents(place, observed, healing);
+    match plan_namespace(place, namespace) {
+        None => {}
+        Some(Turn::First(write)) => writes.insert(0, write),
+        Some(Turn::Last(write)) => writes.push(write),
+    }
+    if writes.is_empty() { Survey::AsPlanned } else { Survey::Differs(writes) }
+}
+
+/// The writes that bring what is in a namespace to what it should be.
+fn plan_contents(place: &Place, observed: &ObservedPlace, healing: Healing) -> Vec<Write> {
+    let nothing = Furniture::default();
+    let furniture = match &place.inside {
+        Inside::Workload(furniture) => furniture,
+        Inside::Community | Inside::Control | Inside::SomeWorkload(_) => &nothing,
+    };
+    let deny = build_default_deny(place);
+    let policies: Vec<&NetworkPolicy> = std::iter::once(&deny).chain(&furniture.policies).collect();
+    let cilium: Vec<&CiliumNetworkPolicy> = furniture.cilium_policies.iter().collect();
+    let mut writes = Vec::new();
+    if !matches!(place.inside, Inside::SomeWorkload(_)) {
+        writes.extend(plan_surplus(&policies, &observed.policies));
+        writes.extend(plan_surplus(&cilium, &observed.cilium_policies));
+    }
+    let healing_of = |name: &str| if furniture.unmade.contains(name) { Healing::Active } else { healing };
+    writes.extend(plan_policies(&policies, &observed.policies, healing_of));
+    writes.extend(plan_policies(&cilium, &observed.cilium_policies, healing_of));
+    let (quota, limits) = (observed.quota.as_deref(), observed.container_defaults.as_deref());
+    match &place.inside {
+        Inside::Community | Inside::Control => {
+            let no_pods = [("pods".to_owned(), Quantity("0".to_owned()))].into();
+            writes.extend(plan_quota(&place.namespace, &no_pods, quota, healing));
+        }
+        Inside::Workload(furniture) => {
+            let wanted = furniture.container_defaults.as_ref();
+            writes.extend(plan_quota(&place.namespace, &furniture.quota, quota, healing));
+            writes.extend(plan_container_defaults(&place.namespace, wanted, limits, healing));
+        }
+        Inside::SomeWorkload(_) => {}
+    }
+    writes
+}
+
+/// A network policy, of Kubernetes or of Cilium.
+pub trait Policy: Resource<DynamicType = ()> + Clone {
+    /// What it lets through.
+    type Rules: Clone + PartialEq + Serialize;
+
+    fn rules(&self) -> &Self::Rules;
+    fn create(self) -> Write;
+    fn replace(self) -> Write;
+    fn delete(namespace: String, name: String, uid: String) -> Write;
+}
+
+impl Policy for NetworkPolicy {
+    type Rules = Option<NetworkPolicySpec>;
+
+    fn rules(&self) -> &Self::Rules {
+        &self.spec
+    }
+
+    fn create(self) -> Write {
+        Write::CreateNetworkPolicy(Box::new(self))
+    }
+
+    fn replace(self) -> Write {
+        Write::ReplaceNetworkPolicy(Box::new(self))
+    }
+
+    fn delete(namespace: String, name: String, uid: String) -> Write {
+        Write::DeleteNetworkPolicy { namespace, name, uid }
+    }
+}
+
+impl Policy for CiliumNetworkPolicy {
+    type Rules = CiliumNetworkPolicySpec;
+
+    fn rules(&self) -> &Self::Rules {
+        &self.spec
+    }
+
+    fn create(self) -> Write {
+        Write::CreateCiliumPolicy(Box::new(self))
+    }
+
+    fn replace(self) -> Write {
+        Write::ReplaceCiliumPolicy(Box::new(self))
+    }
+
+    fn delete(namespace: String, name: String, uid: String) -> Write {
+        Write::DeleteCiliumPolicy { namespace, name, uid }
+    }
+}
+
+/// What closes: policies of the operator that nothing wants any more.
+fn plan_surplus<'a, K: Policy>(wanted: &'a [&K], live: &'a [Arc<K>]) -> impl Iterator<Item = Write> + 'a {
+    let wanted: BTreeSet<&str> = wanted.iter().filter_map(|wanted| wanted.meta().name.as_deref()).collect();
+    plan_pruning(live, move |name| is_ours(name) && !wanted.contains(name))
+}
+
+/// Takes policies away. A finalizer that somebody put on one does not keep it.
+pub fn plan_pruning<'a, K: Policy>(
+    live: &'a [Arc<K>],
+    is_over: impl Fn(&str) -> bool + 'a,
+) -> impl Iterator<Item = Write> + 'a {
+    let over = live.iter().filter(move |live| live.meta().name.as_deref().is_some_and(&is_over));
+    over.filter_map(|live| {
+        if is_kept_from_going(live.as_ref()) {
+            let mut freed = K::clone(live);
+            *freed.meta_mut() = free_metadata(live.meta(), live.meta().clone());
+            return Some(freed.replace());
+        }
+        let identity =
+            || (live.namespace().unwrap_or_default(), live.name_any(), live.uid().unwrap_or_default());
+        live.meta()
+            .deletion_timestamp
+            .is_none()
+            .then(identity)
+            .map(|(namespace, name, uid)| K::delete(namespace, name, uid))
+    })
+}
+
+fn plan_policies<'a, K: Policy>(
+    wanted: &'a [&K],
+    live: &'a [Arc<K>],
+    healing: impl Fn(&str) -> Healing + 'a,
+) -> impl Iterator<Item = Write> + 'a {
+    let live: BTreeMap<_, _> = live.iter().map(|live| (live.meta().name.as_deref(), live.as_ref())).collect();
+    wanted.iter().filter_map(move |wanted| {
+        let name = wanted.meta().name.as_deref();
+        plan_policy(live.get(&name).copied(), *wanted, healing(name.unwrap_or_default()))
+    })
+}
+
+fn plan_policy<K: Policy>(live: Option<&K>, wanted: &K, healing: Healing) -> Option<Write> {
+    let rules = wanted.rules();
+    let with = |metadata| {
+        let mut wanted = wanted.clone();
+        *wanted.meta_mut() = metadata;
+        wanted
+    };
+    match due(live, wanted.meta(), rules, |live| live.rules() == rules, healing) {
+        Due::Nothing => None,
+        Due::Creation(metadata) => Some(with(metadata).create()),
+        Due::Replacement(metadata) => Some(with(metadata).replace()),
+    }
+}
+
+fn build_default_deny(place: &Place) -> NetworkPolicy {
+    NetworkPolicy {
+        metadata: child_metadata(&place.namespace, child::DEFAULT_DENY),
+        spec: Some(NetworkPolicySpec {
+            pod_selector: Some(LabelSelector::default()),
+            policy_types: Some(vec!["Ingress".into(), "Egress".into()]),
+            ..NetworkPolicySpec::default()
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,136 @@
+//! What the lock and its neighbours keep out: additions, other people, other pods.
+
+use k8s_openapi::api::core::v1::{LimitRange, Namespace, Pod, ResourceQuota};
+use k8s_openapi::api::rbac::v1::RoleBinding;
+use kube::api::{DeleteParams, Patch, PatchParams};
+
+use super::*;
+use crate::world::{assert_refused, patch_status};
+
+const MANAGED: &str = "and nobody else changes them";
+const ADDITIONAL: &str = "additional ones need maintenance";
+
+#[tokio::test]
+async fn nobody_adds_to_what_guards_a_namespace_and_the_operators_names_are_its_own() {
+    let place = Place::make("additions", &json!({})).await;
+    let administrator = place.world.plane.administrator_user();
+    let quota: ResourceQuota = object(json!({"metadata": {"name": "more"}, "spec": {"hard": {"pods": "1"}}}));
+    let limits: LimitRange = object(json!({"metadata": {"name": "more"}, "spec": {"limits": []}}));
+    let post = PostParams::default();
+    for person in [&place.tina(), administrator] {
+        for namespace in [place.pods(), place.control(), place.community.clone()] {
+            let policies: Api<NetworkPolicy> = namespaced(administrator.client(), &namespace);
+            assert_refused(policies.create(&post, &open_policy("more")).await, ADDITIONAL);
+        }
+        let policies = place.policies(person);
+        assert_refused(policies.create(&post, &open_policy("more")).await, ADDITIONAL);
+        assert_refused(policies.create(&post, &open_policy("enclave-operator-more")).await, ADDITIONAL);
+        assert_refused(policies.create(&post, &open_policy("connection.more")).await, MANAGED);
+        let mut unnamed = open_policy("");
+        unnamed.metadata.name = None;
+        unnamed.metadata.generate_name = Some("connection.x".into());
+        assert_refused(policies.create(&post, &unnamed).await, MANAGED);
+        let quotas: Api<ResourceQuota> = namespaced(person.client(), &place.pods());
+        assert_refused(quotas.create(&post, &quota).await, ADDITIONAL);
+        let forged = json!({"status": {"hard": {"count/configmaps": "999"}}});
+        assert_refused(patch_status(&quotas, "enclave-operator-quota", forged).await, MANAGED);
+        let ranges: Api<LimitRange> = namespaced(person.client(), &place.pods());
+        assert_refused(ranges.create(&post, &limits).await, ADDITIONAL);
+    }
+    // Elsewhere it is nobody's business.
+    let elsewhere: Api<NetworkPolicy> = namespaced(administrator.client(), "default");
+    elsewhere.create(&post, &open_policy("connection.additions")).await.unwrap();
+    elsewhere.delete("connection.additions", &DeleteParams::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn whoever_gets_into_an_isolated_workload_is_listed() {
+    let place = Place::make("isolated", &json!({})).await;
+    let binding = |name: &str| -> RoleBinding {
+        object(json!({
+            "metadata": {"name": name},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "mallory"}],
+        }))
+    };
+    let bindings: Api<RoleBinding> = namespaced(place.tina().client(), &place.pods());
+    bindings.create(&PostParams::default(), &binding("before")).await.unwrap();
+
+    let isolated = json!({"spec": {"accessMode": "Isolated", "principals": {"view": [user("rita")]}}});
+    patch(&place.workloads(), "api", isolated).await.unwrap();
+    let words = "only those whom its EnclaveWorkload lists get into namespace isolated-payments-api";
+    let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+    until_refused(words, async || bindings.create(&dry_run, &binding("after")).await).await;
+    let admin: Api<RoleBinding> = namespaced(place.world.administrator(), &place.pods());
+    assert_refused(admin.create(&PostParams::default(), &binding("after")).await, words);
+    let everybody = json!({"subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "system:authenticated"}]});
+    assert_refused(patch(&admin, "before", everybody).await, words);
+
+    // What was there before is told, and whoever may can take it away.
+    let left = ["RoleBinding isolated-payments-api/before", "RoleBinding isolated-payments-api/writers"];
+    let enclave = place.wait_for_lock("Leftovers", &left).await;
+    let message = condition(&enclave.status.unwrap().gate, condition_type::LOCKED).message.clone();
+    assert!(message.contains("RoleBinding isolated-payments-api/before and 1 more"), "{message}");
+    bindings.delete("before", &DeleteParams::default()).await.unwrap();
+    bindings.delete("writers", &DeleteParams::default()).await.unwrap();
+    place.wait_for_lock("Locked", &[]).await;
+
+    let standard = json!({"spec": {"accessMode": "Standard", "principals": null}});
+    patch(&place.workloads(), "api", standard).await.unwrap();
+    until_admitted(async || admin.create(&PostParams::default(), &binding("after")).await).await;
+}
+
+#[tokio::test]
+async fn pods_stay_inside_their_sandbox_and_the_namespace_says_which() {
+    let place = Place::make("sandboxed", &json!({})).await;
+    place.make_workload("loose", &json!({"podSecurity": "Baseline"})).await;
+    let loose = format!("{}-loose", place.control());
+    place.let_write(&loose);
+    let (tina, administrator) = (place.tina(), place.world.plane.administrator_user());
+    let pod = |spec: Value| -> Pod {
+        let mut wanted = json!({"containers": [{"name": "c", "image": "example.test/c"}]});
+        for (key, value) in spec.as_object().unwrap() {
+            wanted[key] = value.clone();
+        }
+        object(json!({"metadata": {"name": "p"}, "spec": wanted}))
+    };
+    let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+    let capable = json!({"containers": [{"name": "c", "image": "example.test/c", "securityContext": {"capabilities": {"add": ["SYS_ADMIN"]}}}]});
+    let volume = json!({"volumes": [{"name": "v", "hostPath": {"path": "/"}}]});
+    for (namespace, level) in [(&place.pods(), "restricted"), (&loose, "baseline")] {
+        let pods: Api<Pod> = namespaced(tina.client(), namespace);
+        eventually("the namespace has its account", SOON, async || {
+            let made =
+                pods.create(&dry_run, &pod(json!({"hostNetwork": true}))).await.unwrap_err().to_string();
+            (!made.contains("serviceaccount")).then_some(())
+        })
+        .await;
+        for escape in
+            [json!({"hostNetwork": true}), json!({"hostPID": true}), capable.clone(), volume.clone()]
+        {
+            let words = format!("violates PodSecurity \"{level}:latest\"");
+            assert_refused(pods.create(&dry_run, &pod(escape)).await, &words);
+        }
+    }
+    let pods: Api<Pod> = namespaced(tina.client(), &loose);
+    pods.create(&dry_run, &pod(json!({}))).await.unwrap();
+    // Where no pod is to run there is a quota as well.
+    let pods: Api<Pod> = namespaced(administrator.client(), &place.control());
+    assert_refused(pods.create(&dry_run, &pod(json!({"hostNetwork": true}))).await, "violates PodSecurity");
+
+    let namespaces: Api<Namespace> = Api::all(administrator.client());
+    for (name, key, value) in [
+        (&place.pods(), "enforce", json!("privileged")),
+        (&place.pods(), "enforce", Value::Null),
+        (&place.pods(), "enforce-version", json!("v1.10")),
+        (&loose, "warn", json!("privileged")),
+        (&place.control(), "enforce", json!("privileged")),
+    ] {
+        let edit = json!({"metadata": {"labels": {format!("pod-security.kubernetes.io/{key}"): value}}});
+        let words = format!("only the operator writes which pods namespace {name} admits");
+        assert_refused(patch(&namespaces, name, edit.clone()).await, &words);
+        let in_status = namespaces.patch_status(name, &PatchParams::default(), &Patch::Merge(edit)).await;
+        assert_refused(in_status, &words);
+    }
+    patch(&namespaces, &loose, json!({"metadata": {"labels": {"team": "blue"}}})).await.unwrap();
+}
