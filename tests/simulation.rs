@@ -23,6 +23,7 @@ use enclave_operator::model::life::Integrity;
 use enclave_operator::model::request::TargetView;
 use enclave_operator::plan::Write;
 use enclave_operator::plan::approval_request::{ObservedRequest, plan_approval_request};
+use enclave_operator::plan::child::{Child, Verb};
 use enclave_operator::plan::declared::{Declared, Home};
 use enclave_operator::plan::enclave::{Children, ObservedEnclave, plan_enclave};
 use enclave_operator::plan::place::ObservedPlace;
@@ -329,6 +330,7 @@ impl World {
             place: self.place.clone(),
             children: Children::default(),
             leftovers: Vec::new(),
+            workloads: Vec::new(),
         };
         let plan = plan_enclave(&observed, self.now);
         for write in plan.repairs.into_iter().chain(plan.writes) {
@@ -387,23 +389,16 @@ impl World {
                 self.place.namespace = Some(Arc::new(*namespace));
             }
             Write::ReplaceNamespace(namespace) => self.place.namespace = Some(Arc::new(*namespace)),
-            Write::CreateNetworkPolicy(policy) | Write::ReplaceNetworkPolicy(policy) => {
+            Write::Child(Verb::Create | Verb::Replace, Child::NetworkPolicy(policy)) => {
                 self.place.policies = vec![Arc::new(*policy)];
             }
-            Write::CreateResourceQuota(quota) | Write::ReplaceResourceQuota(quota) => {
+            Write::Child(Verb::Create | Verb::Replace, Child::ResourceQuota(quota)) => {
                 self.place.quota = Some(Arc::new(*quota));
             }
             // The simulated caches are never behind.
             Write::ConfirmRules(_) | Write::ConfirmPolicies { .. } => {}
             Write::RemoveFinalizer
-            | Write::DeleteNetworkPolicy { .. }
-            | Write::CreateCiliumPolicy(_)
-            | Write::ReplaceCiliumPolicy(_)
-            | Write::DeleteCiliumPolicy { .. }
-            | Write::DeleteResourceQuota { .. }
-            | Write::CreateLimitRange(_)
-            | Write::ReplaceLimitRange(_)
-            | Write::DeleteLimitRange { .. }
+            | Write::Child(..)
             | Write::ConfirmNamespaceGone { .. }
             | Write::DeleteSelf
             | Write::ConfirmTargetGone(_)

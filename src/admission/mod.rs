@@ -15,9 +15,10 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::api::{Kind, names};
+use crate::model::access::CLUSTER_ROLES;
 use crate::model::digest::sha256;
 use crate::model::life::Integrity;
-use crate::model::naming::CONNECTION_POLICY;
+use crate::model::naming::{CONNECTION_POLICY, ROLE_BINDING};
 
 /// What differs between installations.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,13 +81,14 @@ pub struct PolicyError {
     source: serde_yaml_ng::Error,
 }
 
-const SOURCES: [(&str, &str); 9] = [
+const SOURCES: [(&str, &str); 10] = [
     ("deletion-guard.yaml", include_str!("policies/deletion-guard.yaml")),
     ("lock.yaml", include_str!("policies/lock.yaml")),
     ("namespace-labels.yaml", include_str!("policies/namespace-labels.yaml")),
     ("operator-only.yaml", include_str!("policies/operator-only.yaml")),
     ("stamp-requester.yaml", include_str!("policies/stamp-requester.yaml")),
     ("stamp-vote.yaml", include_str!("policies/stamp-vote.yaml")),
+    ("verify-grants.yaml", include_str!("policies/verify-grants.yaml")),
     ("verify-requester.yaml", include_str!("policies/verify-requester.yaml")),
     ("verify-vote.yaml", include_str!("policies/verify-vote.yaml")),
     ("warn-held.yaml", include_str!("policies/warn-held.yaml")),
@@ -157,6 +159,8 @@ fn fill_in(source: &str, installation: &Installation) -> String {
         ("${OPERATOR_NAME}", names::OPERATOR),
         ("${CHILDREN}", &cel_list(&names::child::ALL)),
         ("${CONNECTION_POLICY}", CONNECTION_POLICY),
+        ("${ROLE_BINDING}", ROLE_BINDING),
+        ("${CLUSTER_ROLES}", &cel_list(&CLUSTER_ROLES)),
         ("${MAINTENANCE_GENERAL}", names::annotation::MAINTENANCE_GENERAL),
         ("${MAINTENANCE_ADVANCED}", names::annotation::MAINTENANCE_ADVANCED),
         ("${ACCESS_MODE}", names::label::ACCESS_MODE),

@@ -87,10 +87,9 @@ pub struct EnclaveStatus {
     #[schemars(length(max = 63))]
     pub namespace: Option<String>,
     /// What others left in its namespaces, the control namespace and those of its workloads: objects of
-    /// the kinds that the lock guards (NetworkPolicy, CiliumNetworkPolicy, ResourceQuota, LimitRange;
-    /// RoleBinding in isolated workloads) that the operator did not make, each as `Kind namespace/name`.
-    /// They are in force until somebody deletes them. The first 50 in order of their names, and how many
-    /// more there are.
+    /// the kinds that the lock guards (NetworkPolicy, CiliumNetworkPolicy, ResourceQuota, LimitRange)
+    /// that the operator did not make, each as `Kind namespace/name`. They are in force until somebody
+    /// deletes them. The first 50 in order of their names, and how many more there are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 51), inner(length(max = 384)))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]

@@ -10,7 +10,7 @@ use kube::{Resource, ResourceExt};
 use super::caches::Caches;
 use super::observe::namespace_of;
 use super::triggers::Triggers;
-use crate::api::names::{OPERATOR, access, label};
+use crate::api::names::label;
 use crate::api::{Community, Enclave};
 use crate::plan::child::is_ours;
 use crate::plan::place::is_owned;
@@ -53,31 +53,22 @@ fn enclave_around(caches: &Caches, namespace: &Namespace) -> Option<ObjectRef<En
 }
 
 /// Everything in these namespaces that the lock guards and the operator did not make, each as
-/// `Kind namespace/name`. Bindings count only where nobody but the operator may bind.
+/// `Kind namespace/name`.
 fn find_leftovers(caches: &Caches, namespaces: &[Arc<Namespace>]) -> Vec<String> {
-    let named = |counts: fn(&Namespace) -> bool| -> BTreeSet<String> {
-        let there = namespaces.iter().filter(|namespace| namespace.metadata.deletion_timestamp.is_none());
-        there.filter(|namespace| counts(namespace)).map(|namespace| namespace.name_any()).collect()
-    };
-    let all = named(|_| true);
-    let isolated = named(|namespace| {
-        namespace.labels().get(label::ACCESS_MODE).is_some_and(|mode| mode == access::ISOLATED)
-    });
+    let there = namespaces.iter().filter(|namespace| namespace.metadata.deletion_timestamp.is_none());
+    let all: BTreeSet<String> = there.map(|namespace| namespace.name_any()).collect();
     // What was known of Cilium's policies when it went.
     let cilium = if caches.has_cilium() { &all } else { &BTreeSet::new() };
     [
-        find(&caches.cilium_policies, cilium, |policy| is_ours(&policy.name_any())),
-        find(&caches.network_policies, &all, |policy| is_ours(&policy.name_any())),
-        find(&caches.quotas, &all, |quota| is_ours(&quota.name_any())),
-        find(&caches.container_defaults, &all, |limits| is_ours(&limits.name_any())),
-        find(&caches.role_bindings, &isolated, |binding| {
-            binding.labels().get(label::MANAGED_BY).is_some_and(|by| by == OPERATOR)
-        }),
+        find(&caches.cilium_policies, cilium),
+        find(&caches.network_policies, &all),
+        find(&caches.quotas, &all),
+        find(&caches.container_defaults, &all),
     ]
     .concat()
 }
 
-fn find<K>(store: &Store<K>, namespaces: &BTreeSet<String>, is_ours: impl Fn(&K) -> bool) -> Vec<String>
+fn find<K>(store: &Store<K>, namespaces: &BTreeSet<String>) -> Vec<String>
 where
     K: Resource<DynamicType = ()> + reflector::Lookup<DynamicType = ()> + Clone + 'static,
 {
@@ -86,7 +77,7 @@ where
     }
     let is_there =
         |object: &K| object.meta().namespace.as_ref().is_some_and(|name| namespaces.contains(name));
-    let found = store.state_filter(|object| is_there(object) && !is_ours(object));
+    let found = store.state_filter(|object| is_there(object) && !is_ours(&object.name_any()));
     let kind = <K as Resource>::kind(&());
     let describe =
         |object: &K| format!("{kind} {}/{}", object.namespace().unwrap_or_default(), object.name_any());

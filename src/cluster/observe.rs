@@ -91,9 +91,15 @@ pub fn observe_enclave(caches: &Caches, enclave: Arc<Enclave>, guard: Guard) -> 
         connections: count_in(&caches.connections, &namespace),
     });
     let community = declared.home.community();
+    let around =
+        community.map(|community| Home::Enclave(Arc::clone(community), Arc::clone(&declared.object)));
+    let control = place.namespace.as_deref().map(ResourceExt::name_any);
+    let workloads =
+        around.zip(control).map(|(around, control)| namespaces_of_workloads(caches, &around, &control));
     let leftovers = community.map(|community| leftovers_of_enclave(caches, community, &declared.object));
     ObservedEnclave {
         leftovers: leftovers.unwrap_or_default(),
+        workloads: workloads.unwrap_or_default(),
         children: children.unwrap_or_default(),
         declared,
         place,
@@ -139,14 +145,19 @@ pub fn observe_workload(caches: &Caches, workload: Arc<EnclaveWorkload>, guard: 
         ),
         Home::Nowhere | Home::Community(_) => observe_place_owned_by(caches, declared.object.as_ref()),
     };
-    let control = declared.object.namespace();
-    let siblings = caches.workloads.state_filter(|workload| workload.namespace() == control);
-    let mut together: Vec<String> = siblings
-        .iter()
-        .filter_map(|workload| namespace_of_workload(caches, &declared.home, workload))
-        .collect();
-    together.sort();
+    let control = declared.object.namespace().unwrap_or_default();
+    let together = namespaces_of_workloads(caches, &declared.home, &control);
     ObservedWorkload { declared, place, together, links }
+}
+
+/// Namespaces of all workloads of an Enclave that exist, in order.
+fn namespaces_of_workloads(caches: &Caches, home: &Home, control: &str) -> Vec<String> {
+    let workloads =
+        caches.workloads.state_filter(|workload| workload.namespace().as_deref() == Some(control));
+    let mut namespaces: Vec<String> =
+        workloads.iter().filter_map(|workload| namespace_of_workload(caches, home, workload)).collect();
+    namespaces.sort();
+    namespaces
 }
 
 /// Gathers what is known of a connection.
@@ -285,6 +296,9 @@ fn observe_place(caches: &Caches, namespace: &str) -> ObservedPlace {
         cilium_policies: caches
             .cilium_policies
             .state_filter(|policy| policy.metadata.namespace.as_deref() == Some(namespace)),
+        bindings: caches
+            .role_bindings
+            .state_filter(|binding| binding.metadata.namespace.as_deref() == Some(namespace)),
         quota: caches.quotas.get(&ObjectRef::new(child::QUOTA).within(namespace)),
         container_defaults: caches
             .container_defaults

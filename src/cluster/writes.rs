@@ -1,9 +1,9 @@
 //! Guarded writes: each succeeds only on the version that was observed.
 
+use std::borrow::Cow;
 use std::fmt::Debug;
 
-use k8s_openapi::api::core::v1::{LimitRange, Namespace, ResourceQuota};
-use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::{ApiResource, DynamicObject};
@@ -16,11 +16,12 @@ use crate::admission::Policies;
 use crate::api::approval_request::Target;
 use crate::api::names::{FINALIZER, GROUP, OPERATOR, REQUESTED_BY, REQUESTED_GENERATION, VERSION, label};
 use crate::api::{
-    ApprovalRequest, CiliumNetworkPolicy, Community, CommunityEndpoint, Enclave, EnclaveConnection,
-    EnclaveEndpoint, EnclaveWorkload, Kind, TransitHub,
+    ApprovalRequest, Community, CommunityEndpoint, Enclave, EnclaveConnection, EnclaveEndpoint,
+    EnclaveWorkload, Kind, TransitHub,
 };
 use crate::model::scope::RulesOrigin;
 use crate::plan::Write;
+use crate::plan::child::{Child, Verb};
 use crate::plan::place::is_owned;
 
 /// A write did not happen.
@@ -34,7 +35,7 @@ pub enum WriteError {
     #[error("failed to {what}")]
     Failed {
         /// What was tried.
-        what: &'static str,
+        what: Cow<'static, str>,
         /// Why not.
         #[source]
         source: kube::Error,
@@ -145,7 +146,10 @@ pub async fn apply_write<K: Served>(
             let live = confirmed(list_policies(client).await, "look at the admission policies again")?;
             go_on_if(live.fingerprint() == witness)
         }
-        Write::CreateRequest(request) => create(client, *request, "create the ApprovalRequest").await,
+        Write::CreateRequest(request) => {
+            let result = request.api(client).create(&post(), &request).await;
+            outcome(result, "create the ApprovalRequest").map(|()| Touched::Another)
+        }
         Write::MarkEnacted { request, at } => {
             let mut request = ApprovalRequest::clone(&request);
             request.status.get_or_insert_default().enacted_at = Some(Time(at));
@@ -162,36 +166,16 @@ pub async fn apply_write<K: Served>(
         }
         Write::DeleteNamespace { name, uid } => {
             let api: Api<Namespace> = Api::all(client.clone());
-            delete(&api, &name, uid, "delete the namespace").await
+            let result = api.delete(&name, &guarded_deletion(Some(uid), None)).await;
+            outcome(result, "delete the namespace").map(|()| Touched::Another)
         }
-        Write::DeleteNetworkPolicy { namespace, name, uid } => {
-            let api: Api<NetworkPolicy> = Api::namespaced(client.clone(), &namespace);
-            delete(&api, &name, uid, "delete the network policy").await
-        }
-        Write::CreateNetworkPolicy(policy) => create(client, *policy, "create the network policy").await,
-        Write::ReplaceNetworkPolicy(policy) => replace(client, *policy, "put the network policy back").await,
-        Write::DeleteCiliumPolicy { namespace, name, uid } => {
-            let api: Api<CiliumNetworkPolicy> = Api::namespaced(client.clone(), &namespace);
-            delete(&api, &name, uid, "delete the policy of Cilium").await
-        }
-        Write::CreateCiliumPolicy(policy) => create(client, *policy, "create the policy of Cilium").await,
-        Write::ReplaceCiliumPolicy(policy) => replace(client, *policy, "put the policy of Cilium back").await,
-        Write::DeleteResourceQuota { namespace, name, uid } => {
-            let api: Api<ResourceQuota> = Api::namespaced(client.clone(), &namespace);
-            delete(&api, &name, uid, "delete the quota").await
-        }
-        Write::CreateResourceQuota(quota) => create(client, *quota, "create the quota").await,
-        Write::ReplaceResourceQuota(quota) => replace(client, *quota, "put the quota back").await,
-        Write::DeleteLimitRange { namespace, name, uid } => {
-            let api: Api<LimitRange> = Api::namespaced(client.clone(), &namespace);
-            delete(&api, &name, uid, "delete the defaults for containers").await
-        }
-        Write::CreateLimitRange(limits) => {
-            create(client, *limits, "create the defaults for containers").await
-        }
-        Write::ReplaceLimitRange(limits) => {
-            replace(client, *limits, "put the defaults for containers back").await
-        }
+        Write::Child(verb, child) => match child {
+            Child::NetworkPolicy(child) => write_child(client, verb, &*child).await,
+            Child::CiliumNetworkPolicy(child) => write_child(client, verb, &*child).await,
+            Child::ResourceQuota(child) => write_child(client, verb, &*child).await,
+            Child::LimitRange(child) => write_child(client, verb, &*child).await,
+            Child::RoleBinding(child) => write_child(client, verb, &*child).await,
+        },
     }
 }
 
@@ -238,15 +222,6 @@ fn dynamic(client: &Client, kind: Kind, namespace: Option<&str>) -> Api<DynamicO
     }
 }
 
-/// Deletes the very object that was observed.
-async fn delete<K>(api: &Api<K>, name: &str, uid: String, what: &'static str) -> Result<Touched, WriteError>
-where
-    K: Clone + Debug + DeserializeOwned,
-{
-    let result = api.delete(name, &guarded_deletion(Some(uid), None)).await;
-    outcome(result, what).map(|()| Touched::Another)
-}
-
 async fn list_policies(client: &Client) -> Result<Policies, kube::Error> {
     let parameters = ListParams::default().labels(&format!("{}={OPERATOR}", label::PART_OF));
     Ok(Policies {
@@ -258,14 +233,14 @@ async fn list_policies(client: &Client) -> Result<Policies, kube::Error> {
 }
 
 fn confirmed<T>(result: Result<T, kube::Error>, what: &'static str) -> Result<T, WriteError> {
-    result.map_err(|source| WriteError::Failed { what, source })
+    result.map_err(|source| WriteError::Failed { what: what.into(), source })
 }
 
 fn go_on_if(as_assumed: bool) -> Result<Touched, WriteError> {
     if as_assumed { Ok(Touched::Another) } else { Err(WriteError::Outdated) }
 }
 
-async fn create<K>(client: &Client, object: K, what: &'static str) -> Result<Touched, WriteError>
+async fn write_child<K>(client: &Client, verb: Verb, child: &K) -> Result<Touched, WriteError>
 where
     K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
         + Serialize
@@ -273,20 +248,15 @@ where
         + Clone
         + Debug,
 {
-    let api: Api<K> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
-    outcome(api.create(&post(), &object).await, what).map(|()| Touched::Another)
-}
-
-async fn replace<K>(client: &Client, object: K, what: &'static str) -> Result<Touched, WriteError>
-where
-    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-        + Serialize
-        + DeserializeOwned
-        + Clone
-        + Debug,
-{
-    let api: Api<K> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
-    outcome(api.replace(&object.name_any(), &post(), &object).await, what).map(|()| Touched::Another)
+    let (namespace, name) = (child.namespace().unwrap_or_default(), child.name_any());
+    let api: Api<K> = Api::namespaced(client.clone(), &namespace);
+    let (result, doing) = match verb {
+        Verb::Create => (api.create(&post(), child).await.map(drop), "create"),
+        Verb::Replace => (api.replace(&name, &post(), child).await.map(drop), "put back"),
+        Verb::Delete => (api.delete(&name, &guarded_deletion(child.uid(), None)).await.map(drop), "delete"),
+    };
+    let what = format!("{doing} {} {namespace}/{name}", K::kind(&()));
+    outcome(result, what).map(|()| Touched::Another)
 }
 
 async fn patch_metadata<K: Served>(
@@ -316,11 +286,11 @@ fn guarded_deletion(uid: Option<String>, resource_version: Option<String>) -> De
     }
 }
 
-fn outcome<T>(result: Result<T, kube::Error>, what: &'static str) -> Result<(), WriteError> {
+fn outcome<T>(result: Result<T, kube::Error>, what: impl Into<Cow<'static, str>>) -> Result<(), WriteError> {
     match result {
         Ok(_) => Ok(()),
         // 404: it is gone. 409: it exists already, or is another version or another object.
         Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Err(WriteError::Outdated),
-        Err(source) => Err(WriteError::Failed { what, source }),
+        Err(source) => Err(WriteError::Failed { what: what.into(), source }),
     }
 }

@@ -10,7 +10,10 @@ use crate::admission::Installation;
 use crate::api::names::{GROUP, OPERATOR, label};
 use crate::api::role_assignment::Role;
 use crate::api::{Kind, cilium};
-use crate::model::roles::{MATRIX_KINDS, cluster_role, row};
+use crate::model::access::CLUSTER_ROLES;
+use crate::model::roles::{MATRIX_KINDS, bindable, cluster_role, row};
+
+const RBAC: &str = "rbac.authorization.k8s.io";
 
 /// The kinds that have a controller.
 const CONTROLLED: [Kind; 8] = [
@@ -50,8 +53,9 @@ pub fn operator_cluster_role() -> ClusterRole {
                 resource_names: Some(vec![cilium::DEFINITION.to_owned()]),
                 ..rule("apiextensions.k8s.io", &["customresourcedefinitions"], &["list", "watch"])
             },
-            // What others left where nobody but the operator may bind.
-            rule("rbac.authorization.k8s.io", &["rolebindings"], &["list", "watch"]),
+            rule(RBAC, &["rolebindings"], &["list", "watch", "create", "update", "delete"]),
+            // Those whom isolated workloads list.
+            may_bind(&CLUSTER_ROLES),
             // Whether the API server still runs the policies that the operator was built with.
             rule(
                 "admissionregistration.k8s.io",
@@ -120,6 +124,7 @@ pub fn user_roles() -> Vec<ClusterRole> {
                     ]
                 })
                 .filter(|rule| !rule.verbs.is_empty())
+                .chain(bindable(role).map(may_bind))
                 .collect();
             ClusterRole {
                 metadata: metadata(&cluster_role(role), None),
@@ -128,6 +133,12 @@ pub fn user_roles() -> Vec<ClusterRole> {
             }
         })
         .collect()
+}
+
+/// The right to bind these ClusterRoles, and no others.
+fn may_bind(roles: &[&str]) -> PolicyRule {
+    let names = roles.iter().map(|role| (*role).to_owned()).collect();
+    PolicyRule { resource_names: Some(names), ..rule(RBAC, &["clusterroles"], &["bind"]) }
 }
 
 pub(super) fn metadata(name: &str, namespace: Option<&str>) -> ObjectMeta {
@@ -150,7 +161,7 @@ fn rule(group: &str, resources: &[&str], verbs: &[&str]) -> PolicyRule {
 }
 
 fn role_ref(kind: &str) -> RoleRef {
-    RoleRef { api_group: Some("rbac.authorization.k8s.io".into()), kind: kind.into(), name: OPERATOR.into() }
+    RoleRef { api_group: Some(RBAC.into()), kind: kind.into(), name: OPERATOR.into() }
 }
 
 fn subject(installation: &Installation) -> Subject {

@@ -3,6 +3,7 @@
 //! Nothing here knows a client, a runtime or a clock; the time is an argument. That is why the
 //! same functions run in controllers and in property tests.
 
+pub mod access;
 pub mod diff;
 pub mod digest;
 pub mod gated;
@@ -15,4 +16,5 @@ pub mod request;
 pub mod roles;
 pub mod rules;
 pub mod scope;
+pub mod together;
 pub mod votes;

@@ -31,6 +31,16 @@ pub fn connection_policy(namespace: &str, name: &str, direction: &str) -> String
 /// What the names of all network policies of connections begin with.
 pub const CONNECTION_POLICY: &str = "connection.";
 
+/// What the names of all bindings of roles that the operator makes begin with. No other object of the
+/// operator's in a namespace can have a `:` in its name.
+pub const ROLE_BINDING: &str = "enclave-operator:";
+
+/// Name of the binding of one of Kubernetes' own roles to those whom an isolated workload lists for it.
+#[must_use]
+pub fn listed_binding(role: &str) -> String {
+    format!("{ROLE_BINDING}listed:{role}")
+}
+
 /// Name of the `ApprovalRequest` for one generation of one object: `<short>-<name>-<uid5>-g<generation>`.
 #[must_use]
 pub fn approval_request(kind: Kind, name: &str, uid: &str, generation: i64) -> String {

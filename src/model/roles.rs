@@ -53,6 +53,17 @@ pub const fn row(role: Role) -> [Access; 8] {
     }
 }
 
+/// Those of Kubernetes' own ClusterRoles that a role may give to others in its scope, as what it may do
+/// itself in the namespaces of workloads.
+#[must_use]
+pub const fn bindable(role: Role) -> Option<&'static [&'static str]> {
+    match role {
+        Role::CommunityOwner | Role::EnclaveOwner => Some(&["admin", "edit", "view"]),
+        Role::CommunityContributor | Role::EnclaveContributor => Some(&["edit", "view"]),
+        Role::CommunityReader | Role::EnclaveApprover | Role::EnclaveReader => None,
+    }
+}
+
 impl Access {
     /// The RBAC verbs on the resource.
     #[must_use]

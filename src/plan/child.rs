@@ -2,14 +2,54 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::api::core::v1::{LimitRange, ResourceQuota};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::rbac::v1::RoleBinding;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Resource, ResourceExt};
 use serde::Serialize;
 
+use super::Write;
 use super::metadata::{has_metadata, merge_metadata};
+use crate::api::CiliumNetworkPolicy;
 use crate::api::names::{annotation, child};
 use crate::model::digest::sha256;
-use crate::model::naming::CONNECTION_POLICY;
+use crate::model::naming::{CONNECTION_POLICY, ROLE_BINDING};
+
+/// What is done to a [`Child`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    Create,
+    Replace,
+    /// What is deleted is the very object that was observed.
+    Delete,
+}
+
+macro_rules! children {
+    ($($kind:ident),*) => {
+        /// Something that the operator makes in a namespace of its own, by kind.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum Child {
+            $($kind(Box<$kind>)),*
+        }
+
+        impl Child {
+            #[must_use]
+            pub const fn metadata(&self) -> &ObjectMeta {
+                match self {
+                    $(Self::$kind(child) => &child.metadata),*
+                }
+            }
+        }
+
+        $(impl From<$kind> for Child {
+            fn from(child: $kind) -> Self {
+                Self::$kind(Box::new(child))
+            }
+        })*
+    };
+}
+children!(NetworkPolicy, CiliumNetworkPolicy, ResourceQuota, LimitRange, RoleBinding);
 
 /// Whether what others changed is put back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +107,15 @@ fn is_free(live: &ObjectMeta) -> bool {
     is_empty(&live.finalizers) && live.owner_references.as_ref().is_none_or(Vec::is_empty)
 }
 
+/// The write that is due; `build` makes the object with its metadata.
+pub fn write_due<K: Into<Child>>(due: Due, build: impl FnOnce(ObjectMeta) -> K) -> Option<Write> {
+    match due {
+        Due::Nothing => None,
+        Due::Creation(metadata) => Some(Write::child(Verb::Create, build(metadata))),
+        Due::Replacement(metadata) => Some(Write::child(Verb::Replace, build(metadata))),
+    }
+}
+
 /// The live metadata with what is wanted, and without what keeps it or takes it along.
 #[must_use]
 pub fn free_metadata(live: &ObjectMeta, wanted: ObjectMeta) -> ObjectMeta {
@@ -81,7 +130,8 @@ fn digest(content: &impl Serialize) -> String {
 /// Whether an object of this name in a managed namespace is the operator's.
 #[must_use]
 pub fn is_ours(name: &str) -> bool {
-    child::ALL.contains(&name) || name.starts_with(CONNECTION_POLICY)
+    child::ALL.contains(&name)
+        || [CONNECTION_POLICY, ROLE_BINDING].iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// Whether something is being deleted and kept from going.

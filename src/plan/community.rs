@@ -121,6 +121,7 @@ fn place(community: &Community, rules: &[&Approvals], exceptions: &Exceptions) -
         enclave: None,
         held_operations: held_operations(rules),
         exceptions: exceptions.clone(),
+        bindings: Vec::new(),
         inside: Inside::Community,
     }
 }

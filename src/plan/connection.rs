@@ -23,7 +23,7 @@ use crate::api::{
 use crate::model::gated::Gated;
 use crate::model::life::{JudgeError, applied_spec, as_if_applied};
 use crate::model::reach::{
-    Destination, DestinationEnd, Flow, Link, Passage, SourceEnd, Sources, find_references,
+    Destination, DestinationEnd, Flow, Link, Passage, SourceEnd, Sources, compare, find_references,
     require_destination, resolve,
 };
 use crate::model::rules::parse_duration;
@@ -65,7 +65,10 @@ pub fn plan_connection(observed: &ObservedConnection, now: Timestamp) -> Plan<En
         })
     };
     let mut plan = plan_declared(&observed.declared, ways(), Vec::new, now);
-    tell_impact(&mut plan, std::slice::from_ref(&observed.link), &imagine(&observed.link), now);
+    tell_impact(&mut plan, || {
+        let link = &observed.link;
+        compare(std::slice::from_ref(link), &imagine(link), now).unwrap_or_default()
+    });
     let plan = plan.with_status(|gate| EnclaveConnectionStatus {
         expires_at: plan_end(connection, &gate),
         gate,

@@ -14,7 +14,6 @@ use crate::api::names::{FINALIZER, reason};
 use crate::api::{ApprovalRequest, Community, Enclave, GateStatus};
 use crate::model::gated::Gated;
 use crate::model::life::{Circumstances, Integrity, JudgeError, applied_spec};
-use crate::model::reach::{Link, compare};
 use crate::model::scope::{Missing, OuterRules, ScopeRules};
 
 /// What was seen of a gated object and around it.
@@ -180,16 +179,24 @@ fn conclude<K: Gated>(
     }
 }
 
-/// Writes into a new request what it opens and closes: what may pass through these connections now, and
-/// if the latest spec were in force.
-pub(super) fn tell_impact<S>(plan: &mut Plan<S>, links: &[Link], imagined: &[Link], now: Timestamp) {
+/// Writes into a new request what it opens and what it closes, which is reckoned only then.
+pub(super) fn tell_impact<S>(plan: &mut Plan<S>, impact: impl Fn() -> (Vec<String>, Vec<String>)) {
     for write in &mut plan.writes {
         let Write::CreateRequest(request) = write else { continue };
-        // What cannot be read has been told as the state of its object.
-        let (opens, closes) = compare(links, imagined, now).unwrap_or_default();
+        let (opens, closes) = impact();
         request.spec.impact.opens = cut(opens);
         request.spec.impact.closes = cut(closes);
     }
+}
+
+/// One impact and another.
+pub(super) fn add(
+    (mut opens, mut closes): (Vec<String>, Vec<String>),
+    (more_opens, more_closes): (Vec<String>, Vec<String>),
+) -> (Vec<String>, Vec<String>) {
+    opens.extend(more_opens);
+    closes.extend(more_closes);
+    (opens, closes)
 }
 
 /// As many lines as a request may have, and a last one that says how many more there are.

@@ -1,10 +1,12 @@
 //! What an Enclave needs: a control namespace where no pod runs and nothing is reachable.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::conditions::conditions_before;
-use super::declared::{Declared, Home, Ways, plan_declared};
+use super::declared::{Declared, Home, Ways, plan_declared, tell_impact};
 use super::gate::Enforcement;
 use super::lock::{Lock, list_leftovers, show_lock};
 use super::place::{
@@ -12,12 +14,15 @@ use super::place::{
 };
 use super::status::was_enforced;
 use super::{Plan, Write};
+use crate::api::enclave::WorkloadCommunication;
 use crate::api::{Approvals, Community, Enclave, EnclaveSpec, EnclaveStatus};
-use crate::model::life::JudgeError;
+use crate::model::gated::Gated;
+use crate::model::life::{JudgeError, applied_spec};
 use crate::model::maintenance::Exceptions;
 use crate::model::naming::enclave_namespace;
 use crate::model::rules::held_operations;
 use crate::model::scope::OuterRules;
+use crate::model::together::compare_together;
 
 const KINDS: &str = "Enclaves";
 
@@ -28,6 +33,8 @@ pub struct ObservedEnclave {
     pub declared: Declared<Enclave>,
     /// Its control namespace.
     pub place: ObservedPlace,
+    /// Namespaces of all its workloads that exist, in order.
+    pub workloads: Vec<String>,
     /// What is declared in it, counted by kind.
     pub children: Children,
     /// What the lock guards in its namespaces and the operator did not make; in words.
@@ -58,7 +65,9 @@ pub fn plan_enclave(observed: &ObservedEnclave, now: Timestamp) -> Plan<EnclaveS
     let keep = || plan_repair_of_the_known(&observed.place, &owner_uid(observed));
     let namespace = owned_namespace(&observed.place, &owner_uid(observed));
     let mut notice = None;
-    let plan = plan_declared(&observed.declared, ways(), keep, now).with_status(|mut gate| {
+    let mut plan = plan_declared(&observed.declared, ways(), keep, now);
+    tell_impact(&mut plan, || compare_workloads(observed));
+    let plan = plan.with_status(|mut gate| {
         let before = conditions_before(observed.declared.object.as_ref());
         let lock = Lock {
             exceptions: &exceptions,
@@ -73,6 +82,20 @@ pub fn plan_enclave(observed: &ObservedEnclave, now: Timestamp) -> Plan<EnclaveS
         wake_at: plan.wake_at.into_iter().chain(exceptions.ends_at()).min(),
         ..plan
     }
+}
+
+/// What the latest spec would open and close between the workloads.
+fn compare_workloads(observed: &ObservedEnclave) -> (Vec<String>, Vec<String>) {
+    let enclave = observed.declared.object.as_ref();
+    let together = |spec: Option<&EnclaveSpec>| -> BTreeSet<String> {
+        let network = spec.filter(|spec| !Enclave::retires(spec)).map(|spec| &spec.network);
+        match network.map(|network| network.workload_communication) {
+            Some(WorkloadCommunication::Allowed) => observed.workloads.iter().cloned().collect(),
+            Some(WorkloadCommunication::Isolated) | None => BTreeSet::new(),
+        }
+    };
+    let before = applied_spec(enclave).ok().flatten();
+    compare_together(&together(before.as_ref()), &together(Some(&enclave.spec)))
 }
 
 /// Who may do more in the Enclave. What cannot be read, or is in force nowhere, allows nobody anything.
@@ -138,6 +161,7 @@ fn place(
         enclave: Some(enclave),
         held_operations: held_operations(rules),
         exceptions: exceptions.clone(),
+        bindings: Vec::new(),
         inside: Inside::Control,
     }
 }

@@ -10,7 +10,7 @@ use super::gate::Enforcement;
 use crate::api::{CommunityEndpoint, EnclaveEndpoint, GateStatus, TransitHub};
 use crate::model::gated::Gated;
 use crate::model::life::JudgeError;
-use crate::model::reach::Link;
+use crate::model::reach::{Link, compare};
 use crate::model::scope::{Missing, OuterRules};
 
 /// What was seen of an endpoint or a hub.
@@ -52,7 +52,7 @@ pub fn plan_endpoint<K: Endpoint>(observed: &ObservedEndpoint<K>, now: Timestamp
         })
     };
     let mut plan = plan_declared(&observed.declared, ways(), Vec::new, now);
-    tell_impact(&mut plan, &observed.links, &observed.imagined, now);
+    tell_impact(&mut plan, || compare(&observed.links, &observed.imagined, now).unwrap_or_default());
     plan
 }
 

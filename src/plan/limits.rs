@@ -6,10 +6,9 @@ use k8s_openapi::api::core::v1::{
     LimitRange, LimitRangeItem, LimitRangeSpec, ResourceQuota, ResourceQuotaSpec,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use kube::ResourceExt;
 
 use super::Write;
-use super::child::{Due, Healing, due};
+use super::child::{Healing, Verb, due, write_due};
 use super::metadata::child_metadata;
 use crate::api::names::child;
 use crate::model::quantity::are_equal;
@@ -30,11 +29,8 @@ pub fn plan_quota(
     healing: Healing,
 ) -> Option<Write> {
     if hard.is_empty() {
-        return live.filter(|_| healing == Healing::Active).map(|live| Write::DeleteResourceQuota {
-            namespace: namespace.to_owned(),
-            name: live.name_any(),
-            uid: live.uid().unwrap_or_default(),
-        });
+        let over = live.filter(|_| healing == Healing::Active).cloned();
+        return over.map(|live| Write::child(Verb::Delete, live));
     }
     let is_same = |live: &ResourceQuota| {
         live.spec.as_ref().is_some_and(|spec| {
@@ -44,13 +40,9 @@ pub fn plan_quota(
     };
     let wanted = |metadata| {
         let spec = ResourceQuotaSpec { hard: Some(hard.clone()), ..ResourceQuotaSpec::default() };
-        Box::new(ResourceQuota { metadata, spec: Some(spec), status: None })
+        ResourceQuota { metadata, spec: Some(spec), status: None }
     };
-    match due(live, &child_metadata(namespace, child::QUOTA), hard, is_same, healing) {
-        Due::Nothing => None,
-        Due::Creation(metadata) => Some(Write::CreateResourceQuota(wanted(metadata))),
-        Due::Replacement(metadata) => Some(Write::ReplaceResourceQuota(wanted(metadata))),
-    }
+    write_due(due(live, &child_metadata(namespace, child::QUOTA), hard, is_same, healing), wanted)
 }
 
 /// The writes that bring the defaults for containers of a namespace to what they should be.
@@ -62,11 +54,8 @@ pub fn plan_container_defaults(
     healing: Healing,
 ) -> Option<Write> {
     let Some(ContainerLimits { limits, requests }) = limits else {
-        return live.filter(|_| healing == Healing::Active).map(|live| Write::DeleteLimitRange {
-            namespace: namespace.to_owned(),
-            name: live.name_any(),
-            uid: live.uid().unwrap_or_default(),
-        });
+        let over = live.filter(|_| healing == Healing::Active).cloned();
+        return over.map(|live| Write::child(Verb::Delete, live));
     };
     let some = |amounts: &BTreeMap<String, Quantity>| (!amounts.is_empty()).then(|| amounts.clone());
     let is_same = |live: &LimitRange| {
@@ -89,12 +78,8 @@ pub fn plan_container_defaults(
             default_request: some(requests),
             ..LimitRangeItem::default()
         };
-        Box::new(LimitRange { metadata, spec: Some(LimitRangeSpec { limits: vec![item] }) })
+        LimitRange { metadata, spec: Some(LimitRangeSpec { limits: vec![item] }) }
     };
     let metadata = child_metadata(namespace, child::CONTAINER_DEFAULTS);
-    match due(live, &metadata, &(limits, requests), is_same, healing) {
-        Due::Nothing => None,
-        Due::Creation(metadata) => Some(Write::CreateLimitRange(wanted(metadata))),
-        Due::Replacement(metadata) => Some(Write::ReplaceLimitRange(wanted(metadata))),
-    }
+    write_due(due(live, &metadata, &(limits, requests), is_same, healing), wanted)
 }

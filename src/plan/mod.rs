@@ -7,14 +7,15 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{LimitRange, Namespace, ResourceQuota};
-use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::core::v1::Namespace;
 
+use self::child::{Child, Verb};
+use crate::api::ApprovalRequest;
 use crate::api::approval_request::Target;
-use crate::api::{ApprovalRequest, CiliumNetworkPolicy};
 use crate::model::scope::RulesOrigin;
 
 pub mod approval_request;
+pub mod bindings;
 pub mod child;
 pub mod community;
 pub mod conditions;
@@ -91,30 +92,15 @@ pub enum Write {
     ReplaceNamespace(Box<Namespace>),
     /// Delete a namespace with everything in it.
     DeleteNamespace { name: String, uid: String },
-    /// Take a network policy away: what it let through is closed.
-    DeleteNetworkPolicy { namespace: String, name: String, uid: String },
-    /// Make a network policy.
-    CreateNetworkPolicy(Box<NetworkPolicy>),
-    /// Put a network policy back to what it should be.
-    ReplaceNetworkPolicy(Box<NetworkPolicy>),
-    /// Take a policy of Cilium away.
-    DeleteCiliumPolicy { namespace: String, name: String, uid: String },
-    /// Make a policy of Cilium.
-    CreateCiliumPolicy(Box<CiliumNetworkPolicy>),
-    /// Put a policy of Cilium back to what it should be.
-    ReplaceCiliumPolicy(Box<CiliumNetworkPolicy>),
-    /// Take a quota away.
-    DeleteResourceQuota { namespace: String, name: String, uid: String },
-    /// Make a quota.
-    CreateResourceQuota(Box<ResourceQuota>),
-    /// Put a quota back to what it should be.
-    ReplaceResourceQuota(Box<ResourceQuota>),
-    /// Take the defaults for containers away.
-    DeleteLimitRange { namespace: String, name: String, uid: String },
-    /// Make defaults for containers.
-    CreateLimitRange(Box<LimitRange>),
-    /// Put defaults for containers back to what they should be.
-    ReplaceLimitRange(Box<LimitRange>),
+    /// Make, put back or take away something in a namespace.
+    Child(Verb, Child),
+}
+
+impl Write {
+    /// What is done to something in a namespace.
+    pub fn child(verb: Verb, child: impl Into<Child>) -> Self {
+        Self::Child(verb, child.into())
+    }
 }
 
 /// Something that people should read in `kubectl get events`.

@@ -67,7 +67,8 @@ pub fn labels_that_stay(namespace: &Namespace) -> BTreeMap<String, String> {
 /// What a namespace should be.
 #[must_use]
 pub fn build_namespace(place: &Place) -> Namespace {
-    let Place { namespace, owner_uid, community, enclave, held_operations, exceptions, inside } = place;
+    let Place { namespace, owner_uid, community, enclave, held_operations, exceptions, bindings: _, inside } =
+        place;
     let purpose = match inside {
         Inside::Community => purpose::COMMUNITY,
         Inside::Control => purpose::CONTROL,

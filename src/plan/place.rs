@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{LimitRange, Namespace, ResourceQuota};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::rbac::v1::RoleBinding;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::ResourceExt;
 
@@ -16,7 +17,7 @@ use super::limits::ContainerLimits;
 use super::namespace::{is_open, labels_that_stay};
 use super::survey::{Survey, survey};
 use crate::api::CiliumNetworkPolicy;
-use crate::api::names::{annotation, label, purpose, reason};
+use crate::api::names::{access, annotation, label, purpose, reason};
 use crate::model::maintenance::Exceptions;
 use crate::model::scope::Missing;
 
@@ -35,6 +36,8 @@ pub struct Place {
     pub held_operations: Vec<String>,
     /// Who may do more in it than the lock lets others.
     pub exceptions: Exceptions,
+    /// Who has which role in it.
+    pub bindings: Vec<RoleBinding>,
     /// What it is for.
     pub inside: Inside,
 }
@@ -75,6 +78,14 @@ pub struct Furniture {
     pub container_defaults: Option<ContainerLimits>,
 }
 
+impl Place {
+    /// Whether only those get in whom a workload lists.
+    #[must_use]
+    pub fn is_isolated(&self) -> bool {
+        matches!(&self.inside, Inside::Workload(furniture) if furniture.access_mode == access::ISOLATED)
+    }
+}
+
 /// What was seen of a place.
 #[derive(Clone, Debug, Default)]
 pub struct ObservedPlace {
@@ -84,6 +95,8 @@ pub struct ObservedPlace {
     pub policies: Vec<Arc<NetworkPolicy>>,
     /// The same, of Cilium.
     pub cilium_policies: Vec<Arc<CiliumNetworkPolicy>>,
+    /// All bindings of roles in it, those of others too.
+    pub bindings: Vec<Arc<RoleBinding>>,
     /// The operator's quota.
     pub quota: Option<Arc<ResourceQuota>>,
     /// The operator's defaults for containers.
@@ -143,6 +156,7 @@ pub fn plan_repair_of_the_known(observed: &ObservedPlace, owner_uid: &str) -> Ve
             .map(|held| held.split(' ').map(ToOwned::to_owned).collect())
             .unwrap_or_default(),
         exceptions: Exceptions::default(),
+        bindings: Vec::new(),
         inside: match label(label::PURPOSE).as_deref() {
             Some(purpose::COMMUNITY) => Inside::Community,
             Some(purpose::WORKLOAD) => Inside::SomeWorkload(labels_that_stay(namespace)),

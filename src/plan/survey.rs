@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicySpec};
+use k8s_openapi::api::rbac::v1::{RoleBinding, Subject};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use kube::{Resource, ResourceExt};
+use kube::Resource;
 use serde::Serialize;
 
 use super::Write;
-use super::child::{Due, Healing, due, free_metadata, is_kept_from_going, is_ours};
+use super::child::{Child, Healing, Verb, due, free_metadata, is_kept_from_going, is_ours, write_due};
 use super::limits::{plan_container_defaults, plan_quota};
 use super::metadata::child_metadata;
 use super::namespace::{Turn, plan_creation, plan_namespace};
@@ -64,14 +65,18 @@ fn plan_contents(place: &Place, observed: &ObservedPlace, healing: Healing) -> V
     let deny = build_default_deny(place);
     let policies: Vec<&NetworkPolicy> = std::iter::once(&deny).chain(&furniture.policies).collect();
     let cilium: Vec<&CiliumNetworkPolicy> = furniture.cilium_policies.iter().collect();
+    let others = other_bindings(place, observed);
     let mut writes = Vec::new();
     if !matches!(place.inside, Inside::SomeWorkload(_)) {
         writes.extend(plan_surplus(&policies, &observed.policies));
         writes.extend(plan_surplus(&cilium, &observed.cilium_policies));
+        // Into an isolated workload nobody but those whom it lists gets, whoever bound them.
+        let is_closed = place.is_isolated() && place.exceptions.ends_at().is_none();
+        writes.extend(plan_pruning(&others, |name| is_closed || is_ours(name)));
     }
     let healing_of = |name: &str| if furniture.unmade.contains(name) { Healing::Active } else { healing };
-    writes.extend(plan_policies(&policies, &observed.policies, healing_of));
-    writes.extend(plan_policies(&cilium, &observed.cilium_policies, healing_of));
+    writes.extend(plan_permits(&policies, &observed.policies, healing_of));
+    writes.extend(plan_permits(&cilium, &observed.cilium_policies, healing_of));
     let (quota, limits) = (observed.quota.as_deref(), observed.container_defaults.as_deref());
     match &place.inside {
         Inside::Community | Inside::Control => {
@@ -85,68 +90,54 @@ fn plan_contents(place: &Place, observed: &ObservedPlace, healing: Healing) -> V
         }
         Inside::SomeWorkload(_) => {}
     }
+    let is_free = |name: &Option<String>| others.iter().all(|other| other.metadata.name != *name);
+    let bindings: Vec<&RoleBinding> =
+        place.bindings.iter().filter(|wanted| is_free(&wanted.metadata.name)).collect();
+    writes.extend(plan_permits(&bindings, &observed.bindings, |_| healing));
     writes
 }
 
-/// A network policy, of Kubernetes or of Cilium.
-pub trait Policy: Resource<DynamicType = ()> + Clone {
+/// What lets something through: a network policy, of Kubernetes or of Cilium, or a binding of a role.
+pub trait Permit: Resource<DynamicType = ()> + Clone + Into<Child> {
     /// What it lets through.
     type Rules: Clone + PartialEq + Serialize;
 
     fn rules(&self) -> &Self::Rules;
-    fn create(self) -> Write;
-    fn replace(self) -> Write;
-    fn delete(namespace: String, name: String, uid: String) -> Write;
 }
 
-impl Policy for NetworkPolicy {
+impl Permit for NetworkPolicy {
     type Rules = Option<NetworkPolicySpec>;
 
     fn rules(&self) -> &Self::Rules {
         &self.spec
     }
-
-    fn create(self) -> Write {
-        Write::CreateNetworkPolicy(Box::new(self))
-    }
-
-    fn replace(self) -> Write {
-        Write::ReplaceNetworkPolicy(Box::new(self))
-    }
-
-    fn delete(namespace: String, name: String, uid: String) -> Write {
-        Write::DeleteNetworkPolicy { namespace, name, uid }
-    }
 }
 
-impl Policy for CiliumNetworkPolicy {
+impl Permit for CiliumNetworkPolicy {
     type Rules = CiliumNetworkPolicySpec;
 
     fn rules(&self) -> &Self::Rules {
         &self.spec
     }
+}
 
-    fn create(self) -> Write {
-        Write::CreateCiliumPolicy(Box::new(self))
-    }
+/// The role of a binding never changes; see [`other_bindings`].
+impl Permit for RoleBinding {
+    type Rules = Option<Vec<Subject>>;
 
-    fn replace(self) -> Write {
-        Write::ReplaceCiliumPolicy(Box::new(self))
-    }
-
-    fn delete(namespace: String, name: String, uid: String) -> Write {
-        Write::DeleteCiliumPolicy { namespace, name, uid }
+    fn rules(&self) -> &Self::Rules {
+        &self.subjects
     }
 }
 
-/// What closes: policies of the operator that nothing wants any more.
-fn plan_surplus<'a, K: Policy>(wanted: &'a [&K], live: &'a [Arc<K>]) -> impl Iterator<Item = Write> + 'a {
+/// What closes: what the operator made and nothing wants any more.
+fn plan_surplus<'a, K: Permit>(wanted: &'a [&K], live: &'a [Arc<K>]) -> impl Iterator<Item = Write> + 'a {
     let wanted: BTreeSet<&str> = wanted.iter().filter_map(|wanted| wanted.meta().name.as_deref()).collect();
     plan_pruning(live, move |name| is_ours(name) && !wanted.contains(name))
 }
 
-/// Takes policies away. A finalizer that somebody put on one does not keep it.
-pub fn plan_pruning<'a, K: Policy>(
+/// Takes away what lets something through. A finalizer that somebody put on one does not keep it.
+pub fn plan_pruning<'a, K: Permit>(
     live: &'a [Arc<K>],
     is_over: impl Fn(&str) -> bool + 'a,
 ) -> impl Iterator<Item = Write> + 'a {
@@ -155,19 +146,14 @@ pub fn plan_pruning<'a, K: Policy>(
         if is_kept_from_going(live.as_ref()) {
             let mut freed = K::clone(live);
             *freed.meta_mut() = free_metadata(live.meta(), live.meta().clone());
-            return Some(freed.replace());
+            return Some(Write::child(Verb::Replace, freed));
         }
-        let identity =
-            || (live.namespace().unwrap_or_default(), live.name_any(), live.uid().unwrap_or_default());
-        live.meta()
-            .deletion_timestamp
-            .is_none()
-            .then(identity)
-            .map(|(namespace, name, uid)| K::delete(namespace, name, uid))
+        let is_there = live.meta().deletion_timestamp.is_none();
+        is_there.then(|| Write::child(Verb::Delete, K::clone(live)))
     })
 }
 
-fn plan_policies<'a, K: Policy>(
+fn plan_permits<'a, K: Permit>(
     wanted: &'a [&K],
     live: &'a [Arc<K>],
     healing: impl Fn(&str) -> Healing + 'a,
@@ -175,22 +161,27 @@ fn plan_policies<'a, K: Policy>(
     let live: BTreeMap<_, _> = live.iter().map(|live| (live.meta().name.as_deref(), live.as_ref())).collect();
     wanted.iter().filter_map(move |wanted| {
         let name = wanted.meta().name.as_deref();
-        plan_policy(live.get(&name).copied(), *wanted, healing(name.unwrap_or_default()))
+        plan_permit(live.get(&name).copied(), *wanted, healing(name.unwrap_or_default()))
     })
 }
 
-fn plan_policy<K: Policy>(live: Option<&K>, wanted: &K, healing: Healing) -> Option<Write> {
+fn plan_permit<K: Permit>(live: Option<&K>, wanted: &K, healing: Healing) -> Option<Write> {
     let rules = wanted.rules();
     let with = |metadata| {
         let mut wanted = wanted.clone();
         *wanted.meta_mut() = metadata;
         wanted
     };
-    match due(live, wanted.meta(), rules, |live| live.rules() == rules, healing) {
-        Due::Nothing => None,
-        Due::Creation(metadata) => Some(with(metadata).create()),
-        Due::Replacement(metadata) => Some(with(metadata).replace()),
-    }
+    write_due(due(live, wanted.meta(), rules, |live| live.rules() == rules, healing), with)
+}
+
+/// The bindings that are not as they should be by name and role, which never changes.
+fn other_bindings(place: &Place, observed: &ObservedPlace) -> Vec<Arc<RoleBinding>> {
+    let is_wanted = |live: &RoleBinding| {
+        let same_name = |wanted: &&RoleBinding| wanted.metadata.name == live.metadata.name;
+        place.bindings.iter().find(same_name).is_some_and(|wanted| wanted.role_ref == live.role_ref)
+    };
+    observed.bindings.iter().filter(|live| !is_wanted(live)).cloned().collect()
 }
 
 fn build_default_deny(place: &Place) -> NetworkPolicy {

@@ -9,7 +9,8 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::ResourceExt;
 
-use super::declared::{Declared, Home, Ways, plan_declared, tell_impact};
+use super::bindings::build_listed;
+use super::declared::{Declared, Home, Ways, add, plan_declared, tell_impact};
 use super::gate::Enforcement;
 use super::limits::ContainerLimits;
 use super::place::{
@@ -28,11 +29,14 @@ use crate::api::{
     CiliumNetworkPolicy, Community, CommunitySpec, Enclave, EnclaveSpec, EnclaveWorkload,
     EnclaveWorkloadSpec, EnclaveWorkloadStatus,
 };
+use crate::model::access::compare_access;
+use crate::model::gated::Gated;
 use crate::model::life::{JudgeError, applied_spec, as_if_applied};
 use crate::model::maintenance::Exceptions;
 use crate::model::naming::{CONNECTION_POLICY, connection_policy, workload_namespace};
-use crate::model::reach::{DestinationEnd, Link, Passage, SourceEnd, WorkloadEnd, ends_at, resolve};
+use crate::model::reach::{DestinationEnd, Link, Passage, SourceEnd, WorkloadEnd, compare, ends_at, resolve};
 use crate::model::scope::Missing;
+use crate::model::together::compare_together;
 
 const KINDS: &str = "EnclaveWorkloads";
 
@@ -74,7 +78,10 @@ pub fn plan_workload(observed: &ObservedWorkload, now: Timestamp) -> Plan<Enclav
         let imagined = observed.links.iter().cloned();
         let imagined: Vec<Link> =
             imagined.map(|link| put_into(&workload, namespace.as_ref(), link)).collect();
-        tell_impact(&mut plan, &observed.links, &imagined, now);
+        tell_impact(&mut plan, || {
+            let traffic = compare(&observed.links, &imagined, now).unwrap_or_default();
+            add(traffic, describe_rest(observed, &workload))
+        });
     }
     let ends = observed.links.iter().filter_map(|link| ends_at(&link.connection, &link.connection.spec));
     let maintenance =
@@ -85,6 +92,29 @@ pub fn plan_workload(observed: &ObservedWorkload, now: Timestamp) -> Plan<Enclav
         namespace: owned_namespace(&observed.place, &owner_uid(observed)),
     });
     Plan { wake_at, ..plan }
+}
+
+/// What else the latest spec would open and close than connections: who gets in, and what the Enclave lets
+/// its workloads do.
+fn describe_rest(observed: &ObservedWorkload, imagined: &EnclaveWorkload) -> (Vec<String>, Vec<String>) {
+    let Some(namespace) = namespace_of(observed) else { return Default::default() };
+    let spec = |workload| applied_spec(workload).ok().flatten();
+    let (before, after) = (spec(observed.declared.object.as_ref()), spec(imagined));
+    let after = after.filter(|after| !EnclaveWorkload::retires(after));
+    let people = compare_access(&namespace, before.as_ref(), after.as_ref());
+    let Home::Enclave(_, enclave) = &observed.declared.home else { return people };
+    let network = applied_spec(enclave.as_ref()).ok().flatten().map(|spec| spec.network);
+    if network.is_none_or(|network| network.workload_communication == WorkloadCommunication::Isolated) {
+        return people;
+    }
+    let together: BTreeSet<String> = observed.together.iter().cloned().collect();
+    let mut afterwards = together.clone();
+    if after.is_some() {
+        afterwards.insert(namespace);
+    } else {
+        afterwards.remove(&namespace);
+    }
+    add(people, compare_together(&together, &afterwards))
 }
 
 /// What is applied around a workload, as far as it needs it.
@@ -147,6 +177,7 @@ fn enforce_workload(
         enclave: Some(around.enclave.name_any()),
         held_operations: Vec::new(),
         exceptions: around.exceptions.clone(),
+        bindings: build_listed(&namespace, spec),
         inside: Inside::Workload(Box::new(Furniture {
             workload: workload.name_any(),
             pod_security: match spec.pod_security {
@@ -219,6 +250,7 @@ fn preview_workload(observed: &ObservedWorkload) -> (Enforcement, Vec<Write>) {
         enclave: None,
         held_operations: Vec::new(),
         exceptions: Exceptions::default(),
+        bindings: Vec::new(),
         inside: Inside::SomeWorkload(BTreeMap::new()),
     };
     (preview(&place, &observed.place), Vec::new())

@@ -11,6 +11,7 @@ mod clock;
 mod examples;
 mod flow;
 mod hub_and_spoke;
+mod impact;
 mod lock;
 mod mfa;
 mod mortal;

@@ -164,6 +164,24 @@ impl World {
     }
 }
 
+/// Waits until somebody may, or may not, do something in a namespace.
+pub async fn wait_for_access(user: &User, verb: &str, resource: &str, namespace: &str, allowed: bool) {
+    let reviews: Api<SelfSubjectAccessReview> = Api::all(user.client());
+    let mut review = SelfSubjectAccessReview::default();
+    review.spec.resource_attributes = Some(ResourceAttributes {
+        namespace: Some(namespace.into()),
+        resource: Some(resource.into()),
+        verb: Some(verb.into()),
+        ..ResourceAttributes::default()
+    });
+    let what = format!("{} may {verb} {resource} in {namespace}: {allowed}", user.name());
+    eventually(&what, SOON, async || {
+        let review = reviews.create(&PostParams::default(), &review).await.unwrap();
+        (review.status.is_some_and(|status| status.allowed) == allowed).then_some(())
+    })
+    .await;
+}
+
 /// For an operator that runs inside a test.
 pub fn operator_settings(identity: &str) -> Settings {
     Settings {

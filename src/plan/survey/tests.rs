@@ -2,6 +2,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::networking::v1::NetworkPolicyIngressRule;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use kube::ResourceExt;
+
 use super::*;
 use crate::api::common::{Maintenance, MaintenanceMode, Principal, PrincipalKind};
 use crate::api::gate::Applied;
@@ -26,6 +28,7 @@ fn place(inside: Inside) -> Place {
         enclave: None,
         held_operations: vec!["EnclaveCreation".into()],
         exceptions: Exceptions::default(),
+        bindings: Vec::new(),
         inside,
     }
 }
@@ -45,6 +48,24 @@ fn furnished() -> Inside {
     }))
 }
 
+impl ObservedPlace {
+    fn write(&mut self, verb: Verb, child: Child) {
+        let there = verb != Verb::Delete;
+        match child {
+            Child::NetworkPolicy(child) => put(&mut self.policies, *child, there),
+            Child::CiliumNetworkPolicy(child) => put(&mut self.cilium_policies, *child, there),
+            Child::RoleBinding(child) => put(&mut self.bindings, *child, there),
+            Child::ResourceQuota(child) => self.quota = there.then(|| Arc::new(*child)),
+            Child::LimitRange(child) => self.container_defaults = there.then(|| Arc::new(*child)),
+        }
+    }
+}
+
+fn put<K: Resource>(live: &mut Vec<Arc<K>>, child: K, there: bool) {
+    live.retain(|live| live.meta().name != child.meta().name);
+    live.extend(there.then(|| Arc::new(child)));
+}
+
 /// Does what a plan asks for, as the API server would.
 fn carry_out(place: &Place, observed: &mut ObservedPlace) {
     while let Survey::Differs(writes) = healed(place, observed) {
@@ -53,16 +74,7 @@ fn carry_out(place: &Place, observed: &mut ObservedPlace) {
                 Write::CreateNamespace(namespace) | Write::ReplaceNamespace(namespace) => {
                     observed.namespace = Some(Arc::new(*namespace));
                 }
-                Write::CreateNetworkPolicy(policy) => observed.policies.push(Arc::new(*policy)),
-                Write::DeleteNetworkPolicy { name, .. } => {
-                    observed.policies.retain(|policy| policy.name_any() != name);
-                }
-                Write::CreateResourceQuota(quota) | Write::ReplaceResourceQuota(quota) => {
-                    observed.quota = Some(Arc::new(*quota));
-                }
-                Write::DeleteResourceQuota { .. } => observed.quota = None,
-                Write::CreateLimitRange(limits) => observed.container_defaults = Some(Arc::new(*limits)),
-                Write::DeleteLimitRange { .. } => observed.container_defaults = None,
+                Write::Child(verb, child) => observed.write(verb, child),
                 other => panic!("{other:?}"),
             }
         }
@@ -93,7 +105,7 @@ fn the_policy_that_denies_everything_is_the_first_thing_in_a_namespace() {
         let observed = ObservedPlace { namespace, ..ObservedPlace::default() };
         let Survey::Differs(writes) = healed(&place, &observed) else { panic!("nothing to do") };
         let deny = build_default_deny(&place);
-        assert!(matches!(&writes[0], Write::CreateNetworkPolicy(first)
+        assert!(matches!(&writes[0], Write::Child(Verb::Create, Child::NetworkPolicy(first))
             if first.name_any() == deny.name_any() && first.spec == deny.spec));
     }
 }
@@ -175,7 +187,9 @@ fn what_nothing_wants_any_more_is_taken_away_first() {
         ..Furniture::default()
     }));
     let Survey::Differs(writes) = healed(&place, &observed) else { panic!("nothing to do") };
-    assert!(matches!(&writes[0], Write::DeleteNetworkPolicy { name, .. } if name == child::DNS));
+    assert!(
+        matches!(&writes[0], Write::Child(Verb::Delete, child) if child.metadata().name.as_deref() == Some(child::DNS))
+    );
     assert_eq!(writes.len(), 4);
     carry_out(&place, &mut observed);
     assert!(observed.quota.is_none() && observed.container_defaults.is_none());
@@ -283,11 +297,11 @@ fn maintenance_keeps_nothing_open_and_nothing_new_out() {
     let (_, writes) = enforce(&place, &observed, WasEnforced::Yes);
     assert!(
         matches!(&writes[..], [
-        Write::DeleteNetworkPolicy { name: closed, .. },
-        Write::ReplaceNetworkPolicy(over),
-        Write::CreateNetworkPolicy(new),
-        Write::ReplaceResourceQuota(_),
-    ] if closed == "connection.a.closed.egress"
+        Write::Child(Verb::Delete, Child::NetworkPolicy(closed)),
+        Write::Child(Verb::Replace, Child::NetworkPolicy(over)),
+        Write::Child(Verb::Create, Child::NetworkPolicy(new)),
+        Write::Child(Verb::Replace, Child::ResourceQuota(_)),
+    ] if closed.name_any() == "connection.a.closed.egress"
         && over.name_any() == "connection.a.over.egress" && over.finalizers().is_empty()
         && new.name_any() == "connection.a.new.egress"),
         "{writes:#?}"

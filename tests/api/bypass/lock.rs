@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use super::Defence::{Check, Validation};
 use super::objects::{active_enclave, nick};
 use super::{
-    LOCK, NAMESPACE_LABELS, Run, approve, bites, bites_each, play, rule, start_operator, stop_operator,
+    LOCK, NAMESPACE_LABELS, Run, VERIFY_GRANTS, approve, bites, bites_each, play, rule, start_operator,
+    stop_operator,
 };
 use crate::lock::{DENY, in_seconds, maintenance, open_policy, user};
 use crate::support::{eventually, wait_until};
@@ -233,6 +234,38 @@ async fn c06_maintenance_that_one_gives_oneself() {
         let policies: Api<NetworkPolicy> = namespaced(nick(world).client(), "c06-e");
         let open = json!({"spec": {"ingress": [{}]}});
         assert_refused(patch(&policies, DENY, open).await, MANAGED);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn c08_more_than_one_may_give_by_a_list_of_ones_own() {
+    play(async |world| {
+        active_workload(world, "c08", json!({})).await;
+        let group = "--group=writers-of-c08";
+        let right = ["create", "rolebinding", "w", "-n", "c08-e", group];
+        let contributor = "--clusterrole=enclave-operator:enclave-contributor";
+        world.plane.administrator_user().kubectl(&[&right[..], &[contributor]].concat()).expect_success();
+        let mia = world.plane.user("mia", &["writers-of-c08"]);
+        let api: Api<EnclaveWorkload> = namespaced(mia.client(), "c08-e");
+        let to =
+            |role: &str, name: &str| json!({"accessMode": "Isolated", "principals": {role: [user(name)]}});
+        let words = "spec.principals gives somebody admin";
+        let spec = to("admin", "mia");
+        bites(world, &[Check(VERIFY_GRANTS)], words, async |run| {
+            api.patch("web", &run.patch(), &Patch::Merge(json!({ "spec": spec }))).await
+        })
+        .await;
+        let another: EnclaveWorkload = object(json!({"metadata": {"name": "another"}, "spec": spec}));
+        assert_refused(api.create(&Run::Dry.post(), &another).await, words);
+
+        // What she holds herself she may give, and what somebody else gave stays.
+        let edit = Patch::Merge(json!({"spec": to("edit", "mia")}));
+        super::until_nobody_interferes(async || api.patch("web", &Run::ForReal.patch(), &edit).await).await;
+        let owner: Api<EnclaveWorkload> = namespaced(world.erin().client(), "c08-e");
+        patch(&owner, "web", json!({"spec": to("admin", "erin")})).await.unwrap();
+        patch(&api, "web", json!({"spec": {"description": "of Mia's"}})).await.unwrap();
+        assert_refused(patch(&api, "web", json!({"spec": to("admin", "mia")})).await, words);
     })
     .await;
 }

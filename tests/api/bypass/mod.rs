@@ -47,6 +47,7 @@ const VERIFY_REQUESTER: &str = "enclave-operator-verify-requester";
 const STAMP_REQUESTER: &str = "enclave-operator-stamp-requester";
 const OPERATOR_ONLY: &str = "enclave-operator-operator-only";
 const NAMESPACE_LABELS: &str = "enclave-operator-namespace-labels";
+const VERIFY_GRANTS: &str = "enclave-operator-verify-grants";
 const LOCK: &str = "enclave-operator-lock";
 const DELETION_GUARD: &str = "enclave-operator-deletion-guard";
 

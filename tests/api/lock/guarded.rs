@@ -5,7 +5,7 @@ use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::api::{DeleteParams, Patch, PatchParams};
 
 use super::*;
-use crate::world::{assert_refused, patch_status};
+use crate::world::{assert_refused, patch_status, wait_for_access};
 
 const MANAGED: &str = "and nobody else changes them";
 const ADDITIONAL: &str = "additional ones need maintenance";
@@ -56,28 +56,51 @@ async fn whoever_gets_into_an_isolated_workload_is_listed() {
     let bindings: Api<RoleBinding> = namespaced(place.tina().client(), &place.pods());
     bindings.create(&PostParams::default(), &binding("before")).await.unwrap();
 
-    let isolated = json!({"spec": {"accessMode": "Isolated", "principals": {"view": [user("rita")]}}});
-    patch(&place.workloads(), "api", isolated).await.unwrap();
+    let (rita, carol) = (place.world.rita(), place.world.carol());
+    let make = ["create", "serviceaccount", "robot", "-n", "default"];
+    place.world.plane.administrator_user().kubectl(&make).expect_success();
+    let robot = json!({"kind": "ServiceAccount", "name": "robot", "namespace": "default"});
+    let listed = |principals: Value| json!({"spec": {"accessMode": "Isolated", "principals": principals}});
+    let first = listed(json!({"view": [user("rita"), user("carol")], "edit": [robot]}));
+    patch(&place.workloads(), "api", first).await.unwrap();
+    wait_for_access(&rita, "get", "pods", &place.pods(), true).await;
+    wait_for_access(&carol, "get", "pods", &place.pods(), true).await;
+    wait_for_access(&rita, "create", "pods", &place.pods(), false).await;
+    let robot = place.world.plane.service_account("default", "robot").await.unwrap();
+    wait_for_access(&robot, "create", "pods", &place.pods(), true).await;
+
+    // Who got in otherwise does not any more.
+    wait_for_access(&place.tina(), "get", "pods", &place.pods(), false).await;
+    let admin: Api<RoleBinding> = namespaced(place.world.administrator(), &place.pods());
+    let names: Vec<String> =
+        admin.list(&ListParams::default()).await.unwrap().iter().map(ResourceExt::name_any).collect();
+    assert_eq!(names, ["enclave-operator:listed:edit", "enclave-operator:listed:view"]);
     let words = "only those whom its EnclaveWorkload lists get into namespace isolated-payments-api";
     let dry_run = PostParams { dry_run: true, ..PostParams::default() };
-    until_refused(words, async || bindings.create(&dry_run, &binding("after")).await).await;
-    let admin: Api<RoleBinding> = namespaced(place.world.administrator(), &place.pods());
-    assert_refused(admin.create(&PostParams::default(), &binding("after")).await, words);
-    let everybody = json!({"subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "system:authenticated"}]});
-    assert_refused(patch(&admin, "before", everybody).await, words);
-
-    // What was there before is told, and whoever may can take it away.
-    let left = ["RoleBinding isolated-payments-api/before", "RoleBinding isolated-payments-api/writers"];
-    let enclave = place.wait_for_lock("Leftovers", &left).await;
-    let message = condition(&enclave.status.unwrap().gate, condition_type::LOCKED).message.clone();
-    assert!(message.contains("RoleBinding isolated-payments-api/before and 1 more"), "{message}");
-    bindings.delete("before", &DeleteParams::default()).await.unwrap();
-    bindings.delete("writers", &DeleteParams::default()).await.unwrap();
+    until_refused(words, async || admin.create(&dry_run, &binding("after")).await).await;
     place.wait_for_lock("Locked", &[]).await;
+
+    // The list is what counts, and what is not in it ends.
+    patch(&place.workloads(), "api", listed(json!({"view": [user("carol")], "edit": null}))).await.unwrap();
+    wait_for_access(&rita, "get", "pods", &place.pods(), false).await;
+    wait_for_access(&robot, "create", "pods", &place.pods(), false).await;
+    wait_for_access(&carol, "get", "pods", &place.pods(), true).await;
+
+    // Under maintenance others can be let in, for as long as it lasts.
+    place.maintain(maintenance("General", &json!({"kind": "Group", "name": "system:masters"}), 3600)).await;
+    until_admitted(async || admin.create(&PostParams::default(), &binding("while")).await).await;
+    let mallory = place.world.plane.user("mallory", &[]);
+    wait_for_access(&mallory, "get", "pods", &place.pods(), true).await;
+    place
+        .maintain(json!({"mode": "Disabled", "justification": null, "principals": null, "expiresAt": null}))
+        .await;
+    wait_for_access(&mallory, "get", "pods", &place.pods(), false).await;
 
     let standard = json!({"spec": {"accessMode": "Standard", "principals": null}});
     patch(&place.workloads(), "api", standard).await.unwrap();
+    wait_for_access(&carol, "get", "pods", &place.pods(), false).await;
     until_admitted(async || admin.create(&PostParams::default(), &binding("after")).await).await;
+    wait_for_access(&mallory, "get", "pods", &place.pods(), true).await;
 }
 
 #[tokio::test]

@@ -1,0 +1,43 @@
+//! The workloads of one Enclave that reach each other because the Enclave lets them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What a change opens and closes between namespaces, in words: those that reach each other before, and
+/// after it.
+#[must_use]
+pub fn compare_together(before: &BTreeSet<String>, after: &BTreeSet<String>) -> (Vec<String>, Vec<String>) {
+    (describe_gain(before, after), describe_gain(after, before))
+}
+
+/// The pairs of `after` that are not among those of `before`, a line for each first of them.
+fn describe_gain(before: &BTreeSet<String>, after: &BTreeSet<String>) -> Vec<String> {
+    let mut gained: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for one in after {
+        for other in after.iter().filter(|other| *other > one) {
+            if !(before.contains(one) && before.contains(other)) {
+                gained.entry(one).or_default().push(other);
+            }
+        }
+    }
+    gained.iter().map(|(one, others)| format!("{one} <-> {}: every port", others.join(", "))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_pair_that_opens_or_closes_is_told_once() {
+        let set = |names: &[&str]| -> BTreeSet<String> { names.iter().map(|name| (*name).into()).collect() };
+        let (nobody, two, three) = (set(&[]), set(&["a", "b"]), set(&["a", "b", "c"]));
+        let lines = |lines: &[&str]| -> Vec<String> { lines.iter().map(|line| (*line).into()).collect() };
+        assert_eq!(
+            compare_together(&nobody, &three),
+            (lines(&["a <-> b, c: every port", "b <-> c: every port"]), lines(&[]))
+        );
+        assert_eq!(compare_together(&two, &three).0, lines(&["a <-> c: every port", "b <-> c: every port"]));
+        assert_eq!(compare_together(&three, &set(&["c"])).1, compare_together(&nobody, &three).0);
+        assert_eq!(compare_together(&two, &two), (lines(&[]), lines(&[])));
+        assert_eq!(compare_together(&set(&["a"]), &nobody), (lines(&[]), lines(&[])));
+    }
+}

@@ -1,0 +1,40 @@
+//! Bindings of roles to people.
+
+use k8s_openapi::api::rbac::v1::{RoleBinding, RoleRef, Subject};
+
+use super::metadata::child_metadata;
+use crate::api::EnclaveWorkloadSpec;
+use crate::api::common::{Principal, PrincipalKind};
+use crate::model::access::listed;
+use crate::model::naming::listed_binding;
+
+const RBAC: &str = "rbac.authorization.k8s.io";
+
+/// The bindings of those whom an isolated workload lists.
+#[must_use]
+pub fn build_listed(namespace: &str, spec: &EnclaveWorkloadSpec) -> Vec<RoleBinding> {
+    listed(spec)
+        .into_iter()
+        .map(|(role, principals)| RoleBinding {
+            metadata: child_metadata(namespace, &listed_binding(role)),
+            role_ref: RoleRef { api_group: Some(RBAC.into()), kind: "ClusterRole".into(), name: role.into() },
+            subjects: Some(principals.into_iter().map(subject).collect()),
+        })
+        .collect()
+}
+
+/// A principal as RBAC names it, with what the API server fills in.
+fn subject(principal: &Principal) -> Subject {
+    let Principal { kind, name, namespace } = principal;
+    let (kind, group) = match kind {
+        PrincipalKind::User => ("User", Some(RBAC)),
+        PrincipalKind::Group => ("Group", Some(RBAC)),
+        PrincipalKind::ServiceAccount => ("ServiceAccount", None),
+    };
+    Subject {
+        kind: kind.into(),
+        name: name.clone(),
+        namespace: namespace.clone(),
+        api_group: group.map(ToOwned::to_owned),
+    }
+}
