@@ -86,6 +86,17 @@ async fn whoever_gets_into_an_isolated_workload_is_listed() {
     wait_for_access(&robot, "create", "pods", &place.pods(), false).await;
     wait_for_access(&carol, "get", "pods", &place.pods(), true).await;
 
+    // As long as the lists can be, changed as much as they can be.
+    for team in ["early", "late"] {
+        let fifty = |role: &str| (0..50).map(|n| user(&format!("{role}-{team}-{n}"))).collect::<Vec<_>>();
+        let all = json!({"admin": fifty("admin"), "edit": fifty("edit"), "view": fifty("view")});
+        patch(&place.workloads(), "api", listed(all)).await.unwrap();
+    }
+    let carol_again = json!({"admin": null, "edit": null, "view": [user("carol")]});
+    patch(&place.workloads(), "api", listed(carol_again)).await.unwrap();
+    wait_for_access(&place.world.plane.user("view-early-1", &[]), "get", "pods", &place.pods(), false).await;
+    wait_for_access(&carol, "get", "pods", &place.pods(), true).await;
+
     // Under maintenance others can be let in, for as long as it lasts.
     place.maintain(maintenance("General", &json!({"kind": "Group", "name": "system:masters"}), 3600)).await;
     until_admitted(async || admin.create(&PostParams::default(), &binding("while")).await).await;
