@@ -38,7 +38,24 @@ macro_rules! caches {
             cilium: watch::Sender<Cilium>,
         }
 
+        /// The other ends of [`Caches`]: what is seen is put in here.
+        pub struct Writers {
+            $($visibility $name: Writer<$kind>,)*
+            pub cilium_policies: Writer<CiliumNetworkPolicy>,
+        }
+
         impl Caches {
+            /// Empty caches that nothing fills but the caller: to observe and plan without an API
+            /// server.
+            #[must_use]
+            pub fn detached() -> (Self, Writers) {
+                $(let $name = reflector::store::<$kind>();)*
+                let cilium_policies = reflector::store();
+                let cilium = watch::Sender::new(Cilium::NotInstalled);
+                let caches = Self { $($name: $name.0,)* cilium_policies: cilium_policies.0, cilium };
+                (caches, Writers { $($name: $name.1,)* cilium_policies: cilium_policies.1 })
+            }
+
             /// Empty caches, and the watches that fill them: futures that never return. `triggers`
             /// gets to know what they see.
             #[must_use]
@@ -46,18 +63,15 @@ macro_rules! caches {
                 client: &Client,
                 triggers: impl FnOnce(Self) -> Triggers,
             ) -> (Self, Triggers, Vec<BoxFuture<'static, ()>>) {
-                $(let $name = reflector::store::<$kind>();)*
-                let cilium_policies = reflector::store();
-                let cilium = watch::Sender::new(Cilium::NotInstalled);
-                let caches = Self { $($name: $name.0,)* cilium_policies: cilium_policies.0, cilium };
+                let (caches, writers) = Self::detached();
                 let triggers = triggers(caches.clone());
                 let mut watches: Vec<BoxFuture<'static, ()>> = Vec::new();
                 $({
                     let (triggers, api) = (triggers.clone(), Api::all(client.clone()));
                     let tell: fn(&Triggers, Seen<'_, $kind>) = $seen;
-                    watches.push(run_watch(api, $config, $name.1, move |seen| tell(&triggers, seen)).boxed());
+                    watches.push(run_watch(api, $config, writers.$name, move |seen| tell(&triggers, seen)).boxed());
                 })*
-                watches.push(caches.clone().run_cilium(client.clone(), triggers.clone(), cilium_policies.1).boxed());
+                watches.push(caches.clone().run_cilium(client.clone(), triggers.clone(), writers.cilium_policies).boxed());
                 (caches, triggers, watches)
             }
 

@@ -8,6 +8,7 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
+use crate::reachability::assert_reachability;
 use crate::support::{User, eventually};
 use crate::world::{SOON, WORLD, World, vote};
 
@@ -136,4 +137,5 @@ async fn hub_and_spoke_opens_what_was_agreed_and_nothing_else() {
     .map(|(namespace, name)| (namespace.to_owned(), name.to_owned()))
     .into();
     assert_eq!(opened, expected);
+    assert!(assert_reachability(world, "globex").await > 0);
 }

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "../reach/mod.rs"]
+mod reach;
 #[path = "../support/mod.rs"]
 mod support;
 mod world;
@@ -16,6 +18,7 @@ mod lock;
 mod mfa;
 mod mortal;
 mod network;
+mod reachability;
 mod restart;
 mod scale;
 mod scenarios;

@@ -17,6 +17,7 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::lock::matrix::{Guarded, assert_locked};
+use crate::reachability::assert_reachability;
 use crate::support::{eventually, wait_gone};
 use crate::world::{
     SOON, WORLD, World, active_community, assert_refused, change_as_operator, communities, condition,
@@ -188,6 +189,8 @@ async fn traffic_opens_only_by_an_approved_connection_and_closes_at_once() {
         })
     );
 
+    assert!(assert_reachability(story.world, "net").await > 0);
+
     // A policy that is away, or open, is put back. (Nobody but the operator's account gets that far.)
     let policies: Api<NetworkPolicy> = namespaced(story.world.operator().await.client(), &db);
     policies.delete(&ingress, &DeleteParams::default()).await.unwrap();
@@ -209,6 +212,7 @@ async fn traffic_opens_only_by_an_approved_connection_and_closes_at_once() {
     assert_eq!(condition(gate, condition_type::READY).reason, reason::DISABLED);
     story.wait_for_policies(&api, &[]).await;
     story.wait_for_policies(&db, &[]).await;
+    assert_eq!(assert_reachability(story.world, "net").await, 0);
     patch(&connections, "to-ledger", json!({"spec": {"enabled": true}})).await.unwrap();
     story.approve(&connections, &story.control("payments"), "to-ledger").await;
     wait_for_state(&connections, "to-ledger", State::Connected).await;
@@ -289,6 +293,7 @@ async fn a_connection_says_what_it_waits_for_and_follows_its_ends() {
         (port == Some(json!(9001))).then_some(())
     })
     .await;
+    assert!(assert_reachability(story.world, "follows").await > 0);
 
     // A workload that goes is no source any more, and whoever takes its name is no source either.
     workloads.delete("batch", &DeleteParams::default()).await.unwrap();
@@ -424,6 +429,8 @@ async fn destinations_outside_the_enclaves_and_traffic_from_a_hub() {
         condition(&lost.status.unwrap().gate, condition_type::READY).reason,
         reason::COMMUNITY_NOT_FOUND
     );
+
+    assert!(assert_reachability(story.world, community).await > 0);
 
     // The hub is in use, and says by what.
     hubs.delete("site", &DeleteParams::default()).await.unwrap();

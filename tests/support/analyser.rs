@@ -1,10 +1,12 @@
 //! Who can reach whom, according to an analyser that knows nothing of the operator: it reads
-//! namespaces, Pods and NetworkPolicies of the live cluster and computes what they let through.
+//! namespaces, Pods and NetworkPolicies of the live cluster, or from files, and computes what they let
+//! through.
 //!
-//! Two limits. A Pod without an address fails the whole analysis. And the analyser never lets an
-//! `ipBlock` match a Pod, while most agents do match the Pod's address.
+//! Three limits. A Pod without an address fails the whole analysis. The analyser never lets an
+//! `ipBlock` match a Pod, while most agents do match the Pod's address. And it knows no IPv6: of such a
+//! block it reads the first four bytes as an address of IPv4.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -20,13 +22,26 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone)]
 pub struct Analyser {
     program: PathBuf,
-    kubeconfig: PathBuf,
+    source: Source,
+}
+
+/// Where the objects are.
+#[derive(Debug, Clone)]
+enum Source {
+    Cluster { kubeconfig: PathBuf },
+    Folder(PathBuf),
 }
 
 impl Analyser {
     /// An analyser of this cluster that sees everything.
     pub fn of(plane: &ControlPlane) -> Result<Self, ControlPlaneError> {
-        Ok(Self { program: find_tool("netpolicy")?, kubeconfig: plane.administrator_user().kubeconfig() })
+        let kubeconfig = plane.administrator_user().kubeconfig();
+        Ok(Self { program: find_tool("netpolicy")?, source: Source::Cluster { kubeconfig } })
+    }
+
+    /// An analyser of the manifests in a folder.
+    pub fn of_folder(folder: &Path) -> Result<Self, ControlPlaneError> {
+        Ok(Self { program: find_tool("netpolicy")?, source: Source::Folder(folder.to_owned()) })
     }
 
     /// What the policies that the API server holds now let through.
@@ -40,14 +55,25 @@ impl Analyser {
             .unwrap_or_else(|| panic!("the analyser failed: {complaint}"))
     }
 
-    fn list(&self) -> Result<Reachability, String> {
-        let output = Command::new(&self.program)
-            .args(["list", "--quiet", "--fail", "--output", "json", "--kubeconfig"])
-            .arg(&self.kubeconfig)
+    /// The same, once.
+    ///
+    /// # Errors
+    /// If the analyser fails, with what it says.
+    pub fn list(&self) -> Result<Reachability, String> {
+        let mut command = Command::new(&self.program);
+        // It ends before there is garbage worth collecting.
+        command.env("GOGC", "off").args(["list", "--quiet", "--output", "json"]);
+        match &self.source {
+            Source::Cluster { kubeconfig } => command.arg("--fail").arg("--kubeconfig").arg(kubeconfig),
+            // With --fail it would find nothing in any folder.
+            Source::Folder(folder) => command.arg("--dirpath").arg(folder),
+        };
+        let output = command
             .output()
             .map_err(|error| format!("failed to start {}: {error}", self.program.display()))?;
         let stdout = String::from_utf8_lossy(&output.stdout);
-        if !output.status.success() {
+        // What it complains about it leaves out.
+        if !output.status.success() || !output.stderr.is_empty() {
             return Err(format!("{stdout}\n{}", String::from_utf8_lossy(&output.stderr)));
         }
         Reachability::parse(&stdout).map_err(|error| format!("{error}\n{stdout}"))
