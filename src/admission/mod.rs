@@ -81,10 +81,11 @@ pub struct PolicyError {
     source: serde_yaml_ng::Error,
 }
 
-const SOURCES: [(&str, &str); 10] = [
+const SOURCES: [(&str, &str); 11] = [
     ("deletion-guard.yaml", include_str!("policies/deletion-guard.yaml")),
     ("lock.yaml", include_str!("policies/lock.yaml")),
     ("namespace-labels.yaml", include_str!("policies/namespace-labels.yaml")),
+    ("no-pods.yaml", include_str!("policies/no-pods.yaml")),
     ("operator-only.yaml", include_str!("policies/operator-only.yaml")),
     ("stamp-requester.yaml", include_str!("policies/stamp-requester.yaml")),
     ("stamp-vote.yaml", include_str!("policies/stamp-vote.yaml")),
@@ -155,9 +156,12 @@ fn fill_in(source: &str, installation: &Installation) -> String {
         ("${FINALIZER}", names::FINALIZER),
         ("${PREFIX}", names::PREFIX),
         ("${POD_SECURITY}", names::label::POD_SECURITY),
-        ("${MANAGED_BY}", names::label::MANAGED_BY),
-        ("${OPERATOR_NAME}", names::OPERATOR),
-        ("${CHILDREN}", &cel_list(&names::child::ALL)),
+        ("${POLICIES}", &cel_list(&names::child::POLICIES)),
+        ("${QUOTA}", names::child::QUOTA),
+        ("${CONTAINER_DEFAULTS}", names::child::CONTAINER_DEFAULTS),
+        ("${GUARDED}", names::label::GUARDED),
+        ("${PURPOSE}", names::label::PURPOSE),
+        ("${WORKLOAD_PURPOSE}", names::purpose::WORKLOAD),
         ("${CONNECTION_POLICY}", CONNECTION_POLICY),
         ("${ROLE_BINDING}", ROLE_BINDING),
         ("${CLUSTER_ROLES}", &cel_list(&CLUSTER_ROLES)),

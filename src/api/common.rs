@@ -33,6 +33,8 @@ pub enum PrincipalKind {
 /// A user, a group or a service account, named as the API server's authentication names it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.kind != 'ServiceAccount' || self.name.matches('^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$')")
+    .message("the name of a ServiceAccount has lower-case letters, digits, '-' and '.'"))]
 #[x_kube(validation = Rule::new("(self.kind == 'ServiceAccount') == has(self.__namespace__)")
     .message("a ServiceAccount needs namespace; User and Group must not have one"))]
 pub struct Principal {

@@ -34,7 +34,7 @@ use super::gate::GateStatus;
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("(self.accessMode == 'Isolated') == has(self.principals)")
-    .message("accessMode Isolated needs principals, and accessMode Standard must not have any"))]
+    .message("accessMode Isolated needs principals, and accessMode Standard must not have any (set principals to null)"))]
 pub struct EnclaveWorkloadSpec {
     /// What runs here, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -45,6 +45,8 @@ pub struct EnclaveWorkloadSpec {
     /// there is no limit.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "super::common::resource_list_schema")]
+    #[x_kube(validation = Rule::new("!self.exists(name, name.startsWith('count/networkpolicies.') || name.startsWith('count/ciliumnetworkpolicies.') || name.startsWith('count/rolebindings.') || name.startsWith('count/roles.') || name in ['resourcequotas', 'count/resourcequotas', 'count/limitranges'])")
+        .message("the operator itself makes these in the namespace, so they cannot be limited"))]
     #[x_kube(validation = Rule::new("self.all(name, name in ['cpu', 'memory', 'ephemeral-storage', 'requests.cpu', 'requests.memory', 'requests.ephemeral-storage', 'requests.storage', 'limits.cpu', 'limits.memory', 'limits.ephemeral-storage', 'pods', 'services', 'services.loadbalancers', 'services.nodeports', 'replicationcontrollers', 'resourcequotas', 'secrets', 'configmaps', 'persistentvolumeclaims'] || ((name.startsWith('hugepages-') || name.startsWith('requests.hugepages-') || name.contains('/')) && !format.qualifiedName().validate(name).hasValue()))")
         .message("unknown resource; a quota counts what a ResourceQuota knows, for example requests.cpu, limits.memory, pods or count/jobs.batch"))]
     #[x_kube(validation = Rule::new("self.all(name, name in ['cpu', 'memory', 'ephemeral-storage', 'requests.cpu', 'requests.memory', 'requests.ephemeral-storage', 'requests.storage', 'limits.cpu', 'limits.memory', 'limits.ephemeral-storage'] || name.startsWith('hugepages-') || name.startsWith('requests.hugepages-') || name.endsWith('.storageclass.storage.k8s.io/requests.storage') || !isQuantity(string(self[name])) || quantity(string(self[name])).isInteger())")

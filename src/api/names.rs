@@ -57,6 +57,9 @@ pub mod label {
     pub const POD_SECURITY: &str = "pod-security.kubernetes.io/";
     /// Pod security level that a namespace enforces (Kubernetes' own label).
     pub const POD_SECURITY_ENFORCE: &str = "pod-security.kubernetes.io/enforce";
+    /// On the namespace of a workload: everything that guards it was there. No pod is admitted before, and
+    /// none ever in a namespace without it.
+    pub const GUARDED: &str = "enclave-operator.io/guarded";
     /// Who gets into the namespace of a workload: [`super::access`]. The lock reads it.
     pub const ACCESS_MODE: &str = "enclave-operator.io/access-mode";
 }
@@ -107,8 +110,8 @@ pub mod child {
     pub const QUOTA: &str = "enclave-operator-quota";
     /// LimitRange: what containers of a workload get that do not say it themselves.
     pub const CONTAINER_DEFAULTS: &str = "enclave-operator-container-defaults";
-    /// All of the names above.
-    pub const ALL: [&str; 5] = [DEFAULT_DENY, DNS, INSIDE, QUOTA, CONTAINER_DEFAULTS];
+    /// The network policies above.
+    pub const POLICIES: [&str; 3] = [DEFAULT_DENY, DNS, INSIDE];
 }
 
 /// Condition types, in the order in which they are shown.

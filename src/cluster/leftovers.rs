@@ -12,7 +12,7 @@ use super::observe::namespace_of;
 use super::triggers::Triggers;
 use crate::api::names::label;
 use crate::api::{Community, Enclave};
-use crate::plan::child::is_ours;
+use crate::plan::child::Made;
 use crate::plan::place::is_owned;
 
 /// What others left in the namespace of a Community.
@@ -70,14 +70,14 @@ fn find_leftovers(caches: &Caches, namespaces: &[Arc<Namespace>]) -> Vec<String>
 
 fn find<K>(store: &Store<K>, namespaces: &BTreeSet<String>) -> Vec<String>
 where
-    K: Resource<DynamicType = ()> + reflector::Lookup<DynamicType = ()> + Clone + 'static,
+    K: Resource<DynamicType = ()> + reflector::Lookup<DynamicType = ()> + Made + Clone + 'static,
 {
     if namespaces.is_empty() {
         return Vec::new();
     }
     let is_there =
         |object: &K| object.meta().namespace.as_ref().is_some_and(|name| namespaces.contains(name));
-    let found = store.state_filter(|object| is_there(object) && !is_ours(&object.name_any()));
+    let found = store.state_filter(|object| is_there(object) && !K::is_ours(&object.name_any()));
     let kind = <K as Resource>::kind(&());
     let describe =
         |object: &K| format!("{kind} {}/{}", object.namespace().unwrap_or_default(), object.name_any());

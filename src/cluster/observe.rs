@@ -182,9 +182,17 @@ pub fn observe_connection(
     let siblings = caches.connections.state_filter(|other| {
         other.metadata.namespace == declared.object.metadata.namespace
             && other.metadata.name != declared.object.metadata.name
-            && other.gate().is_some_and(|gate| gate.applied.is_some())
+            && (other.gate().is_some_and(|gate| gate.applied.is_some()) || is_older(other, &declared.object))
     });
     ObservedConnection { siblings: siblings.len(), declared, link, destination, policies, cilium_policies }
+}
+
+/// Of two that come at once one is the first, so that a limit lets neither both nor none in.
+fn is_older(one: &EnclaveConnection, other: &EnclaveConnection) -> bool {
+    let key = |connection: &EnclaveConnection| {
+        (connection.creation_timestamp().map(|at| at.0), connection.name_any())
+    };
+    key(one) < key(other)
 }
 
 /// The policies that are named after a connection. A namespace that is not ours can have a policy of

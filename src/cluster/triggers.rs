@@ -26,7 +26,7 @@ use crate::model::gated::Gated;
 use crate::model::life::{Integrity, applied_spec};
 use crate::model::naming::CONNECTION_POLICY;
 use crate::model::reach::{DestinationEnd, Link, SourceEnd, WorkloadEnd};
-use crate::plan::child::is_ours;
+use crate::plan::child::Made;
 
 /// Defines the two ends of the queues, and how to fill all of them.
 macro_rules! queues {
@@ -222,13 +222,13 @@ impl Triggers {
         }
     }
 
-    pub(super) fn on_child<K: Resource<DynamicType = ()>>(&self, seen: Seen<'_, K>) {
+    pub(super) fn on_child<K: Resource<DynamicType = ()> + Made>(&self, seen: Seen<'_, K>) {
         let Some(child) = self.concerned(seen) else { return };
         let namespace = child.meta().namespace.as_deref().unwrap_or_default();
         let Some(namespace) = self.caches.namespaces.get(&ObjectRef::new(namespace)) else { return };
         self.look_at_owner(&namespace);
         let name = child.meta().name.as_deref().unwrap_or_default();
-        if !is_ours(name) {
+        if !K::is_ours(name) {
             self.look_at_enclave_around(&namespace);
         }
         // A policy of a connection is named after it.

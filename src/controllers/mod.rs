@@ -227,8 +227,8 @@ async fn repair_all<K: Reconciled>(object: &K, context: &Context, repairs: Vec<W
     let mut repairs = repairs.into_iter().peekable();
     let mut failure = None;
     while let Some(first) = repairs.next() {
-        let sort = std::mem::discriminant(&first);
-        let more = std::iter::from_fn(|| repairs.next_if(|next| std::mem::discriminant(next) == sort));
+        let sort = first.sort();
+        let more = std::iter::from_fn(|| repairs.next_if(|next| next.sort() == sort));
         let results: Vec<_> = futures::stream::iter(std::iter::once(first).chain(more))
             .map(|repair| {
                 debug!(kind = %K::kind(&()), name = object.name_any(), ?repair, "repairing");

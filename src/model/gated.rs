@@ -131,7 +131,12 @@ impl Gated for Community {
         };
         let maintenance = maintenance::opens(before.map(|spec| &spec.maintenance), &after.maintenance);
         let update = before.map(rest) != Some(rest(after));
-        collect([(maintenance, Operation::CommunityMaintenance), (update, Operation::CommunityUpdate)])
+        // It opens the Enclaves too.
+        collect([
+            (maintenance, Operation::CommunityMaintenance),
+            (maintenance, Operation::EnclaveMaintenance),
+            (update, Operation::CommunityUpdate),
+        ])
     }
 
     fn restrict(applied: &CommunitySpec, wanted: &CommunitySpec) -> CommunitySpec {

@@ -6,7 +6,9 @@ use jiff::Timestamp;
 
 use super::gated::Gated;
 use super::life::{JudgeError, applied_spec};
+use crate::api::approvals::{Operation, RulePolicy};
 use crate::api::common::{Maintenance, MaintenanceMode, Principal};
+use crate::api::{Community, Enclave};
 
 /// The exceptions from the lock that are in force somewhere. Of two exceptions for one principal the
 /// wider one counts.
@@ -30,6 +32,20 @@ impl Exceptions {
         let both =
             applied.zip(K::maintenance(object.spec())).map(|(applied, wanted)| restrict(applied, wanted));
         Ok(both.map(|maintenance| Self::of_maintenance(maintenance, now)).unwrap_or_default())
+    }
+
+    /// The exceptions in the namespaces of an Enclave: its own, and those of its Community unless the
+    /// Enclave's own rules hold maintenance. Then only what was asked for there counts.
+    ///
+    /// # Errors
+    /// When what is applied cannot be read.
+    pub fn in_enclave(community: &Community, enclave: &Enclave, now: Timestamp) -> Result<Self, JudgeError> {
+        let own = Self::of(enclave, now)?;
+        let rules = applied_spec(enclave)?.map(|spec| spec.approvals.rules).unwrap_or_default();
+        let is_held = rules.iter().any(|rule| {
+            rule.operation == Operation::EnclaveMaintenance && rule.policy == RulePolicy::Required
+        });
+        if is_held { Ok(own) } else { Ok(Self::of(community, now)?.and(own)) }
     }
 
     fn of_maintenance(maintenance: Maintenance, now: Timestamp) -> Self {
@@ -122,7 +138,7 @@ mod tests {
     use super::*;
     use crate::api::common::PrincipalKind;
     use crate::api::gate::Applied;
-    use crate::api::{Content, Enclave, EnclaveSpec};
+    use crate::api::{Content, EnclaveSpec};
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()

@@ -414,7 +414,7 @@ pub fn describe_flow(flow: &Flow) -> BTreeSet<String> {
 fn describe_peer(peer: &Peer) -> String {
     match peer {
         Peer::Block(IpBlock { cidr, except }) if except.is_empty() => cidr.clone(),
-        Peer::Block(IpBlock { cidr, except }) => format!("{cidr} except {}", except.join(", ")),
+        Peer::Block(IpBlock { cidr, except }) => format!("{cidr} except {}", join_some(except)),
         Peer::Pods(pods) => describe_pods(pods),
     }
 }
@@ -430,8 +430,23 @@ fn describe_pods(pods: &NamespacedPods) -> String {
             format!("{} {:?} ({values})", one.key, one.operator)
         }
     });
-    let selector = labels.chain(expressions).collect::<Vec<_>>().join(", ");
+    let selector = join_some(&labels.chain(expressions).collect::<Vec<_>>());
     if selector.is_empty() { namespace.clone() } else { format!("{namespace} ({selector})") }
+}
+
+/// As many words as leave room for the rest of the line: what comes after them, the ports, is never cut off.
+fn join_some(words: &[String]) -> String {
+    const LONGEST: usize = 300;
+    let mut length = 0;
+    let fits = |word: &&String| {
+        length += word.chars().count() + 2;
+        length <= LONGEST
+    };
+    let shown: Vec<&str> = words.iter().take_while(fits).map(String::as_str).collect();
+    match words.len() - shown.len() {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")).trim_start().to_owned(),
+    }
 }
 
 /// What a change opens and closes: the difference between what may pass through these connections
@@ -475,4 +490,18 @@ fn describe_later(link: &Link, missing: &Missing) -> String {
     let (DestinationEnd::Enclave { name: to, .. } | DestinationEnd::Community { name: to, .. }) =
         &link.destination;
     format!("{from} -> {to}, as soon as it can (now: {})", missing.message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_long_in_a_line_leaves_room_for_the_ports() {
+        let words: Vec<String> = (0..64).map(|n| format!("label-{n}={}", "x".repeat(40))).collect();
+        let shown = join_some(&words);
+        assert!(shown.len() < 330 && shown.ends_with("and 58 more"), "{shown}");
+        assert_eq!(join_some(&words[..2]), words[..2].join(", "));
+        assert_eq!(join_some(&["y".repeat(400)]), "and 1 more");
+    }
 }

@@ -46,7 +46,7 @@ pub struct ObservedConnection {
     pub policies: Vec<Arc<NetworkPolicy>>,
     /// The same, of Cilium.
     pub cilium_policies: Vec<Arc<CiliumNetworkPolicy>>,
-    /// How many other connections that are declared beside it are in force.
+    /// How many other connections that are declared beside it are in force, or were there before it.
     pub siblings: usize,
 }
 

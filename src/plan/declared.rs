@@ -105,9 +105,11 @@ where
                 let writes = confirm.into_iter().chain([Write::RemoveFinalizer]).collect();
                 Plan { writes, ..Plan::nothing() }
             }
+            // What closes, closes while it goes too.
             Err((message, writes)) => {
+                let repairs = repair(applied_spec(object)?.as_ref());
                 let why = Missing { reason: reason::TERMINATING, message };
-                Plan { writes, ..blocked(declared, why, now) }
+                Plan { repairs, writes, ..blocked(declared, why, now) }
             }
         });
     }
@@ -235,9 +237,11 @@ impl Home {
     /// When what is applied of the Community cannot be read.
     pub fn rules_in_community(&self, kinds: &str) -> Result<Result<OuterRules, Missing>, JudgeError> {
         let Self::Community(community) = self else {
-            let message = format!(
-                "this namespace does not belong to a Community; {kinds} are declared in a Community's namespace"
-            );
+            let what = match self {
+                Self::Enclave(..) => "is the control namespace of an Enclave",
+                Self::Nowhere | Self::Community(_) => "does not belong to a Community",
+            };
+            let message = format!("this namespace {what}; {kinds} are declared in a Community's namespace");
             return Ok(Err(Missing { reason: reason::COMMUNITY_NOT_FOUND, message }));
         };
         rules_of_community(community)

@@ -102,8 +102,7 @@ fn compare_workloads(observed: &ObservedEnclave) -> (Vec<String>, Vec<String>) {
 fn exceptions(observed: &ObservedEnclave, now: Timestamp) -> Exceptions {
     let Home::Community(community) = &observed.declared.home else { return Exceptions::default() };
     let Ok(Some(_)) = OuterRules::of_community(community) else { return Exceptions::default() };
-    let of_community = Exceptions::of(community.as_ref(), now).unwrap_or_default();
-    of_community.and(Exceptions::of(observed.declared.object.as_ref(), now).unwrap_or_default())
+    Exceptions::in_enclave(community, &observed.declared.object, now).unwrap_or_default()
 }
 
 fn namespace_of(observed: &ObservedEnclave) -> Option<String> {

@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 
 use self::child::{Child, Verb};
-use crate::api::ApprovalRequest;
 use crate::api::approval_request::Target;
+use crate::api::{ApprovalRequest, names};
 use crate::model::scope::RulesOrigin;
 
 pub mod approval_request;
@@ -97,6 +97,19 @@ pub enum Write {
 }
 
 impl Write {
+    /// Writes of one sort, one after the other in a plan, can be made side by side.
+    #[must_use]
+    pub fn sort(&self) -> impl PartialEq + use<> {
+        let child = match self {
+            Self::Child(verb, child) => {
+                let name = child.metadata().name.as_deref();
+                Some((*verb, std::mem::discriminant(child), name == Some(names::child::DEFAULT_DENY)))
+            }
+            _ => None,
+        };
+        (std::mem::discriminant(self), child)
+    }
+
     /// What is done to something in a namespace.
     pub fn child(verb: Verb, child: impl Into<Child>) -> Self {
         Self::Child(verb, child.into())

@@ -17,7 +17,7 @@ use crate::model::maintenance::Exceptions;
 #[must_use]
 pub fn plan_creation(place: &Place) -> Write {
     let place = Place { exceptions: Exceptions::default(), ..place.clone() };
-    Write::CreateNamespace(Box::new(build_namespace(&place)))
+    Write::CreateNamespace(Box::new(build_namespace(&place, Contents::Underway)))
 }
 
 /// When the namespace itself has to be written, among the writes about what is in it.
@@ -29,10 +29,21 @@ pub enum Turn {
     Last(Write),
 }
 
+/// What guards a namespace, as it was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Contents {
+    /// All of it is there.
+    Complete,
+    /// Some of it is not there yet, or not as it should be.
+    Underway,
+}
+
 /// What has to be written about a namespace that exists.
 #[must_use]
-pub fn plan_namespace(place: &Place, live: &Namespace) -> Option<Turn> {
-    let wanted = build_namespace(place);
+pub fn plan_namespace(place: &Place, live: &Namespace, contents: Contents) -> Option<Turn> {
+    // Once pods run, keeping new ones out while something is put back would help nobody.
+    let was_guarded = live.labels().contains_key(label::GUARDED);
+    let wanted = build_namespace(place, if was_guarded { Contents::Complete } else { contents });
     if has_metadata(&live.metadata, &wanted.metadata) {
         return None;
     }
@@ -58,7 +69,8 @@ pub fn is_open(namespace: &Namespace) -> bool {
 #[must_use]
 pub fn labels_that_stay(namespace: &Namespace) -> BTreeMap<String, String> {
     let stays = |key: &str| {
-        key == label::WORKLOAD || key == label::ACCESS_MODE || key.starts_with(label::POD_SECURITY)
+        [label::WORKLOAD, label::ACCESS_MODE, label::GUARDED].contains(&key)
+            || key.starts_with(label::POD_SECURITY)
     };
     let labels = namespace.labels().iter().filter(|(key, _)| stays(key));
     labels.map(|(key, value)| (key.clone(), value.clone())).collect()
@@ -66,7 +78,7 @@ pub fn labels_that_stay(namespace: &Namespace) -> BTreeMap<String, String> {
 
 /// What a namespace should be.
 #[must_use]
-pub fn build_namespace(place: &Place) -> Namespace {
+pub fn build_namespace(place: &Place, contents: Contents) -> Namespace {
     let Place { namespace, owner_uid, community, enclave, held_operations, exceptions, bindings: _, inside } =
         place;
     let purpose = match inside {
@@ -92,6 +104,9 @@ pub fn build_namespace(place: &Place) -> Namespace {
             label(label::WORKLOAD, &furniture.workload);
             label(label::POD_SECURITY_ENFORCE, furniture.pod_security);
             label(label::ACCESS_MODE, furniture.access_mode);
+            if contents == Contents::Complete {
+                label(label::GUARDED, "true");
+            }
         }
         Inside::SomeWorkload(known) => labels.extend(known.clone()),
     }

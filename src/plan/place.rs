@@ -124,7 +124,7 @@ pub fn enforce(
         (Survey::Differs(writes), WasEnforced::Yes) => (Enforcement::Complete, writes),
         (Survey::Differs(writes), WasEnforced::No) => (Enforcement::Underway, writes),
         (Survey::Foreign, _) => (conflict(&place.namespace), Vec::new()),
-        (Survey::Terminating, _) => (
+        (Survey::Terminating(writes), _) => (
             Enforcement::Blocked(Missing {
                 reason: reason::NAMESPACE_TERMINATING,
                 message: format!(
@@ -132,7 +132,7 @@ pub fn enforce(
                     place.namespace
                 ),
             }),
-            Vec::new(),
+            writes,
         ),
     }
 }
@@ -164,8 +164,8 @@ pub fn plan_repair_of_the_known(observed: &ObservedPlace, owner_uid: &str) -> Ve
         },
     };
     match survey(&place, observed, Healing::Active) {
-        Survey::Differs(writes) => writes,
-        Survey::AsPlanned | Survey::Foreign | Survey::Terminating => Vec::new(),
+        Survey::Differs(writes) | Survey::Terminating(writes) => writes,
+        Survey::AsPlanned | Survey::Foreign => Vec::new(),
     }
 }
 
@@ -175,7 +175,7 @@ pub fn plan_repair_of_the_known(observed: &ObservedPlace, owner_uid: &str) -> Ve
 pub fn preview(place: &Place, observed: &ObservedPlace) -> Enforcement {
     match survey(place, observed, Healing::Active) {
         Survey::Foreign => conflict(&place.namespace),
-        Survey::AsPlanned | Survey::Differs(_) | Survey::Terminating => Enforcement::Nothing,
+        Survey::AsPlanned | Survey::Differs(_) | Survey::Terminating(_) => Enforcement::Nothing,
     }
 }
 

@@ -11,10 +11,10 @@ use kube::Resource;
 use serde::Serialize;
 
 use super::Write;
-use super::child::{Child, Healing, Verb, due, free_metadata, is_kept_from_going, is_ours, write_due};
+use super::child::{Child, Healing, Made, Verb, due, free_metadata, is_kept_from_going, write_due};
 use super::limits::{plan_container_defaults, plan_quota};
 use super::metadata::child_metadata;
-use super::namespace::{Turn, plan_creation, plan_namespace};
+use super::namespace::{Contents, Turn, plan_creation, plan_namespace};
 use super::place::{Furniture, Inside, ObservedPlace, Place, is_owned};
 use crate::api::CiliumNetworkPolicy;
 use crate::api::cilium::CiliumNetworkPolicySpec;
@@ -29,8 +29,9 @@ pub enum Survey {
     Differs(Vec<Write>),
     /// A namespace of that name exists and is not ours.
     Foreign,
-    /// The namespace is being deleted; it can be made again when it is gone.
-    Terminating,
+    /// The namespace is being deleted; it can be made again when it is gone. Until then pods may run in
+    /// it, so what there is is put right: nothing can be made in it any more.
+    Terminating(Vec<Write>),
 }
 
 /// Compares a place with what it should be. The order of the writes keeps it shut: what closes comes
@@ -43,14 +44,16 @@ pub fn survey(place: &Place, observed: &ObservedPlace, healing: Healing) -> Surv
     if !is_owned(namespace, &place.owner_uid) {
         return Survey::Foreign;
     }
-    if namespace.metadata.deletion_timestamp.is_some() {
-        return Survey::Terminating;
-    }
     let mut writes = plan_contents(place, observed, healing);
-    match plan_namespace(place, namespace) {
+    let contents = if writes.is_empty() { Contents::Complete } else { Contents::Underway };
+    match plan_namespace(place, namespace, contents) {
         None => {}
         Some(Turn::First(write)) => writes.insert(0, write),
         Some(Turn::Last(write)) => writes.push(write),
+    }
+    if namespace.metadata.deletion_timestamp.is_some() {
+        writes.retain(|write| !matches!(write, Write::Child(Verb::Create, _)));
+        return Survey::Terminating(writes);
     }
     if writes.is_empty() { Survey::AsPlanned } else { Survey::Differs(writes) }
 }
@@ -70,9 +73,9 @@ fn plan_contents(place: &Place, observed: &ObservedPlace, healing: Healing) -> V
     if !matches!(place.inside, Inside::SomeWorkload(_)) {
         writes.extend(plan_surplus(&policies, &observed.policies));
         writes.extend(plan_surplus(&cilium, &observed.cilium_policies));
-        // Into an isolated workload nobody but those whom it lists gets, whoever bound them.
-        let is_closed = place.is_isolated() && place.exceptions.ends_at().is_none();
-        writes.extend(plan_pruning(&others, |name| is_closed || is_ours(name)));
+        // Into an isolated workload nobody but those whom it lists gets, whoever bound them and when.
+        let is_over = |name: &str| place.is_isolated() || RoleBinding::is_ours(name);
+        writes.extend(plan_pruning(&others, is_over));
     }
     let healing_of = |name: &str| if furniture.unmade.contains(name) { Healing::Active } else { healing };
     writes.extend(plan_permits(&policies, &observed.policies, healing_of));
@@ -98,7 +101,7 @@ fn plan_contents(place: &Place, observed: &ObservedPlace, healing: Healing) -> V
 }
 
 /// What lets something through: a network policy, of Kubernetes or of Cilium, or a binding of a role.
-pub trait Permit: Resource<DynamicType = ()> + Clone + Into<Child> {
+pub trait Permit: Resource<DynamicType = ()> + Clone + Into<Child> + Made {
     /// What it lets through.
     type Rules: Clone + PartialEq + Serialize;
 
@@ -133,7 +136,7 @@ impl Permit for RoleBinding {
 /// What closes: what the operator made and nothing wants any more.
 fn plan_surplus<'a, K: Permit>(wanted: &'a [&K], live: &'a [Arc<K>]) -> impl Iterator<Item = Write> + 'a {
     let wanted: BTreeSet<&str> = wanted.iter().filter_map(|wanted| wanted.meta().name.as_deref()).collect();
-    plan_pruning(live, move |name| is_ours(name) && !wanted.contains(name))
+    plan_pruning(live, move |name| K::is_ours(name) && !wanted.contains(name))
 }
 
 /// Takes away what lets something through. A finalizer that somebody put on one does not keep it.

@@ -130,7 +130,7 @@ struct Around<'a> {
 fn observe_around(observed: &ObservedWorkload, now: Timestamp) -> Result<Option<Around<'_>>, JudgeError> {
     let Home::Enclave(community, enclave) = &observed.declared.home else { return Ok(None) };
     let specs = applied_spec(community.as_ref())?.zip(applied_spec(enclave.as_ref())?);
-    let exceptions = Exceptions::of(community.as_ref(), now)?.and(Exceptions::of(enclave.as_ref(), now)?);
+    let exceptions = Exceptions::in_enclave(community, enclave, now)?;
     Ok(specs.map(|(community_spec, enclave_spec)| Around {
         community,
         enclave,

@@ -13,7 +13,7 @@ use crate::model::gated::Gated;
 use crate::model::maintenance::Exceptions;
 use crate::plan::gate::Enforcement;
 use crate::plan::limits::ContainerLimits;
-use crate::plan::namespace::build_namespace;
+use crate::plan::namespace::{Contents, build_namespace};
 use crate::plan::place::{Furniture, WasEnforced, enforce};
 
 fn healed(place: &Place, observed: &ObservedPlace) -> Survey {
@@ -101,7 +101,7 @@ fn change_policy(observed: &mut ObservedPlace, change: impl FnOnce(&mut NetworkP
 fn the_policy_that_denies_everything_is_the_first_thing_in_a_namespace() {
     for inside in [Inside::Community, Inside::Control, furnished()] {
         let place = place(inside);
-        let namespace = Some(Arc::new(build_namespace(&place)));
+        let namespace = Some(Arc::new(build_namespace(&place, Contents::Underway)));
         let observed = ObservedPlace { namespace, ..ObservedPlace::default() };
         let Survey::Differs(writes) = healed(&place, &observed) else { panic!("nothing to do") };
         let deny = build_default_deny(&place);

@@ -84,9 +84,7 @@ async fn c02_a_name_of_the_operators_for_a_policy_of_ones_own() {
         let mut unnamed = open_policy("");
         unnamed.metadata.name = None;
         unnamed.metadata.generate_name = Some("connection.c02-e.".to_owned() + "x");
-        let mut labelled = open_policy("mine");
-        labelled.labels_mut().insert(label::MANAGED_BY.into(), "enclave-operator".into());
-        let ways = [open_policy("connection.c02-e.x.egress"), unnamed, labelled];
+        let ways = [open_policy("connection.c02-e.x.egress"), unnamed];
         bites_each(world, &[Validation(LOCK, MANAGED)], MANAGED, &ways, async |way, run| {
             policies.create(&run.post(), way).await
         })

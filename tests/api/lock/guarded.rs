@@ -97,15 +97,22 @@ async fn whoever_gets_into_an_isolated_workload_is_listed() {
     wait_for_access(&place.world.plane.user("view-early-1", &[]), "get", "pods", &place.pods(), false).await;
     wait_for_access(&carol, "get", "pods", &place.pods(), true).await;
 
-    // Under maintenance others can be let in, for as long as it lasts.
-    place.maintain(maintenance("General", &json!({"kind": "Group", "name": "system:masters"}), 3600)).await;
-    until_admitted(async || admin.create(&PostParams::default(), &binding("while")).await).await;
+    // Not under maintenance either, and not those who were let in before.
     let mallory = place.world.plane.user("mallory", &[]);
-    wait_for_access(&mallory, "get", "pods", &place.pods(), true).await;
+    let masters = json!({"kind": "Group", "name": "system:masters"});
+    place.maintain(maintenance("General", &masters, 3600)).await;
+    place.wait_for_exceptions(&place.pods(), Some("Group:system:masters"), None).await;
+    assert_refused(admin.create(&PostParams::default(), &binding("while")).await, words);
+    place.make_workload("vault", &json!({})).await;
+    let vault = format!("{}-vault", place.control());
+    let bindings: Api<RoleBinding> = namespaced(place.world.administrator(), &vault);
+    bindings.create(&PostParams::default(), &binding("before")).await.unwrap();
+    wait_for_access(&mallory, "get", "pods", &vault, true).await;
+    patch(&place.workloads(), "vault", listed(json!({"view": [user("carol")]}))).await.unwrap();
+    wait_for_access(&mallory, "get", "pods", &vault, false).await;
     place
         .maintain(json!({"mode": "Disabled", "justification": null, "principals": null, "expiresAt": null}))
         .await;
-    wait_for_access(&mallory, "get", "pods", &place.pods(), false).await;
 
     let standard = json!({"spec": {"accessMode": "Standard", "principals": null}});
     patch(&place.workloads(), "api", standard).await.unwrap();

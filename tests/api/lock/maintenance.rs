@@ -39,8 +39,6 @@ async fn general_maintenance_is_approved_lets_the_named_add_and_ends_at_once() {
     assert_refused(patch(&policies, DENY, json!({"spec": {"ingress": [{}]}})).await, MANAGED);
     assert_refused(policies.delete(DENY, &DeleteParams::default()).await, MANAGED);
     assert_refused(policies.create(&PostParams::default(), &open_policy("connection.x")).await, MANAGED);
-    let claims = json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": "enclave-operator"}}});
-    assert_refused(patch(&policies, "debug", claims).await, MANAGED);
     let debug = format!("NetworkPolicy {}/debug", place.pods());
     let enclave = place.wait_for_lock("MaintenanceGeneral", &[&debug]).await;
     let message = condition(&enclave.status.unwrap().gate, condition_type::LOCKED).message.clone();

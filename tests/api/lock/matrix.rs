@@ -70,9 +70,12 @@ impl Guarded {
                     "spec.containerDefaults of their EnclaveWorkload",
                 ),
             ),
-            ("managed", Self::new(rbac, "v1", ["Role", "roles"], json!({"rules": everything}), access)),
             (
-                "managed",
+                "enclave-operator:managed",
+                Self::new(rbac, "v1", ["Role", "roles"], json!({"rules": everything}), access),
+            ),
+            (
+                "enclave-operator:listed:view",
                 Self::new(
                     rbac,
                     "v1",
@@ -100,9 +103,9 @@ pub async fn assert_locked(person: &User, namespace: &str, name: &str, guarded: 
     for (key, value) in edit.as_object().unwrap() {
         edited[key] = value.clone();
     }
-    let ours = json!({"app.kubernetes.io/managed-by": "enclave-operator"});
+    // A second one of the same name is refused before the API server sees that there is one.
     let mut another = edited.clone();
-    another["metadata"] = json!({"name": "another", "labels": ours});
+    another["metadata"] = json!({"name": name});
     let mut applied = edit.clone();
     applied["apiVersion"] = json!(resource.api_version);
     applied["kind"] = json!(resource.kind);
@@ -122,8 +125,8 @@ pub async fn assert_locked(person: &User, namespace: &str, name: &str, guarded: 
     for (verb, parameters, patch) in patches {
         attempts.push((verb, api.patch(name, &parameters, &patch).await.map(drop)));
     }
-    let labelled = ListParams::default().labels("app.kubernetes.io/managed-by=enclave-operator");
-    attempts.push(("deletecollection", api.delete_collection(&none, &labelled).await.map(drop)));
+    let named = ListParams::default().fields(&format!("metadata.name={name}"));
+    attempts.push(("deletecollection", api.delete_collection(&none, &named).await.map(drop)));
 
     for (verb, outcome) in attempts {
         let refused = outcome.as_ref().err().map(ToString::to_string).unwrap_or_default();
@@ -135,31 +138,32 @@ pub async fn assert_locked(person: &User, namespace: &str, name: &str, guarded: 
     assert_eq!((&after.data["spec"], after.metadata.uid), (&before.data["spec"], before.metadata.uid));
 }
 
-/// Makes, as the operator's account, a Role and a RoleBinding of the operator's.
-async fn make_access(place: &Place) {
+/// Makes, as the operator's account, a Role of the operator's.
+async fn make_role(place: &Place) {
     let pods = place.pods();
     let account = "--serviceaccount=enclave-system:enclave-operator";
     let role = "--clusterrole=cluster-admin";
     let right = ["create", "rolebinding", "operator", "-n", &pods, role, account];
     place.world.plane.administrator_user().kubectl(&right).expect_success();
-    let rbac = "rbac.authorization.k8s.io";
-    let labels = json!({"app.kubernetes.io/managed-by": "enclave-operator"});
-    let metadata = json!({"name": "managed", "namespace": pods, "labels": labels});
-    let list = json!({"apiVersion": "v1", "kind": "List", "items": [
-        {"apiVersion": format!("{rbac}/v1"), "kind": "Role", "metadata": metadata, "rules": []},
-        {"apiVersion": format!("{rbac}/v1"), "kind": "RoleBinding", "metadata": metadata, "subjects": [],
-            "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": "view"}},
-    ]});
+    let managed = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "rules": [],
+        "metadata": {"name": "enclave-operator:managed", "namespace": pods}});
     let operator = place.world.operator().await;
-    operator.kubectl_with_input(&["create", "-f", "-"], &list.to_string()).expect_success();
+    operator.kubectl_with_input(&["create", "-f", "-"], &managed.to_string()).expect_success();
 }
 
 /// Cilium's kind is tried where Cilium is made believe to be installed, among the tests of the network.
 #[tokio::test]
 async fn nobody_but_the_operator_writes_what_guards_a_namespace() {
     let place = Place::make("guarded", &json!({})).await;
-    make_access(&place).await;
+    make_role(&place).await;
+    // Into an isolated workload they get by a ClusterRoleBinding only.
+    let listed = json!({"accessMode": "Isolated", "principals": {"view": [user("rita")]}});
+    place.make_workload("vault", &listed).await;
+    let vault = format!("{}-vault", place.control());
     let (cluster, writers) = (&place.world.plane, place.writers());
+    let everywhere = ["create", "clusterrolebinding", "guarded", "--clusterrole=cluster-admin"];
+    let group = format!("--group={writers}");
+    cluster.administrator_user().kubectl(&[&everywhere[..], &[group.as_str()]].concat()).expect_success();
     let people = [
         place.tina(),
         cluster.user("erin", &["enclave-owners", &writers]),
@@ -167,8 +171,9 @@ async fn nobody_but_the_operator_writes_what_guards_a_namespace() {
         cluster.administrator_user().clone(),
     ];
     for (name, guarded) in Guarded::built_in() {
+        let namespace = if guarded.resource.plural == "rolebindings" { &vault } else { &place.pods() };
         for person in &people {
-            assert_locked(person, &place.pods(), name, &guarded).await;
+            assert_locked(person, namespace, name, &guarded).await;
         }
     }
 }

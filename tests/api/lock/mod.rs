@@ -1,6 +1,7 @@
 //! The lock on the operator's namespaces: whom it stops from what, whom maintenance lets through and for
 //! how long, and what goes on under it.
 
+mod ends;
 mod guarded;
 mod life;
 mod maintenance;
