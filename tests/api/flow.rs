@@ -160,7 +160,7 @@ async fn the_control_namespace_is_shut() {
             }
         });
         let refused = pods.create(&PostParams::default(), &crate::world::object(pod)).await;
-        assert_refused(refused, "exceeded quota");
+        assert_refused(refused, &format!("no pod runs in namespace {name}"));
     }
 }
 

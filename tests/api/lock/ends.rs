@@ -188,8 +188,8 @@ async fn an_enclave_that_holds_maintenance_is_not_opened_by_its_community() {
     }
 
     // Where the Community itself holds maintenance of its Enclaves, its own waits too.
-    let other = Place::make("held", &rules).await;
-    patch(&all, "held", on).await.unwrap();
-    wait_for_hold(&all, "held").await;
-    other.wait_for_exceptions("held", None, None).await;
+    let other = Place::make("stricter", &rules).await;
+    patch(&all, "stricter", on).await.unwrap();
+    wait_for_hold(&all, "stricter").await;
+    other.wait_for_exceptions("stricter", None, None).await;
 }
