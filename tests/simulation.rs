@@ -329,7 +329,7 @@ impl World {
             },
             place: self.place.clone(),
             children: Children::default(),
-            leftovers: Vec::new(),
+            of_others: enclave_operator::plan::lock::OfOthers::default(),
             workloads: Vec::new(),
         };
         let plan = plan_enclave(&observed, self.now);

@@ -81,14 +81,17 @@ pub struct PolicyError {
     source: serde_yaml_ng::Error,
 }
 
-const SOURCES: [(&str, &str); 11] = [
+const SOURCES: [(&str, &str); 14] = [
     ("deletion-guard.yaml", include_str!("policies/deletion-guard.yaml")),
     ("lock.yaml", include_str!("policies/lock.yaml")),
     ("namespace-labels.yaml", include_str!("policies/namespace-labels.yaml")),
     ("no-pods.yaml", include_str!("policies/no-pods.yaml")),
     ("operator-only.yaml", include_str!("policies/operator-only.yaml")),
+    ("stamp-activation.yaml", include_str!("policies/stamp-activation.yaml")),
+    ("stamp-maker.yaml", include_str!("policies/stamp-maker.yaml")),
     ("stamp-requester.yaml", include_str!("policies/stamp-requester.yaml")),
     ("stamp-vote.yaml", include_str!("policies/stamp-vote.yaml")),
+    ("verify-activation.yaml", include_str!("policies/verify-activation.yaml")),
     ("verify-grants.yaml", include_str!("policies/verify-grants.yaml")),
     ("verify-requester.yaml", include_str!("policies/verify-requester.yaml")),
     ("verify-vote.yaml", include_str!("policies/verify-vote.yaml")),
@@ -147,9 +150,18 @@ fn fill_in(source: &str, installation: &Installation) -> String {
     };
     [
         ("${OPERATOR}", installation.operator_username().as_str()),
+        ("${OPERATIONS}", &operations()),
         ("${GATED_RESOURCES}", &format!("[{}]", gated.join(", "))),
         ("${REQUESTED_BY}", names::REQUESTED_BY),
         ("${REQUESTED_GENERATION}", names::REQUESTED_GENERATION),
+        ("${REQUESTED_GROUPS}", names::REQUESTED_GROUPS),
+        ("${REQUESTED_MFA}", names::REQUESTED_MFA),
+        ("${REQUESTED_CREDENTIAL_ID}", names::REQUESTED_CREDENTIAL_ID),
+        ("${CREATED_BY}", names::annotation::CREATED_BY),
+        ("${SYSTEM}", &installation.namespace),
+        ("${PURPOSE}", names::label::PURPOSE),
+        ("${COMMUNITY_PURPOSE}", names::purpose::COMMUNITY),
+        ("${CONTROL_PURPOSE}", names::purpose::CONTROL),
         ("${ON_BEHALF_OF}", names::ON_BEHALF_OF),
         ("${REQUEST_ON_BEHALF_VERB}", names::REQUEST_ON_BEHALF_VERB),
         ("${OWNER_UID}", names::label::OWNER_UID),
@@ -181,6 +193,14 @@ fn fill_in(source: &str, installation: &Installation) -> String {
     ]
     .into_iter()
     .fold(source.to_owned(), |text, (placeholder, value)| text.replace(placeholder, value))
+}
+
+/// The operations that a change of an object can be, by resource, as a map in CEL.
+fn operations() -> String {
+    let of = |kind: Kind| cel_list(&kind.operations().iter().map(ToString::to_string).collect::<Vec<_>>());
+    let gated = Kind::ALL.into_iter().filter(|kind| kind.is_gated());
+    let entries: Vec<String> = gated.map(|kind| format!("'{}': {}", kind.plural(), of(kind))).collect();
+    format!("{{{}}}", entries.join(", "))
 }
 
 fn cel_list<S: AsRef<str>>(items: &[S]) -> String {

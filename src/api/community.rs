@@ -166,4 +166,11 @@ pub struct CommunityStatus {
     #[schemars(length(max = 51), inner(length(max = 384)))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub leftovers: Vec<String>,
+    /// Standing rights that nobody declared: RoleBindings of others in its own namespace,
+    /// each as `namespace/name: role for whom`. A RoleAssignment or a RoleEligibility would show who gave
+    /// them and when. The first 50 in order of their names, and how many more there are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 51), inner(length(max = 1024)))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub standing_grants: Vec<String>,
 }

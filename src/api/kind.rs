@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::approvals::Operation;
+
 /// A kind of this API group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Kind {
@@ -86,6 +88,26 @@ impl Kind {
             Self::RoleAssignment => "rasg",
             Self::RoleEligibility => "relig",
             Self::RoleActivation => "ract",
+        }
+    }
+
+    /// What a change of such an object can amount to.
+    #[must_use]
+    pub const fn operations(self) -> &'static [Operation] {
+        use Operation as O;
+        match self {
+            Self::Community => &[O::CommunityUpdate, O::CommunityMaintenance, O::EnclaveMaintenance],
+            Self::CommunityEndpoint => &[O::CommunityEndpointUpdate, O::CommunityEndpointDeletion],
+            Self::TransitHub => &[O::TransitHubUpdate, O::TransitHubDeletion],
+            Self::Enclave => {
+                &[O::EnclaveCreation, O::EnclaveUpdate, O::EnclaveDeletion, O::EnclaveMaintenance]
+            }
+            Self::EnclaveWorkload => &[O::WorkloadUpdate, O::WorkloadDeletion],
+            Self::EnclaveEndpoint => &[O::EnclaveEndpointUpdate, O::EnclaveEndpointDeletion],
+            Self::EnclaveConnection => &[O::ConnectionCreation, O::ConnectionUpdate, O::ConnectionDeletion],
+            Self::RoleAssignment | Self::RoleEligibility => &[O::RoleChange],
+            Self::RoleActivation => &[O::RoleActivation],
+            Self::ApprovalRequest => &[],
         }
     }
 

@@ -12,6 +12,13 @@ pub const PREFIX: &str = "enclave-operator.io/";
 /// which they did. Stamped by the API server (admission policy), cleared by the operator when it
 /// records what is applied.
 pub const REQUESTED_BY: &str = "enclave-operator.io/requested-by";
+/// On a RoleActivation: the groups of whoever asks, newline separated; stamped by the API server.
+pub const REQUESTED_GROUPS: &str = "enclave-operator.io/requested-groups";
+/// On a RoleActivation: the claim that says that whoever asks logged in with more than a password; stamped
+/// by the API server.
+pub const REQUESTED_MFA: &str = "enclave-operator.io/requested-mfa";
+/// On a RoleActivation: the credential with which it was asked for; stamped by the API server.
+pub const REQUESTED_CREDENTIAL_ID: &str = "enclave-operator.io/requested-credential-id";
 /// The generation of the spec that the last name in [`REQUESTED_BY`] made, stamped with it. When
 /// it is not the object's generation, somebody changed the spec while no policy was watching.
 pub const REQUESTED_GENERATION: &str = "enclave-operator.io/requested-generation";
@@ -92,6 +99,11 @@ pub mod annotation {
     pub const MAINTENANCE_GENERAL: &str = "enclave-operator.io/maintenance-general";
     /// On a namespace: who may change what the operator manages too, written as above.
     pub const MAINTENANCE_ADVANCED: &str = "enclave-operator.io/maintenance-advanced";
+    /// On service accounts, roles and bindings in managed namespaces: who made them; stamped by the API
+    /// server.
+    pub const CREATED_BY: &str = "enclave-operator.io/created-by";
+    /// On roles and bindings that end by themselves: when. In RFC 3339.
+    pub const EXPIRES_AT: &str = "enclave-operator.io/expires-at";
     /// On what the operator makes in a namespace: digest of the content that it wrote last. It tells
     /// what others changed from what the operator wants differently by now.
     pub const CONTENT: &str = "enclave-operator.io/content";
@@ -127,6 +139,9 @@ pub mod condition {
     /// On a Community and an Enclave: only what the operator made guards the namespaces, and nobody
     /// else may change that.
     pub const LOCKED: &str = "Locked";
+    /// Somebody who has the role also has one by which the same changes are approved, or made; absent
+    /// otherwise.
+    pub const CONFLICTING_DUTIES: &str = "ConflictingDuties";
     /// An ApprovalRequest is decided.
     pub const DECIDED: &str = "Decided";
     /// Something is under way; absent otherwise (kstatus).
@@ -170,6 +185,14 @@ pub mod reason {
     pub const MAINTENANCE_GENERAL: &str = "MaintenanceGeneral";
     pub const MAINTENANCE_ADVANCED: &str = "MaintenanceAdvanced";
     pub const LEFTOVERS: &str = "Leftovers";
+    pub const NOT_ELIGIBLE: &str = "NotEligible";
+    pub const TOO_LONG: &str = "TooLong";
+    pub const TICKET_MISSING: &str = "TicketMissing";
+    pub const MFA_MISSING: &str = "MfaMissing";
+    pub const SCHEDULED: &str = "Scheduled";
+    pub const DEACTIVATED: &str = "Deactivated";
+    pub const SCOPE_NOT_FOUND: &str = "ScopeNotFound";
+    pub const CONFLICTING_DUTIES: &str = "ConflictingDuties";
     pub const POLICIES_INTACT: &str = "AdmissionPoliciesIntact";
     pub const POLICIES_NOT_INTACT: &str = "AdmissionPoliciesNotIntact";
     pub const REQUESTER_UNKNOWN: &str = "RequesterUnknown";

@@ -111,7 +111,7 @@ impl ActivationState {
 }
 
 /// What is known of a `RoleActivation`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RoleActivationStatus {
     /// The `metadata.generation` that this status was computed for.
@@ -128,6 +128,10 @@ pub struct RoleActivationStatus {
     /// The role, as the eligibility says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<Role>,
+    /// UID of the eligibility that was meant: another one of the same name does not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub eligibility_uid: Option<String>,
     /// The `ApprovalRequest` that decides about it; absent when no approval is needed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
@@ -140,7 +144,14 @@ pub struct RoleActivationStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::schemas::time")]
     pub ends_at: Option<Time>,
-    /// Details, in a fixed order: Ready, Approved, Enforced, and Reconciling or Stalled while true.
+    /// What the person made while the role was held and what is still there: service accounts, whose
+    /// tokens may live on, roles and bindings, each as `Kind namespace/name`. Told after the end; the first
+    /// 50 in order of their names, and how many more there are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 51), inner(length(max = 384)))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub left_behind: Vec<String>,
+    /// Details, in a fixed order: Ready, and Reconciling while true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::schemas::conditions")]
     pub conditions: Vec<Condition>,

@@ -32,6 +32,35 @@ impl Role {
         Self::EnclaveReader,
     ];
 
+    /// Whether it can be given in an Enclave.
+    #[must_use]
+    pub const fn is_of_enclave(self) -> bool {
+        match self {
+            Self::CommunityOwner | Self::CommunityContributor | Self::CommunityReader => false,
+            Self::EnclaveOwner | Self::EnclaveContributor | Self::EnclaveApprover | Self::EnclaveReader => {
+                true
+            }
+        }
+    }
+
+    /// Whether it decides about requests.
+    #[must_use]
+    pub const fn approves(self) -> bool {
+        matches!(self, Self::EnclaveApprover)
+    }
+
+    /// Whether it changes what requests are about.
+    #[must_use]
+    pub const fn changes(self) -> bool {
+        match self {
+            Self::CommunityOwner
+            | Self::CommunityContributor
+            | Self::EnclaveOwner
+            | Self::EnclaveContributor => true,
+            Self::CommunityReader | Self::EnclaveReader | Self::EnclaveApprover => false,
+        }
+    }
+
     /// The role as it is written in manifests.
     #[must_use]
     pub const fn name(self) -> &'static str {

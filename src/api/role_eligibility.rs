@@ -29,6 +29,8 @@ use super::role_assignment::{PRINCIPALS_MESSAGE, PRINCIPALS_RULE, Role};
     printcolumn(name = "Role", type_ = "string", json_path = ".spec.role"),
     printcolumn(name = "Workload", type_ = "string", json_path = ".spec.workload", priority = 1),
     printcolumn(name = "Max", type_ = "string", json_path = ".spec.activation.maxDuration"),
+    printcolumn(name = "Used", type_ = "integer", json_path = ".status.activations"),
+    printcolumn(name = "Last", type_ = "date", json_path = ".status.lastActivation.at"),
     printcolumn(name = "Ends", type_ = "string", json_path = ".spec.endsAt", priority = 1),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
@@ -174,4 +176,27 @@ impl From<&ActivationConditions> for Approvals {
 pub struct RoleEligibilityStatus {
     #[serde(flatten)]
     pub gate: GateStatus,
+    /// How many activations with it began, of those that are kept (90 days, unless the operator is told
+    /// otherwise). 0 for long: nobody needs it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub activations: Option<i32>,
+    /// The last activation with it; absent when it was never used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_activation: Option<LastActivation>,
+}
+
+/// Who used an eligibility last.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LastActivation {
+    /// Name of the `RoleActivation`.
+    #[schemars(length(max = 63))]
+    pub name: String,
+    /// Who activated the role.
+    #[schemars(length(max = 1024))]
+    pub user: String,
+    /// When the activation began.
+    #[schemars(schema_with = "super::schemas::time")]
+    pub at: Time,
 }

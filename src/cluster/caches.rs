@@ -1,13 +1,15 @@
 //! What the operator knows of the cluster: one cache per kind, each kept by one watch.
 
+use std::sync::Arc;
+
 use futures::future::{BoxFuture, FutureExt};
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingAdmissionPolicy, MutatingAdmissionPolicyBinding, ValidatingAdmissionPolicy,
     ValidatingAdmissionPolicyBinding,
 };
-use k8s_openapi::api::core::v1::{LimitRange, Namespace, ResourceQuota};
+use k8s_openapi::api::core::v1::{LimitRange, Namespace, ResourceQuota, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use k8s_openapi::api::rbac::v1::RoleBinding;
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::runtime::reflector::store::{Writer, WriterDropped};
 use kube::runtime::reflector::{self, Store};
@@ -22,7 +24,7 @@ use crate::api::cilium;
 use crate::api::names::{self, label};
 use crate::api::{
     ApprovalRequest, CiliumNetworkPolicy, Community, CommunityEndpoint, Enclave, EnclaveConnection,
-    EnclaveEndpoint, EnclaveWorkload, TransitHub,
+    EnclaveEndpoint, EnclaveWorkload, RoleActivation, RoleAssignment, RoleEligibility, TransitHub,
 };
 
 /// Defines [`Caches`]: for each its kind, what is watched, and who gets to know.
@@ -32,6 +34,8 @@ macro_rules! caches {
         #[derive(Clone)]
         pub struct Caches {
             $($visibility $name: Store<$kind>,)*
+            /// The operator's own namespace: roles that are given in it count everywhere.
+            pub system: Arc<str>,
             /// Empty where Cilium is not installed.
             pub cilium_policies: Store<CiliumNetworkPolicy>,
             /// Whether the cache of Cilium's policies has been filled.
@@ -48,11 +52,12 @@ macro_rules! caches {
             /// Empty caches that nothing fills but the caller: to observe and plan without an API
             /// server.
             #[must_use]
-            pub fn detached() -> (Self, Writers) {
+            pub fn detached(system: &str) -> (Self, Writers) {
                 $(let $name = reflector::store::<$kind>();)*
                 let cilium_policies = reflector::store();
                 let cilium = watch::Sender::new(Cilium::NotInstalled);
-                let caches = Self { $($name: $name.0,)* cilium_policies: cilium_policies.0, cilium };
+                let caches =
+                    Self { $($name: $name.0,)* system: system.into(), cilium_policies: cilium_policies.0, cilium };
                 (caches, Writers { $($name: $name.1,)* cilium_policies: cilium_policies.1 })
             }
 
@@ -61,9 +66,10 @@ macro_rules! caches {
             #[must_use]
             pub fn new(
                 client: &Client,
+                system: &str,
                 triggers: impl FnOnce(Self) -> Triggers,
             ) -> (Self, Triggers, Vec<BoxFuture<'static, ()>>) {
-                let (caches, writers) = Self::detached();
+                let (caches, writers) = Self::detached(system);
                 let triggers = triggers(caches.clone());
                 let mut watches: Vec<BoxFuture<'static, ()>> = Vec::new();
                 $({
@@ -80,7 +86,7 @@ macro_rules! caches {
             /// # Errors
             /// When a watch ended before, which only happens at shutdown.
             pub async fn wait_until_ready(&self) -> Result<(), WriterDropped> {
-                let Self { $($name,)* cilium_policies, cilium: _ } = self;
+                let Self { $($name,)* system: _, cilium_policies, cilium: _ } = self;
                 futures::try_join!($($name.wait_until_ready(),)*)?;
                 let is_served = self.definitions.state().iter().any(|definition| is_served(definition));
                 if is_served { cilium_policies.wait_until_ready().await } else { Ok(()) }
@@ -98,11 +104,18 @@ caches! {
     pub endpoints: EnclaveEndpoint = all() => Triggers::on_endpoint;
     pub connections: EnclaveConnection = all() => Triggers::on_connection;
     pub requests: ApprovalRequest = all() => Triggers::on_request;
+    pub assignments: RoleAssignment = all() => Triggers::on_assignment;
+    pub eligibilities: RoleEligibility = all() => Triggers::on_eligibility;
+    pub activations: RoleActivation = all() => Triggers::on_activation;
     pub namespaces: Namespace = all() => Triggers::on_namespace;
     pub network_policies: NetworkPolicy = all() => Triggers::on_child;
     pub quotas: ResourceQuota = all() => Triggers::on_child;
     pub container_defaults: LimitRange = all() => Triggers::on_child;
-    pub role_bindings: RoleBinding = all() => Triggers::on_child;
+    pub role_bindings: RoleBinding = all() => Triggers::on_role_binding;
+    pub roles: Role = all() => Triggers::on_access;
+    pub service_accounts: ServiceAccount = all() => Triggers::on_access;
+    pub cluster_roles: ClusterRole = all() => Triggers::on_access;
+    pub cluster_role_bindings: ClusterRoleBinding = all() => Triggers::on_access;
     pub(super) definitions: CustomResourceDefinition = named(cilium::DEFINITION) => Triggers::on_definition;
     mutating: MutatingAdmissionPolicy = policies() => Triggers::on_policy;
     mutating_bindings: MutatingAdmissionPolicyBinding = policies() => Triggers::on_policy;

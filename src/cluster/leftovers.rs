@@ -1,9 +1,10 @@
-//! What others left in the operator's namespaces, of the kinds that the lock guards.
+//! What others have in the operator's namespaces: objects of the kinds that the lock guards, and bindings.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::rbac::v1::{RoleBinding, RoleRef};
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::{Resource, ResourceExt};
 
@@ -12,19 +13,21 @@ use super::observe::namespace_of;
 use super::triggers::Triggers;
 use crate::api::names::label;
 use crate::api::{Community, Enclave};
+use crate::model::naming::ROLE_BINDING;
 use crate::plan::child::Made;
+use crate::plan::lock::OfOthers;
 use crate::plan::place::is_owned;
 
-/// What others left in the namespace of a Community.
+/// What others have in the namespace of a Community.
 #[must_use]
-pub fn leftovers_of_community(caches: &Caches, community: &Community) -> Vec<String> {
+pub fn of_community(caches: &Caches, community: &Community) -> OfOthers {
     let uid = community.uid().unwrap_or_default();
-    find_leftovers(caches, &caches.namespaces.state_filter(|namespace| is_owned(namespace, &uid)))
+    find_of_others(caches, &caches.namespaces.state_filter(|namespace| is_owned(namespace, &uid)))
 }
 
-/// What others left in the control namespace of an Enclave and in those of its workloads.
+/// What others have in the control namespace of an Enclave and in those of its workloads.
 #[must_use]
-pub fn leftovers_of_enclave(caches: &Caches, community: &Community, enclave: &Enclave) -> Vec<String> {
+pub fn of_enclave(caches: &Caches, community: &Community, enclave: &Enclave) -> OfOthers {
     let (community, enclave) = (community.name_any(), enclave.name_any());
     let belongs = |namespace: &Namespace| {
         let labels = namespace.labels();
@@ -32,7 +35,7 @@ pub fn leftovers_of_enclave(caches: &Caches, community: &Community, enclave: &En
             && labels.get(label::COMMUNITY) == Some(&community)
             && labels.get(label::ENCLAVE) == Some(&enclave)
     };
-    find_leftovers(caches, &caches.namespaces.state_filter(belongs))
+    find_of_others(caches, &caches.namespaces.state_filter(belongs))
 }
 
 impl Triggers {
@@ -52,20 +55,37 @@ fn enclave_around(caches: &Caches, namespace: &Namespace) -> Option<ObjectRef<En
     Some(ObjectRef::new(enclave).within(&namespace_of(&community)))
 }
 
-/// Everything in these namespaces that the lock guards and the operator did not make, each as
-/// `Kind namespace/name`.
-fn find_leftovers(caches: &Caches, namespaces: &[Arc<Namespace>]) -> Vec<String> {
+fn find_of_others(caches: &Caches, namespaces: &[Arc<Namespace>]) -> OfOthers {
     let there = namespaces.iter().filter(|namespace| namespace.metadata.deletion_timestamp.is_none());
     let all: BTreeSet<String> = there.map(|namespace| namespace.name_any()).collect();
     // What was known of Cilium's policies when it went.
     let cilium = if caches.has_cilium() { &all } else { &BTreeSet::new() };
-    [
+    let leftovers = [
         find(&caches.cilium_policies, cilium),
         find(&caches.network_policies, &all),
         find(&caches.quotas, &all),
         find(&caches.container_defaults, &all),
-    ]
-    .concat()
+    ];
+    let bindings = caches.role_bindings.state_filter(|binding| {
+        binding.namespace().is_some_and(|name| all.contains(&name))
+            && !binding.name_any().starts_with(ROLE_BINDING)
+    });
+    OfOthers {
+        leftovers: leftovers.concat(),
+        standing_grants: bindings.iter().map(|binding| describe_binding(binding)).collect(),
+    }
+}
+
+fn describe_binding(binding: &RoleBinding) -> String {
+    let subjects = binding.subjects.iter().flatten().map(|subject| {
+        let namespace = subject.namespace.as_ref().map(|namespace| format!("{namespace}/"));
+        format!("{} {}{}", subject.kind, namespace.unwrap_or_default(), subject.name)
+    });
+    let whom: Vec<String> = subjects.collect();
+    let RoleRef { kind, name, .. } = &binding.role_ref;
+    let namespace = binding.namespace().unwrap_or_default();
+    let text = format!("{namespace}/{}: {kind} {name} for {}", binding.name_any(), whom.join(", "));
+    if text.chars().count() > 1024 { text.chars().take(1023).chain(['…']).collect() } else { text }
 }
 
 fn find<K>(store: &Store<K>, namespaces: &BTreeSet<String>) -> Vec<String>

@@ -14,11 +14,15 @@ macro_rules! with_controlled_kinds {
             endpoints: EnclaveEndpoint,
             connections: EnclaveConnection,
             requests: ApprovalRequest,
+            assignments: RoleAssignment,
+            eligibilities: RoleEligibility,
+            activations: RoleActivation,
         }
     };
 }
 pub(crate) use with_controlled_kinds;
 
+pub mod access;
 pub mod caches;
 pub mod clock;
 pub mod events;

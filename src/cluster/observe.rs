@@ -6,13 +6,16 @@ use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::{Resource, ResourceExt};
 
 use super::caches::Caches;
-use super::leftovers::{leftovers_of_community, leftovers_of_enclave};
+use super::leftovers::{of_community, of_enclave};
 use super::links::{find_enclave, link_of, links_of_workload, namespace_of_workload};
 use super::triggers::Guard;
 use crate::api::approval_request::Target;
 use crate::api::gate::Reference;
 use crate::api::names::{child, label, purpose};
-use crate::api::{ApprovalRequest, Community, Enclave, EnclaveConnection, EnclaveWorkload, Kind};
+use crate::api::{
+    ActivationState, ApprovalRequest, Community, Enclave, EnclaveConnection, EnclaveWorkload, Kind,
+    RoleActivation,
+};
 use crate::model::gated::Gated;
 use crate::model::life::{applied_spec, as_if_applied};
 use crate::model::naming::{CONNECTION_POLICY, community_namespace, enclave_namespace, workload_namespace};
@@ -69,7 +72,7 @@ pub fn observe_community(caches: &Caches, community: Arc<Community>, guard: Guar
     let enclaves = caches.enclaves.state_filter(|enclave| enclave.namespace().as_ref() == Some(&namespace));
     ObservedCommunity {
         place: observe_place(caches, &namespace),
-        leftovers: leftovers_of_community(caches, &community),
+        of_others: of_community(caches, &community),
         enclaves: if owns_namespace(caches, &community, &namespace) { enclaves.len() } else { 0 },
         declared: observe_declared(caches, community, guard),
     }
@@ -96,9 +99,9 @@ pub fn observe_enclave(caches: &Caches, enclave: Arc<Enclave>, guard: Guard) -> 
     let control = place.namespace.as_deref().map(ResourceExt::name_any);
     let workloads =
         around.zip(control).map(|(around, control)| namespaces_of_workloads(caches, &around, &control));
-    let leftovers = community.map(|community| leftovers_of_enclave(caches, community, &declared.object));
+    let of_others = community.map(|community| of_enclave(caches, community, &declared.object));
     ObservedEnclave {
-        leftovers: leftovers.unwrap_or_default(),
+        of_others: of_others.unwrap_or_default(),
         workloads: workloads.unwrap_or_default(),
         children: children.unwrap_or_default(),
         declared,
@@ -214,7 +217,7 @@ where
     found
 }
 
-fn observe_declared<K: Gated>(caches: &Caches, object: Arc<K>, guard: Guard) -> Declared<K> {
+pub(super) fn observe_declared<K: Gated>(caches: &Caches, object: Arc<K>, guard: Guard) -> Declared<K> {
     let home = object.meta().namespace.as_deref().map_or(Home::Nowhere, |name| home_of(caches, name));
     let uid = object.uid().unwrap_or_default();
     Declared {
@@ -252,9 +255,32 @@ pub fn observe_target(caches: &Caches, request: &ApprovalRequest) -> TargetView 
             TargetView::Proposed if leads_elsewhere(caches, request) => TargetView::ReferenceChanged,
             view => view,
         },
-        Kind::ApprovalRequest | Kind::RoleAssignment | Kind::RoleEligibility | Kind::RoleActivation => {
-            TargetView::Gone
+        Kind::RoleAssignment => view!(assignments),
+        Kind::RoleEligibility => view!(eligibilities),
+        Kind::RoleActivation => view_activation(
+            request,
+            caches.activations.get(&ObjectRef::new(&target.name).within(namespace)).as_deref(),
+        ),
+        Kind::ApprovalRequest => TargetView::Gone,
+    }
+}
+
+/// What is asked for by an activation never changes.
+fn view_activation(request: &ApprovalRequest, target: Option<&RoleActivation>) -> TargetView {
+    let is_it = |target: &&RoleActivation| target.uid().as_ref() == Some(&request.spec.target.uid);
+    let Some(target) = target.filter(is_it).filter(|target| target.metadata.deletion_timestamp.is_none())
+    else {
+        return TargetView::Gone;
+    };
+    let status = target.status.as_ref();
+    match status.and_then(|status| status.state) {
+        Some(ActivationState::Active) => TargetView::PutIntoForce,
+        // It was active before.
+        Some(state) if state.is_final() && status.is_some_and(|status| status.ends_at.is_some()) => {
+            TargetView::PutIntoForce
         }
+        Some(state) if state.is_final() => TargetView::Ended,
+        Some(_) | None => TargetView::Proposed,
     }
 }
 

@@ -7,24 +7,25 @@ use std::sync::Arc;
 
 use futures::channel::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::rbac::v1::RoleBinding;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::runtime::reflector::{Lookup, ObjectRef, Store};
 use kube::{Resource, ResourceExt};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tracing::warn;
 
 use super::caches::{Caches, is_served};
 use super::sentry::Sentry;
 use super::watch::Seen;
 use super::{links, observe};
-use crate::api::names::{label, purpose};
+use crate::api::names::{annotation, child, label, purpose};
 use crate::api::{
     ApprovalRequest, Community, CommunityEndpoint, Enclave, EnclaveConnection, EnclaveEndpoint,
-    EnclaveWorkload, Kind, TransitHub,
+    EnclaveWorkload, Kind, RoleActivation, RoleAssignment, RoleEligibility, TransitHub,
 };
 use crate::model::gated::Gated;
 use crate::model::life::{Integrity, applied_spec};
-use crate::model::naming::CONNECTION_POLICY;
+use crate::model::naming::{CONNECTION_POLICY, parse_grant};
 use crate::model::reach::{DestinationEnd, Link, SourceEnd, WorkloadEnd};
 use crate::plan::child::Made;
 
@@ -51,6 +52,7 @@ macro_rules! queues {
 
         impl Triggers {
             fn look_at_everything(&self) {
+                self.access.notify_one();
                 $(send_where(&self.queues.$name, &self.caches.$name, |_| true);)*
             }
         }
@@ -74,6 +76,8 @@ pub struct Triggers {
     pub queues: Queues,
     /// Judges the admission policies.
     pub sentry: Arc<Sentry>,
+    /// Tells that rights may have to be taken away.
+    pub access: Arc<Notify>,
     /// Whether the live ones are the same; `None` until all of them were looked at.
     pub guard: watch::Sender<Option<Guard>>,
 }
@@ -127,6 +131,7 @@ impl Triggers {
         let control = declared_in(workload);
         self.look_at_requests_about(workload);
         // The others of the Enclave may be allowed to reach it.
+        self.look_at_access();
         send(&self.queues.workloads, ObjectRef::from_obj(workload));
         send_where(&self.queues.workloads, &self.caches.workloads, |other| is_in(other, control));
         self.look_at_home_of_leaving(seen);
@@ -176,8 +181,81 @@ impl Triggers {
             Kind::EnclaveWorkload => look_at!(workloads),
             Kind::EnclaveEndpoint => look_at!(endpoints),
             Kind::EnclaveConnection => look_at!(connections),
-            Kind::ApprovalRequest | Kind::RoleAssignment | Kind::RoleEligibility | Kind::RoleActivation => {}
+            Kind::RoleAssignment => look_at!(assignments),
+            Kind::RoleEligibility => look_at!(eligibilities),
+            Kind::RoleActivation => look_at!(activations),
+            Kind::ApprovalRequest => {}
         }
+        // Those who decide in an Enclave reach the requests about the Enclave itself by their names.
+        if target.kind == Kind::Enclave {
+            self.look_at_access();
+        }
+    }
+
+    pub(super) fn on_assignment(&self, seen: Seen<'_, RoleAssignment>) {
+        let Some(assignment) = self.concerned(seen) else { return };
+        self.look_at_requests_about(assignment);
+        // One may be in conflict with another.
+        self.look_at_access();
+        send(&self.queues.assignments, ObjectRef::from_obj(assignment));
+    }
+
+    /// What is activated with it ends with it.
+    pub(super) fn on_eligibility(&self, seen: Seen<'_, RoleEligibility>) {
+        let Some(eligibility) = self.concerned(seen) else { return };
+        self.look_at_requests_about(eligibility);
+        self.look_at_access();
+        send(&self.queues.eligibilities, ObjectRef::from_obj(eligibility));
+    }
+
+    pub(super) fn on_activation(&self, seen: Seen<'_, RoleActivation>) {
+        let Some(activation) = self.concerned(seen) else { return };
+        self.access.notify_one();
+        self.look_at_requests_about(activation);
+        send(&self.queues.activations, ObjectRef::from_obj(activation));
+        let eligibility = ObjectRef::new(&activation.spec.eligibility).within(declared_in(activation));
+        send(&self.queues.eligibilities, eligibility);
+    }
+
+    pub(super) fn on_role_binding(&self, seen: Seen<'_, RoleBinding>) {
+        self.on_child(seen);
+        self.on_access(seen);
+    }
+
+    /// Something that gives rights: what is made for a grant is named after what declares it.
+    pub(super) fn on_access<K: Resource<DynamicType = ()>>(&self, seen: Seen<'_, K>) {
+        let Some(object) = self.concerned(seen) else { return };
+        let name = object.meta().name.as_deref().unwrap_or_default();
+        let Some((kind, namespace, name)) = parse_grant(name) else {
+            // It may be what somebody left behind.
+            if let Some(maker) =
+                object.meta().annotations.as_ref().and_then(|all| all.get(annotation::CREATED_BY))
+            {
+                send_where(&self.queues.activations, &self.caches.activations, |activation| {
+                    activation.status.as_ref().and_then(|status| status.user.as_ref()) == Some(maker)
+                });
+            }
+            return;
+        };
+        self.access.notify_one();
+        match kind {
+            Kind::RoleAssignment => {
+                send(&self.queues.assignments, ObjectRef::new(name).within(namespace));
+            }
+            Kind::RoleEligibility => {
+                send(&self.queues.eligibilities, ObjectRef::new(name).within(namespace));
+            }
+            _ => send(&self.queues.activations, ObjectRef::new(name).within(namespace)),
+        }
+    }
+
+    /// Who has which role, everywhere.
+    fn look_at_access(&self) {
+        let Self { caches, queues, access, .. } = self;
+        access.notify_one();
+        send_where(&queues.assignments, &caches.assignments, |_| true);
+        send_where(&queues.eligibilities, &caches.eligibilities, |_| true);
+        send_where(&queues.activations, &caches.activations, |_| true);
     }
 
     /// It belongs to what its labels say; it may be in the way of something that wants its name; and
@@ -188,6 +266,7 @@ impl Triggers {
         self.look_at_namespace(&name);
         self.look_at_owner(namespace);
         self.look_at_enclave_around(namespace);
+        self.look_at_access();
         let caches = &self.caches;
         for community in caches.communities.state() {
             if observe::namespace_of(&community) == name {
@@ -223,13 +302,16 @@ impl Triggers {
     }
 
     pub(super) fn on_child<K: Resource<DynamicType = ()> + Made>(&self, seen: Seen<'_, K>) {
-        let Some(child) = self.concerned(seen) else { return };
-        let namespace = child.meta().namespace.as_deref().unwrap_or_default();
+        let Some(object) = self.concerned(seen) else { return };
+        let namespace = object.meta().namespace.as_deref().unwrap_or_default();
         let Some(namespace) = self.caches.namespaces.get(&ObjectRef::new(namespace)) else { return };
         self.look_at_owner(&namespace);
-        let name = child.meta().name.as_deref().unwrap_or_default();
+        let name = object.meta().name.as_deref().unwrap_or_default();
         if !K::is_ours(name) {
             self.look_at_enclave_around(&namespace);
+        }
+        if name == child::DEFAULT_DENY {
+            self.look_at_access();
         }
         // A policy of a connection is named after it.
         let mut parts = name.strip_prefix(CONNECTION_POLICY).into_iter().flat_map(|rest| rest.split('.'));
@@ -324,6 +406,9 @@ impl Triggers {
         send_where(&queues.transit_hubs, &caches.transit_hubs, |object| is_in(object, namespace));
         send_where(&queues.workloads, &caches.workloads, |object| is_in(object, namespace));
         send_where(&queues.endpoints, &caches.endpoints, |object| is_in(object, namespace));
+        send_where(&queues.assignments, &caches.assignments, |object| is_in(object, namespace));
+        send_where(&queues.eligibilities, &caches.eligibilities, |object| is_in(object, namespace));
+        send_where(&queues.activations, &caches.activations, |object| is_in(object, namespace));
         self.look_at_connections(|connection| is_in(connection, namespace));
     }
 

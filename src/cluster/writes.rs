@@ -17,7 +17,7 @@ use crate::api::approval_request::Target;
 use crate::api::names::{FINALIZER, GROUP, OPERATOR, REQUESTED_BY, REQUESTED_GENERATION, VERSION, label};
 use crate::api::{
     ApprovalRequest, Community, CommunityEndpoint, Enclave, EnclaveConnection, EnclaveEndpoint,
-    EnclaveWorkload, Kind, TransitHub,
+    EnclaveWorkload, Kind, RoleActivation, RoleAssignment, RoleEligibility, TransitHub,
 };
 use crate::model::scope::RulesOrigin;
 use crate::plan::Write;
@@ -96,7 +96,10 @@ namespaced!(
     EnclaveWorkload,
     EnclaveEndpoint,
     EnclaveConnection,
-    ApprovalRequest
+    ApprovalRequest,
+    RoleAssignment,
+    RoleEligibility,
+    RoleActivation
 );
 
 /// Whether a write touched the reconciled object itself, so that the observed version is old now.
@@ -169,13 +172,24 @@ pub async fn apply_write<K: Served>(
             let result = api.delete(&name, &guarded_deletion(Some(uid), None)).await;
             outcome(result, "delete the namespace").map(|()| Touched::Another)
         }
-        Write::Child(verb, child) => match child {
-            Child::NetworkPolicy(child) => write_child(client, verb, &*child).await,
-            Child::CiliumNetworkPolicy(child) => write_child(client, verb, &*child).await,
-            Child::ResourceQuota(child) => write_child(client, verb, &*child).await,
-            Child::LimitRange(child) => write_child(client, verb, &*child).await,
-            Child::RoleBinding(child) => write_child(client, verb, &*child).await,
-        },
+        Write::Child(verb, child) => write_child(client, verb, child).await,
+    }
+}
+
+/// Makes, puts back or takes away something.
+///
+/// # Errors
+/// As [`apply_write`].
+pub async fn write_child(client: &Client, verb: Verb, child: Child) -> Result<Touched, WriteError> {
+    match child {
+        Child::NetworkPolicy(child) => write_one(&api_of(client, &*child), verb, &*child).await,
+        Child::CiliumNetworkPolicy(child) => write_one(&api_of(client, &*child), verb, &*child).await,
+        Child::ResourceQuota(child) => write_one(&api_of(client, &*child), verb, &*child).await,
+        Child::LimitRange(child) => write_one(&api_of(client, &*child), verb, &*child).await,
+        Child::Role(child) => write_one(&api_of(client, &*child), verb, &*child).await,
+        Child::RoleBinding(child) => write_one(&api_of(client, &*child), verb, &*child).await,
+        Child::ClusterRole(child) => write_one(&Api::all(client.clone()), verb, &*child).await,
+        Child::ClusterRoleBinding(child) => write_one(&Api::all(client.clone()), verb, &*child).await,
     }
 }
 
@@ -240,23 +254,25 @@ fn go_on_if(as_assumed: bool) -> Result<Touched, WriteError> {
     if as_assumed { Ok(Touched::Another) } else { Err(WriteError::Outdated) }
 }
 
-async fn write_child<K>(client: &Client, verb: Verb, child: &K) -> Result<Touched, WriteError>
+fn api_of<K>(client: &Client, child: &K) -> Api<K>
 where
-    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-        + Serialize
-        + DeserializeOwned
-        + Clone
-        + Debug,
+    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
 {
-    let (namespace, name) = (child.namespace().unwrap_or_default(), child.name_any());
-    let api: Api<K> = Api::namespaced(client.clone(), &namespace);
+    Api::namespaced(client.clone(), &child.namespace().unwrap_or_default())
+}
+
+async fn write_one<K>(api: &Api<K>, verb: Verb, child: &K) -> Result<Touched, WriteError>
+where
+    K: Resource<DynamicType = ()> + Serialize + DeserializeOwned + Clone + Debug,
+{
+    let name = child.name_any();
     let (result, doing) = match verb {
         Verb::Create => (api.create(&post(), child).await.map(drop), "create"),
         Verb::Replace => (api.replace(&name, &post(), child).await.map(drop), "put back"),
         Verb::Delete => (api.delete(&name, &guarded_deletion(child.uid(), None)).await.map(drop), "delete"),
     };
-    let what = format!("{doing} {} {namespace}/{name}", K::kind(&()));
-    outcome(result, what).map(|()| Touched::Another)
+    let place = child.namespace().map(|namespace| namespace + "/").unwrap_or_default();
+    outcome(result, format!("{doing} {} {place}{name}", K::kind(&()))).map(|()| Touched::Another)
 }
 
 async fn patch_metadata<K: Served>(

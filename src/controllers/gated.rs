@@ -9,8 +9,10 @@ use super::{Known, Reconciled};
 use crate::api::{
     Community, CommunityEndpoint, CommunityEndpointStatus, CommunityStatus, Enclave, EnclaveConnection,
     EnclaveConnectionStatus, EnclaveEndpoint, EnclaveEndpointStatus, EnclaveStatus, EnclaveWorkload,
-    EnclaveWorkloadStatus, TransitHub, TransitHubStatus,
+    EnclaveWorkloadStatus, RoleAssignment, RoleAssignmentStatus, RoleEligibility, RoleEligibilityStatus,
+    TransitHub, TransitHubStatus,
 };
+use crate::cluster::access::{observe_assignment, observe_eligibility};
 use crate::cluster::caches::Caches;
 use crate::cluster::links::{
     links_of_community_endpoint, links_of_endpoint, links_of_hub, with_community_endpoint, with_endpoint,
@@ -20,8 +22,10 @@ use crate::cluster::observe::{
     observe_community, observe_connection, observe_enclave, observe_endpoint, observe_workload,
 };
 use crate::plan::Plan;
+use crate::plan::assignment::plan_assignment;
 use crate::plan::community::plan_community;
 use crate::plan::connection::plan_connection;
+use crate::plan::eligibility::plan_eligibility;
 use crate::plan::enclave::plan_enclave;
 use crate::plan::endpoint::plan_endpoint;
 use crate::plan::status::build_degraded_status;
@@ -92,4 +96,10 @@ controller!(EnclaveWorkload, EnclaveWorkloadStatus, workloads, |object, known| {
 });
 controller!(EnclaveConnection, EnclaveConnectionStatus, connections, |object, known| {
     plan_connection(&observe_connection(known.caches, object, known.guard), known.now)
+});
+controller!(RoleAssignment, RoleAssignmentStatus, assignments, |object, known| {
+    plan_assignment(&observe_assignment(known.caches, object, known.guard), known.now)
+});
+controller!(RoleEligibility, RoleEligibilityStatus, eligibilities, |object, known| {
+    plan_eligibility(&observe_eligibility(known.caches, object, known.guard), known.now)
 });

@@ -22,8 +22,11 @@ use crate::cluster::triggers::{Guard, Work};
 use crate::cluster::with_controlled_kinds;
 use crate::cluster::writes::{Served, Touched, WriteError, apply_write, publish_status};
 use crate::plan::{Notice, Plan, Severity, Write};
+use crate::runtime::metrics::Metrics;
 
+mod activation;
 mod approval_request;
+pub mod closing;
 mod gated;
 
 /// How many objects of a kind are reconciled at a time.
@@ -47,6 +50,7 @@ pub struct Context {
     /// How long decided requests are kept.
     pub retain_requests_for: SignedDuration,
     pub failures: Failures,
+    pub metrics: Metrics,
 }
 
 /// What is known when an object is planned.

@@ -11,12 +11,15 @@ use crate::api::names::{GROUP, OPERATOR, label};
 use crate::api::role_assignment::Role;
 use crate::api::{Kind, cilium};
 use crate::model::access::CLUSTER_ROLES;
-use crate::model::roles::{MATRIX_KINDS, bindable, cluster_role, row};
+use crate::model::roles::{ELIGIBLE, MATRIX_KINDS, ROLE_KINDS, bindable, cluster_role, may_give, row};
 
 const RBAC: &str = "rbac.authorization.k8s.io";
 
+/// What is done to what the operator makes; it reads from watches only.
+const OWNED: &[&str] = &["list", "watch", "create", "update", "delete"];
+
 /// The kinds that have a controller.
-const CONTROLLED: [Kind; 8] = [
+const CONTROLLED: [Kind; 11] = [
     Kind::Community,
     Kind::CommunityEndpoint,
     Kind::TransitHub,
@@ -25,6 +28,9 @@ const CONTROLLED: [Kind; 8] = [
     Kind::EnclaveEndpoint,
     Kind::EnclaveConnection,
     Kind::ApprovalRequest,
+    Kind::RoleAssignment,
+    Kind::RoleEligibility,
+    Kind::RoleActivation,
 ];
 
 /// The rights that the operator needs everywhere.
@@ -44,18 +50,26 @@ pub fn operator_cluster_role() -> ClusterRole {
             rule(GROUP, &statuses, &["update"]),
             // Decided requests are deleted when they are old.
             rule(GROUP, &["approvalrequests"], &["create", "delete"]),
+            // So are activations that are over.
+            rule(GROUP, &["roleactivations"], &["delete"]),
+            // What it writes into roles that are limited to one Community or Enclave it has to hold itself:
+            // Kubernetes' rule against escalation.
+            rule(GROUP, &["communities", "enclaves"], &["update"]),
+            rule(GROUP, &["approvalrequests"], &["approve"]),
+            rule(GROUP, &["approvalrequests/status"], &["get", "patch"]),
+            rule(RBAC, &["roles", "rolebindings", "clusterroles", "clusterrolebindings"], OWNED),
             rule("", &["namespaces"], &["get", "list", "watch", "create", "update", "delete"]),
-            rule("", &["resourcequotas", "limitranges"], &["list", "watch", "create", "update", "delete"]),
-            rule("networking.k8s.io", &["networkpolicies"], &["list", "watch", "create", "update", "delete"]),
+            rule("", &["resourcequotas", "limitranges"], OWNED),
+            rule("networking.k8s.io", &["networkpolicies"], OWNED),
             // Where Cilium is installed, destinations by DNS name.
-            rule("cilium.io", &["ciliumnetworkpolicies"], &["list", "watch", "create", "update", "delete"]),
+            rule("cilium.io", &["ciliumnetworkpolicies"], OWNED),
             PolicyRule {
                 resource_names: Some(vec![cilium::DEFINITION.to_owned()]),
                 ..rule("apiextensions.k8s.io", &["customresourcedefinitions"], &["list", "watch"])
             },
-            rule(RBAC, &["rolebindings"], &["list", "watch", "create", "update", "delete"]),
-            // Those whom isolated workloads list.
-            may_bind(&CLUSTER_ROLES),
+            may_bind(&every_role()),
+            // What people leave behind.
+            rule("", &["serviceaccounts"], &["list", "watch"]),
             // Whether the API server still runs the policies that the operator was built with.
             rule(
                 "admissionregistration.k8s.io",
@@ -108,7 +122,7 @@ pub fn operator_role_binding(installation: &Installation) -> RoleBinding {
     }
 }
 
-/// The seven roles for people, as ClusterRoles to be bound in namespaces.
+/// The roles for people, as ClusterRoles: the seven, and that of those who may ask for an activation.
 #[must_use]
 pub fn user_roles() -> Vec<ClusterRole> {
     Role::ALL
@@ -124,7 +138,8 @@ pub fn user_roles() -> Vec<ClusterRole> {
                     ]
                 })
                 .filter(|rule| !rule.verbs.is_empty())
-                .chain(bindable(role).map(may_bind))
+                .chain(ROLE_KINDS.map(|kind| rule(GROUP, &[kind.plural()], may_give(role, kind))))
+                .chain(Some(bindable(role)).filter(|roles| !roles.is_empty()).map(|roles| may_bind(&roles)))
                 .collect();
             ClusterRole {
                 metadata: metadata(&cluster_role(role), None),
@@ -132,13 +147,32 @@ pub fn user_roles() -> Vec<ClusterRole> {
                 ..ClusterRole::default()
             }
         })
+        .chain([eligible()])
         .collect()
 }
 
+/// Asking for an activation, giving it back, and seeing what one is eligible for.
+fn eligible() -> ClusterRole {
+    let activate = ["get", "list", "watch", "create", "update", "patch"];
+    ClusterRole {
+        metadata: metadata(ELIGIBLE, None),
+        rules: Some(vec![
+            rule(GROUP, &["roleactivations"], &activate),
+            rule(GROUP, &["roleeligibilities"], &["get", "list", "watch"]),
+        ]),
+        ..ClusterRole::default()
+    }
+}
+
 /// The right to bind these ClusterRoles, and no others.
-fn may_bind(roles: &[&str]) -> PolicyRule {
-    let names = roles.iter().map(|role| (*role).to_owned()).collect();
-    PolicyRule { resource_names: Some(names), ..rule(RBAC, &["clusterroles"], &["bind"]) }
+fn may_bind(roles: &[String]) -> PolicyRule {
+    PolicyRule { resource_names: Some(roles.to_vec()), ..rule(RBAC, &["clusterroles"], &["bind"]) }
+}
+
+/// All ClusterRoles that the operator binds.
+fn every_role() -> Vec<String> {
+    let own = Role::ALL.into_iter().map(cluster_role).chain([ELIGIBLE.to_owned()]);
+    own.chain(CLUSTER_ROLES.map(ToOwned::to_owned)).collect()
 }
 
 pub(super) fn metadata(name: &str, namespace: Option<&str>) -> ObjectMeta {

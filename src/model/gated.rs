@@ -11,11 +11,13 @@ use super::maintenance;
 use super::naming::community_namespace;
 use super::rules::parse_duration;
 use crate::api::approvals::{Approvals, Operation};
-use crate::api::common::{ChangeReason, Maintenance};
+use crate::api::common::{ChangeReason, Maintenance, Principal};
+use crate::api::role_eligibility::ActivationConditions;
 use crate::api::{
     Community, CommunityEndpoint, CommunityEndpointSpec, CommunitySpec, Enclave, EnclaveConnection,
     EnclaveConnectionSpec, EnclaveEndpoint, EnclaveEndpointSpec, EnclaveSpec, EnclaveWorkload,
-    EnclaveWorkloadSpec, GateStatus, Kind, TransitHub, TransitHubSpec,
+    EnclaveWorkloadSpec, GateStatus, Kind, RoleAssignment, RoleAssignmentSpec, RoleEligibility,
+    RoleEligibilitySpec, TransitHub, TransitHubSpec,
 };
 
 /// A kind whose changes can be held.
@@ -53,12 +55,17 @@ pub trait Gated: kube::Resource<DynamicType = ()> {
         applied.clone()
     }
 
-    /// Whether the spec asks for the deletion of the object.
-    fn retires(spec: &Self::Spec) -> bool;
+    /// Whether the spec asks for the deletion of the object. Of kinds that only give access a deletion
+    /// takes access away, so it is never asked for.
+    fn retires(_spec: &Self::Spec) -> bool {
+        false
+    }
 
     /// The spec that asks for the deletion of the object.
     #[must_use]
-    fn retired(spec: &Self::Spec) -> Self::Spec;
+    fn retired(spec: &Self::Spec) -> Self::Spec {
+        spec.clone()
+    }
 
     /// The approval rules that the spec itself carries; `None` for kinds that carry none.
     fn approvals(_spec: &Self::Spec) -> Option<&Approvals> {
@@ -109,7 +116,12 @@ macro_rules! shared_parts {
         fn without_change_reason(spec: &$spec) -> $spec {
             $spec { change: None, ..spec.clone() }
         }
+    };
+}
 
+/// What the kinds have that are retired, and not just deleted.
+macro_rules! retired_parts {
+    ($spec:ident) => {
         fn retires(spec: &$spec) -> bool {
             spec.retire
         }
@@ -122,6 +134,7 @@ macro_rules! shared_parts {
 
 impl Gated for Community {
     shared_parts!(Community, CommunitySpec);
+    retired_parts!(CommunitySpec);
 
     fn operations(before: Option<&CommunitySpec>, after: &CommunitySpec) -> BTreeSet<Operation> {
         let rest = |spec: &CommunitySpec| CommunitySpec {
@@ -170,6 +183,7 @@ impl Gated for Community {
 
 impl Gated for Enclave {
     shared_parts!(Enclave, EnclaveSpec);
+    retired_parts!(EnclaveSpec);
 
     fn operations(before: Option<&EnclaveSpec>, after: &EnclaveSpec) -> BTreeSet<Operation> {
         let rest = |spec: &EnclaveSpec| EnclaveSpec {
@@ -206,6 +220,7 @@ impl Gated for Enclave {
 macro_rules! made_changed_retired {
     ($kind:ident, $spec:ident, $update:ident, $deletion:ident) => {
         shared_parts!($kind, $spec);
+        retired_parts!($spec);
 
         fn operations(before: Option<&$spec>, after: &$spec) -> BTreeSet<Operation> {
             let rest = |spec: &$spec| $spec { retire: false, change: None, ..spec.clone() };
@@ -250,6 +265,7 @@ impl Gated for EnclaveEndpoint {
 
 impl Gated for EnclaveConnection {
     shared_parts!(EnclaveConnection, EnclaveConnectionSpec);
+    retired_parts!(EnclaveConnectionSpec);
 
     fn operations(
         before: Option<&EnclaveConnectionSpec>,
@@ -289,6 +305,57 @@ impl Gated for EnclaveConnection {
     }
 }
 
+impl Gated for RoleAssignment {
+    shared_parts!(RoleAssignment, RoleAssignmentSpec);
+
+    fn operations(before: Option<&RoleAssignmentSpec>, after: &RoleAssignmentSpec) -> BTreeSet<Operation> {
+        role_change::<Self>(before, after)
+    }
+
+    /// Taking somebody out closes.
+    fn restrict(applied: &RoleAssignmentSpec, wanted: &RoleAssignmentSpec) -> RoleAssignmentSpec {
+        RoleAssignmentSpec { principals: in_both(&applied.principals, &wanted.principals), ..applied.clone() }
+    }
+}
+
+impl Gated for RoleEligibility {
+    shared_parts!(RoleEligibility, RoleEligibilitySpec);
+
+    fn operations(before: Option<&RoleEligibilitySpec>, after: &RoleEligibilitySpec) -> BTreeSet<Operation> {
+        role_change::<Self>(before, after)
+    }
+
+    /// Taking somebody out closes, and so do an earlier end and a shorter time.
+    fn restrict(applied: &RoleEligibilitySpec, wanted: &RoleEligibilitySpec) -> RoleEligibilitySpec {
+        let ends_at = match (&applied.ends_at, &wanted.ends_at) {
+            (Some(applied), Some(wanted)) if applied.0 < wanted.0 => Some(applied),
+            (applied, wanted) => wanted.as_ref().or(applied.as_ref()),
+        };
+        let shorter = parse_duration(&wanted.activation.max_duration)
+            < parse_duration(&applied.activation.max_duration);
+        let max_duration =
+            if shorter { &wanted.activation } else { &applied.activation }.max_duration.clone();
+        RoleEligibilitySpec {
+            principals: in_both(&applied.principals, &wanted.principals),
+            ends_at: ends_at.cloned(),
+            activation: ActivationConditions { max_duration, ..applied.activation.clone() },
+            ..applied.clone()
+        }
+    }
+}
+
+fn role_change<K: Gated>(before: Option<&K::Spec>, after: &K::Spec) -> BTreeSet<Operation> {
+    let gives = before.is_none_or(|before| {
+        K::without_change_reason(&K::restrict(before, after)) != K::without_change_reason(after)
+    });
+    collect([(gives, Operation::RoleChange)])
+}
+
+/// Those who are in both lists, in the order of the wanted one: a list that only lost some is equal to it.
+fn in_both(applied: &[Principal], wanted: &[Principal]) -> Vec<Principal> {
+    wanted.iter().filter(|principal| applied.contains(principal)).cloned().collect()
+}
+
 fn collect<const N: usize>(operations: [(bool, Operation); N]) -> BTreeSet<Operation> {
     operations.into_iter().filter(|(happens, _)| *happens).map(|(_, operation)| operation).collect()
 }
@@ -313,7 +380,7 @@ mod tests {
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
     use super::*;
-    use crate::api::common::{MaintenanceMode, Principal, PrincipalKind};
+    use crate::api::common::{MaintenanceMode, PrincipalKind};
     use crate::api::enclave::{EnclaveNetwork, WorkloadCommunication};
     use crate::api::enclave_connection::{ConnectionDestination, ConnectionSource};
     use proptest::prelude::*;

@@ -21,7 +21,7 @@ use crate::api::approvals::Operation;
 use crate::api::common::ChangeReason;
 use crate::api::content::UnreadableContent;
 use crate::api::gate::{Applied, Pending, Reference};
-use crate::api::{ApprovalRequest, Content, names};
+use crate::api::{ApprovalRequest, Content, Kind, names};
 
 /// Whether the API server still runs the admission policies that the operator was built with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -299,7 +299,15 @@ fn weigh<K: Gated>(
     if policy.require_justification && (used_up || !said) {
         return Err(HoldCause::JustificationMissing.into());
     }
-    let request = build_request(object, proposal, requesters, reason, policy, circumstances.now);
+    let about = About {
+        kind: K::KIND,
+        namespace: object.namespace(),
+        name: object.name_any(),
+        uid: object.uid().unwrap_or_default(),
+        request_namespace: object.request_namespace(),
+    };
+    let changes = describe_changes(&baseline::<K>(proposal), &proposal.after);
+    let request = build_request(&about, proposal, requesters, reason, policy, changes, circumstances.now);
     Err(Waiting {
         cause: cause_of(&request),
         approval_request: Some(request.name_any()),
@@ -348,13 +356,14 @@ pub fn requesters<K: Gated>(object: &K) -> Option<Vec<String>> {
     (!names.is_empty()).then_some(names)
 }
 
-struct Proposal {
-    generation: i64,
-    digest: String,
-    operations: BTreeSet<Operation>,
-    before: Option<Content>,
-    after: Content,
-    references: Vec<Reference>,
+/// A content that is proposed.
+pub(super) struct Proposal {
+    pub generation: i64,
+    pub digest: String,
+    pub operations: BTreeSet<Operation>,
+    pub before: Option<Content>,
+    pub after: Content,
+    pub references: Vec<Reference>,
 }
 
 /// The closing part of a change, as what is applied from now on. With the whole change it is a
@@ -511,26 +520,36 @@ fn flatten(words: &str) -> String {
     words.trim_end().chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-fn build_request<K: Gated>(
-    object: &K,
+/// What a request is about.
+pub(super) struct About {
+    pub kind: Kind,
+    pub namespace: Option<String>,
+    pub name: String,
+    pub uid: String,
+    /// Where requests about it live.
+    pub request_namespace: String,
+}
+
+pub(super) fn build_request(
+    about: &About,
     proposal: &Proposal,
     requesters: Vec<String>,
     reason: ChangeReason,
     policy: EffectivePolicy,
+    changes: Vec<String>,
     now: Timestamp,
 ) -> ApprovalRequest {
-    let uid = object.uid().unwrap_or_default();
-    let name = object.name_any();
+    let About { kind, namespace, name, uid, request_namespace } = about;
     let operations: Vec<Operation> = proposal.operations.iter().copied().collect();
     let spec = ApprovalRequestSpec {
         summary: Summary {
             operation: operations.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
-            target: format!("{} {name}", K::KIND),
+            target: format!("{kind} {name}"),
             requester: describe_requesters(&requesters),
         },
         target: Target {
-            kind: K::KIND,
-            namespace: object.namespace(),
+            kind: *kind,
+            namespace: namespace.clone(),
             name: name.clone(),
             uid: uid.clone(),
             generation: proposal.generation,
@@ -545,15 +564,12 @@ fn build_request<K: Gated>(
             digest: proposal.digest.clone(),
             references: proposal.references.clone(),
         },
-        impact: Impact {
-            changes: describe_changes(&baseline::<K>(proposal), &proposal.after),
-            ..Impact::default()
-        },
+        impact: Impact { changes, ..Impact::default() },
         expires_at: expires_at(policy.expire_after_seconds, now),
         policy,
     };
-    let request_name = naming::approval_request(K::KIND, &name, &uid, proposal.generation);
+    let request_name = naming::approval_request(*kind, name, uid, proposal.generation);
     let mut request = ApprovalRequest::new(&request_name, spec);
-    request.metadata.namespace = Some(object.request_namespace());
+    request.metadata.namespace = Some(request_namespace.clone());
     request
 }

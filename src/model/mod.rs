@@ -4,9 +4,11 @@
 //! same functions run in controllers and in property tests.
 
 pub mod access;
+pub mod activation;
 pub mod diff;
 pub mod digest;
 pub mod gated;
+pub mod grants;
 pub mod life;
 pub mod maintenance;
 pub mod naming;

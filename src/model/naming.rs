@@ -1,5 +1,6 @@
 //! Names that are derived, so that doing something twice finds what the first time made.
 
+use super::roles::ROLE_KINDS;
 use crate::api::Kind;
 
 /// Namespace of a Community.
@@ -31,14 +32,37 @@ pub fn connection_policy(namespace: &str, name: &str, direction: &str) -> String
 /// What the names of all network policies of connections begin with.
 pub const CONNECTION_POLICY: &str = "connection.";
 
-/// What the names of all bindings of roles that the operator makes begin with. No other object of the
+/// What the names of all roles and bindings that the operator makes begin with. No other object of the
 /// operator's in a namespace can have a `:` in its name.
 pub const ROLE_BINDING: &str = "enclave-operator:";
+
+/// What the names of the bindings begin with that an isolated workload asks for.
+pub const LISTED_BINDING: &str = "enclave-operator:listed:";
 
 /// Name of the binding of one of Kubernetes' own roles to those whom an isolated workload lists for it.
 #[must_use]
 pub fn listed_binding(role: &str) -> String {
-    format!("{ROLE_BINDING}listed:{role}")
+    format!("{LISTED_BINDING}{role}")
+}
+
+/// Name of everything that is made for a grant, by what declares it.
+#[must_use]
+pub fn grant(kind: Kind, namespace: &str, name: &str) -> String {
+    format!("{ROLE_BINDING}{}:{namespace}:{name}", kind.short())
+}
+
+/// Whether something is made for a grant.
+#[must_use]
+pub fn is_of_grant(name: &str) -> bool {
+    parse_grant(name).is_some()
+}
+
+/// Kind, namespace and name of what declares the grant for which something of this name is made.
+#[must_use]
+pub fn parse_grant(name: &str) -> Option<(Kind, &str, &str)> {
+    let mut parts = name.strip_prefix(ROLE_BINDING)?.splitn(3, ':');
+    let (kind, namespace, name) = (parts.next()?, parts.next()?, parts.next()?);
+    Some((ROLE_KINDS.into_iter().find(|one| one.short() == kind)?, namespace, name))
 }
 
 /// Name of the `ApprovalRequest` for one generation of one object: `<short>-<name>-<uid5>-g<generation>`.

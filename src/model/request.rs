@@ -23,6 +23,8 @@ pub enum TargetView {
     ReferenceChanged,
     /// The latest spec is what is applied already.
     EditedBack,
+    /// What was asked for is over, before it was in force.
+    Ended,
     /// What is applied came from this very request.
     PutIntoForce,
 }
@@ -80,6 +82,7 @@ pub fn decide(
         TargetView::EditedBack => {
             return decided(RequestState::Withdrawn, "the target was edited back to what is in force");
         }
+        TargetView::Ended => return decided(RequestState::Withdrawn, "the activation is over"),
         TargetView::EditedAgain => {
             return decided(RequestState::Superseded, "the target was edited again; its votes are void");
         }

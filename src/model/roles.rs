@@ -1,5 +1,6 @@
 //! The seven roles, and what each may do with each kind: one matrix for everything.
 
+use super::access::CLUSTER_ROLES;
 use crate::api::Kind;
 use crate::api::role_assignment::Role;
 
@@ -53,14 +54,51 @@ pub const fn row(role: Role) -> [Access; 8] {
     }
 }
 
-/// Those of Kubernetes' own ClusterRoles that a role may give to others in its scope, as what it may do
-/// itself in the namespaces of workloads.
+/// The kinds by which roles are given. The matrix does not speak of them: owners give, everybody reads.
+pub const ROLE_KINDS: [Kind; 3] = [Kind::RoleAssignment, Kind::RoleEligibility, Kind::RoleActivation];
+
+/// What a role may do with an object of one of [`ROLE_KINDS`]. Nobody activates a role by a role of
+/// these: who is eligible may.
 #[must_use]
-pub const fn bindable(role: Role) -> Option<&'static [&'static str]> {
+pub const fn may_give(role: Role, kind: Kind) -> &'static [&'static str] {
+    match (role, kind) {
+        (Role::CommunityOwner | Role::EnclaveOwner, Kind::RoleActivation) => {
+            &["get", "list", "watch", "update", "patch", "delete"]
+        }
+        (Role::CommunityOwner | Role::EnclaveOwner, _) => Access::Manage.verbs(),
+        _ => Access::Read.verbs(),
+    }
+}
+
+/// The ClusterRole of those who may ask for an activation.
+pub const ELIGIBLE: &str = "enclave-operator:eligible";
+
+/// What a role is in the namespace of a workload: one of Kubernetes' own ClusterRoles.
+#[must_use]
+pub const fn workload_role(role: Role) -> Option<&'static str> {
     match role {
-        Role::CommunityOwner | Role::EnclaveOwner => Some(&["admin", "edit", "view"]),
-        Role::CommunityContributor | Role::EnclaveContributor => Some(&["edit", "view"]),
-        Role::CommunityReader | Role::EnclaveApprover | Role::EnclaveReader => None,
+        Role::CommunityOwner | Role::EnclaveOwner => Some("admin"),
+        Role::CommunityContributor | Role::EnclaveContributor => Some("edit"),
+        Role::CommunityReader | Role::EnclaveReader => Some("view"),
+        Role::EnclaveApprover => None,
+    }
+}
+
+/// The ClusterRoles that a role may give to others in its scope: nothing that it does not hold itself,
+/// but that owners name those who approve.
+#[must_use]
+pub fn bindable(role: Role) -> Vec<String> {
+    let own = |roles: &[&str]| -> Vec<String> { roles.iter().map(|role| (*role).to_owned()).collect() };
+    match role {
+        Role::CommunityOwner => Role::ALL.into_iter().map(cluster_role).chain(own(&CLUSTER_ROLES)).collect(),
+        Role::EnclaveOwner => Role::ALL
+            .into_iter()
+            .filter(|role| role.is_of_enclave())
+            .map(cluster_role)
+            .chain(own(&CLUSTER_ROLES))
+            .collect(),
+        Role::CommunityContributor | Role::EnclaveContributor => own(&["edit", "view"]),
+        Role::CommunityReader | Role::EnclaveApprover | Role::EnclaveReader => Vec::new(),
     }
 }
 

@@ -5,7 +5,7 @@ use kube::ResourceExt;
 use super::gated::Gated;
 use super::life::{JudgeError, applied_spec};
 use crate::api::approvals::Approvals;
-use crate::api::community::ServiceAccountVotes;
+use crate::api::community::{ConflictingDuties, ServiceAccountVotes};
 use crate::api::names::reason;
 use crate::api::{Community, Kind};
 
@@ -18,6 +18,8 @@ pub struct OuterRules {
     pub service_account_votes: ServiceAccountVotes,
     /// A scope that is being deleted: nothing new is made in it, and all else goes on.
     pub leaving: Option<Missing>,
+    /// Whether a role is refused that would let somebody approve what they may change.
+    pub refuses_conflicts: bool,
 }
 
 /// The applied rules of one scope, and how to find out whether they are still the same.
@@ -59,6 +61,17 @@ impl Missing {
 }
 
 impl OuterRules {
+    /// No rules at all.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self {
+            scopes: Vec::new(),
+            service_account_votes: ServiceAccountVotes::Forbidden,
+            leaving: None,
+            refuses_conflicts: false,
+        }
+    }
+
     /// The rules of a Community; `None` when none are in force yet.
     ///
     /// # Errors
@@ -71,6 +84,7 @@ impl OuterRules {
             scopes: vec![rules],
             service_account_votes,
             leaving,
+            refuses_conflicts: spec.conflicting_duties == ConflictingDuties::Refuse,
         }))
     }
 }

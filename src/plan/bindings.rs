@@ -17,14 +17,27 @@ pub fn build_listed(namespace: &str, spec: &EnclaveWorkloadSpec) -> Vec<RoleBind
         .into_iter()
         .map(|(role, principals)| RoleBinding {
             metadata: child_metadata(namespace, &listed_binding(role)),
-            role_ref: RoleRef { api_group: Some(RBAC.into()), kind: "ClusterRole".into(), name: role.into() },
+            role_ref: cluster_role_ref(role),
             subjects: Some(principals.into_iter().map(subject).collect()),
         })
         .collect()
 }
 
+/// A ClusterRole, to be bound.
+#[must_use]
+pub fn cluster_role_ref(name: &str) -> RoleRef {
+    RoleRef { api_group: Some(RBAC.into()), kind: "ClusterRole".into(), name: name.into() }
+}
+
+/// A Role of the same namespace, to be bound.
+#[must_use]
+pub fn role_ref(name: &str) -> RoleRef {
+    RoleRef { kind: "Role".into(), ..cluster_role_ref(name) }
+}
+
 /// A principal as RBAC names it, with what the API server fills in.
-fn subject(principal: &Principal) -> Subject {
+#[must_use]
+pub fn subject(principal: &Principal) -> Subject {
     let Principal { kind, name, namespace } = principal;
     let (kind, group) = match kind {
         PrincipalKind::User => ("User", Some(RBAC)),

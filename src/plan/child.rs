@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{LimitRange, ResourceQuota};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use k8s_openapi::api::rbac::v1::RoleBinding;
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Resource, ResourceExt};
 use serde::Serialize;
@@ -14,7 +14,7 @@ use super::metadata::{has_metadata, merge_metadata};
 use crate::api::CiliumNetworkPolicy;
 use crate::api::names::{annotation, child};
 use crate::model::digest::sha256;
-use crate::model::naming::{CONNECTION_POLICY, ROLE_BINDING};
+use crate::model::naming::{CONNECTION_POLICY, ROLE_BINDING, is_of_grant};
 
 /// What is done to a [`Child`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub enum Verb {
 
 macro_rules! children {
     ($($kind:ident),*) => {
-        /// Something that the operator makes in a namespace of its own, by kind.
+        /// Something that the operator makes besides namespaces, by kind.
         #[derive(Clone, Debug, PartialEq)]
         pub enum Child {
             $($kind(Box<$kind>)),*
@@ -49,7 +49,16 @@ macro_rules! children {
         })*
     };
 }
-children!(NetworkPolicy, CiliumNetworkPolicy, ResourceQuota, LimitRange, RoleBinding);
+children!(
+    NetworkPolicy,
+    CiliumNetworkPolicy,
+    ResourceQuota,
+    LimitRange,
+    Role,
+    RoleBinding,
+    ClusterRole,
+    ClusterRoleBinding
+);
 
 /// Whether what others changed is put back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +110,8 @@ pub fn due<K: Resource>(
 }
 
 /// Nothing outlives its deletion or goes with something else.
-fn is_free(live: &ObjectMeta) -> bool {
+#[must_use]
+pub fn is_free(live: &ObjectMeta) -> bool {
     let is_empty = |finalizers: &Option<Vec<String>>| finalizers.as_ref().is_none_or(Vec::is_empty);
     is_empty(&live.finalizers) && live.owner_references.as_ref().is_none_or(Vec::is_empty)
 }
@@ -158,7 +168,7 @@ impl Made for LimitRange {
 
 impl Made for RoleBinding {
     fn is_ours(name: &str) -> bool {
-        name.starts_with(ROLE_BINDING)
+        name.starts_with(ROLE_BINDING) && !is_of_grant(name)
     }
 }
 

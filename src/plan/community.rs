@@ -6,7 +6,7 @@ use kube::ResourceExt;
 use super::conditions::{Status, Wanted, build_conditions, conditions_before};
 use super::declared::{Declared, Ways, plan_declared};
 use super::gate::Enforcement;
-use super::lock::{Lock, list_leftovers, show_lock};
+use super::lock::{Lock, OfOthers, list_some, show_lock};
 use super::place::{
     Inside, ObservedPlace, Place, enforce, is_owned, owned_namespace, plan_repair_of_the_known,
     plan_teardown, preview,
@@ -30,8 +30,8 @@ pub struct ObservedCommunity {
     pub place: ObservedPlace,
     /// How many Enclaves are declared in its namespace.
     pub enclaves: usize,
-    /// What the lock guards in its namespace and the operator did not make; in words.
-    pub leftovers: Vec<String>,
+    /// What others have in its namespaces.
+    pub of_others: OfOthers,
 }
 
 /// Plans a Community.
@@ -43,7 +43,7 @@ pub fn plan_community(observed: &ObservedCommunity, now: Timestamp) -> Plan<Comm
     let ways = || -> Result<_, JudgeError> {
         let votes = applied_spec(community)?.map(|spec| spec.service_account_votes).unwrap_or_default();
         Ok(Ways {
-            outer_rules: Ok(OuterRules { scopes: Vec::new(), service_account_votes: votes, leaving: None }),
+            outer_rules: Ok(OuterRules { service_account_votes: votes, ..OuterRules::none() }),
             references: None,
             in_use: waits_for_enclaves(observed),
             enforce: |applied: Option<&CommunitySpec>| enforce_community(observed, applied, &exceptions),
@@ -60,7 +60,7 @@ pub fn plan_community(observed: &ObservedCommunity, now: Timestamp) -> Plan<Comm
         gate.conditions.extend(build_conditions(before, protected, generation, now));
         let lock = Lock {
             exceptions: &exceptions,
-            leftovers: &observed.leftovers,
+            leftovers: &observed.of_others.leftovers,
             integrity: &observed.declared.integrity,
         };
         notice = namespace.as_ref().and_then(|_| show_lock(&mut gate, before, &lock, now));
@@ -68,7 +68,8 @@ pub fn plan_community(observed: &ObservedCommunity, now: Timestamp) -> Plan<Comm
             gate,
             namespace,
             enclaves: i32::try_from(observed.enclaves).ok(),
-            leftovers: list_leftovers(&observed.leftovers),
+            leftovers: list_some(&observed.of_others.leftovers),
+            standing_grants: list_some(&observed.of_others.standing_grants),
         }
     });
     plan.notices.extend(notice);

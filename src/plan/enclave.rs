@@ -8,7 +8,7 @@ use kube::ResourceExt;
 use super::conditions::conditions_before;
 use super::declared::{Declared, Home, Ways, plan_declared, tell_impact};
 use super::gate::Enforcement;
-use super::lock::{Lock, list_leftovers, show_lock};
+use super::lock::{Lock, OfOthers, list_some, show_lock};
 use super::place::{
     Inside, ObservedPlace, Place, enforce, owned_namespace, plan_repair_of_the_known, plan_teardown, preview,
 };
@@ -37,8 +37,8 @@ pub struct ObservedEnclave {
     pub workloads: Vec<String>,
     /// What is declared in it, counted by kind.
     pub children: Children,
-    /// What the lock guards in its namespaces and the operator did not make; in words.
-    pub leftovers: Vec<String>,
+    /// What others have in its namespaces.
+    pub of_others: OfOthers,
 }
 
 /// How many objects are declared in an Enclave.
@@ -71,11 +71,16 @@ pub fn plan_enclave(observed: &ObservedEnclave, now: Timestamp) -> Plan<EnclaveS
         let before = conditions_before(observed.declared.object.as_ref());
         let lock = Lock {
             exceptions: &exceptions,
-            leftovers: &observed.leftovers,
+            leftovers: &observed.of_others.leftovers,
             integrity: &observed.declared.integrity,
         };
         notice = namespace.as_ref().and_then(|_| show_lock(&mut gate, before, &lock, now));
-        EnclaveStatus { gate, namespace, leftovers: list_leftovers(&observed.leftovers) }
+        EnclaveStatus {
+            gate,
+            namespace,
+            leftovers: list_some(&observed.of_others.leftovers),
+            standing_grants: list_some(&observed.of_others.standing_grants),
+        }
     });
     Plan {
         notices: plan.notices.into_iter().chain(notice).collect(),

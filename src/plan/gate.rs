@@ -112,7 +112,7 @@ pub fn plan_gate<K: Gated>(
 }
 
 /// What has to be true at the API server, not only in caches, before something takes effect.
-fn plan_confirmation(ground: Ground, witness: &str) -> Vec<Write> {
+pub(super) fn plan_confirmation(ground: Ground, witness: &str) -> Vec<Write> {
     let policies = Write::ConfirmPolicies { witness: witness.to_owned() };
     match ground {
         Ground::Approved => vec![policies],

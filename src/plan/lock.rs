@@ -12,8 +12,17 @@ use crate::api::names::{condition, reason};
 use crate::model::life::{Integrity, SETTLING};
 use crate::model::maintenance::Exceptions;
 
-/// As many leftovers as a status lists.
-const MOST_LEFTOVERS: usize = 50;
+/// As many things as a status lists.
+const MOST: usize = 50;
+
+/// What others have in the operator's namespaces; in words.
+#[derive(Clone, Debug, Default)]
+pub struct OfOthers {
+    /// Objects of the kinds that the lock guards.
+    pub leftovers: Vec<String>,
+    /// Bindings that nobody declared.
+    pub standing_grants: Vec<String>,
+}
 
 /// How the lock is on the namespaces of an object.
 #[derive(Clone, Debug)]
@@ -26,17 +35,17 @@ pub struct Lock<'a> {
     pub integrity: &'a Integrity,
 }
 
-/// The leftovers that a status lists: sorted, and a last line that says how many more there are.
+/// The things that a status lists: sorted, and a last line that says how many more there are.
 #[must_use]
-pub fn list_leftovers(found: &[String]) -> Vec<String> {
-    let mut leftovers = found.to_vec();
-    leftovers.sort();
-    let more = leftovers.len().saturating_sub(MOST_LEFTOVERS);
+pub fn list_some(found: &[String]) -> Vec<String> {
+    let mut listed = found.to_vec();
+    listed.sort();
+    let more = listed.len().saturating_sub(MOST);
     if more > 0 {
-        leftovers.truncate(MOST_LEFTOVERS);
-        leftovers.push(format!("and {more} more"));
+        listed.truncate(MOST);
+        listed.push(format!("and {more} more"));
     }
-    leftovers
+    listed
 }
 
 /// Adds the condition to a status. Returns what is to be told, when it is another one than before.
@@ -154,7 +163,7 @@ mod tests {
     #[test]
     fn a_status_lists_as_many_as_it_can_hold() {
         let found: Vec<String> = (0..60).rev().map(|number| format!("NetworkPolicy a/{number:02}")).collect();
-        let listed = list_leftovers(&found);
+        let listed = list_some(&found);
         assert_eq!(listed.len(), 51);
         assert_eq!(listed[0], "NetworkPolicy a/00");
         assert_eq!(listed[50], "and 10 more");

@@ -18,6 +18,8 @@ pub struct Metrics {
     registry: Arc<Registry>,
     /// 1 while the API server runs the admission policies that the operator was built with, else 0.
     pub policies_intact: Gauge<i64, AtomicI64>,
+    /// How many objects give rights that nothing explains any more.
+    pub overdue_closings: Gauge<i64, AtomicI64>,
 }
 
 impl Default for Metrics {
@@ -29,7 +31,13 @@ impl Default for Metrics {
             "1 while the API server runs the admission policies that the operator was built with; otherwise nothing new is enacted",
             policies_intact.clone(),
         );
-        Self { registry: Arc::new(registry), policies_intact }
+        let overdue_closings = Gauge::default();
+        registry.register(
+            "overdue_closings",
+            "Roles and bindings that are over and were still there when it was last looked; they are taken away at once",
+            overdue_closings.clone(),
+        );
+        Self { registry: Arc::new(registry), policies_intact, overdue_closings }
     }
 }
 

@@ -11,7 +11,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::PostParams;
 use kube::{Api, Client};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tracing::{error, info};
 
@@ -24,7 +24,7 @@ use crate::cluster::clock::Clock;
 use crate::cluster::events::Events;
 use crate::cluster::sentry::{Sentry, run_settling};
 use crate::cluster::triggers::{Guard, Triggers, build_queues};
-use crate::controllers::{self, Context};
+use crate::controllers::{self, Context, closing};
 use crate::model::life::{Integrity, SETTLING};
 use crate::plan::{Notice, Severity};
 
@@ -73,8 +73,10 @@ pub async fn run_operator(
     let sentry = Arc::new(Sentry::new(build_policies(&installation)?, clock.clone()));
     let (guard_sender, guard) = watch::channel(None);
     let (queues, work) = build_queues();
-    let (caches, triggers, watches) =
-        Caches::new(&client, |caches| Triggers { caches, queues, sentry, guard: guard_sender });
+    let access = Arc::new(Notify::new());
+    let (caches, triggers, watches) = Caches::new(&client, &settings.installation.namespace, |caches| {
+        Triggers { caches, queues, sentry, access: Arc::clone(&access), guard: guard_sender }
+    });
     // Dropped at the end, which ends the watches.
     let mut tasks = JoinSet::new();
     for watch in watches {
@@ -92,6 +94,7 @@ pub async fn run_operator(
     });
     let tell = {
         let (guard, namespace) = (guard.clone(), settings.installation.namespace.clone());
+        let metrics = metrics.clone();
         let events = Events::new(client.clone(), &settings.identity);
         async move { run_telling_integrity(guard, &events, &namespace, &metrics).await }
     };
@@ -104,6 +107,7 @@ pub async fn run_operator(
         clock,
         retain_requests_for: settings.retain_requests_for,
         failures: controllers::Failures::default(),
+        metrics,
     });
     let election =
         LeaderElection::new(client.clone(), &settings.installation.namespace, OPERATOR, &settings.identity);
@@ -118,9 +122,11 @@ pub async fn run_operator(
         election
             .with_lease(Box::pin(async {
                 if caches.wait_until_ready().await.is_ok() {
+                    closing::sweep(&context).await;
                     triggers.compare_policies();
                     info!("all caches are filled, reconciling");
-                    futures::join!(controllers::run(context, work), tell, run_settling(&triggers));
+                    let closing = closing::run_closing(Arc::clone(&context), access);
+                    futures::join!(closing, controllers::run(context, work), tell, run_settling(&triggers));
                 }
             }))
             .await

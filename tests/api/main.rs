@@ -20,6 +20,7 @@ mod mortal;
 mod network;
 mod reachability;
 mod restart;
+mod roles;
 mod scale;
 mod scenarios;
 mod trouble;

@@ -1,17 +1,21 @@
 //! Votes with multi-factor authentication, by people who really log in with tokens: what they have
 //! proved is a claim that the issuer signs and the API server passes on.
 
-use enclave_operator::api::State;
 use enclave_operator::api::approval_request::Verdict;
+use enclave_operator::api::names::REQUESTED_MFA;
+use enclave_operator::api::{RoleActivation, RoleEligibility, State};
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::Api;
+use kube::ResourceExt;
 use kube::api::PostParams;
 use serde_json::{Value, json};
 
+use crate::roles::{make, wait_for_activation};
 use crate::support::{ControlPlane, Issuer, User, eventually};
 use crate::world::{
-    SOON, World, active_community, assert_refused, enclave, enclaves, hold_everything, on_a_runtime,
-    patch_status, requests, vote, wait_for_enclave, wait_for_missing, wait_for_request,
+    SOON, World, active_community, assert_refused, enclave, enclaves, hold_everything, namespaced, object,
+    on_a_runtime, patch_status, requests, vote, wait_for_access, wait_for_enclave, wait_for_missing,
+    wait_for_request, wait_for_state,
 };
 
 /// What the admission policies look at if nothing else is set.
@@ -78,7 +82,40 @@ fn a_vote_counts_only_with_multi_factor_authentication_where_the_rules_ask_for_i
         let bob = log_in("bob", json!({"acr": "mfa"}));
         vote(&bob, "strict", &request, Verdict::Approved, None).await.unwrap();
         wait_for_enclave(&api, "f", State::Active).await;
+
+        activate_with_more_than_a_password(&world, &log_in).await;
     });
+}
+
+/// A role that only those activate who logged in with more than a password.
+async fn activate_with_more_than_a_password(world: &World, log_in: &impl Fn(&str, Value) -> User) {
+    let eligibilities: Api<RoleEligibility> = namespaced(world.alice().client(), "plain-e");
+    let conditions = json!({"maxDuration": "1h", "requireMfa": true});
+    let spec = json!({"role": "enclave-reader", "activation": conditions,
+        "principals": [{"kind": "Group", "name": "cyber-team"}]});
+    make(&eligibilities, "RoleEligibility", "careful", &spec).await.unwrap();
+    wait_for_state(&eligibilities, "careful", State::Active).await;
+    let asked = json!({"eligibility": "careful", "duration": "30m"});
+    for (name, claims, state) in [
+        ("password", json!({}), "Refused"),
+        ("wrong-value", json!({"acr": ["pwd", "MFA"]}), "Refused"),
+        ("wrong-claim", json!({"amr": ["mfa"], "acr": ""}), "Refused"),
+        ("both", json!({"acr": ["pwd", "mfa"]}), "Active"),
+    ] {
+        let dora = log_in("dora", claims);
+        wait_for_access(&dora, "create", "roleactivations", "plain-e", true).await;
+        let api: Api<RoleActivation> = namespaced(dora.client(), "plain-e");
+        let mut wanted: RoleActivation = object(json!({
+            "apiVersion": "enclave-operator.io/v1alpha1", "kind": "RoleActivation", "spec": asked,
+            "metadata": {"name": name, "annotations": {REQUESTED_MFA: "mfa"}},
+        }));
+        wanted = api.create(&PostParams::default(), &wanted).await.unwrap();
+        assert_eq!(wanted.annotations().contains_key(REQUESTED_MFA), state == "Active", "{name}");
+        let judged = wait_for_activation(&api, name, state).await.status.unwrap();
+        if state == "Refused" {
+            assert_eq!(judged.conditions[0].reason, "MfaMissing", "{name}");
+        }
+    }
 }
 
 /// The API server fetches the issuer's key only once it runs.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use enclave_operator::admission::Installation;
 use enclave_operator::api::approval_request::{RequestState, Verdict};
-use enclave_operator::api::{ApprovalRequest, Community, Enclave, State};
+use enclave_operator::api::{ApprovalRequest, Community, Enclave, Kind, State};
 use enclave_operator::install;
 use enclave_operator::model::gated::Gated;
 use enclave_operator::runtime::Settings;
@@ -164,22 +164,40 @@ impl World {
     }
 }
 
-/// Waits until somebody may, or may not, do something in a namespace.
-pub async fn wait_for_access(user: &User, verb: &str, resource: &str, namespace: &str, allowed: bool) {
-    let reviews: Api<SelfSubjectAccessReview> = Api::all(user.client());
-    let mut review = SelfSubjectAccessReview::default();
-    review.spec.resource_attributes = Some(ResourceAttributes {
-        namespace: Some(namespace.into()),
+/// Something that somebody may do, or may not.
+pub fn right(verb: &str, resource: &str, namespace: &str) -> ResourceAttributes {
+    let (resource, subresource) = match resource.split_once('/') {
+        Some((resource, subresource)) => (resource, Some(subresource.to_owned())),
+        None => (resource, None),
+    };
+    let is_ours = Kind::ALL.iter().any(|kind| kind.plural() == resource);
+    ResourceAttributes {
+        group: match resource {
+            "roles" | "rolebindings" => Some("rbac.authorization.k8s.io".to_owned()),
+            _ => is_ours.then(|| "enclave-operator.io".to_owned()),
+        },
+        namespace: (!namespace.is_empty()).then(|| namespace.to_owned()),
         resource: Some(resource.into()),
+        subresource,
         verb: Some(verb.into()),
         ..ResourceAttributes::default()
-    });
+    }
+}
+
+/// Whether somebody may do something, as the API server knows it now.
+pub async fn may(user: &User, right: &ResourceAttributes) -> bool {
+    let reviews: Api<SelfSubjectAccessReview> = Api::all(user.client());
+    let mut review = SelfSubjectAccessReview::default();
+    review.spec.resource_attributes = Some(right.clone());
+    let review = reviews.create(&PostParams::default(), &review).await.unwrap();
+    review.status.is_some_and(|status| status.allowed)
+}
+
+/// Waits until somebody may, or may not, do something in a namespace.
+pub async fn wait_for_access(user: &User, verb: &str, resource: &str, namespace: &str, allowed: bool) {
+    let right = right(verb, resource, namespace);
     let what = format!("{} may {verb} {resource} in {namespace}: {allowed}", user.name());
-    eventually(&what, SOON, async || {
-        let review = reviews.create(&PostParams::default(), &review).await.unwrap();
-        (review.status.is_some_and(|status| status.allowed) == allowed).then_some(())
-    })
-    .await;
+    eventually(&what, SOON, async || (may(user, &right).await == allowed).then_some(())).await;
 }
 
 /// For an operator that runs inside a test.

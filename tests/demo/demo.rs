@@ -8,6 +8,7 @@
 
 mod community;
 mod connection;
+mod roles;
 mod stage;
 #[path = "../support/mod.rs"]
 mod support;
@@ -103,6 +104,8 @@ pub struct Cast {
     pub carol: Person,
     /// Owns enclaves and what is in them.
     pub erin: Person,
+    /// Is on call, and has no role.
+    pub nina: Person,
     /// Approves, and is in the security team.
     pub sara: Person,
 }
@@ -122,6 +125,7 @@ impl Scene {
             bob: person(plane.user("bob", &["approvers", "cyber-team"])),
             carol: person(plane.user("carol", &["approvers"])),
             erin: person(plane.user("erin", &["enclave-owners"])),
+            nina: person(plane.user("nina", &["on-call"])),
             sara: person(plane.user("sara", &["approvers", "security"])),
         };
         install(&stage, &cast)?;
@@ -139,8 +143,9 @@ impl Scene {
     }
 
     fn play(&self) -> anyhow::Result<()> {
-        let played =
-            community::play(&self.stage, &self.cast).and_then(|()| connection::play(&self.stage, &self.cast));
+        let played = community::play(&self.stage, &self.cast)
+            .and_then(|()| connection::play(&self.stage, &self.cast))
+            .and_then(|()| roles::play(&self.stage, &self.cast));
         if let Err(error) = played {
             bail!("The demo failed: {error:#}\n\n{}", self.last_words_of_the_operator());
         }
@@ -160,10 +165,10 @@ impl Scene {
     }
 
     fn tell_how_to_go_on(&self) {
-        let Cast { administrator, alice, bob, carol, erin, sara } = &self.cast;
+        let Cast { administrator, alice, bob, carol, erin, nina, sara } = &self.cast;
         let style = self.stage.style();
         println!("\n{}", style.paint(Style::BOLD, "The cluster is left up. To go on as one of them:"));
-        for person in [alice, bob, carol, erin, sara, administrator] {
+        for person in [alice, bob, carol, erin, nina, sara, administrator] {
             println!("  export KUBECONFIG=\"{}\"", person.kubeconfig().display());
         }
         println!("with kubectl and the operator's program:");
@@ -188,7 +193,7 @@ fn install(stage: &Stage, cast: &Cast) -> anyhow::Result<()> {
     stage.scene(
         "The administrator gives roles to groups. Alice is in owners and approvers, Bob in approvers \
          and cyber-team, Carol in approvers, Erin in enclave-owners, Sara in approvers and security; all of \
-         them may look at the usual Kubernetes objects.",
+         them may look at the usual Kubernetes objects. Nina, who is in on-call, has no role.",
     );
     for command in [
         "kubectl create clusterrolebinding owners --clusterrole=enclave-operator:community-owner --group=owners",

@@ -26,7 +26,7 @@ pub struct Objects {
 impl Objects {
     /// What the operator would know of them.
     pub fn caches(&self) -> Caches {
-        let (caches, mut writers) = Caches::detached();
+        let (caches, mut writers) = Caches::detached("enclave-system");
         macro_rules! fill {
             ($($kind:ident)*) => {
                 $(for object in &self.$kind {

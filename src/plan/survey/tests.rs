@@ -57,6 +57,7 @@ impl ObservedPlace {
             Child::RoleBinding(child) => put(&mut self.bindings, *child, there),
             Child::ResourceQuota(child) => self.quota = there.then(|| Arc::new(*child)),
             Child::LimitRange(child) => self.container_defaults = there.then(|| Arc::new(*child)),
+            Child::Role(_) | Child::ClusterRole(_) | Child::ClusterRoleBinding(_) => panic!("{child:?}"),
         }
     }
 }

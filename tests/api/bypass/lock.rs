@@ -26,7 +26,7 @@ const MANAGED: &str = "and nobody else changes them";
 const ADDITIONAL: &str = "additional ones need maintenance";
 
 /// Makes a workload "web" in the Enclave "e", and returns its namespace.
-async fn active_workload(world: &World, community: &str, spec: Value) -> String {
+pub async fn active_workload(world: &World, community: &str, spec: Value) -> String {
     active_community(world, community, &json!({})).await;
     active_enclave(world, community).await;
     let workloads: Api<EnclaveWorkload> = namespaced(world.alice().client(), &format!("{community}-e"));

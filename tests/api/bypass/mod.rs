@@ -10,6 +10,7 @@ mod lock;
 mod network;
 mod objects;
 mod requests;
+mod roles;
 mod rules;
 mod votes;
 
@@ -47,6 +48,7 @@ const VERIFY_REQUESTER: &str = "enclave-operator-verify-requester";
 const STAMP_REQUESTER: &str = "enclave-operator-stamp-requester";
 const OPERATOR_ONLY: &str = "enclave-operator-operator-only";
 const NAMESPACE_LABELS: &str = "enclave-operator-namespace-labels";
+const VERIFY_ACTIVATION: &str = "enclave-operator-verify-activation";
 const VERIFY_GRANTS: &str = "enclave-operator-verify-grants";
 const LOCK: &str = "enclave-operator-lock";
 const DELETION_GUARD: &str = "enclave-operator-deletion-guard";

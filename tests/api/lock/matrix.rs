@@ -2,7 +2,10 @@
 
 use kube::api::{DeleteParams, Patch, PatchParams};
 
+use enclave_operator::api::RoleAssignment;
+
 use super::*;
+use crate::network::make;
 use crate::world::assert_refused;
 
 /// A kind that the lock guards.
@@ -71,7 +74,7 @@ impl Guarded {
                 ),
             ),
             (
-                "enclave-operator:managed",
+                "enclave-operator:rasg:guarded-payments:team",
                 Self::new(rbac, "v1", ["Role", "roles"], json!({"rules": everything}), access),
             ),
             (
@@ -138,17 +141,12 @@ pub async fn assert_locked(person: &User, namespace: &str, name: &str, guarded: 
     assert_eq!((&after.data["spec"], after.metadata.uid), (&before.data["spec"], before.metadata.uid));
 }
 
-/// Makes, as the operator's account, a Role of the operator's.
+/// Gives a role in the Enclave: for that a Role is made in the Community's namespace.
 async fn make_role(place: &Place) {
-    let pods = place.pods();
-    let account = "--serviceaccount=enclave-system:enclave-operator";
-    let role = "--clusterrole=cluster-admin";
-    let right = ["create", "rolebinding", "operator", "-n", &pods, role, account];
-    place.world.plane.administrator_user().kubectl(&right).expect_success();
-    let managed = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "rules": [],
-        "metadata": {"name": "enclave-operator:managed", "namespace": pods}});
-    let operator = place.world.operator().await;
-    operator.kubectl_with_input(&["create", "-f", "-"], &managed.to_string()).expect_success();
+    let assignments: Api<RoleAssignment> = namespaced(place.world.alice().client(), &place.control());
+    let spec = json!({"role": "enclave-owner", "principals": [user("rita")]});
+    make(&assignments, "RoleAssignment", "team", spec).await;
+    wait_for_state(&assignments, "team", State::Active).await;
 }
 
 /// Cilium's kind is tried where Cilium is made believe to be installed, among the tests of the network.
@@ -171,7 +169,11 @@ async fn nobody_but_the_operator_writes_what_guards_a_namespace() {
         cluster.administrator_user().clone(),
     ];
     for (name, guarded) in Guarded::built_in() {
-        let namespace = if guarded.resource.plural == "rolebindings" { &vault } else { &place.pods() };
+        let namespace = match guarded.resource.plural.as_str() {
+            "rolebindings" => &vault,
+            "roles" => &place.community,
+            _ => &place.pods(),
+        };
         for person in &people {
             assert_locked(person, namespace, name, &guarded).await;
         }

@@ -1,0 +1,43 @@
+//! The controller of `RoleActivations`.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::runtime::reflector::Store;
+
+use super::{Known, Reconciled};
+use crate::api::{RoleActivation, RoleActivationStatus};
+use crate::cluster::access::observe_activation;
+use crate::cluster::caches::Caches;
+use crate::plan::Plan;
+use crate::plan::activation::plan_activation;
+
+impl Reconciled for RoleActivation {
+    type Status = RoleActivationStatus;
+
+    fn cache(caches: &Caches) -> Store<Self> {
+        caches.activations.clone()
+    }
+
+    fn plan(object: Arc<Self>, known: Known<'_>) -> Plan<RoleActivationStatus> {
+        let observed = observe_activation(known.caches, object, known.guard, known.retain_requests_for);
+        plan_activation(&observed, known.now)
+    }
+
+    fn status(&self) -> Option<&RoleActivationStatus> {
+        self.status.as_ref()
+    }
+
+    fn with_status(&self, status: RoleActivationStatus) -> Self {
+        Self { status: Some(status), ..self.clone() }
+    }
+
+    fn degraded_status(
+        &self,
+        _: Option<RoleActivationStatus>,
+        _: &str,
+        _: Timestamp,
+    ) -> Option<RoleActivationStatus> {
+        None
+    }
+}

@@ -1,0 +1,592 @@
+//! The life of a RoleActivation: from what was asked for, and what is known now, to what becomes of it.
+
+use std::collections::BTreeSet;
+
+use jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt;
+
+use super::digest::digest;
+use super::life::{About, Ground, Integrity, JudgeError, Proposal, build_request};
+use super::naming;
+use super::request::{is_rightly_approved, is_witnessed};
+use super::rules::{Requirement, parse_duration};
+use super::scope::{Missing, OuterRules};
+use crate::api::approval_request::{EffectivePolicy, RequestState};
+use crate::api::approvals::{Approvals, Operation};
+use crate::api::common::{ChangeReason, Principal, PrincipalKind};
+use crate::api::names::{self, reason};
+use crate::api::role_activation::ActivationState;
+use crate::api::{ApprovalRequest, Content, Kind, RoleActivation, RoleEligibilitySpec};
+
+/// An activation that nobody decides about for so long lapses, whatever the rules allow.
+const LAPSES_AFTER: SignedDuration = SignedDuration::from_hours(24);
+
+/// Who asks, as the API server stamped it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asker {
+    pub user: String,
+    pub groups: BTreeSet<String>,
+    /// The claim that says that the person logged in with more than a password.
+    pub mfa: Option<String>,
+}
+
+/// An eligibility that is in force.
+#[derive(Clone, Debug)]
+pub struct Eligible {
+    pub uid: String,
+    /// What is applied, without what its spec closes.
+    pub spec: RoleEligibilitySpec,
+}
+
+/// What is known when an activation is judged.
+pub struct Circumstances<'a> {
+    /// The eligibility, or why there is none in force; in words.
+    pub eligibility: Result<&'a Eligible, String>,
+    /// The request about this activation.
+    pub request: Option<&'a ApprovalRequest>,
+    /// The rules of the scopes around it.
+    pub outer_rules: Result<&'a OuterRules, &'a Missing>,
+    pub integrity: &'a Integrity,
+    /// Fingerprint of the admission policies that stand guard.
+    pub witness: &'a str,
+    pub now: Timestamp,
+}
+
+/// What becomes of an activation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judgement {
+    /// `None` while nothing can be said; what was stays.
+    pub state: Option<ActivationState>,
+    /// One of [`crate::api::names::reason`].
+    pub reason: &'static str,
+    pub message: String,
+    pub starts_at: Option<Timestamp>,
+    pub ends_at: Option<Timestamp>,
+    pub step: Step,
+}
+
+/// What has to be done first.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    Nothing,
+    /// Somebody has to decide.
+    Ask(Box<ApprovalRequest>),
+    /// It begins now, for this reason.
+    Begin(Ground),
+}
+
+impl Judgement {
+    fn new(state: ActivationState, reason: &'static str, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self { state: Some(state), reason, message, starts_at: None, ends_at: None, step: Step::Nothing }
+    }
+
+    fn wait(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { state: None, ..Self::new(ActivationState::Refused, reason, message) }
+    }
+}
+
+/// Who asked for an activation; `None` when the API server did not witness it.
+#[must_use]
+pub fn asker(activation: &RoleActivation) -> Option<Asker> {
+    let annotation = |key: &str| activation.annotations().get(key).filter(|value| !value.is_empty());
+    let user = annotation(names::REQUESTED_BY)?.clone();
+    let groups = annotation(names::REQUESTED_GROUPS).map_or("", String::as_str);
+    Some(Asker {
+        user,
+        groups: groups.split('\n').filter(|group| !group.is_empty()).map(ToOwned::to_owned).collect(),
+        mfa: annotation(names::REQUESTED_MFA).cloned(),
+    })
+}
+
+/// The person who gets the role: never one of their groups.
+#[must_use]
+pub fn person(user: &str) -> Principal {
+    Principal { kind: PrincipalKind::User, name: user.to_owned(), namespace: None }
+}
+
+/// Whether a person may activate the role.
+#[must_use]
+pub fn is_eligible(spec: &RoleEligibilitySpec, asker: &Asker) -> bool {
+    spec.principals.iter().any(|principal| match principal.username() {
+        Some(name) => name == asker.user,
+        None => asker.groups.contains(&principal.name),
+    })
+}
+
+/// When an active activation ends: after what was asked for, and no later than the eligibility lets it.
+#[must_use]
+pub fn end_of(activation: &RoleActivation, spec: &RoleEligibilitySpec, start: Timestamp) -> Timestamp {
+    let longest = parse_duration(&spec.activation.max_duration).unwrap_or_default();
+    let asked = parse_duration(&activation.spec.duration).unwrap_or_default();
+    let end = start.saturating_add(asked.min(longest)).unwrap_or(Timestamp::MAX);
+    spec.ends_at.as_ref().map_or(end, |last| end.min(last.0))
+}
+
+fn whole_second(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
+
+/// Judges an activation. What ends one comes first, so that nothing keeps it.
+///
+/// # Errors
+/// When its content has no digest.
+pub fn judge_activation(
+    activation: &RoleActivation,
+    circumstances: &Circumstances<'_>,
+) -> Result<Judgement, JudgeError> {
+    use ActivationState::{Active, Deactivated, Expired, Refused, Revoked};
+    let now = circumstances.now;
+    let status = activation.status.clone().unwrap_or_default();
+    let known = status.state;
+    let starts_at = status.starts_at.as_ref().map(|at| at.0);
+    let ends_at = status.ends_at.as_ref().map(|at| at.0);
+    let ended = |state, reason, message: String| {
+        // What was never active has no end.
+        let ends_at = (known == Some(Active)).then(|| ends_at.map_or(now, |end| end.min(now)));
+        let starts_at = starts_at.filter(|_| known == Some(Active));
+        Ok(Judgement { starts_at, ends_at, ..Judgement::new(state, reason, message) })
+    };
+    if known == Some(Active) && ends_at.is_none_or(|end| end <= now) {
+        return ended(Expired, reason::ENDED, "its time is over".into());
+    }
+    if activation.spec.deactivate || activation.metadata.deletion_timestamp.is_some() {
+        return ended(Deactivated, reason::DEACTIVATED, "it was given back".into());
+    }
+    // Lost means that there was something to lose.
+    let lost = if known.is_some() { Revoked } else { Refused };
+    let Some(asker) = asker(activation) else {
+        let message = "the API server did not witness who asked; create another activation";
+        return match known {
+            None => Ok(Judgement::wait(reason::REQUESTER_UNKNOWN, message)),
+            Some(_) => ended(Revoked, reason::REQUESTER_UNKNOWN, message.into()),
+        };
+    };
+    let eligible = match &circumstances.eligibility {
+        Ok(eligible) => *eligible,
+        Err(why) => return ended(lost, reason::NOT_ELIGIBLE, why.clone()),
+    };
+    let spec = &eligible.spec;
+    if let Some(why) = find_loss(activation, eligible, &asker, now) {
+        return ended(lost, reason::NOT_ELIGIBLE, why);
+    }
+    if known == Some(Active) {
+        let start = starts_at.unwrap_or(now);
+        let end = end_of(activation, spec, start).min(ends_at.unwrap_or(Timestamp::MAX));
+        let judgement = Judgement::new(Active, reason::ACTIVE, format!("the role is held until {end}"));
+        return Ok(Judgement { starts_at: Some(start), ends_at: Some(end), ..judgement });
+    }
+    if let Some((reason, why)) = find_unmet(activation, spec, &asker) {
+        return ended(lost, reason, why);
+    }
+    begin(activation, circumstances, spec, &asker)
+}
+
+/// Why the person is not eligible any more, or never was.
+fn find_loss(
+    activation: &RoleActivation,
+    eligible: &Eligible,
+    asker: &Asker,
+    now: Timestamp,
+) -> Option<String> {
+    let name = &activation.spec.eligibility;
+    let Eligible { uid, spec } = eligible;
+    if !is_eligible(spec, asker) {
+        return Some(format!("RoleEligibility {name} does not name {} or one of their groups", asker.user));
+    }
+    if spec.ends_at.as_ref().is_some_and(|end| end.0 <= now) {
+        return Some(format!("RoleEligibility {name} has ended"));
+    }
+    let status = activation.status.as_ref();
+    let other_uid =
+        status.and_then(|status| status.eligibility_uid.as_ref()).is_some_and(|known| known != uid);
+    let other_role = status.and_then(|status| status.role).is_some_and(|known| known != spec.role);
+    (other_uid || other_role)
+        .then(|| format!("RoleEligibility {name} is another one than the one that was asked for"))
+}
+
+/// The first condition of the eligibility that the activation does not meet.
+fn find_unmet(
+    activation: &RoleActivation,
+    spec: &RoleEligibilitySpec,
+    asker: &Asker,
+) -> Option<(&'static str, String)> {
+    let conditions = &spec.activation;
+    let name = &activation.spec.eligibility;
+    let said = |words: &Option<String>| words.as_ref().is_some_and(|words| !words.trim().is_empty());
+    if parse_duration(&activation.spec.duration) > parse_duration(&conditions.max_duration) {
+        let (wanted, longest) = (&activation.spec.duration, &conditions.max_duration);
+        return Some((
+            reason::TOO_LONG,
+            format!("{wanted} is longer than RoleEligibility {name} allows, which is {longest}"),
+        ));
+    }
+    if conditions.require_justification && !said(&activation.spec.justification) {
+        let message = format!("RoleEligibility {name} asks for a justification; set spec.justification");
+        return Some((reason::JUSTIFICATION_MISSING, message));
+    }
+    if conditions.require_ticket && !said(&activation.spec.ticket) {
+        let message = format!("RoleEligibility {name} asks for a ticket; set spec.ticket");
+        return Some((reason::TICKET_MISSING, message));
+    }
+    if conditions.require_mfa && asker.mfa.is_none() {
+        let message = format!(
+            "RoleEligibility {name} asks for multi-factor authentication; log in with it and create another activation"
+        );
+        return Some((reason::MFA_MISSING, message));
+    }
+    let start = activation.spec.starts_at.as_ref().map(|start| start.0);
+    if start.zip(spec.ends_at.as_ref()).is_some_and(|(start, end)| start >= end.0) {
+        let message = format!("RoleEligibility {name} ends before spec.startsAt");
+        return Some((reason::NOT_ELIGIBLE, message));
+    }
+    None
+}
+
+/// What becomes of an activation whose conditions are met: it waits for a decision, for its time, or begins.
+fn begin(
+    activation: &RoleActivation,
+    circumstances: &Circumstances<'_>,
+    spec: &RoleEligibilitySpec,
+    asker: &Asker,
+) -> Result<Judgement, JudgeError> {
+    use ActivationState::{Active, Scheduled};
+    let now = circumstances.now;
+    let ground = if let Some(request) = circumstances.request {
+        if let Some(judgement) = judge_request(request, circumstances.witness) {
+            return Ok(judgement);
+        }
+        Ground::Approved
+    } else {
+        let outer = match circumstances.outer_rules {
+            Ok(outer) => outer,
+            Err(Missing { reason, message }) => return Ok(Judgement::wait(reason, message.clone())),
+        };
+        if let Some(what) = circumstances.integrity.obstacle() {
+            return Ok(Judgement::wait(reason::POLICIES_NOT_INTACT, what));
+        }
+        match requirement(spec, outer).to_policy() {
+            Some(policy) => return ask(activation, asker, policy, now),
+            None => Ground::NoRule(outer.scopes.iter().map(|scope| scope.origin.clone()).collect()),
+        }
+    };
+    let wanted = [&activation.spec.starts_at, &spec.starts_at].into_iter().flatten().map(|start| start.0);
+    if let Some(start) = wanted.max().filter(|start| *start > now) {
+        let judgement = Judgement::new(Scheduled, reason::SCHEDULED, format!("it begins at {start}"));
+        return Ok(Judgement { starts_at: Some(start), ..judgement });
+    }
+    if let Some(what) = circumstances.integrity.obstacle() {
+        return Ok(Judgement::wait(reason::POLICIES_NOT_INTACT, what));
+    }
+    // Times are stored in whole seconds.
+    let now = whole_second(now);
+    let end = end_of(activation, spec, now);
+    Ok(Judgement {
+        starts_at: Some(now),
+        ends_at: Some(end),
+        step: Step::Begin(ground),
+        ..Judgement::new(Active, reason::ACTIVE, format!("the role is held until {end}"))
+    })
+}
+
+/// What becomes of an activation by its request; `None` when that releases it.
+fn judge_request(request: &ApprovalRequest, witness: &str) -> Option<Judgement> {
+    use ActivationState::{Lapsed, PendingApproval, Rejected};
+    let status = request.status.as_ref();
+    let decided = || {
+        let condition = status.and_then(|status| status.conditions.first());
+        condition.map(|condition| condition.message.clone()).unwrap_or_default()
+    };
+    let pending = || {
+        let missing = status.and_then(|status| status.missing.clone());
+        let message = format!("waits for {}", missing.unwrap_or_else(|| "approval".to_owned()));
+        Judgement::new(PendingApproval, reason::APPROVAL_PENDING, message)
+    };
+    Some(match status.and_then(|status| status.state) {
+        Some(RequestState::Approved) if is_rightly_approved(request) && is_witnessed(request, witness) => {
+            return None;
+        }
+        Some(RequestState::Rejected) => Judgement::new(Rejected, reason::REJECTED, decided()),
+        Some(RequestState::Expired) => {
+            Judgement::new(Lapsed, reason::EXPIRED, "nobody decided in time; create another activation")
+        }
+        Some(RequestState::Superseded | RequestState::Withdrawn) => {
+            Judgement::new(ActivationState::Revoked, reason::WITHDRAWN, decided())
+        }
+        Some(RequestState::Approved | RequestState::Pending) | None => pending(),
+    })
+}
+
+/// What the scopes and the eligibility ask for together.
+fn requirement(spec: &RoleEligibilitySpec, outer: &OuterRules) -> Requirement {
+    let operations = BTreeSet::from([Operation::RoleActivation]);
+    let own = Approvals::from(&spec.activation);
+    let votes = Requirement::none().with_service_account_votes(outer.service_account_votes);
+    let scopes = outer.scopes.iter().map(|scope| &scope.approvals).chain([&own]);
+    scopes.fold(votes, |merged, rules| merged.merge(Requirement::of_scope(rules, &operations)))
+}
+
+fn ask(
+    activation: &RoleActivation,
+    asker: &Asker,
+    policy: EffectivePolicy,
+    now: Timestamp,
+) -> Result<Judgement, JudgeError> {
+    let content = Content::of_spec(&activation.spec).map_err(JudgeError::SpecUnwritable)?;
+    let proposal = Proposal {
+        generation: 1,
+        digest: digest(&content).map_err(JudgeError::Digest)?,
+        operations: BTreeSet::from([Operation::RoleActivation]),
+        before: None,
+        after: content,
+        references: Vec::new(),
+    };
+    let policy = EffectivePolicy {
+        expire_after_seconds: policy.expire_after_seconds.min(LAPSES_AFTER.as_secs()),
+        ..policy
+    };
+    if policy.require_justification
+        && activation.spec.justification.as_ref().is_none_or(|words| words.trim().is_empty())
+    {
+        let message = "the rules ask for a justification; create another activation with spec.justification";
+        return Ok(Judgement::new(ActivationState::Refused, reason::JUSTIFICATION_MISSING, message));
+    }
+    let about = About {
+        kind: Kind::RoleActivation,
+        namespace: activation.namespace(),
+        name: activation.name_any(),
+        uid: activation.uid().unwrap_or_default(),
+        request_namespace: activation.namespace().unwrap_or_default(),
+    };
+    let words = ChangeReason {
+        justification: activation.spec.justification.clone(),
+        ticket: activation.spec.ticket.clone(),
+    };
+    let request = build_request(&about, &proposal, vec![asker.user.clone()], words, policy, Vec::new(), now);
+    let judgement = judge_request(&request, "")
+        .unwrap_or_else(|| Judgement::wait(reason::APPROVAL_PENDING, "waits for approval"));
+    Ok(Judgement { step: Step::Ask(Box::new(request)), ..judgement })
+}
+
+/// Name of the request about an activation. Its spec never changes, so there is only one.
+#[must_use]
+pub fn request_name(activation: &RoleActivation) -> String {
+    let uid = activation.uid().unwrap_or_default();
+    naming::approval_request(Kind::RoleActivation, &activation.name_any(), &uid, 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+    use super::*;
+    use crate::api::approval_request::Decision;
+    use crate::api::role_assignment::Role;
+    use crate::api::role_eligibility::ActivationConditions;
+    use crate::api::{ApprovalRequestStatus, RoleActivationSpec, RoleActivationStatus};
+
+    fn at(minute: i64) -> Timestamp {
+        Timestamp::from_second(minute * 60).unwrap()
+    }
+
+    fn spec(change: impl FnOnce(&mut RoleEligibilitySpec)) -> Eligible {
+        let principal = |kind, name: &str| Principal { kind, name: name.into(), namespace: None };
+        let conditions = json_conditions();
+        let mut spec = RoleEligibilitySpec {
+            description: None,
+            principals: vec![
+                principal(PrincipalKind::User, "nina"),
+                principal(PrincipalKind::Group, "on-call"),
+            ],
+            role: Role::EnclaveOwner,
+            workload: None,
+            starts_at: None,
+            ends_at: None,
+            activation: conditions,
+            change: None,
+        };
+        change(&mut spec);
+        Eligible { uid: "uid".into(), spec }
+    }
+
+    fn json_conditions() -> ActivationConditions {
+        serde_json::from_value(serde_json::json!({"maxDuration": "60m"})).unwrap()
+    }
+
+    /// Nina, or who is given, asks for half an hour.
+    fn asked(user: &str, groups: &str) -> RoleActivation {
+        let mut activation = RoleActivation::new(
+            "a",
+            RoleActivationSpec {
+                eligibility: "e".into(),
+                duration: "30m".into(),
+                justification: None,
+                ticket: None,
+                starts_at: None,
+                deactivate: false,
+            },
+        );
+        activation.metadata.uid = Some("abcde".into());
+        let stamps = [(names::REQUESTED_BY, user), (names::REQUESTED_GROUPS, groups)];
+        activation.metadata.annotations =
+            Some(stamps.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
+        activation
+    }
+
+    /// Active since minute 0, for half an hour.
+    fn active() -> RoleActivation {
+        let mut activation = asked("nina", "");
+        activation.status = Some(RoleActivationStatus {
+            state: Some(ActivationState::Active),
+            role: Some(Role::EnclaveOwner),
+            eligibility_uid: Some("uid".into()),
+            starts_at: Some(Time(at(0))),
+            ends_at: Some(Time(at(30))),
+            ..RoleActivationStatus::default()
+        });
+        activation
+    }
+
+    fn judge(
+        activation: &RoleActivation,
+        eligible: &Eligible,
+        request: Option<&ApprovalRequest>,
+        now: i64,
+    ) -> Judgement {
+        judge_activation(
+            activation,
+            &Circumstances {
+                eligibility: Ok(eligible),
+                request,
+                outer_rules: Ok(&OuterRules::none()),
+                integrity: &Integrity::Intact,
+                witness: "guard",
+                now: at(now),
+            },
+        )
+        .unwrap()
+    }
+
+    fn told(judgement: &Judgement) -> String {
+        let minute =
+            |time: Option<Timestamp>| time.map_or("-".to_owned(), |at| (at.as_second() / 60).to_string());
+        let state = judgement.state.map_or_else(|| "waits".to_owned(), |state| state.to_string());
+        let step = match judgement.step {
+            Step::Nothing => "",
+            Step::Ask(_) => " ask",
+            Step::Begin(_) => " begin",
+        };
+        format!(
+            "{state} {} {}..{}{step}",
+            judgement.reason,
+            minute(judgement.starts_at),
+            minute(judgement.ends_at)
+        )
+    }
+
+    #[test]
+    fn whoever_is_eligible_begins_at_once_when_nothing_is_asked_for() {
+        let open = spec(|_| {});
+        for (user, groups, expected) in [
+            ("nina", "", "Active Active 0..30 begin"),
+            ("karl", "staff\non-call", "Active Active 0..30 begin"),
+            ("karl", "staff\non-callers", "Refused NotEligible -..-"),
+            ("on-call", "nina", "Refused NotEligible -..-"),
+        ] {
+            assert_eq!(told(&judge(&asked(user, groups), &open, None, 0)), expected, "{user} {groups}");
+        }
+        let nobody = judge(&asked("", "on-call"), &open, None, 0);
+        assert_eq!(told(&nobody), "waits RequesterUnknown -..-");
+    }
+
+    #[test]
+    fn what_does_not_meet_the_conditions_is_refused_at_once() {
+        let with = |change: fn(&mut ActivationConditions)| spec(|spec| change(&mut spec.activation));
+        let mut wordy = asked("nina", "");
+        wordy.spec.justification = Some(" ".into());
+        for (eligible, reason) in [
+            (with(|it| it.max_duration = "29m".into()), "TooLong"),
+            (with(|it| it.require_justification = true), "JustificationMissing"),
+            (with(|it| it.require_ticket = true), "TicketMissing"),
+            (with(|it| it.require_mfa = true), "MfaMissing"),
+            (spec(|it| it.ends_at = Some(Time(at(0)))), "NotEligible"),
+        ] {
+            let judgement = judge(&wordy, &eligible, None, 0);
+            assert_eq!((judgement.state, judgement.reason), (Some(ActivationState::Refused), reason));
+        }
+        let mut later = asked("nina", "");
+        later.spec.starts_at = Some(Time(at(10)));
+        let ends = spec(|it| it.ends_at = Some(Time(at(10))));
+        assert_eq!(told(&judge(&later, &ends, None, 0)), "Refused NotEligible -..-");
+        assert_eq!(told(&judge(&later, &spec(|_| {}), None, 0)), "Scheduled Scheduled 10..-");
+        assert_eq!(told(&judge(&later, &spec(|_| {}), None, 10)), "Active Active 10..40 begin");
+        let opens = spec(|it| it.starts_at = Some(Time(at(20))));
+        assert_eq!(told(&judge(&later, &opens, None, 10)), "Scheduled Scheduled 20..-");
+    }
+
+    #[test]
+    fn every_way_an_active_role_ends() {
+        let open = spec(|_| {});
+        let short = spec(|it| it.activation.max_duration = "10m".into());
+        let until = spec(|it| it.ends_at = Some(Time(at(20))));
+        let nobody = spec(|it| it.principals.clear());
+        let other = Eligible { uid: "another".into(), ..spec(|_| {}) };
+        let role = spec(|it| it.role = Role::EnclaveReader);
+        for (eligible, now, expected) in [
+            (&open, 29, "Active Active 0..30"),
+            (&open, 30, "Expired Ended 0..30"),
+            (&open, 99, "Expired Ended 0..30"),
+            (&short, 5, "Active Active 0..10"),
+            (&until, 5, "Active Active 0..20"),
+            (&nobody, 5, "Revoked NotEligible 0..5"),
+            (&other, 5, "Revoked NotEligible 0..5"),
+            (&role, 5, "Revoked NotEligible 0..5"),
+        ] {
+            assert_eq!(told(&judge(&active(), eligible, None, now)), expected, "{eligible:?}");
+        }
+        let mut back = active();
+        back.spec.deactivate = true;
+        assert_eq!(told(&judge(&back, &open, None, 5)), "Deactivated Deactivated 0..5");
+        assert_eq!(told(&judge(&back, &open, None, 31)), "Expired Ended 0..30");
+        let mut never = asked("nina", "");
+        never.spec.deactivate = true;
+        assert_eq!(told(&judge(&never, &open, None, 5)), "Deactivated Deactivated -..-");
+    }
+
+    #[test]
+    fn somebody_else_has_to_decide_where_that_is_asked_for() {
+        let held = spec(|it| {
+            it.activation = serde_json::from_value(serde_json::json!({
+                "maxDuration": "60m", "approval": {"policy": "Required", "expireAfter": "4h"}}))
+            .unwrap();
+        });
+        let judgement = judge(&asked("nina", "on-call"), &held, None, 0);
+        assert_eq!(told(&judgement), "PendingApproval ApprovalPending -..- ask");
+        let Step::Ask(mut request) = judgement.step else { panic!("nothing is asked") };
+        assert_eq!(request.spec.requesters, ["nina"]);
+        assert_eq!(request.spec.expires_at.0, at(240));
+        assert_eq!(request.metadata.name.as_deref(), Some(request_name(&asked("nina", "")).as_str()));
+
+        let mut status =
+            ApprovalRequestStatus { state: Some(RequestState::Approved), ..ApprovalRequestStatus::default() };
+        status.decided_at = Some(Time(at(1)));
+        status.witness = Some("guard".into());
+        request.status = Some(status.clone());
+        let unfounded = judge(&asked("nina", ""), &held, Some(&request), 2);
+        assert_eq!(told(&unfounded), "PendingApproval ApprovalPending -..-", "the word alone does not count");
+        let vote = serde_json::json!({"approver": "bob", "verdict": "Approved", "digest": request.spec.change.digest});
+        status.decisions = vec![serde_json::from_value::<Decision>(vote).unwrap()];
+        for (witness, state, expected) in [
+            ("guard", RequestState::Approved, "Active Active 2..32 begin"),
+            ("another", RequestState::Approved, "PendingApproval ApprovalPending -..-"),
+            ("guard", RequestState::Rejected, "Rejected Rejected -..-"),
+            ("guard", RequestState::Expired, "Lapsed Expired -..-"),
+            ("guard", RequestState::Withdrawn, "Revoked Withdrawn -..-"),
+        ] {
+            let status =
+                ApprovalRequestStatus { state: Some(state), witness: Some(witness.into()), ..status.clone() };
+            request.status = Some(status);
+            assert_eq!(told(&judge(&asked("nina", ""), &held, Some(&request), 2)), expected);
+        }
+    }
+}

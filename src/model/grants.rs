@@ -1,0 +1,357 @@
+//! What a role gives, and where: the rights that a grant of it consists of.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use k8s_openapi::api::rbac::v1::PolicyRule;
+use kube::ResourceExt;
+
+use super::roles::{Access, MATRIX_KINDS, cluster_role, row, workload_role};
+use crate::api::Kind;
+use crate::api::common::Principal;
+use crate::api::enclave_workload::AccessMode;
+use crate::api::names::GROUP;
+use crate::api::role_assignment::Role;
+use crate::api::{RoleAssignment, RoleAssignmentSpec, RoleEligibility, RoleEligibilitySpec};
+
+/// Where a role counts: what the namespace is for in which it was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Everywhere: the operator's own namespace.
+    System { namespace: String },
+    /// A Community with all its Enclaves.
+    Community { community: String, namespace: String },
+    /// One Enclave.
+    Enclave { community: String, community_namespace: String, enclave: String, namespace: String },
+}
+
+/// A namespace that belongs to a Community.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Managed {
+    pub name: String,
+    /// Name of the Community.
+    pub community: String,
+    /// Name of the Enclave, when it belongs to one.
+    pub enclave: Option<String>,
+    /// Name of the workload whose pods run in it.
+    pub workload: Option<String>,
+    /// Who gets in, when pods run in it.
+    pub access_mode: AccessMode,
+}
+
+/// One right that a role consists of: something that can be bound.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Right {
+    /// A ClusterRole, in one namespace.
+    In { namespace: String, cluster_role: String },
+    /// A ClusterRole, everywhere.
+    Everywhere { cluster_role: String },
+    /// These rules, in one namespace.
+    LimitedIn { namespace: String, rules: Vec<PolicyRule> },
+    /// These rules about objects that are in no namespace.
+    LimitedEverywhere { rules: Vec<PolicyRule> },
+}
+
+/// Rights that somebody has now, from one source.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Grant {
+    /// Name of everything that is made for it.
+    pub name: String,
+    pub rights: Vec<Right>,
+    /// Who has them.
+    pub principals: BTreeSet<Principal>,
+    /// When they end by themselves.
+    pub ends_at: Option<Timestamp>,
+}
+
+impl Scope {
+    /// The namespace in which roles of this scope are given.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        match self {
+            Self::System { namespace }
+            | Self::Community { namespace, .. }
+            | Self::Enclave { namespace, .. } => namespace,
+        }
+    }
+
+    /// Whether a role can be given in it. The same rule stands in `verify-grants.yaml`.
+    #[must_use]
+    pub const fn allows(&self, role: Role) -> bool {
+        match self {
+            Self::System { .. } | Self::Community { .. } => true,
+            Self::Enclave { .. } => role.is_of_enclave(),
+        }
+    }
+
+    /// Whether a namespace is part of it.
+    #[must_use]
+    pub fn covers(&self, managed: &Managed) -> bool {
+        match self {
+            Self::System { .. } => true,
+            Self::Community { community, .. } => managed.community == *community,
+            Self::Enclave { community, enclave, .. } => {
+                managed.community == *community && managed.enclave.as_ref() == Some(enclave)
+            }
+        }
+    }
+
+    /// Whether one of both is part of the other.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::System { .. }, _) | (_, Self::System { .. }) => true,
+            (
+                Self::Enclave { community, enclave, .. },
+                Self::Enclave { community: other_community, enclave: other_enclave, .. },
+            ) => (community, enclave) == (other_community, other_enclave),
+            (
+                Self::Community { community, .. } | Self::Enclave { community, .. },
+                Self::Community { community: other, .. } | Self::Enclave { community: other, .. },
+            ) => community == other,
+        }
+    }
+}
+
+/// The rights of a role in a scope, of whose namespaces these exist. `about_enclave` are the names of the
+/// open requests about the Enclave itself, which stand in the Community's namespace among those about
+/// others.
+#[must_use]
+pub fn rights_of_role(
+    role: Role,
+    scope: &Scope,
+    namespaces: &[Managed],
+    about_enclave: &[String],
+) -> Vec<Right> {
+    let role_in =
+        |namespace: &str| Right::In { namespace: namespace.to_owned(), cluster_role: cluster_role(role) };
+    let mut rights = match scope {
+        Scope::System { .. } => vec![Right::Everywhere { cluster_role: cluster_role(role) }],
+        Scope::Community { community, namespace } => {
+            let mut rights = vec![role_in(namespace)];
+            rights.extend(limited(None, community_rules(role, community)));
+            rights
+        }
+        Scope::Enclave { community, community_namespace, enclave, .. } => {
+            let mut rules = enclave_rules(role, enclave);
+            rules.extend(request_rules(role, about_enclave));
+            let mut rights = limited(Some(community_namespace), rules);
+            rights.extend(limited(None, community_rules(role, community)));
+            rights
+        }
+    };
+    for managed in namespaces.iter().filter(|managed| scope.covers(managed)) {
+        match (&managed.workload, scope) {
+            (Some(_), _) => rights.extend(right_in_workload(role, managed)),
+            (None, Scope::System { .. }) => {}
+            (None, Scope::Community { namespace, .. }) if managed.name == *namespace => {}
+            (None, Scope::Community { .. } | Scope::Enclave { .. }) => rights.push(role_in(&managed.name)),
+        }
+    }
+    rights
+}
+
+/// The rights of a role that is limited to one workload.
+#[must_use]
+pub fn rights_in_workload(role: Role, scope: &Scope, workload: &str, namespaces: &[Managed]) -> Vec<Right> {
+    let is_it = |managed: &&Managed| scope.covers(managed) && managed.workload.as_deref() == Some(workload);
+    namespaces.iter().filter(is_it).filter_map(|managed| right_in_workload(role, managed)).collect()
+}
+
+/// Into an isolated workload nobody gets by a role.
+fn right_in_workload(role: Role, managed: &Managed) -> Option<Right> {
+    let cluster_role = workload_role(role).filter(|_| managed.access_mode == AccessMode::Standard)?;
+    Some(Right::In { namespace: managed.name.clone(), cluster_role: cluster_role.to_owned() })
+}
+
+fn limited(namespace: Option<&String>, rules: Vec<PolicyRule>) -> Vec<Right> {
+    if rules.is_empty() {
+        return Vec::new();
+    }
+    vec![match namespace {
+        Some(namespace) => Right::LimitedIn { namespace: namespace.clone(), rules },
+        None => Right::LimitedEverywhere { rules },
+    }]
+}
+
+fn access(role: Role, kind: Kind) -> Access {
+    let cell = MATRIX_KINDS.into_iter().zip(row(role)).find(|(of, _)| *of == kind);
+    cell.map_or(Access::None, |(_, access)| access)
+}
+
+/// The one Community, in no namespace.
+fn community_rules(role: Role, community: &str) -> Vec<PolicyRule> {
+    named_rule(Kind::Community.plural(), existing(access(role, Kind::Community).verbs()), community)
+}
+
+/// What stands in the Community's namespace: the one Enclave, and what all its Enclaves share.
+fn enclave_rules(role: Role, enclave: &str) -> Vec<PolicyRule> {
+    let mut rules =
+        named_rule(Kind::Enclave.plural(), existing(access(role, Kind::Enclave).verbs()), enclave);
+    for kind in [Kind::CommunityEndpoint, Kind::TransitHub] {
+        rules.extend(rule(kind.plural(), access(role, kind).verbs().to_vec()));
+    }
+    rules
+}
+
+/// The requests about the one Enclave, a rule for each: so the list can change and the rest stays.
+fn request_rules(role: Role, requests: &[String]) -> Vec<PolicyRule> {
+    let access = access(role, Kind::ApprovalRequest);
+    let (plural, status) =
+        (Kind::ApprovalRequest.plural(), format!("{}/status", Kind::ApprovalRequest.plural()));
+    let rules_of = |name: &String| {
+        let mut rules = named_rule(plural, existing(access.verbs()), name);
+        rules.extend(named_rule(&status, access.status_verbs().to_vec(), name));
+        rules
+    };
+    requests.iter().flat_map(rules_of).collect()
+}
+
+/// What can be limited to one object: not what has no name yet.
+fn existing(verbs: &[&'static str]) -> Vec<&'static str> {
+    verbs.iter().copied().filter(|verb| *verb != "create").collect()
+}
+
+fn named_rule(resource: &str, verbs: Vec<&str>, name: &str) -> Vec<PolicyRule> {
+    let named = |rule| PolicyRule { resource_names: Some(vec![name.to_owned()]), ..rule };
+    rule(resource, verbs).into_iter().map(named).collect()
+}
+
+fn rule(resource: &str, verbs: Vec<&str>) -> Vec<PolicyRule> {
+    if verbs.is_empty() {
+        return Vec::new();
+    }
+    vec![PolicyRule {
+        api_groups: Some(vec![GROUP.to_owned()]),
+        resources: Some(vec![resource.to_owned()]),
+        verbs: verbs.into_iter().map(ToOwned::to_owned).collect(),
+        ..PolicyRule::default()
+    }]
+}
+
+/// That principals hold a role somewhere, for the separation of duties.
+#[derive(Clone, Debug)]
+pub struct Duty {
+    /// What gives it, in words.
+    pub source: String,
+    pub role: Role,
+    pub principals: BTreeSet<Principal>,
+    pub scope: Scope,
+}
+
+impl Duty {
+    /// What an assignment gives, or would give, there.
+    #[must_use]
+    pub fn of_spec(
+        assignment: &RoleAssignment,
+        spec: &RoleAssignmentSpec,
+        scope: Option<&Scope>,
+    ) -> Option<Self> {
+        Some(Self {
+            source: format!("{} {}/{}", Kind::RoleAssignment, assignment.namespace()?, assignment.name_any()),
+            role: spec.role,
+            principals: spec.principals.iter().cloned().collect(),
+            scope: scope?.clone(),
+        })
+    }
+
+    /// What an eligibility lets people activate there.
+    #[must_use]
+    pub fn of_eligibility(
+        eligibility: &RoleEligibility,
+        spec: &RoleEligibilitySpec,
+        scope: Option<&Scope>,
+    ) -> Option<Self> {
+        let name = format!("{}/{}", eligibility.namespace()?, eligibility.name_any());
+        Some(Self {
+            source: format!("{} {name}", Kind::RoleEligibility),
+            role: spec.role,
+            principals: spec.principals.iter().cloned().collect(),
+            scope: scope?.clone(),
+        })
+    }
+
+    /// Why these principals should not hold this role: one of them has, in a scope that overlaps, a role
+    /// with which it would approve what it may change itself. Membership in groups is not known here.
+    #[must_use]
+    pub fn conflict(&self, others: &[Self]) -> Option<String> {
+        let is_conflict = |other: &&Self| {
+            self.role.approves() != other.role.approves()
+                && (self.role.changes() || other.role.changes())
+                && self.scope.overlaps(&other.scope)
+        };
+        others.iter().filter(is_conflict).find_map(|other| {
+            let both = self.principals.intersection(&other.principals).next()?;
+            let (role, source) = (other.role, &other.source);
+            Some(format!(
+                "{both} has the role {role} by {source}: whoever changes things should not approve them"
+            ))
+        })
+    }
+}
+
+/// What a change of a grant opens and closes, in words.
+#[must_use]
+pub fn compare_rights(before: Option<&Grant>, after: Option<&Grant>) -> (Vec<String>, Vec<String>) {
+    (describe_gain(before, after, "gets"), describe_gain(after, before, "loses"))
+}
+
+fn describe_gain(before: Option<&Grant>, after: Option<&Grant>, verb: &str) -> Vec<String> {
+    let Some(after) = after else { return Vec::new() };
+    let had = |principal: &Principal, right: &Right| {
+        before.is_some_and(|before| before.principals.contains(principal) && before.rights.contains(right))
+    };
+    let mut lines = Vec::new();
+    for principal in &after.principals {
+        for right in after.rights.iter().filter(|right| !had(principal, right)) {
+            lines.push(format!("{principal} {verb} {}", describe_right(right)));
+        }
+    }
+    lines
+}
+
+fn describe_right(right: &Right) -> String {
+    let role = |name: &str| match Role::ALL.into_iter().find(|role| cluster_role(*role) == name) {
+        Some(role) => (role.name().to_owned(), format!(": {}", describe_role(role))),
+        None => (name.to_owned(), String::new()),
+    };
+    match right {
+        Right::In { namespace, cluster_role } => {
+            let (name, words) = role(cluster_role);
+            format!("{name} in {namespace}{words}")
+        }
+        Right::Everywhere { cluster_role } => {
+            let (name, words) = role(cluster_role);
+            format!("{name} everywhere{words}")
+        }
+        Right::LimitedIn { namespace, rules } => format!("rights in {namespace}: {}", describe_rules(rules)),
+        Right::LimitedEverywhere { rules } => format!("rights: {}", describe_rules(rules)),
+    }
+}
+
+/// What a role may do, in the words of the matrix.
+fn describe_role(role: Role) -> String {
+    let words = |access: Access| match access {
+        Access::None => None,
+        Access::Read => Some("read"),
+        Access::Write => Some("read, create and update"),
+        Access::Manage => Some("read, create, update and delete"),
+        Access::Decide => Some("read and decide"),
+    };
+    let cells = || MATRIX_KINDS.into_iter().zip(row(role));
+    let all = [Access::Manage, Access::Write, Access::Decide, Access::Read];
+    let parts = all.into_iter().filter_map(|access| {
+        let kinds: Vec<&str> = cells().filter(|(_, of)| *of == access).map(|(kind, _)| kind.name()).collect();
+        words(access).filter(|_| !kinds.is_empty()).map(|words| format!("{words} {}", kinds.join(", ")))
+    });
+    parts.collect::<Vec<_>>().join("; ")
+}
+
+fn describe_rules(rules: &[PolicyRule]) -> String {
+    let parts = rules.iter().map(|rule| {
+        let names = rule.resource_names.clone().unwrap_or_default().join(", ");
+        let resources = rule.resources.clone().unwrap_or_default().join(", ");
+        format!("{} on {resources} {names}", rule.verbs.join(", ")).trim_end().to_owned()
+    });
+    parts.collect::<Vec<_>>().join("; ")
+}

@@ -1,0 +1,248 @@
+//! What a RoleActivation gives, and for how long.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt;
+
+use super::assignment::Ground;
+use super::conditions::{Status, Wanted, build_conditions};
+use super::declared::{Home, tell_impact};
+use super::eligibility::role_of;
+use super::gate::plan_confirmation;
+use super::grants::{AccessPlan, Surroundings, plan_access};
+use super::lock::list_some;
+use super::{Notice, Plan, Severity, Write};
+use crate::api::names::{condition, reason};
+use crate::api::role_activation::ActivationState;
+use crate::api::{ApprovalRequest, Kind, RoleActivation, RoleActivationStatus};
+use crate::model::activation::{
+    Circumstances, Eligible, Judgement, Step, asker, end_of, is_eligible, judge_activation, person,
+    request_name,
+};
+use crate::model::grants::{Grant, Scope, compare_rights};
+use crate::model::life::Integrity;
+use crate::model::naming;
+use crate::model::request::is_rightly_approved;
+use crate::model::scope::{Missing, OuterRules};
+
+/// What was seen of an activation.
+#[derive(Clone, Debug)]
+pub struct ObservedActivation {
+    pub activation: Arc<RoleActivation>,
+    /// The eligibility that it names, or why there is none in force; in words.
+    pub eligibility: Result<Eligible, String>,
+    /// Where its role counts.
+    pub ground: Ground,
+    /// What it is declared in.
+    pub home: Home,
+    /// The requests about it.
+    pub requests: Vec<Arc<ApprovalRequest>>,
+    /// What there is of its rights.
+    pub around: Surroundings,
+    pub integrity: Integrity,
+    /// Fingerprint of the admission policies that stand guard.
+    pub witness: String,
+    /// What the person made while the role was held; in words.
+    pub left_behind: Vec<String>,
+    /// How long an activation is kept that is over.
+    pub retain_for: SignedDuration,
+}
+
+/// Plans an activation. What takes rights away is not among its writes: that never waits for it.
+#[must_use]
+pub fn plan_activation(observed: &ObservedActivation, now: Timestamp) -> Plan<RoleActivationStatus> {
+    let activation = observed.activation.as_ref();
+    let known = activation.status.as_ref().and_then(|status| status.state);
+    if known.is_some_and(ActivationState::is_final) {
+        return plan_retention(observed, now);
+    }
+    let name = request_name(activation);
+    let request = observed.requests.iter().find(|request| request.name_any() == name);
+    let outer_rules = find_rules(observed);
+    let circumstances = Circumstances {
+        eligibility: observed.eligibility.as_ref().map_err(Clone::clone),
+        request: request.map(AsRef::as_ref),
+        outer_rules: outer_rules.as_ref(),
+        integrity: &observed.integrity,
+        witness: &observed.witness,
+        now,
+    };
+    let judgement = judge_activation(activation, &circumstances).unwrap_or_else(|error| Judgement {
+        state: known,
+        reason: reason::APPLIED_UNREADABLE,
+        message: error.to_string(),
+        starts_at: None,
+        ends_at: None,
+        step: Step::Nothing,
+    });
+    let wakes = [judgement.starts_at, judgement.ends_at].into_iter().flatten().filter(|at| *at > now);
+    let wake_at = wakes.min();
+    let (writes, opens) = plan_step(observed, &judgement, request, now);
+    let is_bound = opens.is_empty();
+    let status = build_status(observed, &judgement, request.map(|request| request.name_any()), is_bound, now);
+    let notices = (judgement.state.is_some() && judgement.state != known).then(|| notice(&judgement));
+    let mut plan = Plan {
+        repairs: opens,
+        writes,
+        status: Some(status),
+        notices: notices.into_iter().collect(),
+        wake_at,
+    };
+    tell_impact(&mut plan, || {
+        let Ok(Eligible { spec, .. }) = &observed.eligibility else { return Default::default() };
+        let user = asker(activation).map(|asker| person(&asker.user));
+        let role = role_of(spec, &observed.ground, String::new(), None);
+        compare_rights(None, Some(&Grant { principals: user.into_iter().collect(), ..role }))
+    });
+    plan
+}
+
+/// What an activation gives now; `None` when it is not active, or should not be. Time is not looked at.
+#[must_use]
+pub fn grant_of_activation(
+    activation: &RoleActivation,
+    eligibility: Option<&Eligible>,
+    ground: &Ground,
+) -> Option<Grant> {
+    let status = activation.status.as_ref()?;
+    let Eligible { uid, spec } = eligibility?;
+    let is_meant = status.eligibility_uid.as_ref() == Some(uid) && status.role == Some(spec.role);
+    let is_active = status.state == Some(ActivationState::Active)
+        && !activation.spec.deactivate
+        && activation.metadata.deletion_timestamp.is_none();
+    let asker = asker(activation).filter(|asker| is_eligible(spec, asker))?;
+    if !is_meant || !is_active || status.user.as_ref() != Some(&asker.user) {
+        return None;
+    }
+    let (start, end) = (status.starts_at.as_ref()?.0, status.ends_at.as_ref()?.0);
+    let end = end.min(end_of(activation, spec, start));
+    let namespace = ground.scope.as_ref().map(Scope::namespace)?;
+    let name = naming::grant(Kind::RoleActivation, namespace, &activation.name_any());
+    let principals = [person(&asker.user)].into();
+    Some(Grant { principals, ..role_of(spec, ground, name, Some(end)) })
+}
+
+/// The rules of the scopes around an activation.
+fn find_rules(observed: &ObservedActivation) -> Result<OuterRules, Missing> {
+    let unreadable = |_| Missing {
+        reason: reason::APPLIED_UNREADABLE,
+        message: "what is applied of the Community or the Enclave cannot be read by this version".to_owned(),
+    };
+    match &observed.ground.scope {
+        Some(Scope::System { .. }) => Ok(OuterRules::none()),
+        Some(Scope::Community { .. }) => {
+            observed.home.rules_in_community("RoleActivations").map_err(unreadable)?
+        }
+        Some(Scope::Enclave { .. }) => {
+            observed.home.rules_in_enclave("RoleActivations").map_err(unreadable)?
+        }
+        None => Err(Missing {
+            reason: reason::SCOPE_NOT_FOUND,
+            message: "RoleActivations are made where their RoleEligibility is".to_owned(),
+        }),
+    }
+}
+
+/// The writes that come before the status, and those that put it into force.
+fn plan_step(
+    observed: &ObservedActivation,
+    judgement: &Judgement,
+    request: Option<&Arc<ApprovalRequest>>,
+    now: Timestamp,
+) -> (Vec<Write>, Vec<Write>) {
+    match &judgement.step {
+        Step::Ask(request) => (vec![Write::CreateRequest(request.clone())], Vec::new()),
+        Step::Begin(ground) => (plan_confirmation(ground.clone(), &observed.witness), Vec::new()),
+        Step::Nothing if judgement.state == Some(ActivationState::Active) => {
+            let books = request.filter(|request| {
+                is_rightly_approved(request)
+                    && request.status.as_ref().is_some_and(|status| status.enacted_at.is_none())
+            });
+            let books = books.map(|request| Write::MarkEnacted { request: Arc::clone(request), at: now });
+            let eligible = observed.eligibility.as_ref().ok();
+            let grant = grant_of_activation(&observed.activation, eligible, &observed.ground);
+            let grants: Vec<Grant> = grant.into_iter().collect();
+            let AccessPlan { opens, .. } = plan_access(&grants, &observed.around, now);
+            (books.into_iter().collect(), opens)
+        }
+        Step::Nothing => (Vec::new(), Vec::new()),
+    }
+}
+
+fn build_status(
+    observed: &ObservedActivation,
+    judgement: &Judgement,
+    request: Option<String>,
+    is_bound: bool,
+    now: Timestamp,
+) -> RoleActivationStatus {
+    let activation = observed.activation.as_ref();
+    let before = activation.status.clone().unwrap_or_default();
+    let asked = match &judgement.step {
+        Step::Ask(request) => Some(request.name_any()),
+        Step::Nothing | Step::Begin(_) => request,
+    };
+    let is_active = judgement.state == Some(ActivationState::Active);
+    let is_over = judgement.state.is_some_and(ActivationState::is_final);
+    let ready =
+        if is_active && is_bound && judgement.step == Step::Nothing { Status::True } else { Status::False };
+    let message = judgement.message.clone();
+    let mut wanted = vec![Wanted {
+        type_: condition::READY,
+        status: ready,
+        reason: judgement.reason,
+        message: message.clone(),
+    }];
+    if !is_over && ready == Status::False {
+        let (type_, status) = (condition::RECONCILING, Status::True);
+        wanted.push(Wanted { type_, status, reason: judgement.reason, message });
+    }
+    let generation = activation.metadata.generation;
+    let role = observed.eligibility.as_ref().ok().map(|eligible| eligible.spec.role);
+    let uid = observed.eligibility.as_ref().ok().map(|eligible| eligible.uid.clone());
+    // What was meant when it was asked for is never what another eligibility says.
+    let (role, uid) = match judgement.state.or(before.state) {
+        Some(_) if before.state.is_some() => (before.role, before.eligibility_uid),
+        Some(_) => (role, uid),
+        None => (None, None),
+    };
+    RoleActivationStatus {
+        observed_generation: generation,
+        state: judgement.state.or(before.state),
+        user: before.user.or_else(|| asker(activation).map(|asker| asker.user)),
+        role,
+        eligibility_uid: uid,
+        approval_request: asked.or(before.approval_request),
+        starts_at: judgement.starts_at.map(Time),
+        ends_at: judgement.ends_at.map(Time),
+        left_behind: before.left_behind,
+        conditions: build_conditions(&before.conditions, wanted, generation, now),
+    }
+}
+
+fn notice(judgement: &Judgement) -> Notice {
+    use ActivationState::{Active, Deactivated, Expired, PendingApproval, Scheduled};
+    let is_usual =
+        matches!(judgement.state, Some(Active | Deactivated | Expired | PendingApproval | Scheduled));
+    let severity = if is_usual { Severity::Normal } else { Severity::Warning };
+    Notice { severity, reason: judgement.reason, message: judgement.message.clone() }
+}
+
+/// An activation that is over tells what is left, and is deleted when it is old.
+fn plan_retention(observed: &ObservedActivation, now: Timestamp) -> Plan<RoleActivationStatus> {
+    let activation = observed.activation.as_ref();
+    let status = activation.status.as_ref();
+    let ended = status.and_then(|status| status.conditions.first()).map(|ready| ready.last_transition_time.0);
+    let Some(ended) = ended.or_else(|| activation.creation_timestamp().map(|at| at.0)) else {
+        return Plan::nothing();
+    };
+    let until = ended.saturating_add(observed.retain_for).unwrap_or(Timestamp::MAX);
+    if now >= until {
+        return Plan { writes: vec![Write::DeleteSelf], ..Plan::nothing() };
+    }
+    let left_behind = list_some(&observed.left_behind);
+    let status = status.map(|status| RoleActivationStatus { left_behind, ..status.clone() });
+    Plan { status, wake_at: Some(until), ..Plan::nothing() }
+}

@@ -1,0 +1,177 @@
+//! What a RoleEligibility gives: the right to ask for its role, and nothing else.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt;
+
+use super::assignment::{Ground, find_rules, show_conflict};
+use super::declared::{Declared, Ways, plan_declared, tell_impact};
+use super::gate::Enforcement;
+use super::grants::{AccessPlan, Surroundings, plan_access};
+use super::{Plan, Write};
+use crate::api::names::reason;
+use crate::api::role_eligibility::LastActivation;
+use crate::api::{Kind, RoleActivation, RoleEligibility, RoleEligibilitySpec, RoleEligibilityStatus};
+use crate::model::activation::Eligible;
+use crate::model::gated::Gated;
+use crate::model::grants::{Duty, Grant, Right, compare_rights, rights_in_workload, rights_of_role};
+use crate::model::life::{JudgeError, applied_spec, as_if_applied};
+use crate::model::naming;
+use crate::model::roles::ELIGIBLE;
+use crate::model::scope::Missing;
+
+/// What was seen of an eligibility.
+#[derive(Clone, Debug)]
+pub struct ObservedEligibility {
+    /// The eligibility and what it is declared in.
+    pub declared: Declared<RoleEligibility>,
+    /// Where its role counts.
+    pub ground: Ground,
+    /// What there is of the right to ask.
+    pub around: Surroundings,
+    /// What is given in scopes that overlap with its own.
+    pub others: Vec<Duty>,
+    /// The activations that name it.
+    pub activations: Vec<Arc<RoleActivation>>,
+}
+
+/// Plans an eligibility. What takes rights away is not among its writes: that never waits for it.
+#[must_use]
+pub fn plan_eligibility(observed: &ObservedEligibility, now: Timestamp) -> Plan<RoleEligibilityStatus> {
+    let eligibility = observed.declared.object.as_ref();
+    let own = Duty::of_eligibility(eligibility, &eligibility.spec, observed.ground.scope.as_ref());
+    let conflict = own.and_then(|own| own.conflict(&observed.others));
+    let ways = || -> Result<_, JudgeError> {
+        Ok(Ways {
+            outer_rules: find_rules(&observed.declared, &observed.ground, conflict.as_deref())?,
+            references: None,
+            in_use: None,
+            enforce: |applied: Option<&RoleEligibilitySpec>| enforce(observed, applied, now),
+            remove: || match plan_access(&[], &observed.around, now) {
+                AccessPlan { closes, .. } if closes.is_empty() => Ok(Vec::new()),
+                AccessPlan { .. } => Err(("being deleted: its rights go first".to_owned(), Vec::new())),
+            },
+        })
+    };
+    let mut plan = plan_declared(&observed.declared, ways(), Vec::new, now);
+    tell_impact(&mut plan, || {
+        let offered = |eligibility: &RoleEligibility| {
+            let spec = effective(eligibility).ok().flatten()?.spec;
+            Some(Grant {
+                principals: spec.principals.iter().cloned().collect(),
+                ..role_of(&spec, &observed.ground, String::new(), None)
+            })
+        };
+        let (before, after) = (offered(eligibility), as_if_applied(eligibility, &[]));
+        let (opens, closes) = compare_rights(before.as_ref(), after.as_ref().and_then(offered).as_ref());
+        let when_active =
+            |lines: Vec<String>| lines.into_iter().map(|line| format!("when activated, {line}")).collect();
+        (when_active(opens), when_active(closes))
+    });
+    let ends_at = eligibility.spec.ends_at.as_ref().map(|end| end.0).filter(|end| *end > now);
+    let mut plan = plan.with_status(|mut gate| {
+        show_conflict(&mut gate, eligibility, conflict, now);
+        review(observed, RoleEligibilityStatus { gate, ..RoleEligibilityStatus::default() })
+    });
+    plan.wake_at = plan.wake_at.into_iter().chain(ends_at).min();
+    plan
+}
+
+/// How the eligibility was used, from the activations that are kept. What was the last one is remembered
+/// longer than it.
+fn review(observed: &ObservedEligibility, status: RoleEligibilityStatus) -> RoleEligibilityStatus {
+    let began = |activation: &Arc<RoleActivation>| {
+        let status = activation.status.as_ref()?;
+        status.ends_at.as_ref()?;
+        Some(LastActivation {
+            name: activation.name_any(),
+            user: status.user.clone()?,
+            at: status.starts_at.clone()?,
+        })
+    };
+    let used: Vec<LastActivation> = observed.activations.iter().filter_map(began).collect();
+    let known = observed.declared.object.status.as_ref().and_then(|status| status.last_activation.clone());
+    RoleEligibilityStatus {
+        activations: i32::try_from(used.len()).ok(),
+        last_activation: used.into_iter().chain(known).max_by_key(|one| (one.at.0, one.name.clone())),
+        ..status
+    }
+}
+
+/// What is in force of an eligibility: what is applied, without what its spec closes. `None` when nothing is.
+///
+/// # Errors
+/// When what is applied cannot be read.
+pub fn effective(eligibility: &RoleEligibility) -> Result<Option<Eligible>, JudgeError> {
+    let applied = applied_spec(eligibility)?;
+    if eligibility.metadata.deletion_timestamp.is_some() {
+        return Ok(None);
+    }
+    Ok(applied.map(|applied| Eligible {
+        uid: eligibility.uid().unwrap_or_default(),
+        spec: RoleEligibility::restrict(&applied, &eligibility.spec),
+    }))
+}
+
+/// The role of an eligibility as a grant to nobody yet.
+#[must_use]
+pub fn role_of(
+    spec: &RoleEligibilitySpec,
+    ground: &Ground,
+    name: String,
+    ends_at: Option<Timestamp>,
+) -> Grant {
+    let rights = match (&ground.scope, &spec.workload) {
+        (Some(scope), _) if !scope.allows(spec.role) => Vec::new(),
+        (Some(scope), Some(workload)) => rights_in_workload(spec.role, scope, workload, &ground.namespaces),
+        (Some(scope), None) => rights_of_role(spec.role, scope, &ground.namespaces, &ground.about_enclave),
+        (None, _) => Vec::new(),
+    };
+    Grant { name, rights, principals: std::collections::BTreeSet::new(), ends_at }
+}
+
+/// The right to ask for an activation. `None` when nobody has it.
+///
+/// # Errors
+/// When what is applied cannot be read.
+pub fn grant_of_eligibility(
+    eligibility: &RoleEligibility,
+    ground: &Ground,
+) -> Result<Option<Grant>, JudgeError> {
+    let Some(Eligible { spec, .. }) = effective(eligibility)? else { return Ok(None) };
+    let Some(scope) = ground.scope.as_ref().filter(|scope| scope.allows(spec.role)) else { return Ok(None) };
+    let namespace = scope.namespace().to_owned();
+    Ok(Some(Grant {
+        name: naming::grant(Kind::RoleEligibility, &namespace, &eligibility.name_any()),
+        rights: vec![Right::In { namespace, cluster_role: ELIGIBLE.to_owned() }],
+        principals: spec.principals.into_iter().collect(),
+        ends_at: spec.ends_at.map(|Time(end)| end),
+    }))
+}
+
+fn enforce(
+    observed: &ObservedEligibility,
+    applied: Option<&RoleEligibilitySpec>,
+    now: Timestamp,
+) -> (Enforcement, Vec<Write>) {
+    if applied.is_none() {
+        return (Enforcement::Nothing, Vec::new());
+    }
+    let Ok(grant) = grant_of_eligibility(&observed.declared.object, &observed.ground) else {
+        return (Enforcement::Underway, Vec::new());
+    };
+    let grants: Vec<Grant> = grant.into_iter().collect();
+    let AccessPlan { closes, opens } = plan_access(&grants, &observed.around, now);
+    let has_ended = grants.iter().any(|grant| grant.ends_at.is_some_and(|end| end <= now));
+    if has_ended && closes.is_empty() {
+        let message = "it has ended, at spec.endsAt".to_owned();
+        return (Enforcement::Closed(Missing { reason: reason::ENDED, message }), opens);
+    }
+    if closes.is_empty() && opens.is_empty() {
+        (Enforcement::Complete, opens)
+    } else {
+        (Enforcement::Underway, opens)
+    }
+}
