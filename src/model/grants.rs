@@ -280,13 +280,14 @@ impl Duty {
                 && (self.role.changes() || other.role.changes())
                 && self.scope.overlaps(&other.scope)
         };
-        others.iter().filter(is_conflict).find_map(|other| {
-            let both = self.principals.intersection(&other.principals).next()?;
-            let (role, source) = (other.role, &other.source);
-            Some(format!(
-                "{both} has the role {role} by {source}: whoever changes things should not approve them"
-            ))
-        })
+        let both = |other: &Self| self.principals.intersection(&other.principals).next().cloned();
+        let conflicts = others.iter().filter(is_conflict);
+        let conflicts = conflicts.filter_map(|other| Some((&other.source, other.role, both(other)?)));
+        // Others come in no order, and what is told must not change with it.
+        let (source, role, both) = conflicts.min()?;
+        Some(format!(
+            "{both} has the role {role} by {source}: whoever changes things should not approve them"
+        ))
     }
 }
 

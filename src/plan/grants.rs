@@ -52,8 +52,10 @@ pub struct Surroundings {
 /// Compares the rights that there are with those that there should be.
 #[must_use]
 pub fn plan_access(grants: &[Grant], around: &Surroundings, now: Timestamp) -> AccessPlan {
-    let lasting = grants.iter().filter(|grant| grant.ends_at.is_none_or(|end| end > now));
-    let wanted = build_objects(lasting);
+    // What is over gives nothing, whatever end is written on what was made for it: that may be an older one,
+    // and what is taken away must not be made again.
+    let lasts = |grant: &&Grant| grant.ends_at.is_none_or(|end| end > now);
+    let wanted = build_objects(grants.iter().filter(lasts));
     let mut plan = AccessPlan::default();
     plan.compare(&wanted.cluster_role_bindings, &around.live.cluster_role_bindings, around, now);
     plan.compare(&wanted.role_bindings, &around.live.role_bindings, around, now);
@@ -186,7 +188,7 @@ fn in_both<T: Clone + PartialEq>(live: Option<&Vec<T>>, wanted: Option<&Vec<T>>)
 
 /// The objects that the rights of these grants consist of.
 #[must_use]
-pub fn build_objects<'a>(grants: impl Iterator<Item = &'a Grant>) -> Objects {
+pub fn build_objects<'a>(grants: impl IntoIterator<Item = &'a Grant>) -> Objects {
     let mut objects = Objects::default();
     for Grant { name, rights, principals, ends_at } in grants {
         if principals.is_empty() {
