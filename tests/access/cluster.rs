@@ -1,0 +1,150 @@
+//! What is there before anything happens, and how it looks to the operator: Communities, Enclaves and
+//! their namespaces.
+
+use enclave_operator::api::approvals::{ApprovalRule, Approvals, Operation, RulePolicy};
+use enclave_operator::api::enclave_workload::AccessMode;
+use enclave_operator::api::gate::Applied;
+use enclave_operator::api::names::{child, label, purpose};
+use enclave_operator::api::{
+    Community, CommunitySpec, Content, Enclave, EnclaveSpec, EnclaveWorkload, EnclaveWorkloadSpec,
+};
+use enclave_operator::model::digest::digest;
+use enclave_operator::model::gated::Gated;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt;
+use serde_json::json;
+
+use crate::books::{HOURS_UNTIL_EXPIRY, Rules};
+use crate::rights::Room;
+use crate::server::{SYSTEM, Server, Stored};
+
+const fn room(
+    community: &'static str,
+    enclave: Option<&'static str>,
+    workload: Option<&'static str>,
+) -> Room {
+    let (stays, guarded, isolated, labelled_isolated) = (true, true, false, false);
+    Room { community, enclave, workload, stays, guarded, isolated, labelled_isolated }
+}
+
+/// All namespaces that there can be. The first two never change, and neither does the last.
+pub const ROOMS: [(&str, Room); 9] = [
+    ("acme", room("acme", None, None)),
+    ("other", room("other", None, None)),
+    ("acme-ops", room("acme", Some("ops"), None)),
+    ("acme-ops-job", room("acme", Some("ops"), Some("job"))),
+    ("acme-pay-api", room("acme", Some("pay"), Some("api"))),
+    ("acme-pay-db", room("acme", Some("pay"), Some("db"))),
+    ("other-x", room("other", Some("x"), None)),
+    ("other-x-one", room("other", Some("x"), Some("one"))),
+    ("acme-pay", room("acme", Some("pay"), None)),
+];
+
+pub fn found(server: &mut Server) {
+    let system = json!({"metadata": {"name": SYSTEM}});
+    server.create(serde_json::from_value::<Namespace>(system).unwrap()).unwrap();
+    for name in ["acme", "other"] {
+        server.create(Community::new(name, CommunitySpec::default())).unwrap();
+    }
+    for (name, room) in ROOMS {
+        let control = |enclave| format!("{}-{enclave}", room.community);
+        if let (Some(enclave), None) = (room.enclave, room.workload) {
+            let mut enclave = Enclave::new(enclave, EnclaveSpec::default());
+            enclave.metadata.namespace = Some(room.community.to_owned());
+            server.create(enclave).unwrap();
+        }
+        make_room(server, name, &room);
+        if let (Some(enclave), Some(workload)) = (room.enclave, room.workload) {
+            let mut workload = EnclaveWorkload::new(workload, EnclaveWorkloadSpec::default());
+            workload.metadata.namespace = Some(control(enclave));
+            // The control namespace of one comes last.
+            workload.metadata.uid = Some(format!("uid-{name}"));
+            server.put(workload);
+            isolate(server, &room);
+        }
+    }
+}
+
+/// A namespace as the operator makes it.
+pub fn make_room(server: &mut Server, name: &str, room: &Room) {
+    let key = |namespace: &str, name: &str| (namespace.to_owned(), name.to_owned());
+    let (part, owner) = match (room.enclave, room.workload) {
+        (None, _) => (purpose::COMMUNITY, server.communities[&key("", room.community)].uid()),
+        (Some(enclave), None) => (purpose::CONTROL, server.enclaves[&key(room.community, enclave)].uid()),
+        (Some(_), Some(_)) => (purpose::WORKLOAD, Some(format!("uid-{name}"))),
+    };
+    let mut namespace = Namespace::default();
+    namespace.metadata.name = Some(name.to_owned());
+    let labels = namespace.labels_mut();
+    labels.insert(label::PURPOSE.into(), part.into());
+    labels.insert(label::OWNER_UID.into(), owner.unwrap());
+    labels.insert(label::COMMUNITY.into(), room.community.into());
+    labels.extend(room.enclave.map(|enclave| (label::ENCLAVE.into(), enclave.into())));
+    labels.extend(room.workload.map(|workload| (label::WORKLOAD.into(), workload.into())));
+    server.create(namespace).unwrap();
+    guard(server, name, true);
+}
+
+/// Whether what denies everything is there.
+pub fn guard(server: &mut Server, name: &str, guarded: bool) {
+    let key = (name.to_owned(), child::DEFAULT_DENY.to_owned());
+    if guarded {
+        let policy = json!({"metadata": {"namespace": key.0, "name": key.1}});
+        server.put(serde_json::from_value::<NetworkPolicy>(policy).unwrap());
+    } else {
+        server.remove::<NetworkPolicy>(&key);
+    }
+}
+
+pub fn isolate(server: &mut Server, room: &Room) {
+    let (enclave, workload) = (room.enclave.unwrap(), room.workload.unwrap());
+    let key = (format!("{}-{enclave}", room.community), workload.to_owned());
+    let access_mode = if room.isolated { AccessMode::Isolated } else { AccessMode::Standard };
+    let spec = EnclaveWorkloadSpec { access_mode, ..EnclaveWorkloadSpec::default() };
+    let workload = server.workloads[&key].clone();
+    apply(server, workload, &spec, Timestamp::UNIX_EPOCH);
+}
+
+pub fn set_rules(server: &mut Server, scope: usize, rules: Rules, now: Timestamp) {
+    let rule = |operation, votes: Option<usize>| {
+        votes.map(|votes| ApprovalRule {
+            operation,
+            policy: RulePolicy::Required,
+            minimum_approvers: Some(i32::try_from(votes).unwrap()),
+            mandatory_approvers: Vec::new(),
+        })
+    };
+    let rules =
+        [rule(Operation::RoleChange, rules.change), rule(Operation::RoleActivation, rules.activation)];
+    let approvals = Approvals {
+        rules: rules.into_iter().flatten().collect(),
+        expire_after: Some(format!("{HOURS_UNTIL_EXPIRY}h")),
+        ..Approvals::default()
+    };
+    if scope == 1 {
+        let enclave = server.enclaves[&("acme".to_owned(), "pay".to_owned())].clone();
+        apply(server, enclave, &EnclaveSpec { approvals, ..EnclaveSpec::default() }, now);
+    } else {
+        let name = if scope == 0 { "acme" } else { "other" };
+        let community = server.communities[&(String::new(), name.to_owned())].clone();
+        apply(server, community, &CommunitySpec { approvals, ..CommunitySpec::default() }, now);
+    }
+}
+
+/// Puts a spec into force.
+fn apply<K: Stored + Gated>(server: &mut Server, mut object: K, spec: &K::Spec, now: Timestamp) {
+    let spec = Content::of_spec(spec).unwrap();
+    object.gate_mut().applied = Some(Applied {
+        generation: 1,
+        digest: digest(&spec).unwrap(),
+        spec,
+        change: None,
+        approval_request: None,
+        at: Time(now),
+        references: Vec::new(),
+    });
+    server.put(object);
+}

@@ -1,0 +1,178 @@
+//! The API server in memory: it keeps objects, refuses what is outdated, and tells the operator's caches.
+
+use std::collections::BTreeMap;
+
+use enclave_operator::api::{
+    ApprovalRequest, Community, Enclave, EnclaveWorkload, RoleActivation, RoleAssignment, RoleEligibility,
+};
+use enclave_operator::cluster::caches::{Caches, Writers};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::runtime::watcher::Event;
+use kube::{Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// The operator's own namespace.
+pub const SYSTEM: &str = "enclave-system";
+
+/// Namespace, empty for what is in none, and name.
+pub type Key = (String, String);
+
+/// The object is not what was observed any more.
+#[derive(Debug)]
+pub struct Outdated;
+
+/// A kind that is kept.
+pub trait Stored: Resource<DynamicType = ()> + Clone + Serialize + DeserializeOwned + 'static {
+    fn shelf(server: &Server) -> &BTreeMap<Key, Self>;
+    fn shelf_mut(server: &mut Server) -> &mut BTreeMap<Key, Self>;
+    fn tell(writers: &mut Writers, event: &Event<Self>);
+}
+
+macro_rules! shelves {
+    ($($name:ident: $kind:ident,)*) => {
+        pub struct Server {
+            /// The API server's time.
+            pub now: Timestamp,
+            /// Of the last write, and of the last object.
+            number: u32,
+            $(pub $name: BTreeMap<Key, $kind>,)*
+            pub caches: Caches,
+            writers: Writers,
+        }
+
+        impl Server {
+            pub fn new(now: Timestamp) -> Self {
+                let (caches, writers) = Caches::detached(SYSTEM);
+                Self { now, number: 10_000, $($name: BTreeMap::new(),)* caches, writers }
+            }
+
+            /// Another operator process: its caches are filled anew.
+            pub fn relist(&mut self) {
+                (self.caches, self.writers) = Caches::detached(SYSTEM);
+                $(for object in self.$name.values() {
+                    $kind::tell(&mut self.writers, &Event::Apply(object.clone()));
+                })*
+            }
+        }
+
+        $(impl Stored for $kind {
+            fn shelf(server: &Server) -> &BTreeMap<Key, Self> {
+                &server.$name
+            }
+            fn shelf_mut(server: &mut Server) -> &mut BTreeMap<Key, Self> {
+                &mut server.$name
+            }
+            fn tell(writers: &mut Writers, event: &Event<Self>) {
+                writers.$name.apply_watcher_event(event);
+            }
+        })*
+    };
+}
+shelves! {
+    communities: Community,
+    enclaves: Enclave,
+    workloads: EnclaveWorkload,
+    requests: ApprovalRequest,
+    assignments: RoleAssignment,
+    eligibilities: RoleEligibility,
+    activations: RoleActivation,
+    namespaces: Namespace,
+    network_policies: NetworkPolicy,
+    role_bindings: RoleBinding,
+    roles: Role,
+    cluster_roles: ClusterRole,
+    cluster_role_bindings: ClusterRoleBinding,
+}
+
+pub fn key_of<K: Resource<DynamicType = ()>>(object: &K) -> Key {
+    (object.namespace().unwrap_or_default(), object.name_any())
+}
+
+impl Server {
+    pub fn get<K: Stored>(&self, key: &Key) -> Option<&K> {
+        K::shelf(self).get(key)
+    }
+
+    /// Stores a version of an object, as it comes back from JSON: times lose what is less than a second.
+    pub fn put<K: Stored>(&mut self, mut object: K) {
+        self.number += 1;
+        object.meta_mut().resource_version = Some(self.number.to_string());
+        let object: K = serde_json::from_value(serde_json::to_value(object).unwrap()).unwrap();
+        K::tell(&mut self.writers, &Event::Apply(object.clone()));
+        K::shelf_mut(self).insert(key_of(&object), object);
+    }
+
+    /// What is in a namespace that is not there, or is being deleted, cannot be made.
+    pub fn create<K: Stored>(&mut self, mut object: K) -> Result<(), Outdated> {
+        let key = key_of(&object);
+        if self.get::<K>(&key).is_some() || object.meta().namespace.is_some() && !self.is_open(&key.0) {
+            return Err(Outdated);
+        }
+        self.number += 1;
+        let meta = object.meta_mut();
+        // Five digits that no other has: requests are named after them.
+        meta.uid = Some(format!("{}-{}", self.number, key.1));
+        meta.generation = Some(1);
+        meta.creation_timestamp = Some(Time(self.now));
+        self.put(object);
+        Ok(())
+    }
+
+    fn is_open(&self, namespace: &str) -> bool {
+        let namespace = self.namespaces.get(&(String::new(), namespace.to_owned()));
+        namespace.is_some_and(|namespace| namespace.metadata.deletion_timestamp.is_none())
+    }
+
+    /// The object that is meant, if it is still that very version of it.
+    pub fn confirm<K: Stored>(&self, meant: &K) -> Result<K, Outdated> {
+        let live: &K = self.get(&key_of(meant)).ok_or(Outdated)?;
+        let same = (live.uid(), live.resource_version()) == (meant.uid(), meant.resource_version());
+        if same { Ok(live.clone()) } else { Err(Outdated) }
+    }
+
+    pub fn replace<K: Stored>(&mut self, object: K) -> Result<(), Outdated> {
+        self.confirm(&object)?;
+        self.put(object);
+        Ok(())
+    }
+
+    /// Deletes the object with that UID.
+    pub fn delete<K: Stored>(&mut self, meant: &K) -> Result<(), Outdated> {
+        let key = key_of(meant);
+        let live: &K = self.get(&key).filter(|live: &&K| live.uid() == meant.uid()).ok_or(Outdated)?;
+        if live.finalizers().is_empty() {
+            self.remove::<K>(&key);
+        } else if live.meta().deletion_timestamp.is_none() {
+            let mut leaving = live.clone();
+            leaving.meta_mut().deletion_timestamp = Some(Time(self.now));
+            self.put(leaving);
+        }
+        Ok(())
+    }
+
+    pub fn remove<K: Stored>(&mut self, key: &Key) {
+        if let Some(object) = K::shelf_mut(self).remove(key) {
+            K::tell(&mut self.writers, &Event::Delete(object));
+        }
+    }
+
+    /// Takes a namespace away with everything in it.
+    pub fn remove_namespace(&mut self, name: &str) {
+        self.remove::<Namespace>(&(String::new(), name.to_owned()));
+        self.remove_all_in::<RoleBinding>(name);
+        self.remove_all_in::<Role>(name);
+        self.remove_all_in::<NetworkPolicy>(name);
+    }
+
+    fn remove_all_in<K: Stored>(&mut self, namespace: &str) {
+        let keys: Vec<Key> = K::shelf(self).keys().filter(|key| key.0 == namespace).cloned().collect();
+        for key in keys {
+            self.remove::<K>(&key);
+        }
+    }
+}
