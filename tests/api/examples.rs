@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use enclave_operator::api::names::{label, purpose};
 use enclave_operator::api::{Kind, names};
 use kube::api::{Patch, PatchParams, ValidationDirective};
 use kube::core::{ApiResource, DynamicObject};
@@ -17,12 +18,18 @@ fn valid_examples_are_accepted_and_invalid_ones_refused_with_their_words() {
     let world = World::without_operator();
     world.install();
     let administrator = world.plane.administrator_user();
-    for namespace in ["acme", "acme-payments", "acme-ledger"] {
-        administrator.kubectl(&["create", "namespace", namespace]).expect_success();
-    }
     let operator = on_a_runtime(async || {
         world.plane.service_account("enclave-system", "enclave-operator").await.unwrap()
     });
+    // As the operator makes them: what they are for says which roles can be given in them.
+    for (namespace, purpose) in
+        [("acme", purpose::COMMUNITY), ("acme-payments", purpose::CONTROL), ("acme-ledger", purpose::CONTROL)]
+    {
+        let labels = serde_json::json!({label::PURPOSE: purpose});
+        let made = serde_json::json!({"apiVersion": "v1", "kind": "Namespace",
+            "metadata": {"name": namespace, "labels": labels}});
+        operator.kubectl_with_input(&["create", "-f", "-"], &made.to_string()).expect_success();
+    }
     on_a_runtime(async || {
         let client = administrator.client();
         let files = yaml_files("kinds");
