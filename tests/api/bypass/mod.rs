@@ -29,7 +29,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingAdmissionPolicyBinding, ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
 };
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::core::ClusterResourceScope;
 use kube::{Api, Resource, ResourceExt};
 use serde::Serialize;
@@ -305,6 +305,18 @@ async fn restore(world: &World) {
     // What was shown before the operator noticed does not count.
     let since = if changed.contains(&true) { now } else { Timestamp::MIN };
     wait_for_protection_since(world, "True", since).await;
+    // A vote on an open request that has no witness again yet would be void.
+    let requests: Api<ApprovalRequest> = Api::all(world.administrator());
+    eventually("open requests have their witness", SOON, async || {
+        let all = requests.list(&ListParams::default()).await.unwrap().items;
+        let has_witness = |request: &ApprovalRequest| {
+            let status = request.status.as_ref();
+            status
+                .is_none_or(|status| status.state != Some(RequestState::Pending) || status.witness.is_some())
+        };
+        all.iter().all(has_witness).then_some(())
+    })
+    .await;
 }
 
 /// Returns whether there was anything to do.
