@@ -3,23 +3,12 @@
 
 use enclave_operator::api::EnclaveWorkload;
 use enclave_operator::api::approval_request::Verdict;
-use kube::Api;
 use kube::api::PostParams;
 use serde_json::json;
 
 use crate::lock::{Place, user};
 use crate::network::required;
-use crate::support::wait_until;
-use crate::world::{SOON, Watched, communities, object, patch, requests, vote, wait_for_hold};
-
-/// Waits until the latest spec is applied.
-async fn wait_until_applied<K: Watched>(api: &Api<K>, name: &str) {
-    wait_until(api.clone(), name, SOON, "the latest spec is applied", |object: &K| {
-        let applied = object.gate().and_then(|gate| gate.applied.as_ref());
-        applied.map(|applied| applied.generation) == object.meta().generation
-    })
-    .await;
-}
+use crate::world::{communities, object, patch, requests, vote, wait_for_hold, wait_until_applied};
 
 #[tokio::test]
 async fn a_request_tells_who_gets_in_and_which_workloads_reach_each_other() {

@@ -18,6 +18,7 @@ use crate::support::{Write, eventually, wait_gone, wait_until, writes_by};
 use crate::world::{
     SOON, World, active_community, enclave, enclaves, hold_everything, on_a_runtime, operator_settings,
     patch, requests, vote, wait_for_enclave, wait_for_request, wait_for_request_state, wait_for_state,
+    wait_until_applied,
 };
 
 const OPERATOR: &str = "system:serviceaccount:enclave-system:enclave-operator";
@@ -64,6 +65,8 @@ async fn play_a_connection(world: &World, name: &str) -> Value {
     patch(&story.endpoints(), "db", json!({"spec": {"ports": [{"port": 5432}, {"port": 5433}]}}))
         .await
         .unwrap();
+    // What it leads to must not change any more while the connection is asked for.
+    wait_until_applied(&story.endpoints(), "db").await;
     patch(&connections, "kept", json!({"spec": {"enabled": false}})).await.unwrap();
     wait_for_state(&connections, "kept", State::Inactive).await;
     patch(&connections, "kept", json!({"spec": {"enabled": true}})).await.unwrap();

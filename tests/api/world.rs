@@ -330,6 +330,15 @@ pub async fn wait_for_hold<K: Watched>(api: &Api<K>, name: &str) -> String {
     request
 }
 
+/// Waits until the latest spec is applied.
+pub async fn wait_until_applied<K: Watched>(api: &Api<K>, name: &str) {
+    wait_until(api.clone(), name, SOON, "the latest spec is applied", |object: &K| {
+        let applied = object.gate().and_then(|gate| gate.applied.as_ref());
+        applied.map(|applied| applied.generation) == object.meta().generation
+    })
+    .await;
+}
+
 /// A gated kind as tests watch it.
 pub trait Watched: Gated + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static {}
 

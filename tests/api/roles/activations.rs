@@ -85,7 +85,7 @@ async fn just_in_time_access_from_configuration_to_automatic_revocation() {
 
 #[tokio::test]
 async fn an_activation_ends_when_it_is_given_back_revoked_or_its_eligibility_goes() {
-    let place = Place::make("ends", &json!({})).await;
+    let place = Place::make("endings", &json!({})).await;
     let (control, pods) = (place.control("payments"), place.pods("payments"));
     let nina = place.user("nina", &[]);
     let spec = eligibility(&[user(&nina)], "enclave-contributor", &json!({}));
@@ -121,7 +121,7 @@ async fn an_activation_ends_when_it_is_given_back_revoked_or_its_eligibility_goe
     activate("revoked").await;
     let end = json!({"spec": {"deactivate": true}});
     let karls = Place::activations(&karl, &control);
-    assert_refused(patch(&karls, "revoked", end.clone()).await, "this role is held by nina-ends");
+    assert_refused(patch(&karls, "revoked", end.clone()).await, "this role is held by nina-endings");
     let start = Instant::now();
     patch(&Place::activations(&place.world.erin(), &control), "revoked", end).await.unwrap();
     ended("an owner revoked it", start).await;
@@ -131,7 +131,11 @@ async fn an_activation_ends_when_it_is_given_back_revoked_or_its_eligibility_goe
     patch(&eligibilities, "repairs", json!({"spec": {"principals": [user(&karl)]}})).await.unwrap();
     ended("the eligibility was lost", start).await;
     let lost = wait_for_activation(&mine_as(&place, &control), "lost", "Revoked").await.status.unwrap();
-    assert!(lost.conditions[0].message.contains("does not name nina-ends"), "{}", lost.conditions[0].message);
+    assert!(
+        lost.conditions[0].message.contains("does not name nina-endings"),
+        "{}",
+        lost.conditions[0].message
+    );
     wait_for_access(&nina, "create", "roleactivations", &control, false).await;
 
     patch(&eligibilities, "repairs", json!({"spec": {"principals": [user(&nina)]}})).await.unwrap();
