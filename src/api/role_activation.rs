@@ -145,7 +145,8 @@ pub struct RoleActivationStatus {
     #[schemars(schema_with = "super::schemas::time")]
     pub ends_at: Option<Time>,
     /// What the person made while the role was held and what is still there: service accounts, whose
-    /// tokens may live on, roles and bindings, each as `Kind namespace/name`. Told after the end; the first
+    /// tokens may live on, roles and bindings, and RoleAssignments, RoleEligibilities and EnclaveWorkloads,
+    /// which may give access; each as `Kind namespace/name`. Told after the end; the first
     /// 50 in order of their names, and how many more there are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 51), inner(length(max = 384)))]

@@ -11,9 +11,13 @@ use kube::runtime::reflector::{self, ObjectRef, Store};
 use super::caches::Caches;
 use super::observe::{home_of, namespace_of, observe_declared};
 use super::triggers::Guard;
+use crate::api::community::ConflictingDuties;
 use crate::api::enclave_workload::AccessMode;
 use crate::api::names::{access, annotation, child, label};
-use crate::api::{Kind, RoleActivation, RoleActivationStatus, RoleAssignment, RoleEligibility};
+use crate::api::{
+    ActivationState, Community, Kind, RoleActivation, RoleActivationStatus, RoleAssignment, RoleEligibility,
+};
+use crate::model::activation::NotEligible;
 use crate::model::grants::{Duty, Grant, Managed, Scope};
 use crate::model::life::{JudgeError, applied_spec};
 use crate::model::naming;
@@ -114,18 +118,19 @@ pub fn observe_activation(
     let name = &activation.spec.eligibility;
     let eligibility = find_eligibility(caches, &activation);
     let eligibility = match eligibility.map(|one| effective(&one)) {
-        None => Err(format!("there is no RoleEligibility {name} in namespace {namespace}")),
-        Some(Ok(None)) => Err(format!("RoleEligibility {name} is not in force")),
+        None => Err(NotEligible::For(format!("there is no RoleEligibility {name} in namespace {namespace}"))),
+        Some(Ok(None)) => Err(NotEligible::Yet(format!("RoleEligibility {name} is not in force"))),
         Some(Ok(Some(eligible))) => Ok(eligible),
-        Some(Err(_)) => {
-            Err(format!("what is applied of RoleEligibility {name} cannot be read by this version"))
-        }
+        Some(Err(_)) => Err(NotEligible::Yet(format!(
+            "what is applied of RoleEligibility {name} cannot be read by this version"
+        ))),
     };
     ObservedActivation {
         eligibility,
         ground: observe_ground(caches, &observe_managed(caches), &namespace),
         home: home_of(caches, &namespace),
         requests: caches.requests.state_filter(|request| request.spec.target.uid == uid),
+        others: observe_held(caches, &uid),
         around: observe_around(caches, Kind::RoleActivation, &namespace, &activation.name_any()),
         integrity: guard.integrity,
         witness: guard.witness,
@@ -142,6 +147,9 @@ fn find_left_behind(caches: &Caches, activation: &RoleActivation) -> Vec<String>
         made_by(&caches.service_accounts, user, start, end),
         made_by(&caches.roles, user, start, end),
         made_by(&caches.role_bindings, user, start, end),
+        made_by(&caches.assignments, user, start, end),
+        made_by(&caches.eligibilities, user, start, end),
+        made_by(&caches.workloads, user, start, end),
     ]
     .concat()
 }
@@ -185,6 +193,27 @@ fn observe_around(caches: &Caches, kind: Kind, namespace: &str, name: &str) -> S
     }
 }
 
+/// What is held now: by assignments, and by other activations.
+fn observe_held(caches: &Caches, but: &str) -> Vec<Duty> {
+    let assigned = |other: &Arc<RoleAssignment>| {
+        let applied = applied_spec(other.as_ref()).ok().flatten()?;
+        Duty::of_spec(other, &applied, scope_of(caches, &other.namespace()?).as_ref())
+    };
+    let active = |other: &Arc<RoleActivation>| {
+        let status = other.status.as_ref().filter(|status| status.state == Some(ActivationState::Active))?;
+        let scope = scope_of(caches, &other.namespace()?)?;
+        Some(Duty::of_activation(other, status.user.as_ref()?, status.role?, &scope))
+    };
+    let activations = caches.activations.state_filter(|other| other.metadata.uid.as_deref() != Some(but));
+    caches
+        .assignments
+        .state()
+        .iter()
+        .filter_map(assigned)
+        .chain(activations.iter().filter_map(active))
+        .collect()
+}
+
 /// What other assignments and eligibilities give.
 fn observe_duties(caches: &Caches, but: Option<&str>) -> Vec<Duty> {
     let assigned = |other: &Arc<RoleAssignment>| {
@@ -211,7 +240,17 @@ pub fn observe_ground(caches: &Caches, managed: &[Managed], namespace: &str) -> 
         }
         Some(Scope::System { .. } | Scope::Community { .. }) | None => Vec::new(),
     };
-    Ground { namespaces: namespaces.cloned().collect(), about_enclave, scope }
+    let refuses = |community: &Community| {
+        let applied = applied_spec(community).ok().flatten();
+        applied.is_some_and(|spec| spec.conflicting_duties == ConflictingDuties::Refuse)
+    };
+    let conflicts = match &scope {
+        Some(Scope::System { .. }) if caches.communities.state().iter().any(|one| refuses(one)) => {
+            ConflictingDuties::Refuse
+        }
+        _ => ConflictingDuties::Warn,
+    };
+    Ground { namespaces: namespaces.cloned().collect(), about_enclave, conflicts, scope }
 }
 
 /// What a namespace is the scope of.

@@ -38,10 +38,21 @@ pub struct Eligible {
     pub spec: RoleEligibilitySpec,
 }
 
+/// Why no eligibility is in force; in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotEligible {
+    /// There is none.
+    For(String),
+    /// There is one, and it may be in force later.
+    Yet(String),
+}
+
 /// What is known when an activation is judged.
 pub struct Circumstances<'a> {
-    /// The eligibility, or why there is none in force; in words.
-    pub eligibility: Result<&'a Eligible, String>,
+    /// The eligibility, or why there is none in force.
+    pub eligibility: Result<&'a Eligible, &'a NotEligible>,
+    /// Why the person must not have the role beside another, where that is refused; in words.
+    pub conflict: Option<String>,
     /// The request about this activation.
     pub request: Option<&'a ApprovalRequest>,
     /// The rules of the scopes around it.
@@ -164,7 +175,14 @@ pub fn judge_activation(
     };
     let eligible = match &circumstances.eligibility {
         Ok(eligible) => *eligible,
-        Err(why) => return ended(lost, reason::NOT_ELIGIBLE, why.clone()),
+        // Applied together, the eligibility is in force a moment later.
+        Err(NotEligible::Yet(why)) if known.is_none() && is_fresh(activation, now) => {
+            let message = format!("{why}; this goes on when it is");
+            return Ok(Judgement::wait(reason::NOT_ELIGIBLE, message));
+        }
+        Err(NotEligible::For(why) | NotEligible::Yet(why)) => {
+            return ended(lost, reason::NOT_ELIGIBLE, why.clone());
+        }
     };
     let spec = &eligible.spec;
     if let Some(why) = find_loss(activation, eligible, &asker, now) {
@@ -179,7 +197,16 @@ pub fn judge_activation(
     if let Some((reason, why)) = find_unmet(activation, spec, &asker) {
         return ended(lost, reason, why);
     }
+    if let Some(why) = &circumstances.conflict {
+        return ended(lost, reason::CONFLICTING_DUTIES, why.clone());
+    }
     begin(activation, circumstances, spec, &asker)
+}
+
+/// Whether it was asked for so recently that it can wait for what it needs.
+fn is_fresh(activation: &RoleActivation, now: Timestamp) -> bool {
+    let made_at = activation.metadata.creation_timestamp.as_ref().map_or(now, |at| at.0);
+    now.duration_since(made_at) < LAPSES_AFTER
 }
 
 /// Why the person is not eligible any more, or never was.
@@ -457,6 +484,7 @@ mod tests {
             activation,
             &Circumstances {
                 eligibility: Ok(eligible),
+                conflict: None,
                 request,
                 outer_rules: Ok(&OuterRules::none()),
                 integrity: &Integrity::Intact,

@@ -6,13 +6,13 @@ use jiff::Timestamp;
 use k8s_openapi::api::rbac::v1::PolicyRule;
 use kube::ResourceExt;
 
-use super::roles::{Access, MATRIX_KINDS, cluster_role, row, workload_role};
+use super::roles::{Access, MATRIX_KINDS, bindable, cluster_role, may_give, row, workload_role};
 use crate::api::Kind;
 use crate::api::common::Principal;
 use crate::api::enclave_workload::AccessMode;
 use crate::api::names::GROUP;
 use crate::api::role_assignment::Role;
-use crate::api::{RoleAssignment, RoleAssignmentSpec, RoleEligibility, RoleEligibilitySpec};
+use crate::api::{RoleActivation, RoleAssignment, RoleAssignmentSpec, RoleEligibility, RoleEligibilitySpec};
 
 /// Where a role counts: what the namespace is for in which it was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -235,7 +235,8 @@ pub struct Duty {
     /// What gives it, in words.
     pub source: String,
     pub role: Role,
-    pub principals: BTreeSet<Principal>,
+    /// As authentication names them: a service account is a user too.
+    pub principals: BTreeSet<String>,
     pub scope: Scope,
 }
 
@@ -250,7 +251,7 @@ impl Duty {
         Some(Self {
             source: format!("{} {}/{}", Kind::RoleAssignment, assignment.namespace()?, assignment.name_any()),
             role: spec.role,
-            principals: spec.principals.iter().cloned().collect(),
+            principals: spec.principals.iter().map(Principal::line).collect(),
             scope: scope?.clone(),
         })
     }
@@ -266,9 +267,21 @@ impl Duty {
         Some(Self {
             source: format!("{} {name}", Kind::RoleEligibility),
             role: spec.role,
-            principals: spec.principals.iter().cloned().collect(),
+            principals: spec.principals.iter().map(Principal::line).collect(),
             scope: scope?.clone(),
         })
+    }
+
+    /// What an activation gives while it is active, or would give.
+    #[must_use]
+    pub fn of_activation(activation: &RoleActivation, user: &str, role: Role, scope: &Scope) -> Self {
+        let name = format!("{}/{}", activation.namespace().unwrap_or_default(), activation.name_any());
+        Self {
+            source: format!("{} {name}", Kind::RoleActivation),
+            role,
+            principals: [format!("User:{user}")].into(),
+            scope: scope.clone(),
+        }
     }
 
     /// Why these principals should not hold this role: one of them has, in a scope that overlaps, a role
@@ -285,6 +298,7 @@ impl Duty {
         let conflicts = conflicts.filter_map(|other| Some((&other.source, other.role, both(other)?)));
         // Others come in no order, and what is told must not change with it.
         let (source, role, both) = conflicts.min()?;
+        let both = both.replacen(':', " ", 1);
         Some(format!(
             "{both} has the role {role} by {source}: whoever changes things should not approve them"
         ))
@@ -345,7 +359,13 @@ fn describe_role(role: Role) -> String {
         let kinds: Vec<&str> = cells().filter(|(_, of)| *of == access).map(|(kind, _)| kind.name()).collect();
         words(access).filter(|_| !kinds.is_empty()).map(|words| format!("{words} {}", kinds.join(", ")))
     });
-    parts.collect::<Vec<_>>().join("; ")
+    let gives = bindable(role);
+    let gives = (!gives.is_empty()).then(|| format!("give {}", gives.join(", ")));
+    let ends = may_give(role, Kind::RoleActivation).contains(&"delete");
+    let ends = ends.then(|| {
+        "read, create, update and delete RoleAssignment, RoleEligibility; end RoleActivation".to_owned()
+    });
+    parts.chain(ends).chain(gives).collect::<Vec<_>>().join("; ")
 }
 
 fn describe_rules(rules: &[PolicyRule]) -> String {

@@ -14,14 +14,15 @@ use super::gate::plan_confirmation;
 use super::grants::{AccessPlan, Surroundings, plan_access};
 use super::lock::list_some;
 use super::{Notice, Plan, Severity, Write};
+use crate::api::community::ConflictingDuties;
 use crate::api::names::{condition, reason};
 use crate::api::role_activation::ActivationState;
 use crate::api::{ApprovalRequest, Kind, RoleActivation, RoleActivationStatus};
 use crate::model::activation::{
-    Circumstances, Eligible, Judgement, Step, asker, end_of, is_eligible, judge_activation, person,
-    request_name,
+    Circumstances, Eligible, Judgement, NotEligible, Step, asker, end_of, is_eligible, judge_activation,
+    person, request_name,
 };
-use crate::model::grants::{Grant, Scope, compare_rights};
+use crate::model::grants::{Duty, Grant, Scope, compare_rights};
 use crate::model::life::Integrity;
 use crate::model::naming;
 use crate::model::request::is_rightly_approved;
@@ -31,8 +32,10 @@ use crate::model::scope::{Missing, OuterRules};
 #[derive(Clone, Debug)]
 pub struct ObservedActivation {
     pub activation: Arc<RoleActivation>,
-    /// The eligibility that it names, or why there is none in force; in words.
-    pub eligibility: Result<Eligible, String>,
+    /// The eligibility that it names, or why there is none in force.
+    pub eligibility: Result<Eligible, NotEligible>,
+    /// Which roles are held now, by anybody.
+    pub others: Vec<Duty>,
     /// Where its role counts.
     pub ground: Ground,
     /// What it is declared in.
@@ -62,7 +65,12 @@ pub fn plan_activation(observed: &ObservedActivation, now: Timestamp) -> Plan<Ro
     let request = observed.requests.iter().find(|request| request.name_any() == name);
     let outer_rules = find_rules(observed);
     let circumstances = Circumstances {
-        eligibility: observed.eligibility.as_ref().map_err(Clone::clone),
+        eligibility: observed.eligibility.as_ref(),
+        conflict: outer_rules
+            .as_ref()
+            .ok()
+            .filter(|outer| outer.refuses_conflicts)
+            .and_then(|_| find_conflict(observed)),
         request: request.map(AsRef::as_ref),
         outer_rules: outer_rules.as_ref(),
         integrity: &observed.integrity,
@@ -124,6 +132,14 @@ pub fn grant_of_activation(
     Some(Grant { principals, ..role_of(spec, ground, name, Some(end)) })
 }
 
+/// Why the person must not have the role beside those that are held in the same name.
+fn find_conflict(observed: &ObservedActivation) -> Option<String> {
+    let spec = &observed.eligibility.as_ref().ok()?.spec;
+    let scope = observed.ground.scope.as_ref()?;
+    let user = asker(&observed.activation)?.user;
+    Duty::of_activation(&observed.activation, &user, spec.role, scope).conflict(&observed.others)
+}
+
 /// The rules of the scopes around an activation.
 fn find_rules(observed: &ObservedActivation) -> Result<OuterRules, Missing> {
     let unreadable = |_| Missing {
@@ -131,7 +147,10 @@ fn find_rules(observed: &ObservedActivation) -> Result<OuterRules, Missing> {
         message: "what is applied of the Community or the Enclave cannot be read by this version".to_owned(),
     };
     match &observed.ground.scope {
-        Some(Scope::System { .. }) => Ok(OuterRules::none()),
+        Some(Scope::System { .. }) => Ok(OuterRules {
+            refuses_conflicts: observed.ground.conflicts == ConflictingDuties::Refuse,
+            ..OuterRules::none()
+        }),
         Some(Scope::Community { .. }) => {
             observed.home.rules_in_community("RoleActivations").map_err(unreadable)?
         }

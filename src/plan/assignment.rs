@@ -8,6 +8,7 @@ use super::declared::{Declared, Ways, plan_declared, tell_impact};
 use super::gate::Enforcement;
 use super::grants::{AccessPlan, Surroundings, plan_access};
 use super::{Plan, Write};
+use crate::api::community::ConflictingDuties;
 use crate::api::names::{condition, reason};
 use crate::api::{GateStatus, Kind, RoleAssignment, RoleAssignmentSpec, RoleAssignmentStatus};
 use crate::model::gated::Gated;
@@ -27,6 +28,8 @@ pub struct Ground {
     pub namespaces: Vec<Managed>,
     /// Names of the open requests about the Enclave, when it is the scope.
     pub about_enclave: Vec<String>,
+    /// Whether a Community that they reach refuses conflicting duties, when they count everywhere.
+    pub conflicts: ConflictingDuties,
 }
 
 /// What was seen of an assignment.
@@ -110,7 +113,10 @@ pub fn find_rules<K>(
     conflict: Option<&str>,
 ) -> Result<Result<OuterRules, Missing>, JudgeError> {
     let outer = match &ground.scope {
-        Some(Scope::System { .. }) => Ok(OuterRules::none()),
+        Some(Scope::System { .. }) => Ok(OuterRules {
+            refuses_conflicts: ground.conflicts == ConflictingDuties::Refuse,
+            ..OuterRules::none()
+        }),
         Some(Scope::Community { .. }) => declared.home.rules_in_community(KINDS)?,
         Some(Scope::Enclave { .. }) => declared.home.rules_in_enclave(KINDS)?,
         None => Err(Missing {

@@ -222,6 +222,16 @@ impl Books {
         (is_meant && !is_over && names(&terms.people, ask.asker?)).then_some((uid, terms))
     }
 
+    /// Whether it may wait: the eligibility is there, and not in force yet.
+    pub fn awaits(&self, ask: &Ask) -> bool {
+        let is_it = |gift: &Gift| {
+            gift.kind == GiftKind::Eligibility
+                && gift.namespace == ask.namespace
+                && gift.name == ask.eligibility
+        };
+        ask.state.is_none() && self.gifts.values().any(|gift| is_it(gift) && gift.counts().is_none())
+    }
+
     /// Whether an activation meets the terms.
     pub fn meets(ask: &Ask, terms: &Terms) -> bool {
         ask.minutes <= terms.minutes

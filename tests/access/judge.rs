@@ -238,6 +238,9 @@ impl Books {
             assert_eq!(ask.state, None, "nobody witnessed who asked for {}", ask.name);
             return;
         }
+        if self.awaits(ask) {
+            return;
+        }
         let (_, terms) = self.eligible(ask).unwrap_or_else(|| panic!("{} lost what it needs", ask.name));
         if ask.state == Some(Active) {
             assert!(self.holds(ask).is_some(), "{} is over", ask.name);

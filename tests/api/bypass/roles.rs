@@ -172,6 +172,19 @@ async fn d03_approve_ones_own_activation_or_change_it_after_the_approval() {
         place.let_activate("karls", &[user(&karl)], &karl, json!({})).await;
         wait_for_access(&karl, "patch", "roleactivations", &place.control, true).await;
         let karls = place.activations(&karl);
+        let owner = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "gone", "uid": "0"}]);
+        let words = "would let the garbage collector delete this activation";
+        bites(world, &[Validation(VERIFY_ACTIVATION, words)], words, async |run| {
+            let edit = json!({"metadata": {"ownerReferences": owner}});
+            karls.patch("mine", &run.patch(), &Patch::Merge(edit)).await
+        })
+        .await;
+        let words = "a finalizer would keep this activation";
+        bites(world, &[Validation(VERIFY_ACTIVATION, words)], words, async |run| {
+            let edit = json!({"metadata": {"finalizers": ["example.test/keep"]}});
+            karls.patch("mine", &run.patch(), &Patch::Merge(edit)).await
+        })
+        .await;
         let words = "this role is held by nina";
         bites(world, &[Validation(VERIFY_ACTIVATION, "nobody else gives it back")], words, async |run| {
             karls.patch("mine", &run.patch(), &Patch::Merge(json!({"spec": {"deactivate": true}}))).await
@@ -261,6 +274,34 @@ async fn d05_make_oneself_an_approver() {
         .await;
         assert!(!may(&olga, &right("approve", "approvalrequests", control)).await);
 
+        // A service account is the same by either of its names.
+        let bot = json!({"kind": "ServiceAccount", "name": "bot", "namespace": control});
+        let spec = json!({"role": "enclave-contributor", "principals": [bot]});
+        make(&assignments, "RoleAssignment", "bots", &spec).await.unwrap();
+        wait_for_state(&assignments, "bots", State::Active).await;
+        let bot = json!({"kind": "User", "name": format!("system:serviceaccount:{control}:bot")});
+        make(&assignments, "RoleAssignment", "same", &json!({"role": "enclave-approver", "principals": [bot]}))
+            .await
+            .unwrap();
+        wait_until(assignments.clone(), "same", SOON, "it is a conflict", |one: &RoleAssignment| {
+            one.status.as_ref().is_some_and(|status| is_refused(&condition(&status.gate, "Ready").reason))
+        })
+        .await;
+
+        // Nor by an activation, for which a group is eligible.
+        let olga_too = world.plane.user("olga-d05", &["d05-team"]);
+        let eligibilities: Api<RoleEligibility> = namespaced(world.alice().client(), control);
+        let conditions = json!({"maxDuration": "1h"});
+        let spec = json!({"role": "enclave-approver", "principals": [group("d05-team")], "activation": conditions});
+        make(&eligibilities, "RoleEligibility", "team", &spec).await.unwrap();
+        wait_for_state(&eligibilities, "team", State::Active).await;
+        wait_for_access(&olga_too, "create", "roleactivations", control, true).await;
+        let activations: Api<RoleActivation> = namespaced(olga_too.client(), control);
+        let asked = json!({"eligibility": "team", "duration": "30m"});
+        make(&activations, "RoleActivation", "mine", &asked).await.unwrap();
+        let refused = wait_for_activation(&activations, "mine", "Refused").await.status.unwrap();
+        assert_eq!(refused.conditions[0].reason, "ConflictingDuties", "{}", refused.conditions[0].message);
+
         // And held, where the rules hold it; she cannot release it herself.
         let communities = crate::world::communities(&world.alice());
         patch(&communities, "d05", json!({"spec": {"approvals": rules, "conflictingDuties": "Warn"}})).await.unwrap();
@@ -308,12 +349,20 @@ async fn d06_keep_a_binding_by_changing_it_or_by_one_of_ones_own() {
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"},
             "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": nina.name()}]});
         bindings.create(&PostParams::default(), &object(copy)).await.unwrap();
+        // So is a role that she gives herself for good, as an owner of the Enclave.
+        wait_for_access(&nina, "create", "roleassignments", &place.control, true).await;
+        let given: Api<RoleAssignment> = namespaced(nina.client(), &place.control);
+        let spec = json!({"role": "enclave-reader", "principals": [user(&nina)]});
+        make(&given, "RoleAssignment", "for-good", &spec).await.unwrap();
         patch(&place.activations(&nina), "mine", json!({"spec": {"deactivate": true}})).await.unwrap();
         wait_for_access(&nina, "create", "rolebindings", &place.pods, false).await;
         let all: Api<RoleActivation> = namespaced(world.alice().client(), &place.control);
-        let left = format!("RoleBinding {}/copy", place.pods);
+        let left = [
+            format!("RoleAssignment {}/for-good", place.control),
+            format!("RoleBinding {}/copy", place.pods),
+        ];
         wait_until(all, "mine", SOON, "it is told what is left", |activation: &RoleActivation| {
-            activation.status.as_ref().is_some_and(|status| status.left_behind == [left.clone()])
+            activation.status.as_ref().is_some_and(|status| status.left_behind == left)
         })
         .await;
         let told = format!("{}/copy: ClusterRole view for User {}", place.pods, nina.name());
