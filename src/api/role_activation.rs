@@ -125,6 +125,11 @@ pub struct RoleActivationStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub user: Option<String>,
+    /// SHA-256 of who asks, with which groups and how they logged in, as the API server stamped it and the
+    /// operator read it first. When the stamps are others later, the activation ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 71))]
+    pub stamps: Option<String>,
     /// The role, as the eligibility says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<Role>,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
-use super::digest::digest;
+use super::digest::{digest, sha256};
 use super::life::{About, Ground, Integrity, JudgeError, Proposal, build_request};
 use super::naming;
 use super::request::{is_rightly_approved, is_witnessed};
@@ -28,6 +28,17 @@ pub struct Asker {
     pub groups: BTreeSet<String>,
     /// The claim that says that the person logged in with more than a password.
     pub mfa: Option<String>,
+}
+
+impl Asker {
+    /// Digest of all that is stamped: what is believed once must not change.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        let Self { user, groups, mfa } = self;
+        let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
+        // No name has a line break in it.
+        sha256(format!("{user}\n{}\n{}", mfa.as_deref().unwrap_or_default(), groups.join("\n")).as_bytes())
+    }
 }
 
 /// An eligibility that is in force.
@@ -173,6 +184,18 @@ pub fn judge_activation(
             Some(_) => ended(Revoked, reason::REQUESTER_UNKNOWN, message.into()),
         };
     };
+    let believed = status.stamps.as_ref();
+    if believed.is_some_and(|believed| *believed != asker.digest()) {
+        let message = "who asked was changed afterwards, so it is not believed; create another activation";
+        return ended(lost, reason::REQUESTER_UNKNOWN, message.into());
+    }
+    // The stamps may be written by hand while the policies are away. Nobody could tell later.
+    if let (None, None, Some(what)) = (known, believed, circumstances.integrity.obstacle()) {
+        let message = format!(
+            "it was asked for while the admission policies were not intact, so who asked is not believed ({what}); create another activation when they are"
+        );
+        return ended(Refused, reason::POLICIES_NOT_INTACT, message);
+    }
     let eligible = match &circumstances.eligibility {
         Ok(eligible) => *eligible,
         // Applied together, the eligibility is in force a moment later.
@@ -467,6 +490,7 @@ mod tests {
             state: Some(ActivationState::Active),
             role: Some(Role::EnclaveOwner),
             eligibility_uid: Some("uid".into()),
+            stamps: asker(&activation).map(|asker| asker.digest()),
             starts_at: Some(Time(at(0))),
             ends_at: Some(Time(at(30))),
             ..RoleActivationStatus::default()
@@ -550,6 +574,41 @@ mod tests {
         assert_eq!(told(&judge(&later, &spec(|_| {}), None, 10)), "Active Active 10..40 begin");
         let opens = spec(|it| it.starts_at = Some(Time(at(20))));
         assert_eq!(told(&judge(&later, &opens, None, 10)), "Scheduled Scheduled 20..-");
+    }
+
+    #[test]
+    fn who_asked_is_believed_only_from_policies_that_stand_guard() {
+        let open = spec(|_| {});
+        let judge = |activation: &RoleActivation, integrity: &Integrity| {
+            let circumstances = Circumstances {
+                eligibility: Ok(&open),
+                conflict: None,
+                request: None,
+                outer_rules: Ok(&OuterRules::none()),
+                integrity,
+                witness: "guard",
+                now: at(1),
+            };
+            told(&judge_activation(activation, &circumstances).unwrap())
+        };
+        let broken = Integrity::Broken("a policy is missing".into());
+        for integrity in [&broken, &Integrity::Settling] {
+            let refused = "Refused AdmissionPoliciesNotIntact -..-";
+            assert_eq!(judge(&asked("nina", ""), integrity), refused);
+            assert_eq!(judge(&active(), integrity), "Active Active 0..30", "what is active stays");
+        }
+        // It was seen while they stood guard.
+        let mut seen = asked("nina", "");
+        let stamps = asker(&seen).map(|asker| asker.digest());
+        seen.status = Some(RoleActivationStatus { stamps, ..RoleActivationStatus::default() });
+        assert_eq!(judge(&seen, &broken), "waits AdmissionPoliciesNotIntact -..-");
+        // And changed while they did not.
+        for mut changed in [seen, active()] {
+            let stamps = changed.metadata.annotations.as_mut().unwrap();
+            stamps.insert(names::REQUESTED_GROUPS.into(), "on-call".into());
+            let told = judge(&changed, &Integrity::Intact);
+            assert!(told.contains("RequesterUnknown") && !told.contains("begin"), "{told}");
+        }
     }
 
     #[test]

@@ -19,8 +19,8 @@ use crate::api::names::{condition, reason};
 use crate::api::role_activation::ActivationState;
 use crate::api::{ApprovalRequest, Kind, RoleActivation, RoleActivationStatus};
 use crate::model::activation::{
-    Circumstances, Eligible, Judgement, NotEligible, Step, asker, end_of, is_eligible, judge_activation,
-    person, request_name,
+    Asker, Circumstances, Eligible, Judgement, NotEligible, Step, asker, end_of, is_eligible,
+    judge_activation, person, request_name,
 };
 use crate::model::grants::{Duty, Grant, Scope, compare_rights};
 use crate::model::life::Integrity;
@@ -87,7 +87,12 @@ pub fn plan_activation(observed: &ObservedActivation, now: Timestamp) -> Plan<Ro
     });
     let wakes = [judgement.starts_at, judgement.ends_at].into_iter().flatten().filter(|at| *at > now);
     let wake_at = wakes.min();
-    let (writes, opens) = plan_step(observed, &judgement, request, now);
+    let (mut writes, opens) = plan_step(observed, &judgement, request, now);
+    let is_new = activation.status.as_ref().is_none_or(|status| status.stamps.is_none());
+    if is_new && observed.integrity == Integrity::Intact && !matches!(judgement.step, Step::Begin(_)) {
+        // From now on it is believed who asked, so the API server is asked whether it really watches.
+        writes.insert(0, Write::ConfirmPolicies { witness: observed.witness.clone() });
+    }
     let is_bound = opens.is_empty();
     let status = build_status(observed, &judgement, request.map(|request| request.name_any()), is_bound, now);
     let notices = (judgement.state.is_some() && judgement.state != known).then(|| notice(&judgement));
@@ -121,7 +126,7 @@ pub fn grant_of_activation(
         && !activation.spec.deactivate
         && activation.metadata.deletion_timestamp.is_none();
     let asker = asker(activation).filter(|asker| is_eligible(spec, asker))?;
-    if !is_meant || !is_active || status.user.as_ref() != Some(&asker.user) {
+    if !is_meant || !is_active || status.stamps != Some(asker.digest()) {
         return None;
     }
     let (start, end) = (status.starts_at.as_ref()?.0, status.ends_at.as_ref()?.0);
@@ -218,6 +223,7 @@ fn build_status(
         let (type_, status) = (condition::RECONCILING, Status::True);
         wanted.push(Wanted { type_, status, reason: judgement.reason, message });
     }
+    let asked_by = asker(activation);
     let generation = activation.metadata.generation;
     let role = observed.eligibility.as_ref().ok().map(|eligible| eligible.spec.role);
     let uid = observed.eligibility.as_ref().ok().map(|eligible| eligible.uid.clone());
@@ -230,7 +236,8 @@ fn build_status(
     RoleActivationStatus {
         observed_generation: generation,
         state: judgement.state.or(before.state),
-        user: before.user.or_else(|| asker(activation).map(|asker| asker.user)),
+        stamps: before.stamps.or_else(|| asked_by.as_ref().map(Asker::digest)),
+        user: before.user.or_else(|| asked_by.map(|asker| asker.user)),
         role,
         eligibility_uid: uid,
         approval_request: asked.or(before.approval_request),

@@ -165,6 +165,8 @@ impl Books {
                     assert!(ask.held.is_some_and(|(_, end)| end <= seen.now), "{} is not over", ask.name);
                 }
                 Deactivated => assert!(ask.given_back, "nobody gave {} back", ask.name),
+                // Who asked while no policy watched is not believed.
+                Refused if seen.trust != Trust::Intact => assert!(ask.state.is_none(), "{ask:?}"),
                 Refused => assert!(ask.state.is_none() && fits.is_none(), "{ask:?} fits {fits:?}"),
                 Revoked if ask.state == Some(Active) => {
                     assert!(eligible.is_none(), "{} is eligible", ask.name);

@@ -130,7 +130,15 @@ async fn d02_claim_a_group_or_to_be_somebody_else() {
         until_refused(words, async || claim(Run::Dry).await).await;
         remove(world, &[Check(VERIFY_ACTIVATION)]).await;
         assert_eq!(until_accepted(async || claim(Run::Dry).await).await, nina.name());
+        // And what was written then is not believed when they are back either.
+        assert_eq!(claim(Run::ForReal).await.unwrap(), nina.name());
+        place.assert_refused(&mallory, "claimed", "AdmissionPoliciesNotIntact").await;
         restore(world).await;
+        place.assert_refused(&mallory, "claimed", "AdmissionPoliciesNotIntact").await;
+        namespaced::<RoleActivation>(world.alice().client(), &place.control)
+            .delete("claimed", &DeleteParams::default())
+            .await
+            .unwrap();
         eventually("it is overwritten again", SOON, async || {
             (claim(Run::Dry).await.ok().as_deref() == Some(mallory.name())).then_some(())
         })
