@@ -13,26 +13,28 @@ use crate::cluster::writes::{WriteError, write_child};
 use crate::plan::Write;
 use crate::plan::grants::plan_access;
 
+/// What takes longer than this is tried again: nothing that is due meanwhile waits for it.
+const LONGEST_WRITE: Duration = Duration::from_secs(5);
+
 /// Takes away what no grant explains, once; returns how long to wait until the next one ends, and
 /// whether all could be done.
-async fn close_once(context: &Context) -> (Option<Duration>, Result<(), WriteError>) {
+async fn close_once(context: &Context) -> (Option<Duration>, Result<(), String>) {
     let now = context.clock.now();
     let (grants, around) = observe_access(&context.caches);
     let closes = plan_access(&grants, &around, now).closes;
     context.metrics.overdue_closings.set(i64::try_from(closes.len()).unwrap_or(i64::MAX));
-    let results: Vec<Result<(), WriteError>> = futures::stream::iter(closes)
+    let results: Vec<Result<(), String>> = futures::stream::iter(closes)
         .map(async |write| {
             let Write::Child(verb, child) = write else { return Ok(()) };
-            info!(
-                ?verb,
-                namespace = child.metadata().namespace,
-                name = child.metadata().name,
-                "taking rights away"
-            );
-            match write_child(&context.client, verb, child).await {
+            let (namespace, name) = (child.metadata().namespace.clone(), child.metadata().name.clone());
+            info!(?verb, namespace, name, "taking rights away");
+            let written =
+                tokio::time::timeout(LONGEST_WRITE, write_child(&context.client, verb, child)).await;
+            match written {
                 // It is gone, or not what it was: the watch tells.
-                Ok(_) | Err(WriteError::Outdated) => Ok(()),
-                Err(error) => Err(error),
+                Ok(Ok(_) | Err(WriteError::Outdated)) => Ok(()),
+                Ok(Err(error)) => Err(error.describe()),
+                Err(_) => Err(format!("the API server did not answer within {LONGEST_WRITE:?}")),
             }
         })
         .buffer_unordered(usize::from(CONCURRENCY))
@@ -59,7 +61,7 @@ pub async fn run_closing(context: Arc<Context>, changed: Arc<Notify>) {
                 next
             }
             Err(error) => {
-                warn!(error = error.describe(), "failed to take rights away, trying again");
+                warn!(error, "failed to take rights away, trying again");
                 let wait = next.unwrap_or(retry).min(retry);
                 retry = retry.saturating_mul(2).min(MAX_RETRY);
                 Some(wait)
