@@ -22,9 +22,10 @@ use crate::model::grants::{Duty, Grant, Managed, Scope};
 use crate::model::life::{JudgeError, applied_spec};
 use crate::model::naming;
 use crate::plan::activation::{ObservedActivation, grant_of_activation};
-use crate::plan::assignment::{Ground, ObservedAssignment, grant_of_assignment};
+use crate::plan::assignment::{ObservedAssignment, grant_of_assignment};
 use crate::plan::declared::Home;
 use crate::plan::eligibility::{ObservedEligibility, effective, grant_of_eligibility};
+use crate::plan::given::Area;
 use crate::plan::grants::{Objects, Surroundings};
 
 /// Everything that somebody should have now, and everything that there is.
@@ -53,19 +54,19 @@ pub fn observe_access(caches: &Caches) -> (Vec<Grant>, Surroundings) {
     };
     for assignment in caches.assignments.state() {
         let namespace = assignment.namespace().unwrap_or_default();
-        let grant = grant_of_assignment(&assignment, &observe_ground(caches, &managed, &namespace));
+        let grant = grant_of_assignment(&assignment, &observe_area(caches, &managed, &namespace));
         add(Kind::RoleAssignment, &namespace, &assignment.name_any(), grant);
     }
     for eligibility in caches.eligibilities.state() {
         let namespace = eligibility.namespace().unwrap_or_default();
-        let grant = grant_of_eligibility(&eligibility, &observe_ground(caches, &managed, &namespace));
+        let grant = grant_of_eligibility(&eligibility, &observe_area(caches, &managed, &namespace));
         add(Kind::RoleEligibility, &namespace, &eligibility.name_any(), grant);
     }
     for activation in caches.activations.state() {
         let namespace = activation.namespace().unwrap_or_default();
-        let ground = observe_ground(caches, &managed, &namespace);
+        let area = observe_area(caches, &managed, &namespace);
         let eligible = find_eligibility(caches, &activation).and_then(|one| effective(&one).ok().flatten());
-        grants.extend(grant_of_activation(&activation, eligible.as_ref(), &ground));
+        grants.extend(grant_of_activation(&activation, eligible.as_ref(), &area));
     }
     (grants, around)
 }
@@ -79,7 +80,7 @@ pub fn observe_assignment(
 ) -> ObservedAssignment {
     let namespace = assignment.namespace().unwrap_or_default();
     ObservedAssignment {
-        ground: observe_ground(caches, &observe_managed(caches), &namespace),
+        area: observe_area(caches, &observe_managed(caches), &namespace),
         around: observe_around(caches, Kind::RoleAssignment, &namespace, &assignment.name_any()),
         others: observe_duties(caches, assignment.metadata.uid.as_deref()),
         declared: observe_declared(caches, assignment, guard),
@@ -95,7 +96,7 @@ pub fn observe_eligibility(
 ) -> ObservedEligibility {
     let (namespace, name) = (eligibility.namespace().unwrap_or_default(), eligibility.name_any());
     ObservedEligibility {
-        ground: observe_ground(caches, &observe_managed(caches), &namespace),
+        area: observe_area(caches, &observe_managed(caches), &namespace),
         around: observe_around(caches, Kind::RoleEligibility, &namespace, &name),
         others: observe_duties(caches, eligibility.metadata.uid.as_deref()),
         activations: caches.activations.state_filter(|activation| {
@@ -127,7 +128,7 @@ pub fn observe_activation(
     };
     ObservedActivation {
         eligibility,
-        ground: observe_ground(caches, &observe_managed(caches), &namespace),
+        area: observe_area(caches, &observe_managed(caches), &namespace),
         home: home_of(caches, &namespace),
         requests: caches.requests.state_filter(|request| request.spec.target.uid == uid),
         others: observe_held(caches, &uid),
@@ -193,12 +194,14 @@ fn observe_around(caches: &Caches, kind: Kind, namespace: &str, name: &str) -> S
     }
 }
 
+fn duty_of_assignment(caches: &Caches, assignment: &RoleAssignment) -> Option<Duty> {
+    let applied = applied_spec(assignment).ok().flatten()?;
+    Duty::of_spec(assignment, &applied, scope_of(caches, &assignment.namespace()?).as_ref())
+}
+
 /// What is held now: by assignments, and by other activations.
 fn observe_held(caches: &Caches, but: &str) -> Vec<Duty> {
-    let assigned = |other: &Arc<RoleAssignment>| {
-        let applied = applied_spec(other.as_ref()).ok().flatten()?;
-        Duty::of_spec(other, &applied, scope_of(caches, &other.namespace()?).as_ref())
-    };
+    let assigned = |other: &Arc<RoleAssignment>| duty_of_assignment(caches, other);
     let active = |other: &Arc<RoleActivation>| {
         let status = other.status.as_ref().filter(|status| status.state == Some(ActivationState::Active))?;
         let scope = scope_of(caches, &other.namespace()?)?;
@@ -216,10 +219,7 @@ fn observe_held(caches: &Caches, but: &str) -> Vec<Duty> {
 
 /// What other assignments and eligibilities give.
 fn observe_duties(caches: &Caches, but: Option<&str>) -> Vec<Duty> {
-    let assigned = |other: &Arc<RoleAssignment>| {
-        let applied = applied_spec(other.as_ref()).ok().flatten()?;
-        Duty::of_spec(other, &applied, scope_of(caches, &other.namespace()?).as_ref())
-    };
+    let assigned = |other: &Arc<RoleAssignment>| duty_of_assignment(caches, other);
     let eligible = |other: &Arc<RoleEligibility>| {
         let applied = applied_spec(other.as_ref()).ok().flatten()?;
         Duty::of_eligibility(other, &applied, scope_of(caches, &other.namespace()?).as_ref())
@@ -231,7 +231,7 @@ fn observe_duties(caches: &Caches, but: Option<&str>) -> Vec<Duty> {
 
 /// Where roles count that are given in a namespace.
 #[must_use]
-pub fn observe_ground(caches: &Caches, managed: &[Managed], namespace: &str) -> Ground {
+pub fn observe_area(caches: &Caches, managed: &[Managed], namespace: &str) -> Area {
     let scope = scope_of(caches, namespace);
     let namespaces = scope.iter().flat_map(|scope| managed.iter().filter(|managed| scope.covers(managed)));
     let about_enclave = match &scope {
@@ -250,7 +250,7 @@ pub fn observe_ground(caches: &Caches, managed: &[Managed], namespace: &str) -> 
         }
         _ => ConflictingDuties::Warn,
     };
-    Ground { namespaces: namespaces.cloned().collect(), about_enclave, conflicts, scope }
+    Area { namespaces: namespaces.cloned().collect(), about_enclave, conflicts, scope }
 }
 
 /// What a namespace is the scope of.

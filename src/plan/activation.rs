@@ -6,15 +6,15 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
-use super::assignment::Ground;
 use super::conditions::{Status, Wanted, build_conditions};
 use super::declared::{Home, tell_impact};
 use super::eligibility::role_of;
 use super::gate::plan_confirmation;
+use super::given::Area;
 use super::grants::{AccessPlan, Surroundings, plan_access};
 use super::lock::list_some;
+use super::status::describe_error;
 use super::{Notice, Plan, Severity, Write};
-use crate::api::community::ConflictingDuties;
 use crate::api::names::{condition, reason};
 use crate::api::role_activation::ActivationState;
 use crate::api::{ApprovalRequest, Kind, RoleActivation, RoleActivationStatus};
@@ -26,7 +26,7 @@ use crate::model::grants::{Duty, Grant, Scope, compare_rights};
 use crate::model::life::Integrity;
 use crate::model::naming;
 use crate::model::request::is_rightly_approved;
-use crate::model::scope::{Missing, OuterRules};
+use crate::model::scope::Missing;
 
 /// What was seen of an activation.
 #[derive(Clone, Debug)]
@@ -37,7 +37,7 @@ pub struct ObservedActivation {
     /// Which roles are held now, by anybody.
     pub others: Vec<Duty>,
     /// Where its role counts.
-    pub ground: Ground,
+    pub area: Area,
     /// What it is declared in.
     pub home: Home,
     /// The requests about it.
@@ -63,7 +63,10 @@ pub fn plan_activation(observed: &ObservedActivation, now: Timestamp) -> Plan<Ro
     }
     let name = request_name(activation);
     let request = observed.requests.iter().find(|request| request.name_any() == name);
-    let outer_rules = find_rules(observed);
+    let outer_rules = observed.area.rules(&observed.home, "RoleActivations");
+    let outer_rules = outer_rules.unwrap_or_else(|error| {
+        Err(Missing { reason: reason::APPLIED_UNREADABLE, message: describe_error(&error) })
+    });
     let circumstances = Circumstances {
         eligibility: observed.eligibility.as_ref(),
         conflict: outer_rules
@@ -106,7 +109,7 @@ pub fn plan_activation(observed: &ObservedActivation, now: Timestamp) -> Plan<Ro
     tell_impact(&mut plan, || {
         let Ok(Eligible { spec, .. }) = &observed.eligibility else { return Default::default() };
         let user = asker(activation).map(|asker| person(&asker.user));
-        let role = role_of(spec, &observed.ground, String::new(), None);
+        let role = role_of(spec, &observed.area, String::new(), None);
         compare_rights(None, Some(&Grant { principals: user.into_iter().collect(), ..role }))
     });
     plan
@@ -117,7 +120,7 @@ pub fn plan_activation(observed: &ObservedActivation, now: Timestamp) -> Plan<Ro
 pub fn grant_of_activation(
     activation: &RoleActivation,
     eligibility: Option<&Eligible>,
-    ground: &Ground,
+    area: &Area,
 ) -> Option<Grant> {
     let status = activation.status.as_ref()?;
     let Eligible { uid, spec } = eligibility?;
@@ -131,42 +134,18 @@ pub fn grant_of_activation(
     }
     let (start, end) = (status.starts_at.as_ref()?.0, status.ends_at.as_ref()?.0);
     let end = end.min(end_of(activation, spec, start));
-    let namespace = ground.scope.as_ref().map(Scope::namespace)?;
+    let namespace = area.scope.as_ref().map(Scope::namespace)?;
     let name = naming::grant(Kind::RoleActivation, namespace, &activation.name_any());
     let principals = [person(&asker.user)].into();
-    Some(Grant { principals, ..role_of(spec, ground, name, Some(end)) })
+    Some(Grant { principals, ..role_of(spec, area, name, Some(end)) })
 }
 
 /// Why the person must not have the role beside those that are held in the same name.
 fn find_conflict(observed: &ObservedActivation) -> Option<String> {
     let spec = &observed.eligibility.as_ref().ok()?.spec;
-    let scope = observed.ground.scope.as_ref()?;
+    let scope = observed.area.scope.as_ref()?;
     let user = asker(&observed.activation)?.user;
     Duty::of_activation(&observed.activation, &user, spec.role, scope).conflict(&observed.others)
-}
-
-/// The rules of the scopes around an activation.
-fn find_rules(observed: &ObservedActivation) -> Result<OuterRules, Missing> {
-    let unreadable = |_| Missing {
-        reason: reason::APPLIED_UNREADABLE,
-        message: "what is applied of the Community or the Enclave cannot be read by this version".to_owned(),
-    };
-    match &observed.ground.scope {
-        Some(Scope::System { .. }) => Ok(OuterRules {
-            refuses_conflicts: observed.ground.conflicts == ConflictingDuties::Refuse,
-            ..OuterRules::none()
-        }),
-        Some(Scope::Community { .. }) => {
-            observed.home.rules_in_community("RoleActivations").map_err(unreadable)?
-        }
-        Some(Scope::Enclave { .. }) => {
-            observed.home.rules_in_enclave("RoleActivations").map_err(unreadable)?
-        }
-        None => Err(Missing {
-            reason: reason::SCOPE_NOT_FOUND,
-            message: "RoleActivations are made where their RoleEligibility is".to_owned(),
-        }),
-    }
 }
 
 /// The writes that come before the status, and those that put it into force.
@@ -186,7 +165,7 @@ fn plan_step(
             });
             let books = books.map(|request| Write::MarkEnacted { request: Arc::clone(request), at: now });
             let eligible = observed.eligibility.as_ref().ok();
-            let grant = grant_of_activation(&observed.activation, eligible, &observed.ground);
+            let grant = grant_of_activation(&observed.activation, eligible, &observed.area);
             let grants: Vec<Grant> = grant.into_iter().collect();
             let AccessPlan { opens, .. } = plan_access(&grants, &observed.around, now);
             (books.into_iter().collect(), opens)

@@ -6,12 +6,11 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
-use super::assignment::{Ground, find_rules, show_conflict};
+use super::Plan;
 use super::declared::{Declared, Ways, plan_declared, tell_impact};
 use super::gate::Enforcement;
-use super::grants::{AccessPlan, Surroundings, plan_access};
-use super::{Plan, Write};
-use crate::api::names::reason;
+use super::given::{Area, enforce_grant, plan_farewell, refuse_conflict, show_conflict};
+use super::grants::Surroundings;
 use crate::api::role_eligibility::LastActivation;
 use crate::api::{Kind, RoleActivation, RoleEligibility, RoleEligibilitySpec, RoleEligibilityStatus};
 use crate::model::activation::Eligible;
@@ -20,7 +19,8 @@ use crate::model::grants::{Duty, Grant, Right, compare_rights, rights_in_workloa
 use crate::model::life::{JudgeError, applied_spec, as_if_applied};
 use crate::model::naming;
 use crate::model::roles::ELIGIBLE;
-use crate::model::scope::Missing;
+
+const KINDS: &str = "RoleEligibilities";
 
 /// What was seen of an eligibility.
 #[derive(Clone, Debug)]
@@ -28,7 +28,7 @@ pub struct ObservedEligibility {
     /// The eligibility and what it is declared in.
     pub declared: Declared<RoleEligibility>,
     /// Where its role counts.
-    pub ground: Ground,
+    pub area: Area,
     /// What there is of the right to ask.
     pub around: Surroundings,
     /// What is given in scopes that overlap with its own.
@@ -41,18 +41,23 @@ pub struct ObservedEligibility {
 #[must_use]
 pub fn plan_eligibility(observed: &ObservedEligibility, now: Timestamp) -> Plan<RoleEligibilityStatus> {
     let eligibility = observed.declared.object.as_ref();
-    let own = Duty::of_eligibility(eligibility, &eligibility.spec, observed.ground.scope.as_ref());
+    let own = Duty::of_eligibility(eligibility, &eligibility.spec, observed.area.scope.as_ref());
     let conflict = own.and_then(|own| own.conflict(&observed.others));
     let ways = || -> Result<_, JudgeError> {
         Ok(Ways {
-            outer_rules: find_rules(&observed.declared, &observed.ground, conflict.as_deref())?,
+            outer_rules: refuse_conflict(
+                observed.area.rules(&observed.declared.home, KINDS)?,
+                conflict.as_deref(),
+            ),
             references: None,
             in_use: None,
-            enforce: |applied: Option<&RoleEligibilitySpec>| enforce(observed, applied, now),
-            remove: || match plan_access(&[], &observed.around, now) {
-                AccessPlan { closes, .. } if closes.is_empty() => Ok(Vec::new()),
-                AccessPlan { .. } => Err(("being deleted: its rights go first".to_owned(), Vec::new())),
+            enforce: |applied: Option<&RoleEligibilitySpec>| match applied {
+                Some(_) => {
+                    enforce_grant(grant_of_eligibility(eligibility, &observed.area), &observed.around, now)
+                }
+                None => (Enforcement::Nothing, Vec::new()),
             },
+            remove: || plan_farewell(&observed.around, now),
         })
     };
     let mut plan = plan_declared(&observed.declared, ways(), Vec::new, now);
@@ -61,7 +66,7 @@ pub fn plan_eligibility(observed: &ObservedEligibility, now: Timestamp) -> Plan<
             let spec = effective(eligibility).ok().flatten()?.spec;
             Some(Grant {
                 principals: spec.principals.iter().cloned().collect(),
-                ..role_of(&spec, &observed.ground, String::new(), None)
+                ..role_of(&spec, &observed.area, String::new(), None)
             })
         };
         let (before, after) = (offered(eligibility), as_if_applied(eligibility, &[]));
@@ -117,16 +122,11 @@ pub fn effective(eligibility: &RoleEligibility) -> Result<Option<Eligible>, Judg
 
 /// The role of an eligibility as a grant to nobody yet.
 #[must_use]
-pub fn role_of(
-    spec: &RoleEligibilitySpec,
-    ground: &Ground,
-    name: String,
-    ends_at: Option<Timestamp>,
-) -> Grant {
-    let rights = match (&ground.scope, &spec.workload) {
+pub fn role_of(spec: &RoleEligibilitySpec, area: &Area, name: String, ends_at: Option<Timestamp>) -> Grant {
+    let rights = match (&area.scope, &spec.workload) {
         (Some(scope), _) if !scope.allows(spec.role) => Vec::new(),
-        (Some(scope), Some(workload)) => rights_in_workload(spec.role, scope, workload, &ground.namespaces),
-        (Some(scope), None) => rights_of_role(spec.role, scope, &ground.namespaces, &ground.about_enclave),
+        (Some(scope), Some(workload)) => rights_in_workload(spec.role, scope, workload, &area.namespaces),
+        (Some(scope), None) => rights_of_role(spec.role, scope, &area.namespaces, &area.about_enclave),
         (None, _) => Vec::new(),
     };
     Grant { name, rights, principals: std::collections::BTreeSet::new(), ends_at }
@@ -136,12 +136,9 @@ pub fn role_of(
 ///
 /// # Errors
 /// When what is applied cannot be read.
-pub fn grant_of_eligibility(
-    eligibility: &RoleEligibility,
-    ground: &Ground,
-) -> Result<Option<Grant>, JudgeError> {
+pub fn grant_of_eligibility(eligibility: &RoleEligibility, area: &Area) -> Result<Option<Grant>, JudgeError> {
     let Some(Eligible { spec, .. }) = effective(eligibility)? else { return Ok(None) };
-    let Some(scope) = ground.scope.as_ref().filter(|scope| scope.allows(spec.role)) else { return Ok(None) };
+    let Some(scope) = area.scope.as_ref().filter(|scope| scope.allows(spec.role)) else { return Ok(None) };
     let namespace = scope.namespace().to_owned();
     Ok(Some(Grant {
         name: naming::grant(Kind::RoleEligibility, &namespace, &eligibility.name_any()),
@@ -149,29 +146,4 @@ pub fn grant_of_eligibility(
         principals: spec.principals.into_iter().collect(),
         ends_at: spec.ends_at.map(|Time(end)| end),
     }))
-}
-
-fn enforce(
-    observed: &ObservedEligibility,
-    applied: Option<&RoleEligibilitySpec>,
-    now: Timestamp,
-) -> (Enforcement, Vec<Write>) {
-    if applied.is_none() {
-        return (Enforcement::Nothing, Vec::new());
-    }
-    let Ok(grant) = grant_of_eligibility(&observed.declared.object, &observed.ground) else {
-        return (Enforcement::Underway, Vec::new());
-    };
-    let grants: Vec<Grant> = grant.into_iter().collect();
-    let AccessPlan { closes, opens } = plan_access(&grants, &observed.around, now);
-    let has_ended = grants.iter().any(|grant| grant.ends_at.is_some_and(|end| end <= now));
-    if has_ended && closes.is_empty() {
-        let message = "it has ended, at spec.endsAt".to_owned();
-        return (Enforcement::Closed(Missing { reason: reason::ENDED, message }), opens);
-    }
-    if closes.is_empty() && opens.is_empty() {
-        (Enforcement::Complete, opens)
-    } else {
-        (Enforcement::Underway, opens)
-    }
 }

@@ -27,6 +27,7 @@ pub mod eligibility;
 pub mod enclave;
 pub mod endpoint;
 pub mod gate;
+pub mod given;
 pub mod grants;
 pub mod limits;
 pub mod lock;
