@@ -1,0 +1,247 @@
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::*;
+use crate::api::approval_request::Decision;
+use crate::api::role_assignment::Role;
+use crate::api::role_eligibility::ActivationConditions;
+use crate::api::{ApprovalRequestStatus, RoleActivationSpec, RoleActivationStatus};
+
+fn at(minute: i64) -> Timestamp {
+    Timestamp::from_second(minute * 60).unwrap()
+}
+
+fn spec(change: impl FnOnce(&mut RoleEligibilitySpec)) -> Eligible {
+    let principal = |kind, name: &str| Principal { kind, name: name.into(), namespace: None };
+    let conditions = json_conditions();
+    let mut spec = RoleEligibilitySpec {
+        description: None,
+        principals: vec![principal(PrincipalKind::User, "nina"), principal(PrincipalKind::Group, "on-call")],
+        role: Role::EnclaveOwner,
+        workload: None,
+        starts_at: None,
+        ends_at: None,
+        activation: conditions,
+        change: None,
+    };
+    change(&mut spec);
+    Eligible { uid: "uid".into(), spec }
+}
+
+fn json_conditions() -> ActivationConditions {
+    serde_json::from_value(serde_json::json!({"maxDuration": "60m"})).unwrap()
+}
+
+/// Nina, or who is given, asks for half an hour.
+fn asked(user: &str, groups: &str) -> RoleActivation {
+    let mut activation = RoleActivation::new(
+        "a",
+        RoleActivationSpec {
+            eligibility: "e".into(),
+            duration: "30m".into(),
+            justification: None,
+            ticket: None,
+            starts_at: None,
+            deactivate: false,
+        },
+    );
+    activation.metadata.uid = Some("abcde".into());
+    let stamps = [(names::REQUESTED_BY, user), (names::REQUESTED_GROUPS, groups)];
+    activation.metadata.annotations =
+        Some(stamps.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
+    activation
+}
+
+/// Active since minute 0, for half an hour.
+fn active() -> RoleActivation {
+    let mut activation = asked("nina", "");
+    activation.status = Some(RoleActivationStatus {
+        state: Some(ActivationState::Active),
+        role: Some(Role::EnclaveOwner),
+        eligibility_uid: Some("uid".into()),
+        stamps: asker(&activation).map(|asker| asker.digest()),
+        starts_at: Some(Time(at(0))),
+        ends_at: Some(Time(at(30))),
+        ..RoleActivationStatus::default()
+    });
+    activation
+}
+
+fn judge(
+    activation: &RoleActivation,
+    eligible: &Eligible,
+    request: Option<&ApprovalRequest>,
+    now: i64,
+) -> Judgement {
+    judge_activation(
+        activation,
+        &Circumstances {
+            eligibility: Ok(eligible),
+            conflict: None,
+            request,
+            outer_rules: Ok(&OuterRules::none()),
+            integrity: &Integrity::Intact,
+            witness: "guard",
+            now: at(now),
+        },
+    )
+    .unwrap()
+}
+
+fn told(judgement: &Judgement) -> String {
+    let minute =
+        |time: Option<Timestamp>| time.map_or("-".to_owned(), |at| (at.as_second() / 60).to_string());
+    let state = judgement.state.map_or_else(|| "waits".to_owned(), |state| state.to_string());
+    let step = match judgement.step {
+        Step::Nothing => "",
+        Step::Ask(_) => " ask",
+        Step::Begin(_) => " begin",
+    };
+    format!(
+        "{state} {} {}..{}{step}",
+        judgement.reason,
+        minute(judgement.starts_at),
+        minute(judgement.ends_at)
+    )
+}
+
+#[test]
+fn whoever_is_eligible_begins_at_once_when_nothing_is_asked_for() {
+    let open = spec(|_| {});
+    for (user, groups, expected) in [
+        ("nina", "", "Active Active 0..30 begin"),
+        ("karl", "staff\non-call", "Active Active 0..30 begin"),
+        ("karl", "staff\non-callers", "Refused NotEligible -..-"),
+        ("on-call", "nina", "Refused NotEligible -..-"),
+    ] {
+        assert_eq!(told(&judge(&asked(user, groups), &open, None, 0)), expected, "{user} {groups}");
+    }
+    let nobody = judge(&asked("", "on-call"), &open, None, 0);
+    assert_eq!(told(&nobody), "waits RequesterUnknown -..-");
+}
+
+#[test]
+fn what_does_not_meet_the_conditions_is_refused_at_once() {
+    let with = |change: fn(&mut ActivationConditions)| spec(|spec| change(&mut spec.activation));
+    let mut wordy = asked("nina", "");
+    wordy.spec.justification = Some(" ".into());
+    for (eligible, reason) in [
+        (with(|it| it.max_duration = "29m".into()), "TooLong"),
+        (with(|it| it.require_justification = true), "JustificationMissing"),
+        (with(|it| it.require_ticket = true), "TicketMissing"),
+        (with(|it| it.require_mfa = true), "MfaMissing"),
+        (spec(|it| it.ends_at = Some(Time(at(0)))), "NotEligible"),
+    ] {
+        let judgement = judge(&wordy, &eligible, None, 0);
+        assert_eq!((judgement.state, judgement.reason), (Some(ActivationState::Refused), reason));
+    }
+    let mut later = asked("nina", "");
+    later.spec.starts_at = Some(Time(at(10)));
+    let ends = spec(|it| it.ends_at = Some(Time(at(10))));
+    assert_eq!(told(&judge(&later, &ends, None, 0)), "Refused NotEligible -..-");
+    assert_eq!(told(&judge(&later, &spec(|_| {}), None, 0)), "Scheduled Scheduled 10..-");
+    assert_eq!(told(&judge(&later, &spec(|_| {}), None, 10)), "Active Active 10..40 begin");
+    let opens = spec(|it| it.starts_at = Some(Time(at(20))));
+    assert_eq!(told(&judge(&later, &opens, None, 10)), "Scheduled Scheduled 20..-");
+}
+
+#[test]
+fn who_asked_is_believed_only_from_policies_that_stand_guard() {
+    let open = spec(|_| {});
+    let judge = |activation: &RoleActivation, integrity: &Integrity| {
+        let circumstances = Circumstances {
+            eligibility: Ok(&open),
+            conflict: None,
+            request: None,
+            outer_rules: Ok(&OuterRules::none()),
+            integrity,
+            witness: "guard",
+            now: at(1),
+        };
+        told(&judge_activation(activation, &circumstances).unwrap())
+    };
+    let broken = Integrity::Broken("a policy is missing".into());
+    for integrity in [&broken, &Integrity::Settling] {
+        let refused = "Refused AdmissionPoliciesNotIntact -..-";
+        assert_eq!(judge(&asked("nina", ""), integrity), refused);
+        assert_eq!(judge(&active(), integrity), "Active Active 0..30", "what is active stays");
+    }
+    // It was seen while they stood guard.
+    let mut seen = asked("nina", "");
+    let stamps = asker(&seen).map(|asker| asker.digest());
+    seen.status = Some(RoleActivationStatus { stamps, ..RoleActivationStatus::default() });
+    assert_eq!(judge(&seen, &broken), "waits AdmissionPoliciesNotIntact -..-");
+    // And changed while they did not.
+    for mut changed in [seen, active()] {
+        let stamps = changed.metadata.annotations.as_mut().unwrap();
+        stamps.insert(names::REQUESTED_GROUPS.into(), "on-call".into());
+        let told = judge(&changed, &Integrity::Intact);
+        assert!(told.contains("RequesterUnknown") && !told.contains("begin"), "{told}");
+    }
+}
+
+#[test]
+fn every_way_an_active_role_ends() {
+    let open = spec(|_| {});
+    let short = spec(|it| it.activation.max_duration = "10m".into());
+    let until = spec(|it| it.ends_at = Some(Time(at(20))));
+    let nobody = spec(|it| it.principals.clear());
+    let other = Eligible { uid: "another".into(), ..spec(|_| {}) };
+    let role = spec(|it| it.role = Role::EnclaveReader);
+    for (eligible, now, expected) in [
+        (&open, 29, "Active Active 0..30"),
+        (&open, 30, "Expired Ended 0..30"),
+        (&open, 99, "Expired Ended 0..30"),
+        (&short, 5, "Active Active 0..10"),
+        (&until, 5, "Active Active 0..20"),
+        (&nobody, 5, "Revoked NotEligible 0..5"),
+        (&other, 5, "Revoked NotEligible 0..5"),
+        (&role, 5, "Revoked NotEligible 0..5"),
+    ] {
+        assert_eq!(told(&judge(&active(), eligible, None, now)), expected, "{eligible:?}");
+    }
+    let mut back = active();
+    back.spec.deactivate = true;
+    assert_eq!(told(&judge(&back, &open, None, 5)), "Deactivated Deactivated 0..5");
+    assert_eq!(told(&judge(&back, &open, None, 31)), "Expired Ended 0..30");
+    let mut never = asked("nina", "");
+    never.spec.deactivate = true;
+    assert_eq!(told(&judge(&never, &open, None, 5)), "Deactivated Deactivated -..-");
+}
+
+#[test]
+fn somebody_else_has_to_decide_where_that_is_asked_for() {
+    let held = spec(|it| {
+        it.activation = serde_json::from_value(serde_json::json!({
+            "maxDuration": "60m", "approval": {"policy": "Required", "expireAfter": "4h"}}))
+        .unwrap();
+    });
+    let judgement = judge(&asked("nina", "on-call"), &held, None, 0);
+    assert_eq!(told(&judgement), "PendingApproval ApprovalPending -..- ask");
+    let Step::Ask(mut request) = judgement.step else { panic!("nothing is asked") };
+    assert_eq!(request.spec.requesters, ["nina"]);
+    assert_eq!(request.spec.expires_at.0, at(240));
+    assert_eq!(request.metadata.name.as_deref(), Some(request_name(&asked("nina", "")).as_str()));
+
+    let mut status =
+        ApprovalRequestStatus { state: Some(RequestState::Approved), ..ApprovalRequestStatus::default() };
+    status.decided_at = Some(Time(at(1)));
+    status.witness = Some("guard".into());
+    request.status = Some(status.clone());
+    let unfounded = judge(&asked("nina", ""), &held, Some(&request), 2);
+    assert_eq!(told(&unfounded), "PendingApproval ApprovalPending -..-", "the word alone does not count");
+    let vote =
+        serde_json::json!({"approver": "bob", "verdict": "Approved", "digest": request.spec.change.digest});
+    status.decisions = vec![serde_json::from_value::<Decision>(vote).unwrap()];
+    for (witness, state, expected) in [
+        ("guard", RequestState::Approved, "Active Active 2..32 begin"),
+        ("another", RequestState::Approved, "PendingApproval ApprovalPending -..-"),
+        ("guard", RequestState::Rejected, "Rejected Rejected -..-"),
+        ("guard", RequestState::Expired, "Lapsed Expired -..-"),
+        ("guard", RequestState::Withdrawn, "Revoked Withdrawn -..-"),
+    ] {
+        let status =
+            ApprovalRequestStatus { state: Some(state), witness: Some(witness.into()), ..status.clone() };
+        request.status = Some(status);
+        assert_eq!(told(&judge(&asked("nina", ""), &held, Some(&request), 2)), expected);
+    }
+}
