@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::approvals::Operation;
+use super::audit::Audit;
 use super::common::Principal;
 use super::community::ServiceAccountVotes;
 use super::content::Content;
@@ -268,6 +269,10 @@ pub struct ApprovalRequestStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 71))]
     pub witness: Option<String>,
+    /// When those who decide were told that the request expires soon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "super::schemas::time")]
+    pub reminded_at: Option<Time>,
     /// When the request left Pending.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::schemas::time")]
@@ -276,6 +281,9 @@ pub struct ApprovalRequestStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::schemas::time")]
     pub enacted_at: Option<Time>,
+    /// Facts about it that are still to be told.
+    #[serde(default, skip_serializing_if = "Audit::is_empty")]
+    pub audit: Audit,
     /// Details.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::schemas::conditions")]

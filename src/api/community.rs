@@ -158,6 +158,9 @@ pub struct CommunityStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub enclaves: Option<i32>,
+    /// The maintenance of its own that is in force; absent when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<Maintenance>,
     /// What others left in its own namespace: objects of the kinds that the lock guards (NetworkPolicy,
     /// CiliumNetworkPolicy, ResourceQuota, LimitRange) that the operator did not make, each as
     /// `Kind namespace/name`. They are in force until somebody deletes them. The first 50 in order of

@@ -86,6 +86,9 @@ pub struct EnclaveStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 63))]
     pub namespace: Option<String>,
+    /// The maintenance of its own that is in force; absent when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<Maintenance>,
     /// What others left in its namespaces, the control namespace and those of its workloads: objects of
     /// the kinds that the lock guards (NetworkPolicy, CiliumNetworkPolicy, ResourceQuota, LimitRange)
     /// that the operator did not make, each as `Kind namespace/name`. They are in force until somebody

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::approvals::Operation;
+use super::audit::Audit;
 use super::common::ChangeReason;
 use super::content::Content;
 use super::kind::Kind;
@@ -164,6 +165,9 @@ pub struct GateStatus {
     /// not deleted. Admission reads it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_protected: Option<bool>,
+    /// Facts about it that are still to be told.
+    #[serde(default, skip_serializing_if = "Audit::is_empty")]
+    pub audit: Audit,
     /// Details, in a fixed order: Ready, Approved, Enforced, and Reconciling or Stalled while true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::schemas::conditions")]

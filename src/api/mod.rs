@@ -6,6 +6,7 @@
 
 pub mod approval_request;
 pub mod approvals;
+pub mod audit;
 pub mod cilium;
 pub mod common;
 pub mod community;
@@ -27,6 +28,7 @@ pub mod transit_hub;
 
 pub use approval_request::{ApprovalRequest, ApprovalRequestSpec, ApprovalRequestStatus};
 pub use approvals::{Approvals, Operation};
+pub use audit::{Audit, Fact, FactType};
 pub use cilium::CiliumNetworkPolicy;
 pub use common::{ChangeReason, Principal};
 pub use community::{Community, CommunitySpec, CommunityStatus};

@@ -194,6 +194,7 @@ pub mod reason {
     pub const SCOPE_NOT_FOUND: &str = "ScopeNotFound";
     pub const CONFLICTING_DUTIES: &str = "ConflictingDuties";
     pub const POLICIES_INTACT: &str = "AdmissionPoliciesIntact";
+    pub const POLICIES_SETTLING: &str = "AdmissionPoliciesSettling";
     pub const POLICIES_NOT_INTACT: &str = "AdmissionPoliciesNotIntact";
     pub const REQUESTER_UNKNOWN: &str = "RequesterUnknown";
     pub const JUSTIFICATION_MISSING: &str = "JustificationMissing";

@@ -5,6 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::audit::Audit;
 use super::common::{DURATION_PATTERN, LABEL_PATTERN, NAME_MESSAGE, NAME_RULE, duration_rule};
 use super::role_assignment::Role;
 
@@ -157,6 +158,9 @@ pub struct RoleActivationStatus {
     #[schemars(length(max = 51), inner(length(max = 384)))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub left_behind: Vec<String>,
+    /// Facts about it that are still to be told.
+    #[serde(default, skip_serializing_if = "Audit::is_empty")]
+    pub audit: Audit,
     /// Details, in a fixed order: Ready, and Reconciling while true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::schemas::conditions")]

@@ -16,6 +16,7 @@ use tracing::warn;
 
 use super::caches::{Caches, is_served};
 use super::sentry::Sentry;
+use super::untold::{Address, Untold, cluster};
 use super::watch::Seen;
 use super::{links, observe};
 use crate::api::names::{annotation, child, label, purpose};
@@ -23,6 +24,7 @@ use crate::api::{
     ApprovalRequest, Community, CommunityEndpoint, Enclave, EnclaveConnection, EnclaveEndpoint,
     EnclaveWorkload, Kind, RoleActivation, RoleAssignment, RoleEligibility, TransitHub,
 };
+use crate::model::facts::Told;
 use crate::model::gated::Gated;
 use crate::model::life::{Integrity, applied_spec};
 use crate::model::naming::{CONNECTION_POLICY, parse_grant};
@@ -78,6 +80,8 @@ pub struct Triggers {
     pub sentry: Arc<Sentry>,
     /// Tells that rights may have to be taken away.
     pub access: Arc<Notify>,
+    /// What is still to be told.
+    pub untold: Arc<Untold>,
     /// Whether the live ones are the same; `None` until all of them were looked at.
     pub guard: watch::Sender<Option<Guard>>,
 }
@@ -85,7 +89,7 @@ pub struct Triggers {
 impl Triggers {
     /// Its rules count for everything in it.
     pub(super) fn on_community(&self, seen: Seen<'_, Community>) {
-        let Some(community) = self.concerned(seen) else { return };
+        let Some(community) = self.told(seen) else { return };
         send(&self.queues.communities, ObjectRef::from_obj(community));
         self.look_at_requests_about(community);
         self.look_at_namespace(&observe::namespace_of(community));
@@ -98,7 +102,7 @@ impl Triggers {
 
     /// Its rules count for everything in it, and for connections that lead into it.
     pub(super) fn on_enclave(&self, seen: Seen<'_, Enclave>) {
-        let Some(enclave) = self.concerned(seen) else { return };
+        let Some(enclave) = self.told(seen) else { return };
         send(&self.queues.enclaves, ObjectRef::from_obj(enclave));
         self.look_at_requests_about(enclave);
         let home = observe::home_of(&self.caches, declared_in(enclave));
@@ -110,7 +114,7 @@ impl Triggers {
     }
 
     pub(super) fn on_community_endpoint(&self, seen: Seen<'_, CommunityEndpoint>) {
-        let Some(endpoint) = self.concerned(seen) else { return };
+        let Some(endpoint) = self.told(seen) else { return };
         send(&self.queues.community_endpoints, ObjectRef::from_obj(endpoint));
         self.look_at_requests_about(endpoint);
         self.look_along(links::links_of_community_endpoint(&self.caches, endpoint));
@@ -120,14 +124,14 @@ impl Triggers {
     }
 
     pub(super) fn on_transit_hub(&self, seen: Seen<'_, TransitHub>) {
-        let Some(hub) = self.concerned(seen) else { return };
+        let Some(hub) = self.told(seen) else { return };
         send(&self.queues.transit_hubs, ObjectRef::from_obj(hub));
         self.look_at_requests_about(hub);
         self.look_along(links::links_of_hub(&self.caches, hub));
     }
 
     pub(super) fn on_workload(&self, seen: Seen<'_, EnclaveWorkload>) {
-        let Some(workload) = self.concerned(seen) else { return };
+        let Some(workload) = self.told(seen) else { return };
         let control = declared_in(workload);
         self.look_at_requests_about(workload);
         // The others of the Enclave may be allowed to reach it.
@@ -139,7 +143,7 @@ impl Triggers {
     }
 
     pub(super) fn on_endpoint(&self, seen: Seen<'_, EnclaveEndpoint>) {
-        let Some(endpoint) = self.concerned(seen) else { return };
+        let Some(endpoint) = self.told(seen) else { return };
         let control = declared_in(endpoint);
         send(&self.queues.endpoints, ObjectRef::from_obj(endpoint));
         self.look_at_requests_about(endpoint);
@@ -150,7 +154,7 @@ impl Triggers {
     }
 
     pub(super) fn on_connection(&self, seen: Seen<'_, EnclaveConnection>) {
-        let Some(connection) = self.concerned(seen) else { return };
+        let Some(connection) = self.told(seen) else { return };
         self.look_at_requests_about(connection);
         self.look_at_home_of_leaving(seen);
         if let Seen::Deleted(_) = seen {
@@ -164,28 +168,14 @@ impl Triggers {
     }
 
     pub(super) fn on_request(&self, seen: Seen<'_, ApprovalRequest>) {
-        let Some(request) = self.concerned(seen) else { return };
+        let Some(request) = self.told(seen) else { return };
         send(&self.queues.requests, ObjectRef::from_obj(request));
         let target = &request.spec.target;
-        let namespace = target.namespace.as_deref().unwrap_or_default();
-        macro_rules! look_at {
-            ($queue:ident) => {
-                send(&self.queues.$queue, ObjectRef::new(&target.name).within(namespace))
-            };
-        }
-        match target.kind {
-            Kind::Community => send(&self.queues.communities, ObjectRef::new(&target.name)),
-            Kind::Enclave => look_at!(enclaves),
-            Kind::CommunityEndpoint => look_at!(community_endpoints),
-            Kind::TransitHub => look_at!(transit_hubs),
-            Kind::EnclaveWorkload => look_at!(workloads),
-            Kind::EnclaveEndpoint => look_at!(endpoints),
-            Kind::EnclaveConnection => look_at!(connections),
-            Kind::RoleAssignment => look_at!(assignments),
-            Kind::RoleEligibility => look_at!(eligibilities),
-            Kind::RoleActivation => look_at!(activations),
-            Kind::ApprovalRequest => {}
-        }
+        self.look_at(&Address {
+            kind: target.kind,
+            namespace: target.namespace.clone().unwrap_or_default(),
+            name: target.name.clone(),
+        });
         // Those who decide in an Enclave reach the requests about the Enclave itself by their names.
         if target.kind == Kind::Enclave {
             self.look_at_access();
@@ -193,7 +183,7 @@ impl Triggers {
     }
 
     pub(super) fn on_assignment(&self, seen: Seen<'_, RoleAssignment>) {
-        let Some(assignment) = self.concerned(seen) else { return };
+        let Some(assignment) = self.told(seen) else { return };
         self.look_at_requests_about(assignment);
         // One may be in conflict with another.
         self.look_at_access();
@@ -202,14 +192,14 @@ impl Triggers {
 
     /// What is activated with it ends with it.
     pub(super) fn on_eligibility(&self, seen: Seen<'_, RoleEligibility>) {
-        let Some(eligibility) = self.concerned(seen) else { return };
+        let Some(eligibility) = self.told(seen) else { return };
         self.look_at_requests_about(eligibility);
         self.look_at_access();
         send(&self.queues.eligibilities, ObjectRef::from_obj(eligibility));
     }
 
     pub(super) fn on_activation(&self, seen: Seen<'_, RoleActivation>) {
-        let Some(activation) = self.concerned(seen) else { return };
+        let Some(activation) = self.told(seen) else { return };
         self.access.notify_one();
         self.look_at_requests_about(activation);
         send(&self.queues.activations, ObjectRef::from_obj(activation));
@@ -360,6 +350,34 @@ impl Triggers {
             }
             self.look_at_everything();
         }
+    }
+
+    /// One object.
+    pub fn look_at(&self, object: &Address) {
+        let Address { kind, namespace, name } = object;
+        macro_rules! send_to {
+            ($($queue:ident: $kind:ident,)*) => {
+                match kind {
+                    $(Kind::$kind => {
+                        let object = ObjectRef::new(name);
+                        let object = if namespace.is_empty() { object } else { object.within(namespace) };
+                        send(&self.queues.$queue, object);
+                    })*
+                }
+            };
+        }
+        with_controlled_kinds!(send_to);
+    }
+
+    /// The object that was seen, one about which something may have to be told; after a relist
+    /// everything is looked at.
+    fn told<'a, K: Told + Resource<DynamicType = ()>>(&self, seen: Seen<'a, K>) -> Option<&'a K> {
+        match seen {
+            Seen::Applied(object) => self.untold.on_seen(object),
+            Seen::Deleted(object) => self.untold.on_gone(object, &cluster(&self.caches)),
+            Seen::Relisted => {}
+        }
+        self.concerned(seen)
     }
 
     /// The object that was seen; after a relist everything is looked at.

@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::fmt::Debug;
 
 use k8s_openapi::api::core::v1::Namespace;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::{ApiResource, DynamicObject};
 use kube::{Api, Client, Resource, ResourceExt};
@@ -19,6 +18,7 @@ use crate::api::{
     ApprovalRequest, Community, CommunityEndpoint, Enclave, EnclaveConnection, EnclaveEndpoint,
     EnclaveWorkload, Kind, RoleActivation, RoleAssignment, RoleEligibility, TransitHub,
 };
+use crate::model::facts::enacted_status;
 use crate::model::scope::RulesOrigin;
 use crate::plan::Write;
 use crate::plan::child::{Child, Verb};
@@ -154,8 +154,8 @@ pub async fn apply_write<K: Served>(
             outcome(result, "create the ApprovalRequest").map(|()| Touched::Another)
         }
         Write::MarkEnacted { request, at } => {
-            let mut request = ApprovalRequest::clone(&request);
-            request.status.get_or_insert_default().enacted_at = Some(Time(at));
+            let status = Some(enacted_status(&request, at));
+            let request = ApprovalRequest { status, ..ApprovalRequest::clone(&request) };
             publish_status(client, &request).await.map(|()| Touched::Another)
         }
         Write::CreateNamespace(namespace) => {

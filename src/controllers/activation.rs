@@ -6,9 +6,11 @@ use jiff::Timestamp;
 use kube::runtime::reflector::Store;
 
 use super::{Known, Reconciled};
+use crate::api::audit::{Audit, Fact};
 use crate::api::{RoleActivation, RoleActivationStatus};
 use crate::cluster::access::observe_activation;
 use crate::cluster::caches::Caches;
+use crate::model::facts::facts_of_activation;
 use crate::plan::Plan;
 use crate::plan::activation::plan_activation;
 
@@ -30,6 +32,14 @@ impl Reconciled for RoleActivation {
 
     fn with_status(&self, status: RoleActivationStatus) -> Self {
         Self { status: Some(status), ..self.clone() }
+    }
+
+    fn audit_mut(status: &mut RoleActivationStatus) -> &mut Audit {
+        &mut status.audit
+    }
+
+    fn facts(&self, after: &RoleActivationStatus, now: Timestamp) -> Vec<Fact> {
+        facts_of_activation(self, after, now)
     }
 
     fn degraded_status(

@@ -6,10 +6,12 @@ use jiff::Timestamp;
 use kube::runtime::reflector::Store;
 
 use super::{Known, Reconciled};
+use crate::api::audit::{Audit, Fact};
 use crate::api::{ApprovalRequest, ApprovalRequestStatus};
 use crate::cluster::caches::Caches;
 use crate::cluster::observe::observe_target;
 use crate::cluster::triggers::Guard;
+use crate::model::facts::facts_of_request;
 use crate::plan::Plan;
 use crate::plan::approval_request::{ObservedRequest, plan_approval_request};
 
@@ -34,6 +36,14 @@ impl Reconciled for ApprovalRequest {
 
     fn with_status(&self, status: ApprovalRequestStatus) -> Self {
         Self { status: Some(status), ..self.clone() }
+    }
+
+    fn audit_mut(status: &mut ApprovalRequestStatus) -> &mut Audit {
+        &mut status.audit
+    }
+
+    fn facts(&self, after: &ApprovalRequestStatus, now: Timestamp) -> Vec<Fact> {
+        facts_of_request(self, after, now)
     }
 
     fn degraded_status(

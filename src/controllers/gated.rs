@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use kube::runtime::reflector::Store;
 
 use super::{Known, Reconciled};
+use crate::api::audit::{Audit, Fact};
 use crate::api::{
     Community, CommunityEndpoint, CommunityEndpointStatus, CommunityStatus, Enclave, EnclaveConnection,
     EnclaveConnectionStatus, EnclaveEndpoint, EnclaveEndpointStatus, EnclaveStatus, EnclaveWorkload,
@@ -21,6 +22,8 @@ use crate::cluster::links::{
 use crate::cluster::observe::{
     observe_community, observe_connection, observe_enclave, observe_endpoint, observe_workload,
 };
+use crate::model::facts::{facts_of_gated, facts_of_maintenance};
+use crate::model::life::requesters;
 use crate::plan::Plan;
 use crate::plan::assignment::plan_assignment;
 use crate::plan::community::plan_community;
@@ -34,6 +37,9 @@ use crate::plan::workload::plan_workload;
 /// A controller: the kind and its status, its cache, and from an object and what is known to a plan.
 macro_rules! controller {
     ($kind:ident, $status:ident, $cache:ident, |$object:ident, $known:ident| $plan:expr) => {
+        controller!($kind, $status, $cache, |$object, $known| $plan, |_, _, _| None);
+    };
+    ($kind:ident, $status:ident, $cache:ident, |$object:ident, $known:ident| $plan:expr, $maintenance:expr) => {
         impl Reconciled for $kind {
             type Status = $status;
 
@@ -53,6 +59,16 @@ macro_rules! controller {
                 Self { status: Some(status), ..self.clone() }
             }
 
+            fn audit_mut(status: &mut $status) -> &mut Audit {
+                &mut status.gate.audit
+            }
+
+            fn facts(&self, after: &$status, now: Timestamp) -> Vec<Fact> {
+                let mut facts = facts_of_gated(self, &after.gate, now);
+                facts.extend($maintenance(self, after, now));
+                facts
+            }
+
             fn degraded_status(
                 &self,
                 planned: Option<$status>,
@@ -67,12 +83,26 @@ macro_rules! controller {
     };
 }
 
-controller!(Community, CommunityStatus, communities, |object, known| {
-    plan_community(&observe_community(known.caches, object, known.guard), known.now)
-});
-controller!(Enclave, EnclaveStatus, enclaves, |object, known| {
-    plan_enclave(&observe_enclave(known.caches, object, known.guard), known.now)
-});
+controller!(
+    Community,
+    CommunityStatus,
+    communities,
+    |object, known| plan_community(&observe_community(known.caches, object, known.guard), known.now),
+    |community: &Community, after: &CommunityStatus, now| {
+        let before = community.status.as_ref().and_then(|status| status.maintenance.as_ref());
+        facts_of_maintenance(before, after.maintenance.as_ref(), requesters(community), now)
+    }
+);
+controller!(
+    Enclave,
+    EnclaveStatus,
+    enclaves,
+    |object, known| plan_enclave(&observe_enclave(known.caches, object, known.guard), known.now),
+    |enclave: &Enclave, after: &EnclaveStatus, now| {
+        let before = enclave.status.as_ref().and_then(|status| status.maintenance.as_ref());
+        facts_of_maintenance(before, after.maintenance.as_ref(), requesters(enclave), now)
+    }
+);
 controller!(CommunityEndpoint, CommunityEndpointStatus, community_endpoints, |object, known| {
     let observed = observe_endpoint(
         known.caches,

@@ -15,19 +15,23 @@ use kube::{Client, ResourceExt};
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
+use crate::api::audit::{Audit, Fact, FactType};
 use crate::cluster::caches::Caches;
 use crate::cluster::clock::Clock;
 use crate::cluster::events::Events;
 use crate::cluster::triggers::{Guard, Work};
+use crate::cluster::untold::Untold;
 use crate::cluster::with_controlled_kinds;
 use crate::cluster::writes::{Served, Touched, WriteError, apply_write, publish_status};
+use crate::model::facts::record;
 use crate::plan::{Notice, Plan, Severity, Write};
-use crate::runtime::metrics::Metrics;
+use crate::runtime::metrics::{Metrics, Outcome};
 
 mod activation;
 mod approval_request;
 pub mod closing;
 mod gated;
+pub mod telling;
 
 /// How many objects of a kind are reconciled at a time.
 const CONCURRENCY: u16 = 16;
@@ -47,6 +51,8 @@ pub struct Context {
     pub guard: watch::Receiver<Option<Guard>>,
     pub events: Events,
     pub clock: Clock,
+    /// What is still to be told.
+    pub untold: Arc<Untold>,
     /// How long decided requests are kept.
     pub retain_requests_for: SignedDuration,
     pub failures: Failures,
@@ -85,6 +91,12 @@ pub trait Reconciled: Served {
     /// The same object with another status.
     #[must_use]
     fn with_status(&self, status: Self::Status) -> Self;
+
+    /// The facts in a status.
+    fn audit_mut(status: &mut Self::Status) -> &mut Audit;
+
+    /// What becomes true with a new status.
+    fn facts(&self, after: &Self::Status, now: Timestamp) -> Vec<Fact>;
 
     /// The status that shows that reconciling fails again and again, on top of what was planned;
     /// `None` when the kind has no way to show it.
@@ -140,11 +152,18 @@ async fn reconcile<K: Reconciled>(object: Arc<K>, context: Arc<Context>) -> Resu
     match reconcile_once(&object, &context).await {
         Ok(action) => {
             context.failures.forget(object.as_ref());
+            let outcome = if context.guard.borrow().is_some() { Outcome::Done } else { Outcome::Waiting };
+            context.metrics.count_reconciliation(&K::kind(&()), outcome);
             Ok(action)
         }
         Err(Failed { error, planned }) => {
             let times = context.failures.count(object.as_ref());
             let message = error.describe();
+            let outcome = match &error {
+                WriteError::Outdated => Outcome::Raced,
+                WriteError::Failed { .. } => Outcome::Failed,
+            };
+            context.metrics.count_reconciliation(&K::kind(&()), outcome);
             let limit = match &error {
                 // As a rule the watch brings the news at once; if it never does, that is a failure.
                 WriteError::Outdated => RACES_UNTIL_DEGRADED,
@@ -197,7 +216,9 @@ async fn reconcile_once<K: Reconciled>(
     let failure = repair_all(object.as_ref(), context, repairs).await;
     for write in writes {
         debug!(kind = %K::kind(&()), name = object.name_any(), ?write, "writing");
+        let enacts = matches!(write, Write::MarkEnacted { .. });
         match apply_write(&context.client, object.as_ref(), write).await? {
+            Touched::Another if enacts => context.metrics.count_enactment(&K::kind(&())),
             Touched::Another => {}
             // What was observed is old now; the watch brings the news and then the rest is done.
             Touched::TheObjectItself => {
@@ -209,8 +230,11 @@ async fn reconcile_once<K: Reconciled>(
     if let Some(error) = failure {
         return Err(Failed { error, planned: status });
     }
-    if let Some(status) = status.filter(|status| object.status() != Some(status)) {
+    let status = status.or_else(|| object.status().cloned());
+    let status = status.map(|status| with_facts(object.as_ref(), status, context, now));
+    if let Some((status, facts)) = status.filter(|(status, _)| object.status() != Some(status)) {
         publish_status(&context.client, &object.with_status(status)).await?;
+        count_facts(object.as_ref(), &facts, &context.metrics);
         for notice in notices {
             info!(
                 kind = %K::kind(&()),
@@ -223,6 +247,33 @@ async fn reconcile_once<K: Reconciled>(
         }
     }
     Ok(wake_at.map_or_else(Action::await_change, |at| Action::requeue(until(at, now))))
+}
+
+/// A status with what becomes true with it, and without what everybody was told.
+fn with_facts<K: Reconciled>(
+    object: &K,
+    mut status: K::Status,
+    context: &Context,
+    now: Timestamp,
+) -> (K::Status, Vec<Fact>) {
+    let facts = object.facts(&status, now);
+    let audit = K::audit_mut(&mut status);
+    record(audit, facts.iter().cloned());
+    context.untold.settle(&object.uid().unwrap_or_default(), audit);
+    (status, facts)
+}
+
+fn count_facts<K: Reconciled>(object: &K, facts: &[Fact], metrics: &Metrics) {
+    for fact in facts {
+        let made = object.creation_timestamp().map_or(fact.at.0, |at| at.0);
+        match fact.type_ {
+            FactType::Enacted | FactType::Activated => metrics.count_enactment(&K::kind(&())),
+            FactType::Decided | FactType::Expired | FactType::Superseded | FactType::Withdrawn => {
+                metrics.count_decision(fact.type_, fact.at.0.duration_since(made));
+            }
+            _ => {}
+        }
+    }
 }
 
 /// Makes repairs, several at a time as long as they are of one sort: what closes is done before anything
@@ -253,10 +304,12 @@ async fn publish_degraded<K: Reconciled>(
     message: &str,
 ) {
     let Some(status) = object.degraded_status(planned, message, context.clock.now()) else { return };
+    let (status, facts) = with_facts(object, status, context, context.clock.now());
     if object.status() == Some(&status) {
         return;
     }
     if publish_status(&context.client, &object.with_status(status)).await.is_ok() {
+        count_facts(object, &facts, &context.metrics);
         let notice = Notice {
             severity: Severity::Warning,
             reason: crate::api::names::reason::DEGRADED,

@@ -105,7 +105,7 @@ pub fn operator_role(installation: &Installation) -> RbacRole {
         rules: Some(vec![
             PolicyRule {
                 resource_names: Some(vec![OPERATOR.to_owned()]),
-                ..rule("coordination.k8s.io", &["leases"], &["get", "update"])
+                ..rule("coordination.k8s.io", &["leases"], &["get", "list", "watch", "update"])
             },
             rule("coordination.k8s.io", &["leases"], &["create"]),
         ]),

@@ -27,11 +27,7 @@ impl Exceptions {
     /// # Errors
     /// When what is applied cannot be read.
     pub fn of<K: Gated>(object: &K, now: Timestamp) -> Result<Self, JudgeError> {
-        let applied = applied_spec(object)?;
-        let applied = applied.as_ref().and_then(K::maintenance);
-        let both =
-            applied.zip(K::maintenance(object.spec())).map(|(applied, wanted)| restrict(applied, wanted));
-        Ok(both.map(|maintenance| Self::of_maintenance(maintenance, now)).unwrap_or_default())
+        Ok(in_force(object, now)?.map(Self::of_maintenance).unwrap_or_default())
     }
 
     /// The exceptions in the namespaces of an Enclave: its own, and those of its Community unless the
@@ -48,17 +44,13 @@ impl Exceptions {
         if is_held { Ok(own) } else { Ok(Self::of(community, now)?.and(own)) }
     }
 
-    fn of_maintenance(maintenance: Maintenance, now: Timestamp) -> Self {
+    fn of_maintenance(maintenance: Maintenance) -> Self {
         let Maintenance { mode, justification: _, principals, expires_at } = maintenance;
-        // The schema asks for an end. What has none is not believed.
-        let Some(end) = expires_at.map(|time| time.0).filter(|end| *end > now) else {
-            return Self::default();
-        };
-        let principals = principals.into_iter().collect();
+        let (principals, ends_at) = (principals.into_iter().collect(), expires_at.map(|time| time.0));
         match mode {
             MaintenanceMode::Disabled => Self::default(),
-            MaintenanceMode::General => Self { general: principals, ends_at: Some(end), ..Self::default() },
-            MaintenanceMode::Advanced => Self { advanced: principals, ends_at: Some(end), ..Self::default() },
+            MaintenanceMode::General => Self { general: principals, ends_at, ..Self::default() },
+            MaintenanceMode::Advanced => Self { advanced: principals, ends_at, ..Self::default() },
         }
     }
 
@@ -90,6 +82,25 @@ impl Exceptions {
     pub const fn ends_at(&self) -> Option<Timestamp> {
         self.ends_at
     }
+}
+
+/// The maintenance of one object that is in force: what is applied of it, no more than its spec still
+/// wants, and nothing that is over.
+fn in_force<K: Gated>(object: &K, now: Timestamp) -> Result<Option<Maintenance>, JudgeError> {
+    let applied = applied_spec(object)?;
+    let applied = applied.as_ref().and_then(K::maintenance);
+    let both = applied.zip(K::maintenance(object.spec())).map(|(applied, wanted)| restrict(applied, wanted));
+    // The schema asks for an end. What has none is not believed.
+    Ok(both.filter(|maintenance| {
+        let is_going_on = maintenance.expires_at.as_ref().is_some_and(|end| end.0 > now);
+        maintenance.mode != MaintenanceMode::Disabled && is_going_on
+    }))
+}
+
+/// The maintenance of one object that is in force, to show it; what cannot be read allows nobody anything.
+#[must_use]
+pub fn own_maintenance<K: Gated>(object: &K, now: Timestamp) -> Option<Maintenance> {
+    in_force(object, now).ok().flatten()
 }
 
 /// Whether maintenance is turned on, widened, prolonged or justified anew. Turning it off, naming
@@ -199,8 +210,8 @@ mod tests {
     #[test]
     fn two_exceptions_add_up_and_the_wider_one_counts() {
         use MaintenanceMode::{Advanced, General};
-        let one = Exceptions::of_maintenance(maintenance(General, &["ann", "bob"], 100), at(0));
-        let other = Exceptions::of_maintenance(maintenance(Advanced, &["bob", "eve"], 50), at(0));
+        let one = Exceptions::of_maintenance(maintenance(General, &["ann", "bob"], 100));
+        let other = Exceptions::of_maintenance(maintenance(Advanced, &["bob", "eve"], 50));
         let both = one.clone().and(other.clone());
         assert_eq!(both, other.and(one));
         assert_eq!(both.general, [user("ann")].into());

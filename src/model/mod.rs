@@ -7,6 +7,7 @@ pub mod access;
 pub mod activation;
 pub mod diff;
 pub mod digest;
+pub mod facts;
 pub mod gated;
 pub mod grants;
 pub mod life;

@@ -223,6 +223,7 @@ fn build_status(
         starts_at: judgement.starts_at.map(Time),
         ends_at: judgement.ends_at.map(Time),
         left_behind: before.left_behind,
+        audit: before.audit,
         conditions: build_conditions(&before.conditions, wanted, generation, now),
     }
 }
@@ -244,7 +245,7 @@ fn plan_retention(observed: &ObservedActivation, now: Timestamp) -> Plan<RoleAct
         return Plan::nothing();
     };
     let until = ended.saturating_add(observed.retain_for).unwrap_or(Timestamp::MAX);
-    if now >= until {
+    if now >= until && status.is_none_or(|status| status.audit.waiting.is_empty()) {
         return Plan { writes: vec![Write::DeleteSelf], ..Plan::nothing() };
     }
     let left_behind = list_some(&observed.left_behind);

@@ -62,6 +62,11 @@ pub fn plan_approval_request(observed: &ObservedRequest, now: Timestamp) -> Plan
             // Who can write votes in a gap can write a witness too, so while the policies do not stand
             // guard nobody is one. What was cast or written until they do again is void then.
             status.witness = (observed.integrity == Integrity::Intact).then(|| observed.witness.clone());
+            let remind_at = remind_at(request);
+            if before.state.is_some() && now >= remind_at {
+                status.reminded_at.get_or_insert(Time(now));
+            }
+            let wakes = [status.reminded_at.is_none().then_some(remind_at), Some(request.spec.expires_at.0)];
             let notice = match votes {
                 Votes::Void => Some((
                     Severity::Warning,
@@ -76,7 +81,7 @@ pub fn plan_approval_request(observed: &ObservedRequest, now: Timestamp) -> Plan
                     .map(|(severity, message)| Notice { severity, reason: reason::APPROVAL_PENDING, message })
                     .into_iter()
                     .collect(),
-                wake_at: Some(request.spec.expires_at.0),
+                wake_at: wakes.into_iter().flatten().min(),
                 ..Plan::nothing()
             }
         }
@@ -108,6 +113,14 @@ pub fn plan_approval_request(observed: &ObservedRequest, now: Timestamp) -> Plan
     }
 }
 
+/// When those who decide are told again: a day before it expires, or when a quarter of its time is left
+/// if that is later.
+fn remind_at(request: &ApprovalRequest) -> Timestamp {
+    let expires_at = request.spec.expires_at.0;
+    let quarter = SignedDuration::from_secs(request.spec.policy.expire_after_seconds / 4);
+    expires_at.saturating_sub(quarter.min(SignedDuration::from_hours(24))).unwrap_or(expires_at)
+}
+
 /// A decided request is deleted when it is old, unless it still says what becomes of the latest
 /// spec: without it the same content would be proposed again.
 fn plan_retention(observed: &ObservedRequest, now: Timestamp) -> Plan<ApprovalRequestStatus> {
@@ -116,7 +129,9 @@ fn plan_retention(observed: &ObservedRequest, now: Timestamp) -> Plan<ApprovalRe
     let unfinished = status
         .is_some_and(|status| status.state == Some(RequestState::Approved) && status.enacted_at.is_none())
         && observed.target != TargetView::Gone;
-    let in_use = unfinished || matches!(observed.target, TargetView::Proposed | TargetView::Behind);
+    // It is gone only when everybody knows what became of it.
+    let untold = status.is_some_and(|status| !status.audit.waiting.is_empty());
+    let in_use = unfinished || untold || matches!(observed.target, TargetView::Proposed | TargetView::Behind);
     let Some(decided_at) = decided_at.filter(|_| !in_use) else { return Plan::nothing() };
     let until = decided_at.saturating_add(observed.retain_for).unwrap_or(Timestamp::MAX);
     if now < until {

@@ -16,7 +16,7 @@ use super::{Plan, Write};
 use crate::api::names::{condition, reason};
 use crate::api::{Approvals, Community, CommunitySpec, CommunityStatus};
 use crate::model::life::{Integrity, JudgeError, SETTLING, applied_spec};
-use crate::model::maintenance::Exceptions;
+use crate::model::maintenance::{Exceptions, own_maintenance};
 use crate::model::naming::community_namespace;
 use crate::model::rules::held_operations;
 use crate::model::scope::OuterRules;
@@ -68,6 +68,7 @@ pub fn plan_community(observed: &ObservedCommunity, now: Timestamp) -> Plan<Comm
             gate,
             namespace,
             enclaves: i32::try_from(observed.enclaves).ok(),
+            maintenance: own_maintenance(community, now),
             leftovers: list_some(&observed.of_others.leftovers),
             standing_grants: list_some(&observed.of_others.standing_grants),
         }
@@ -139,7 +140,7 @@ fn describe_protection(integrity: &Integrity) -> Wanted {
         Integrity::Settling => Wanted {
             type_,
             status: Status::False,
-            reason: reason::POLICIES_NOT_INTACT,
+            reason: reason::POLICIES_SETTLING,
             message: format!("nothing new is enacted: {SETTLING}"),
         },
         Integrity::Broken(what) => Wanted {

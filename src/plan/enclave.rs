@@ -18,7 +18,7 @@ use crate::api::enclave::WorkloadCommunication;
 use crate::api::{Approvals, Community, Enclave, EnclaveSpec, EnclaveStatus};
 use crate::model::gated::Gated;
 use crate::model::life::{JudgeError, applied_spec};
-use crate::model::maintenance::Exceptions;
+use crate::model::maintenance::{Exceptions, own_maintenance};
 use crate::model::naming::enclave_namespace;
 use crate::model::rules::held_operations;
 use crate::model::scope::OuterRules;
@@ -78,6 +78,7 @@ pub fn plan_enclave(observed: &ObservedEnclave, now: Timestamp) -> Plan<EnclaveS
         EnclaveStatus {
             gate,
             namespace,
+            maintenance: own_maintenance(observed.declared.object.as_ref(), now),
             leftovers: list_some(&observed.of_others.leftovers),
             standing_grants: list_some(&observed.of_others.standing_grants),
         }

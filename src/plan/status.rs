@@ -29,6 +29,7 @@ pub fn build_gate_status<K: Gated>(
         applied: gate.applied.clone(),
         pending: gate.pending.clone(),
         deletion_protected: Some(gate.deletion_protected),
+        audit: object.gate().map(|gate| gate.audit.clone()).unwrap_or_default(),
         conditions: build_conditions(observed, describe(gate, enforcement), generation, now),
     }
 }

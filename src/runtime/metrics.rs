@@ -1,61 +1,349 @@
-//! What is measured, and where it can be read: `/metrics` for Prometheus, `/healthz` for probes.
+//! What is measured. The names are for the alert rules and the dashboard in the chart too.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, AtomicU64};
 
-use axum::Router;
-use axum::http::header::CONTENT_TYPE;
-use axum::routing::get;
-use prometheus_client::encoding::text::encode;
-use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
-use tokio::net::TcpListener;
+use http::{Method, StatusCode};
+use jiff::SignedDuration;
+use kube::ResourceExt;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
 
-/// The metrics of this process.
+use crate::api::FactType;
+use crate::api::approval_request::RequestState;
+use crate::api::role_activation::ActivationState;
+use crate::api::role_assignment::Role;
+use crate::cluster::caches::Caches;
+use crate::cluster::untold::Untold;
+
+/// The metrics of this process. Object names are never labels.
 #[derive(Clone)]
 pub struct Metrics {
-    registry: Arc<Registry>,
+    /// 1 while this process holds the lease, else 0.
+    pub leader: Gauge<i64, AtomicI64>,
     /// 1 while the API server runs the admission policies that the operator was built with, else 0.
     pub policies_intact: Gauge<i64, AtomicI64>,
     /// How many objects give rights that nothing explains any more.
     pub overdue_closings: Gauge<i64, AtomicI64>,
+    decisions: Family<DecisionLabels, Histogram, fn() -> Histogram>,
+    enactments: Family<KindLabels, Counter<u64, AtomicU64>>,
+    reconciliations: Family<ReconciliationLabels, Counter<u64, AtomicU64>>,
+    writes: Family<WriteLabels, Counter<u64, AtomicU64>>,
+    deliveries: Family<DeliveryLabels, Counter<u64, AtomicU64>>,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct DecisionLabels {
+    outcome: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct KindLabels {
+    kind: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ReconciliationLabels {
+    kind: String,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RoleLabels {
+    role: String,
+}
+
+/// What was written, and what became of it.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct WriteLabels {
+    resource: String,
+    verb: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct DeliveryLabels {
+    sink: &'static str,
+    outcome: &'static str,
+}
+
+/// How a reconciliation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Everything planned was done.
+    Done,
+    /// The admission policies were not looked at yet.
+    Waiting,
+    /// The world moved on meanwhile; it is looked at again.
+    Raced,
+    /// Something could not be written.
+    Failed,
+}
+
+impl Outcome {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Waiting => "waiting",
+            Self::Raced => "raced",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl WriteLabels {
+    /// What a request writes, by its method and path: `/api/v1/…` or `/apis/GROUP/VERSION/…`.
+    #[must_use]
+    pub fn of(method: &Method, path: &str) -> Self {
+        let verb = match *method {
+            Method::POST => "create",
+            Method::PUT => "update",
+            Method::PATCH => "patch",
+            Method::DELETE => "delete",
+            _ => "other",
+        };
+        let mut parts = path.trim_matches('/').split('/');
+        let skipped = if parts.next() == Some("api") { 1 } else { 2 };
+        let rest: Vec<&str> = parts.skip(skipped).collect();
+        let (resource, subresource) = match rest.as_slice() {
+            ["namespaces", _, resource, _, subresource, ..] => (*resource, Some(*subresource)),
+            ["namespaces", _, resource, ..] => (*resource, None),
+            [resource, _, subresource, ..] => (*resource, Some(*subresource)),
+            [resource, ..] => (*resource, None),
+            [] => ("", None),
+        };
+        let resource = subresource
+            .map_or_else(|| resource.to_owned(), |subresource| format!("{resource}/{subresource}"));
+        Self { resource, verb, outcome: "" }
+    }
+}
+
+/// A decision takes from seconds to a week.
+fn decision_times() -> Histogram {
+    Histogram::new([60.0, 600.0, 3600.0, 14_400.0, 43_200.0, 86_400.0, 259_200.0, 604_800.0])
 }
 
 impl Default for Metrics {
     fn default() -> Self {
-        let policies_intact = Gauge::default();
-        let mut registry = Registry::with_prefix("enclave_operator");
-        registry.register(
-            "admission_policies_intact",
-            "1 while the API server runs the admission policies that the operator was built with; otherwise nothing new is enacted",
-            policies_intact.clone(),
-        );
-        let overdue_closings = Gauge::default();
-        registry.register(
-            "overdue_closings",
-            "Roles and bindings that are over and were still there when it was last looked; they are taken away at once",
-            overdue_closings.clone(),
-        );
-        Self { registry: Arc::new(registry), policies_intact, overdue_closings }
+        Self {
+            leader: Gauge::default(),
+            policies_intact: Gauge::default(),
+            overdue_closings: Gauge::default(),
+            decisions: Family::new_with_constructor(decision_times),
+            enactments: Family::default(),
+            reconciliations: Family::default(),
+            writes: Family::default(),
+            deliveries: Family::default(),
+        }
     }
 }
 
 impl Metrics {
-    /// Serves until the process ends.
-    ///
-    /// # Errors
-    /// When the address cannot be listened on.
-    pub async fn run_server(self, address: SocketAddr) -> std::io::Result<()> {
-        let listener = TcpListener::bind(address).await?;
-        tracing::info!(address = %listener.local_addr()?, "serving /metrics and /healthz");
-        let metrics = move || async move {
-            let mut text = String::new();
-            // Writing to a String cannot fail.
-            let _ = encode(&mut text, &self.registry);
-            ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
+    /// Counts a request that left Pending, so long after it was made.
+    pub fn count_decision(&self, outcome: FactType, after: SignedDuration) {
+        let labels = DecisionLabels { outcome: format!("{outcome:?}") };
+        self.decisions.get_or_create(&labels).observe(after.as_secs_f64());
+    }
+
+    /// Counts a change of an object of this kind that was recorded as applied, or a role that was activated.
+    pub fn count_enactment(&self, kind: &str) {
+        self.enactments.get_or_create(&KindLabels { kind: kind.to_owned() }).inc();
+    }
+
+    /// Counts a reconciliation.
+    pub fn count_reconciliation(&self, kind: &str, outcome: Outcome) {
+        let labels = ReconciliationLabels { kind: kind.to_owned(), outcome: outcome.label() };
+        self.reconciliations.get_or_create(&labels).inc();
+    }
+
+    /// Counts a write by the status of its answer; without one it could not be made.
+    pub fn count_write(&self, written: WriteLabels, answer: Option<StatusCode>) {
+        let outcome = match answer {
+            Some(status) if status.is_success() => "done",
+            // Not what was observed any more.
+            Some(StatusCode::CONFLICT | StatusCode::NOT_FOUND) => "outdated",
+            Some(status) if status.is_client_error() => "refused",
+            Some(_) | None => "failed",
         };
-        let router = Router::new().route("/metrics", get(metrics)).route("/healthz", get(|| async { "ok" }));
-        axum::serve(listener, router).await
+        self.writes.get_or_create(&WriteLabels { outcome, ..written }).inc();
+    }
+
+    /// Counts something that a sink was given, by whether it took it.
+    pub fn count_delivery(&self, sink: &'static str, taken: bool) {
+        let outcome = if taken { "delivered" } else { "failed" };
+        self.deliveries.get_or_create(&DeliveryLabels { sink, outcome }).inc();
+    }
+
+    /// All metrics, those that follow from what is in the caches too.
+    #[must_use]
+    pub fn registry(&self, caches: &Caches) -> Registry {
+        let Self {
+            leader,
+            policies_intact,
+            overdue_closings,
+            decisions,
+            enactments,
+            reconciliations,
+            writes,
+            deliveries,
+        } = self.clone();
+        let mut registry = Registry::with_prefix("enclave_operator");
+        registry.register("leader", "1 while this process holds the lease and writes", leader);
+        registry.register(
+            "admission_policies_intact",
+            "1 while the API server runs the admission policies that the operator was built with; otherwise nothing new is enacted",
+            policies_intact,
+        );
+        registry.register(
+            "overdue_closings",
+            "Roles and bindings that are over and were still there when it was last looked; they are taken away at once",
+            overdue_closings,
+        );
+        registry.register_with_unit(
+            "request_decision",
+            "How long requests were Pending until they were decided",
+            Unit::Seconds,
+            decisions,
+        );
+        registry.register("enactments", "Changes that were put into force", enactments);
+        registry.register("reconciliations", "Reconciliations, by how they ended", reconciliations);
+        registry.register("api_writes", "Writes to the API server, by what became of them", writes);
+        registry.register("deliveries", "Facts and notifications that were given to a sink", deliveries);
+        registry.register_collector(Box::new(Cached(caches.clone())));
+        registry
+    }
+}
+
+/// What follows from the caches, looked at when it is asked for.
+struct Cached(Caches);
+
+impl std::fmt::Debug for Cached {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Cached")
+    }
+}
+
+impl Collector for Cached {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let mut pending: BTreeMap<String, (i64, f64)> = BTreeMap::new();
+        for request in self.0.requests.state() {
+            if request.status.as_ref().and_then(|status| status.state) != Some(RequestState::Pending) {
+                continue;
+            }
+            let made = request.creation_timestamp().map_or(f64::MAX, |at| at.0.as_duration().as_secs_f64());
+            let (count, oldest) =
+                pending.entry(request.spec.target.kind.to_string()).or_insert((0, f64::MAX));
+            *count += 1;
+            *oldest = oldest.min(made);
+        }
+        let mut active: BTreeMap<String, i64> = BTreeMap::new();
+        for activation in self.0.activations.state() {
+            let status = activation.status.as_ref();
+            if let Some(status) = status.filter(|status| status.state == Some(ActivationState::Active)) {
+                *active
+                    .entry(status.role.map(|role: Role| role.to_string()).unwrap_or_default())
+                    .or_default() += 1;
+            }
+        }
+        let facts_waiting = i64::try_from(Untold::count(&self.0)).unwrap_or(i64::MAX);
+        let gauge = encoder.encode_descriptor(
+            "facts_waiting",
+            "Facts that not every sink has taken yet",
+            None,
+            MetricType::Gauge,
+        )?;
+        ConstGauge::new(facts_waiting).encode(gauge)?;
+        let counts = pending.iter().map(|(kind, (count, _))| (KindLabels { kind: kind.clone() }, *count));
+        encode_gauges(
+            &mut encoder,
+            "pending_requests",
+            "ApprovalRequests that are undecided, by the kind of their target",
+            counts,
+        )?;
+        let oldest = pending.iter().map(|(kind, (_, oldest))| (KindLabels { kind: kind.clone() }, *oldest));
+        encode_gauges(
+            &mut encoder,
+            "oldest_pending_request_timestamp_seconds",
+            "When the oldest undecided ApprovalRequest was made, in seconds since 1970",
+            oldest,
+        )?;
+        let active = active.into_iter().map(|(role, count)| (RoleLabels { role }, count));
+        encode_gauges(&mut encoder, "active_activations", "RoleActivations that give a role now", active)
+    }
+}
+
+fn encode_gauges<L, N>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    values: impl IntoIterator<Item = (L, N)>,
+) -> Result<(), std::fmt::Error>
+where
+    L: EncodeLabelSet,
+    N: prometheus_client::encoding::EncodeGaugeValue + Copy,
+{
+    let mut values = values.into_iter().peekable();
+    if values.peek().is_none() {
+        return Ok(());
+    }
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    for (labels, value) in values {
+        ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_is_known_by_its_path() {
+        for (method, path, verb, resource) in [
+            (Method::POST, "/api/v1/namespaces", "create", "namespaces"),
+            (Method::DELETE, "/api/v1/namespaces/acme", "delete", "namespaces"),
+            (Method::PUT, "/api/v1/namespaces/acme/resourcequotas/q", "update", "resourcequotas"),
+            (Method::POST, "/apis/events.k8s.io/v1/namespaces/acme/events", "create", "events"),
+            (
+                Method::PUT,
+                "/apis/enclave-operator.io/v1alpha1/namespaces/acme/enclaves/payments/status",
+                "update",
+                "enclaves/status",
+            ),
+            (
+                Method::PUT,
+                "/apis/enclave-operator.io/v1alpha1/communities/acme/status",
+                "update",
+                "communities/status",
+            ),
+            (Method::PATCH, "/apis/enclave-operator.io/v1alpha1/communities/acme", "patch", "communities"),
+        ] {
+            let labels = WriteLabels::of(&method, path);
+            assert_eq!((labels.verb, labels.resource.as_str()), (verb, resource), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_write_counts_by_what_became_of_it() {
+        let metrics = Metrics::default();
+        let written = WriteLabels::of(&Method::PUT, "/api/v1/namespaces/acme");
+        for (answer, outcome) in [
+            (Some(StatusCode::OK), "done"),
+            (Some(StatusCode::CONFLICT), "outdated"),
+            (Some(StatusCode::FORBIDDEN), "refused"),
+            (Some(StatusCode::INTERNAL_SERVER_ERROR), "failed"),
+            (None, "failed"),
+        ] {
+            let labels = WriteLabels { outcome, ..written.clone() };
+            let before = metrics.writes.get_or_create(&labels).get();
+            metrics.count_write(written.clone(), answer);
+            assert_eq!(metrics.writes.get_or_create(&labels).get(), before + 1, "{outcome}");
+        }
     }
 }

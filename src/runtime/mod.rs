@@ -2,6 +2,7 @@
 
 pub mod metrics;
 pub mod run;
+pub mod serve;
 pub mod settings;
 
 pub use run::{RunError, run_operator};

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -10,6 +11,8 @@ use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::PostParams;
+use kube::runtime::reflector;
+use kube::runtime::watcher::Config;
 use kube::{Api, Client};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
@@ -17,22 +20,30 @@ use tracing::{error, info};
 
 use super::Settings;
 use super::metrics::Metrics;
+use super::serve::run_server;
 use crate::admission::{PolicyError, build_policies};
 use crate::api::names::{OPERATOR, reason};
 use crate::cluster::caches::Caches;
 use crate::cluster::clock::Clock;
 use crate::cluster::events::Events;
+use crate::cluster::fence::{Fence, LEASE_DURATION, RENEW_DEADLINE, RENEW_PERIOD};
 use crate::cluster::sentry::{Sentry, run_settling};
 use crate::cluster::triggers::{Guard, Triggers, build_queues};
+use crate::cluster::untold::Untold;
+use crate::cluster::watch::{Seen, run_watch};
+use crate::controllers::telling::run_telling;
 use crate::controllers::{self, Context, closing};
 use crate::model::life::{Integrity, SETTLING};
 use crate::plan::{Notice, Severity};
+use crate::sinks::{DeliveryError, EventSink};
 
 /// The operator cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     #[error(transparent)]
     Policies(#[from] PolicyError),
+    #[error("failed to prepare the audit stream")]
+    Audit(#[from] DeliveryError),
     #[error("a watch or the metrics server ended; the reason is in the log")]
     TaskEnded,
     #[error(
@@ -67,82 +78,204 @@ pub async fn run_operator(
     settings: &Settings,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
+    let metrics = Metrics::default();
+    let namespace = &settings.installation.namespace;
     let clock = Clock::new(Timestamp::now());
     let client = clock.listen(client);
+    let fence = Fence::new(namespace, OPERATOR, metrics.clone());
+    let writer = fence.guard(client.clone());
     let installation = settings.installation.installation();
     let sentry = Arc::new(Sentry::new(build_policies(&installation)?, clock.clone()));
     let (guard_sender, guard) = watch::channel(None);
     let (queues, work) = build_queues();
     let access = Arc::new(Notify::new());
-    let (caches, triggers, watches) = Caches::new(&client, &settings.installation.namespace, |caches| {
-        Triggers { caches, queues, sentry, access: Arc::clone(&access), guard: guard_sender }
+    let sinks: Vec<Arc<EventSink>> = settings.audit.sinks()?.into_iter().map(Arc::new).collect();
+    let untold = Arc::new(Untold::new(sinks.iter().map(|sink| sink.kind()).collect()));
+    let (caches, triggers, watches) = Caches::new(&client, namespace, |caches| Triggers {
+        caches,
+        queues,
+        sentry,
+        access: Arc::clone(&access),
+        guard: guard_sender,
+        untold: Arc::clone(&untold),
     });
     // Dropped at the end, which ends the watches.
     let mut tasks = JoinSet::new();
     for watch in watches {
         tasks.spawn(watch);
     }
-
-    let metrics = Metrics::default();
+    let (is_ready, ready) = watch::channel(false);
     tasks.spawn({
-        let (metrics, address) = (metrics.clone(), settings.listen);
+        let (registry, address) = (metrics.registry(&caches), settings.listen);
         async move {
-            if let Err(error) = metrics.run_server(address).await {
+            if let Err(error) = run_server(address, registry, ready).await {
                 error!(%address, %error, "failed to serve metrics; set --listen to a free address");
             }
         }
     });
+    let released = Arc::new(Notify::new());
+    let (saw_lease, lease) = watch::channel(None);
+    tasks.spawn(watch_lease(client.clone(), namespace.clone(), Arc::clone(&released), saw_lease));
+    tasks.spawn(free_what_expired(client.clone(), settings.clone(), lease));
     let tell = {
-        let (guard, namespace) = (guard.clone(), settings.installation.namespace.clone());
+        let (guard, namespace) = (guard.clone(), namespace.clone());
         let metrics = metrics.clone();
-        let events = Events::new(client.clone(), &settings.identity);
+        let events = Events::new(writer.clone(), &settings.identity);
         async move { run_telling_integrity(guard, &events, &namespace, &metrics).await }
     };
 
     let context = Arc::new(Context {
-        client: client.clone(),
+        client: writer.clone(),
         caches: caches.clone(),
         guard,
-        events: Events::new(client.clone(), &settings.identity),
+        events: Events::new(writer, &settings.identity),
         clock,
+        untold,
         retain_requests_for: settings.retain_requests_for,
         failures: controllers::Failures::default(),
-        metrics,
+        metrics: metrics.clone(),
     });
-    let election =
-        LeaderElection::new(client.clone(), &settings.installation.namespace, OPERATOR, &settings.identity);
+    let election = LeaderElection::new(fence.listen(client.clone()), namespace, OPERATOR, &settings.identity)
+        .with_lease_duration(LEASE_DURATION)
+        .with_renew_deadline(RENEW_DEADLINE)
+        .with_retry_period(RENEW_PERIOD);
     if let Some(found) = observe_own_name(&client).await {
         let expected = installation.operator_username();
         if found != expected {
             return Err(RunError::WrongAccount { found, expected });
         }
     }
-    let lead = Box::pin(async {
-        tell_who_leads(&client, settings).await;
-        election
-            .with_lease(Box::pin(async {
-                if caches.wait_until_ready().await.is_ok() {
-                    closing::sweep(&context).await;
-                    triggers.compare_policies();
-                    info!("all caches are filled, reconciling");
-                    let closing = closing::run_closing(Arc::clone(&context), access);
-                    futures::join!(closing, controllers::run(context, work), tell, run_settling(&triggers));
-                }
-            }))
-            .await
-    });
-    tokio::select! {
-        ended = lead => {
-            return if ended.is_none() { Err(RunError::LeaseLost) } else { Ok(()) };
+    let filled = async {
+        // Ends only at shutdown otherwise.
+        if caches.wait_until_ready().await.is_ok() {
+            is_ready.send_replace(true);
+            info!("all caches are filled");
         }
-        // A cache that nobody keeps up to date must not be believed.
-        Some(_) = tasks.join_next() => return Err(RunError::TaskEnded),
-        () = shutdown => {}
+        std::future::pending::<()>().await;
+    };
+    let leads = AtomicBool::new(false);
+    let lead = async {
+        tell_who_leads(&client, settings).await;
+        let work = async {
+            leads.store(true, Ordering::Relaxed);
+            metrics.leader.set(1);
+            if caches.wait_until_ready().await.is_ok() {
+                closing::sweep(&context).await;
+                triggers.compare_policies();
+                info!("leading, reconciling");
+                let closing = closing::run_closing(Arc::clone(&context), access);
+                let telling =
+                    sinks.into_iter().map(|sink| run_telling(Arc::clone(&context), &triggers, sink));
+                let telling = futures::future::join_all(telling);
+                let work = controllers::run(Arc::clone(&context), work);
+                futures::join!(closing, work, telling, tell, run_settling(&triggers));
+            }
+        };
+        let mut work = Box::pin(work);
+        loop {
+            // The election looks every few seconds whether it can have the lease; the watch tells at once.
+            let is_free = async {
+                released.notified().await;
+                if leads.load(Ordering::Relaxed) {
+                    std::future::pending::<()>().await;
+                }
+            };
+            tokio::select! {
+                ended = election.with_lease(&mut work) => return ended,
+                () = is_free => {}
+            }
+        }
+    };
+    // New writes are refused from then on, and what is under way has come to its end.
+    let stop = async {
+        shutdown.await;
+        info!("stopping");
+        fence.shut().await;
+    };
+    // Dropped when one of them ends: no write follows the release of the lease.
+    let result = {
+        let (mut lead, mut stop, mut filled) = (Box::pin(lead), Box::pin(stop), Box::pin(filled));
+        tokio::select! {
+            ended = &mut lead => if ended.is_none() { Err(RunError::LeaseLost) } else { Ok(()) },
+            // A cache that nobody keeps up to date must not be believed.
+            Some(_) = tasks.join_next() => Err(RunError::TaskEnded),
+            () = &mut stop => Ok(()),
+            () = &mut filled => Ok(()),
+        }
+    };
+    metrics.leader.set(0);
+    if result.is_ok() {
+        election.release().await;
     }
-    // The work was dropped with the select, so no write follows the release of the lease.
-    info!("stopping");
-    election.release().await;
-    Ok(())
+    tasks.shutdown().await;
+    result
+}
+
+/// Tells what becomes of the lease, and when nobody holds it any more. Never returns.
+async fn watch_lease(
+    client: Client,
+    namespace: String,
+    released: Arc<Notify>,
+    saw: watch::Sender<Option<Lease>>,
+) {
+    let leases = Api::namespaced(client, &namespace);
+    let config = Config::default().fields(&format!("metadata.name={OPERATOR}"));
+    let (store, writer) = reflector::store();
+    run_watch(leases, config, writer, |seen: Seen<'_, Lease>| {
+        let lease = match seen {
+            Seen::Applied(lease) => Some(lease.clone()),
+            Seen::Deleted(_) => None,
+            Seen::Relisted => store.state().first().map(|lease| Lease::clone(lease)),
+        };
+        if lease.as_ref().and_then(holder).is_none() {
+            released.notify_one();
+        }
+        saw.send_replace(lease);
+    })
+    .await;
+}
+
+/// Frees the lease of another process that did not renew it in time, so that it can be had at once. Never
+/// returns.
+///
+/// The time is measured from when a renewal was seen, by this process' own clock, and the write succeeds
+/// only on the version that was seen: clocks need not agree, and a late renewal wins.
+async fn free_what_expired(client: Client, settings: Settings, mut seen: watch::Receiver<Option<Lease>>) {
+    let leases: Api<Lease> = Api::namespaced(client, &settings.installation.namespace);
+    loop {
+        let lease = seen.borrow_and_update().clone();
+        let of_another =
+            lease.filter(|lease| holder(lease).is_some_and(|holder| holder != settings.identity));
+        let expires = async {
+            match of_another {
+                Some(lease) => {
+                    tokio::time::sleep(LEASE_DURATION).await;
+                    lease
+                }
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            changed = seen.changed() => if changed.is_err() { return },
+            mut lease = expires => {
+                info!(holder = holder(&lease), "the lease was not renewed in time");
+                if let Some(spec) = &mut lease.spec {
+                    spec.holder_identity = None;
+                }
+                // If it fails the lease was renewed after all, or another replica freed it.
+                let _ = leases.replace(OPERATOR, &PostParams::default(), &lease).await;
+                if seen.changed().await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Who leads; a lease that was given back has nobody in it.
+fn holder(lease: &Lease) -> Option<&str> {
+    let holder = lease.spec.as_ref()?.holder_identity.as_deref()?;
+    (!holder.is_empty()).then_some(holder)
 }
 
 /// Tells, in a metric and in an Event on the operator's namespace, whether the admission policies
@@ -202,8 +335,8 @@ async fn observe_own_name(client: &Client) -> Option<String> {
 /// A second process waits in silence otherwise.
 async fn tell_who_leads(client: &Client, settings: &Settings) {
     let leases: Api<Lease> = Api::namespaced(client.clone(), &settings.installation.namespace);
-    let holder = leases.get_opt(OPERATOR).await.ok().flatten().and_then(|lease| lease.spec?.holder_identity);
-    if let Some(holder) = holder.filter(|holder| !holder.is_empty() && *holder != settings.identity) {
+    let lease = leases.get_opt(OPERATOR).await.ok().flatten();
+    if let Some(holder) = lease.as_ref().and_then(holder).filter(|holder| *holder != settings.identity) {
         info!(
             holder,
             identity = settings.identity,

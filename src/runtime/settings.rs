@@ -1,12 +1,15 @@
 //! What an administrator sets, by flags or environment variables.
 
+use std::fs::File;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use clap::Args;
 use jiff::SignedDuration;
 
 use crate::admission::{Installation, WildcardApprovers};
 use crate::model::rules::parse_duration;
+use crate::sinks::{DeliveryError, EventSink, HttpSettings, HttpSink, StdoutSink, Token};
 
 /// Settings of the operator. Those of the installation must be the same for `run` and
 /// `manifests`, because the operator compares the live admission policies with its own.
@@ -23,9 +26,60 @@ pub struct Settings {
     #[arg(long, env = "ENCLAVE_OPERATOR_RETAIN_REQUESTS_FOR", default_value = "2160h", value_parser = duration)]
     pub retain_requests_for: SignedDuration,
 
-    /// Where /metrics and /healthz are served.
+    /// Where /metrics, /healthz and /readyz are served.
     #[arg(long, env = "ENCLAVE_OPERATOR_LISTEN", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
+
+    #[command(flatten)]
+    pub audit: AuditSettings,
+}
+
+/// Where the audit stream goes beside the standard output.
+#[derive(Args, Clone, Debug, Default)]
+pub struct AuditSettings {
+    /// File to which each fact is appended as a line of JSON; `-` is the standard output.
+    #[arg(long, env = "ENCLAVE_OPERATOR_AUDIT_FILE", default_value = "-")]
+    pub audit_file: PathBuf,
+
+    /// URL to which each fact is posted as a CloudEvent; https:// unless it is near.
+    #[arg(long, env = "ENCLAVE_OPERATOR_AUDIT_URL")]
+    pub audit_url: Option<String>,
+
+    /// File with the token that is sent along (Authorization: Bearer). It is read at each delivery.
+    #[arg(long, env = "ENCLAVE_OPERATOR_AUDIT_TOKEN_FILE")]
+    pub audit_token_file: Option<PathBuf>,
+
+    /// PEM file with certificate authorities that sinks are trusted by, beside those of the system.
+    #[arg(long, env = "ENCLAVE_OPERATOR_CA_FILE")]
+    pub ca_file: Option<PathBuf>,
+}
+
+impl AuditSettings {
+    /// The sinks to which every fact is told.
+    ///
+    /// # Errors
+    /// When one of them cannot work like this.
+    pub fn sinks(&self) -> Result<Vec<EventSink>, DeliveryError> {
+        let lines = if self.audit_file.as_os_str() == "-" {
+            StdoutSink::new()?
+        } else {
+            let file = File::options().create(true).append(true).open(&self.audit_file);
+            let file = file.map_err(|error| DeliveryError::Misconfigured {
+                to: self.audit_file.display().to_string(),
+                problem: error.to_string(),
+            });
+            StdoutSink::writing_to(file?)?
+        };
+        let mut sinks = vec![EventSink::Stdout(lines)];
+        if let Some(url) = self.audit_url.as_deref().filter(|url| !url.is_empty()) {
+            sinks.push(EventSink::Http(HttpSink::new(HttpSettings {
+                url: url.into(),
+                token: self.audit_token_file.clone().map(Token::File),
+                ca: self.ca_file.clone(),
+            })?));
+        }
+        Ok(sinks)
+    }
 }
 
 /// Settings that the admission policies depend on.

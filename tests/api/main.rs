@@ -8,10 +8,12 @@ mod reach;
 mod support;
 mod world;
 
+mod audit;
 mod bypass;
 mod clock;
 mod examples;
 mod flow;
+mod handover;
 mod hub_and_spoke;
 mod impact;
 mod lock;

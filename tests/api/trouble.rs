@@ -273,7 +273,7 @@ fn an_api_server_that_is_away_for_longer_than_the_lease_finds_the_operator_again
     let world = World::without_operator();
     world.install();
     let operator = world.spawn_operator("stubborn");
-    on_a_runtime(async || wait_for_log(&operator, "all caches are filled, reconciling").await);
+    on_a_runtime(async || wait_for_log(&operator, "leading, reconciling").await);
     world.plane.kill_api_server();
     on_a_runtime(async || wait_for_log(&operator, "waiting for it again").await);
     world.plane.start_api_server().unwrap();
@@ -287,23 +287,23 @@ fn a_second_process_waits_and_takes_over() {
     let world = World::without_operator();
     world.install();
     let first = world.spawn_operator("first");
-    on_a_runtime(async || wait_for_log(&first, "all caches are filled, reconciling").await);
+    on_a_runtime(async || wait_for_log(&first, "leading, reconciling").await);
     let second = world.spawn_operator("second");
     on_a_runtime(async || wait_for_log(&second, "another operator process holds the lease").await);
     on_a_runtime(async || {
         active_community(&world, "one", &json!({})).await;
     });
-    assert!(!second.log().contains("reconciling"), "{}", second.log());
+    assert!(!second.log().contains("leading"), "{}", second.log());
 
     let status = first.terminate(Duration::from_secs(10)).expect("it stops when asked to");
     assert!(status.success(), "{status}");
     on_a_runtime(async || {
-        wait_for_log(&second, "all caches are filled, reconciling").await;
+        wait_for_log(&second, "leading, reconciling").await;
         active_community(&world, "two", &json!({})).await;
     });
 }
 
-async fn wait_for_metric(operator: &Process, line: &str) {
+pub async fn wait_for_metric(operator: &Process, line: &str) {
     let address = eventually("metrics are served", SOON, async || {
         let log = operator.log();
         let address = log.lines().find(|line| line.contains("serving /metrics"))?.split("address=").nth(1)?;
@@ -320,7 +320,7 @@ async fn wait_for_metric(operator: &Process, line: &str) {
     .await;
 }
 
-async fn wait_for_log(process: &Process, text: &str) {
+pub async fn wait_for_log(process: &Process, text: &str) {
     eventually(&format!("the log says {text:?}"), SOON, async || process.log().contains(text).then_some(()))
         .await;
 }

@@ -11,7 +11,7 @@ use enclave_operator::api::{ApprovalRequest, Community, Enclave, Kind, State};
 use enclave_operator::install;
 use enclave_operator::model::gated::Gated;
 use enclave_operator::runtime::Settings;
-use enclave_operator::runtime::settings::InstallationSettings;
+use enclave_operator::runtime::settings::{AuditSettings, InstallationSettings};
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::core::NamespaceResourceScope;
@@ -90,9 +90,15 @@ impl World {
     }
 
     pub fn spawn_operator_as(&self, account: &User, identity: &str) -> Process {
+        self.spawn_operator_with(account, identity, &[])
+    }
+
+    /// With settings beside those that it has anyway.
+    pub fn spawn_operator_with(&self, account: &User, identity: &str, settings: &[(&str, &str)]) -> Process {
         let mut command = Command::new(env!("CARGO_BIN_EXE_enclave-operator"));
         command
             .args(["run", "--listen", "127.0.0.1:0", "--identity", identity])
+            .envs(settings.iter().copied())
             .env("KUBECONFIG", account.kubeconfig())
             .env("RUST_LOG", "info,enclave_operator=debug,kube_client::client::builder=off");
         self.plane.spawn(command, identity).unwrap()
@@ -213,6 +219,7 @@ pub fn operator_settings(identity: &str) -> Settings {
         identity: identity.into(),
         retain_requests_for: jiff::SignedDuration::MAX,
         listen: ([127, 0, 0, 1], 0).into(),
+        audit: AuditSettings { audit_file: "/dev/null".into(), ..AuditSettings::default() },
     }
 }
 

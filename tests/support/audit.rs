@@ -1,9 +1,12 @@
 //! What users wrote, according to the API server's audit log.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use jiff::Timestamp;
 use serde::Deserialize;
+
+const CREDENTIAL: &str = "authentication.kubernetes.io/credential-id";
 
 /// What the API server logs: writes, once they are answered. Reads and the traffic of the
 /// control plane itself would only hide what a test looks for, and reviews of access
@@ -45,6 +48,8 @@ pub struct Write {
     /// Nothing was to be changed.
     pub dry_run: bool,
     pub user_agent: String,
+    /// Which credential was used: tells processes apart that are one user.
+    pub credential: String,
     /// When the request came in.
     pub at: Timestamp,
 }
@@ -106,6 +111,8 @@ struct Entry {
 #[derive(Deserialize)]
 struct EntryUser {
     username: String,
+    #[serde(default)]
+    extra: BTreeMap<String, Vec<String>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -136,6 +143,7 @@ impl From<Entry> for Write {
             code: entry.response_status.code,
             dry_run: entry.request_uri.contains("dryRun="),
             user_agent: entry.user_agent,
+            credential: entry.user.extra.get(CREDENTIAL).map(|ids| ids.concat()).unwrap_or_default(),
             at: entry.request_received_timestamp,
         }
     }

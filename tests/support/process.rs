@@ -70,6 +70,14 @@ impl Process {
         let _ = child.wait();
     }
 
+    /// Sends it a signal, for example `STOP`.
+    pub fn signal(&self, signal: &str) {
+        let id = self.id().to_string();
+        let script = r#"kill -"$1" "$2""#;
+        let status = Command::new("sh").args(["-c", script, "kill", signal, &id]).status();
+        assert!(status.is_ok_and(|status| status.success()), "failed to send {signal} to {self:?}");
+    }
+
     /// Asks it to end (SIGTERM) and waits for that; kills it after `within`, and answers `None`.
     pub fn terminate(&self, within: Duration) -> Option<ExitStatus> {
         if self.is_running() {

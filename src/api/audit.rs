@@ -1,0 +1,157 @@
+//! What happened to an object, kept on it until everybody who is to be told has been told.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::common::{ChangeReason, Maintenance};
+
+/// So many facts of one object wait at most.
+pub const MOST_WAITING: usize = 100;
+
+/// The facts about an object. A fact is recorded in the same write that makes it true.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Audit {
+    /// How many facts there have been. Each has its number in the id of its CloudEvent, so a gap can be
+    /// seen.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub recorded: i64,
+    /// Facts that not every sink has taken yet, oldest first. When 100 wait, further ones are only
+    /// counted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub waiting: Vec<Fact>,
+}
+
+impl Audit {
+    /// Whether nothing was ever recorded.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Fact {
+    /// The how-manieth fact about this object it is, from 1.
+    #[schemars(range(min = 1))]
+    pub number: i64,
+    /// What happened.
+    #[serde(rename = "type")]
+    pub type_: FactType,
+    /// When.
+    #[schemars(schema_with = "super::schemas::time")]
+    pub at: Time,
+    /// The `metadata.generation` that it is about, where the object does not say that itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub generation: Option<i64>,
+    /// SHA-256 of the canonical JSON (RFC 8785) of the content that was put into force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 71))]
+    pub digest: Option<String>,
+    /// Who asked for it, as the API server stamped it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256), inner(length(max = 1024)))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub requesters: Vec<String>,
+    /// The requester's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<ChangeReason>,
+    /// The maintenance that is in force since then, or was until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<Maintenance>,
+    /// What it was, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 4096))]
+    pub message: Option<String>,
+    /// Sinks that took it while another one did not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), inner(length(max = 16)))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub taken_by: Vec<String>,
+}
+
+/// What can happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum FactType {
+    /// An ApprovalRequest was made and can be decided.
+    Requested,
+    /// An undecided ApprovalRequest expires soon.
+    Expiring,
+    /// An ApprovalRequest was approved or rejected.
+    Decided,
+    /// An approval does not count any more, because the policies that witnessed its votes changed.
+    Reopened,
+    /// An ApprovalRequest was not decided in time.
+    Expired,
+    /// Another ApprovalRequest took the place of this one.
+    Superseded,
+    /// The change was taken back, or its target is gone.
+    Withdrawn,
+    /// A change was put into force.
+    Enacted,
+    /// A role was activated.
+    Activated,
+    /// An activation ended.
+    Ended,
+    /// An activation was refused.
+    Refused,
+    /// Maintenance was turned on, or is another one.
+    MaintenanceOn,
+    /// Maintenance ended.
+    MaintenanceOff,
+    /// The admission policies are not those that the operator was built with.
+    PoliciesTampered,
+    /// The admission policies are as installed again.
+    PoliciesRestored,
+}
+
+impl FactType {
+    /// All types, in the order in which documents list them.
+    pub const ALL: [Self; 15] = [
+        Self::Requested,
+        Self::Expiring,
+        Self::Decided,
+        Self::Reopened,
+        Self::Expired,
+        Self::Superseded,
+        Self::Withdrawn,
+        Self::Enacted,
+        Self::Activated,
+        Self::Ended,
+        Self::Refused,
+        Self::MaintenanceOn,
+        Self::MaintenanceOff,
+        Self::PoliciesTampered,
+        Self::PoliciesRestored,
+    ];
+
+    /// The type of its CloudEvent.
+    #[must_use]
+    pub const fn event_type(self) -> &'static str {
+        match self {
+            Self::Requested => "io.enclave-operator.requested",
+            Self::Expiring => "io.enclave-operator.expiring",
+            Self::Decided => "io.enclave-operator.decided",
+            Self::Reopened => "io.enclave-operator.reopened",
+            Self::Expired => "io.enclave-operator.expired",
+            Self::Superseded => "io.enclave-operator.superseded",
+            Self::Withdrawn => "io.enclave-operator.withdrawn",
+            Self::Enacted => "io.enclave-operator.enacted",
+            Self::Activated => "io.enclave-operator.activated",
+            Self::Ended => "io.enclave-operator.ended",
+            Self::Refused => "io.enclave-operator.refused",
+            Self::MaintenanceOn => "io.enclave-operator.maintenance-on",
+            Self::MaintenanceOff => "io.enclave-operator.maintenance-off",
+            Self::PoliciesTampered => "io.enclave-operator.policies-tampered",
+            Self::PoliciesRestored => "io.enclave-operator.policies-restored",
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! Writes pass only while this process holds the lease.
+//!
+//! The election ends the work when the lease is lost, but a process that was stopped for a while, or
+//! whose requests are tried again, could still write before it notices. Here each write is held against
+//! the latest renewal, by the same clock that the election uses.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use http::{Method, Request};
+use kube::Client;
+use kube::client::Body;
+use tokio::sync::watch;
+use tower::service_fn;
+
+use crate::runtime::metrics::{Metrics, WriteLabels};
+
+/// So long after it was renewed the lease is relied on; the election gives up then too. Another process
+/// takes the lease at the earliest [`LEASE_DURATION`] after the renewal.
+pub const RENEW_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a lease counts that is not renewed.
+pub const LEASE_DURATION: Duration = Duration::from_secs(15);
+/// How often the lease is renewed.
+pub const RENEW_PERIOD: Duration = Duration::from_secs(2);
+
+/// So long a stop waits for writes that are under way.
+const LONGEST_FAREWELL: Duration = Duration::from_millis(500);
+
+/// A write was not sent.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("this process does not lead, or not any more")]
+pub struct NotLeading;
+
+/// Lets writes through while the lease is held.
+#[derive(Clone)]
+pub struct Fence {
+    /// Where the lease is.
+    path: Arc<str>,
+    held: Arc<Mutex<Held>>,
+    under_way: watch::Sender<usize>,
+    metrics: Metrics,
+}
+
+/// What is known of the lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Held {
+    /// It was not held yet.
+    Never,
+    /// It may be relied on until then.
+    Until(Instant),
+    /// It is being given back.
+    GivenBack,
+}
+
+impl Fence {
+    /// A closed fence around this lease.
+    #[must_use]
+    pub fn new(namespace: &str, lease: &str, metrics: Metrics) -> Self {
+        let path = format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{lease}");
+        let held = Arc::new(Mutex::new(Held::Never));
+        Self { path: path.into(), held, under_way: watch::Sender::new(0), metrics }
+    }
+
+    /// The client for the election: each renewal made with it opens the fence for a while.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    #[must_use]
+    pub fn listen(&self, client: Client) -> Client {
+        let (fence, namespace) = (self.clone(), client.default_namespace().to_owned());
+        let service = service_fn(move |request: Request<Body>| {
+            let (fence, client) = (fence.clone(), client.clone());
+            async move {
+                let renews = fence.renews(&request);
+                // Others count from when they see it, which can be long before the answer is here.
+                let asked = Instant::now();
+                let answer = client.send(request).await?;
+                if renews && answer.status().is_success() {
+                    fence.extend(asked + RENEW_DEADLINE);
+                }
+                Ok::<_, kube::Error>(answer)
+            }
+        });
+        Client::new(service, namespace)
+    }
+
+    /// The client for everything else: reads always pass, writes while the lease is held.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    #[must_use]
+    pub fn guard(&self, client: Client) -> Client {
+        let (fence, namespace) = (self.clone(), client.default_namespace().to_owned());
+        let service = service_fn(move |request: Request<Body>| {
+            let (fence, client) = (fence.clone(), client.clone());
+            async move {
+                if request.method() == Method::GET {
+                    return client.send(request).await;
+                }
+                let labels = WriteLabels::of(request.method(), request.uri().path());
+                let Some(passage) = fence.enter() else { return Err(refusal()) };
+                let answer = tokio::select! {
+                    // First of all: a process that slept must not send what is due since.
+                    biased;
+                    () = tokio::time::sleep_until(passage.until.into()) => Err(refusal()),
+                    answer = client.send(request) => answer,
+                };
+                fence.metrics.count_write(labels, answer.as_ref().map(http::Response::status).ok());
+                answer
+            }
+        });
+        Client::new(service, namespace)
+    }
+
+    /// Lets no write through any more, and waits for those that are under way, not for long.
+    pub async fn shut(&self) {
+        *self.lock() = Held::GivenBack;
+        let mut under_way = self.under_way.subscribe();
+        let _ = tokio::time::timeout(LONGEST_FAREWELL, under_way.wait_for(|writes| *writes == 0)).await;
+    }
+
+    fn renews<B>(&self, request: &Request<B>) -> bool {
+        let path = request.uri().path();
+        match *request.method() {
+            Method::PUT => path == &*self.path,
+            Method::POST => self.path.strip_prefix(path).is_some_and(|name| name.starts_with('/')),
+            _ => false,
+        }
+    }
+
+    /// What is given back stays so: giving it back is a write of the lease as well.
+    fn extend(&self, until: Instant) {
+        let mut held = self.lock();
+        if *held != Held::GivenBack {
+            *held = Held::Until(until);
+        }
+    }
+
+    fn enter(&self) -> Option<Passage<'_>> {
+        // Under the same lock as `shut`: what it does not wait for is not let through.
+        let held = self.lock();
+        let Held::Until(until) = *held else { return None };
+        if Instant::now() >= until {
+            return None;
+        }
+        self.under_way.send_modify(|writes| *writes += 1);
+        drop(held);
+        Some(Passage { until, under_way: &self.under_way })
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn refusal() -> kube::Error {
+    kube::Error::Service(Box::new(NotLeading))
+}
+
+/// A write that is under way.
+struct Passage<'a> {
+    until: Instant,
+    under_way: &'a watch::Sender<usize>,
+}
+
+impl Drop for Passage<'_> {
+    fn drop(&mut self) {
+        self.under_way.send_modify(|writes| *writes = writes.saturating_sub(1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Response;
+    use k8s_openapi::api::coordination::v1::Lease;
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use kube::Api;
+    use kube::api::PostParams;
+
+    use super::*;
+
+    /// A server that says yes to everything, at once or never.
+    fn server(answers: bool) -> Client {
+        let service = service_fn(move |_: Request<Body>| async move {
+            if !answers {
+                std::future::pending::<()>().await;
+            }
+            Ok::<_, kube::Error>(Response::new(Body::from(b"{}".to_vec())))
+        });
+        Client::new(service, "default")
+    }
+
+    async fn renew(fence: &Fence) {
+        let leases: Api<Lease> = Api::namespaced(fence.listen(server(true)), "enclave-system");
+        leases.replace("operator", &PostParams::default(), &Lease::default()).await.unwrap();
+    }
+
+    async fn write(client: Client) -> Result<ConfigMap, kube::Error> {
+        let api: Api<ConfigMap> = Api::namespaced(client, "default");
+        api.create(&PostParams::default(), &ConfigMap::default()).await
+    }
+
+    fn fence() -> Fence {
+        Fence::new("enclave-system", "operator", Metrics::default())
+    }
+
+    fn is_refused<T>(result: &Result<T, kube::Error>) -> bool {
+        matches!(result, Err(kube::Error::Service(error)) if error.is::<NotLeading>())
+    }
+
+    #[tokio::test]
+    async fn nothing_is_written_before_the_lease_is_held_and_everything_is_read() {
+        let fence = fence();
+        assert!(is_refused(&write(fence.guard(server(true))).await));
+        let api: Api<ConfigMap> = Api::namespaced(fence.guard(server(true)), "default");
+        api.get("anything").await.unwrap();
+        renew(&fence).await;
+        write(fence.guard(server(true))).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn only_this_lease_counts() {
+        let fence = fence();
+        let leases: Api<Lease> = Api::namespaced(fence.listen(server(true)), "enclave-system");
+        leases.replace("another", &PostParams::default(), &Lease::default()).await.unwrap();
+        leases.get("operator").await.unwrap();
+        assert!(is_refused(&write(fence.guard(server(true))).await));
+        leases.create(&PostParams::default(), &Lease::default()).await.unwrap();
+        write(fence.guard(server(true))).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_is_over_lets_nothing_through_not_even_what_is_under_way() {
+        let fence = fence();
+        fence.extend(Instant::now());
+        assert!(is_refused(&write(fence.guard(server(true))).await));
+        fence.extend(Instant::now() + Duration::from_millis(20));
+        assert!(is_refused(&write(fence.guard(server(false))).await), "it was sent again and again");
+    }
+
+    #[tokio::test]
+    async fn a_stop_waits_for_what_is_under_way_and_lets_nothing_else_through() {
+        let fence = fence();
+        renew(&fence).await;
+        let slow = write(fence.guard(server(false)));
+        let mut slow = std::pin::pin!(slow);
+        let mut under_way = fence.under_way.subscribe();
+        tokio::select! {
+            _ = under_way.wait_for(|writes| *writes == 1) => {}
+            _ = slow.as_mut() => panic!("it ended"),
+        }
+        let shut = fence.shut();
+        let mut shut = std::pin::pin!(shut);
+        assert!(futures::poll!(shut.as_mut()).is_pending(), "it does not wait");
+        assert!(is_refused(&write(fence.guard(server(true))).await));
+        // Giving the lease back is a write of the lease.
+        renew(&fence).await;
+        assert!(is_refused(&write(fence.guard(server(true))).await));
+        shut.await;
+    }
+
+    #[tokio::test]
+    async fn a_stop_with_nothing_under_way_is_immediate() {
+        let fence = fence();
+        renew(&fence).await;
+        write(fence.guard(server(true))).await.unwrap();
+        let shut = fence.shut();
+        let mut shut = std::pin::pin!(shut);
+        assert!(futures::poll!(shut.as_mut()).is_ready());
+    }
+}

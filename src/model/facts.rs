@@ -1,0 +1,420 @@
+//! What is told about what happened: which facts a new status makes true, and how a fact is told.
+//!
+//! A fact is recorded by the write that makes it true, so it is neither lost nor invented when the
+//! operator dies, and stays on its object until it was told.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::ResourceExt;
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::gated::Gated;
+use super::life::requesters;
+use crate::api::approval_request::{Decision, RequestState};
+use crate::api::audit::{Audit, Fact, FactType, MOST_WAITING};
+use crate::api::common::Maintenance;
+use crate::api::names::{condition, reason};
+use crate::api::role_activation::ActivationState;
+use crate::api::{
+    ApprovalRequest, ApprovalRequestStatus, ChangeReason, GateStatus, Kind, Operation, RoleActivation,
+    RoleActivationStatus,
+};
+
+/// So many characters of a message are told.
+const LONGEST_MESSAGE: usize = 4000;
+/// So many of those who asked are told.
+const MOST_REQUESTERS: usize = 256;
+
+/// A fact that has no number yet.
+fn fact(type_: FactType, at: Timestamp) -> Fact {
+    Fact {
+        number: 0,
+        type_,
+        at: Time(at),
+        generation: None,
+        digest: None,
+        requesters: Vec::new(),
+        change: None,
+        maintenance: None,
+        message: None,
+        taken_by: Vec::new(),
+    }
+}
+
+fn message(conditions: &[Condition], type_: &str) -> Option<String> {
+    let found = conditions.iter().find(|condition| condition.type_ == type_)?;
+    Some(found.message.chars().take(LONGEST_MESSAGE).collect())
+}
+
+/// Puts facts on their object. When too many wait already a further one is only counted, so that the
+/// numbers show the gap.
+pub fn record(audit: &mut Audit, facts: impl IntoIterator<Item = Fact>) {
+    for fact in facts {
+        audit.recorded = audit.recorded.saturating_add(1);
+        if audit.waiting.len() < MOST_WAITING {
+            audit.waiting.push(Fact { number: audit.recorded, ..fact });
+        }
+    }
+}
+
+/// What becomes true of a request with this status.
+#[must_use]
+pub fn facts_of_request(
+    request: &ApprovalRequest,
+    after: &ApprovalRequestStatus,
+    now: Timestamp,
+) -> Vec<Fact> {
+    let nothing = ApprovalRequestStatus::default();
+    let before = request.status.as_ref().unwrap_or(&nothing);
+    let mut facts = Vec::new();
+    if before.state.is_none() && after.state.is_some() {
+        let made = request.creation_timestamp().map_or(now, |at| at.0);
+        facts.push(fact(FactType::Requested, made));
+    }
+    if before.reminded_at.is_none() && after.reminded_at.is_some() {
+        facts.push(Fact { message: after.missing.clone(), ..fact(FactType::Expiring, now) });
+    }
+    if before.decided_at != after.decided_at {
+        let type_ = match after.state {
+            Some(RequestState::Approved | RequestState::Rejected) => FactType::Decided,
+            Some(RequestState::Expired) => FactType::Expired,
+            Some(RequestState::Superseded) => FactType::Superseded,
+            Some(RequestState::Withdrawn) => FactType::Withdrawn,
+            Some(RequestState::Pending) | None => FactType::Reopened,
+        };
+        let at = after.decided_at.as_ref().map_or(now, |at| at.0);
+        facts.push(Fact { message: message(&after.conditions, condition::DECIDED), ..fact(type_, at) });
+    }
+    if let Some(at) = after.enacted_at.as_ref().filter(|_| before.enacted_at.is_none()) {
+        facts.push(fact(FactType::Enacted, at.0));
+    }
+    facts
+}
+
+/// The status of a request whose change is recorded as applied.
+#[must_use]
+pub fn enacted_status(request: &ApprovalRequest, at: Timestamp) -> ApprovalRequestStatus {
+    let mut after = request.status.clone().unwrap_or_default();
+    after.enacted_at = Some(Time(at));
+    let facts = facts_of_request(request, &after, at);
+    record(&mut after.audit, facts);
+    after
+}
+
+/// What becomes true of an activation with this status.
+#[must_use]
+pub fn facts_of_activation(
+    activation: &RoleActivation,
+    after: &RoleActivationStatus,
+    now: Timestamp,
+) -> Vec<Fact> {
+    use ActivationState::{
+        Active, Deactivated, Expired, Lapsed, PendingApproval, Refused, Rejected, Revoked, Scheduled,
+    };
+    let before = activation.status.as_ref().and_then(|status| status.state);
+    if before == after.state {
+        return Vec::new();
+    }
+    let (type_, at) = match after.state {
+        Some(Active) => (FactType::Activated, after.starts_at.as_ref()),
+        Some(Expired | Deactivated | Revoked) if before == Some(Active) => {
+            (FactType::Ended, after.ends_at.as_ref())
+        }
+        Some(Refused) => (FactType::Refused, None),
+        // It was never active, or its request says so.
+        Some(Expired | Deactivated | Revoked | Rejected | Lapsed | PendingApproval | Scheduled) | None => {
+            return Vec::new();
+        }
+    };
+    let at = at.map_or(now, |at| at.0);
+    vec![Fact { message: message(&after.conditions, condition::READY), ..fact(type_, at) }]
+}
+
+/// What becomes true of an object that is held, with this status. What a request released is told of the
+/// request.
+#[must_use]
+pub fn facts_of_gated<K: Gated>(object: &K, after: &GateStatus, now: Timestamp) -> Vec<Fact> {
+    let before = object.gate();
+    let applied_before = before.and_then(|gate| gate.applied.as_ref());
+    let enacted = after
+        .applied
+        .as_ref()
+        .filter(|applied| Some(*applied) != applied_before && applied.approval_request.is_none());
+    let enacted = enacted.map(|applied| {
+        let mut requesters = requesters(object).unwrap_or_default();
+        requesters.truncate(MOST_REQUESTERS);
+        Fact {
+            generation: Some(applied.generation),
+            digest: Some(applied.digest.clone()),
+            requesters,
+            change: applied.change.clone(),
+            ..fact(FactType::Enacted, applied.at.0)
+        }
+    });
+    let is_broken = |conditions: &[Condition]| {
+        conditions
+            .iter()
+            .any(|one| one.type_ == condition::PROTECTED && one.reason == reason::POLICIES_NOT_INTACT)
+    };
+    let was_broken = before.is_some_and(|gate| is_broken(&gate.conditions));
+    let protection = match (was_broken, is_broken(&after.conditions)) {
+        (false, true) => Some(FactType::PoliciesTampered),
+        (true, false) => Some(FactType::PoliciesRestored),
+        (false, false) | (true, true) => None,
+    };
+    let protection = protection
+        .map(|type_| Fact { message: message(&after.conditions, condition::PROTECTED), ..fact(type_, now) });
+    enacted.into_iter().chain(protection).collect()
+}
+
+/// What becomes true when this maintenance is in force instead of that.
+#[must_use]
+pub fn facts_of_maintenance(
+    before: Option<&Maintenance>,
+    after: Option<&Maintenance>,
+    requesters: Option<Vec<String>>,
+    now: Timestamp,
+) -> Option<Fact> {
+    if before == after {
+        return None;
+    }
+    let type_ = if after.is_some() { FactType::MaintenanceOn } else { FactType::MaintenanceOff };
+    let mut requesters = requesters.unwrap_or_default();
+    requesters.truncate(MOST_REQUESTERS);
+    Some(Fact { maintenance: after.or(before).cloned(), requesters, ..fact(type_, now) })
+}
+
+/// An object about which something is told.
+pub trait Told: ResourceExt {
+    /// Its kind.
+    fn kind_told() -> Kind;
+
+    /// What is recorded of it.
+    fn audit(&self) -> Option<&Audit>;
+
+    /// A fact with what the object says.
+    fn describe(&self, fact: &Fact) -> EventData;
+}
+
+/// The `data` of a CloudEvent. What is absent does not apply.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(deny_unknown_fields)]
+pub struct EventData {
+    /// What the fact is about. For a request: what it would change.
+    pub object: ObjectName,
+    /// The ApprovalRequest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request: Option<ObjectName>,
+    /// What the change amounts to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub operations: Vec<Operation>,
+    /// The `metadata.generation` of the content.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generation: Option<i64>,
+    /// SHA-256 of the canonical JSON (RFC 8785) of the content.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// Who asked: user names as the API server authenticated them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub requesters: Vec<String>,
+    /// Why, in the requester's words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub justification: Option<String>,
+    /// The requester's ticket.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ticket: Option<String>,
+    /// Who decided, how, and in which words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub decisions: Vec<Decision>,
+    /// State of the request or of the activation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// When the request expires unless it is decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub expires_at: Option<Time>,
+    /// Who activated the role.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The role.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// Name of the RoleEligibility.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eligibility: Option<String>,
+    /// When the role began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub starts_at: Option<Time>,
+    /// When the role ends, or ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub ends_at: Option<Time>,
+    /// The maintenance.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<Value>,
+    /// What it was, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// The name of an object in the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(deny_unknown_fields)]
+pub struct ObjectName {
+    /// Kind of the object.
+    pub kind: String,
+    /// Namespace of the object; absent for a Community.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Name of the object.
+    pub name: String,
+    /// UID of the object, where it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uid: Option<String>,
+}
+
+impl ObjectName {
+    fn of<K: ResourceExt<DynamicType = ()>>(kind: Kind, object: &K) -> Self {
+        Self {
+            kind: kind.to_string(),
+            namespace: object.namespace(),
+            name: object.name_any(),
+            uid: object.uid(),
+        }
+    }
+
+    /// `namespace/Kind/name`.
+    fn path(&self) -> String {
+        let Self { kind, namespace, name, uid: _ } = self;
+        namespace
+            .as_ref()
+            .map_or_else(|| format!("{kind}/{name}"), |namespace| format!("{namespace}/{kind}/{name}"))
+    }
+}
+
+/// A fact as a CloudEvent 1.0 in JSON. `cluster` identifies the cluster in `source`.
+#[must_use]
+pub fn cloud_event<K: Told>(object: &K, fact: &Fact, cluster: &str) -> Value {
+    let data = object.describe(fact);
+    json!({
+        "specversion": "1.0",
+        "id": format!("{}.{}", object.uid().unwrap_or_default(), fact.number),
+        "source": format!("//enclave-operator.io/clusters/{cluster}"),
+        "type": fact.type_.event_type(),
+        "subject": data.object.path(),
+        "time": fact.at,
+        "datacontenttype": "application/json",
+        "data": data,
+    })
+}
+
+impl Told for ApprovalRequest {
+    fn kind_told() -> Kind {
+        Kind::ApprovalRequest
+    }
+
+    fn audit(&self) -> Option<&Audit> {
+        self.status.as_ref().map(|status| &status.audit)
+    }
+
+    fn describe(&self, fact: &Fact) -> EventData {
+        let spec = &self.spec;
+        let status = self.status.as_ref();
+        let state = match fact.type_ {
+            FactType::Requested | FactType::Expiring | FactType::Reopened => Some(RequestState::Pending),
+            _ => status.and_then(|status| status.state),
+        };
+        let has_votes = !matches!(fact.type_, FactType::Requested | FactType::Reopened);
+        let decisions = status.filter(|_| has_votes).map(|status| status.decisions.clone());
+        EventData {
+            object: ObjectName {
+                kind: spec.target.kind.to_string(),
+                namespace: spec.target.namespace.clone(),
+                name: spec.target.name.clone(),
+                uid: Some(spec.target.uid.clone()),
+            },
+            request: Some(ObjectName::of(Kind::ApprovalRequest, self)),
+            operations: spec.operations.clone(),
+            generation: Some(spec.target.generation),
+            digest: Some(spec.change.digest.clone()),
+            requesters: spec.requesters.clone(),
+            justification: spec.justification.clone(),
+            ticket: spec.ticket.clone(),
+            decisions: decisions.unwrap_or_default(),
+            state: state.map(|state| state.to_string()),
+            expires_at: Some(spec.expires_at.clone()),
+            message: fact.message.clone(),
+            ..EventData::default()
+        }
+    }
+}
+
+impl Told for RoleActivation {
+    fn kind_told() -> Kind {
+        Kind::RoleActivation
+    }
+
+    fn audit(&self) -> Option<&Audit> {
+        self.status.as_ref().map(|status| &status.audit)
+    }
+
+    fn describe(&self, fact: &Fact) -> EventData {
+        let status = self.status.clone().unwrap_or_default();
+        let request = status.approval_request.map(|name| ObjectName {
+            kind: Kind::ApprovalRequest.to_string(),
+            namespace: self.namespace(),
+            name,
+            uid: None,
+        });
+        let state = match fact.type_ {
+            FactType::Activated => Some(ActivationState::Active),
+            _ => status.state,
+        };
+        EventData {
+            object: ObjectName::of(Kind::RoleActivation, self),
+            request,
+            operations: vec![Operation::RoleActivation],
+            requesters: status.user.iter().cloned().collect(),
+            justification: self.spec.justification.clone(),
+            ticket: self.spec.ticket.clone(),
+            state: state.map(|state| state.to_string()),
+            user: status.user,
+            role: status.role.map(|role| role.to_string()),
+            eligibility: Some(self.spec.eligibility.clone()),
+            starts_at: status.starts_at,
+            ends_at: status.ends_at,
+            message: fact.message.clone(),
+            ..EventData::default()
+        }
+    }
+}
+
+impl<K: Gated + ResourceExt<DynamicType = ()>> Told for K {
+    fn kind_told() -> Kind {
+        K::KIND
+    }
+
+    fn audit(&self) -> Option<&Audit> {
+        self.gate().map(|gate| &gate.audit)
+    }
+
+    fn describe(&self, fact: &Fact) -> EventData {
+        let ChangeReason { justification, ticket } = fact.change.clone().unwrap_or_default();
+        EventData {
+            object: ObjectName::of(K::KIND, self),
+            generation: fact.generation,
+            digest: fact.digest.clone(),
+            requesters: fact.requesters.clone(),
+            justification,
+            ticket,
+            maintenance: fact.maintenance.as_ref().map(|maintenance| json!(maintenance)),
+            message: fact.message.clone(),
+            ..EventData::default()
+        }
+    }
+}

@@ -1,0 +1,416 @@
+//! Every fact reaches its sinks as docs/audit.md says, whatever the sinks and the operator go through.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use enclave_operator::api::approval_request::{RequestState, Verdict};
+use enclave_operator::api::{ApprovalRequest, Community, Enclave, FactType, RoleActivation, State};
+use kube::api::{ListParams, PostParams};
+use kube::{Api, ResourceExt};
+use serde_json::{Value, json};
+
+use crate::lock::maintenance;
+use crate::mortal::run_mortal_operator;
+use crate::roles::{self, Place, wait_for_activation};
+use crate::support::{Mood, Process, Sink, eventually, wait_until};
+use crate::world::{
+    SOON, World, active_community, communities, enclave, enclaves, hold_everything, on_a_runtime,
+    operator_settings, patch, requests, vote, wait_for_access, wait_for_community, wait_for_enclave,
+    wait_for_request, wait_for_request_state, wait_until_applied,
+};
+
+const DOCUMENT: &str = include_str!("../../docs/audit.md");
+
+/// The types in the document, and what the data of each always has.
+fn documented() -> BTreeMap<String, Vec<String>> {
+    let rows = DOCUMENT.lines().filter(|line| line.starts_with("| `"));
+    rows.map(|row| {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').collect();
+        let words = |cell: &str| -> Vec<String> {
+            cell.split('`').skip(1).step_by(2).map(ToOwned::to_owned).collect()
+        };
+        (format!("io.enclave-operator.{}", words(cells[0])[0]), words(cells[2]))
+    })
+    .collect()
+}
+
+#[test]
+fn the_document_lists_every_type() {
+    let types: BTreeSet<String> = FactType::ALL.map(|type_| type_.event_type().to_owned()).into();
+    assert_eq!(documented().into_keys().collect::<BTreeSet<_>>(), types);
+}
+
+fn start_operator(world: &World, identity: &str, sink: &Sink) -> Process {
+    let account = on_a_runtime(async || world.operator().await);
+    world.spawn_operator_with(&account, identity, &[("ENCLAVE_OPERATOR_AUDIT_URL", &sink.url())])
+}
+
+/// The events that a process printed.
+fn printed(process: &Process) -> Vec<Value> {
+    let log = process.log();
+    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    lines.filter(|line| line["specversion"] == "1.0").collect()
+}
+
+/// Nothing waits to be told any more.
+async fn wait_until_told(world: &World) {
+    eventually("everything is told", SOON, async || {
+        let client = world.administrator();
+        let mut waiting = 0;
+        for request in Api::<ApprovalRequest>::all(client.clone()).list(&ListParams::default()).await.ok()? {
+            waiting += request.status.map_or(0, |status| status.audit.waiting.len());
+        }
+        for community in Api::<Community>::all(client.clone()).list(&ListParams::default()).await.ok()? {
+            waiting += community.status.map_or(0, |status| status.gate.audit.waiting.len());
+        }
+        for enclave in Api::<Enclave>::all(client.clone()).list(&ListParams::default()).await.ok()? {
+            waiting += enclave.status.map_or(0, |status| status.gate.audit.waiting.len());
+        }
+        for activation in
+            Api::<RoleActivation>::all(client.clone()).list(&ListParams::default()).await.ok()?
+        {
+            waiting += activation.status.map_or(0, |status| status.audit.waiting.len());
+        }
+        (waiting == 0).then_some(())
+    })
+    .await;
+}
+
+/// What an event says, without what differs from run to run.
+fn ids(events: &[Value]) -> BTreeSet<String> {
+    events.iter().map(|event| event["id"].as_str().unwrap().to_owned()).collect()
+}
+
+fn of_type<'a>(events: &'a [Value], type_: &str, subject: &str) -> Vec<&'a Value> {
+    let type_ = format!("io.enclave-operator.{type_}");
+    events.iter().filter(|event| event["type"] == type_ && event["subject"] == subject).collect()
+}
+
+/// Each event is as the document says.
+fn assert_documented(events: &[Value]) {
+    let documented = documented();
+    for event in events {
+        assert_eq!(event["specversion"], "1.0", "{event:#}");
+        assert_eq!(event["datacontenttype"], "application/json", "{event:#}");
+        let source = event["source"].as_str().unwrap();
+        assert!(source.starts_with("//enclave-operator.io/clusters/") && source.len() > 60, "{source}");
+        event["time"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+        let fields = &documented[event["type"].as_str().unwrap()];
+        for field in fields {
+            assert!(!event["data"][field].is_null(), "{field} is missing in {event:#}");
+        }
+    }
+}
+
+/// The facts of each object have all numbers, from 1.
+fn assert_without_gap(events: &[Value]) {
+    let mut numbers: BTreeMap<String, BTreeSet<i64>> = BTreeMap::new();
+    for id in ids(events) {
+        let (object, number) = id.rsplit_once('.').unwrap();
+        numbers.entry(object.to_owned()).or_default().insert(number.parse().unwrap());
+    }
+    for (object, numbers) in numbers {
+        let count = i64::try_from(numbers.len()).unwrap();
+        assert_eq!(numbers, (1..=count).collect(), "of {object}");
+    }
+}
+
+#[test]
+fn every_fact_reaches_every_sink_as_documented() {
+    let world = World::without_operator();
+    world.install();
+    let sink = Sink::start();
+    let operator = start_operator(&world, "told", &sink);
+    on_a_runtime(async || {
+        let (alice, bob) = (world.alice(), world.bob());
+        active_community(&world, "told", &json!({ "approvals": hold_everything() })).await;
+        let api = enclaves(&alice, "told");
+
+        // Approved, and put into force.
+        let change = json!({"justification": "a new service", "ticket": "CHG1"});
+        let kept = enclave("kept", &json!({ "change": change }));
+        api.create(&PostParams::default(), &kept).await.unwrap();
+        let approved = wait_for_request(&alice, "told", "kept").await;
+        vote(&bob, "told", &approved, Verdict::Approved, Some("fine")).await.unwrap();
+        wait_for_enclave(&api, "kept", State::Active).await;
+        // Superseded, then rejected, then withdrawn.
+        patch(&api, "kept", json!({"spec": {"description": "one"}})).await.unwrap();
+        wait_for_request(&alice, "told", "kept").await;
+        patch(&api, "kept", json!({"spec": {"description": "two"}})).await.unwrap();
+        let rejected = wait_for_request(&alice, "told", "kept").await;
+        vote(&bob, "told", &rejected, Verdict::Rejected, Some("no")).await.unwrap();
+        wait_for_enclave(&api, "kept", State::Rejected).await;
+        patch(&api, "kept", json!({"spec": {"description": "three"}})).await.unwrap();
+        let withdrawn = wait_for_request(&alice, "told", "kept").await;
+        patch(&api, "kept", json!({"spec": {"description": null}})).await.unwrap();
+        wait_for_request_state(&alice, "told", &withdrawn, RequestState::Withdrawn).await;
+
+        // Maintenance in a Community that holds nothing.
+        let open = active_community(&world, "open", &json!({})).await;
+        let principal = json!({"kind": "User", "name": "tina"});
+        let on = json!({"spec": {"maintenance": maintenance("General", &principal, 600)}});
+        patch(&communities(&alice), "open", on).await.unwrap();
+        let is_on = |community: &Community| {
+            community.status.as_ref().is_some_and(|status| status.maintenance.is_some())
+        };
+        wait_until(communities(&alice), "open", SOON, "maintenance is on", is_on).await;
+        patch(&communities(&alice), "open", json!({"spec": {"maintenance": {"mode": "Disabled"}}}))
+            .await
+            .unwrap();
+        wait_until_applied(&communities(&alice), "open").await;
+
+        // Roles: refused, activated, given back.
+        let place = Place::make_in(&world, "jit", &json!({})).await;
+        let (nina, control) = (place.user("nina", &[]), place.control("payments"));
+        let eligibilities = Place::eligibilities(&alice, &control);
+        let spec = json!({"role": "enclave-reader", "principals": [roles::user(&nina)],
+            "activation": {"maxDuration": "2h"}});
+        roles::make(&eligibilities, "RoleEligibility", "ninas", &spec).await.unwrap();
+        wait_for_access(&nina, "create", "roleactivations", &control, true).await;
+        let activations = Place::activations(&nina, &control);
+        let ask = async |name: &str, duration: &str| {
+            let spec = json!({"eligibility": "ninas", "duration": duration, "justification": "a call"});
+            roles::make(&activations, "RoleActivation", name, &spec).await.unwrap();
+        };
+        ask("long", "8h").await;
+        wait_for_activation(&activations, "long", "Refused").await;
+        ask("held", "1h").await;
+        wait_for_activation(&activations, "held", "Active").await;
+        patch(&activations, "held", json!({"spec": {"deactivate": true}})).await.unwrap();
+        wait_for_activation(&activations, "held", "Deactivated").await;
+
+        // Expires soon, and does.
+        let mut rules = hold_everything();
+        rules["expireAfter"] = json!("1m");
+        active_community(&world, "brief", &json!({ "approvals": rules })).await;
+        let brief = enclaves(&alice, "brief");
+        brief.create(&PostParams::default(), &enclave("late", &json!({}))).await.unwrap();
+        wait_for_request(&alice, "brief", "late").await;
+
+        // Policies that are not what they should be.
+        let administrator = world.plane.administrator_user();
+        let policy = ["validatingadmissionpolicy", "enclave-operator-no-pods"];
+        let spoil = r#"[{"op":"replace","path":"/spec/failurePolicy","value":"Ignore"}]"#;
+        administrator
+            .kubectl(&[&["patch"], policy.as_slice(), &["--type=json", "-p", spoil]].concat())
+            .expect_success();
+        wait_for_protection(&world, "open", "False").await;
+        let restore = spoil.replace("Ignore", "Fail");
+        administrator
+            .kubectl(&[&["patch"], policy.as_slice(), &["--type=json", "-p", &restore]].concat())
+            .expect_success();
+        wait_for_protection(&world, "open", "True").await;
+
+        let expired = async || {
+            let taken = sink.taken();
+            (!of_type(&taken, "expired", "brief/Enclave/late").is_empty()).then_some(())
+        };
+        eventually("the request expires", Duration::from_secs(90), expired).await;
+        wait_until_told(&world).await;
+
+        let taken = sink.taken();
+        assert_documented(&taken);
+        assert_without_gap(&taken);
+        assert_eq!(ids(&printed(&operator)), ids(&taken), "both sinks get the same");
+        assert_eq!(ids(&taken).len(), taken.len(), "nothing came twice");
+
+        // All but `reopened`, which takes an operator that dies between two writes.
+        let types: BTreeSet<&str> = taken.iter().map(|event| event["type"].as_str().unwrap()).collect();
+        let all = FactType::ALL.into_iter().filter(|type_| *type_ != FactType::Reopened);
+        assert_eq!(types, all.map(FactType::event_type).collect());
+
+        let of_request = |type_: &str, name: &str| -> Value {
+            let events = of_type(&taken, type_, "told/Enclave/kept");
+            let mut found = events.into_iter().filter(|event| event["data"]["request"]["name"] == name);
+            let event = found.next().unwrap_or_else(|| panic!("no {type_} of {name}"));
+            assert!(found.next().is_none(), "{type_} of {name} twice");
+            event["data"].clone()
+        };
+        let requested = of_request("requested", &approved);
+        assert_eq!(requested["requesters"], json!(["alice"]));
+        assert_eq!(
+            (&requested["justification"], &requested["ticket"]),
+            (&json!("a new service"), &json!("CHG1"))
+        );
+        assert_eq!(requested["operations"], json!(["EnclaveCreation"]));
+        assert_eq!(requested["state"], "Pending");
+        let decided = of_request("decided", &approved);
+        assert_eq!(decided["state"], "Approved");
+        assert_eq!(decided["decisions"][0]["approver"], "bob");
+        assert_eq!(decided["decisions"][0]["comment"], "fine");
+        assert_eq!(decided["digest"], requested["digest"]);
+        let live = requests(&alice, "told").get(&approved).await.unwrap();
+        assert_eq!(requested["digest"], live.spec.change.digest);
+        assert_eq!(requested["request"]["uid"], live.uid().unwrap());
+        assert_eq!(of_request("enacted", &approved)["digest"], requested["digest"]);
+        assert_eq!(of_request("decided", &rejected)["state"], "Rejected");
+        assert_eq!(of_request("withdrawn", &withdrawn)["state"], "Withdrawn");
+        assert_eq!(of_type(&taken, "superseded", "told/Enclave/kept").len(), 1);
+
+        let by_nobody = of_type(&taken, "enacted", "Community/open");
+        assert_eq!(by_nobody[0]["data"]["requesters"], json!(["alice"]));
+        assert!(by_nobody[0]["data"]["request"].is_null());
+        assert_eq!(by_nobody[0]["data"]["object"]["uid"], open.uid().unwrap());
+        let on = of_type(&taken, "maintenance-on", "Community/open");
+        assert_eq!((on.len(), &on[0]["data"]["maintenance"]["mode"]), (1, &json!("General")));
+        assert_eq!(on[0]["data"]["maintenance"]["principals"], json!([principal]));
+        assert_eq!(of_type(&taken, "maintenance-off", "Community/open").len(), 1);
+        let held = format!("{control}/RoleActivation/held");
+        let activated = of_type(&taken, "activated", &held)[0];
+        assert_eq!(
+            (&activated["data"]["user"], &activated["data"]["role"]),
+            (&json!(nina.name()), &json!("enclave-reader"))
+        );
+        assert_eq!(activated["data"]["justification"], "a call");
+        assert_eq!(of_type(&taken, "ended", &held)[0]["data"]["state"], "Deactivated");
+        let tampered = of_type(&taken, "policies-tampered", "Community/open");
+        assert!(
+            tampered[0]["data"]["message"].as_str().unwrap().contains("enclave-operator-no-pods"),
+            "{tampered:#?}"
+        );
+    });
+}
+
+async fn wait_for_protection(world: &World, community: &str, status: &str) {
+    let api = communities(&world.alice());
+    eventually(&format!("Protected is {status}"), SOON, async || {
+        let status_now = api.get(community).await.ok()?.status?;
+        let protected = status_now.gate.conditions.into_iter().find(|one| one.type_ == "Protected")?;
+        (protected.status == status).then_some(())
+    })
+    .await;
+}
+
+#[test]
+fn an_operator_that_dies_after_every_write_tells_every_fact() {
+    let world = World::without_operator();
+    world.install();
+    let sink = Sink::start();
+    let account = on_a_runtime(async || world.operator().await);
+    let mut settings = operator_settings("mortal");
+    settings.audit.audit_url = Some(sink.url());
+    settings.audit.audit_file = world.plane.folder().join("audit.jsonl");
+    let ((), lives) = run_mortal_operator(&account, &settings, async {
+        let (alice, bob) = (world.alice(), world.bob());
+        active_community(&world, "killed", &json!({ "approvals": hold_everything() })).await;
+        let api = enclaves(&alice, "killed");
+        api.create(&PostParams::default(), &enclave("e", &json!({}))).await.unwrap();
+        let request = wait_for_request(&alice, "killed", "e").await;
+        vote(&bob, "killed", &request, Verdict::Approved, None).await.unwrap();
+        wait_for_enclave(&api, "e", State::Active).await;
+        patch(&api, "e", json!({"spec": {"description": "no"}})).await.unwrap();
+        let request = wait_for_request(&alice, "killed", "e").await;
+        vote(&bob, "killed", &request, Verdict::Rejected, Some("no")).await.unwrap();
+        wait_for_enclave(&api, "e", State::Rejected).await;
+        wait_until_told(&world).await;
+    });
+    let taken = sink.taken();
+    println!("{lives} lives, {} facts, {} times taken", ids(&taken).len(), taken.len());
+    assert_documented(&taken);
+    assert_without_gap(&taken);
+    for (type_, times) in [("requested", 2), ("decided", 2), ("enacted", 1)] {
+        let facts: BTreeSet<&str> = of_type(&taken, type_, "killed/Enclave/e")
+            .iter()
+            .map(|event| event["id"].as_str().unwrap())
+            .collect();
+        assert_eq!(facts.len(), times, "{type_}: {taken:#?}");
+    }
+}
+
+/// How long it takes from a vote until the change is in force.
+async fn approve_one(world: &World, name: &str) -> Duration {
+    let (alice, bob) = (world.alice(), world.bob());
+    let api = enclaves(&alice, "trouble");
+    api.create(&PostParams::default(), &enclave(name, &json!({}))).await.unwrap();
+    let request = wait_for_request(&alice, "trouble", name).await;
+    let voted = Instant::now();
+    vote(&bob, "trouble", &request, Verdict::Approved, None).await.unwrap();
+    wait_for_enclave(&api, name, State::Active).await;
+    voted.elapsed()
+}
+
+#[test]
+fn a_sink_that_is_down_or_slow_or_fails_loses_nothing_and_delays_nothing() {
+    let world = World::without_operator();
+    world.install();
+    let sink = Sink::start();
+    let first = start_operator(&world, "first", &sink);
+    let calm = on_a_runtime(async || {
+        active_community(&world, "trouble", &json!({ "approvals": hold_everything() })).await;
+        let calm = approve_one(&world, "calm").await;
+        wait_until_told(&world).await;
+        calm
+    });
+
+    // It answers 500, it does not answer, it is not there.
+    sink.set_mood(Mood::Fails);
+    let failing = on_a_runtime(async || approve_one(&world, "failing").await);
+    sink.set_mood(Mood::Hangs);
+    let hanging = on_a_runtime(async || approve_one(&world, "hanging").await);
+    let (address, before) = (sink.address(), sink.taken());
+    drop(sink);
+    let down = on_a_runtime(async || approve_one(&world, "down").await);
+    println!(
+        "from vote to Active: {calm:.1?} as usual, {failing:.1?} with a sink that fails, {hanging:.1?} hangs, {down:.1?} is down"
+    );
+    for (mood, took) in [("fails", failing), ("hangs", hanging), ("is down", down)] {
+        assert!(took < calm + Duration::from_secs(3), "{took:?} while the sink {mood}, {calm:?} else");
+    }
+
+    // What waits stands on the objects, with who has it already.
+    on_a_runtime(async || {
+        eventually("the facts wait on their objects", SOON, async || {
+            let all = requests(&world.alice(), "trouble").list(&ListParams::default()).await.unwrap();
+            let audits = all.iter().filter_map(|request| request.status.as_ref()).map(|status| &status.audit);
+            let waiting: Vec<_> = audits.flat_map(|audit| &audit.waiting).collect();
+            (waiting.len() == 9 && waiting.iter().all(|fact| fact.taken_by == ["stdout"])).then_some(())
+        })
+        .await;
+    });
+
+    // The operator is killed meanwhile, and another one tells it all, but not again what was printed.
+    first.kill();
+    let printed_by_first = printed(&first).len();
+    let sink = Sink::start_at(address);
+    let second = start_operator(&world, "first", &sink);
+    on_a_runtime(async || wait_until_told(&world).await);
+    let taken = [before, sink.taken()].concat();
+    assert_documented(&taken);
+    assert_without_gap(&taken);
+    for name in ["calm", "failing", "hanging", "down"] {
+        for type_ in ["requested", "decided", "enacted"] {
+            let events = of_type(&taken, type_, &format!("trouble/Enclave/{name}"));
+            assert!(!events.is_empty(), "{type_} of {name}");
+        }
+    }
+    // Both write to one log.
+    let printed = printed(&second);
+    let (by_first, by_second) = printed.split_at(printed_by_first);
+    let again: Vec<String> = ids(by_second).intersection(&ids(by_first)).cloned().collect();
+    assert_eq!(again, [""; 0], "printed again");
+}
+
+#[test]
+fn a_voter_cannot_take_facts_off_a_request() {
+    let world = &crate::world::WORLD;
+    on_a_runtime(async || {
+        let (alice, bob) = (world.alice(), world.bob());
+        active_community(world, "unheard", &json!({ "approvals": hold_everything() })).await;
+        let api = enclaves(&alice, "unheard");
+        api.create(&PostParams::default(), &enclave("e", &json!({}))).await.unwrap();
+        let request = wait_for_request(&alice, "unheard", "e").await;
+        for status in [
+            json!({"audit": {"recorded": 9}}),
+            json!({"audit": null}),
+            json!({"remindedAt": "2026-01-01T00:00:00Z"}),
+            json!({"decision": "Approved", "audit": {"recorded": 9, "waiting": []}}),
+        ] {
+            let result =
+                crate::world::patch_status(&requests(&bob, "unheard"), &request, json!({ "status": status }))
+                    .await;
+            crate::world::assert_refused(result, "apart from your own vote");
+        }
+        vote(&bob, "unheard", &request, Verdict::Approved, None).await.unwrap();
+        wait_for_community(&communities(&alice), "unheard", State::Active).await;
+    });
+}
