@@ -55,6 +55,10 @@ pub struct CommunitySpec {
     /// What happens when one principal is approver and owner or contributor in one scope.
     #[serde(default)]
     pub conflicting_duties: ConflictingDuties,
+    /// How people hear of requests: those who decide when they are asked and before a request expires,
+    /// those who asked when it is decided.
+    #[serde(default)]
+    pub notifications: Notifications,
     /// Exceptions from the lock on all namespaces of the Community.
     #[serde(default)]
     pub maintenance: Maintenance,
@@ -114,6 +118,35 @@ impl Default for Dns {
             port: default_dns_port(),
         }
     }
+}
+
+/// How people hear of requests.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Notifications {
+    /// The ways that are used. Where they lead stands in the Secret `enclave-operator-notifications` in the
+    /// namespace of the Community: `cloudevents-url` and `cloudevents-token`; `slack-url`; `smtp-url`,
+    /// `smtp-from` and `addresses`, a YAML map from names of users and groups to mail addresses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 3))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub channels: Vec<Channel>,
+}
+
+/// A way to tell people something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum Channel {
+    /// The facts themselves, posted as CloudEvents, for a program that tells people.
+    CloudEvents,
+    /// Messages in a chat, by an incoming webhook as Slack has it.
+    Slack,
+    /// Mail, by SMTP.
+    Email,
+}
+
+impl Channel {
+    /// All channels.
+    pub const ALL: [Self; 3] = [Self::CloudEvents, Self::Slack, Self::Email];
 }
 
 /// What can enforce destinations by DNS name in this cluster.

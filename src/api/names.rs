@@ -122,6 +122,8 @@ pub mod child {
     pub const QUOTA: &str = "enclave-operator-quota";
     /// LimitRange: what containers of a workload get that do not say it themselves.
     pub const CONTAINER_DEFAULTS: &str = "enclave-operator-container-defaults";
+    /// Secret in the namespace of a Community that people write: where its notifications go.
+    pub const NOTIFICATIONS: &str = "enclave-operator-notifications";
     /// The network policies above.
     pub const POLICIES: [&str; 3] = [DEFAULT_DENY, DNS, INSIDE];
 }
@@ -200,6 +202,7 @@ pub mod reason {
     pub const JUSTIFICATION_MISSING: &str = "JustificationMissing";
     pub const CHILDREN_EXIST: &str = "ChildrenExist";
     pub const TERMINATING: &str = "Terminating";
+    pub const NOTIFICATION_FAILED: &str = "NotificationFailed";
     pub const DEGRADED: &str = "Degraded";
     pub const APPLIED_UNREADABLE: &str = "AppliedUnreadable";
 }

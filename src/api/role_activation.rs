@@ -142,6 +142,11 @@ pub struct RoleActivationStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub approval_request: Option<String>,
+    /// Who should hear of it, as the eligibility says; it stands in the audit stream.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20), inner(length(min = 1, max = 256)))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub notify: Vec<String>,
     /// When the role was bound, or will be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::schemas::time")]

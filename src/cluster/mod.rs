@@ -28,6 +28,7 @@ pub mod clock;
 pub mod events;
 pub mod fence;
 pub mod leftovers;
+pub mod letters;
 pub mod links;
 pub mod observe;
 pub mod sentry;

@@ -11,12 +11,26 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use super::caches::Caches;
+use super::observe::home_of;
 use crate::api::Kind;
-use crate::api::audit::{Audit, Fact};
+use crate::api::audit::{Audit, Fact, FactType};
+use crate::api::community::Channel;
 use crate::model::facts::{Told, cloud_event};
+use crate::model::letters::is_for_people;
+use crate::model::life::applied_spec;
 
-/// Every sink takes every fact.
+/// The name of a sink, by which it is known on objects and in metrics.
 pub type SinkName = &'static str;
+
+/// The sink that a channel of a Community is.
+#[must_use]
+pub const fn sink_of(channel: Channel) -> SinkName {
+    match channel {
+        Channel::CloudEvents => "cloudevents",
+        Channel::Slack => "slack",
+        Channel::Email => "smtp",
+    }
+}
 
 /// A fact that is to be told.
 #[derive(Clone, Debug)]
@@ -27,6 +41,8 @@ pub struct Event {
     pub at: Timestamp,
     /// The CloudEvent.
     pub event: Value,
+    /// Who is to take it.
+    required: Vec<SinkName>,
     /// Who has taken it, by what stands on the object.
     taken_by: Vec<String>,
     /// Which object has to be looked at when it was told; none when it is gone.
@@ -51,11 +67,18 @@ pub struct Untold {
 #[derive(Default)]
 struct Known {
     /// Who has taken a fact, beyond what stands on its object.
-    taken: HashMap<(String, i64), BTreeSet<SinkName>>,
+    taken: HashMap<(String, i64), Taken>,
     /// Sinks that did not take what they were given last.
     failing: BTreeSet<SinkName>,
     /// Facts of objects that are gone.
     departed: Vec<Event>,
+}
+
+#[derive(Default)]
+struct Taken {
+    /// Who is to take it.
+    required: Vec<SinkName>,
+    by: BTreeSet<SinkName>,
 }
 
 impl Untold {
@@ -81,24 +104,35 @@ impl Untold {
     /// An object is gone. What waited on it is told as long as this process lives.
     pub fn on_gone<K: Told + Resource<DynamicType = ()>>(&self, object: &K, cluster: &str) {
         let waiting = object.audit().map(|audit| audit.waiting.as_slice()).unwrap_or_default();
-        let events = waiting.iter().map(|fact| Event { object: None, ..event(object, fact, cluster) });
+        // People cannot do anything about it any more, so they are not told.
+        let required = &self.sinks;
+        let events = waiting.iter().map(|fact| Event {
+            object: None,
+            required: required.clone(),
+            ..event(object, fact, cluster)
+        });
         let mut known = self.lock();
-        let events: Vec<Event> = events.filter(|event| !self.is_told(&known, event)).collect();
+        let events: Vec<Event> = events.filter(|event| !is_told(&known, event)).collect();
         known.departed.extend(events);
         drop(known);
         self.changed.send_replace(());
     }
 
-    /// What a sink has not taken yet, the oldest first; of one object in its order.
+    /// What a sink has not taken yet, the oldest first; of one object in its order. And the objects of
+    /// facts that nobody is to take any more.
     #[must_use]
-    pub fn find(&self, sink: SinkName, caches: &Caches) -> Vec<Event> {
+    pub fn find(&self, sink: SinkName, caches: &Caches) -> (Vec<Event>, Vec<Address>) {
         let cluster = cluster(caches);
         let mut events = self.lock().departed.clone();
         macro_rules! look_into {
             ($($cache:ident: $kind:ident,)*) => {
                 $(for object in caches.$cache.state() {
                     let waiting = object.audit().map(|audit| audit.waiting.as_slice()).unwrap_or_default();
-                    events.extend(waiting.iter().map(|fact| event(object.as_ref(), fact, &cluster)));
+                    events.extend(waiting.iter().map(|fact| {
+                        let channels = channels(caches, object.as_ref(), fact.type_).into_iter().map(sink_of);
+                        let required = self.sinks.iter().copied().chain(channels).collect();
+                        Event { required, ..event(object.as_ref(), fact, &cluster) }
+                    }));
                 })*
             };
         }
@@ -107,9 +141,18 @@ impl Untold {
         // What stands on no object any more is told.
         let waiting: BTreeSet<&(String, i64)> = events.iter().map(|event| &event.id).collect();
         known.taken.retain(|id, _| waiting.contains(id));
-        events.retain(|event| !has_taken(&known, event, sink));
+        let mut told = Vec::new();
+        for event in &events {
+            // It stood on the object that those who are left have it.
+            if is_told(&known, event) && !known.taken.contains_key(&event.id) {
+                told.extend(event.object.clone());
+                let taken = Taken { required: event.required.clone(), by: BTreeSet::new() };
+                known.taken.insert(event.id.clone(), taken);
+            }
+        }
+        events.retain(|event| event.required.contains(&sink) && !has_taken(&known, event, sink));
         events.sort_by(|one, other| (one.at, &one.id).cmp(&(other.at, &other.id)));
-        events
+        (events, told)
     }
 
     /// How many facts wait on objects, by what the caches know.
@@ -127,21 +170,23 @@ impl Untold {
         count
     }
 
-    /// A sink took a fact. Whether all have it now.
-    pub fn take(&self, sink: SinkName, event: &Event) -> bool {
+    /// A sink took a fact.
+    pub fn take(&self, sink: SinkName, event: &Event) {
         let mut known = self.lock();
         known.failing.remove(sink);
-        known.taken.entry(event.id.clone()).or_default().insert(sink);
-        let is_told = self.is_told(&known, event);
-        if is_told {
+        let taken = known.taken.entry(event.id.clone()).or_default();
+        taken.required.clone_from(&event.required);
+        taken.by.insert(sink);
+        if is_told(&known, event) {
             known.departed.retain(|other| other.id != event.id);
         }
-        is_told
     }
 
     /// A sink did not take a fact.
-    pub fn miss(&self, sink: SinkName) {
-        self.lock().failing.insert(sink);
+    pub fn miss(&self, sink: SinkName, event: &Event) {
+        let mut known = self.lock();
+        known.failing.insert(sink);
+        known.taken.entry(event.id.clone()).or_default().required.clone_from(&event.required);
     }
 
     /// Takes off what everybody has taken. While a sink fails, those that have a fact are noted on it, so
@@ -149,11 +194,12 @@ impl Untold {
     pub fn settle(&self, uid: &str, audit: &mut Audit) {
         let known = self.lock();
         audit.waiting.retain_mut(|fact| {
-            let taken = known.taken.get(&(uid.to_owned(), fact.number));
-            let has = |sink: &SinkName| {
-                fact.taken_by.iter().any(|other| other == sink) || taken.is_some_and(|all| all.contains(sink))
-            };
-            let (have, have_not): (Vec<SinkName>, Vec<SinkName>) = self.sinks.iter().copied().partition(has);
+            // Nobody has been told since this process began.
+            let Some(taken) = known.taken.get(&(uid.to_owned(), fact.number)) else { return true };
+            let has =
+                |sink: &SinkName| fact.taken_by.iter().any(|other| other == sink) || taken.by.contains(sink);
+            let (have, have_not): (Vec<SinkName>, Vec<SinkName>) =
+                taken.required.iter().copied().partition(has);
             if have_not.is_empty() {
                 return false;
             }
@@ -164,18 +210,28 @@ impl Untold {
         });
     }
 
-    fn is_told(&self, known: &Known, event: &Event) -> bool {
-        self.sinks.iter().all(|sink| has_taken(known, event, sink))
-    }
-
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+fn is_told(known: &Known, event: &Event) -> bool {
+    event.required.iter().all(|sink| has_taken(known, event, sink))
+}
+
 fn has_taken(known: &Known, event: &Event, sink: SinkName) -> bool {
     event.taken_by.iter().any(|other| other == sink)
-        || known.taken.get(&event.id).is_some_and(|all| all.contains(sink))
+        || known.taken.get(&event.id).is_some_and(|taken| taken.by.contains(sink))
+}
+
+/// By which channels people are told of a fact: those that are in force in the Community around.
+fn channels<K: Told>(caches: &Caches, object: &K, type_: FactType) -> Vec<Channel> {
+    if K::kind_told() != Kind::ApprovalRequest || !is_for_people(type_) {
+        return Vec::new();
+    }
+    let home = home_of(caches, &object.namespace().unwrap_or_default());
+    let applied = home.community().and_then(|community| applied_spec(community.as_ref()).ok().flatten());
+    applied.map(|spec| spec.notifications.channels).unwrap_or_default()
 }
 
 /// What identifies the cluster in events: the UID of its namespace `kube-system`.
@@ -193,6 +249,7 @@ fn event<K: Told + Resource<DynamicType = ()>>(object: &K, fact: &Fact, cluster:
         id: (object.uid().unwrap_or_default(), fact.number),
         at: fact.at.0,
         event: cloud_event(object, fact, cluster),
+        required: Vec::new(),
         taken_by: fact.taken_by.clone(),
         object: Some(Address {
             kind: K::kind_told(),

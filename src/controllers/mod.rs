@@ -2,6 +2,7 @@
 //! is observed and planned; everything else is here, once.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -53,6 +54,8 @@ pub struct Context {
     pub clock: Clock,
     /// What is still to be told.
     pub untold: Arc<Untold>,
+    /// Authorities that sinks are trusted by, beside those of the system.
+    pub ca_file: Option<PathBuf>,
     /// How long decided requests are kept.
     pub retain_requests_for: SignedDuration,
     pub failures: Failures,

@@ -7,7 +7,7 @@ use k8s_openapi::api::rbac::v1::{
 use kube::core::ObjectMeta;
 
 use crate::admission::Installation;
-use crate::api::names::{GROUP, OPERATOR, label};
+use crate::api::names::{GROUP, OPERATOR, child, label};
 use crate::api::role_assignment::Role;
 use crate::api::{Kind, cilium};
 use crate::model::access::CLUSTER_ROLES;
@@ -68,6 +68,11 @@ pub fn operator_cluster_role() -> ClusterRole {
                 ..rule("apiextensions.k8s.io", &["customresourcedefinitions"], &["list", "watch"])
             },
             may_bind(&every_role()),
+            // Where notifications of a Community go: read when there is something to tell, by name.
+            PolicyRule {
+                resource_names: Some(vec![child::NOTIFICATIONS.to_owned()]),
+                ..rule("", &["secrets"], &["get"])
+            },
             // What people leave behind.
             rule("", &["serviceaccounts"], &["list", "watch"]),
             // Whether the API server still runs the policies that the operator was built with.

@@ -245,6 +245,9 @@ pub struct EventData {
     /// Name of the RoleEligibility.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eligibility: Option<String>,
+    /// Who should hear of it, as the RoleEligibility says.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notify: Vec<String>,
     /// When the role began.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
@@ -386,6 +389,7 @@ impl Told for RoleActivation {
             user: status.user,
             role: status.role.map(|role| role.to_string()),
             eligibility: Some(self.spec.eligibility.clone()),
+            notify: status.notify,
             starts_at: status.starts_at,
             ends_at: status.ends_at,
             message: fact.message.clone(),
@@ -416,5 +420,135 @@ impl<K: Gated + ResourceExt<DynamicType = ()>> Told for K {
             message: fact.message.clone(),
             ..EventData::default()
         }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::api::common::{MaintenanceMode, Principal, PrincipalKind};
+    use crate::model::request::tests::a_request;
+
+    pub fn a_fact(type_: FactType) -> Fact {
+        fact(type_, Timestamp::UNIX_EPOCH)
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn types(facts: &[Fact]) -> Vec<FactType> {
+        facts.iter().map(|fact| fact.type_).collect()
+    }
+
+    #[test]
+    fn each_step_of_a_request_is_one_fact_and_no_step_is_none() {
+        use FactType::{Decided, Enacted, Expired, Expiring, Reopened, Requested, Superseded, Withdrawn};
+        let open =
+            ApprovalRequestStatus { state: Some(RequestState::Pending), ..ApprovalRequestStatus::default() };
+        let decided = |state| ApprovalRequestStatus {
+            state: Some(state),
+            decided_at: Some(Time(at(10))),
+            ..open.clone()
+        };
+        let approved = decided(RequestState::Approved);
+        for (before, after, expected) in [
+            (None, open.clone(), vec![Requested]),
+            (
+                Some(open.clone()),
+                ApprovalRequestStatus { reminded_at: Some(Time(at(5))), ..open.clone() },
+                vec![Expiring],
+            ),
+            (Some(open.clone()), approved.clone(), vec![Decided]),
+            (Some(open.clone()), decided(RequestState::Rejected), vec![Decided]),
+            (Some(open.clone()), decided(RequestState::Expired), vec![Expired]),
+            (Some(open.clone()), decided(RequestState::Superseded), vec![Superseded]),
+            (Some(open.clone()), decided(RequestState::Withdrawn), vec![Withdrawn]),
+            (Some(approved.clone()), open.clone(), vec![Reopened]),
+            (
+                Some(approved.clone()),
+                ApprovalRequestStatus { enacted_at: Some(Time(at(11))), ..approved.clone() },
+                vec![Enacted],
+            ),
+            // Made, and its target was edited before anybody saw it.
+            (None, decided(RequestState::Superseded), vec![Requested, Superseded]),
+            (Some(open.clone()), ApprovalRequestStatus { missing: Some("one".into()), ..open }, vec![]),
+            (Some(approved.clone()), approved, vec![]),
+        ] {
+            let mut request = ApprovalRequest::new("r", a_request());
+            request.status = before;
+            assert_eq!(types(&facts_of_request(&request, &after, at(20))), expected, "{after:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_enacted_is_recorded_with_it() {
+        let mut request = ApprovalRequest::new("r", a_request());
+        request.status = Some(ApprovalRequestStatus::default());
+        request.status = Some(enacted_status(&request, at(30)));
+        let status = request.status.as_ref().unwrap();
+        assert_eq!((status.audit.recorded, types(&status.audit.waiting)), (1, vec![FactType::Enacted]));
+        assert_eq!(status.audit.waiting[0].at, Time(at(30)));
+        assert_eq!(enacted_status(&request, at(30)), *status, "not twice");
+    }
+
+    #[test]
+    fn only_so_many_facts_wait_and_the_numbers_go_on() {
+        let mut audit = Audit::default();
+        record(&mut audit, (0..=MOST_WAITING).map(|_| a_fact(FactType::Enacted)));
+        let numbers: Vec<i64> = audit.waiting.iter().map(|fact| fact.number).collect();
+        assert_eq!(numbers, (1..=100).collect::<Vec<_>>());
+        assert_eq!(audit.recorded, 101);
+        audit.waiting.clear();
+        record(&mut audit, [a_fact(FactType::Enacted)]);
+        assert_eq!(audit.waiting[0].number, 102);
+    }
+
+    #[test]
+    fn an_activation_is_told_when_it_begins_when_it_ends_and_when_it_is_refused() {
+        use ActivationState::{
+            Active, Deactivated, Expired, Lapsed, PendingApproval, Refused, Rejected, Revoked, Scheduled,
+        };
+        for (before, after, expected) in [
+            (None, PendingApproval, None),
+            (None, Active, Some(FactType::Activated)),
+            (Some(Scheduled), Active, Some(FactType::Activated)),
+            (Some(Active), Active, None),
+            (Some(Active), Expired, Some(FactType::Ended)),
+            (Some(Active), Revoked, Some(FactType::Ended)),
+            (Some(Active), Deactivated, Some(FactType::Ended)),
+            (Some(Scheduled), Deactivated, None),
+            (Some(PendingApproval), Rejected, None),
+            (Some(PendingApproval), Lapsed, None),
+            (None, Refused, Some(FactType::Refused)),
+            (Some(PendingApproval), Refused, Some(FactType::Refused)),
+        ] {
+            let spec = serde_json::json!({"eligibility": "e", "duration": "1h"});
+            let mut activation = RoleActivation::new("a", serde_json::from_value(spec).unwrap());
+            let status =
+                |state| RoleActivationStatus { state: Some(state), ..RoleActivationStatus::default() };
+            activation.status = before.map(status);
+            let facts = facts_of_activation(&activation, &status(after), at(0));
+            assert_eq!(types(&facts), expected.into_iter().collect::<Vec<_>>(), "{before:?} -> {after:?}");
+        }
+    }
+
+    #[test]
+    fn maintenance_is_told_when_it_is_another_one() {
+        let maintenance = |name: &str| Maintenance {
+            mode: MaintenanceMode::General,
+            principals: vec![Principal { kind: PrincipalKind::User, name: name.into(), namespace: None }],
+            ..Maintenance::default()
+        };
+        let (ann, bob) = (maintenance("ann"), maintenance("bob"));
+        let told = |before, after| {
+            facts_of_maintenance(before, after, None, at(0))
+                .map(|fact| (fact.type_, fact.maintenance.unwrap()))
+        };
+        assert_eq!(told(None, Some(&ann)), Some((FactType::MaintenanceOn, ann.clone())));
+        assert_eq!(told(Some(&ann), Some(&bob)), Some((FactType::MaintenanceOn, bob.clone())));
+        assert_eq!(told(Some(&bob), None), Some((FactType::MaintenanceOff, bob.clone())));
+        assert_eq!(told(Some(&ann), Some(&ann)), None);
+        assert_eq!(told(None, None), None);
     }
 }

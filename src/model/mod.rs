@@ -10,6 +10,7 @@ pub mod digest;
 pub mod facts;
 pub mod gated;
 pub mod grants;
+pub mod letters;
 pub mod life;
 pub mod maintenance;
 pub mod naming;

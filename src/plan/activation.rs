@@ -207,10 +207,12 @@ fn build_status(
     let role = observed.eligibility.as_ref().ok().map(|eligible| eligible.spec.role);
     let uid = observed.eligibility.as_ref().ok().map(|eligible| eligible.uid.clone());
     // What was meant when it was asked for is never what another eligibility says.
-    let (role, uid) = match judgement.state.or(before.state) {
-        Some(_) if before.state.is_some() => (before.role, before.eligibility_uid),
-        Some(_) => (role, uid),
-        None => (None, None),
+    let eligible = observed.eligibility.as_ref().ok();
+    let notify = eligible.map(|eligible| eligible.spec.activation.notify.clone()).unwrap_or_default();
+    let (role, uid, notify) = match judgement.state.or(before.state) {
+        Some(_) if before.state.is_some() => (before.role, before.eligibility_uid, before.notify),
+        Some(_) => (role, uid, notify),
+        None => (None, None, Vec::new()),
     };
     RoleActivationStatus {
         observed_generation: generation,
@@ -218,6 +220,7 @@ fn build_status(
         stamps: before.stamps.or_else(|| asked_by.as_ref().map(Asker::digest)),
         user: before.user.or_else(|| asked_by.map(|asker| asker.user)),
         role,
+        notify,
         eligibility_uid: uid,
         approval_request: asked.or(before.approval_request),
         starts_at: judgement.starts_at.map(Time),

@@ -22,6 +22,7 @@ use super::Settings;
 use super::metrics::Metrics;
 use super::serve::run_server;
 use crate::admission::{PolicyError, build_policies};
+use crate::api::community::Channel;
 use crate::api::names::{OPERATOR, reason};
 use crate::cluster::caches::Caches;
 use crate::cluster::clock::Clock;
@@ -31,7 +32,7 @@ use crate::cluster::sentry::{Sentry, run_settling};
 use crate::cluster::triggers::{Guard, Triggers, build_queues};
 use crate::cluster::untold::Untold;
 use crate::cluster::watch::{Seen, run_watch};
-use crate::controllers::telling::run_telling;
+use crate::controllers::telling::{Outlet, run_telling};
 use crate::controllers::{self, Context, closing};
 use crate::model::life::{Integrity, SETTLING};
 use crate::plan::{Notice, Severity};
@@ -89,8 +90,8 @@ pub async fn run_operator(
     let (guard_sender, guard) = watch::channel(None);
     let (queues, work) = build_queues();
     let access = Arc::new(Notify::new());
-    let sinks: Vec<Arc<EventSink>> = settings.audit.sinks()?.into_iter().map(Arc::new).collect();
-    let untold = Arc::new(Untold::new(sinks.iter().map(|sink| sink.kind()).collect()));
+    let sinks = settings.audit.sinks()?;
+    let untold = Arc::new(Untold::new(sinks.iter().map(EventSink::kind).collect()));
     let (caches, triggers, watches) = Caches::new(&client, namespace, |caches| Triggers {
         caches,
         queues,
@@ -131,6 +132,7 @@ pub async fn run_operator(
         events: Events::new(writer, &settings.identity),
         clock,
         untold,
+        ca_file: settings.audit.ca_file.clone(),
         retain_requests_for: settings.retain_requests_for,
         failures: controllers::Failures::default(),
         metrics: metrics.clone(),
@@ -164,8 +166,8 @@ pub async fn run_operator(
                 triggers.compare_policies();
                 info!("leading, reconciling");
                 let closing = closing::run_closing(Arc::clone(&context), access);
-                let telling =
-                    sinks.into_iter().map(|sink| run_telling(Arc::clone(&context), &triggers, sink));
+                let outlets = sinks.into_iter().map(Outlet::Stream).chain(Channel::ALL.map(Outlet::People));
+                let telling = outlets.map(|outlet| run_telling(Arc::clone(&context), &triggers, outlet));
                 let telling = futures::future::join_all(telling);
                 let work = controllers::run(Arc::clone(&context), work);
                 futures::join!(closing, work, telling, tell, run_settling(&triggers));

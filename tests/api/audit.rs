@@ -15,8 +15,8 @@ use crate::roles::{self, Place, wait_for_activation};
 use crate::support::{Mood, Process, Sink, eventually, wait_until};
 use crate::world::{
     SOON, World, active_community, communities, enclave, enclaves, hold_everything, on_a_runtime,
-    operator_settings, patch, requests, vote, wait_for_access, wait_for_community, wait_for_enclave,
-    wait_for_request, wait_for_request_state, wait_until_applied,
+    operator_settings, patch, requests, vote, wait_for_access, wait_for_enclave, wait_for_request,
+    wait_for_request_state, wait_until_applied,
 };
 
 const DOCUMENT: &str = include_str!("../../docs/audit.md");
@@ -391,6 +391,37 @@ fn a_sink_that_is_down_or_slow_or_fails_loses_nothing_and_delays_nothing() {
 }
 
 #[test]
+fn a_full_disk_under_the_stream_loses_nothing_and_delays_nothing() {
+    let world = World::without_operator();
+    world.install();
+    let account = on_a_runtime(async || world.operator().await);
+    let full = world.spawn_operator_with(&account, "full", &[("ENCLAVE_OPERATOR_AUDIT_FILE", "/dev/full")]);
+    let waiting = async || {
+        let all = requests(&world.alice(), "trouble").list(&ListParams::default()).await.unwrap();
+        all.iter().filter_map(|request| Some(request.status.as_ref()?.audit.waiting.len())).sum::<usize>()
+    };
+    on_a_runtime(async || {
+        active_community(&world, "trouble", &json!({ "approvals": hold_everything() })).await;
+        let took = approve_one(&world, "full").await;
+        assert!(took < SOON / 3, "{took:?}");
+        eventually("the facts wait", SOON, async || (waiting().await == 3).then_some(())).await;
+    });
+    assert!(full.is_running(), "{}", full.log());
+    full.terminate(SOON);
+    let file = world.plane.folder().join("audit.jsonl");
+    let path = file.to_str().unwrap();
+    let _roomy = world.spawn_operator_with(&account, "full", &[("ENCLAVE_OPERATOR_AUDIT_FILE", path)]);
+    on_a_runtime(async || wait_until_told(&world).await);
+    let lines = std::fs::read_to_string(file).unwrap();
+    let told: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_documented(&told);
+    assert_without_gap(&told);
+    for type_ in ["requested", "decided", "enacted"] {
+        assert_eq!(of_type(&told, type_, "trouble/Enclave/full").len(), 1, "{type_}");
+    }
+}
+
+#[test]
 fn a_voter_cannot_take_facts_off_a_request() {
     let world = &crate::world::WORLD;
     on_a_runtime(async || {
@@ -411,6 +442,6 @@ fn a_voter_cannot_take_facts_off_a_request() {
             crate::world::assert_refused(result, "apart from your own vote");
         }
         vote(&bob, "unheard", &request, Verdict::Approved, None).await.unwrap();
-        wait_for_community(&communities(&alice), "unheard", State::Active).await;
+        wait_for_enclave(&api, "e", State::Active).await;
     });
 }

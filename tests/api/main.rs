@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[allow(dead_code)]
+#[path = "../sinks/mail_server.rs"]
+mod mail_server;
 #[path = "../reach/mod.rs"]
 mod reach;
 #[path = "../support/mod.rs"]
@@ -20,8 +23,10 @@ mod lock;
 mod mfa;
 mod mortal;
 mod network;
+mod notifications;
 mod reachability;
 mod restart;
+mod rights;
 mod roles;
 mod scale;
 mod scenarios;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use enclave_operator::api::approval_request::Verdict;
 use enclave_operator::api::names::condition as conditions;
 use enclave_operator::api::{ApprovalRequest, Community, Enclave, State};
+use jiff::Timestamp;
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicyBinding;
 use kube::api::{DeleteParams, PostParams};
 use kube::{Api, Resource};
@@ -14,7 +15,7 @@ use serde_json::json;
 
 use crate::support::{Process, eventually, wait_until, writes_by};
 use crate::world::{
-    SOON, World, active_community, assert_refused, communities, condition, enclave, enclaves,
+    SOON, World, active_community, assert_refused, communities, community, condition, enclave, enclaves,
     hold_everything, on_a_runtime, patch, requests, vote, wait_for_enclave, wait_for_request,
 };
 
@@ -135,7 +136,7 @@ fn a_change_that_no_policy_witnessed_is_not_believed() {
         let communities = communities(&world.alice());
         let rules = json!({ "approvals": hold_everything() });
         eventually("an unstamped change is refused", SOON, async || {
-            let unstamped = crate::world::community("unstamped", &rules);
+            let unstamped = community("unstamped", &rules);
             let dry_run = PostParams { dry_run: true, ..PostParams::default() };
             match communities.create(&dry_run, &unstamped).await {
                 Ok(_) => None,
@@ -149,7 +150,7 @@ fn a_change_that_no_policy_witnessed_is_not_believed() {
         stamped.meta_mut().resource_version = None;
         bindings.create(&PostParams::default(), &stamped).await.unwrap();
         eventually("changes are stamped again", SOON, async || {
-            let stamped = crate::world::community("stamped", &rules);
+            let stamped = community("stamped", &rules);
             let dry_run = PostParams { dry_run: true, ..PostParams::default() };
             communities.create(&dry_run, &stamped).await.ok()
         })
@@ -245,7 +246,7 @@ fn a_repair_that_cannot_succeed_is_shown_and_does_not_make_a_storm() {
         assert_eq!(condition(&gate, conditions::ENFORCED).status, "False");
 
         // It stays Degraded, whatever else happens to it, and is not written again and again.
-        let since = jiff::Timestamp::now();
+        let since = Timestamp::now();
         for label in ["one", "two", "three"] {
             let touch = json!({"metadata": {"labels": {"touched": label}}});
             patch(&api, "e", touch).await.unwrap();
@@ -283,6 +284,43 @@ fn an_api_server_that_is_away_for_longer_than_the_lease_finds_the_operator_again
 }
 
 #[test]
+fn a_lease_that_cannot_be_renewed_ends_all_writes_until_it_can() {
+    let world = World::without_operator();
+    world.install();
+    let operator = world.spawn_operator("refused");
+    on_a_runtime(async || {
+        wait_for_log(&operator, "leading, reconciling").await;
+        active_community(&world, "before", &json!({})).await;
+    });
+    let administrator = world.plane.administrator_user();
+    let get = ["get", "role", "enclave-operator", "-n", "enclave-system", "-o", "json"];
+    let role = administrator.kubectl(&get).expect_success();
+    administrator.kubectl(&["delete", "role", "enclave-operator", "-n", "enclave-system"]).expect_success();
+    on_a_runtime(async || {
+        wait_for_log(&operator, "waiting for it again").await;
+    });
+    let stopped = Timestamp::now();
+    on_a_runtime(async || {
+        wait_for_metric(&operator, "enclave_operator_leader 0").await;
+        communities(&world.alice())
+            .create(&PostParams::default(), &community("meanwhile", &json!({})))
+            .await
+            .unwrap();
+    });
+    let mut role: serde_json::Value = serde_json::from_str(&role).unwrap();
+    for field in ["uid", "resourceVersion", "creationTimestamp", "managedFields"] {
+        role["metadata"].as_object_mut().unwrap().remove(field);
+    }
+    let account = "system:serviceaccount:enclave-system:enclave-operator";
+    let writes = writes_by(&world.plane.audit_log(), account, Some(stopped));
+    assert!(writes.iter().all(|write| write.resource == "leases"), "{writes:#?}");
+    administrator.kubectl_with_input(&["apply", "-f", "-"], &role.to_string()).expect_success();
+    on_a_runtime(async || {
+        crate::world::wait_for_community(&communities(&world.alice()), "meanwhile", State::Active).await;
+    });
+}
+
+#[test]
 fn a_second_process_waits_and_takes_over() {
     let world = World::without_operator();
     world.install();
@@ -306,7 +344,9 @@ fn a_second_process_waits_and_takes_over() {
 pub async fn wait_for_metric(operator: &Process, line: &str) {
     let address = eventually("metrics are served", SOON, async || {
         let log = operator.log();
-        let address = log.lines().find(|line| line.contains("serving /metrics"))?.split("address=").nth(1)?;
+        // After a lost lease it serves anew.
+        let serving = log.lines().rfind(|line| line.contains("serving /metrics"))?;
+        let address = serving.split("address=").nth(1)?;
         Some(address.split_whitespace().next()?.to_owned())
     })
     .await;

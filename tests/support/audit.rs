@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 const CREDENTIAL: &str = "authentication.kubernetes.io/credential-id";
 
-/// What the API server logs: writes, once they are answered. Reads and the traffic of the
+/// What the API server logs: writes, once they are answered, and what the operator reads. Other reads and the traffic of the
 /// control plane itself would only hide what a test looks for, and reviews of access
 /// (`SubjectAccessReview` …) are questions in the form of writes.
 pub(super) const POLICY: &str = r#"
@@ -17,6 +17,9 @@ kind: Policy
 omitStages: [RequestReceived, ResponseStarted]
 omitManagedFields: true
 rules:
+  - level: Metadata
+    users: ["system:serviceaccount:enclave-system:enclave-operator"]
+    verbs: [get, list, watch]
   - level: None
     verbs: [get, list, watch]
   - level: None
@@ -28,7 +31,7 @@ rules:
   - level: Metadata
 "#;
 
-/// A request that would change something, accepted or not.
+/// A request, accepted or not; one that would change something unless it is from [`requests_by`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Write {
     /// `create`, `update`, `patch` (server-side apply too), `delete`, `deletecollection`
@@ -70,6 +73,17 @@ impl Write {
 /// # Panics
 /// If the log cannot be read.
 pub fn writes_by(audit_log: &Path, username: &str, since: Option<Timestamp>) -> Vec<Write> {
+    let mut writes = requests_by(audit_log, username);
+    writes.retain(|write| !["get", "list", "watch"].contains(&write.verb.as_str()));
+    writes.retain(|write| since.is_none_or(|since| write.at >= since));
+    writes
+}
+
+/// As [`writes_by`], with what the operator read.
+///
+/// # Panics
+/// If the log cannot be read.
+pub fn requests_by(audit_log: &Path, username: &str) -> Vec<Write> {
     let log = match std::fs::read_to_string(audit_log) {
         Ok(log) => log,
         // The API server makes the file with the first entry.
@@ -86,7 +100,6 @@ pub fn writes_by(audit_log: &Path, username: &str, since: Option<Timestamp>) -> 
         })
         .filter(|entry| entry.user.username == username)
         .map(Write::from)
-        .filter(|write| since.is_none_or(|since| write.at >= since))
         .collect();
     writes.sort_by_key(|write| write.at);
     writes

@@ -34,6 +34,7 @@ pub struct Sink {
 #[derive(Clone)]
 struct Shared {
     taken: Arc<Mutex<Vec<Value>>>,
+    chat: Arc<Mutex<Vec<String>>>,
     mood: watch::Sender<Mood>,
     /// How often something came.
     asked: watch::Sender<usize>,
@@ -49,6 +50,7 @@ impl Sink {
     pub fn start_at(address: SocketAddr) -> Self {
         let shared = Shared {
             taken: Arc::default(),
+            chat: Arc::default(),
             mood: watch::Sender::new(Mood::Takes),
             asked: watch::Sender::new(0),
         };
@@ -61,7 +63,10 @@ impl Sink {
                 runtime.block_on(async {
                     let listener = tokio::net::TcpListener::bind(address).await.unwrap();
                     started.send(listener.local_addr().unwrap()).unwrap();
-                    let router = Router::new().route("/facts", post(take)).with_state(shared);
+                    let router = Router::new()
+                        .route("/facts", post(take))
+                        .route("/chat", post(chat))
+                        .with_state(shared);
                     tokio::select! {
                         _ = axum::serve(listener, router) => {}
                         _ = stopped => {}
@@ -75,6 +80,16 @@ impl Sink {
 
     pub fn url(&self) -> String {
         format!("http://{}/facts", self.address)
+    }
+
+    /// The URL of an incoming webhook as Slack has it.
+    pub fn chat_url(&self) -> String {
+        format!("http://{}/chat", self.address)
+    }
+
+    /// The texts that were posted to the webhook.
+    pub fn chat(&self) -> Vec<String> {
+        self.shared.chat.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -105,6 +120,13 @@ impl Drop for Sink {
             let _ = thread.join();
         }
     }
+}
+
+async fn chat(State(shared): State<Shared>, body: Bytes) -> &'static str {
+    let message: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let text = message["text"].as_str().unwrap_or_default().to_owned();
+    shared.chat.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+    "ok"
 }
 
 async fn take(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -> StatusCode {

@@ -1,0 +1,190 @@
+//! Tells people: who they are, where a Community wants messages to go, and the delivery.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::rbac::v1::{RoleRef, Subject};
+use kube::runtime::reflector::ObjectRef;
+use kube::{Api, Client};
+
+use super::caches::Caches;
+use super::observe::{home_of, namespace_of};
+use super::untold::Event;
+use crate::api::common::{Principal, PrincipalKind};
+use crate::api::community::Channel;
+use crate::api::names::child;
+use crate::api::{ApprovalRequest, Community, Role};
+use crate::model::letters::{Letter, write_letter};
+use crate::model::roles::cluster_role;
+use crate::sinks::{
+    DeliveryError, HttpSettings, HttpSink, Message, SlackSettings, SlackSink, SmtpSettings, SmtpSink, Token,
+};
+
+/// How the Secret is called in errors.
+const SETTINGS: &str = "the notifications of the Community";
+
+/// The Community around what an event is about.
+#[must_use]
+pub fn community_of(caches: &Caches, event: &Event) -> Option<Arc<Community>> {
+    home_of(caches, &event.object.as_ref()?.namespace).community().cloned()
+}
+
+/// Tells people of an event by one channel.
+///
+/// # Errors
+/// When it was not told, or not for certain.
+pub async fn send(
+    client: &Client,
+    caches: &Caches,
+    channel: Channel,
+    event: &Event,
+    ca: Option<&Path>,
+) -> Result<(), DeliveryError> {
+    let (Some(community), Some(request)) = (community_of(caches, event), request_of(caches, event)) else {
+        // It went meanwhile, so there is nothing to decide.
+        return Ok(());
+    };
+    let settings = read_settings(client, &namespace_of(&community)).await?;
+    let ca = ca.map(Path::to_path_buf);
+    if channel == Channel::CloudEvents {
+        let token = settings.get("cloudevents-token").map(|token| Token::Value(token.as_str().into()));
+        let url = required(&settings, "cloudevents-url")?.into();
+        return HttpSink::new(HttpSettings { url, token, ca })?.deliver(&event.event).await;
+    }
+    let Some(letter) = letter(caches, &request, event) else { return Ok(()) };
+    match channel {
+        Channel::CloudEvents => Ok(()),
+        Channel::Slack => {
+            let url = required(&settings, "slack-url")?.into();
+            let to: Vec<String> = letter.to.iter().map(ToString::to_string).collect();
+            let text = format!("For: {}\n{}", to.join(", "), letter.text);
+            SlackSink::new(&SlackSettings { url, ca })?.deliver(&Message::new(&letter.subject, &text)).await
+        }
+        Channel::Email => {
+            let to = addresses(&letter.to, &settings)?;
+            let (url, from) =
+                (required(&settings, "smtp-url")?.into(), required(&settings, "smtp-from")?.to_owned());
+            let message = Message::new(&letter.subject, &letter.text);
+            SmtpSink::new(&SmtpSettings { url, from, to, ca })?.deliver(&message).await
+        }
+    }
+}
+
+fn request_of(caches: &Caches, event: &Event) -> Option<Arc<ApprovalRequest>> {
+    let object = event.object.as_ref()?;
+    caches.requests.get(&ObjectRef::new(&object.name).within(&object.namespace))
+}
+
+fn letter(caches: &Caches, request: &ApprovalRequest, event: &Event) -> Option<Letter> {
+    let waiting = &request.status.as_ref()?.audit.waiting;
+    let fact = waiting.iter().find(|fact| fact.number == event.id.1)?;
+    write_letter(request, fact, &approvers(caches, request.metadata.namespace.as_deref()?))
+}
+
+/// Who holds the role of an approver in a namespace, by bindings of the role itself.
+fn approvers(caches: &Caches, namespace: &str) -> BTreeSet<Principal> {
+    let role = cluster_role(Role::EnclaveApprover);
+    let is_it = |reference: &RoleRef| reference.kind == "ClusterRole" && reference.name == role;
+    let mut approvers = BTreeSet::new();
+    for binding in caches.role_bindings.state() {
+        if binding.metadata.namespace.as_deref() == Some(namespace) && is_it(&binding.role_ref) {
+            approvers.extend(binding.subjects.iter().flatten().filter_map(principal));
+        }
+    }
+    for binding in caches.cluster_role_bindings.state() {
+        if is_it(&binding.role_ref) {
+            approvers.extend(binding.subjects.iter().flatten().filter_map(principal));
+        }
+    }
+    approvers
+}
+
+/// Service accounts are not people.
+fn principal(subject: &Subject) -> Option<Principal> {
+    let kind = match subject.kind.as_str() {
+        "User" => PrincipalKind::User,
+        "Group" => PrincipalKind::Group,
+        _ => return None,
+    };
+    Some(Principal { kind, name: subject.name.clone(), namespace: None })
+}
+
+async fn read_settings(client: &Client, namespace: &str) -> Result<BTreeMap<String, String>, DeliveryError> {
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    let secret = secrets.get_opt(child::NOTIFICATIONS).await.map_err(|error| DeliveryError::Unreachable {
+        to: "the API server".to_owned(),
+        advice: "the Secret with the notifications of a Community could not be read",
+        source: Box::new(error),
+    })?;
+    let Some(secret) = secret else {
+        let problem =
+            format!("make the Secret {namespace}/{}, or take the channel off", child::NOTIFICATIONS);
+        return Err(misconfigured(problem));
+    };
+    let data = secret.data.unwrap_or_default().into_iter();
+    Ok(data
+        .filter_map(|(key, value)| Some((key, String::from_utf8(value.0).ok()?.trim().to_owned())))
+        .collect())
+}
+
+fn required<'a>(settings: &'a BTreeMap<String, String>, key: &str) -> Result<&'a str, DeliveryError> {
+    settings
+        .get(key)
+        .map(String::as_str)
+        .filter(|value| !value.is_empty())
+        .ok_or_else(|| misconfigured(format!("the Secret {} has no {key}", child::NOTIFICATIONS)))
+}
+
+/// Where to write to. Who is called by a mail address needs no entry.
+fn addresses(
+    to: &BTreeSet<Principal>,
+    settings: &BTreeMap<String, String>,
+) -> Result<Vec<String>, DeliveryError> {
+    let known: BTreeMap<String, String> = match settings.get("addresses") {
+        Some(text) => serde_yaml_ng::from_str(text)
+            .map_err(|_| misconfigured("its addresses are no map from names to mail addresses".to_owned()))?,
+        None => BTreeMap::new(),
+    };
+    let of = |principal: &Principal| {
+        let own = principal.name.contains('@').then(|| principal.name.clone());
+        known.get(&principal.name).cloned().or(own)
+    };
+    let found: BTreeSet<String> = to.iter().filter_map(of).collect();
+    if found.is_empty() {
+        let names: Vec<String> = to.iter().map(ToString::to_string).collect();
+        return Err(misconfigured(format!("its addresses name none of: {}", names.join(", "))));
+    }
+    Ok(found.into_iter().collect())
+}
+
+fn misconfigured(problem: String) -> DeliveryError {
+    DeliveryError::Misconfigured { to: SETTINGS.to_owned(), problem }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn people(names: &[&str]) -> BTreeSet<Principal> {
+        let person =
+            |name: &&str| Principal { kind: PrincipalKind::User, name: (*name).into(), namespace: None };
+        names.iter().map(person).collect()
+    }
+
+    fn settings(addresses: &str) -> BTreeMap<String, String> {
+        [("addresses".to_owned(), addresses.to_owned())].into()
+    }
+
+    #[test]
+    fn mail_goes_to_those_whose_address_is_known() {
+        let known = settings("bob: bob@example.com\ncyber-team: cyber@example.com");
+        let to = |names: &[&str]| addresses(&people(names), &known).map_err(|error| error.to_string());
+        assert_eq!(to(&["bob", "carol"]).unwrap(), ["bob@example.com"]);
+        assert_eq!(to(&["dave@example.org", "bob"]).unwrap(), ["bob@example.com", "dave@example.org"]);
+        assert!(to(&["carol"]).unwrap_err().contains("name none of: user carol"));
+        assert!(addresses(&people(&["bob"]), &settings("- a")).unwrap_err().to_string().contains("no map"));
+        assert!(addresses(&people(&["bob"]), &BTreeMap::new()).is_err());
+    }
+}

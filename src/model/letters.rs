@@ -1,0 +1,199 @@
+//! What people are told of requests: those who decide when they are asked and before it is too late, those
+//! who asked when it is decided.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use kube::ResourceExt;
+
+use crate::api::ApprovalRequest;
+use crate::api::audit::{Fact, FactType};
+use crate::api::common::{Principal, PrincipalKind};
+
+/// So many lines of each part of the impact are told.
+const MOST_LINES: usize = 20;
+
+/// A message to people, before anything is known of their addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Letter {
+    /// For whom it is; sorted.
+    pub to: BTreeSet<Principal>,
+    /// One line.
+    pub subject: String,
+    /// Lines.
+    pub text: String,
+}
+
+/// Whether people are told of such a fact at all.
+#[must_use]
+pub const fn is_for_people(type_: FactType) -> bool {
+    matches!(type_, FactType::Requested | FactType::Expiring | FactType::Decided | FactType::Expired)
+}
+
+/// The letter about a fact of a request. `approvers` may decide it.
+#[must_use]
+pub fn write_letter(
+    request: &ApprovalRequest,
+    fact: &Fact,
+    approvers: &BTreeSet<Principal>,
+) -> Option<Letter> {
+    let spec = &request.spec;
+    let (name, namespace) = (request.name_any(), request.namespace().unwrap_or_default());
+    let what = format!("{} of {} in {namespace}", spec.summary.operation, spec.summary.target);
+    let is_requester =
+        |principal: &Principal| principal.username().is_some_and(|user| spec.requesters.contains(&user));
+    let deciding = || -> BTreeSet<Principal> {
+        let named = approvers.iter().chain(&spec.policy.mandatory_approvers);
+        named.filter(|principal| !is_requester(principal)).cloned().collect()
+    };
+    let asking = || -> BTreeSet<Principal> { spec.requesters.iter().map(|user| user_of(user)).collect() };
+    let (to, subject) = match fact.type_ {
+        FactType::Requested => (deciding(), format!("Approval needed: {what}")),
+        FactType::Expiring => (deciding(), format!("Expires soon: {what}")),
+        FactType::Decided => {
+            let state = request.status.as_ref().and_then(|status| status.state);
+            let state = state.map_or_else(|| "Decided".to_owned(), |state| state.to_string());
+            (asking(), format!("{state}: {what}"))
+        }
+        FactType::Expired => (asking(), format!("Expired: {what}")),
+        _ => return None,
+    };
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let mut line = |label: &str, value: &str| {
+        let _ = writeln!(text, "{label:<10} {}", indent(value));
+    };
+    line("What:", &what);
+    line("Asked by:", &spec.requesters.join(", "));
+    if let Some(justification) = &spec.justification {
+        line("Why:", justification);
+    }
+    if let Some(ticket) = &spec.ticket {
+        line("Ticket:", ticket);
+    }
+    let status = request.status.as_ref();
+    let is_open = matches!(fact.type_, FactType::Requested | FactType::Expiring);
+    if is_open {
+        if let Some(missing) = status.and_then(|status| status.missing.as_ref()) {
+            line("Missing:", missing);
+        }
+        line("Expires:", &spec.expires_at.0.to_string());
+    } else {
+        for decision in status.into_iter().flat_map(|status| &status.decisions) {
+            let comment =
+                decision.comment.as_deref().map_or_else(String::new, |comment| format!(": {comment}"));
+            line("Vote:", &format!("{:?} by {}{comment}", decision.verdict, decision.approver));
+        }
+        if let Some(message) = &fact.message {
+            line("Outcome:", message);
+        }
+    }
+    for (title, lines) in
+        [("Changes", &spec.impact.changes), ("Opens", &spec.impact.opens), ("Closes", &spec.impact.closes)]
+    {
+        if lines.is_empty() {
+            continue;
+        }
+        let _ = writeln!(text, "\n{title}:");
+        for one in lines.iter().take(MOST_LINES) {
+            let _ = writeln!(text, "- {}", indent(one));
+        }
+        if lines.len() > MOST_LINES {
+            let _ = writeln!(text, "- and {} more", lines.len() - MOST_LINES);
+        }
+    }
+    let _ = writeln!(text, "\nLook at it:\n  kubectl describe apr {name} -n {namespace}");
+    if is_open {
+        let digest = &spec.change.digest;
+        let _ = writeln!(
+            text,
+            "Approve exactly this content:\n  kubectl patch apr {name} -n {namespace} --subresource=status --type=merge -p '{{\"status\":{{\"decision\":\"Approved\",\"digest\":\"{digest}\"}}}}'"
+        );
+    }
+    Some(Letter { to, subject, text })
+}
+
+/// A user by name; service accounts are users too, and have no address.
+fn user_of(name: &str) -> Principal {
+    Principal { kind: PrincipalKind::User, name: name.to_owned(), namespace: None }
+}
+
+/// Words of users never begin a line of their own.
+fn indent(text: &str) -> String {
+    text.lines().collect::<Vec<_>>().join("\n           ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::ApprovalRequestStatus;
+    use crate::api::approval_request::{Decision, RequestState, Verdict};
+    use crate::model::request::tests::a_request;
+
+    fn request() -> ApprovalRequest {
+        let mut request = ApprovalRequest::new("enc-e-12345-g1", a_request());
+        request.metadata.namespace = Some("acme".into());
+        request
+    }
+
+    fn fact(type_: FactType) -> Fact {
+        let mut audit = crate::api::Audit::default();
+        let fact = super::super::facts::tests::a_fact(type_);
+        super::super::facts::record(&mut audit, [fact]);
+        audit.waiting.remove(0)
+    }
+
+    fn principal(kind: PrincipalKind, name: &str) -> Principal {
+        Principal { kind, name: name.into(), namespace: None }
+    }
+
+    #[test]
+    fn those_who_may_decide_are_asked_and_never_those_who_asked() {
+        let mut request = request();
+        request.spec.requesters = vec!["alice".into()];
+        request.spec.policy.mandatory_approvers = vec![principal(PrincipalKind::Group, "cyber-team")];
+        let approvers =
+            [principal(PrincipalKind::User, "alice"), principal(PrincipalKind::User, "bob")].into();
+        for type_ in [FactType::Requested, FactType::Expiring] {
+            let letter = write_letter(&request, &fact(type_), &approvers).unwrap();
+            let to: Vec<String> = letter.to.iter().map(ToString::to_string).collect();
+            assert_eq!(to, ["user bob", "group cyber-team"]);
+            assert!(letter.text.contains(&request.spec.change.digest), "{}", letter.text);
+            assert!(letter.text.contains("kubectl patch apr enc-e-12345-g1 -n acme"), "{}", letter.text);
+        }
+    }
+
+    #[test]
+    fn those_who_asked_hear_the_outcome_and_in_whose_words() {
+        let mut request = request();
+        request.spec.requesters = vec!["alice".into(), "anna".into()];
+        request.status = Some(ApprovalRequestStatus {
+            state: Some(RequestState::Rejected),
+            decisions: vec![Decision {
+                approver: "bob".into(),
+                verdict: Verdict::Rejected,
+                digest: String::new(),
+                comment: Some("not\nthis week".into()),
+                groups: Vec::new(),
+                mfa: None,
+                credential_id: None,
+                observed_at: None,
+            }],
+            ..ApprovalRequestStatus::default()
+        });
+        let letter = write_letter(&request, &fact(FactType::Decided), &BTreeSet::new()).unwrap();
+        let to: Vec<String> = letter.to.iter().map(ToString::to_string).collect();
+        assert_eq!(to, ["user alice", "user anna"]);
+        assert!(letter.subject.starts_with("Rejected: "), "{}", letter.subject);
+        assert!(letter.text.contains("Rejected by bob: not\n           this week"), "{}", letter.text);
+        assert!(!letter.text.contains("kubectl patch"), "there is nothing to decide any more");
+    }
+
+    #[test]
+    fn other_facts_are_for_programs() {
+        for type_ in FactType::ALL {
+            let letter = write_letter(&request(), &fact(type_), &BTreeSet::new());
+            assert_eq!(letter.is_some(), is_for_people(type_), "{type_:?}");
+        }
+    }
+}
