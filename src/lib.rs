@@ -11,3 +11,4 @@ pub mod install;
 pub mod model;
 pub mod plan;
 pub mod runtime;
+pub mod sinks;
