@@ -14,6 +14,9 @@ use super::{DeliveryError, Secret, tls};
 /// No sink is left alone for longer because it asks for it.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
 
+/// What to do when no connection comes about.
+pub const CONNECT_ADVICE: &str = "look whether it runs, lets the operator connect, and shows a certificate of an authority that the operator trusts";
+
 /// A URL to which something is posted.
 #[derive(Clone)]
 pub struct Endpoint {
@@ -43,7 +46,7 @@ impl Endpoint {
             return Err(DeliveryError::misconfigured(&to, problem));
         }
         let client = Client::builder()
-            .tls_backend_preconfigured(tls::build_client_config(ca, &to)?)
+            .tls_backend_preconfigured(tls::load_client_config(ca, &to)?)
             // The event, and who asked for it, is for the host in the settings and for no other.
             .redirect(Policy::none())
             .user_agent(concat!("enclave-operator/", env!("CARGO_PKG_VERSION")))
@@ -60,8 +63,7 @@ impl Endpoint {
         let request = self.client.post(self.url.clone()).headers(headers).body(body);
         request.send().await.map_err(|error| DeliveryError::Unreachable {
             to: self.to.clone(),
-            advice: "look whether it runs, lets the operator connect, and shows a certificate of an authority that \
-                     the operator trusts",
+            advice: CONNECT_ADVICE,
             // Its text would show the path.
             source: Box::new(error.without_url()),
         })
@@ -109,7 +111,7 @@ pub fn describe_host(host: &str, port: Option<u16>) -> String {
 /// RFC 9110, section 10.2.3: seconds, or a date.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let wanted = if text.bytes().all(|byte| byte.is_ascii_digit()) {
+    let wanted = if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         // More than fits is long enough.
         Duration::from_secs(text.parse().unwrap_or(u64::MAX))
     } else {
@@ -143,7 +145,7 @@ mod tests {
                 .is_some_and(|wait| wait > Duration::from_secs(20) && wait <= Duration::from_secs(30))
         );
         for nonsense in ["", "-1", "soon", "1.5"] {
-            assert_eq!(after(nonsense).filter(|wait| !wait.is_zero()), None, "{nonsense}");
+            assert_eq!(after(nonsense), None, "{nonsense}");
         }
     }
 }

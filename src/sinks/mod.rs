@@ -11,6 +11,7 @@ pub mod http;
 pub mod message;
 pub mod slack;
 pub mod smtp;
+mod smtp_stream;
 pub mod stdout;
 mod tls;
 
@@ -113,11 +114,15 @@ impl Debug for Secret {
 }
 
 /// Ends a delivery that takes too long.
-async fn within<T>(
+fn within<T>(
     limit: Duration,
     to: &str,
     delivery: impl Future<Output = Result<T, DeliveryError>>,
-) -> Result<T, DeliveryError> {
-    let late = |_| DeliveryError::TimedOut { to: to.to_owned(), limit };
-    tokio::time::timeout(limit, delivery).await.map_err(late)?
+) -> impl Future<Output = Result<T, DeliveryError>> {
+    // The state of a connection with TLS is large, and would be a part of every future that delivers.
+    let delivery = Box::pin(delivery);
+    async move {
+        let late = |_| DeliveryError::TimedOut { to: to.to_owned(), limit };
+        tokio::time::timeout(limit, delivery).await.map_err(late)?
+    }
 }

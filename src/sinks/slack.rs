@@ -101,7 +101,7 @@ mod tests {
         assert_eq!(escape("a < b && c > d"), "a &lt; b &amp;&amp; c &gt; d");
         assert_eq!(
             escape("<!channel> <@U1> <https://evil.example|login>"),
-            concat!("&lt;!channel&gt; &lt;@\u{200b}U1&gt; &lt;https://evil.example|login&gt;")
+            "&lt;!channel&gt; &lt;@\u{200b}U1&gt; &lt;https://evil.example|login&gt;"
         );
         assert_eq!(escape("&lt;!here&gt;"), "&amp;lt;!here&amp;gt;");
         assert_eq!(escape("@channel _@all_"), "@\u{200b}channel _@\u{200b}all_");

@@ -11,14 +11,16 @@ use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, TlsParam
 use lettre::transport::smtp::extension::ClientId;
 use percent_encoding::percent_decode_str;
 use reqwest::Url;
+use tokio::net::TcpStream;
 
-use super::endpoint::describe_host;
+use super::endpoint::{CONNECT_ADVICE, describe_host};
+use super::smtp_stream::Unbuffered;
 use super::{DELIVERY_LIMIT, DeliveryError, Message, Secret, tls, within};
 
 /// Where mail is handed in.
 #[derive(Clone, Debug)]
 pub struct SmtpSettings {
-    /// - `smtps://user:password@host[:465]`: TLS from the start.
+    /// - `smtps://user:password@host[:465]`: TLS from the start, which is to be preferred (RFC 8314).
     /// - `smtp://user:password@host[:587]`: nothing is sent before STARTTLS; `?tls=required` says the same.
     /// - `smtp://host[:25]?tls=none`: everybody on the way reads along, so there may be no password.
     ///
@@ -98,10 +100,10 @@ impl SmtpSink {
         }
         let invalid =
             |address| DeliveryError::misconfigured(&to, format!("{address:?} is not one valid address"));
-        let from = parse_mailbox(from).ok_or_else(|| invalid(from))?;
+        let from: Mailbox = from.parse().map_err(|_| invalid(from))?;
         let recipients: Vec<Mailbox> = recipients
             .iter()
-            .map(|address| parse_mailbox(address).ok_or_else(|| invalid(address)))
+            .map(|address| address.parse().map_err(|_| invalid(address)))
             .collect::<Result<_, _>>()?;
         let shown_recipient = match recipients.as_slice() {
             [only] => only.email.to_string(),
@@ -133,7 +135,7 @@ impl SmtpSink {
     /// # Errors
     /// When the mail was not taken, or not for certain.
     pub async fn deliver(&self, message: &Message) -> Result<(), DeliveryError> {
-        let mail = self.build_mail(message)?;
+        let mail = self.compose(message)?;
         let mut connection = within(self.limit, &self.to, async {
             let mut connection = self.connect().await?;
             connection.send(&self.envelope, &mail).await.map_err(|error| self.explain(&error))?;
@@ -149,16 +151,19 @@ impl SmtpSink {
     /// One connection per mail: lettre's pool would use one again that the limit cut off in the middle of a
     /// command, and take the answers of then for those of now.
     async fn connect(&self) -> Result<AsyncSmtpConnection, DeliveryError> {
-        let from_the_start = match &self.security {
-            Security::FromTheStart(parameters) => Some(parameters.clone()),
-            Security::StartTls(_) | Security::None => None,
-        };
         let explain = |error| self.explain(&error);
         let name = ClientId::default();
         let server = (self.host.as_str(), self.port);
-        let mut connection = AsyncSmtpConnection::connect_tokio1(server, None, &name, from_the_start, None)
-            .await
-            .map_err(explain)?;
+        let mut connection = match &self.security {
+            Security::FromTheStart(parameters) => {
+                AsyncSmtpConnection::connect_tokio1(server, None, &name, Some(parameters.clone()), None).await
+            }
+            Security::StartTls(_) | Security::None => {
+                let stream = TcpStream::connect(server).await.map_err(|error| self.unreachable(error))?;
+                AsyncSmtpConnection::connect_with_transport(Box::new(Unbuffered(stream)), &name).await
+            }
+        }
+        .map_err(explain)?;
         if let Security::StartTls(parameters) = &self.security {
             if !connection.can_starttls() {
                 let problem = "it does not offer STARTTLS; write smtps://… if it speaks TLS from the start";
@@ -172,7 +177,7 @@ impl SmtpSink {
         Ok(connection)
     }
 
-    fn build_mail(&self, message: &Message) -> Result<Vec<u8>, DeliveryError> {
+    fn compose(&self, message: &Message) -> Result<Vec<u8>, DeliveryError> {
         let header =
             |name, value: &str| HeaderValue::new(HeaderName::new_from_ascii_str(name), value.to_owned());
         let mail = lettre::Message::builder()
@@ -203,17 +208,13 @@ impl SmtpSink {
             },
             Some(code) => DeliveryError::Failed { to, status: code.into(), retry_after: None },
             None if error.is_client() => DeliveryError::Misconfigured { to, problem: error.to_string() },
-            None => DeliveryError::Unreachable {
-                to,
-                advice: "look whether it runs, lets the operator connect, and shows a certificate of an authority \
-                         that the operator trusts",
-                source: if error.is_response() {
-                    "its answer is not SMTP".into()
-                } else {
-                    error.to_string().into()
-                },
-            },
+            None if error.is_response() => self.unreachable("its answer is not SMTP"),
+            None => self.unreachable(error.to_string()),
         }
+    }
+
+    fn unreachable(&self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> DeliveryError {
+        DeliveryError::Unreachable { to: self.to.clone(), advice: CONNECT_ADVICE, source: source.into() }
     }
 }
 
@@ -227,11 +228,4 @@ fn read_credentials(url: &Url) -> Result<Option<Credentials>, &'static str> {
             Ok(Some(Credentials::new(decode(user)?.into_owned(), decode(password)?.into_owned())))
         }
     }
-}
-
-/// lettre reads one address and leaves the rest of the text alone.
-fn parse_mailbox(text: &str) -> Option<Mailbox> {
-    let mailbox: Mailbox = text.parse().ok()?;
-    let end = text.trim_end().trim_end_matches('>');
-    end.ends_with(AsRef::<str>::as_ref(&mailbox.email)).then_some(mailbox)
 }

@@ -1,6 +1,7 @@
 //! Facts as lines of JSON on the standard output, for whatever collects logs.
 
 use std::io::{self, ErrorKind, Write};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -28,9 +29,7 @@ struct Line {
 impl StdoutSink {
     /// # Errors
     /// When the process has no standard output, or no thread can be started.
-    #[cfg(unix)]
     pub fn new() -> Result<Self, DeliveryError> {
-        use std::os::fd::AsFd;
         // `io::stdout()` itself would take a closed output for one that swallows everything, and keep a part
         // of a line that failed in its buffer.
         let stdout = io::stdout().as_fd().try_clone_to_owned().map_err(unreachable)?;

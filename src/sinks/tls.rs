@@ -15,7 +15,7 @@ use super::DeliveryError;
 ///
 /// # Errors
 /// [`DeliveryError::Misconfigured`], when `ca` cannot be read or holds no certificate.
-pub fn build_client_config(ca: Option<&Path>, to: &str) -> Result<ClientConfig, DeliveryError> {
+pub fn load_client_config(ca: Option<&Path>, to: &str) -> Result<ClientConfig, DeliveryError> {
     let failed =
         |error: rustls::Error| DeliveryError::misconfigured(to, format!("failed to set up TLS: {error}"));
     let mut roots = RootCertStore::empty();
