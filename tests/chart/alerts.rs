@@ -102,7 +102,9 @@ fn the_dashboard_asks_for_what_is_measured() {
     let file = json!({"groups": [{"name": "dashboard", "rules": rules}]});
     std::fs::write(folder.path().join("rules.yaml"), file.to_string()).unwrap();
     promtool(folder.path(), &["check", "rules", "rules.yaml"]).unwrap();
-    expressions.iter().for_each(|expression| assert_known(expression));
+    for expression in &expressions {
+        assert_known(expression);
+    }
 }
 
 fn alerts(rule: &Value) -> &[Value] {

@@ -8,6 +8,7 @@ mod install;
 mod policies;
 mod render;
 mod rights;
+mod running;
 mod schemas;
 #[path = "../support/mod.rs"]
 mod support;
