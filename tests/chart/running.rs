@@ -33,8 +33,10 @@ fn nothing_opens_without_the_operator_and_everything_can_be_removed() {
 
     administrator.helm(&["uninstall", RELEASE]).expect_success();
     operator.kill();
-    // Not even by an administrator.
-    let open = ["delete", "networkpolicy", "--all", "--namespace", "acme"];
+    // Not even by an administrator, and not when the API server has noticed what went, within a second.
+    let open = ["delete", "networkpolicy", "--all", "--namespace", "acme", "--dry-run=server"];
+    let opened = poll(Duration::from_secs(4), || administrator.kubectl(&open).status.success().then_some(()));
+    assert!(opened.is_none(), "the lock is gone");
     let refusal = administrator.kubectl(&open).expect_failure();
     assert!(refusal.contains("the operator manages these networkpolicies"), "{refusal}");
     let namespace = administrator.kubectl(&["delete", "namespace", "acme"]).expect_failure();
