@@ -17,13 +17,7 @@ const SOON: Duration = Duration::from_secs(30);
 fn the_pods_are_admitted_where_pod_security_is_restricted() {
     let administrator = PLANE.administrator_user();
     // The namespace enforces it, so it is the controllers who show it.
-    let pods = poll(SOON, || {
-        let pods = administrator.kubectl(&["get", "pods", "-n", NAMESPACE, "-o", "json"]).expect_success();
-        let pods: Value = serde_json::from_str(&pods).unwrap();
-        let items = pods["items"].as_array().unwrap().clone();
-        (items.len() == 2).then_some(items)
-    });
-    let pods = pods.expect("the Deployment has two Pods");
+    let pods = wait_for_pods(administrator);
     assert_eq!(pods[0]["spec"]["priority"], 2_000_000_000);
 
     // With everything switched on too; and what is less strict is refused here.
@@ -117,6 +111,20 @@ fn it_can_be_upgraded_rolled_back_uninstalled_and_installed_again() {
     assert_eq!(administrator.kubectl(&uid).expect_success(), community);
 }
 
+#[test]
+fn the_plain_install_works_and_helm_can_take_it_over() {
+    let plane = ControlPlane::start().unwrap();
+    let administrator = plane.administrator_user();
+    let plain = super::repository("install.yaml");
+    administrator.kubectl(&["apply", "--server-side", "-f", plain.to_str().unwrap()]).expect_success();
+    assert_eq!(live(administrator, &Installation::default()), Integrity::Intact);
+    wait_for_pods(administrator);
+    let install = ["install", RELEASE, CHART, "--set", "retainRequestsFor=1h"];
+    administrator.helm(&install).expect_failure();
+    administrator.helm(&[&install[..], &["--take-ownership", "--force-conflicts"]].concat()).expect_success();
+    assert_eq!(live(administrator, &Installation::default()), Integrity::Intact);
+}
+
 /// What was changed by hand is put back only by force, since somebody else owns it then.
 #[test]
 fn a_policy_that_was_changed_is_put_back_by_force() {
@@ -160,6 +168,17 @@ fn everything_is_accepted_and_so_is_the_plain_install() {
     let arguments =
         ["apply", "--server-side", "--force-conflicts", "--dry-run=server", "-f", plain.to_str().unwrap()];
     administrator.kubectl(&arguments).expect_success();
+}
+
+/// Waits for the Pods of the Deployment. No node runs them.
+fn wait_for_pods(administrator: &User) -> Vec<Value> {
+    let pods = poll(SOON, || {
+        let pods = administrator.kubectl(&["get", "pods", "-n", NAMESPACE, "-o", "json"]).expect_success();
+        let pods: Value = serde_json::from_str(&pods).unwrap();
+        let items = pods["items"].as_array().unwrap().clone();
+        (items.len() == 2).then_some(items)
+    });
+    pods.expect("the Deployment has two Pods")
 }
 
 /// Whether the policies on the API server are those of an installation.
