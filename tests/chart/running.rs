@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use serde_json::json;
+
 use super::support::helm::{CHART, NAMESPACE, RELEASE};
 use super::support::{ControlPlane, OperatorProcess, Process, User, poll};
 use super::values_file;
@@ -42,16 +44,37 @@ fn nothing_opens_without_the_operator_and_everything_can_be_removed() {
     let namespace = administrator.kubectl(&["delete", "namespace", "acme"]).expect_failure();
     assert!(namespace.contains("enclave-operator"), "{namespace}");
 
-    // As the notes say.
-    administrator.helm(&install).expect_success();
+    let notes = administrator.helm(&install).expect_success();
     let _operator = start(&plane, RELEASE);
-    administrator.kubectl(&["delete", "communities", "--all", "--timeout=60s"]).expect_success();
-    administrator.kubectl(&["wait", "--for=delete", "namespace/acme", "--timeout=60s"]).expect_success();
-    administrator.helm(&["uninstall", RELEASE]).expect_success();
+    for object in [
+        json!({"kind": "Enclave", "metadata": {"name": "payments", "namespace": "acme"}, "spec": {}}),
+        json!({"kind": "RoleAssignment", "metadata": {"name": "readers", "namespace": NAMESPACE},
+            "spec": {"role": "community-reader", "principals": [{"kind": "Group", "name": "readers"}]}}),
+    ] {
+        let mut object = object;
+        object["apiVersion"] = json!("enclave-operator.io/v1alpha1");
+        administrator.kubectl_with_input(&["create", "-f", "-"], &object.to_string()).expect_success();
+    }
+    let ready = ["wait", "enclave/payments", "-n", "acme", "--for=condition=Ready", "--timeout=30s"];
+    administrator.kubectl(&ready).expect_success();
+
+    // As the notes say, word for word.
+    let (_, removal) = notes.split_once("To remove everything for good").unwrap();
+    let commands: Vec<&str> = removal.lines().filter_map(|line| line.strip_prefix("     ")).collect();
+    assert_eq!(commands.len(), 6, "{removal}");
+    for command in commands {
+        match command.split(' ').collect::<Vec<_>>().as_slice() {
+            ["kubectl", arguments @ ..] => {
+                administrator.kubectl(&[arguments, &["--timeout=60s"]].concat()).expect_success();
+            }
+            ["helm", arguments @ ..] => {
+                administrator.helm(arguments).expect_success();
+            }
+            _ => panic!("what is {command}?"),
+        }
+    }
     let kinds = "crd,mutatingadmissionpolicies,mutatingadmissionpolicybindings,\
                  validatingadmissionpolicies,validatingadmissionpolicybindings";
-    let label = "app.kubernetes.io/part-of=enclave-operator";
-    administrator.kubectl(&["delete", kinds, "-l", label, "--timeout=60s"]).expect_success();
     let everything = format!(
         "{kinds},clusterroles,clusterrolebindings,flowschemas,prioritylevelconfigurations,\
          deployments,services,configmaps,roles,rolebindings,networkpolicies,serviceaccounts"
@@ -59,6 +82,8 @@ fn nothing_opens_without_the_operator_and_everything_can_be_removed() {
     let left = administrator.kubectl(&["get", &everything, "-A", "-o", "name"]).expect_success();
     let left: Vec<&str> = left.lines().filter(|name| name.contains("enclave")).collect();
     assert!(left.is_empty(), "{left:?}");
+    let namespaces = administrator.kubectl(&["get", "namespaces", "-o", "name"]).expect_success();
+    assert!(!namespaces.contains("acme"), "{namespaces}");
 }
 
 /// The operator's process, as its Deployment describes it.
