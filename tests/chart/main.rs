@@ -5,6 +5,7 @@
 mod alerts;
 mod flow;
 mod install;
+mod network;
 mod policies;
 mod render;
 mod rights;
