@@ -23,11 +23,15 @@ use crate::world::{
 fn an_operator_without_anything_installed_says_what_is_missing_and_goes_on_when_it_is_there() {
     let world = World::without_operator();
     let administrator = world.plane.administrator_user();
-    // Only its account is there: no CRD, no policy, no right.
-    administrator.kubectl(&["create", "namespace", "enclave-system"]).expect_success();
-    administrator
-        .kubectl(&["create", "serviceaccount", "-n", "enclave-system", "enclave-operator"])
-        .expect_success();
+    // Only its account is there, and how it is started: no CRD, no policy, no right.
+    world.apply_chart("install");
+    for kinds in [
+        "clusterroles,clusterrolebindings,mutatingadmissionpolicies,mutatingadmissionpolicybindings",
+        "validatingadmissionpolicies,validatingadmissionpolicybindings,crds",
+    ] {
+        let label = "app.kubernetes.io/part-of=enclave-operator";
+        administrator.kubectl(&["delete", kinds, "--selector", label]).expect_success();
+    }
     let operator = world.spawn_operator("early");
     on_a_runtime(async || wait_for_log(&operator, "lacks the right to list and watch").await);
 
@@ -40,9 +44,10 @@ fn an_operator_without_anything_installed_says_what_is_missing_and_goes_on_when_
             "--serviceaccount=enclave-system:enclave-operator",
         ])
         .expect_success();
-    on_a_runtime(async || wait_for_log(&operator, "is not installed; apply the manifests").await);
+    on_a_runtime(async || wait_for_log(&operator, "is not installed; install the chart").await);
 
-    world.install();
+    world.apply_chart("upgrade");
+    world.give_roles();
     administrator.kubectl(&["delete", "clusterrolebinding", "all"]).expect_success();
     on_a_runtime(async || {
         active_community(&world, "late", &json!({})).await;
