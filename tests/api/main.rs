@@ -20,6 +20,7 @@ mod handover;
 mod hub_and_spoke;
 mod impact;
 mod lock;
+mod metrics;
 mod mfa;
 mod mortal;
 mod network;

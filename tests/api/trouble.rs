@@ -347,22 +347,24 @@ fn a_second_process_waits_and_takes_over() {
 }
 
 pub async fn wait_for_metric(operator: &Process, line: &str) {
-    let address = eventually("metrics are served", SOON, async || {
-        let log = operator.log();
-        // After a lost lease it serves anew.
-        let serving = log.lines().rfind(|line| line.contains("serving /metrics"))?;
-        let address = serving.split("address=").nth(1)?;
-        Some(address.split_whitespace().next()?.to_owned())
-    })
-    .await;
     eventually(&format!("the metrics say {line:?}"), SOON, async || {
-        let mut stream = TcpStream::connect(&address).ok()?;
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: operator\r\nConnection: close\r\n\r\n").ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        answer.lines().any(|metric| metric == line).then_some(())
+        ask(operator, "/metrics")?.lines().any(|metric| metric == line).then_some(())
     })
     .await;
+}
+
+/// What an operator answers; nothing while it does not serve.
+pub fn ask(operator: &Process, path: &str) -> Option<String> {
+    let log = operator.log();
+    // After a lost lease it serves anew.
+    let serving = log.lines().rfind(|line| line.contains("serving /metrics"))?;
+    let address = serving.split("address=").nth(1)?.split_whitespace().next()?;
+    let mut stream = TcpStream::connect(address).ok()?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: operator\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer)
 }
 
 pub async fn wait_for_log(process: &Process, text: &str) {

@@ -5,24 +5,8 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::support::find_tool;
+use super::support::{METRICS, find_tool};
 use super::{objects, render, render_with, repository, the_only};
-
-/// What the operator measures. A name that is not here would never fire nor draw anything.
-const METRICS: [&str; 12] = [
-    "active_activations",
-    "admission_policies_intact",
-    "api_writes_total",
-    "deliveries_total",
-    "enactments_total",
-    "facts_waiting",
-    "leader",
-    "oldest_pending_request_timestamp_seconds",
-    "overdue_closings",
-    "pending_requests",
-    "reconciliations_total",
-    "request_decision_seconds_bucket",
-];
 
 #[test]
 fn the_alerts_are_sound_and_each_says_what_to_do() {
