@@ -22,7 +22,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Run the operator.
-    Run(Settings),
+    Run(Box<Settings>),
     /// Write the generated files of this repository.
     Generate {
         /// Root of the repository.

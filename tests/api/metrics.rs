@@ -85,19 +85,19 @@ fn everything_that_alerts_and_the_dashboard_read_is_measured_and_promtool_accept
 fn in_the_older_format(text: &str) -> String {
     let counters: Vec<&str> =
         text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter")).collect();
-    let mut older = String::new();
+    let mut older = Vec::new();
     for line in text.lines() {
         let mut words = line.splitn(4, ' ');
         let (hash, what, name) = (words.next(), words.next(), words.next());
         match (hash, what, name) {
             (Some("#"), Some(what @ ("HELP" | "TYPE")), Some(name)) if counters.contains(&name) => {
-                older.push_str(&format!("# {what} {name}_total {}\n", words.next().unwrap_or_default()));
+                older.push(format!("# {what} {name}_total {}", words.next().unwrap_or_default()));
             }
             (Some("#"), Some("UNIT" | "EOF"), _) => {}
-            _ => older.push_str(&format!("{line}\n")),
+            _ => older.push(line.to_owned()),
         }
     }
-    older
+    older.join("\n") + "\n"
 }
 
 #[test]
