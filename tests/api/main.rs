@@ -32,3 +32,4 @@ mod roles;
 mod scale;
 mod scenarios;
 mod trouble;
+mod upgrade;

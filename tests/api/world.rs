@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 use std::path::Path;
-use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use enclave_operator::api::approval_request::{RequestState, Verdict};
@@ -32,8 +32,6 @@ pub static WORLD: LazyLock<World> = LazyLock::new(World::start);
 pub struct World {
     pub plane: ControlPlane,
     operator: Mutex<Option<Process>>,
-    /// How the Deployment says that the operator is started.
-    process: OnceLock<OperatorProcess>,
 }
 
 impl World {
@@ -52,7 +50,7 @@ impl World {
 
     /// As [`World::without_operator`], on a control plane that is not the usual one.
     pub fn on(plane: ControlPlane) -> Self {
-        Self { plane, operator: Mutex::new(None), process: OnceLock::new() }
+        Self { plane, operator: Mutex::new(None) }
     }
 
     /// What an administrator does once: the chart, and who holds which role.
@@ -111,9 +109,8 @@ impl World {
 
     /// With settings beside those that the Deployment gives.
     pub fn spawn_operator_with(&self, account: &User, identity: &str, settings: &[(&str, &str)]) -> Process {
-        let process = self
-            .process
-            .get_or_init(|| on_a_runtime(async || OperatorProcess::read(self.administrator()).await));
+        // Each time anew: an upgrade changes it.
+        let process = on_a_runtime(async || OperatorProcess::read(self.administrator()).await);
         let mut command =
             process.command(Path::new(env!("CARGO_BIN_EXE_enclave-operator")), account, identity);
         command.envs(settings.iter().copied());
