@@ -18,7 +18,7 @@ control-plane: ## Build a real control plane for tests and demo, once (KUBERNETE
 tools: ## Build the other programs that tests and demo use, once
 	@tests/tools/build netpolicy kube-router helm kubeconform promtool prometheus-crds >/dev/null
 
-GENERATED := crds $(addprefix charts/enclave-operator/templates/,crds policies rbac) install.yaml
+GENERATED := crds $(addprefix charts/enclave-operator/templates/,crds policies rbac) install.yaml docs/audit-event.schema.json
 
 .PHONY: generate
 generate: need-rust ## Write the generated files (crds/, a part of the chart, install.yaml) anew

@@ -73,6 +73,7 @@ fn generate(root: &Path) -> anyhow::Result<()> {
     for (name, yaml) in install::crd_files()? {
         std::fs::write(crds.join(name), yaml)?;
     }
+    std::fs::write(root.join("docs/audit-event.schema.json"), install::audit_schema())?;
     let templates = root.join(chart::TEMPLATES);
     for folder in chart::GENERATED {
         empty(&templates.join(folder))?;

@@ -1,7 +1,7 @@
 //! Facts that somebody still has to be told. They stand on their objects; here is what this process knows
 //! beyond that: who has taken which, and facts of objects that are gone.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
@@ -39,6 +39,8 @@ pub struct Event {
     pub id: (String, i64),
     /// When it happened.
     pub at: Timestamp,
+    /// As `at`, and never before an earlier fact of the same object.
+    order: Timestamp,
     /// The CloudEvent.
     pub event: Value,
     /// Who is to take it.
@@ -72,6 +74,46 @@ struct Known {
     failing: BTreeSet<SinkName>,
     /// Facts of objects that are gone.
     departed: Vec<Event>,
+}
+
+/// What was found for a sink.
+#[derive(Default)]
+struct Found {
+    sink: SinkName,
+    events: Vec<Event>,
+    told: Vec<Address>,
+    /// Everything that waits, for whomever.
+    waiting: HashSet<(String, i64)>,
+}
+
+impl Found {
+    fn look_at<K: Told + Resource<DynamicType = ()>>(
+        &mut self,
+        object: &K,
+        known: &mut Known,
+        sinks: &[SinkName],
+        channels: impl Fn(FactType) -> Vec<Channel>,
+        cluster: &str,
+    ) {
+        let mut order = Timestamp::MIN;
+        for fact in object.audit().map(|audit| audit.waiting.as_slice()).unwrap_or_default() {
+            order = order.max(fact.at.0);
+            let id = (object.uid().unwrap_or_default(), fact.number);
+            let channels = channels(fact.type_).into_iter().map(sink_of);
+            let required: Vec<SinkName> = sinks.iter().copied().chain(channels).collect();
+            let has = |sink: &SinkName| has_taken(known, &id, &fact.taken_by, sink);
+            if required.iter().all(has) {
+                // It stood on the object that those who are left have it.
+                if !known.taken.contains_key(&id) {
+                    self.told.push(address(object));
+                    known.taken.insert(id.clone(), Taken { required, by: BTreeSet::new() });
+                }
+            } else if required.contains(&self.sink) && !has(&self.sink) {
+                self.events.push(Event { order, required, ..event(object, fact, cluster) });
+            }
+            self.waiting.insert(id);
+        }
+    }
 }
 
 #[derive(Default)]
@@ -122,36 +164,29 @@ impl Untold {
     /// facts that nobody is to take any more.
     #[must_use]
     pub fn find(&self, sink: SinkName, caches: &Caches) -> (Vec<Event>, Vec<Address>) {
+        let mut found = Found { sink, ..Found::default() };
         let cluster = cluster(caches);
-        let mut events = self.lock().departed.clone();
+        let mut known = self.lock();
+        for event in &known.departed {
+            found.waiting.insert(event.id.clone());
+            if !has_taken(&known, &event.id, &event.taken_by, sink) {
+                found.events.push(event.clone());
+            }
+        }
         macro_rules! look_into {
             ($($cache:ident: $kind:ident,)*) => {
                 $(for object in caches.$cache.state() {
-                    let waiting = object.audit().map(|audit| audit.waiting.as_slice()).unwrap_or_default();
-                    events.extend(waiting.iter().map(|fact| {
-                        let channels = channels(caches, object.as_ref(), fact.type_).into_iter().map(sink_of);
-                        let required = self.sinks.iter().copied().chain(channels).collect();
-                        Event { required, ..event(object.as_ref(), fact, &cluster) }
-                    }));
+                    let channels = |type_| channels(caches, object.as_ref(), type_);
+                    found.look_at(object.as_ref(), &mut known, &self.sinks, channels, &cluster);
                 })*
             };
         }
         with_controlled_kinds!(look_into);
-        let mut known = self.lock();
         // What stands on no object any more is told.
-        let waiting: BTreeSet<&(String, i64)> = events.iter().map(|event| &event.id).collect();
-        known.taken.retain(|id, _| waiting.contains(id));
-        let mut told = Vec::new();
-        for event in &events {
-            // It stood on the object that those who are left have it.
-            if is_told(&known, event) && !known.taken.contains_key(&event.id) {
-                told.extend(event.object.clone());
-                let taken = Taken { required: event.required.clone(), by: BTreeSet::new() };
-                known.taken.insert(event.id.clone(), taken);
-            }
-        }
-        events.retain(|event| event.required.contains(&sink) && !has_taken(&known, event, sink));
-        events.sort_by(|one, other| (one.at, &one.id).cmp(&(other.at, &other.id)));
+        known.taken.retain(|id, _| found.waiting.contains(id));
+        drop(known);
+        let Found { mut events, told, .. } = found;
+        events.sort_by(|one, other| (one.order, &one.id).cmp(&(other.order, &other.id)));
         (events, told)
     }
 
@@ -216,12 +251,12 @@ impl Untold {
 }
 
 fn is_told(known: &Known, event: &Event) -> bool {
-    event.required.iter().all(|sink| has_taken(known, event, sink))
+    event.required.iter().all(|sink| has_taken(known, &event.id, &event.taken_by, sink))
 }
 
-fn has_taken(known: &Known, event: &Event, sink: SinkName) -> bool {
-    event.taken_by.iter().any(|other| other == sink)
-        || known.taken.get(&event.id).is_some_and(|taken| taken.by.contains(sink))
+fn has_taken(known: &Known, id: &(String, i64), taken_by: &[String], sink: &str) -> bool {
+    taken_by.iter().any(|other| other == sink)
+        || known.taken.get(id).is_some_and(|taken| taken.by.contains(sink))
 }
 
 /// By which channels people are told of a fact: those that are in force in the Community around.
@@ -248,13 +283,123 @@ fn event<K: Told + Resource<DynamicType = ()>>(object: &K, fact: &Fact, cluster:
     Event {
         id: (object.uid().unwrap_or_default(), fact.number),
         at: fact.at.0,
+        order: fact.at.0,
         event: cloud_event(object, fact, cluster),
         required: Vec::new(),
         taken_by: fact.taken_by.clone(),
-        object: Some(Address {
-            kind: K::kind_told(),
-            namespace: object.namespace().unwrap_or_default(),
-            name: object.name_any(),
-        }),
+        object: Some(address(object)),
+    }
+}
+
+fn address<K: Told>(object: &K) -> Address {
+    Address {
+        kind: K::kind_told(),
+        namespace: object.namespace().unwrap_or_default(),
+        name: object.name_any(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use kube::runtime::watcher;
+
+    use super::super::caches::Writers;
+    use super::*;
+    use crate::api::{ApprovalRequest, ApprovalRequestStatus};
+    use crate::model::request::tests::a_request;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    /// A request with facts from these seconds.
+    fn request(name: &str, seconds: &[i64]) -> ApprovalRequest {
+        let fact = |second: &i64| Fact {
+            at: Time(at(*second)),
+            ..crate::model::facts::tests::a_fact(FactType::Decided)
+        };
+        let mut request = ApprovalRequest::new(name, a_request());
+        request.metadata.namespace = Some("acme".into());
+        request.metadata.uid = Some(name.into());
+        let mut audit = Audit::default();
+        crate::model::facts::record(&mut audit, seconds.iter().map(fact));
+        request.status = Some(ApprovalRequestStatus { audit, ..ApprovalRequestStatus::default() });
+        request
+    }
+
+    fn put(writers: &mut Writers, request: &ApprovalRequest) {
+        writers.requests.apply_watcher_event(&watcher::Event::Apply(request.clone()));
+    }
+
+    fn ids(events: &[Event]) -> Vec<String> {
+        events.iter().map(|event| format!("{}.{}", event.id.0, event.id.1)).collect()
+    }
+
+    fn settled(untold: &Untold, request: &ApprovalRequest) -> Vec<(i64, Vec<String>)> {
+        let mut audit = request.status.clone().unwrap().audit;
+        untold.settle(request.metadata.uid.as_deref().unwrap(), &mut audit);
+        audit.waiting.into_iter().map(|fact| (fact.number, fact.taken_by)).collect()
+    }
+
+    #[test]
+    fn facts_of_one_object_come_in_their_order_whatever_the_clock_said() {
+        let (caches, mut writers) = Caches::detached("enclave-system");
+        put(&mut writers, &request("a", &[20, 10, 30]));
+        put(&mut writers, &request("b", &[15]));
+        let untold = Untold::new(vec!["stdout"]);
+        let (events, told) = untold.find("stdout", &caches);
+        assert_eq!(ids(&events), ["b.1", "a.1", "a.2", "a.3"]);
+        assert_eq!(told, []);
+    }
+
+    #[test]
+    fn a_fact_goes_when_every_sink_has_it_and_who_has_it_is_noted_while_one_fails() {
+        let (caches, mut writers) = Caches::detached("enclave-system");
+        let request = request("a", &[1, 2]);
+        put(&mut writers, &request);
+        let untold = Untold::new(vec!["stdout", "http"]);
+        let (events, _) = untold.find("stdout", &caches);
+        events.iter().for_each(|event| untold.take("stdout", event));
+        assert_eq!(settled(&untold, &request), [(1, vec![]), (2, vec![])], "the other one may take them yet");
+        assert_eq!(ids(&untold.find("stdout", &caches).0), [""; 0], "not twice");
+
+        untold.miss("http", &events[0]);
+        let noted = vec!["stdout".to_owned()];
+        assert_eq!(settled(&untold, &request), [(1, noted.clone()), (2, noted.clone())]);
+        untold.take("http", &events[0]);
+        assert_eq!(settled(&untold, &request), [(2, vec![])], "it does not fail any more");
+        untold.take("http", &events[1]);
+        assert_eq!(settled(&untold, &request), []);
+
+        // Another process knows what stands on the object.
+        let mut noted_on_it = request.clone();
+        for fact in &mut noted_on_it.status.as_mut().unwrap().audit.waiting {
+            fact.taken_by = noted.clone();
+        }
+        put(&mut writers, &noted_on_it);
+        let another = Untold::new(vec!["stdout", "http"]);
+        assert_eq!(ids(&another.find("stdout", &caches).0), [""; 0]);
+        assert_eq!(ids(&another.find("http", &caches).0), ["a.1", "a.2"]);
+        // And where the other sink is not there any more, nobody is to take it.
+        let alone = Untold::new(vec!["stdout"]);
+        let (events, told) = alone.find("stdout", &caches);
+        assert_eq!((ids(&events), told.len()), (vec![], 2));
+        assert_eq!(settled(&alone, &noted_on_it), []);
+    }
+
+    #[test]
+    fn what_waits_on_an_object_that_goes_is_told_from_memory() {
+        let (caches, _writers) = Caches::detached("enclave-system");
+        let request = request("a", &[1, 2]);
+        let untold = Untold::new(vec!["stdout", "http"]);
+        untold.on_gone(&request, "cluster");
+        let (events, _) = untold.find("http", &caches);
+        assert_eq!(ids(&events), ["a.1", "a.2"]);
+        assert!(events.iter().all(|event| event.object.is_none()));
+        for sink in ["stdout", "http"] {
+            untold.take(sink, &events[0]);
+        }
+        assert_eq!(ids(&untold.find("http", &caches).0), ["a.2"]);
     }
 }

@@ -6,11 +6,18 @@ pub mod chart;
 pub mod rbac;
 
 use crate::api::crds;
+use crate::model::facts::EventData;
 
 /// A file cannot be generated.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to write an object as YAML")]
 pub struct GenerateError(#[from] serde_yaml_ng::Error);
+
+/// The schema of the `data` of audit events, as a file.
+#[must_use]
+pub fn audit_schema() -> String {
+    format!("{:#}\n", schemars::schema_for!(EventData).as_value())
+}
 
 /// The CRDs as files: name and YAML.
 ///

@@ -424,7 +424,7 @@ impl<K: Gated + ResourceExt<DynamicType = ()>> Told for K {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::api::common::{MaintenanceMode, Principal, PrincipalKind};
     use crate::model::request::tests::a_request;

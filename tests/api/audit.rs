@@ -21,6 +21,8 @@ use crate::world::{
 
 const DOCUMENT: &str = include_str!("../../docs/audit.md");
 
+const SCHEMA: &str = include_str!("../../docs/audit-event.schema.json");
+
 /// The types in the document, and what the data of each always has.
 fn documented() -> BTreeMap<String, Vec<String>> {
     let rows = DOCUMENT.lines().filter(|line| line.starts_with("| `"));
@@ -89,12 +91,17 @@ fn of_type<'a>(events: &'a [Value], type_: &str, subject: &str) -> Vec<&'a Value
 /// Each event is as the document says.
 fn assert_documented(events: &[Value]) {
     let documented = documented();
+    let schema: Value = serde_json::from_str(SCHEMA).unwrap();
     for event in events {
         assert_eq!(event["specversion"], "1.0", "{event:#}");
         assert_eq!(event["datacontenttype"], "application/json", "{event:#}");
         let source = event["source"].as_str().unwrap();
         assert!(source.starts_with("//enclave-operator.io/clusters/") && source.len() > 60, "{source}");
         event["time"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+        let data = event["data"].as_object().unwrap();
+        let unknown: Vec<&String> =
+            data.keys().filter(|key| schema["properties"].get(key).is_none()).collect();
+        assert!(unknown.is_empty(), "{unknown:?} in {event:#}");
         let fields = &documented[event["type"].as_str().unwrap()];
         for field in fields {
             assert!(!event["data"][field].is_null(), "{field} is missing in {event:#}");
