@@ -5,6 +5,7 @@ use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use tracing::warn;
 
+use super::fence::is_refused;
 use crate::api::names::OPERATOR;
 use crate::plan::{Notice, Severity};
 
@@ -42,7 +43,9 @@ impl Events {
         // A recorder counts up what it published before, and keeps the first note. Only transitions
         // are told here, and each has its own words, so each gets a recorder that knows of none.
         let recorder = Recorder::new(self.client.clone(), self.reporter.clone());
-        if let Err(error) = recorder.publish(&event, about).await {
+        if let Err(error) = recorder.publish(&event, about).await
+            && !is_refused(&error)
+        {
             warn!(%error, reason = notice.reason, "failed to publish an Event");
         }
     }

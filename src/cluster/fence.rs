@@ -153,6 +153,12 @@ impl Fence {
     }
 }
 
+/// Whether a write was not sent because this process does not lead.
+#[must_use]
+pub fn is_refused(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Service(error) if error.is::<NotLeading>())
+}
+
 fn refusal() -> kube::Error {
     kube::Error::Service(Box::new(NotLeading))
 }
@@ -205,7 +211,7 @@ mod tests {
     }
 
     fn is_refused<T>(result: &Result<T, kube::Error>) -> bool {
-        matches!(result, Err(kube::Error::Service(error)) if error.is::<NotLeading>())
+        result.as_ref().is_err_and(super::is_refused)
     }
 
     #[tokio::test]

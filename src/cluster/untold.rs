@@ -360,7 +360,9 @@ mod tests {
         put(&mut writers, &request);
         let untold = Untold::new(vec!["stdout", "http"]);
         let (events, _) = untold.find("stdout", &caches);
-        events.iter().for_each(|event| untold.take("stdout", event));
+        for event in &events {
+            untold.take("stdout", event);
+        }
         assert_eq!(settled(&untold, &request), [(1, vec![]), (2, vec![])], "the other one may take them yet");
         assert_eq!(ids(&untold.find("stdout", &caches).0), [""; 0], "not twice");
 

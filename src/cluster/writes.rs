@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
+use super::fence::is_refused;
 use crate::admission::Policies;
 use crate::api::approval_request::Target;
 use crate::api::names::{FINALIZER, GROUP, OPERATOR, REQUESTED_BY, REQUESTED_GENERATION, VERSION, label};
@@ -307,6 +308,8 @@ fn outcome<T>(result: Result<T, kube::Error>, what: impl Into<Cow<'static, str>>
         Ok(_) => Ok(()),
         // 404: it is gone. 409: it exists already, or is another version or another object.
         Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Err(WriteError::Outdated),
+        // Who leads now does it.
+        Err(error) if is_refused(&error) => Err(WriteError::Outdated),
         Err(source) => Err(WriteError::Failed { what: what.into(), source }),
     }
 }
