@@ -19,10 +19,10 @@ use crate::network::{Story, make, required, to_the_ledger};
 use crate::roles::{self, Place, wait_for_activation};
 use crate::support::helm::{CHART, RELEASE};
 use crate::support::{Process, eventually, writes_by};
-use crate::trouble::wait_for_log;
+use crate::trouble::{wait_for_log, wait_for_metric};
 use crate::world::{
-    SOON, World, active_community, communities, enclave, enclaves, hold_everything, on_a_runtime, patch,
-    vote, wait_for_access, wait_for_enclave, wait_for_request, wait_for_state, wait_until_applied,
+    SOON, World, active_community, communities, enclave, enclaves, hold_everything, namespaced, on_a_runtime,
+    patch, vote, wait_for_access, wait_for_enclave, wait_for_request, wait_for_state, wait_until_applied,
 };
 
 const OPERATOR: &str = "system:serviceaccount:enclave-system:enclave-operator";
@@ -97,7 +97,7 @@ async fn declare_every_state(world: &World) {
 
 /// State, what is applied and which request it waits for, of every object.
 async fn states(world: &World) -> BTreeMap<String, Value> {
-    let mut states = BTreeMap::new();
+    let mut all = BTreeMap::new();
     for kind in Kind::ALL {
         let gvk = GroupVersionKind::gvk("enclave-operator.io", "v1alpha1", kind.name());
         let resource = ApiResource::from_gvk_with_plural(&gvk, kind.plural());
@@ -112,10 +112,10 @@ async fn states(world: &World) -> BTreeMap<String, Value> {
                 status["endsAt"],
             ]);
             let key = format!("{kind} {}/{}", object.namespace().unwrap_or_default(), object.name_any());
-            states.insert(key, told);
+            all.insert(key, told);
         }
     }
-    states
+    all
 }
 
 /// Which version of everything that guards or gives rights is there.
@@ -162,19 +162,26 @@ fn start(world: &World, identity: &str) -> Process {
     operator
 }
 
-/// Everything is as before, and is looked at by the new operator.
-async fn assert_unchanged(
-    world: &World,
-    before: &(BTreeMap<String, Value>, BTreeMap<String, String>),
-    operator: &Process,
-) {
+/// What is in force and what waits, and what that made.
+type Seen = (BTreeMap<String, Value>, BTreeMap<String, String>);
+
+/// All of it but what belongs to the connection that is closed and opened meanwhile.
+async fn look(world: &World) -> Seen {
+    let (mut objects, mut made) = (states(world).await, children(world).await);
+    objects.retain(|key, _| !key.contains("net-payments/open") && !key.contains("econ-open"));
+    made.retain(|key, _| !key.contains("connection.net-payments.open"));
+    (objects, made)
+}
+
+/// Everything is as before, although another operator with other policies has looked at it.
+async fn assert_unchanged(world: &World, before: &Seen, operator: &Process) {
     // New policies settle first; until then it says that it holds.
-    crate::trouble::wait_for_metric(operator, "enclave_operator_admission_policies_intact 1").await;
+    wait_for_metric(operator, "enclave_operator_admission_policies_intact 1").await;
     eventually("every object is in its state", SOON, async || {
-        (states(world).await == before.0).then_some(())
+        (look(world).await.0 == before.0).then_some(())
     })
     .await;
-    assert_eq!(children(world).await, before.1, "something that guards or gives rights was written");
+    assert_eq!(look(world).await.1, before.1, "something that guards or gives rights was written");
 }
 
 #[test]
@@ -184,13 +191,14 @@ fn an_upgrade_and_a_rollback_change_nothing_that_is_in_force() {
     let first = start(&world, "first");
     let before = on_a_runtime(async || {
         declare_every_state(&world).await;
-        let calm = eventually("nothing is under way", SOON, async || {
-            let (one, children_one) = (states(&world).await, children(&world).await);
-            let waiting =
-                one.iter().any(|(key, state)| state[1] == "Approved" && !key.starts_with("ApprovalRequest"));
-            (!waiting && children(&world).await == children_one).then_some((one, children_one))
-        });
-        calm.await
+        eventually("nothing is under way", SOON, async || {
+            let seen = look(&world).await;
+            let is_under_way = |(key, state): (&String, &Value)| {
+                state[1] == "Approved" && !key.starts_with("ApprovalRequest")
+            };
+            (!seen.0.iter().any(is_under_way) && look(&world).await == seen).then_some(seen)
+        })
+        .await
     });
     assert!(before.0.len() > 25, "{:#?}", before.0);
 
@@ -216,8 +224,8 @@ fn an_upgrade_and_a_rollback_change_nothing_that_is_in_force() {
         .expect_success();
     // The old replica still runs under the new policies: it holds, and closes.
     on_a_runtime(async || {
-        crate::trouble::wait_for_metric(&first, "enclave_operator_admission_policies_intact 0").await;
-        let open: Api<EnclaveConnection> = crate::world::namespaced(world.erin().client(), "net-payments");
+        wait_for_metric(&first, "enclave_operator_admission_policies_intact 0").await;
+        let open: Api<EnclaveConnection> = namespaced(world.erin().client(), "net-payments");
         patch(&open, "open", json!({"spec": {"enabled": false}})).await.unwrap();
         wait_for_state(&open, "open", State::Inactive).await;
         patch(&open, "open", json!({"spec": {"enabled": true}})).await.unwrap();
@@ -228,24 +236,7 @@ fn an_upgrade_and_a_rollback_change_nothing_that_is_in_force() {
         let story = Story { world: &world, community: "net".into() };
         story.approve(&story.connections(), "net-payments", "open").await;
         wait_for_state(&story.connections(), "open", State::Connected).await;
-    });
-    let before = on_a_runtime(async || {
-        // The connection was closed and opened again; all else is compared.
-        let strip = |mut all: (BTreeMap<String, Value>, BTreeMap<String, String>)| {
-            all.0.retain(|key, _| !key.contains("net-payments/") && !key.contains("econ-open"));
-            all.1.retain(|key, _| !key.contains("connection.net-payments.open"));
-            all
-        };
-        let stripped = strip(before);
-        crate::trouble::wait_for_metric(&second, "enclave_operator_admission_policies_intact 1").await;
-        eventually("every object is in its state", SOON, async || {
-            let now = strip((states(&world).await, children(&world).await));
-            (now.0 == stripped.0).then_some(())
-        })
-        .await;
-        let now = strip((states(&world).await, children(&world).await));
-        assert_eq!(now.1, stripped.1, "something that guards or gives rights was written");
-        (states(&world).await, children(&world).await)
+        assert_unchanged(&world, &before, &second).await;
     });
     let proposed = writes_by(&world.plane.audit_log(), OPERATOR, Some(upgraded));
     let proposed: Vec<_> = proposed
