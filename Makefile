@@ -15,16 +15,20 @@ control-plane: ## Build a real control plane for tests and demo, once (KUBERNETE
 	@tests/control-plane/build >/dev/null
 
 .PHONY: tools
-tools: ## Build the programs that judge and enforce NetworkPolicies in tests, once
-	@tests/tools/build netpolicy kube-router >/dev/null
+tools: ## Build the other programs that tests and demo use, once
+	@tests/tools/build netpolicy kube-router helm kubeconform promtool prometheus-crds >/dev/null
+
+GENERATED := crds $(addprefix charts/enclave-operator/templates/,crds policies rbac) install.yaml
 
 .PHONY: generate
-generate: need-rust ## Write the generated files (crds/) anew
+generate: need-rust ## Write the generated files (crds/, a part of the chart, install.yaml) anew
 	cargo run --quiet --locked --bin enclave-operator -- generate
+	@helm=$$(tests/tools/build helm) && \
+	{ cat charts/namespace.yaml && "$${helm#helm=}" template enclave-operator charts/enclave-operator --namespace enclave-system; } >install.yaml
 
 .PHONY: check-generated
 check-generated: generate ## Fail if the generated files that are committed are not current
-	@test -z "$$(git status --porcelain -- crds)" || { git --no-pager diff -- crds; echo "crds/ is not current: run make generate and commit the result" >&2; exit 1; }
+	@test -z "$$(git status --porcelain -- $(GENERATED))" || { git --no-pager diff -- $(GENERATED); echo "the generated files are not current: run make generate and commit the result" >&2; exit 1; }
 
 .PHONY: fmt
 fmt: need-rust ## Format the code
@@ -38,7 +42,7 @@ lint: need-rust ## Check format and lints
 
 .PHONY: test
 test: control-plane need-rust ## Run all tests that need no root, those against a real API server too
-	@tests/tools/build netpolicy >/dev/null
+	@tests/tools/build netpolicy helm kubeconform promtool prometheus-crds >/dev/null
 	cargo test --locked
 
 # Programs for administrators are not in everybody's PATH.
@@ -50,6 +54,7 @@ test-packets: need-packets control-plane tools need-rust ## Test with real packe
 # At a terminal the cluster is left up; without one this is a test that cleans up behind itself.
 .PHONY: demo
 demo: control-plane need-rust ## Start a control plane with the operator and go through the stories
+	@tests/tools/build helm >/dev/null
 	@cargo build --locked --bins --example demo
 	@cargo run --quiet --locked --example demo
 

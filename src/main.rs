@@ -1,12 +1,11 @@
-//! The operator's process and the manifests that it needs.
+//! The operator's process, and the files of this repository that follow from the code.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use enclave_operator::install;
-use enclave_operator::runtime::settings::InstallationSettings;
+use enclave_operator::install::{self, chart};
 use enclave_operator::runtime::{RunError, Settings, run::build_client, run_operator};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::warn;
@@ -23,10 +22,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Run the operator.
-    Run(Settings),
-    /// Print everything that must be in a cluster before the operator runs: CRDs, admission
-    /// policies, roles, the operator's account. For `kubectl apply --server-side -f -`.
-    Manifests(InstallationSettings),
+    Run(Box<Settings>),
     /// Write the generated files of this repository.
     Generate {
         /// Root of the repository.
@@ -38,11 +34,7 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Run(settings) => run(&settings),
-        Command::Manifests(settings) => {
-            print!("{}", install::manifests(&settings.installation())?);
-            Ok(())
-        }
-        Command::Generate { root } => generate(&root.join("crds")),
+        Command::Generate { root } => generate(&root),
     }
 }
 
@@ -75,14 +67,27 @@ async fn run(settings: &Settings) -> anyhow::Result<()> {
     }
 }
 
+fn generate(root: &Path) -> anyhow::Result<()> {
+    let crds = root.join("crds");
+    empty(&crds)?;
+    for (name, yaml) in install::crd_files()? {
+        std::fs::write(crds.join(name), yaml)?;
+    }
+    let templates = root.join(chart::TEMPLATES);
+    for folder in chart::GENERATED {
+        empty(&templates.join(folder))?;
+    }
+    for (path, content) in chart::templates()? {
+        std::fs::write(templates.join(path), content)?;
+    }
+    Ok(())
+}
+
 /// Files that are not generated any more are removed.
-fn generate(folder: &std::path::Path) -> anyhow::Result<()> {
+fn empty(folder: &Path) -> anyhow::Result<()> {
     std::fs::create_dir_all(folder).with_context(|| format!("failed to create {}", folder.display()))?;
     for entry in std::fs::read_dir(folder)? {
         std::fs::remove_file(entry?.path())?;
-    }
-    for (name, yaml) in install::crd_files()? {
-        std::fs::write(folder.join(name), yaml)?;
     }
     Ok(())
 }

@@ -31,12 +31,17 @@ version_in() {
   printf '%s' "$found"
 }
 
+# Fails unless there is a Go that is new enough for a module: need_go FOLDER
+need_go() {
+  command -v go >/dev/null || fail "Go is missing: install Go 1.26 or newer, https://go.dev/doc/install"
+  (cd "$1" && go list -m >/dev/null) || fail "Go is too old: install Go 1.26 or newer, https://go.dev/doc/install"
+}
+
 # Builds one program into the cache: build MODULE FOLDER NAME PACKAGE [LDFLAGS]
 build() {
   local module=$1 folder=$2 name=$3 package=$4 ldflags="-s -w ${5:-}" temporary
   [[ $building != no ]] || fail "$name is not built yet: $missing"
-  command -v go >/dev/null || fail "Go is missing: install Go 1.26 or newer, https://go.dev/doc/install"
-  (cd "$module" && go list -m >/dev/null) || fail "Go is too old: install Go 1.26 or newer, https://go.dev/doc/install"
+  need_go "$module"
 
   mkdir -p "$folder"
   exec 9>"$folder/.lock"

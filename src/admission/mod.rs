@@ -121,7 +121,7 @@ const QUOTA_CONTROLLERS: [&str; 3] = [
 pub fn build_policies(installation: &Installation) -> Result<Policies, PolicyError> {
     let mut policies = Policies::default();
     for (file, source) in SOURCES {
-        let text = fill_in(source, installation);
+        let text = fill_in_installation(&fill_in(source), installation);
         for document in serde_yaml_ng::Deserializer::from_str(&text) {
             let value =
                 serde_yaml_ng::Value::deserialize(document).map_err(|source| PolicyError { file, source })?;
@@ -142,15 +142,47 @@ fn read<T: DeserializeOwned>(value: serde_yaml_ng::Value, file: &'static str) ->
     serde_yaml_ng::from_value(value).map_err(|source| PolicyError { file, source })
 }
 
-fn fill_in(source: &str, installation: &Installation) -> String {
-    let gated: Vec<&str> = Kind::ALL.into_iter().filter(|kind| kind.is_gated()).map(Kind::plural).collect();
+/// The sources of the policies, file by file, with everything filled in that is the same in every
+/// installation. What is not stays: [`placeholder`].
+#[must_use]
+pub fn policy_sources() -> Vec<(&'static str, String)> {
+    SOURCES.into_iter().map(|(file, source)| (file, fill_in(source))).collect()
+}
+
+/// What stands in [`policy_sources`] for what differs between installations.
+pub mod placeholder {
+    /// The user name that the API server knows the operator by.
+    pub const OPERATOR: &str = "${OPERATOR}";
+    /// Namespace of the operator.
+    pub const NAMESPACE: &str = "${SYSTEM}";
+    /// Key of the multi-factor claim.
+    pub const MFA_CLAIM: &str = "${MFA_CLAIM}";
+    /// Values of the claim, as a list in CEL.
+    pub const MFA_VALUES: &str = "${MFA_VALUES}";
+    /// `true` or `false`.
+    pub const WILDCARD_APPROVERS_ALLOWED: &str = "${WILDCARD_APPROVERS_ALLOWED}";
+}
+
+fn fill_in_installation(source: &str, installation: &Installation) -> String {
     let wildcard_allowed = match installation.wildcard_approvers {
         WildcardApprovers::Allowed => "true",
         WildcardApprovers::Refused => "false",
     };
     [
-        ("${OPERATOR}", installation.operator_username().as_str()),
-        ("${OPERATIONS}", &operations()),
+        (placeholder::OPERATOR, installation.operator_username().as_str()),
+        (placeholder::NAMESPACE, &installation.namespace),
+        (placeholder::MFA_CLAIM, &installation.mfa_claim),
+        (placeholder::MFA_VALUES, &cel_list(&installation.mfa_values)),
+        (placeholder::WILDCARD_APPROVERS_ALLOWED, wildcard_allowed),
+    ]
+    .into_iter()
+    .fold(source.to_owned(), |text, (placeholder, value)| text.replace(placeholder, value))
+}
+
+fn fill_in(source: &str) -> String {
+    let gated: Vec<&str> = Kind::ALL.into_iter().filter(|kind| kind.is_gated()).map(Kind::plural).collect();
+    [
+        ("${OPERATIONS}", operations().as_str()),
         ("${GATED_RESOURCES}", &format!("[{}]", gated.join(", "))),
         ("${REQUESTED_BY}", names::REQUESTED_BY),
         ("${REQUESTED_GENERATION}", names::REQUESTED_GENERATION),
@@ -158,7 +190,6 @@ fn fill_in(source: &str, installation: &Installation) -> String {
         ("${REQUESTED_MFA}", names::REQUESTED_MFA),
         ("${REQUESTED_CREDENTIAL_ID}", names::REQUESTED_CREDENTIAL_ID),
         ("${CREATED_BY}", names::annotation::CREATED_BY),
-        ("${SYSTEM}", &installation.namespace),
         ("${PURPOSE}", names::label::PURPOSE),
         ("${COMMUNITY_PURPOSE}", names::purpose::COMMUNITY),
         ("${CONTROL_PURPOSE}", names::purpose::CONTROL),
@@ -186,9 +217,6 @@ fn fill_in(source: &str, installation: &Installation) -> String {
         ("${HELD_OPERATIONS}", names::annotation::HELD_OPERATIONS),
         ("${APPROVE_VERB}", names::APPROVE_VERB),
         ("${NEVER_GRANTED_VERB}", names::NEVER_GRANTED_VERB),
-        ("${WILDCARD_APPROVERS_ALLOWED}", wildcard_allowed),
-        ("${MFA_CLAIM}", &installation.mfa_claim),
-        ("${MFA_VALUES}", &cel_list(&installation.mfa_values)),
         ("${NAMESPACE_CONTROLLERS}", &cel_list(&NAMESPACE_CONTROLLERS)),
     ]
     .into_iter()
@@ -292,7 +320,8 @@ mod tests {
         assert_eq!(policies.mutating_bindings.len(), policies.mutating.len());
         assert_eq!(policies.validating_bindings.len(), policies.validating.len());
         for (file, source) in SOURCES {
-            assert!(!fill_in(source, &Installation::default()).contains("${"), "{file}");
+            let filled_in = fill_in_installation(&fill_in(source), &Installation::default());
+            assert!(!filled_in.contains("${"), "{file}");
         }
     }
 

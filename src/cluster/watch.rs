@@ -7,7 +7,7 @@ use backon::ExponentialBuilder;
 use futures::StreamExt;
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::store::Writer;
-use kube::runtime::utils::ResetTimerBackoff;
+use kube::runtime::utils::{Backoff, ResetTimerBackoff};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch};
 use kube::{Api, Resource};
@@ -56,9 +56,8 @@ pub async fn run_watch<K>(
         .with_max_delay(MAX_BACKOFF)
         .without_max_times()
         .with_jitter();
-    // Every attempt begins with an event, so a success is not a reason to start with the shortest
-    // delay again; a quiet while is.
     let backoff = ResetTimerBackoff::new(watcher::ExponentialBackoff::from(backoff), MAX_BACKOFF * 2);
+    let backoff = Patient(backoff);
     let mut stream = std::pin::pin!(watch(api, config).backoff(backoff));
     let mut trouble = None;
     while let Some(event) = stream.next().await {
@@ -81,6 +80,22 @@ pub async fn run_watch<K>(
             Event::Init | Event::InitApply(_) => {}
         }
     }
+}
+
+/// Every attempt begins with an event, so a success is not a reason to start with the shortest delay again;
+/// a quiet while is, which the timer inside knows.
+struct Patient<B>(B);
+
+impl<B: Iterator<Item = Duration>> Iterator for Patient<B> {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        self.0.next()
+    }
+}
+
+impl<B: Backoff> Backoff for Patient<B> {
+    fn reset(&mut self) {}
 }
 
 fn decode<K: Resource<DynamicType = ()>>(
@@ -119,7 +134,7 @@ fn report(plural: &str, error: &watcher::Error, known: &mut Option<&'static str>
         _ => None,
     };
     let hint = match api_code {
-        Some(404) => "the resource is not installed; apply the manifests of this version",
+        Some(404) => "the resource is not installed; install the chart of this version",
         Some(401) => "the API server does not accept the operator's credentials",
         Some(403) => "the operator's service account lacks the right to list and watch it",
         Some(410) => "the watch was too old and starts again",

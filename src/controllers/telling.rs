@@ -92,7 +92,9 @@ pub async fn run_telling(context: Arc<Context>, triggers: &Triggers, outlet: Out
     loop {
         changed.mark_unchanged();
         let (events, told) = context.untold.find(outlet.name(), &context.caches);
-        told.iter().for_each(|object| triggers.look_at(object));
+        for object in &told {
+            triggers.look_at(object);
+        }
         let groups = by_group(events, |event| outlet.group(&context, event));
         let now = Instant::now();
         let (ready, waiting): (Vec<_>, Vec<_>) = groups.into_iter().partition(|(group, _)| {

@@ -184,7 +184,7 @@ fn every_role() -> Vec<String> {
     own.chain(CLUSTER_ROLES.map(ToOwned::to_owned)).collect()
 }
 
-pub(super) fn metadata(name: &str, namespace: Option<&str>) -> ObjectMeta {
+fn metadata(name: &str, namespace: Option<&str>) -> ObjectMeta {
     ObjectMeta {
         name: Some(name.to_owned()),
         namespace: namespace.map(ToOwned::to_owned),

@@ -147,7 +147,7 @@ fn describe_protection(integrity: &Integrity) -> Wanted {
             type_,
             status: Status::False,
             reason: reason::POLICIES_NOT_INTACT,
-            message: format!("nothing new is enacted; install the manifests of this version again: {what}"),
+            message: format!("nothing new is enacted; install the chart of this version again: {what}"),
         },
     }
 }

@@ -76,7 +76,7 @@ fn describe(lock: &Lock<'_>) -> Wanted {
     let unknown = match integrity {
         Integrity::Intact => None,
         Integrity::Settling => Some(SETTLING.to_owned()),
-        Integrity::Broken(what) => Some(format!("install the manifests of this version again: {what}")),
+        Integrity::Broken(what) => Some(format!("install the chart of this version again: {what}")),
     };
     if let Some(why) = unknown {
         let message =

@@ -1,5 +1,6 @@
 //! The process: settings, leader election, start and shutdown.
 
+pub mod election;
 pub mod metrics;
 pub mod run;
 pub mod serve;

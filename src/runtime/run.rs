@@ -1,24 +1,22 @@
 //! Starting, leading, and stopping.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_controller::LeaderElection;
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
-use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::PostParams;
-use kube::runtime::reflector;
-use kube::runtime::watcher::Config;
 use kube::{Api, Client};
+use prometheus_client::registry::Registry;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tracing::{error, info};
 
 use super::Settings;
+use super::election::{Election, LeaseLost};
 use super::metrics::Metrics;
 use super::serve::run_server;
 use crate::admission::{PolicyError, build_policies};
@@ -27,11 +25,10 @@ use crate::api::names::{OPERATOR, reason};
 use crate::cluster::caches::Caches;
 use crate::cluster::clock::Clock;
 use crate::cluster::events::Events;
-use crate::cluster::fence::{Fence, LEASE_DURATION, RENEW_DEADLINE, RENEW_PERIOD};
+use crate::cluster::fence::Fence;
 use crate::cluster::sentry::{Sentry, run_settling};
 use crate::cluster::triggers::{Guard, Triggers, build_queues};
 use crate::cluster::untold::Untold;
-use crate::cluster::watch::{Seen, run_watch};
 use crate::controllers::telling::{Outlet, run_telling};
 use crate::controllers::{self, Context, closing};
 use crate::model::life::{Integrity, SETTLING};
@@ -106,18 +103,11 @@ pub async fn run_operator(
         tasks.spawn(watch);
     }
     let (is_ready, ready) = watch::channel(false);
-    tasks.spawn({
-        let (registry, address) = (metrics.registry(&caches), settings.listen);
-        async move {
-            if let Err(error) = run_server(address, registry, ready).await {
-                error!(%address, %error, "failed to serve metrics; set --listen to a free address");
-            }
-        }
-    });
-    let released = Arc::new(Notify::new());
-    let (saw_lease, lease) = watch::channel(None);
-    tasks.spawn(watch_lease(client.clone(), namespace.clone(), Arc::clone(&released), saw_lease));
-    tasks.spawn(free_what_expired(client.clone(), settings.clone(), lease));
+    tasks.spawn(serve(settings.listen, metrics.registry(&caches), ready));
+    let election = Election::new(&client, &fence, settings);
+    for watch in election.watches() {
+        tasks.spawn(watch);
+    }
     let tell = {
         let (guard, namespace) = (guard.clone(), namespace.clone());
         let metrics = metrics.clone();
@@ -137,10 +127,6 @@ pub async fn run_operator(
         failures: controllers::Failures::default(),
         metrics: metrics.clone(),
     });
-    let election = LeaderElection::new(fence.listen(client.clone()), namespace, OPERATOR, &settings.identity)
-        .with_lease_duration(LEASE_DURATION)
-        .with_renew_deadline(RENEW_DEADLINE)
-        .with_retry_period(RENEW_PERIOD);
     if let Some(found) = observe_own_name(&client).await {
         let expected = installation.operator_username();
         if found != expected {
@@ -155,39 +141,20 @@ pub async fn run_operator(
         }
         std::future::pending::<()>().await;
     };
-    let leads = AtomicBool::new(false);
-    let lead = async {
-        tell_who_leads(&client, settings).await;
-        let work = async {
-            leads.store(true, Ordering::Relaxed);
-            metrics.leader.set(1);
-            if caches.wait_until_ready().await.is_ok() {
-                closing::sweep(&context).await;
-                triggers.compare_policies();
-                info!("leading, reconciling");
-                let closing = closing::run_closing(Arc::clone(&context), access);
-                let outlets = sinks.into_iter().map(Outlet::Stream).chain(Channel::ALL.map(Outlet::People));
-                let telling = outlets.map(|outlet| run_telling(Arc::clone(&context), &triggers, outlet));
-                let telling = futures::future::join_all(telling);
-                let work = controllers::run(Arc::clone(&context), work);
-                futures::join!(closing, work, telling, tell, run_settling(&triggers));
-            }
-        };
-        let mut work = Box::pin(work);
-        loop {
-            // The election looks every few seconds whether it can have the lease; the watch tells at once.
-            let is_free = async {
-                released.notified().await;
-                if leads.load(Ordering::Relaxed) {
-                    std::future::pending::<()>().await;
-                }
-            };
-            tokio::select! {
-                ended = election.with_lease(&mut work) => return ended,
-                () = is_free => {}
-            }
+    let lead = election.lead(async {
+        metrics.leader.set(1);
+        if caches.wait_until_ready().await.is_ok() {
+            closing::sweep(&context).await;
+            triggers.compare_policies();
+            info!("leading, reconciling");
+            let outlets = sinks.into_iter().map(Outlet::Stream).chain(Channel::ALL.map(Outlet::People));
+            let telling = outlets.map(|outlet| run_telling(Arc::clone(&context), &triggers, outlet));
+            let telling = futures::future::join_all(telling);
+            let closing = closing::run_closing(Arc::clone(&context), access);
+            let work = controllers::run(Arc::clone(&context), work);
+            futures::join!(closing, work, telling, tell, run_settling(&triggers));
         }
-    };
+    });
     // New writes are refused from then on, and what is under way has come to its end.
     let stop = async {
         shutdown.await;
@@ -198,7 +165,7 @@ pub async fn run_operator(
     let result = {
         let (mut lead, mut stop, mut filled) = (Box::pin(lead), Box::pin(stop), Box::pin(filled));
         tokio::select! {
-            ended = &mut lead => if ended.is_none() { Err(RunError::LeaseLost) } else { Ok(()) },
+            ended = &mut lead => ended.map_err(|LeaseLost| RunError::LeaseLost),
             // A cache that nobody keeps up to date must not be believed.
             Some(_) = tasks.join_next() => Err(RunError::TaskEnded),
             () = &mut stop => Ok(()),
@@ -207,77 +174,17 @@ pub async fn run_operator(
     };
     metrics.leader.set(0);
     if result.is_ok() {
-        election.release().await;
+        election.give_back().await;
     }
     tasks.shutdown().await;
     result
 }
 
-/// Tells what becomes of the lease, and when nobody holds it any more. Never returns.
-async fn watch_lease(
-    client: Client,
-    namespace: String,
-    released: Arc<Notify>,
-    saw: watch::Sender<Option<Lease>>,
-) {
-    let leases = Api::namespaced(client, &namespace);
-    let config = Config::default().fields(&format!("metadata.name={OPERATOR}"));
-    let (store, writer) = reflector::store();
-    run_watch(leases, config, writer, |seen: Seen<'_, Lease>| {
-        let lease = match seen {
-            Seen::Applied(lease) => Some(lease.clone()),
-            Seen::Deleted(_) => None,
-            Seen::Relisted => store.state().first().map(|lease| Lease::clone(lease)),
-        };
-        if lease.as_ref().and_then(holder).is_none() {
-            released.notify_one();
-        }
-        saw.send_replace(lease);
-    })
-    .await;
-}
-
-/// Frees the lease of another process that did not renew it in time, so that it can be had at once. Never
-/// returns.
-///
-/// The time is measured from when a renewal was seen, by this process' own clock, and the write succeeds
-/// only on the version that was seen: clocks need not agree, and a late renewal wins.
-async fn free_what_expired(client: Client, settings: Settings, mut seen: watch::Receiver<Option<Lease>>) {
-    let leases: Api<Lease> = Api::namespaced(client, &settings.installation.namespace);
-    loop {
-        let lease = seen.borrow_and_update().clone();
-        let of_another =
-            lease.filter(|lease| holder(lease).is_some_and(|holder| holder != settings.identity));
-        let expires = async {
-            match of_another {
-                Some(lease) => {
-                    tokio::time::sleep(LEASE_DURATION).await;
-                    lease
-                }
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            changed = seen.changed() => if changed.is_err() { return },
-            mut lease = expires => {
-                info!(holder = holder(&lease), "the lease was not renewed in time");
-                if let Some(spec) = &mut lease.spec {
-                    spec.holder_identity = None;
-                }
-                // If it fails the lease was renewed after all, or another replica freed it.
-                let _ = leases.replace(OPERATOR, &PostParams::default(), &lease).await;
-                if seen.changed().await.is_err() {
-                    return;
-                }
-            }
-        }
+/// Ends only when the address cannot be had.
+async fn serve(address: SocketAddr, registry: Registry, ready: watch::Receiver<bool>) {
+    if let Err(error) = run_server(address, registry, ready).await {
+        error!(%address, %error, "failed to serve metrics; set --listen to a free address");
     }
-}
-
-/// Who leads; a lease that was given back has nobody in it.
-fn holder(lease: &Lease) -> Option<&str> {
-    let holder = lease.spec.as_ref()?.holder_identity.as_deref()?;
-    (!holder.is_empty()).then_some(holder)
 }
 
 /// Tells, in a metric and in an Event on the operator's namespace, whether the admission policies
@@ -332,18 +239,4 @@ async fn observe_own_name(client: &Client) -> Option<String> {
     let reviews: Api<SelfSubjectReview> = Api::all(client.clone());
     let review = reviews.create(&PostParams::default(), &SelfSubjectReview::default()).await.ok()?;
     review.status?.user_info?.username
-}
-
-/// A second process waits in silence otherwise.
-async fn tell_who_leads(client: &Client, settings: &Settings) {
-    let leases: Api<Lease> = Api::namespaced(client.clone(), &settings.installation.namespace);
-    let lease = leases.get_opt(OPERATOR).await.ok().flatten();
-    if let Some(holder) = lease.as_ref().and_then(holder).filter(|holder| *holder != settings.identity) {
-        info!(
-            holder,
-            identity = settings.identity,
-            "another operator process holds the lease {}/{OPERATOR}; this one takes over when it ends",
-            settings.installation.namespace
-        );
-    }
 }

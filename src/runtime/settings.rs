@@ -12,7 +12,7 @@ use crate::model::rules::parse_duration;
 use crate::sinks::{DeliveryError, EventSink, HttpSettings, HttpSink, StdoutSink, Token};
 
 /// Settings of the operator. Those of the installation must be the same for `run` and
-/// `manifests`, because the operator compares the live admission policies with its own.
+/// the chart, because the operator compares the live admission policies with its own.
 #[derive(Args, Clone, Debug)]
 pub struct Settings {
     #[command(flatten)]

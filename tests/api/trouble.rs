@@ -23,11 +23,15 @@ use crate::world::{
 fn an_operator_without_anything_installed_says_what_is_missing_and_goes_on_when_it_is_there() {
     let world = World::without_operator();
     let administrator = world.plane.administrator_user();
-    // Only its account is there: no CRD, no policy, no right.
-    administrator.kubectl(&["create", "namespace", "enclave-system"]).expect_success();
-    administrator
-        .kubectl(&["create", "serviceaccount", "-n", "enclave-system", "enclave-operator"])
-        .expect_success();
+    // Only its account is there, and how it is started: no CRD, no policy, no right.
+    world.apply_chart("install");
+    for kinds in [
+        "clusterroles,clusterrolebindings,mutatingadmissionpolicies,mutatingadmissionpolicybindings",
+        "validatingadmissionpolicies,validatingadmissionpolicybindings,crds",
+    ] {
+        let label = "app.kubernetes.io/part-of=enclave-operator";
+        administrator.kubectl(&["delete", kinds, "--selector", label]).expect_success();
+    }
     let operator = world.spawn_operator("early");
     on_a_runtime(async || wait_for_log(&operator, "lacks the right to list and watch").await);
 
@@ -40,9 +44,10 @@ fn an_operator_without_anything_installed_says_what_is_missing_and_goes_on_when_
             "--serviceaccount=enclave-system:enclave-operator",
         ])
         .expect_success();
-    on_a_runtime(async || wait_for_log(&operator, "is not installed; apply the manifests").await);
+    on_a_runtime(async || wait_for_log(&operator, "is not installed; install the chart").await);
 
-    world.install();
+    world.apply_chart("upgrade");
+    world.give_roles();
     administrator.kubectl(&["delete", "clusterrolebinding", "all"]).expect_success();
     on_a_runtime(async || {
         active_community(&world, "late", &json!({})).await;
@@ -342,22 +347,24 @@ fn a_second_process_waits_and_takes_over() {
 }
 
 pub async fn wait_for_metric(operator: &Process, line: &str) {
-    let address = eventually("metrics are served", SOON, async || {
-        let log = operator.log();
-        // After a lost lease it serves anew.
-        let serving = log.lines().rfind(|line| line.contains("serving /metrics"))?;
-        let address = serving.split("address=").nth(1)?;
-        Some(address.split_whitespace().next()?.to_owned())
-    })
-    .await;
     eventually(&format!("the metrics say {line:?}"), SOON, async || {
-        let mut stream = TcpStream::connect(&address).ok()?;
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: operator\r\nConnection: close\r\n\r\n").ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        answer.lines().any(|metric| metric == line).then_some(())
+        ask(operator, "/metrics")?.lines().any(|metric| metric == line).then_some(())
     })
     .await;
+}
+
+/// What an operator answers; nothing while it does not serve.
+pub fn ask(operator: &Process, path: &str) -> Option<String> {
+    let log = operator.log();
+    // After a lost lease it serves anew.
+    let serving = log.lines().rfind(|line| line.contains("serving /metrics"))?;
+    let address = serving.split("address=").nth(1)?.split_whitespace().next()?;
+    let mut stream = TcpStream::connect(address).ok()?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: operator\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer)
 }
 
 pub async fn wait_for_log(process: &Process, text: &str) {

@@ -1,14 +1,12 @@
 //! A cluster with the operator in it, and people who use it.
 
 use std::fmt::Debug;
-use std::process::Command;
+use std::path::Path;
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
-use enclave_operator::admission::Installation;
 use enclave_operator::api::approval_request::{RequestState, Verdict};
 use enclave_operator::api::{ApprovalRequest, Community, Enclave, Kind, State};
-use enclave_operator::install;
 use enclave_operator::model::gated::Gated;
 use enclave_operator::runtime::Settings;
 use enclave_operator::runtime::settings::{AuditSettings, InstallationSettings};
@@ -20,7 +18,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::support::{ControlPlane, Process, User, eventually, wait_for_policies, wait_until};
+use crate::support::helm::{CHART, NAMESPACE, RELEASE};
+use crate::support::{
+    ControlPlane, OperatorProcess, Process, User, eventually, wait_for_policies, wait_until,
+};
 
 /// Nothing that the operator does takes longer, however slow the machine.
 pub const SOON: Duration = Duration::from_secs(30);
@@ -52,14 +53,27 @@ impl World {
         Self { plane, operator: Mutex::new(None) }
     }
 
-    /// What an administrator does once: manifests, and who holds which role.
+    /// What an administrator does once: the chart, and who holds which role.
     pub fn install(&self) {
-        let manifests = install::manifests(&Installation::default()).unwrap();
+        self.apply_chart("install");
+        self.give_roles();
+    }
+
+    /// `install` or `upgrade`. No node is there to run Pods, and Pods that wait would disturb the analyser:
+    /// the process is started by [`World::spawn_operator`].
+    pub fn apply_chart(&self, verb: &str) {
         let administrator = self.plane.administrator_user();
-        administrator.kubectl_with_input(&["apply", "--server-side", "-f", "-"], &manifests).expect_success();
+        let namespace: &[&str] = if verb == "install" { &["--create-namespace"] } else { &[] };
+        let arguments = [&[verb, RELEASE, CHART, "--set", "replicas=0"], namespace].concat();
+        administrator.helm(&arguments).expect_success();
         administrator
             .kubectl(&["wait", "--for=condition=Established", "--timeout=30s", "crd", "--all"])
             .expect_success();
+    }
+
+    /// Gives roles to groups, and waits until everything that was installed is effective.
+    pub fn give_roles(&self) {
+        let administrator = self.plane.administrator_user();
         for (role, group) in [
             ("community-owner", "owners"),
             ("enclave-owner", "enclave-owners"),
@@ -93,14 +107,14 @@ impl World {
         self.spawn_operator_with(account, identity, &[])
     }
 
-    /// With settings beside those that it has anyway.
+    /// With settings beside those that the Deployment gives.
     pub fn spawn_operator_with(&self, account: &User, identity: &str, settings: &[(&str, &str)]) -> Process {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_enclave-operator"));
-        command
-            .args(["run", "--listen", "127.0.0.1:0", "--identity", identity])
-            .envs(settings.iter().copied())
-            .env("KUBECONFIG", account.kubeconfig())
-            .env("RUST_LOG", "info,enclave_operator=debug,kube_client::client::builder=off");
+        // Each time anew: an upgrade changes it.
+        let process = on_a_runtime(async || OperatorProcess::read(self.administrator()).await);
+        let mut command =
+            process.command(Path::new(env!("CARGO_BIN_EXE_enclave-operator")), account, identity);
+        command.envs(settings.iter().copied());
+        command.env("RUST_LOG", "info,enclave_operator=debug,kube_client::client::builder=off");
         self.plane.spawn(command, identity).unwrap()
     }
 
@@ -145,7 +159,7 @@ impl World {
 
     /// The operator's own account, to do what only its logic would not do.
     pub async fn operator(&self) -> User {
-        self.plane.service_account("enclave-system", "enclave-operator").await.unwrap()
+        self.plane.service_account(NAMESPACE, RELEASE).await.unwrap()
     }
 
     async fn wait_for_right(&self, user: &User, verb: &str, resource: &str) {

@@ -21,10 +21,12 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use stage::{Person, SOON, Stage, Style};
-use support::{ControlPlane, ControlPlaneError, Process, User, wait_for_policies};
+use support::helm::NAMESPACE;
+use support::{
+    ControlPlane, ControlPlaneError, OperatorProcess, Process, User, find_tool, wait_for_policies,
+};
 
 const OPERATOR: &str = "enclave-operator";
-const NAMESPACE: &str = "enclave-system";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -117,7 +119,9 @@ impl Scene {
         let program = operator_program()?;
         println!("A control plane starts: etcd, the API server and the controller manager.");
         let plane = start()?;
-        let stage = Stage::new(&[parent(&program)?, parent(plane.administrator_user().kubectl_program())?])?;
+        let helm = find_tool("helm")?;
+        let kubectl = plane.administrator_user().kubectl_program();
+        let stage = Stage::new(&[parent(&program)?, parent(kubectl)?, parent(&helm)?])?;
         let person = |user: User| stage.person(user);
         let cast = Cast {
             administrator: person(plane.administrator_user().clone()),
@@ -131,13 +135,14 @@ impl Scene {
         install(&stage, &cast)?;
 
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let account = runtime.block_on(async {
+        let (process, account) = runtime.block_on(async {
             wait_for_policies(cast.administrator.client(), SOON).await;
-            plane.service_account(NAMESPACE, OPERATOR).await
-        })?;
-        let mut command = account.command(&program);
+            let process = OperatorProcess::read(cast.administrator.client()).await;
+            (process, plane.service_account(NAMESPACE, OPERATOR).await)
+        });
+        let mut command = process.command(&program, &account?, "demo");
         // The log is to be read in any program.
-        command.args(["run", "--listen", "127.0.0.1:0", "--identity", "demo"]).env("NO_COLOR", "1");
+        command.env("NO_COLOR", "1");
         let operator = plane.spawn(command, OPERATOR)?;
         Ok(Self { since, operator, stage, cast, plane })
     }
@@ -171,7 +176,7 @@ impl Scene {
         for person in [alice, bob, carol, erin, nina, sara, administrator] {
             println!("  export KUBECONFIG=\"{}\"", person.kubeconfig().display());
         }
-        println!("with kubectl and the operator's program:");
+        println!("with kubectl, helm and the operator's program:");
         println!("  export PATH=\"{}:$PATH\"", self.stage.programs());
         println!("The operator's log is {}", self.operator.log_file().display());
         println!("To stop everything: {}", style.paint(Style::BOLD, "make demo-down"));
@@ -181,13 +186,16 @@ impl Scene {
 fn install(stage: &Stage, cast: &Cast) -> anyhow::Result<()> {
     let Cast { administrator, alice, carol, .. } = cast;
     stage.scene(
-        "The administrator installs the operator: CRDs, admission policies, roles, its own account. \
-         Then its process starts, with the rights of that account.",
+        "The administrator installs the chart: CRDs, admission policies, roles, the operator's account and \
+         its Deployment. This cluster has no node for Pods, so the process starts beside it, as the Deployment \
+         says and with the rights of that account.",
     );
     administrator
-        .types("enclave-operator manifests | kubectl apply --server-side -f -")?
-        .says("communities.enclave-operator.io serverside-applied")?
-        .says("serviceaccount/enclave-operator serverside-applied")?;
+        .types(
+            "helm install enclave-operator charts/enclave-operator --namespace enclave-system \
+             --create-namespace --set replicas=0 --hide-notes",
+        )?
+        .says("STATUS: deployed")?;
     administrator.waits_until("kubectl wait crd --all --for=condition=Established --timeout=30s")?;
 
     stage.scene(

@@ -165,21 +165,22 @@ impl Output {
     }
 }
 
-fn run(mut command: Command, input: &str) -> Output {
+/// Runs a program with this input and waits for its end.
+pub(super) fn run(mut command: Command, input: &str) -> Output {
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .expect("kubectl can be started");
+        .expect("the program can be started");
     let mut stdin = child.stdin.take().expect("the input is a pipe");
     let input = input.to_owned();
-    // From another thread, as kubectl may print before it has read everything. It may also end
+    // From another thread, as it may print before it has read everything. It may also end
     // without reading, which is no failure of ours.
     let writing = std::thread::spawn(move || {
         let _ = stdin.write_all(input.as_bytes());
     });
-    let output = child.wait_with_output().expect("kubectl can be waited for");
+    let output = child.wait_with_output().expect("the program can be waited for");
     writing.join().expect("writing does not panic");
     Output {
         status: output.status,

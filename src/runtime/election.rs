@@ -1,0 +1,175 @@
+//! Which of the replicas leads. The protocol is client-go's, on one Lease, by `k8s_controller`; here a watch
+//! of the lease saves the time until the next look at it.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures::future::{BoxFuture, FutureExt};
+use k8s_controller::LeaderElection;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::PostParams;
+use kube::runtime::reflector;
+use kube::runtime::watcher::Config;
+use kube::{Api, Client};
+use tokio::sync::{Notify, watch};
+use tracing::info;
+
+use super::Settings;
+use crate::api::names::OPERATOR;
+use crate::cluster::fence::{Fence, LEASE_DURATION, RENEW_DEADLINE, RENEW_PERIOD};
+use crate::cluster::watch::{Seen, run_watch};
+
+/// The lease was lost: another process leads now, or the API server could not be reached in time.
+#[derive(Clone, Copy, Debug)]
+pub struct LeaseLost;
+
+/// This process among those that may lead.
+pub struct Election {
+    protocol: LeaderElection,
+    client: Client,
+    namespace: String,
+    identity: String,
+    /// Told when nobody holds the lease.
+    released: Arc<Notify>,
+}
+
+impl Election {
+    /// Takes part from when it [leads](Self::lead); renewals open the fence.
+    #[must_use]
+    pub fn new(client: &Client, fence: &Fence, settings: &Settings) -> Self {
+        let (namespace, identity) = (settings.installation.namespace.clone(), settings.identity.clone());
+        let protocol = LeaderElection::new(fence.listen(client.clone()), &namespace, OPERATOR, &identity)
+            .with_lease_duration(LEASE_DURATION)
+            .with_renew_deadline(RENEW_DEADLINE)
+            .with_retry_period(RENEW_PERIOD);
+        Self { protocol, client: client.clone(), namespace, identity, released: Arc::new(Notify::new()) }
+    }
+
+    /// What has to run as long as the process does. Never ends.
+    #[must_use]
+    pub fn watches(&self) -> Vec<BoxFuture<'static, ()>> {
+        let (saw, seen) = watch::channel(None);
+        let (client, namespace) = (self.client.clone(), self.namespace.clone());
+        vec![
+            watch_lease(client.clone(), namespace.clone(), Arc::clone(&self.released), saw).boxed(),
+            free_what_expired(client, namespace, self.identity.clone(), seen).boxed(),
+        ]
+    }
+
+    /// Waits for the lease, and works as long as it holds it.
+    ///
+    /// # Errors
+    /// When the lease was lost. The work was dropped then.
+    pub async fn lead(&self, work: impl Future<Output = ()>) -> Result<(), LeaseLost> {
+        self.tell_who_leads().await;
+        let leads = AtomicBool::new(false);
+        let mut work = Box::pin(async {
+            leads.store(true, Ordering::Relaxed);
+            work.await;
+        });
+        loop {
+            // The election looks every few seconds whether it can have the lease; the watch tells at once.
+            let is_free = async {
+                self.released.notified().await;
+                if leads.load(Ordering::Relaxed) {
+                    std::future::pending::<()>().await;
+                }
+            };
+            tokio::select! {
+                ended = self.protocol.with_lease(&mut work) => return ended.ok_or(LeaseLost),
+                () = is_free => {}
+            }
+        }
+    }
+
+    /// Lets another process lead at once, if this one does.
+    pub async fn give_back(&self) {
+        self.protocol.release().await;
+    }
+
+    /// A second process waits in silence otherwise.
+    async fn tell_who_leads(&self) {
+        let leases: Api<Lease> = Api::namespaced(self.client.clone(), &self.namespace);
+        let lease = leases.get_opt(OPERATOR).await.ok().flatten();
+        if let Some(holder) = lease.as_ref().and_then(holder).filter(|holder| *holder != self.identity) {
+            info!(
+                holder,
+                identity = self.identity,
+                "another operator process holds the lease {}/{OPERATOR}; this one takes over when it ends",
+                self.namespace
+            );
+        }
+    }
+}
+
+/// Tells what becomes of the lease, and when nobody holds it any more. Never returns.
+async fn watch_lease(
+    client: Client,
+    namespace: String,
+    released: Arc<Notify>,
+    saw: watch::Sender<Option<Lease>>,
+) {
+    let leases = Api::namespaced(client, &namespace);
+    let config = Config::default().fields(&format!("metadata.name={OPERATOR}"));
+    let (store, writer) = reflector::store();
+    run_watch(leases, config, writer, |seen: Seen<'_, Lease>| {
+        let lease = match seen {
+            Seen::Applied(lease) => Some(lease.clone()),
+            Seen::Deleted(_) => None,
+            Seen::Relisted => store.state().first().map(|lease| Lease::clone(lease)),
+        };
+        if lease.as_ref().and_then(holder).is_none() {
+            released.notify_one();
+        }
+        saw.send_replace(lease);
+    })
+    .await;
+}
+
+/// Frees the lease of another process that did not renew it in time, so that it can be had at once. Never
+/// returns.
+///
+/// The time is measured from when a renewal was seen, by this process' own clock, and the write succeeds
+/// only on the version that was seen: clocks need not agree, and a late renewal wins.
+async fn free_what_expired(
+    client: Client,
+    namespace: String,
+    identity: String,
+    mut seen: watch::Receiver<Option<Lease>>,
+) {
+    let leases: Api<Lease> = Api::namespaced(client, &namespace);
+    loop {
+        let lease = seen.borrow_and_update().clone();
+        let of_another = lease.filter(|lease| holder(lease).is_some_and(|holder| holder != identity));
+        let expires = async {
+            match of_another {
+                Some(lease) => {
+                    tokio::time::sleep(LEASE_DURATION).await;
+                    lease
+                }
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            changed = seen.changed() => if changed.is_err() { return },
+            mut lease = expires => {
+                info!(holder = holder(&lease), "the lease was not renewed in time");
+                if let Some(spec) = &mut lease.spec {
+                    spec.holder_identity = None;
+                }
+                // If it fails the lease was renewed after all, or another replica freed it.
+                let _ = leases.replace(OPERATOR, &PostParams::default(), &lease).await;
+                if seen.changed().await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Who leads; a lease that was given back has nobody in it.
+fn holder(lease: &Lease) -> Option<&str> {
+    let holder = lease.spec.as_ref()?.holder_identity.as_deref()?;
+    (!holder.is_empty()).then_some(holder)
+}

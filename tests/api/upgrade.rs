@@ -1,0 +1,287 @@
+//! An upgrade and a rollback with objects in every state: what is in force stays so, what waits goes on.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use enclave_operator::api::approval_request::Verdict;
+use enclave_operator::api::{EnclaveConnection, Kind, State};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Namespace, ResourceQuota};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, Role, RoleBinding};
+use kube::api::{DynamicObject, ListParams, PostParams};
+use kube::core::{ApiResource, GroupVersionKind};
+use kube::{Api, Resource, ResourceExt};
+use serde_json::{Value, json};
+
+use crate::lock::maintenance;
+use crate::network::{Story, make, required, to_the_ledger};
+use crate::roles::{self, Place, wait_for_activation};
+use crate::support::helm::{CHART, RELEASE};
+use crate::support::{Process, eventually, writes_by};
+use crate::trouble::wait_for_log;
+use crate::world::{
+    SOON, World, active_community, communities, enclave, enclaves, hold_everything, on_a_runtime, patch,
+    vote, wait_for_access, wait_for_enclave, wait_for_request, wait_for_state, wait_until_applied,
+};
+
+const OPERATOR: &str = "system:serviceaccount:enclave-system:enclave-operator";
+const STATES: &str = "states";
+
+/// Every state of what is held, and of activations, that lasts.
+async fn declare_every_state(world: &World) {
+    let (alice, bob) = (world.alice(), world.bob());
+    let mut rules = hold_everything();
+    rules["rules"].as_array_mut().unwrap().push(json!({"operation": "RoleActivation", "policy": "Required"}));
+    active_community(world, STATES, &json!({ "approvals": rules })).await;
+    let api = enclaves(&alice, STATES);
+    for name in ["active", "edited", "rejected", "pending"] {
+        api.create(&PostParams::default(), &enclave(name, &json!({}))).await.unwrap();
+        let request = wait_for_request(&alice, STATES, name).await;
+        if name != "pending" {
+            vote(&bob, STATES, &request, Verdict::Approved, None).await.unwrap();
+            wait_for_enclave(&api, name, State::Active).await;
+        }
+    }
+    patch(&api, "edited", json!({"spec": {"description": "waits"}})).await.unwrap();
+    wait_for_request(&alice, STATES, "edited").await;
+    patch(&api, "rejected", json!({"spec": {"description": "no"}})).await.unwrap();
+    let request = wait_for_request(&alice, STATES, "rejected").await;
+    vote(&bob, STATES, &request, Verdict::Rejected, Some("no")).await.unwrap();
+    wait_for_enclave(&api, "rejected", State::Rejected).await;
+
+    // Traffic: open, closed, asked for.
+    let story = Story::begin_in(world, "net", required(&["ConnectionUpdate"])).await;
+    let connections = story.connections();
+    for name in ["open", "closed"] {
+        make(&connections, "EnclaveConnection", name, to_the_ledger()).await;
+        wait_for_state(&connections, name, State::Connected).await;
+    }
+    patch(&connections, "closed", json!({"spec": {"enabled": false}})).await.unwrap();
+    wait_for_state(&connections, "closed", State::Inactive).await;
+    patch(
+        &communities(&alice),
+        "net",
+        json!({"spec": {"maintenance":
+        maintenance("General", &json!({"kind": "User", "name": "tina"}), 3600)}}),
+    )
+    .await
+    .unwrap();
+    wait_until_applied(&communities(&alice), "net").await;
+
+    // Roles: held, to be decided, later, given back.
+    let place = Place::make_in(world, "jit", &json!({})).await;
+    let (nina, control) = (place.user("nina", &[]), place.control("payments"));
+    place.assign(&control, "owners", "enclave-owner", &[roles::group("jit-owners")]).await;
+    let eligibilities = Place::eligibilities(&alice, &control);
+    for (name, approval) in [("free", "NotRequired"), ("held", "Required")] {
+        let spec = json!({"role": "enclave-reader", "principals": [roles::user(&nina)],
+            "activation": {"maxDuration": "8h", "approval": {"policy": approval}}});
+        roles::make(&eligibilities, "RoleEligibility", name, &spec).await.unwrap();
+        wait_for_state(&eligibilities, name, State::Active).await;
+    }
+    wait_for_access(&nina, "create", "roleactivations", &control, true).await;
+    let activations = Place::activations(&nina, &control);
+    let later = Timestamp::now() + jiff::SignedDuration::from_hours(1);
+    for (name, spec, state) in [
+        ("active", json!({"eligibility": "free", "duration": "4h"}), "Active"),
+        ("pending", json!({"eligibility": "held", "duration": "4h"}), "PendingApproval"),
+        ("later", json!({"eligibility": "free", "duration": "1h", "startsAt": later}), "Scheduled"),
+        ("refused", json!({"eligibility": "free", "duration": "20h"}), "Refused"),
+    ] {
+        roles::make(&activations, "RoleActivation", name, &spec).await.unwrap();
+        wait_for_activation(&activations, name, state).await;
+    }
+    roles::wait_until_bound(&activations, "active").await;
+}
+
+/// State, what is applied and which request it waits for, of every object.
+async fn states(world: &World) -> BTreeMap<String, Value> {
+    let mut states = BTreeMap::new();
+    for kind in Kind::ALL {
+        let gvk = GroupVersionKind::gvk("enclave-operator.io", "v1alpha1", kind.name());
+        let resource = ApiResource::from_gvk_with_plural(&gvk, kind.plural());
+        let api: Api<DynamicObject> = Api::all_with(world.administrator(), &resource);
+        for object in api.list(&ListParams::default()).await.unwrap() {
+            let status = &object.data["status"];
+            let told = json!([
+                object.metadata.generation,
+                status["state"],
+                status["applied"]["digest"],
+                status["pending"]["approvalRequest"],
+                status["endsAt"],
+            ]);
+            let key = format!("{kind} {}/{}", object.namespace().unwrap_or_default(), object.name_any());
+            states.insert(key, told);
+        }
+    }
+    states
+}
+
+/// Which version of everything that guards or gives rights is there.
+async fn children(world: &World) -> BTreeMap<String, String> {
+    async fn add<K>(world: &World, all: &mut BTreeMap<String, String>)
+    where
+        K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+    {
+        for object in Api::<K>::all(world.administrator()).list(&ListParams::default()).await.unwrap() {
+            let key =
+                format!("{} {}/{}", K::kind(&()), object.namespace().unwrap_or_default(), object.name_any());
+            if !key.contains("enclave-operator") || key.contains("enclave-system") {
+                continue;
+            }
+            all.insert(key, object.resource_version().unwrap_or_default());
+        }
+    }
+    let mut all = BTreeMap::new();
+    add::<NetworkPolicy>(world, &mut all).await;
+    add::<RoleBinding>(world, &mut all).await;
+    add::<Role>(world, &mut all).await;
+    let spec = |quota: ResourceQuota| json!(quota.spec).to_string();
+    for quota in Api::<ResourceQuota>::all(world.administrator()).list(&ListParams::default()).await.unwrap()
+    {
+        all.insert(format!("ResourceQuota {}", quota.namespace().unwrap_or_default()), spec(quota));
+    }
+    for binding in
+        Api::<ClusterRoleBinding>::all(world.administrator()).list(&ListParams::default()).await.unwrap()
+    {
+        if binding.name_any().contains(":ract:") || binding.name_any().contains(":rasg:") {
+            all.insert(binding.name_any(), binding.resource_version().unwrap_or_default());
+        }
+    }
+    for namespace in Api::<Namespace>::all(world.administrator()).list(&ListParams::default()).await.unwrap()
+    {
+        all.insert(namespace.name_any(), namespace.uid().unwrap_or_default());
+    }
+    all
+}
+
+fn start(world: &World, identity: &str) -> Process {
+    let operator = world.spawn_operator(identity);
+    on_a_runtime(async || wait_for_log(&operator, "leading, reconciling").await);
+    operator
+}
+
+/// Everything is as before, and is looked at by the new operator.
+async fn assert_unchanged(
+    world: &World,
+    before: &(BTreeMap<String, Value>, BTreeMap<String, String>),
+    operator: &Process,
+) {
+    // New policies settle first; until then it says that it holds.
+    crate::trouble::wait_for_metric(operator, "enclave_operator_admission_policies_intact 1").await;
+    eventually("every object is in its state", SOON, async || {
+        (states(world).await == before.0).then_some(())
+    })
+    .await;
+    assert_eq!(children(world).await, before.1, "something that guards or gives rights was written");
+}
+
+#[test]
+fn an_upgrade_and_a_rollback_change_nothing_that_is_in_force() {
+    let world = World::without_operator();
+    world.install();
+    let first = start(&world, "first");
+    let before = on_a_runtime(async || {
+        declare_every_state(&world).await;
+        let calm = eventually("nothing is under way", SOON, async || {
+            let (one, children_one) = (states(&world).await, children(&world).await);
+            let waiting =
+                one.iter().any(|(key, state)| state[1] == "Approved" && !key.starts_with("ApprovalRequest"));
+            (!waiting && children(&world).await == children_one).then_some((one, children_one))
+        });
+        calm.await
+    });
+    assert!(before.0.len() > 25, "{:#?}", before.0);
+
+    // The next version of the chart: a new field with a default, and policies with other settings.
+    let next = tempfile::tempdir().unwrap();
+    copy(Path::new(CHART), next.path());
+    let crd = next.path().join("templates/crds/enclaves.yaml");
+    let text = std::fs::read_to_string(&crd).unwrap();
+    let at = "            properties:\n              approvals:\n";
+    assert!(text.contains(at), "where the fields of an Enclave begin");
+    let field = "            properties:\n              tier:\n                description: New.\n                type: string\n                default: standard\n              approvals:\n";
+    std::fs::write(&crd, text.replacen(at, field, 1)).unwrap();
+    let administrator = world.plane.administrator_user();
+    let upgraded = Timestamp::now();
+    administrator
+        .helm(&[
+            "upgrade",
+            RELEASE,
+            next.path().to_str().unwrap(),
+            "--set",
+            "replicas=0,mfa.values={mfa,otp}",
+        ])
+        .expect_success();
+    // The old replica still runs under the new policies: it holds, and closes.
+    on_a_runtime(async || {
+        crate::trouble::wait_for_metric(&first, "enclave_operator_admission_policies_intact 0").await;
+        let open: Api<EnclaveConnection> = crate::world::namespaced(world.erin().client(), "net-payments");
+        patch(&open, "open", json!({"spec": {"enabled": false}})).await.unwrap();
+        wait_for_state(&open, "open", State::Inactive).await;
+        patch(&open, "open", json!({"spec": {"enabled": true}})).await.unwrap();
+    });
+    first.terminate(SOON);
+    let second = start(&world, "second");
+    on_a_runtime(async || {
+        let story = Story { world: &world, community: "net".into() };
+        story.approve(&story.connections(), "net-payments", "open").await;
+        wait_for_state(&story.connections(), "open", State::Connected).await;
+    });
+    let before = on_a_runtime(async || {
+        // The connection was closed and opened again; all else is compared.
+        let strip = |mut all: (BTreeMap<String, Value>, BTreeMap<String, String>)| {
+            all.0.retain(|key, _| !key.contains("net-payments/") && !key.contains("econ-open"));
+            all.1.retain(|key, _| !key.contains("connection.net-payments.open"));
+            all
+        };
+        let stripped = strip(before);
+        crate::trouble::wait_for_metric(&second, "enclave_operator_admission_policies_intact 1").await;
+        eventually("every object is in its state", SOON, async || {
+            let now = strip((states(&world).await, children(&world).await));
+            (now.0 == stripped.0).then_some(())
+        })
+        .await;
+        let now = strip((states(&world).await, children(&world).await));
+        assert_eq!(now.1, stripped.1, "something that guards or gives rights was written");
+        (states(&world).await, children(&world).await)
+    });
+    let proposed = writes_by(&world.plane.audit_log(), OPERATOR, Some(upgraded));
+    let proposed: Vec<_> = proposed
+        .iter()
+        .filter(|write| write.verb == "create" && write.resource == "approvalrequests")
+        .filter(|write| write.namespace != "net-payments")
+        .collect();
+    assert!(proposed.is_empty(), "a new default is no change: {proposed:#?}");
+
+    // Back again, and what waited goes on.
+    second.terminate(SOON);
+    administrator.helm(&["rollback", RELEASE, "1"]).expect_success();
+    let third = start(&world, "third");
+    on_a_runtime(async || {
+        assert_unchanged(&world, &before, &third).await;
+        let (alice, bob) = (world.alice(), world.bob());
+        for name in ["pending", "edited"] {
+            let request = wait_for_request(&alice, STATES, name).await;
+            eventually("it can be decided", SOON, async || {
+                vote(&bob, STATES, &request, Verdict::Approved, None).await.ok()
+            })
+            .await;
+            wait_for_enclave(&enclaves(&alice, STATES), name, State::Active).await;
+        }
+    });
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            std::fs::create_dir_all(&to).unwrap();
+            copy(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
