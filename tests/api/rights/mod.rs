@@ -65,6 +65,10 @@ fn every_right_is_used() {
         held.iter().filter(|right| !used.contains(*right) && !explained.contains(*right)).cloned().collect()
     };
     poll(SOON, || idle().is_empty().then_some(()));
+    // What was installed is what the code says, and nothing else gives the operator more.
+    let used = story.used();
+    let foreign: Vec<&String> = used.difference(&held).collect();
+    assert!(foreign.is_empty(), "used and not held: {foreign:#?}");
     let idle = idle();
     assert!(idle.is_empty(), "held and never used: {idle:#?}");
     let stale: Vec<&String> = others.difference(&held).collect();

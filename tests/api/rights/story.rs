@@ -65,7 +65,9 @@ impl<'a> Story<'a> {
     /// When it was refused something.
     pub fn used(&self) -> BTreeSet<String> {
         let all = requests_by(&self.world.plane.audit_log(), &Installation::default().operator_username());
-        let its = all.iter().filter(|request| request.credential == self.credential);
+        let its = all
+            .iter()
+            .filter(|request| request.credential == self.credential && !request.resource.is_empty());
         // Nothing can be made in a namespace that goes, whoever may. The operator hears of it a little later.
         let is_refused = |request: &&Write| request.code == 403 && !request.message.ends_with(TERMINATED);
         let (refused, answered): (Vec<_>, Vec<_>) = its.partition(is_refused);
