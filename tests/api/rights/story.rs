@@ -253,21 +253,21 @@ impl<'a> Story<'a> {
         let of_roles = roles.into_iter().filter(|role| is_its(&role.name_any())).map(|role| role.rules);
         let of_cluster_roles =
             cluster_roles.into_iter().filter(|role| is_its(&role.name_any())).map(|role| role.rules);
-        let rules: Vec<PolicyRule> = of_roles.chain(of_cluster_roles).flatten().flatten().collect();
-        rights(&rules)
+        let written: Vec<PolicyRule> = of_roles.chain(of_cluster_roles).flatten().flatten().collect();
+        rights(&written)
     }
 
     /// Nina asks for the role that she is eligible for, as soon as she may.
     async fn activate(&self, nina: &User, name: &str) {
         let api = objects(nina.client(), Kind::RoleActivation, ENCLAVE);
-        let wanted = wanted(Kind::RoleActivation, name, json!({"eligibility": "ninas", "duration": "1h"}));
+        let wanted = wanted(Kind::RoleActivation, name, &json!({"eligibility": "ninas", "duration": "1h"}));
         eventually("she may activate", SOON, async || api.create(&PostParams::default(), &wanted).await.ok())
             .await;
     }
 
     /// Makes something as soon as its namespace is there.
     async fn declare(&self, kind: Kind, namespace: &str, name: &str, spec: Value) {
-        let (api, wanted) = (self.api(kind, namespace), wanted(kind, name, spec));
+        let (api, wanted) = (self.api(kind, namespace), wanted(kind, name, &spec));
         eventually(&format!("there is a namespace {namespace}"), SOON, async || {
             match api.create(&PostParams::default(), &wanted).await {
                 Err(kube::Error::Api(status)) if status.code == 404 => None,
@@ -318,7 +318,7 @@ fn objects(client: Client, kind: Kind, namespace: &str) -> Api<DynamicObject> {
     Api::namespaced_with(client, namespace, &resource)
 }
 
-fn wanted(kind: Kind, name: &str, spec: Value) -> DynamicObject {
+fn wanted(kind: Kind, name: &str, spec: &Value) -> DynamicObject {
     let api_version = format!("{GROUP}/{VERSION}");
     object(json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": name}, "spec": spec}))
 }
