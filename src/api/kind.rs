@@ -117,6 +117,13 @@ impl Kind {
     pub const fn is_gated(self) -> bool {
         !matches!(self, Self::ApprovalRequest | Self::RoleActivation)
     }
+
+    /// Whether `spec.retire` asks for the deletion of such an object, so that the operator deletes it. What
+    /// only gives access is just deleted.
+    #[must_use]
+    pub const fn is_retired(self) -> bool {
+        self.is_gated() && !matches!(self, Self::RoleAssignment | Self::RoleEligibility)
+    }
 }
 
 impl std::fmt::Display for Kind {

@@ -36,17 +36,21 @@ const CONTROLLED: [Kind; 11] = [
 /// The rights that the operator needs everywhere.
 #[must_use]
 pub fn operator_cluster_role() -> ClusterRole {
-    let gated: Vec<&str> =
-        CONTROLLED.iter().filter(|kind| kind.is_gated()).map(|kind| kind.plural()).collect();
-    let plurals: Vec<&str> = CONTROLLED.iter().map(|kind| kind.plural()).collect();
+    let plurals_of = |is_meant: fn(Kind) -> bool| -> Vec<&str> {
+        CONTROLLED.into_iter().filter(|kind| is_meant(*kind)).map(Kind::plural).collect()
+    };
+    let (plurals, gated, retired) =
+        (plurals_of(|_| true), plurals_of(Kind::is_gated), plurals_of(Kind::is_retired));
     let statuses: Vec<String> = plurals.iter().map(|plural| format!("{plural}/status")).collect();
     let statuses: Vec<&str> = statuses.iter().map(String::as_str).collect();
     ClusterRole {
         metadata: metadata(OPERATOR, None),
         rules: Some(vec![
             rule(GROUP, &plurals, &["get", "list", "watch"]),
-            // Finalizers and the requested-by annotation; what was approved to be retired.
-            rule(GROUP, &gated, &["patch", "delete"]),
+            // Finalizers and the requested-by annotation.
+            rule(GROUP, &gated, &["patch"]),
+            // What was approved to be retired.
+            rule(GROUP, &retired, &["delete"]),
             rule(GROUP, &statuses, &["update"]),
             // Decided requests are deleted when they are old.
             rule(GROUP, &["approvalrequests"], &["create", "delete"]),
@@ -86,7 +90,7 @@ pub fn operator_cluster_role() -> ClusterRole {
                 ],
                 &["list", "watch"],
             ),
-            rule("events.k8s.io", &["events"], &["create", "patch"]),
+            rule("events.k8s.io", &["events"], &["create"]),
         ]),
         ..ClusterRole::default()
     }

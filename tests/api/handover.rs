@@ -46,7 +46,8 @@ impl Replica {
     }
 }
 
-async fn credential_of(user: &User) -> String {
+/// By which the audit log knows it.
+pub async fn credential_of(user: &User) -> String {
     use k8s_openapi::api::authentication::v1::SelfSubjectReview;
     let reviews: kube::Api<SelfSubjectReview> = kube::Api::all(user.client());
     let review = reviews.create(&PostParams::default(), &SelfSubjectReview::default()).await.unwrap();

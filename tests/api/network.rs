@@ -149,6 +149,23 @@ pub fn required(operations: &[&str]) -> Value {
     json!({ "rules": rules })
 }
 
+/// As much of Cilium as the operator needs to write policies for it.
+pub async fn install_cilium_definition(administrator: Client) {
+    let definition: CustomResourceDefinition = object(json!({
+        "metadata": {"name": "ciliumnetworkpolicies.cilium.io"},
+        "spec": {
+            "group": "cilium.io", "scope": "Namespaced",
+            "names": {"kind": "CiliumNetworkPolicy", "plural": "ciliumnetworkpolicies"},
+            "versions": [{
+                "name": "v2", "served": true, "storage": true,
+                "schema": {"openAPIV3Schema": {
+                    "type": "object", "x-kubernetes-preserve-unknown-fields": true}},
+            }],
+        },
+    }));
+    Api::all(administrator).create(&PostParams::default(), &definition).await.unwrap();
+}
+
 fn selects(namespace: &str) -> Value {
     json!({"matchLabels": {"kubernetes.io/metadata.name": namespace}})
 }
@@ -460,19 +477,7 @@ async fn destinations_by_dns_name_wait_for_cilium_and_use_it() {
     let ready = condition(&shut.status.unwrap().gate, condition_type::READY).message.clone();
     assert!(ready.contains("CiliumNetworkPolicies are not installed"), "{ready}");
 
-    let definition: CustomResourceDefinition = object(json!({
-        "metadata": {"name": "ciliumnetworkpolicies.cilium.io"},
-        "spec": {
-            "group": "cilium.io", "scope": "Namespaced",
-            "names": {"kind": "CiliumNetworkPolicy", "plural": "ciliumnetworkpolicies"},
-            "versions": [{
-                "name": "v2", "served": true, "storage": true,
-                "schema": {"openAPIV3Schema": {
-                    "type": "object", "x-kubernetes-preserve-unknown-fields": true}},
-            }],
-        },
-    }));
-    Api::all(administrator.clone()).create(&PostParams::default(), &definition).await.unwrap();
+    install_cilium_definition(administrator.clone()).await;
     wait_for_state(&connections, "names", State::Connected).await;
     let policies: Api<CiliumNetworkPolicy> = namespaced(administrator, &story.pods_of("payments", "api"));
     let name = format!("connection.{}.names.egress", story.control("payments"));

@@ -103,13 +103,13 @@ async fn states(world: &World) -> BTreeMap<String, Value> {
         let resource = ApiResource::from_gvk_with_plural(&gvk, kind.plural());
         let api: Api<DynamicObject> = Api::all_with(world.administrator(), &resource);
         for object in api.list(&ListParams::default()).await.unwrap() {
-            let status = &object.data["status"];
+            let shown = &object.data["status"];
             let told = json!([
                 object.metadata.generation,
-                status["state"],
-                status["applied"]["digest"],
-                status["pending"]["approvalRequest"],
-                status["endsAt"],
+                shown["state"],
+                shown["applied"]["digest"],
+                shown["pending"]["approvalRequest"],
+                shown["endsAt"],
             ]);
             let key = format!("{kind} {}/{}", object.namespace().unwrap_or_default(), object.name_any());
             all.insert(key, told);

@@ -48,6 +48,8 @@ pub struct Write {
     pub name: String,
     /// HTTP status of the answer; 0 if there was none.
     pub code: u16,
+    /// Why it was refused; empty if it was not.
+    pub message: String,
     /// Nothing was to be changed.
     pub dry_run: bool,
     pub user_agent: String,
@@ -142,6 +144,7 @@ struct ObjectReference {
 #[serde(default)]
 struct ResponseStatus {
     code: u16,
+    message: String,
 }
 
 impl From<Entry> for Write {
@@ -154,6 +157,7 @@ impl From<Entry> for Write {
             namespace: entry.object_ref.namespace,
             name: entry.object_ref.name,
             code: entry.response_status.code,
+            message: entry.response_status.message,
             dry_run: entry.request_uri.contains("dryRun="),
             user_agent: entry.user_agent,
             credential: entry.user.extra.get(CREDENTIAL).map(|ids| ids.concat()).unwrap_or_default(),
