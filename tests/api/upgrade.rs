@@ -1,7 +1,6 @@
 //! An upgrade and a rollback with objects in every state: what is in force stays so, what waits goes on.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use enclave_operator::api::approval_request::Verdict;
 use enclave_operator::api::{EnclaveConnection, Kind, State};
@@ -17,7 +16,7 @@ use serde_json::{Value, json};
 use crate::lock::maintenance;
 use crate::network::{Story, make, required, to_the_ledger};
 use crate::roles::{self, Place, wait_for_activation};
-use crate::support::helm::{CHART, RELEASE};
+use crate::support::helm::{RELEASE, copy_chart};
 use crate::support::{Process, eventually, writes_by};
 use crate::trouble::{wait_for_log, wait_for_metric};
 use crate::world::{
@@ -204,7 +203,7 @@ fn an_upgrade_and_a_rollback_change_nothing_that_is_in_force() {
 
     // The next version of the chart: a new field with a default, and policies with other settings.
     let next = tempfile::tempdir().unwrap();
-    copy(Path::new(CHART), next.path());
+    copy_chart(next.path());
     let crd = next.path().join("templates/crds/enclaves.yaml");
     let text = std::fs::read_to_string(&crd).unwrap();
     let at = "            properties:\n              approvals:\n";
@@ -262,17 +261,4 @@ fn an_upgrade_and_a_rollback_change_nothing_that_is_in_force() {
             wait_for_enclave(&enclaves(&alice, STATES), name, State::Active).await;
         }
     });
-}
-
-fn copy(from: &Path, to: &Path) {
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            std::fs::create_dir_all(&to).unwrap();
-            copy(&entry.path(), &to);
-        } else {
-            std::fs::copy(entry.path(), to).unwrap();
-        }
-    }
 }

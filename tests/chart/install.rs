@@ -1,13 +1,12 @@
 //! Installing, upgrading, and what stays after uninstalling, on a real API server.
 
-use std::path::Path;
 use std::time::Duration;
 
 use enclave_operator::admission::{Installation, WildcardApprovers, build_policies};
 use enclave_operator::model::life::Integrity;
 use serde_json::{Value, json};
 
-use super::support::helm::{CHART, NAMESPACE, RELEASE};
+use super::support::helm::{CHART, NAMESPACE, RELEASE, copy_chart};
 use super::support::{ControlPlane, User, poll};
 use super::{PLANE, objects, policies, render, render_with, the_only, values_file};
 
@@ -61,7 +60,7 @@ fn it_can_be_upgraded_rolled_back_uninstalled_and_installed_again() {
 
     // Other values, and a newer version of a CRD.
     let newer = tempfile::tempdir().unwrap();
-    copy(Path::new(CHART), newer.path());
+    copy_chart(newer.path());
     let crd = newer.path().join("templates/crds/enclaves.yaml");
     let text = std::fs::read_to_string(&crd).unwrap().replace("    - enc\n", "    - enc\n    - encl\n");
     std::fs::write(&crd, text).unwrap();
@@ -201,17 +200,4 @@ fn existing(administrator: &User, objects: &[Value]) -> usize {
     let list = json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string();
     let arguments = ["get", "-f", "-", "--ignore-not-found", "-o", "name"];
     administrator.kubectl_with_input(&arguments, &list).expect_success().lines().count()
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
 }

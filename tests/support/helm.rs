@@ -48,3 +48,25 @@ fn at_home(command: &mut Command, folder: &Path) {
         command.env(variable, folder);
     }
 }
+
+/// Copies the chart, to make another version of it.
+///
+/// # Panics
+/// If it cannot be copied.
+pub fn copy_chart(to: &Path) {
+    copy(Path::new(CHART), to).expect("the chart can be copied");
+}
+
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let to = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            std::fs::create_dir_all(&to)?;
+            copy(&entry.path(), &to)?;
+        } else {
+            std::fs::copy(entry.path(), to)?;
+        }
+    }
+    Ok(())
+}
