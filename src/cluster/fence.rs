@@ -112,6 +112,14 @@ impl Fence {
         Client::new(service, namespace)
     }
 
+    /// Lets no write through until the lease is renewed.
+    pub fn close(&self) {
+        let mut held = self.lock();
+        if let Held::Until(_) = *held {
+            *held = Held::Never;
+        }
+    }
+
     /// Lets no write through any more, and waits for those that are under way, not for long.
     pub async fn shut(&self) {
         *self.lock() = Held::GivenBack;

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::rbac::v1::{RoleRef, Subject};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Client};
+use tracing::warn;
 
 use super::caches::Caches;
 use super::observe::{home_of, namespace_of};
@@ -64,6 +65,11 @@ pub async fn send(
         }
         Channel::Email => {
             let to = addresses(&letter.to, &settings)?;
+            if to.is_empty() {
+                let names: Vec<String> = letter.to.iter().map(ToString::to_string).collect();
+                warn!(community = community.metadata.name, ?names, "nobody's mail address is known");
+                return Ok(());
+            }
             let (url, from) =
                 (required(&settings, "smtp-url")?.into(), required(&settings, "smtp-from")?.to_owned());
             let message = Message::new(&letter.subject, &letter.text);
@@ -152,10 +158,6 @@ fn addresses(
         known.get(&principal.name).cloned().or(own)
     };
     let found: BTreeSet<String> = to.iter().filter_map(of).collect();
-    if found.is_empty() {
-        let names: Vec<String> = to.iter().map(ToString::to_string).collect();
-        return Err(misconfigured(format!("its addresses name none of: {}", names.join(", "))));
-    }
     Ok(found.into_iter().collect())
 }
 
@@ -183,8 +185,7 @@ mod tests {
         let to = |names: &[&str]| addresses(&people(names), &known).map_err(|error| error.to_string());
         assert_eq!(to(&["bob", "carol"]).unwrap(), ["bob@example.com"]);
         assert_eq!(to(&["dave@example.org", "bob"]).unwrap(), ["bob@example.com", "dave@example.org"]);
-        assert!(to(&["carol"]).unwrap_err().contains("name none of: user carol"));
+        assert_eq!(to(&["carol"]).unwrap(), [""; 0], "who is not known is not written to");
         assert!(addresses(&people(&["bob"]), &settings("- a")).unwrap_err().to_string().contains("no map"));
-        assert!(addresses(&people(&["bob"]), &BTreeMap::new()).is_err());
     }
 }

@@ -375,7 +375,7 @@ impl Triggers {
         match seen {
             Seen::Applied(object) => self.untold.on_seen(object),
             Seen::Deleted(object) => self.untold.on_gone(object, &cluster(&self.caches)),
-            Seen::Relisted => {}
+            Seen::Relisted => self.untold.look_again(),
         }
         self.concerned(seen)
     }

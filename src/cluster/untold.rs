@@ -136,6 +136,11 @@ impl Untold {
         self.changed.subscribe()
     }
 
+    /// A cache was filled anew.
+    pub fn look_again(&self) {
+        self.changed.send_replace(());
+    }
+
     /// An object was seen.
     pub fn on_seen<K: Told>(&self, object: &K) {
         if object.audit().is_some_and(|audit| !audit.waiting.is_empty()) {
@@ -190,14 +195,20 @@ impl Untold {
         (events, told)
     }
 
-    /// How many facts wait on objects, by what the caches know.
+    /// How many facts wait for a sink of the stream.
     #[must_use]
-    pub fn count(caches: &Caches) -> usize {
-        let mut count = 0;
+    pub fn count(&self, caches: &Caches) -> usize {
+        let known = self.lock();
+        let mut count = known.departed.len();
+        let waits = |id: &(String, i64), fact: &Fact| {
+            self.sinks.iter().any(|sink| !has_taken(&known, id, &fact.taken_by, sink))
+        };
         macro_rules! count_in {
             ($($cache:ident: $kind:ident,)*) => {
                 $(for object in caches.$cache.state() {
-                    count += object.audit().map_or(0, |audit| audit.waiting.len());
+                    let waiting = object.audit().map(|audit| audit.waiting.as_slice()).unwrap_or_default();
+                    let uid = || object.uid().unwrap_or_default();
+                    count += waiting.iter().filter(|fact| waits(&(uid(), fact.number), fact)).count();
                 })*
             };
         }

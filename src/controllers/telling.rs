@@ -1,12 +1,12 @@
 //! Tells what happened: a worker per sink, so that one which is slow or down keeps nothing else up.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::StreamExt;
 use jiff::SignedDuration;
 use kube::Resource;
+use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use super::{Context, MAX_RETRY};
@@ -15,12 +15,15 @@ use crate::api::names::reason;
 use crate::cluster::letters::{community_of, send};
 use crate::cluster::triggers::Triggers;
 use crate::cluster::untold::{Event, SinkName, sink_of};
+use crate::model::facts::without_words;
 use crate::plan::status::describe_error;
 use crate::plan::{Notice, Severity};
 use crate::sinks::{DeliveryError, EventSink};
 
 /// So many groups are told at a time.
-const CONCURRENCY: usize = 8;
+const CONCURRENCY: usize = 64;
+/// After so many refusals, or answers that did not come, something else is done.
+const MOST_ATTEMPTS: u32 = 3;
 const MIN_PAUSE: Duration = Duration::from_secs(1);
 /// For so long it is tried to tell people something; then it is old news.
 const NEWS: SignedDuration = SignedDuration::from_hours(24);
@@ -34,14 +37,18 @@ pub enum Outlet {
     People(Channel),
 }
 
-/// What is told in order, and waits together when it fails: for the stream the facts of one object and the
-/// whole sink, for people a Community.
+/// What is told in order: for the stream the facts of one object, for people what concerns a Community.
 type Group = String;
+
+/// The group that stands for all.
+const WHOLE_SINK: &str = "";
 
 /// When a group that failed is told again.
 struct Pause {
     until: Instant,
     length: Duration,
+    /// Category of the error.
+    why: &'static str,
 }
 
 impl Outlet {
@@ -63,73 +70,122 @@ impl Outlet {
         }
     }
 
-    /// What waits when a group has failed.
-    fn fails_together(&self, group: &Group) -> Group {
+    /// What waits after a failure: a sink that refuses one fact takes others.
+    fn waits_after(&self, error: &DeliveryError, group: &Group) -> Group {
         match self {
-            Self::Stream(_) => Group::new(),
-            Self::People(_) => group.clone(),
+            Self::Stream(_) if !is_about_the_content(error) => WHOLE_SINK.to_owned(),
+            Self::Stream(_) | Self::People(_) => group.clone(),
         }
     }
 
-    async fn deliver(&self, context: &Context, event: &Event) -> Result<(), DeliveryError> {
+    /// Whether the rest of a group is told after a failure. Facts keep their order; messages need none, and
+    /// somebody who cannot be reached must not keep the others from hearing.
+    fn goes_on_after(&self, error: &DeliveryError) -> bool {
+        matches!(self, Self::People(_)) && matches!(error.category(), "Misconfigured" | "Refused")
+    }
+
+    /// `attempts` were made before and reached the other side.
+    async fn deliver(&self, context: &Context, event: &Event, attempts: u32) -> Result<(), DeliveryError> {
         match self {
+            // What users wrote may be why it is refused; the fact is told without their words then.
+            Self::Stream(sink) if attempts >= MOST_ATTEMPTS => match sink.deliver(&event.event).await {
+                Err(error) if is_about_the_content(&error) => {
+                    warn!(sink = self.name(), id = ?event.id, "told without what people wrote, which was refused");
+                    sink.deliver(&without_words(&event.event)).await
+                }
+                result => result,
+            },
             Self::Stream(sink) => sink.deliver(&event.event).await,
             Self::People(_) if context.clock.now().duration_since(event.at) > NEWS => {
                 warn!(sink = self.name(), id = ?event.id, "given up: people were not told of this within a day");
                 Ok(())
             }
             Self::People(channel) => {
-                send(&context.client, &context.caches, *channel, event, context.ca_file.as_deref()).await
+                let result =
+                    send(&context.client, &context.caches, *channel, event, context.ca_file.as_deref()).await;
+                match result {
+                    // It may have been taken each time.
+                    Err(error) if attempts >= MOST_ATTEMPTS && error.category() == "TimedOut" => {
+                        warn!(sink = self.name(), id = ?event.id, "given up: nobody can say whether people were told");
+                        Ok(())
+                    }
+                    result => result,
+                }
             }
         }
     }
 }
 
+/// Whether other facts may be taken although this one was not.
+fn is_about_the_content(error: &DeliveryError) -> bool {
+    matches!(error, DeliveryError::Refused { status: 400 | 413 | 414 | 415 | 422 | 431, .. })
+}
+
 /// Tells a sink everything that it was not told yet, as soon as it happens. Never returns.
-pub async fn run_telling(context: Arc<Context>, triggers: &Triggers, outlet: Outlet) {
+///
+/// Each group is told by a task of its own, so that what another one answers, or how slowly, concerns
+/// nobody else; least of all those who renew the lease.
+pub async fn run_telling(context: Arc<Context>, triggers: Triggers, outlet: Outlet) {
     let mut changed = context.untold.subscribe();
     let mut pauses: HashMap<Group, Pause> = HashMap::new();
+    let mut attempts: HashMap<(String, i64), u32> = HashMap::new();
+    let mut tellers: JoinSet<Report> = JoinSet::new();
+    let mut busy: HashSet<Group> = HashSet::new();
     loop {
         changed.mark_unchanged();
         let (events, told) = context.untold.find(outlet.name(), &context.caches);
         for object in &told {
             triggers.look_at(object);
         }
-        let groups = by_group(events, |event| outlet.group(&context, event));
-        let now = Instant::now();
-        let (ready, waiting): (Vec<_>, Vec<_>) = groups.into_iter().partition(|(group, _)| {
-            pauses.get(&outlet.fails_together(group)).is_none_or(|pause| pause.until <= now)
-        });
-        if ready.is_empty() {
+        let (now, mut next) = (Instant::now(), None);
+        for (group, events) in by_group(events, |event| outlet.group(&context, event)) {
             let until =
-                |(group, _): &(Group, _)| pauses.get(&outlet.fails_together(group)).map(|one| one.until);
-            let next = waiting.iter().filter_map(until).min();
-            match next {
-                // Whichever comes first.
-                Some(next) => drop(tokio::time::timeout_at(next.into(), changed.changed()).await),
-                None if changed.changed().await.is_err() => return,
-                None => {}
+                pauses.get(&group).into_iter().chain(pauses.get(WHOLE_SINK)).map(|one| one.until).max();
+            if let Some(until) = until.filter(|until| *until > now) {
+                next = next.into_iter().chain([until]).min();
+            } else if tellers.len() < CONCURRENCY && busy.insert(group.clone()) {
+                let before = events.iter().map(|event| attempts.get(&event.id).copied().unwrap_or_default());
+                let events = events.iter().cloned().zip(before).collect();
+                tellers.spawn(tell(Arc::clone(&context), triggers.clone(), outlet.clone(), group, events));
             }
-            continue;
         }
-        let results: Vec<(Group, Result<(), DeliveryError>)> = futures::stream::iter(ready)
-            .map(async |(group, events)| (group, tell(&context, triggers, &outlet, events).await))
-            .buffer_unordered(CONCURRENCY)
-            .collect()
-            .await;
-        settle(&context, &outlet, &mut pauses, results).await;
+        let pause_is_over = async {
+            match next {
+                Some(next) => tokio::time::sleep_until(next.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            Some(report) = tellers.join_next() => {
+                // One that panicked took nothing, and its group is told again after the next restart.
+                let Ok(report) = report else { continue };
+                busy.remove(&report.group);
+                settle(&context, &outlet, &mut pauses, &mut attempts, report).await;
+            }
+            result = changed.changed() => if result.is_err() { return },
+            () = pause_is_over => {}
+        }
     }
+}
+
+/// What became of the events of a group.
+struct Report {
+    group: Group,
+    taken: Vec<(String, i64)>,
+    failed: Vec<((String, i64), DeliveryError)>,
 }
 
 /// Tells the facts of one group in their order.
 async fn tell(
-    context: &Context,
-    triggers: &Triggers,
-    outlet: &Outlet,
-    events: Vec<Event>,
-) -> Result<(), DeliveryError> {
-    for event in events {
-        let result = outlet.deliver(context, &event).await;
+    context: Arc<Context>,
+    triggers: Triggers,
+    outlet: Outlet,
+    group: Group,
+    events: Vec<(Event, u32)>,
+) -> Report {
+    let mut report = Report { group, taken: Vec::new(), failed: Vec::new() };
+    for (event, attempts) in events {
+        let result = outlet.deliver(&context, &event, attempts).await;
         context.metrics.count_delivery(outlet.name(), result.is_ok());
         match &result {
             Ok(()) => context.untold.take(outlet.name(), &event),
@@ -139,9 +195,18 @@ async fn tell(
         if let Some(object) = &event.object {
             triggers.look_at(object);
         }
-        result?;
+        match result {
+            Ok(()) => report.taken.push(event.id),
+            Err(error) => {
+                let goes_on = outlet.goes_on_after(&error);
+                report.failed.push((event.id, error));
+                if !goes_on {
+                    break;
+                }
+            }
+        }
     }
-    Ok(())
+    report
 }
 
 /// Notes what failed, and says so when it begins and when it ends.
@@ -149,39 +214,47 @@ async fn settle(
     context: &Context,
     outlet: &Outlet,
     pauses: &mut HashMap<Group, Pause>,
-    results: Vec<(Group, Result<(), DeliveryError>)>,
+    attempts: &mut HashMap<(String, i64), u32>,
+    report: Report,
 ) {
-    let mut failed: HashMap<Group, DeliveryError> = HashMap::new();
-    let mut groups: Vec<Group> = Vec::new();
-    for (group, result) in results {
-        let group = outlet.fails_together(&group);
-        if let Err(error) = result {
-            failed.entry(group.clone()).or_insert(error);
-        }
-        groups.push(group);
+    let Report { group, taken, failed } = report;
+    for id in &taken {
+        attempts.remove(id);
     }
-    for group in groups {
-        if !failed.contains_key(&group) && pauses.remove(&group).is_some() {
-            info!(sink = outlet.name(), community = group, "the sink takes facts again");
+    if !taken.is_empty() && !failed.is_empty() {
+        // It gets on, so it need not wait longer and longer.
+        pauses.remove(&group);
+    }
+    for (id, error) in &failed {
+        if !matches!(error.category(), "Unreachable") {
+            let count = attempts.entry(id.clone()).or_default();
+            *count = count.saturating_add(1);
         }
     }
-    for (group, error) in failed {
-        let known = pauses.get(&group).map(|pause| pause.length);
-        if known.is_none() {
-            let error_text = describe_error(&error);
-            warn!(
-                sink = outlet.name(),
-                community = group,
-                category = error.category(),
-                error = error_text,
-                "failed to tell what happened; it stays on its object and is told again"
-            );
-            show_to_community(context, outlet, &group, error_text).await;
+    let Some((_, error)) = failed.into_iter().next() else {
+        let was_failing = [pauses.remove(&group), pauses.remove(WHOLE_SINK)];
+        if was_failing.iter().any(Option::is_some) {
+            info!(sink = outlet.name(), group, "the sink takes facts again");
         }
-        let length = known.map_or(MIN_PAUSE, |length| length.saturating_mul(2).min(MAX_RETRY));
-        let until = Instant::now() + error.retry_after().unwrap_or(length);
-        pauses.insert(group, Pause { until, length });
+        return;
+    };
+    let waits = outlet.waits_after(&error, &group);
+    let known = pauses.get(&waits);
+    let text = describe_error(&error);
+    if known.is_none_or(|known| known.why != error.category()) {
+        warn!(
+            sink = outlet.name(),
+            group,
+            category = error.category(),
+            error = text,
+            "failed to tell what happened; it stays on its object and is told again"
+        );
+        show_to_community(context, outlet, &group, text).await;
     }
+    let length = known.map_or(MIN_PAUSE, |known| known.length.saturating_mul(2).min(MAX_RETRY));
+    // Who asks for no pause at all gets one nevertheless.
+    let until = Instant::now() + error.retry_after().unwrap_or_default().max(length);
+    pauses.insert(waits, Pause { until, length, why: error.category() });
 }
 
 /// Those who set up a channel of a Community cannot read the operator's log.

@@ -262,6 +262,9 @@ pub struct EventData {
     /// What it was, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// True when the words of users were left out, because the sink refused the fact with them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub withheld: Option<bool>,
 }
 
 /// The name of an object in the cluster.
@@ -314,6 +317,23 @@ pub fn cloud_event<K: Told>(object: &K, fact: &Fact, cluster: &str) -> Value {
         "datacontenttype": "application/json",
         "data": data,
     })
+}
+
+/// A CloudEvent without the words that users wrote; it says so.
+#[must_use]
+pub fn without_words(event: &Value) -> Value {
+    let mut event = event.clone();
+    let Some(data) = event.get_mut("data").and_then(Value::as_object_mut) else { return event };
+    for words in ["justification", "ticket", "message"] {
+        data.remove(words);
+    }
+    for decision in data.get_mut("decisions").and_then(Value::as_array_mut).into_iter().flatten() {
+        if let Some(decision) = decision.as_object_mut() {
+            decision.remove("comment");
+        }
+    }
+    data.insert("withheld".to_owned(), json!(true));
+    event
 }
 
 impl Told for ApprovalRequest {

@@ -157,6 +157,10 @@ impl Requirement {
 /// is negative.
 #[must_use]
 pub fn parse_duration(text: &str) -> Option<SignedDuration> {
+    // More digits would be more than a duration can hold, which the parser does not survive.
+    if text.len() > 32 || text.split(|c: char| !c.is_ascii_digit()).any(|digits| digits.len() > 9) {
+        return None;
+    }
     let duration: kube::core::Duration = text.parse().ok()?;
     if duration.is_negative() {
         return None;

@@ -13,6 +13,7 @@ use kube::runtime::reflector;
 use kube::runtime::watcher::Config;
 use kube::{Api, Client};
 use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
 use tracing::info;
 
 use super::Settings;
@@ -27,6 +28,7 @@ pub struct LeaseLost;
 /// This process among those that may lead.
 pub struct Election {
     protocol: LeaderElection,
+    fence: Fence,
     client: Client,
     namespace: String,
     identity: String,
@@ -43,7 +45,8 @@ impl Election {
             .with_lease_duration(LEASE_DURATION)
             .with_renew_deadline(RENEW_DEADLINE)
             .with_retry_period(RENEW_PERIOD);
-        Self { protocol, client: client.clone(), namespace, identity, released: Arc::new(Notify::new()) }
+        let (client, released) = (client.clone(), Arc::new(Notify::new()));
+        Self { protocol, fence: fence.clone(), client, namespace, identity, released }
     }
 
     /// What has to run as long as the process does. Never ends.
@@ -53,20 +56,29 @@ impl Election {
         let (client, namespace) = (self.client.clone(), self.namespace.clone());
         vec![
             watch_lease(client.clone(), namespace.clone(), Arc::clone(&self.released), saw).boxed(),
+            close_behind_the_lease(self.fence.clone(), self.identity.clone(), seen.clone()).boxed(),
             free_what_expired(client, namespace, self.identity.clone(), seen).boxed(),
         ]
     }
 
-    /// Waits for the lease, and works as long as it holds it.
+    /// Waits for the lease, and works as long as it holds it. The work is a task of its own, so that nothing
+    /// in it can keep the lease from being renewed.
     ///
     /// # Errors
     /// When the lease was lost. The work was dropped then.
-    pub async fn lead(&self, work: impl Future<Output = ()>) -> Result<(), LeaseLost> {
+    pub async fn lead(&self, work: impl Future<Output = ()> + Send + 'static) -> Result<(), LeaseLost> {
         self.tell_who_leads().await;
         let leads = AtomicBool::new(false);
         let mut work = Box::pin(async {
             leads.store(true, Ordering::Relaxed);
-            work.await;
+            // Aborted when it is dropped.
+            let mut task = JoinSet::new();
+            task.spawn(work);
+            if let Some(Err(error)) = task.join_next().await
+                && error.is_panic()
+            {
+                std::panic::resume_unwind(error.into_panic());
+            }
         });
         loop {
             // The election looks every few seconds whether it can have the lease; the watch tells at once.
@@ -164,6 +176,20 @@ async fn free_what_expired(
                     return;
                 }
             }
+        }
+    }
+}
+
+/// Lets no write through from when the lease is seen to be somebody else's, or gone. Never returns.
+async fn close_behind_the_lease(fence: Fence, identity: String, mut seen: watch::Receiver<Option<Lease>>) {
+    // What is there at first says nothing about this process.
+    while seen.changed().await.is_ok() {
+        let is_lost = match seen.borrow_and_update().as_ref() {
+            Some(lease) => holder(lease).is_some_and(|holder| holder != identity),
+            None => true,
+        };
+        if is_lost {
+            fence.close();
         }
     }
 }

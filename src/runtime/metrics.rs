@@ -1,6 +1,7 @@
 //! What is measured. The names are for the alert rules and the dashboard in the chart too.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
 use http::{Method, StatusCode};
@@ -27,7 +28,8 @@ use crate::cluster::untold::Untold;
 pub struct Metrics {
     /// 1 while this process holds the lease, else 0.
     pub leader: Gauge<i64, AtomicI64>,
-    /// 1 while the API server runs the admission policies that the operator was built with, else 0.
+    /// 1 while the API server runs the admission policies that the operator was built with, else 0; -1 while
+    /// that is not known.
     pub policies_intact: Gauge<i64, AtomicI64>,
     /// How many objects give rights that nothing explains any more.
     pub overdue_closings: Gauge<i64, AtomicI64>,
@@ -131,9 +133,11 @@ fn decision_times() -> Histogram {
 
 impl Default for Metrics {
     fn default() -> Self {
+        let policies_intact = Gauge::default();
+        policies_intact.set(-1);
         Self {
             leader: Gauge::default(),
-            policies_intact: Gauge::default(),
+            policies_intact,
             overdue_closings: Gauge::default(),
             decisions: Family::new_with_constructor(decision_times),
             enactments: Family::default(),
@@ -182,7 +186,7 @@ impl Metrics {
 
     /// All metrics, those that follow from what is in the caches too.
     #[must_use]
-    pub fn registry(&self, caches: &Caches) -> Registry {
+    pub fn registry(&self, caches: &Caches, untold: &Arc<Untold>) -> Registry {
         let Self {
             leader,
             policies_intact,
@@ -194,12 +198,7 @@ impl Metrics {
             deliveries,
         } = self.clone();
         let mut registry = Registry::with_prefix("enclave_operator");
-        registry.register("leader", "1 while this process holds the lease and writes", leader);
-        registry.register(
-            "admission_policies_intact",
-            "1 while the API server runs the admission policies that the operator was built with; otherwise nothing new is enacted",
-            policies_intact,
-        );
+        registry.register("leader", "1 while this process holds the lease and writes", leader.clone());
         registry.register(
             "overdue_closings",
             "Roles and bindings that are over and were still there when it was last looked; they are taken away at once",
@@ -215,13 +214,19 @@ impl Metrics {
         registry.register("reconciliations", "Reconciliations, by how they ended", reconciliations);
         registry.register("api_writes", "Writes to the API server, by what became of them", writes);
         registry.register("deliveries", "Facts and notifications that were given to a sink", deliveries);
-        registry.register_collector(Box::new(Cached(caches.clone())));
+        let (caches, untold) = (caches.clone(), Arc::clone(untold));
+        registry.register_collector(Box::new(Cached { caches, untold, policies_intact, leader }));
         registry
     }
 }
 
 /// What follows from the caches, looked at when it is asked for.
-struct Cached(Caches);
+struct Cached {
+    caches: Caches,
+    untold: Arc<Untold>,
+    policies_intact: Gauge<i64, AtomicI64>,
+    leader: Gauge<i64, AtomicI64>,
+}
 
 impl std::fmt::Debug for Cached {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -232,7 +237,7 @@ impl std::fmt::Debug for Cached {
 impl Collector for Cached {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let mut pending: BTreeMap<String, (i64, f64)> = BTreeMap::new();
-        for request in self.0.requests.state() {
+        for request in self.caches.requests.state() {
             if request.status.as_ref().and_then(|status| status.state) != Some(RequestState::Pending) {
                 continue;
             }
@@ -243,7 +248,7 @@ impl Collector for Cached {
             *oldest = oldest.min(made);
         }
         let mut active: BTreeMap<String, i64> = BTreeMap::new();
-        for activation in self.0.activations.state() {
+        for activation in self.caches.activations.state() {
             let status = activation.status.as_ref();
             if let Some(status) = status.filter(|status| status.state == Some(ActivationState::Active)) {
                 *active
@@ -251,10 +256,21 @@ impl Collector for Cached {
                     .or_default() += 1;
             }
         }
-        let facts_waiting = i64::try_from(Untold::count(&self.0)).unwrap_or(i64::MAX);
+        // Who does not lead, or has not looked yet, does not say that they are not.
+        let intact = self.policies_intact.get();
+        if self.leader.get() == 1 && intact >= 0 {
+            let gauge = encoder.encode_descriptor(
+                "admission_policies_intact",
+                "1 while the API server runs the admission policies that the operator was built with; otherwise nothing new is enacted; told by the one that leads",
+                None,
+                MetricType::Gauge,
+            )?;
+            ConstGauge::new(intact).encode(gauge)?;
+        }
+        let facts_waiting = i64::try_from(self.untold.count(&self.caches)).unwrap_or(i64::MAX);
         let gauge = encoder.encode_descriptor(
             "facts_waiting",
-            "Facts that not every sink has taken yet",
+            "Facts that the audit stream has not told everywhere yet",
             None,
             MetricType::Gauge,
         )?;

@@ -27,7 +27,7 @@ use crate::cluster::clock::Clock;
 use crate::cluster::events::Events;
 use crate::cluster::fence::Fence;
 use crate::cluster::sentry::{Sentry, run_settling};
-use crate::cluster::triggers::{Guard, Triggers, build_queues};
+use crate::cluster::triggers::{Guard, Triggers, Work, build_queues};
 use crate::cluster::untold::Untold;
 use crate::controllers::telling::{Outlet, run_telling};
 use crate::controllers::{self, Context, closing};
@@ -103,7 +103,7 @@ pub async fn run_operator(
         tasks.spawn(watch);
     }
     let (is_ready, ready) = watch::channel(false);
-    tasks.spawn(serve(settings.listen, metrics.registry(&caches), ready));
+    tasks.spawn(serve(settings.listen, metrics.registry(&caches, &untold), ready.clone()));
     let election = Election::new(&client, &fence, settings);
     for watch in election.watches() {
         tasks.spawn(watch);
@@ -134,27 +134,16 @@ pub async fn run_operator(
         }
     }
     let filled = async {
-        // Ends only at shutdown otherwise.
+        // Ends only at shutdown otherwise. A store wakes only the last task that waits for it, so this is the
+        // only one.
         if caches.wait_until_ready().await.is_ok() {
             is_ready.send_replace(true);
             info!("all caches are filled");
         }
         std::future::pending::<()>().await;
     };
-    let lead = election.lead(async {
-        metrics.leader.set(1);
-        if caches.wait_until_ready().await.is_ok() {
-            closing::sweep(&context).await;
-            triggers.compare_policies();
-            info!("leading, reconciling");
-            let outlets = sinks.into_iter().map(Outlet::Stream).chain(Channel::ALL.map(Outlet::People));
-            let telling = outlets.map(|outlet| run_telling(Arc::clone(&context), &triggers, outlet));
-            let telling = futures::future::join_all(telling);
-            let closing = closing::run_closing(Arc::clone(&context), access);
-            let work = controllers::run(Arc::clone(&context), work);
-            futures::join!(closing, work, telling, tell, run_settling(&triggers));
-        }
-    });
+    let outlets = sinks.into_iter().map(Outlet::Stream).chain(Channel::ALL.map(Outlet::People)).collect();
+    let lead = election.lead(lead(context, ready.clone(), triggers, work, access, outlets, tell));
     // New writes are refused from then on, and what is under way has come to its end.
     let stop = async {
         shutdown.await;
@@ -178,6 +167,33 @@ pub async fn run_operator(
     }
     tasks.shutdown().await;
     result
+}
+
+/// What the one that leads does. Never ends.
+async fn lead(
+    context: Arc<Context>,
+    mut ready: watch::Receiver<bool>,
+    triggers: Triggers,
+    work: Work,
+    access: Arc<Notify>,
+    outlets: Vec<Outlet>,
+    tell: impl Future<Output = ()>,
+) {
+    context.metrics.leader.set(1);
+    if ready.wait_for(|is_ready| *is_ready).await.is_err() {
+        return;
+    }
+    closing::sweep(&context).await;
+    triggers.compare_policies();
+    info!("leading, reconciling");
+    // What others answer must not keep the controllers up.
+    let mut tellers = JoinSet::new();
+    for outlet in outlets {
+        tellers.spawn(run_telling(Arc::clone(&context), triggers.clone(), outlet));
+    }
+    let closing = closing::run_closing(Arc::clone(&context), access);
+    let work = controllers::run(context, work);
+    futures::join!(closing, work, tell, run_settling(&triggers));
 }
 
 /// Ends only when the address cannot be had.
@@ -204,7 +220,9 @@ async fn run_telling_integrity(
     let mut was_broken = false;
     loop {
         let now = guard.borrow_and_update().clone().map(|guard| guard.integrity);
-        metrics.policies_intact.set(i64::from(now == Some(Integrity::Intact)));
+        if let Some(now) = &now {
+            metrics.policies_intact.set(i64::from(*now == Integrity::Intact));
+        }
         match now {
             // Settling is how being broken ends: no news then.
             Some(Integrity::Settling) if was_broken => {}

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use jiff::SignedDuration;
 
 use crate::admission::{Installation, WildcardApprovers};
@@ -19,7 +20,7 @@ pub struct Settings {
     pub installation: InstallationSettings,
 
     /// Who this process is in the leader election; unique among all replicas.
-    #[arg(long, env = "POD_NAME", default_value_t = default_identity())]
+    #[arg(long, env = "POD_NAME", default_value_t = default_identity(), value_parser = NonEmptyStringValueParser::new())]
     pub identity: String,
 
     /// How long decided ApprovalRequests are kept, for example 2160h (90 days).

@@ -1,6 +1,7 @@
 //! Messages as mail.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lettre::address::Envelope;
@@ -11,10 +12,13 @@ use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, TlsParam
 use lettre::transport::smtp::extension::ClientId;
 use percent_encoding::percent_decode_str;
 use reqwest::Url;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 use super::endpoint::{CONNECT_ADVICE, describe_host};
-use super::smtp_stream::Unbuffered;
+use super::smtp_stream::{Encrypted, Unbuffered};
 use super::{DELIVERY_LIMIT, DeliveryError, Message, Secret, tls, within};
 
 /// Where mail is handed in.
@@ -55,7 +59,7 @@ pub struct SmtpSink {
 
 #[derive(Clone)]
 enum Security {
-    FromTheStart(TlsParameters),
+    FromTheStart(Arc<ClientConfig>),
     StartTls(TlsParameters),
     None,
 }
@@ -86,7 +90,10 @@ impl SmtpSink {
         };
         let tls = url.query_pairs().find(|(key, _)| key == "tls").map(|(_, value)| value.into_owned());
         let (port, security) = match (url.scheme(), tls.as_deref()) {
-            ("smtps", None) => (465, Security::FromTheStart(parameters()?)),
+            ("smtps", None) => {
+                let config = tls::load_client_config(ca.as_deref(), &to)?;
+                (465, Security::FromTheStart(Arc::new(config)))
+            }
             ("smtp", None | Some("required")) => (587, Security::StartTls(parameters()?)),
             ("smtp", Some("none")) => (25, Security::None),
             // `opportunistic` too: whoever is between the two could take the opportunity away.
@@ -154,13 +161,18 @@ impl SmtpSink {
         let explain = |error| self.explain(&error);
         let name = ClientId::default();
         let server = (self.host.as_str(), self.port);
+        let stream = TcpStream::connect(server).await.map_err(|error| self.unreachable(error))?;
+        let stream = Unbuffered::new(stream);
         let mut connection = match &self.security {
-            Security::FromTheStart(parameters) => {
-                AsyncSmtpConnection::connect_tokio1(server, None, &name, Some(parameters.clone()), None).await
+            Security::FromTheStart(config) => {
+                let host = ServerName::try_from(self.host.clone())
+                    .map_err(|_| DeliveryError::misconfigured(&self.to, "its URL names no valid host"))?;
+                let stream = TlsConnector::from(Arc::clone(config)).connect(host, stream).await;
+                let stream = Encrypted(stream.map_err(|error| self.unreachable(error))?);
+                AsyncSmtpConnection::connect_with_transport(Box::new(stream), &name).await
             }
             Security::StartTls(_) | Security::None => {
-                let stream = TcpStream::connect(server).await.map_err(|error| self.unreachable(error))?;
-                AsyncSmtpConnection::connect_with_transport(Box::new(Unbuffered(stream)), &name).await
+                AsyncSmtpConnection::connect_with_transport(Box::new(stream), &name).await
             }
         }
         .map_err(explain)?;

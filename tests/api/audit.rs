@@ -56,7 +56,11 @@ fn printed(process: &Process) -> Vec<Value> {
 
 /// Nothing waits to be told any more.
 async fn wait_until_told(world: &World) {
-    eventually("everything is told", SOON, async || {
+    wait_until_told_within(world, SOON).await;
+}
+
+async fn wait_until_told_within(world: &World, limit: Duration) {
+    eventually("everything is told", limit, async || {
         let client = world.administrator();
         let mut waiting = 0;
         for request in Api::<ApprovalRequest>::all(client.clone()).list(&ListParams::default()).await.ok()? {
@@ -425,6 +429,68 @@ fn a_sink_that_is_down_or_slow_or_fails_loses_nothing_and_delays_nothing() {
     let (by_first, by_second) = printed.split_at(printed_by_first);
     let again: Vec<String> = ids(by_second).intersection(&ids(by_first)).cloned().collect();
     assert_eq!(again, [""; 0], "printed again");
+}
+
+#[test]
+fn words_that_a_sink_refuses_hide_no_fact_and_hold_nothing_up() {
+    let world = World::without_operator();
+    world.install();
+    let sink = Sink::start();
+    sink.set_mood(Mood::RefusesPoison);
+    let _operator = start_operator(&world, "poisoned", &sink);
+    on_a_runtime(async || {
+        let (alice, bob) = (world.alice(), world.bob());
+        active_community(&world, "trouble", &json!({ "approvals": hold_everything() })).await;
+        let api = enclaves(&alice, "trouble");
+        let poisoned = enclave("poisoned", &json!({"change": {"justification": "POISON", "ticket": "T1"}}));
+        api.create(&PostParams::default(), &poisoned).await.unwrap();
+        let request = wait_for_request(&alice, "trouble", "poisoned").await;
+        vote(&bob, "trouble", &request, Verdict::Approved, Some("fine")).await.unwrap();
+        // Others are told meanwhile.
+        approve_one(&world, "calm").await;
+        eventually("the others are told", SOON, async || {
+            (of_type(&sink.taken(), "enacted", "trouble/Enclave/calm").len() == 1).then_some(())
+        })
+        .await;
+        // Each of its facts is refused a few times first.
+        wait_until_told_within(&world, 3 * SOON).await;
+    });
+    let taken = sink.taken();
+    assert_documented(&taken);
+    assert_without_gap(&taken);
+    for type_ in ["requested", "decided", "enacted"] {
+        let facts = of_type(&taken, type_, "trouble/Enclave/poisoned");
+        assert_eq!(facts.len(), 1, "{type_}");
+        let data = &facts[0]["data"];
+        assert_eq!(data["withheld"], true, "{data:#}");
+        assert_eq!(data["requesters"], json!(["alice"]));
+        assert!(data["justification"].is_null() && data["ticket"].is_null(), "{data:#}");
+    }
+    assert_eq!(
+        of_type(&taken, "decided", "trouble/Enclave/poisoned")[0]["data"]["decisions"][0]["approver"],
+        "bob"
+    );
+}
+
+#[test]
+fn a_sink_that_asks_for_no_pause_is_not_asked_all_the_time() {
+    let world = World::without_operator();
+    world.install();
+    let sink = Sink::start();
+    let _operator = start_operator(&world, "busy", &sink);
+    on_a_runtime(async || {
+        active_community(&world, "trouble", &json!({ "approvals": hold_everything() })).await;
+        wait_until_told(&world).await;
+        sink.set_mood(Mood::IsBusy);
+        let before = (sink.asked(), Instant::now());
+        approve_one(&world, "busy").await;
+        eventually("it was asked three times", SOON, async || (sink.asked() >= before.0 + 3).then_some(()))
+            .await;
+        // 1 s and 2 s lie between them.
+        assert!(before.1.elapsed() > Duration::from_secs(2), "{:?}", before.1.elapsed());
+        sink.set_mood(Mood::Takes);
+        wait_until_told(&world).await;
+    });
 }
 
 #[test]

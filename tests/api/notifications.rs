@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use crate::mail_server::{Mail, MailServer, Manners};
 use crate::support::{Sink, eventually};
 use crate::world::{
-    SOON, WORLD, active_community, enclave, enclaves, hold_everything, object, on_a_runtime, patch, vote,
-    wait_for_enclave, wait_for_request,
+    SOON, WORLD, World, active_community, enclave, enclaves, hold_everything, object, on_a_runtime, patch,
+    vote, wait_for_enclave, wait_for_request,
 };
 
 /// A channel that failed is tried again after half a minute at the latest.
@@ -22,7 +22,11 @@ const RETRY: Duration = Duration::from_secs(60);
 
 /// What an administrator puts into the namespace of a Community.
 async fn make_secret(community: &str, data: Value) {
-    let secrets: Api<Secret> = Api::namespaced(WORLD.administrator(), community);
+    make_secret_in(&WORLD, community, data).await;
+}
+
+async fn make_secret_in(world: &World, community: &str, data: Value) {
+    let secrets: Api<Secret> = Api::namespaced(world.administrator(), community);
     let name = "enclave-operator-notifications";
     if secrets.get_opt(name).await.unwrap().is_some() {
         patch(&secrets, name, json!({ "stringData": data })).await.unwrap();
@@ -93,6 +97,80 @@ fn those_who_decide_and_those_who_asked_hear_of_a_request() {
             "what is for people"
         );
     });
+}
+
+/// Writes what never ends to whoever connects.
+fn flood() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        while let Ok((mut connection, _)) = listener.accept() {
+            std::thread::spawn(
+                move || {
+                    while std::io::Write::write_all(&mut connection, &[b'2'; 4096]).is_ok() {}
+                },
+            );
+        }
+    });
+    port
+}
+
+/// Takes connections and says nothing.
+fn silence() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || listener.incoming().collect::<Vec<_>>());
+    port
+}
+
+#[test]
+fn servers_that_flood_or_hang_hold_up_neither_other_communities_nor_the_lease() {
+    let world = World::without_operator();
+    world.install();
+    let operator = world.spawn_operator("unmoved");
+    let (mail, sink) = (MailServer::new(Manners::default()), Sink::start());
+    on_a_runtime(async || {
+        let alice = world.alice();
+        for (name, port) in [("flooded", flood()), ("hanging", silence())] {
+            active_community(&world, name, &spec(&["Email", "Slack"])).await;
+            let data = json!({
+                "smtp-url": format!("smtp://127.0.0.1:{port}?tls=none"),
+                "smtp-from": "enclave@example.com",
+                "addresses": "approvers: approvers@example.com",
+                "slack-url": format!("http://127.0.0.1:{port}/"),
+            });
+            make_secret_in(&world, name, data).await;
+            for number in 0..3 {
+                let wanted = enclave(&format!("e{number}"), &json!({}));
+                enclaves(&alice, name).create(&PostParams::default(), &wanted).await.unwrap();
+            }
+        }
+        // Who has no address is not written to, and keeps nobody from hearing.
+        active_community(&world, "calm", &spec(&["Email", "Slack"])).await;
+        let data = json!({
+            "smtp-url": format!("smtp://127.0.0.1:{}?tls=none", mail.port),
+            "smtp-from": "enclave@example.com",
+            "addresses": "approvers: approvers@example.com",
+            "slack-url": sink.chat_url(),
+        });
+        make_secret_in(&world, "calm", data).await;
+        let bob = world.bob();
+        for name in ["one", "two"] {
+            let api = enclaves(&alice, "calm");
+            api.create(&PostParams::default(), &enclave(name, &json!({}))).await.unwrap();
+            let request = wait_for_request(&alice, "calm", name).await;
+            let asked = std::time::Instant::now();
+            wait_for_mail(&mail, &format!("Approval needed: EnclaveCreation of Enclave {name} in calm"))
+                .await;
+            assert!(asked.elapsed() < SOON / 4, "{:?}", asked.elapsed());
+            vote(&bob, "calm", &request, Verdict::Approved, None).await.unwrap();
+            wait_for_enclave(&api, name, State::Active).await;
+        }
+        eventually("the chat heard all of it", SOON, async || (sink.chat().len() == 4).then_some(())).await;
+    });
+    let log = operator.log();
+    assert!(!log.contains("lease was lost"), "{log}");
+    assert_eq!(mail.record().mails.len(), 2, "alice has no address");
 }
 
 #[test]

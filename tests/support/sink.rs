@@ -21,6 +21,10 @@ pub enum Mood {
     Fails,
     /// Does not answer.
     Hangs,
+    /// Answers 413 to whatever holds the word POISON, and takes the rest.
+    RefusesPoison,
+    /// Answers 503 and asks for no pause.
+    IsBusy,
 }
 
 /// A sink on the loopback interface. It ends when dropped.
@@ -129,21 +133,31 @@ async fn chat(State(shared): State<Shared>, body: Bytes) -> &'static str {
     "ok"
 }
 
-async fn take(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -> StatusCode {
+const NO_PAUSE: [(&str, &str); 1] = [("retry-after", "0")];
+
+async fn take(
+    State(shared): State<Shared>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> (StatusCode, [(&'static str, &'static str); 1]) {
     shared.asked.send_modify(|asked| *asked += 1);
     let mood = *shared.mood.borrow();
     match mood {
-        Mood::Takes => {}
-        Mood::Fails => return StatusCode::INTERNAL_SERVER_ERROR,
+        Mood::Takes | Mood::RefusesPoison => {}
+        Mood::Fails => return (StatusCode::INTERNAL_SERVER_ERROR, NO_PAUSE),
+        Mood::IsBusy => return (StatusCode::SERVICE_UNAVAILABLE, NO_PAUSE),
         Mood::Hangs => std::future::pending().await,
+    }
+    if mood == Mood::RefusesPoison && body.windows(6).any(|word| word == b"POISON") {
+        return (StatusCode::PAYLOAD_TOO_LARGE, NO_PAUSE);
     }
     let is_cloud_event = headers
         .get("content-type")
         .is_some_and(|kind| kind.to_str().is_ok_and(|kind| kind.starts_with("application/cloudevents+json")));
-    let Ok(event) = serde_json::from_slice(&body) else { return StatusCode::BAD_REQUEST };
+    let Ok(event) = serde_json::from_slice(&body) else { return (StatusCode::BAD_REQUEST, NO_PAUSE) };
     if !is_cloud_event {
-        return StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        return (StatusCode::UNSUPPORTED_MEDIA_TYPE, NO_PAUSE);
     }
     shared.taken.lock().unwrap_or_else(PoisonError::into_inner).push(event);
-    StatusCode::ACCEPTED
+    (StatusCode::ACCEPTED, NO_PAUSE)
 }
