@@ -251,7 +251,11 @@ async fn settle(
         );
         show_to_community(context, outlet, &group, text).await;
     }
-    let length = known.map_or(MIN_PAUSE, |known| known.length.saturating_mul(2).min(MAX_RETRY));
+    let length = known.map_or(MIN_PAUSE, |known| {
+        // Those that were told at the same time fail for one reason, and count once.
+        let is_next = known.until <= Instant::now();
+        if is_next { known.length.saturating_mul(2).min(MAX_RETRY) } else { known.length }
+    });
     // Who asks for no pause at all gets one nevertheless.
     let until = Instant::now() + error.retry_after().unwrap_or_default().max(length);
     pauses.insert(waits, Pause { until, length, why: error.category() });
