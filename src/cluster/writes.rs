@@ -32,6 +32,10 @@ pub enum WriteError {
     /// the object is looked at again.
     #[error("the object changed in the meantime")]
     Outdated,
+    /// It was not sent, because this process does not hold the lease now. Whoever leads does it; that can
+    /// be this process again.
+    #[error("this process does not lead now")]
+    NotLeading,
     /// The API server refused, or could not be reached.
     #[error("failed to {what}")]
     Failed {
@@ -52,7 +56,7 @@ impl WriteError {
                 format!("failed to {what}: {}", status.message)
             }
             Self::Failed { what, source } => format!("failed to {what}: {source}"),
-            Self::Outdated => self.to_string(),
+            Self::Outdated | Self::NotLeading => self.to_string(),
         }
     }
 
@@ -61,6 +65,7 @@ impl WriteError {
     pub const fn category(&self) -> &'static str {
         match self {
             Self::Outdated => "Outdated",
+            Self::NotLeading => "NotLeading",
             Self::Failed { .. } => "WriteFailed",
         }
     }
@@ -308,8 +313,23 @@ fn outcome<T>(result: Result<T, kube::Error>, what: impl Into<Cow<'static, str>>
         Ok(_) => Ok(()),
         // 404: it is gone. 409: it exists already, or is another version or another object.
         Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Err(WriteError::Outdated),
-        // Who leads now does it.
-        Err(error) if is_refused(&error) => Err(WriteError::Outdated),
+        Err(error) if is_refused(&error) => Err(WriteError::NotLeading),
         Err(source) => Err(WriteError::Failed { what: what.into(), source }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::fence::NotLeading;
+
+    /// What is outdated needs no second attempt, but what was not sent does: access that is to be closed
+    /// is still there.
+    #[test]
+    fn what_was_not_sent_is_not_taken_for_outdated() {
+        let refused = kube::Error::Service(Box::new(NotLeading));
+        assert!(matches!(outcome::<()>(Err(refused), "try"), Err(WriteError::NotLeading)));
+        let gone = kube::Error::Api(Box::new(kube::core::Status { code: 404, ..Default::default() }));
+        assert!(matches!(outcome::<()>(Err(gone), "try"), Err(WriteError::Outdated)));
     }
 }

@@ -163,13 +163,13 @@ async fn reconcile<K: Reconciled>(object: Arc<K>, context: Arc<Context>) -> Resu
             let times = context.failures.count(object.as_ref());
             let message = error.describe();
             let outcome = match &error {
-                WriteError::Outdated => Outcome::Raced,
+                WriteError::Outdated | WriteError::NotLeading => Outcome::Raced,
                 WriteError::Failed { .. } => Outcome::Failed,
             };
             context.metrics.count_reconciliation(&K::kind(&()), outcome);
             let limit = match &error {
                 // As a rule the watch brings the news at once; if it never does, that is a failure.
-                WriteError::Outdated => RACES_UNTIL_DEGRADED,
+                WriteError::Outdated | WriteError::NotLeading => RACES_UNTIL_DEGRADED,
                 WriteError::Failed { .. } => FAILURES_UNTIL_DEGRADED,
             };
             if times < limit && limit == RACES_UNTIL_DEGRADED {

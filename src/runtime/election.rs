@@ -182,15 +182,15 @@ async fn free_what_expired(
 
 /// Lets no write through from when the lease is seen to be somebody else's, or gone. Never returns.
 async fn close_behind_the_lease(fence: Fence, identity: String, mut seen: watch::Receiver<Option<Lease>>) {
-    // What is there at first says nothing about this process.
+    // The watch may be behind: what was there before this process held it says nothing.
+    let mut was_own = false;
     while seen.changed().await.is_ok() {
-        let is_lost = match seen.borrow_and_update().as_ref() {
-            Some(lease) => holder(lease).is_some_and(|holder| holder != identity),
-            None => true,
-        };
-        if is_lost {
+        let holder = seen.borrow_and_update().as_ref().and_then(holder).map(ToOwned::to_owned);
+        let is_own = holder.as_ref() == Some(&identity);
+        if was_own && !is_own {
             fence.close();
         }
+        was_own = is_own;
     }
 }
 
