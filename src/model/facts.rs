@@ -138,18 +138,22 @@ pub fn facts_of_activation(
 pub fn facts_of_gated<K: Gated>(object: &K, after: &GateStatus, now: Timestamp) -> Vec<Fact> {
     let before = object.gate();
     let applied_before = before.and_then(|gate| gate.applied.as_ref());
-    let enacted = after
-        .applied
-        .as_ref()
-        .filter(|applied| Some(*applied) != applied_before && applied.approval_request.is_none());
+    // What only closes is applied without a request, and keeps the one that released the rest.
+    let released_before = applied_before.and_then(|applied| applied.approval_request.as_ref());
+    let enacted = after.applied.as_ref().filter(|applied| {
+        let request = applied.approval_request.as_ref();
+        Some(*applied) != applied_before && (request.is_none() || request == released_before)
+    });
     let enacted = enacted.map(|applied| {
         let mut requesters = requesters(object).unwrap_or_default();
         requesters.truncate(MOST_REQUESTERS);
+        // The words for what was applied before are not those for this.
+        let is_new = applied_before.is_none_or(|before| before.generation != applied.generation);
         Fact {
             generation: Some(applied.generation),
             digest: Some(applied.digest.clone()),
             requesters,
-            change: applied.change.clone(),
+            change: applied.change.clone().filter(|_| is_new),
             ..fact(FactType::Enacted, applied.at.0)
         }
     });
@@ -551,6 +555,38 @@ pub(crate) mod tests {
             let facts = facts_of_activation(&activation, &status(after), at(0));
             assert_eq!(types(&facts), expected.into_iter().collect::<Vec<_>>(), "{before:?} -> {after:?}");
         }
+    }
+
+    #[test]
+    fn what_needs_no_request_is_told_of_the_object_and_so_is_what_only_closes() {
+        use crate::api::gate::Applied;
+        use crate::api::{Content, Enclave, EnclaveSpec, EnclaveStatus};
+        let applied = |generation, digest: &str, request: Option<&str>| Applied {
+            generation,
+            digest: digest.into(),
+            spec: Content::of_spec(&EnclaveSpec::default()).unwrap(),
+            change: Some(ChangeReason { justification: Some("why".into()), ticket: None }),
+            approval_request: request.map(ToOwned::to_owned),
+            at: Time(at(generation)),
+            references: Vec::new(),
+        };
+        let told = |before: Option<Applied>, after: Applied| -> Vec<(i64, bool)> {
+            let mut enclave = Enclave::new("e", EnclaveSpec::default());
+            let gate = GateStatus { applied: before, ..GateStatus::default() };
+            enclave.status = Some(EnclaveStatus { gate, ..EnclaveStatus::default() });
+            let gate = GateStatus { applied: Some(after), ..GateStatus::default() };
+            let facts = facts_of_gated(&enclave, &gate, at(0));
+            facts.into_iter().map(|fact| (fact.generation.unwrap(), fact.change.is_some())).collect()
+        };
+        let (one, other) = (applied(1, "a", Some("r1")), applied(2, "b", Some("r2")));
+        assert_eq!(told(None, applied(1, "a", None)), [(1, true)]);
+        assert_eq!(told(None, one.clone()), [], "the request tells it");
+        assert_eq!(told(Some(one.clone()), other), []);
+        assert_eq!(told(Some(one.clone()), one.clone()), []);
+        assert_eq!(told(Some(one.clone()), applied(2, "b", None)), [(2, true)]);
+        // A part of an edit that closes, of what a request had released; and a whole one.
+        assert_eq!(told(Some(one.clone()), applied(1, "c", Some("r1"))), [(1, false)]);
+        assert_eq!(told(Some(one), applied(2, "c", Some("r1"))), [(2, true)]);
     }
 
     #[test]
