@@ -23,6 +23,13 @@ use crate::sinks::{
     DeliveryError, HttpSettings, HttpSink, Message, SlackSettings, SlackSink, SmtpSettings, SmtpSink, Token,
 };
 
+/// How telling something came to its end.
+pub enum Delivery {
+    Taken,
+    /// There is nobody to tell, or it makes no sense any more.
+    GivenUp,
+}
+
 /// How the Secret is called in errors.
 const SETTINGS: &str = "the notifications of the Community";
 
@@ -42,38 +49,42 @@ pub async fn send(
     channel: Channel,
     event: &Event,
     ca: Option<&Path>,
-) -> Result<(), DeliveryError> {
+) -> Result<Delivery, DeliveryError> {
     let (Some(community), Some(request)) = (community_of(caches, event), request_of(caches, event)) else {
         // It went meanwhile, so there is nothing to decide.
-        return Ok(());
+        return Ok(Delivery::GivenUp);
     };
     let settings = read_settings(client, &namespace_of(&community)).await?;
     let ca = ca.map(Path::to_path_buf);
+    let done = |()| Delivery::Taken;
     if channel == Channel::CloudEvents {
         let token = settings.get("cloudevents-token").map(|token| Token::Value(token.as_str().into()));
         let url = required(&settings, "cloudevents-url")?.into();
-        return HttpSink::new(HttpSettings { url, token, ca })?.deliver(&event.event).await;
+        return HttpSink::new(HttpSettings { url, token, ca })?.deliver(&event.event).await.map(done);
     }
-    let Some(letter) = letter(caches, &request, event) else { return Ok(()) };
+    let Some(letter) = letter(caches, &request, event) else { return Ok(Delivery::GivenUp) };
     match channel {
-        Channel::CloudEvents => Ok(()),
+        Channel::CloudEvents => Ok(Delivery::GivenUp),
         Channel::Slack => {
             let url = required(&settings, "slack-url")?.into();
             let to: Vec<String> = letter.to.iter().map(ToString::to_string).collect();
             let text = format!("For: {}\n{}", to.join(", "), letter.text);
-            SlackSink::new(&SlackSettings { url, ca })?.deliver(&Message::new(&letter.subject, &text)).await
+            SlackSink::new(&SlackSettings { url, ca })?
+                .deliver(&Message::new(&letter.subject, &text))
+                .await
+                .map(done)
         }
         Channel::Email => {
             let to = addresses(&letter.to, &settings)?;
             if to.is_empty() {
                 let names: Vec<String> = letter.to.iter().map(ToString::to_string).collect();
                 warn!(community = community.metadata.name, ?names, "nobody's mail address is known");
-                return Ok(());
+                return Ok(Delivery::GivenUp);
             }
             let (url, from) =
                 (required(&settings, "smtp-url")?.into(), required(&settings, "smtp-from")?.to_owned());
             let message = Message::new(&letter.subject, &letter.text);
-            SmtpSink::new(&SmtpSettings { url, from, to, ca })?.deliver(&message).await
+            SmtpSink::new(&SmtpSettings { url, from, to, ca })?.deliver(&message).await.map(done)
         }
     }
 }

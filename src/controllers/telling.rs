@@ -1,18 +1,18 @@
 //! Tells what happened: a worker per sink, so that one which is slow or down keeps nothing else up.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::SignedDuration;
 use kube::Resource;
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinSet};
 use tracing::{info, warn};
 
 use super::{Context, MAX_RETRY};
 use crate::api::community::Channel;
 use crate::api::names::reason;
-use crate::cluster::letters::{community_of, send};
+use crate::cluster::letters::{Delivery, community_of, send};
 use crate::cluster::triggers::Triggers;
 use crate::cluster::untold::{Event, SinkName, sink_of};
 use crate::model::facts::without_words;
@@ -85,20 +85,26 @@ impl Outlet {
     }
 
     /// `attempts` were made before and reached the other side.
-    async fn deliver(&self, context: &Context, event: &Event, attempts: u32) -> Result<(), DeliveryError> {
+    async fn deliver(
+        &self,
+        context: &Context,
+        event: &Event,
+        attempts: u32,
+    ) -> Result<Delivery, DeliveryError> {
+        let taken = |()| Delivery::Taken;
         match self {
             // What users wrote may be why it is refused; the fact is told without their words then.
             Self::Stream(sink) if attempts >= MOST_ATTEMPTS => match sink.deliver(&event.event).await {
                 Err(error) if is_about_the_content(&error) => {
                     warn!(sink = self.name(), id = ?event.id, "told without what people wrote, which was refused");
-                    sink.deliver(&without_words(&event.event)).await
+                    sink.deliver(&without_words(&event.event)).await.map(taken)
                 }
-                result => result,
+                result => result.map(taken),
             },
-            Self::Stream(sink) => sink.deliver(&event.event).await,
+            Self::Stream(sink) => sink.deliver(&event.event).await.map(taken),
             Self::People(_) if context.clock.now().duration_since(event.at) > NEWS => {
                 warn!(sink = self.name(), id = ?event.id, "given up: people were not told of this within a day");
-                Ok(())
+                Ok(Delivery::GivenUp)
             }
             Self::People(channel) => {
                 let result =
@@ -107,7 +113,7 @@ impl Outlet {
                     // It may have been taken each time.
                     Err(error) if attempts >= MOST_ATTEMPTS && error.category() == "TimedOut" => {
                         warn!(sink = self.name(), id = ?event.id, "given up: nobody can say whether people were told");
-                        Ok(())
+                        Ok(Delivery::GivenUp)
                     }
                     result => result,
                 }
@@ -130,7 +136,7 @@ pub async fn run_telling(context: Arc<Context>, triggers: Triggers, outlet: Outl
     let mut pauses: HashMap<Group, Pause> = HashMap::new();
     let mut attempts: HashMap<(String, i64), u32> = HashMap::new();
     let mut tellers: JoinSet<Report> = JoinSet::new();
-    let mut busy: HashSet<Group> = HashSet::new();
+    let mut busy: HashMap<Id, Group> = HashMap::new();
     loop {
         changed.mark_unchanged();
         let (events, told) = context.untold.find(outlet.name(), &context.caches);
@@ -143,10 +149,12 @@ pub async fn run_telling(context: Arc<Context>, triggers: Triggers, outlet: Outl
                 pauses.get(&group).into_iter().chain(pauses.get(WHOLE_SINK)).map(|one| one.until).max();
             if let Some(until) = until.filter(|until| *until > now) {
                 next = next.into_iter().chain([until]).min();
-            } else if tellers.len() < CONCURRENCY && busy.insert(group.clone()) {
+            } else if tellers.len() < CONCURRENCY && !busy.values().any(|other| *other == group) {
                 let before = events.iter().map(|event| attempts.get(&event.id).copied().unwrap_or_default());
                 let events = events.iter().cloned().zip(before).collect();
-                tellers.spawn(tell(Arc::clone(&context), triggers.clone(), outlet.clone(), group, events));
+                let work =
+                    tell(Arc::clone(&context), triggers.clone(), outlet.clone(), group.clone(), events);
+                busy.insert(tellers.spawn(work).id(), group);
             }
         }
         let pause_is_over = async {
@@ -156,12 +164,20 @@ pub async fn run_telling(context: Arc<Context>, triggers: Triggers, outlet: Outl
             }
         };
         tokio::select! {
-            Some(report) = tellers.join_next() => {
-                // One that panicked took nothing, and its group is told again after the next restart.
-                let Ok(report) = report else { continue };
-                busy.remove(&report.group);
-                settle(&context, &outlet, &mut pauses, &mut attempts, report).await;
-            }
+            Some(result) = tellers.join_next_with_id() => match result {
+                Ok((id, report)) => {
+                    busy.remove(&id);
+                    settle(&context, &outlet, &mut pauses, &mut attempts, report).await;
+                }
+                // One that panicked is told again, after a while.
+                Err(error) => {
+                    warn!(sink = outlet.name(), %error, "telling what happened ended by a defect of this program");
+                    if let Some(group) = busy.remove(&error.id()) {
+                        let until = Instant::now() + MAX_RETRY;
+                        pauses.insert(group, Pause { until, length: MAX_RETRY, why: "Defect" });
+                    }
+                }
+            },
             result = changed.changed() => if result.is_err() { return },
             () = pause_is_over => {}
         }
@@ -186,9 +202,14 @@ async fn tell(
     let mut report = Report { group, taken: Vec::new(), failed: Vec::new() };
     for (event, attempts) in events {
         let result = outlet.deliver(&context, &event, attempts).await;
-        context.metrics.count_delivery(outlet.name(), result.is_ok());
+        let outcome = match &result {
+            Ok(Delivery::Taken) => "delivered",
+            Ok(Delivery::GivenUp) => "given_up",
+            Err(_) => "failed",
+        };
+        context.metrics.count_delivery(outlet.name(), outcome);
         match &result {
-            Ok(()) => context.untold.take(outlet.name(), &event),
+            Ok(_) => context.untold.take(outlet.name(), &event),
             Err(_) => context.untold.miss(outlet.name(), &event),
         }
         // What was told is taken off its object by the object's own reconciliation.
@@ -196,7 +217,7 @@ async fn tell(
             triggers.look_at(object);
         }
         match result {
-            Ok(()) => report.taken.push(event.id),
+            Ok(_) => report.taken.push(event.id),
             Err(error) => {
                 let goes_on = outlet.goes_on_after(&error);
                 report.failed.push((event.id, error));

@@ -178,9 +178,8 @@ impl Metrics {
         self.writes.get_or_create(&WriteLabels { outcome, ..written }).inc();
     }
 
-    /// Counts something that a sink was given, by whether it took it.
-    pub fn count_delivery(&self, sink: &'static str, taken: bool) {
-        let outcome = if taken { "delivered" } else { "failed" };
+    /// Counts something that a sink was given, by what became of it: `delivered`, `failed` or `given_up`.
+    pub fn count_delivery(&self, sink: &'static str, outcome: &'static str) {
         self.deliveries.get_or_create(&DeliveryLabels { sink, outcome }).inc();
     }
 
