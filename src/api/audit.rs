@@ -8,7 +8,11 @@ use serde::{Deserialize, Serialize};
 use super::common::{ChangeReason, Maintenance};
 
 /// So many facts of one object wait at most.
-pub const MOST_WAITING: usize = 100;
+pub const MOST_WAITING: usize = 500;
+
+/// So many bytes of JSON the facts of one object have at most while they wait; etcd takes objects of 1.5 MiB
+/// as a whole.
+pub const MOST_BYTES: usize = 256 * 1024;
 
 /// The facts about an object. A fact is recorded in the same write that makes it true.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
@@ -19,10 +23,10 @@ pub struct Audit {
     #[serde(default)]
     #[schemars(range(min = 0))]
     pub recorded: i64,
-    /// Facts that not every sink has taken yet, oldest first. When 100 wait, further ones are only
-    /// counted.
+    /// Facts that not every sink has taken yet, oldest first. When 500 wait, or 256 KiB, further ones are
+    /// only counted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 100))]
+    #[schemars(length(max = 500))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub waiting: Vec<Fact>,
 }
@@ -32,6 +36,12 @@ impl Audit {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Whether everybody who is to be told has been told everything.
+    #[must_use]
+    pub const fn is_told(&self) -> bool {
+        self.waiting.is_empty()
     }
 }
 

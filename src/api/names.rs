@@ -27,7 +27,8 @@ pub const REQUESTED_GENERATION: &str = "enclave-operator.io/requested-generation
 /// accounts that hold [`REQUEST_ON_BEHALF_VERB`].
 pub const ON_BEHALF_OF: &str = "enclave-operator.io/on-behalf-of";
 
-/// Finalizer of kinds that own something which garbage collection cannot remove for them.
+/// Finalizer of what owns something that garbage collection cannot remove for it, and of what has facts that
+/// are to be told.
 pub const FINALIZER: &str = "enclave-operator.io/teardown";
 
 /// Name of the service account, the field manager and the reporter of Events.

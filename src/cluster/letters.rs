@@ -36,7 +36,7 @@ const SETTINGS: &str = "the notifications of the Community";
 /// The Community around what an event is about.
 #[must_use]
 pub fn community_of(caches: &Caches, event: &Event) -> Option<Arc<Community>> {
-    home_of(caches, &event.object.as_ref()?.namespace).community().cloned()
+    home_of(caches, &event.object.namespace).community().cloned()
 }
 
 /// Tells people of an event by one channel.
@@ -90,7 +90,7 @@ pub async fn send(
 }
 
 fn request_of(caches: &Caches, event: &Event) -> Option<Arc<ApprovalRequest>> {
-    let object = event.object.as_ref()?;
+    let object = &event.object;
     caches.requests.get(&ObjectRef::new(&object.name).within(&object.namespace))
 }
 

@@ -16,7 +16,7 @@ use tracing::warn;
 
 use super::caches::{Caches, is_served};
 use super::sentry::Sentry;
-use super::untold::{Address, Untold, cluster};
+use super::untold::{Address, Untold};
 use super::watch::Seen;
 use super::{links, observe};
 use crate::api::names::{annotation, child, label, purpose};
@@ -24,7 +24,7 @@ use crate::api::{
     ApprovalRequest, Community, CommunityEndpoint, Enclave, EnclaveConnection, EnclaveEndpoint,
     EnclaveWorkload, Kind, RoleActivation, RoleAssignment, RoleEligibility, TransitHub,
 };
-use crate::model::facts::Told;
+use crate::model::cloud_event::Told;
 use crate::model::gated::Gated;
 use crate::model::life::{Integrity, applied_spec};
 use crate::model::naming::{CONNECTION_POLICY, parse_grant};
@@ -374,7 +374,7 @@ impl Triggers {
     fn told<'a, K: Told + Resource<DynamicType = ()>>(&self, seen: Seen<'a, K>) -> Option<&'a K> {
         match seen {
             Seen::Applied(object) => self.untold.on_seen(object),
-            Seen::Deleted(object) => self.untold.on_gone(object, &cluster(&self.caches)),
+            Seen::Deleted(_) => {}
             Seen::Relisted => self.untold.look_again(),
         }
         self.concerned(seen)

@@ -1,5 +1,5 @@
-//! Facts that somebody still has to be told. They stand on their objects; here is what this process knows
-//! beyond that: who has taken which, and facts of objects that are gone.
+//! Facts that somebody still has to be told. They stand on their objects, which do not go before; here is
+//! what this process knows beyond that: who has taken which.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,7 +15,7 @@ use super::observe::home_of;
 use crate::api::Kind;
 use crate::api::audit::{Audit, Fact, FactType};
 use crate::api::community::Channel;
-use crate::model::facts::{Told, cloud_event};
+use crate::model::cloud_event::{Told, cloud_event};
 use crate::model::letters::is_for_people;
 use crate::model::life::applied_spec;
 
@@ -45,10 +45,8 @@ pub struct Event {
     pub event: Value,
     /// Who is to take it.
     required: Vec<SinkName>,
-    /// Who has taken it, by what stands on the object.
-    taken_by: Vec<String>,
-    /// Which object has to be looked at when it was told; none when it is gone.
-    pub object: Option<Address>,
+    /// Which object has to be looked at when it was told.
+    pub object: Address,
 }
 
 /// Where an object is.
@@ -72,8 +70,6 @@ struct Known {
     taken: HashMap<(String, i64), Taken>,
     /// Sinks that did not take what they were given last.
     failing: BTreeSet<SinkName>,
-    /// Facts of objects that are gone.
-    departed: Vec<Event>,
 }
 
 /// What was found for a sink.
@@ -103,10 +99,11 @@ impl Found {
             let required: Vec<SinkName> = sinks.iter().copied().chain(channels).collect();
             let has = |sink: &SinkName| has_taken(known, &id, &fact.taken_by, sink);
             if required.iter().all(has) {
-                // It stood on the object that those who are left have it.
-                if !known.taken.contains_key(&id) {
+                // It stood on the object that those who are left have it, or fewer are to take it than before.
+                let taken = known.taken.entry(id.clone()).or_default();
+                if taken.required != required {
+                    taken.required = required;
                     self.told.push(address(object));
-                    known.taken.insert(id.clone(), Taken { required, by: BTreeSet::new() });
                 }
             } else if required.contains(&self.sink) && !has(&self.sink) {
                 self.events.push(Event { order, required, ..event(object, fact, cluster) });
@@ -148,23 +145,6 @@ impl Untold {
         }
     }
 
-    /// An object is gone. What waited on it is told as long as this process lives.
-    pub fn on_gone<K: Told + Resource<DynamicType = ()>>(&self, object: &K, cluster: &str) {
-        let waiting = object.audit().map(|audit| audit.waiting.as_slice()).unwrap_or_default();
-        // People cannot do anything about it any more, so they are not told.
-        let required = &self.sinks;
-        let events = waiting.iter().map(|fact| Event {
-            object: None,
-            required: required.clone(),
-            ..event(object, fact, cluster)
-        });
-        let mut known = self.lock();
-        let events: Vec<Event> = events.filter(|event| !is_told(&known, event)).collect();
-        known.departed.extend(events);
-        drop(known);
-        self.changed.send_replace(());
-    }
-
     /// What a sink has not taken yet, the oldest first; of one object in its order. And the objects of
     /// facts that nobody is to take any more.
     #[must_use]
@@ -172,12 +152,6 @@ impl Untold {
         let mut found = Found { sink, ..Found::default() };
         let cluster = cluster(caches);
         let mut known = self.lock();
-        for event in &known.departed {
-            found.waiting.insert(event.id.clone());
-            if !has_taken(&known, &event.id, &event.taken_by, sink) {
-                found.events.push(event.clone());
-            }
-        }
         macro_rules! look_into {
             ($($cache:ident: $kind:ident,)*) => {
                 $(for object in caches.$cache.state() {
@@ -199,7 +173,7 @@ impl Untold {
     #[must_use]
     pub fn count(&self, caches: &Caches) -> usize {
         let known = self.lock();
-        let mut count = known.departed.len();
+        let mut count = 0;
         let waits = |id: &(String, i64), fact: &Fact| {
             self.sinks.iter().any(|sink| !has_taken(&known, id, &fact.taken_by, sink))
         };
@@ -223,9 +197,6 @@ impl Untold {
         let taken = known.taken.entry(event.id.clone()).or_default();
         taken.required.clone_from(&event.required);
         taken.by.insert(sink);
-        if is_told(&known, event) {
-            known.departed.retain(|other| other.id != event.id);
-        }
     }
 
     /// A sink did not take a fact.
@@ -261,18 +232,16 @@ impl Untold {
     }
 }
 
-fn is_told(known: &Known, event: &Event) -> bool {
-    event.required.iter().all(|sink| has_taken(known, &event.id, &event.taken_by, sink))
-}
-
 fn has_taken(known: &Known, id: &(String, i64), taken_by: &[String], sink: &str) -> bool {
     taken_by.iter().any(|other| other == sink)
         || known.taken.get(id).is_some_and(|taken| taken.by.contains(sink))
 }
 
-/// By which channels people are told of a fact: those that are in force in the Community around.
+/// By which channels people are told of a fact: those that are in force in the Community around. Of what is
+/// being deleted they are not: nobody can do anything about it any more.
 fn channels<K: Told>(caches: &Caches, object: &K, type_: FactType) -> Vec<Channel> {
-    if K::kind_told() != Kind::ApprovalRequest || !is_for_people(type_) {
+    let goes = object.meta().deletion_timestamp.is_some();
+    if goes || K::kind_told() != Kind::ApprovalRequest || !is_for_people(type_) {
         return Vec::new();
     }
     let home = home_of(caches, &object.namespace().unwrap_or_default());
@@ -281,8 +250,7 @@ fn channels<K: Told>(caches: &Caches, object: &K, type_: FactType) -> Vec<Channe
 }
 
 /// What identifies the cluster in events: the UID of its namespace `kube-system`.
-#[must_use]
-pub fn cluster(caches: &Caches) -> String {
+fn cluster(caches: &Caches) -> String {
     caches
         .namespaces
         .get(&ObjectRef::new("kube-system"))
@@ -297,8 +265,7 @@ fn event<K: Told + Resource<DynamicType = ()>>(object: &K, fact: &Fact, cluster:
         order: fact.at.0,
         event: cloud_event(object, fact, cluster),
         required: Vec::new(),
-        taken_by: fact.taken_by.clone(),
-        object: Some(address(object)),
+        object: address(object),
     }
 }
 
@@ -401,18 +368,21 @@ mod tests {
         assert_eq!(settled(&alone, &noted_on_it), []);
     }
 
+    /// A channel may be taken out of its Community while people were not told by it.
     #[test]
-    fn what_waits_on_an_object_that_goes_is_told_from_memory() {
-        let (caches, _writers) = Caches::detached("enclave-system");
-        let request = request("a", &[1, 2]);
-        let untold = Untold::new(vec!["stdout", "http"]);
-        untold.on_gone(&request, "cluster");
-        let (events, _) = untold.find("http", &caches);
-        assert_eq!(ids(&events), ["a.1", "a.2"]);
-        assert!(events.iter().all(|event| event.object.is_none()));
-        for sink in ["stdout", "http"] {
-            untold.take(sink, &events[0]);
-        }
-        assert_eq!(ids(&untold.find("http", &caches).0), ["a.2"]);
+    fn a_fact_that_fewer_are_to_take_than_before_goes_when_those_have_it() {
+        let (caches, mut writers) = Caches::detached("enclave-system");
+        let request = request("a", &[1]);
+        put(&mut writers, &request);
+        let untold = Untold::new(vec!["stdout"]);
+        let (events, _) = untold.find("stdout", &caches);
+        let before = Event { required: vec!["stdout", "smtp"], ..events[0].clone() };
+        untold.miss("smtp", &before);
+        untold.take("stdout", &before);
+        assert_eq!(settled(&untold, &request), [(1, vec!["stdout".to_owned()])]);
+        let (events, told) = untold.find("stdout", &caches);
+        assert_eq!((ids(&events), told.len()), (vec![], 1));
+        assert_eq!(settled(&untold, &request), []);
+        assert_eq!(untold.find("stdout", &caches).1, [], "it is looked at once");
     }
 }

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use crate::api::audit::{Audit, Fact, FactType};
+use crate::api::names::{FINALIZER, reason};
 use crate::cluster::caches::Caches;
 use crate::cluster::clock::Clock;
 use crate::cluster::events::Events;
@@ -233,23 +234,46 @@ async fn reconcile_once<K: Reconciled>(
     if let Some(error) = failure {
         return Err(Failed { error, planned: status });
     }
-    let status = status.or_else(|| object.status().cloned());
-    let status = status.map(|status| with_facts(object.as_ref(), status, context, now));
-    if let Some((status, facts)) = status.filter(|(status, _)| object.status() != Some(status)) {
-        publish_status(&context.client, &object.with_status(status)).await?;
-        count_facts(object.as_ref(), &facts, &context.metrics);
-        for notice in notices {
-            info!(
-                kind = %K::kind(&()),
-                namespace = object.namespace(),
-                name = object.name_any(),
-                reason = notice.reason,
-                message = notice.message,
-            );
-            context.events.publish(&object.object_ref(&()), notice).await;
-        }
+    if let Some(status) = status.or_else(|| object.status().cloned()) {
+        publish(object.as_ref(), context, status, notices, now).await?;
     }
     Ok(wake_at.map_or_else(Action::await_change, |at| Action::requeue(until(at, now))))
+}
+
+/// Writes a status with what becomes true with it, if that is another one than before. What has facts that
+/// are to be told cannot be deleted under them: its finalizer is there before the first one is recorded.
+async fn publish<K: Reconciled>(
+    object: &K,
+    context: &Context,
+    status: K::Status,
+    notices: Vec<Notice>,
+    now: Timestamp,
+) -> Result<(), WriteError> {
+    let (mut status, facts) = with_facts(object, status, context, now);
+    if !K::audit_mut(&mut status).is_told() && is_without_finalizer(object) {
+        return apply_write(&context.client, object, Write::AddFinalizer).await.map(drop);
+    }
+    if object.status() == Some(&status) {
+        return Ok(());
+    }
+    publish_status(&context.client, &object.with_status(status)).await?;
+    count_facts(object, &facts, &context.metrics);
+    for notice in notices {
+        info!(
+            kind = %K::kind(&()),
+            namespace = object.namespace(),
+            name = object.name_any(),
+            reason = notice.reason,
+            message = notice.message,
+        );
+        context.events.publish(&object.object_ref(&()), notice).await;
+    }
+    Ok(())
+}
+
+/// Nobody can put one on what is being deleted already.
+fn is_without_finalizer<K: Served>(object: &K) -> bool {
+    object.meta().deletion_timestamp.is_none() && !object.finalizers().iter().any(|name| name == FINALIZER)
 }
 
 /// A status with what becomes true with it, and without what everybody was told.
@@ -306,20 +330,12 @@ async fn publish_degraded<K: Reconciled>(
     planned: Option<K::Status>,
     message: &str,
 ) {
-    let Some(status) = object.degraded_status(planned, message, context.clock.now()) else { return };
-    let (status, facts) = with_facts(object, status, context, context.clock.now());
-    if object.status() == Some(&status) {
-        return;
-    }
-    if publish_status(&context.client, &object.with_status(status)).await.is_ok() {
-        count_facts(object, &facts, &context.metrics);
-        let notice = Notice {
-            severity: Severity::Warning,
-            reason: crate::api::names::reason::DEGRADED,
-            message: message.to_owned(),
-        };
-        context.events.publish(&object.object_ref(&()), notice).await;
-    }
+    let now = context.clock.now();
+    let Some(status) = object.degraded_status(planned, message, now) else { return };
+    let notice =
+        Notice { severity: Severity::Warning, reason: reason::DEGRADED, message: message.to_owned() };
+    // Whoever reconciles it again tries again to show it.
+    let _ = publish(object, context, status, vec![notice], now).await;
 }
 
 /// How long to wait until a point in time, or rather until looking at the clock again: a long wait is

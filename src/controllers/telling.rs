@@ -15,7 +15,7 @@ use crate::api::names::reason;
 use crate::cluster::letters::{Delivery, community_of, send};
 use crate::cluster::triggers::Triggers;
 use crate::cluster::untold::{Event, SinkName, sink_of};
-use crate::model::facts::without_words;
+use crate::model::cloud_event::without_words;
 use crate::plan::status::describe_error;
 use crate::plan::{Notice, Severity};
 use crate::sinks::{DeliveryError, EventSink};
@@ -213,9 +213,7 @@ async fn tell(
             Err(_) => context.untold.miss(outlet.name(), &event),
         }
         // What was told is taken off its object by the object's own reconciliation.
-        if let Some(object) = &event.object {
-            triggers.look_at(object);
-        }
+        triggers.look_at(&event.object);
         match result {
             Ok(_) => report.taken.push(event.id),
             Err(error) => {
@@ -272,14 +270,19 @@ async fn settle(
         );
         show_to_community(context, outlet, &group, text).await;
     }
-    let length = known.map_or(MIN_PAUSE, |known| {
-        // Those that were told at the same time fail for one reason, and count once.
-        let is_next = known.until <= Instant::now();
-        if is_next { known.length.saturating_mul(2).min(MAX_RETRY) } else { known.length }
-    });
+    let length = length_after(known, Instant::now());
     // Who asks for no pause at all gets one nevertheless.
     let until = Instant::now() + error.retry_after().unwrap_or_default().max(length);
     pauses.insert(waits, Pause { until, length, why: error.category() });
+}
+
+/// How long a group waits that failed again: twice as long as before, up to [`MAX_RETRY`].
+fn length_after(known: Option<&Pause>, now: Instant) -> Duration {
+    known.map_or(MIN_PAUSE, |known| {
+        // Those that were told at the same time fail for one reason, and count once.
+        let is_next = known.until <= now;
+        if is_next { known.length.saturating_mul(2).min(MAX_RETRY) } else { known.length }
+    })
 }
 
 /// Those who set up a channel of a Community cannot read the operator's log.
@@ -308,4 +311,26 @@ fn by_group(events: Vec<Event>, group: impl Fn(&Event) -> Group) -> Vec<(Group, 
         }
     }
     groups
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sink_that_fails_for_an_hour_is_asked_rarely_and_told_soon_after() {
+        let start = Instant::now();
+        let (mut now, mut pause, mut asked) = (start, None, 0);
+        while now < start + Duration::from_secs(3600) {
+            asked += 1;
+            let length = length_after(pause.as_ref(), now);
+            pause = Some(Pause { until: now + length, length, why: "Refused" });
+            // Another fact that was told at the same time.
+            assert_eq!(length_after(pause.as_ref(), now), length);
+            assert!(length <= Duration::from_secs(30), "{length:?}");
+            now += length;
+        }
+        // After 1, 2, 4, 8 and 16 s, then every 30 s.
+        assert_eq!(asked, 124);
+    }
 }

@@ -6,7 +6,7 @@ pub mod chart;
 pub mod rbac;
 
 use crate::api::crds;
-use crate::model::facts::EventData;
+use crate::model::cloud_event::EventData;
 
 /// A file cannot be generated.
 #[derive(Debug, thiserror::Error)]

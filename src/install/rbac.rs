@@ -39,16 +39,14 @@ pub fn operator_cluster_role() -> ClusterRole {
     let plurals_of = |is_meant: fn(Kind) -> bool| -> Vec<&str> {
         CONTROLLED.into_iter().filter(|kind| is_meant(*kind)).map(Kind::plural).collect()
     };
-    let (plurals, gated, retired) =
-        (plurals_of(|_| true), plurals_of(Kind::is_gated), plurals_of(Kind::is_retired));
+    let (plurals, retired) = (plurals_of(|_| true), plurals_of(Kind::is_retired));
     let statuses: Vec<String> = plurals.iter().map(|plural| format!("{plural}/status")).collect();
     let statuses: Vec<&str> = statuses.iter().map(String::as_str).collect();
     ClusterRole {
         metadata: metadata(OPERATOR, None),
         rules: Some(vec![
-            rule(GROUP, &plurals, &["get", "list", "watch"]),
-            // Finalizers and the requested-by annotation.
-            rule(GROUP, &gated, &["patch"]),
+            // Written of these: finalizers, and the requested-by annotation.
+            rule(GROUP, &plurals, &["get", "list", "watch", "patch"]),
             // What was approved to be retired.
             rule(GROUP, &retired, &["delete"]),
             rule(GROUP, &statuses, &["update"]),

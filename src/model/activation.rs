@@ -172,8 +172,10 @@ pub fn judge_activation(
     if known == Some(Active) && ends_at.is_none_or(|end| end <= now) {
         return ended(Expired, reason::ENDED, "its time is over".into());
     }
-    if activation.spec.deactivate || activation.metadata.deletion_timestamp.is_some() {
-        return ended(Deactivated, reason::DEACTIVATED, "it was given back".into());
+    let is_deleted = activation.metadata.deletion_timestamp.is_some();
+    if is_deleted || activation.spec.deactivate {
+        let message = if is_deleted { "it was deleted" } else { "it was given back" };
+        return ended(Deactivated, reason::DEACTIVATED, message.into());
     }
     // Lost means that there was something to lose.
     let lost = if known.is_some() { Revoked } else { Refused };

@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod activation;
+pub mod cloud_event;
 pub mod diff;
 pub mod digest;
 pub mod facts;

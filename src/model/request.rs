@@ -77,6 +77,9 @@ pub fn decide(
         Some(_) => return Verdict::Unchanged,
     }
     let decided = |state, message: &str| Verdict::Decided { state, message: message.to_owned() };
+    if request.metadata.deletion_timestamp.is_some() {
+        return decided(RequestState::Withdrawn, "the request was deleted, with its namespace");
+    }
     match target {
         TargetView::Gone => return decided(RequestState::Withdrawn, "the target was deleted"),
         TargetView::EditedBack => {

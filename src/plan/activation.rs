@@ -11,11 +11,11 @@ use super::declared::{Home, tell_impact};
 use super::eligibility::role_of;
 use super::gate::plan_confirmation;
 use super::given::Area;
-use super::grants::{AccessPlan, Surroundings, plan_access};
+use super::grants::{AccessPlan, Objects, Surroundings, plan_access};
 use super::lock::list_some;
 use super::status::describe_error;
 use super::{Notice, Plan, Severity, Write};
-use crate::api::names::{condition, reason};
+use crate::api::names::{FINALIZER, condition, reason};
 use crate::api::role_activation::ActivationState;
 use crate::api::{ApprovalRequest, Kind, RoleActivation, RoleActivationStatus};
 use crate::model::activation::{
@@ -239,16 +239,29 @@ fn notice(judgement: &Judgement) -> Notice {
     Notice { severity, reason: judgement.reason, message: judgement.message.clone() }
 }
 
+/// An activation that is being deleted goes when nothing of its rights is left, and when everybody knows that
+/// it ended.
+fn plan_farewell(observed: &ObservedActivation) -> Plan<RoleActivationStatus> {
+    let activation = observed.activation.as_ref();
+    let is_held = activation.finalizers().iter().any(|name| name == FINALIZER);
+    let is_told = activation.status.as_ref().is_none_or(|status| status.audit.is_told());
+    let goes = is_held && is_told && observed.around.live == Objects::default();
+    Plan { writes: goes.then_some(Write::RemoveFinalizer).into_iter().collect(), ..Plan::nothing() }
+}
+
 /// An activation that is over tells what is left, and is deleted when it is old.
 fn plan_retention(observed: &ObservedActivation, now: Timestamp) -> Plan<RoleActivationStatus> {
     let activation = observed.activation.as_ref();
     let status = activation.status.as_ref();
     let ended = status.and_then(|status| status.conditions.first()).map(|ready| ready.last_transition_time.0);
+    if activation.metadata.deletion_timestamp.is_some() {
+        return plan_farewell(observed);
+    }
     let Some(ended) = ended.or_else(|| activation.creation_timestamp().map(|at| at.0)) else {
         return Plan::nothing();
     };
     let until = ended.saturating_add(observed.retain_for).unwrap_or(Timestamp::MAX);
-    if now >= until && status.is_none_or(|status| status.audit.waiting.is_empty()) {
+    if now >= until {
         return Plan { writes: vec![Write::DeleteSelf], ..Plan::nothing() };
     }
     let left_behind = list_some(&observed.left_behind);

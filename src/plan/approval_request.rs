@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt;
 
 use super::conditions::{Status, Wanted, build_conditions};
 use super::{Notice, Plan, Severity, Write};
 use crate::api::approval_request::RequestState;
-use crate::api::names::{condition, reason};
+use crate::api::names::{FINALIZER, condition, reason};
 use crate::api::{ApprovalRequest, ApprovalRequestStatus};
 use crate::model::life::Integrity;
 use crate::model::request::{TargetView, Verdict, Votes, decide};
@@ -124,14 +125,16 @@ fn remind_at(request: &ApprovalRequest) -> Timestamp {
 /// A decided request is deleted when it is old, unless it still says what becomes of the latest
 /// spec: without it the same content would be proposed again.
 fn plan_retention(observed: &ObservedRequest, now: Timestamp) -> Plan<ApprovalRequestStatus> {
-    let status = observed.request.status.as_ref();
+    let request = observed.request.as_ref();
+    let status = request.status.as_ref();
+    if request.metadata.deletion_timestamp.is_some() {
+        return plan_farewell(observed);
+    }
     let decided_at = status.and_then(|status| status.decided_at.as_ref()).map(|at| at.0);
     let unfinished = status
         .is_some_and(|status| status.state == Some(RequestState::Approved) && status.enacted_at.is_none())
         && observed.target != TargetView::Gone;
-    // It is gone only when everybody knows what became of it.
-    let untold = status.is_some_and(|status| !status.audit.waiting.is_empty());
-    let in_use = unfinished || untold || matches!(observed.target, TargetView::Proposed | TargetView::Behind);
+    let in_use = unfinished || matches!(observed.target, TargetView::Proposed | TargetView::Behind);
     let Some(decided_at) = decided_at.filter(|_| !in_use) else { return Plan::nothing() };
     let until = decided_at.saturating_add(observed.retain_for).unwrap_or(Timestamp::MAX);
     if now < until {
@@ -140,6 +143,20 @@ fn plan_retention(observed: &ObservedRequest, now: Timestamp) -> Plan<ApprovalRe
     let gone = (observed.target == TargetView::Gone)
         .then(|| Write::ConfirmTargetGone(observed.request.spec.target.clone()));
     Plan { writes: gone.into_iter().chain([Write::DeleteSelf]).collect(), ..Plan::nothing() }
+}
+
+/// A request that is being deleted, with its namespace or because it is old, goes when everybody knows what
+/// became of it.
+fn plan_farewell(observed: &ObservedRequest) -> Plan<ApprovalRequestStatus> {
+    let request = observed.request.as_ref();
+    let status = request.status.clone().unwrap_or_default();
+    // Whoever puts it into force says so on it.
+    let is_due = observed.target == TargetView::PutIntoForce
+        && status.state == Some(RequestState::Approved)
+        && status.enacted_at.is_none();
+    let is_held = request.finalizers().iter().any(|name| name == FINALIZER);
+    let goes = is_held && status.audit.is_told() && !is_due;
+    Plan { writes: goes.then_some(Write::RemoveFinalizer).into_iter().collect(), ..Plan::nothing() }
 }
 
 #[cfg(test)]
@@ -209,5 +226,51 @@ mod tests {
         assert_eq!(planned(Rejected, None, EditedAgain, 1000).wake_at, Some(at(1100)));
         let writes = planned(Approved, None, Gone, 1100).writes;
         assert!(matches!(writes.as_slice(), [Write::ConfirmTargetGone(_), Write::DeleteSelf]));
+    }
+
+    #[test]
+    fn a_request_that_is_deleted_goes_when_its_end_was_told() {
+        use crate::api::audit::Audit;
+        use crate::model::facts::tests::a_fact;
+        use RequestState::{Approved, Pending, Rejected};
+        let planned = |state, is_told: bool, target| {
+            let mut request = ApprovalRequest::new("r", a_request());
+            request.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+            request.metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
+            let mut audit = Audit::default();
+            if !is_told {
+                crate::model::facts::record(&mut audit, [a_fact(crate::api::FactType::Decided)]);
+            }
+            let decided_at = (state != Pending).then_some(Time(Timestamp::UNIX_EPOCH));
+            let witness = Some("guard".into());
+            let status = ApprovalRequestStatus {
+                state: Some(state),
+                witness,
+                audit,
+                decided_at,
+                ..Default::default()
+            };
+            request.status = Some(status);
+            let observed = ObservedRequest {
+                request: Arc::new(request),
+                target,
+                integrity: Integrity::Intact,
+                witness: "guard".into(),
+                retain_for: SignedDuration::ZERO,
+            };
+            let plan = plan_approval_request(&observed, Timestamp::UNIX_EPOCH);
+            (plan.status.and_then(|status| status.state), plan.writes)
+        };
+        let goes = vec![Write::RemoveFinalizer];
+        let (proposed, in_force) = (TargetView::Proposed, TargetView::PutIntoForce);
+        assert_eq!(
+            planned(Pending, true, proposed),
+            (Some(RequestState::Withdrawn), vec![]),
+            "nobody can decide it"
+        );
+        assert_eq!(planned(Rejected, false, proposed), (None, vec![]));
+        assert_eq!(planned(Rejected, true, proposed), (None, goes.clone()));
+        assert_eq!(planned(Approved, true, in_force), (None, vec![]), "it is to say that it is in force");
+        assert_eq!(planned(Approved, true, proposed), (None, goes));
     }
 }

@@ -101,6 +101,9 @@ where
             return Ok(Plan { repairs, ..blocked(declared, why, now) });
         }
         return Ok(match remove() {
+            Ok(_) if let Some(message) = untold(object) => {
+                blocked(declared, Missing { reason: reason::TERMINATING, message }, now)
+            }
             Ok(confirm) => {
                 let writes = confirm.into_iter().chain([Write::RemoveFinalizer]).collect();
                 Plan { writes, ..Plan::nothing() }
@@ -137,6 +140,15 @@ where
         _ => enforce(applied.as_ref()),
     };
     Ok(conclude(declared, gate, &enforcement, repairs, now))
+}
+
+/// What keeps an object that is being deleted, although nothing of it is left.
+fn untold<K: Gated>(object: &K) -> Option<String> {
+    let audit = object.gate().map(|gate| &gate.audit).filter(|audit| !audit.is_told())?;
+    Some(format!(
+        "all that it owned is gone; it goes when the audit stream has taken what happened to it ({} facts wait)",
+        audit.waiting.len()
+    ))
 }
 
 /// An approved retirement is carried out whatever is edited in the meantime. The request has to say

@@ -5,18 +5,19 @@ use std::time::{Duration, Instant};
 
 use enclave_operator::api::approval_request::{RequestState, Verdict};
 use enclave_operator::api::{ApprovalRequest, Community, Enclave, FactType, RoleActivation, State};
-use kube::api::{ListParams, PostParams};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::lock::maintenance;
 use crate::mortal::run_mortal_operator;
 use crate::roles::{self, Place, wait_for_activation};
-use crate::support::{Mood, Process, Sink, User, eventually, wait_until};
+use crate::support::{Mood, Process, Sink, User, eventually, wait_gone, wait_until};
 use crate::world::{
-    SOON, World, active_community, communities, enclave, enclaves, hold_everything, on_a_runtime,
-    operator_settings, patch, requests, vote, wait_for_access, wait_for_enclave, wait_for_request,
-    wait_for_request_state, wait_until_applied,
+    SOON, Watched, World, active_community, communities, enclave, enclaves, hold_everything, on_a_runtime,
+    operator_settings, patch, requests, vote, wait_for_access, wait_for_enclave, wait_for_hold,
+    wait_for_request, wait_for_request_state, wait_until_applied,
 };
 
 const DOCUMENT: &str = include_str!("../../docs/audit.md");
@@ -134,7 +135,7 @@ struct Requests {
     withdrawn: String,
 }
 
-/// Everything that is told happens, but for what takes an operator that dies between two writes.
+/// Everything that is told happens.
 async fn play_everything(world: &World) -> (Requests, Place<'_>, User) {
     let requests = play_requests(world).await;
     play_maintenance(world).await;
@@ -193,7 +194,7 @@ async fn play_maintenance(world: &World) {
     wait_until_applied(&communities(&alice), "open").await;
 }
 
-/// Refused, activated, given back.
+/// Refused, activated, given back, and approved for later.
 async fn play_roles(world: &World) -> (Place<'_>, User) {
     let alice = world.alice();
     let place = Place::make_in(world, "jit", &json!({})).await;
@@ -214,6 +215,18 @@ async fn play_roles(world: &World) -> (Place<'_>, User) {
     wait_for_activation(&activations, "held", "Active").await;
     patch(&activations, "held", json!({"spec": {"deactivate": true}})).await.unwrap();
     wait_for_activation(&activations, "held", "Deactivated").await;
+    // Approved, and not begun yet.
+    let spec = json!({"role": "enclave-contributor", "principals": [roles::user(&nina)],
+        "activation": {"maxDuration": "2h", "approval": {"policy": "Required"}}});
+    roles::make(&eligibilities, "RoleEligibility", "ninas-later", &spec).await.unwrap();
+    let begins = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1);
+    let spec = json!({"eligibility": "ninas-later", "duration": "1h", "startsAt": begins.to_string()});
+    roles::make(&activations, "RoleActivation", "later", &spec).await.unwrap();
+    let asked = wait_for_activation(&activations, "later", "PendingApproval").await.status.unwrap();
+    let request = asked.approval_request.unwrap();
+    wait_for_request_state(&alice, &control, &request, RequestState::Pending).await;
+    vote(&world.bob(), &control, &request, Verdict::Approved, None).await.unwrap();
+    wait_for_activation(&activations, "later", "Scheduled").await;
     (place, nina)
 }
 
@@ -255,10 +268,8 @@ fn every_fact_reaches_every_sink_as_documented() {
         assert_eq!(ids(&printed(&operator)), ids(&taken), "both sinks get the same");
         assert_eq!(ids(&taken).len(), taken.len(), "nothing came twice");
 
-        // All but `reopened`, which takes an operator that dies between two writes.
         let types: BTreeSet<&str> = taken.iter().map(|event| event["type"].as_str().unwrap()).collect();
-        let all = FactType::ALL.into_iter().filter(|type_| *type_ != FactType::Reopened);
-        assert_eq!(types, all.map(FactType::event_type).collect());
+        assert_eq!(types, FactType::ALL.map(FactType::event_type).into());
 
         let of_request = |type_: &str, name: &str| -> Value {
             let events = of_type(&taken, type_, "told/Enclave/kept");
@@ -305,6 +316,9 @@ fn every_fact_reaches_every_sink_as_documented() {
         );
         assert_eq!(activated["data"]["justification"], "a call");
         assert_eq!(of_type(&taken, "ended", &held)[0]["data"]["state"], "Deactivated");
+        let later = format!("{}/RoleActivation/later", place.control("payments"));
+        let reopened = of_type(&taken, "reopened", &later)[0];
+        assert_eq!(reopened["data"]["state"], "Pending");
         let tampered = of_type(&taken, "policies-tampered", "Community/open");
         assert!(
             tampered[0]["data"]["message"].as_str().unwrap().contains("enclave-operator-no-pods"),
@@ -371,6 +385,11 @@ async fn approve_one(world: &World, name: &str) -> Duration {
     voted.elapsed()
 }
 
+/// How often the sink fails before anything else happens: 124 times take an hour.
+fn refusals() -> usize {
+    std::env::var("ENCLAVE_OPERATOR_REFUSALS").map_or(2, |refusals| refusals.parse().unwrap())
+}
+
 #[test]
 fn a_sink_that_is_down_or_slow_or_fails_loses_nothing_and_delays_nothing() {
     let world = World::without_operator();
@@ -386,7 +405,14 @@ fn a_sink_that_is_down_or_slow_or_fails_loses_nothing_and_delays_nothing() {
 
     // It answers 500, it does not answer, it is not there.
     sink.set_mood(Mood::Fails);
-    let failing = on_a_runtime(async || approve_one(&world, "failing").await);
+    let failing = on_a_runtime(async || {
+        let (took, before) = (approve_one(&world, "failing").await, sink.asked());
+        let refusals = refusals();
+        let limit = SOON.max(u32::try_from(refusals).unwrap() * Duration::from_secs(30));
+        let is_refused = async || (sink.asked() >= before + refusals).then_some(());
+        eventually(&format!("it is asked {refusals} times"), limit, is_refused).await;
+        took
+    });
     sink.set_mood(Mood::Hangs);
     let hanging = on_a_runtime(async || approve_one(&world, "hanging").await);
     let (address, before) = (sink.address(), sink.taken());
@@ -430,6 +456,111 @@ fn a_sink_that_is_down_or_slow_or_fails_loses_nothing_and_delays_nothing() {
     let (by_first, by_second) = printed.split_at(printed_by_first);
     let again: Vec<String> = ids(by_second).intersection(&ids(by_first)).cloned().collect();
     assert_eq!(again, [""; 0], "printed again");
+}
+
+/// Retires something of which the rules hold the deletion.
+async fn retire<K: Watched>(world: &World, api: &Api<K>, namespace: &str, name: &str) {
+    let spec = json!({"retire": true, "change": {"justification": "it is over"}});
+    patch(api, name, json!({ "spec": spec })).await.unwrap();
+    let request = wait_for_hold(api, name).await;
+    vote(&world.bob(), namespace, &request, Verdict::Approved, None).await.unwrap();
+}
+
+#[test]
+fn what_is_deleted_while_a_sink_is_down_goes_when_it_was_told() {
+    let world = World::without_operator();
+    world.install();
+    let sink = Sink::start();
+    let first = start_operator(&world, "first", &sink);
+    let account = world.alice();
+    let (held, spare) = on_a_runtime(async || {
+        let alice = world.alice();
+        active_community(&world, "trouble", &json!({ "approvals": hold_everything() })).await;
+        approve_one(&world, "leaving").await;
+        let place = Place::make_in(&world, "jit", &json!({})).await;
+        let (nina, control) = (place.user("nina", &[]), place.control("payments"));
+        let eligibilities = Place::eligibilities(&alice, &control);
+        let spec = json!({"role": "enclave-reader", "principals": [roles::user(&nina)],
+            "activation": {"maxDuration": "2h"}});
+        roles::make(&eligibilities, "RoleEligibility", "ninas", &spec).await.unwrap();
+        wait_for_access(&nina, "create", "roleactivations", &control, true).await;
+        let activations = Place::activations(&nina, &control);
+        let spec = json!({"eligibility": "ninas", "duration": "1h"});
+        roles::make(&activations, "RoleActivation", "held", &spec).await.unwrap();
+        wait_for_activation(&activations, "held", "Active").await;
+        wait_for_access(&nina, "list", "enclaveworkloads", &control, true).await;
+        wait_until_told(&world).await;
+
+        sink.set_mood(Mood::Fails);
+        // It closes at once, whoever was told of it.
+        let owned = Place::activations(&alice, &control);
+        owned.delete("held", &DeleteParams::default()).await.unwrap();
+        wait_for_access(&nina, "list", "enclaveworkloads", &control, false).await;
+        let is_kept = |activation: &RoleActivation| {
+            activation.metadata.deletion_timestamp.is_some()
+                && activation.status.as_ref().is_some_and(|status| status.audit.waiting.len() == 1)
+        };
+        let held = wait_until(owned, "held", SOON, "the activation waits to be told", is_kept).await;
+        // So does an object about which nobody had to be asked.
+        let spare = enclaves(&alice, "jit");
+        spare.create(&PostParams::default(), &enclave("spare", &json!({}))).await.unwrap();
+        wait_for_enclave(&spare, "spare", State::Active).await;
+        spare.delete("spare", &DeleteParams::default()).await.unwrap();
+        let is_kept = |enclave: &Enclave| {
+            let conditions = enclave.status.iter().flat_map(|status| &status.gate.conditions);
+            conditions.into_iter().any(|one| one.message.contains("when the audit stream has taken"))
+        };
+        let spare = wait_until(spare, "spare", SOON, "the Enclave waits to be told", is_kept).await;
+        // And requests that go with their namespace, with one that nobody decides.
+        let trouble = enclaves(&alice, "trouble");
+        trouble.create(&PostParams::default(), &enclave("undecided", &json!({}))).await.unwrap();
+        wait_for_request(&alice, "trouble", "undecided").await;
+        trouble.delete("undecided", &DeleteParams::default()).await.unwrap();
+        retire(&world, &trouble, "trouble", "leaving").await;
+        wait_gone(trouble, "leaving", SOON, "the Enclave is gone").await;
+        retire(&world, &communities(&alice), "trouble", "trouble").await;
+        eventually("the requests wait to be told", SOON, async || {
+            let all = requests(&alice, "trouble").list(&ListParams::default()).await.ok()?;
+            all.iter().all(|request| request.metadata.deletion_timestamp.is_some()).then_some(())
+        })
+        .await;
+        (held, spare)
+    });
+
+    // The operator is killed meanwhile, and another one tells it all before anything goes.
+    first.kill();
+    let (address, before) = (sink.address(), sink.taken());
+    drop(sink);
+    let sink = Sink::start_at(address);
+    let _second = start_operator(&world, "second", &sink);
+    on_a_runtime(async || {
+        let administrator = world.administrator();
+        let namespaces: Api<Namespace> = Api::all(administrator.clone());
+        wait_gone(namespaces, "trouble", 2 * SOON, "the namespace is gone").await;
+        wait_gone(communities(&account), "trouble", SOON, "the Community is gone").await;
+        wait_gone(enclaves(&account, "jit"), "spare", SOON, "the Enclave is gone").await;
+        let control = held.namespace().unwrap();
+        wait_gone(Place::activations(&account, &control), "held", SOON, "the activation is gone").await;
+    });
+    let taken = [before, sink.taken()].concat();
+    assert_documented(&taken);
+    assert_without_gap(&taken);
+    let ended = of_type(&taken, "ended", &format!("{}/RoleActivation/held", held.namespace().unwrap()));
+    assert_eq!(ended[0]["data"]["state"], "Deactivated");
+    assert_eq!(ended[0]["data"]["message"], "it was deleted");
+    let enacted = of_type(&taken, "enacted", "jit/Enclave/spare");
+    assert_eq!(enacted[0]["data"]["object"]["uid"], spare.uid().unwrap());
+    assert!(!of_type(&taken, "withdrawn", "trouble/Enclave/undecided").is_empty());
+    for subject in ["trouble/Enclave/leaving", "Community/trouble"] {
+        let told: BTreeSet<&str> = ["requested", "decided", "enacted"]
+            .into_iter()
+            .filter(|type_| {
+                let retired = |event: &&Value| event["data"]["justification"] == "it is over";
+                of_type(&taken, type_, subject).into_iter().any(|event| retired(&event))
+            })
+            .collect();
+        assert_eq!(told.len(), 3, "{subject}: {told:?}");
+    }
 }
 
 #[test]

@@ -50,6 +50,11 @@ fn nothing_opens_without_the_operator_and_everything_can_be_removed() {
         json!({"kind": "Enclave", "metadata": {"name": "payments", "namespace": "acme"}, "spec": {}}),
         json!({"kind": "RoleAssignment", "metadata": {"name": "readers", "namespace": NAMESPACE},
             "spec": {"role": "community-reader", "principals": [{"kind": "Group", "name": "readers"}]}}),
+        json!({"kind": "RoleEligibility", "metadata": {"name": "readers", "namespace": NAMESPACE},
+            "spec": {"role": "community-reader", "activation": {"maxDuration": "1h", "approval": {"policy": "Required"}},
+                "principals": [{"kind": "User", "name": administrator.name()}]}}),
+        json!({"kind": "RoleActivation", "metadata": {"name": "reader", "namespace": NAMESPACE},
+            "spec": {"eligibility": "readers", "duration": "1h"}}),
     ] {
         let mut object = object;
         object["apiVersion"] = json!("enclave-operator.io/v1alpha1");
@@ -57,11 +62,15 @@ fn nothing_opens_without_the_operator_and_everything_can_be_removed() {
     }
     let ready = ["wait", "enclave/payments", "-n", "acme", "--for=condition=Ready", "--timeout=30s"];
     administrator.kubectl(&ready).expect_success();
+    // A request that outlives what it is about, in a namespace that stays.
+    let asked =
+        ["wait", "roleactivation/reader", "-n", NAMESPACE, "--for=jsonpath={.status.approvalRequest}"];
+    administrator.kubectl(&[&asked[..], &["--timeout=30s"]].concat()).expect_success();
 
     // As the notes say, word for word.
     let (_, removal) = notes.split_once("To remove everything for good").unwrap();
     let commands: Vec<&str> = removal.lines().filter_map(|line| line.strip_prefix("     ")).collect();
-    assert_eq!(commands.len(), 6, "{removal}");
+    assert_eq!(commands.len(), 7, "{removal}");
     for command in commands {
         match command.split(' ').collect::<Vec<_>>().as_slice() {
             ["kubectl", arguments @ ..] => {

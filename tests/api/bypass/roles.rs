@@ -1,7 +1,7 @@
 //! Attacks on roles: to get one that nobody gave, more of it, or for longer.
 
 use enclave_operator::api::approval_request::Verdict;
-use enclave_operator::api::names::{REQUESTED_BY, REQUESTED_GROUPS};
+use enclave_operator::api::names::{FINALIZER, REQUESTED_BY, REQUESTED_GROUPS};
 use enclave_operator::api::{RoleActivation, RoleAssignment, RoleEligibility, State};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::rbac::v1::RoleBinding;
@@ -189,7 +189,14 @@ async fn d03_approve_ones_own_activation_or_change_it_after_the_approval() {
         .await;
         let words = "a finalizer would keep this activation";
         bites(world, &[Validation(VERIFY_ACTIVATION, words)], words, async |run| {
-            let edit = json!({"metadata": {"finalizers": ["example.test/keep"]}});
+            let edit = json!({"metadata": {"finalizers": [FINALIZER, "example.test/keep"]}});
+            karls.patch("mine", &run.patch(), &Patch::Merge(edit)).await
+        })
+        .await;
+        // Without it the activation could go before anybody was told that it ended.
+        let words = "only the operator removes the finalizer";
+        bites(world, &[Validation(VERIFY_ACTIVATION, words)], words, async |run| {
+            let edit = json!({"metadata": {"finalizers": null}});
             karls.patch("mine", &run.patch(), &Patch::Merge(edit)).await
         })
         .await;

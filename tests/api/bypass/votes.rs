@@ -127,6 +127,7 @@ async fn reopen(world: &World, namespace: &str, request: &str, open_for: SignedD
     let api = requests(&operator(world).await, namespace);
     let original = requests(&world.bob(), namespace).get(request).await.unwrap();
     api.delete(request, &DeleteParams::default()).await.unwrap();
+    patch(&api, request, json!({"metadata": {"finalizers": null}})).await.unwrap();
     let expiry = Timestamp::now() + open_for;
     copy_as_operator(world, &original, request, |spec| spec["expiresAt"] = json!(expiry)).await;
     expiry

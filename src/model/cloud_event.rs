@@ -1,0 +1,270 @@
+//! How a fact is told: as a CloudEvent, with what its object says.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt;
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::gated::Gated;
+use crate::api::approval_request::{Decision, RequestState};
+use crate::api::audit::{Audit, Fact, FactType};
+use crate::api::role_activation::ActivationState;
+use crate::api::{ApprovalRequest, ChangeReason, Kind, Operation, RoleActivation};
+
+/// An object about which something is told.
+pub trait Told: ResourceExt {
+    /// Its kind.
+    fn kind_told() -> Kind;
+
+    /// What is recorded of it.
+    fn audit(&self) -> Option<&Audit>;
+
+    /// A fact with what the object says.
+    fn describe(&self, fact: &Fact) -> EventData;
+}
+
+/// The `data` of a CloudEvent. What is absent does not apply.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(deny_unknown_fields)]
+pub struct EventData {
+    /// What the fact is about. For a request: what it would change.
+    pub object: ObjectName,
+    /// The ApprovalRequest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request: Option<ObjectName>,
+    /// What the change amounts to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub operations: Vec<Operation>,
+    /// The `metadata.generation` of the content.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generation: Option<i64>,
+    /// SHA-256 of the canonical JSON (RFC 8785) of the content.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// Who asked: user names as the API server authenticated them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub requesters: Vec<String>,
+    /// Why, in the requester's words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub justification: Option<String>,
+    /// The requester's ticket.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ticket: Option<String>,
+    /// Who decided, how, and in which words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub decisions: Vec<Decision>,
+    /// State of the request or of the activation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// When the request expires unless it is decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub expires_at: Option<Time>,
+    /// Who activated the role.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The role.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// Name of the RoleEligibility.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eligibility: Option<String>,
+    /// Who should hear of it, as the RoleEligibility says.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notify: Vec<String>,
+    /// When the role began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub starts_at: Option<Time>,
+    /// When the role ends, or ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub ends_at: Option<Time>,
+    /// The maintenance.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<Value>,
+    /// What it was, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// True when the words of users were left out, because the sink refused the fact with them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub withheld: Option<bool>,
+}
+
+/// The name of an object in the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(deny_unknown_fields)]
+pub struct ObjectName {
+    /// Kind of the object.
+    pub kind: String,
+    /// Namespace of the object; absent for a Community.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Name of the object.
+    pub name: String,
+    /// UID of the object, where it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uid: Option<String>,
+}
+
+impl ObjectName {
+    fn of<K: ResourceExt<DynamicType = ()>>(kind: Kind, object: &K) -> Self {
+        Self {
+            kind: kind.to_string(),
+            namespace: object.namespace(),
+            name: object.name_any(),
+            uid: object.uid(),
+        }
+    }
+
+    /// `namespace/Kind/name`.
+    fn path(&self) -> String {
+        let Self { kind, namespace, name, uid: _ } = self;
+        namespace
+            .as_ref()
+            .map_or_else(|| format!("{kind}/{name}"), |namespace| format!("{namespace}/{kind}/{name}"))
+    }
+}
+
+/// A fact as a CloudEvent 1.0 in JSON. `cluster` identifies the cluster in `source`.
+#[must_use]
+pub fn cloud_event<K: Told>(object: &K, fact: &Fact, cluster: &str) -> Value {
+    let data = object.describe(fact);
+    json!({
+        "specversion": "1.0",
+        "id": format!("{}.{}", object.uid().unwrap_or_default(), fact.number),
+        "source": format!("//enclave-operator.io/clusters/{cluster}"),
+        "type": fact.type_.event_type(),
+        "subject": data.object.path(),
+        "time": fact.at,
+        "datacontenttype": "application/json",
+        "data": data,
+    })
+}
+
+/// A CloudEvent without the words that users wrote; it says so.
+#[must_use]
+pub fn without_words(event: &Value) -> Value {
+    let mut event = event.clone();
+    let Some(data) = event.get_mut("data").and_then(Value::as_object_mut) else { return event };
+    for words in ["justification", "ticket", "message"] {
+        data.remove(words);
+    }
+    for decision in data.get_mut("decisions").and_then(Value::as_array_mut).into_iter().flatten() {
+        if let Some(decision) = decision.as_object_mut() {
+            decision.remove("comment");
+        }
+    }
+    data.insert("withheld".to_owned(), json!(true));
+    event
+}
+
+impl Told for ApprovalRequest {
+    fn kind_told() -> Kind {
+        Kind::ApprovalRequest
+    }
+
+    fn audit(&self) -> Option<&Audit> {
+        self.status.as_ref().map(|status| &status.audit)
+    }
+
+    fn describe(&self, fact: &Fact) -> EventData {
+        let spec = &self.spec;
+        let status = self.status.as_ref();
+        let state = match fact.type_ {
+            FactType::Requested | FactType::Expiring | FactType::Reopened => Some(RequestState::Pending),
+            _ => status.and_then(|status| status.state),
+        };
+        let has_votes = !matches!(fact.type_, FactType::Requested | FactType::Reopened);
+        let decisions = status.filter(|_| has_votes).map(|status| status.decisions.clone());
+        EventData {
+            object: ObjectName {
+                kind: spec.target.kind.to_string(),
+                namespace: spec.target.namespace.clone(),
+                name: spec.target.name.clone(),
+                uid: Some(spec.target.uid.clone()),
+            },
+            request: Some(ObjectName::of(Kind::ApprovalRequest, self)),
+            operations: spec.operations.clone(),
+            generation: Some(spec.target.generation),
+            digest: Some(spec.change.digest.clone()),
+            requesters: spec.requesters.clone(),
+            justification: spec.justification.clone(),
+            ticket: spec.ticket.clone(),
+            decisions: decisions.unwrap_or_default(),
+            state: state.map(|state| state.to_string()),
+            expires_at: Some(spec.expires_at.clone()),
+            message: fact.message.clone(),
+            ..EventData::default()
+        }
+    }
+}
+
+impl Told for RoleActivation {
+    fn kind_told() -> Kind {
+        Kind::RoleActivation
+    }
+
+    fn audit(&self) -> Option<&Audit> {
+        self.status.as_ref().map(|status| &status.audit)
+    }
+
+    fn describe(&self, fact: &Fact) -> EventData {
+        let status = self.status.clone().unwrap_or_default();
+        let request = status.approval_request.map(|name| ObjectName {
+            kind: Kind::ApprovalRequest.to_string(),
+            namespace: self.namespace(),
+            name,
+            uid: None,
+        });
+        let state = match fact.type_ {
+            FactType::Activated => Some(ActivationState::Active),
+            _ => status.state,
+        };
+        EventData {
+            object: ObjectName::of(Kind::RoleActivation, self),
+            request,
+            operations: vec![Operation::RoleActivation],
+            requesters: status.user.iter().cloned().collect(),
+            justification: self.spec.justification.clone(),
+            ticket: self.spec.ticket.clone(),
+            state: state.map(|state| state.to_string()),
+            user: status.user,
+            role: status.role.map(|role| role.to_string()),
+            eligibility: Some(self.spec.eligibility.clone()),
+            notify: status.notify,
+            starts_at: status.starts_at,
+            ends_at: status.ends_at,
+            message: fact.message.clone(),
+            ..EventData::default()
+        }
+    }
+}
+
+impl<K: Gated + ResourceExt<DynamicType = ()>> Told for K {
+    fn kind_told() -> Kind {
+        K::KIND
+    }
+
+    fn audit(&self) -> Option<&Audit> {
+        self.gate().map(|gate| &gate.audit)
+    }
+
+    fn describe(&self, fact: &Fact) -> EventData {
+        let ChangeReason { justification, ticket } = fact.change.clone().unwrap_or_default();
+        EventData {
+            object: ObjectName::of(K::KIND, self),
+            generation: fact.generation,
+            digest: fact.digest.clone(),
+            requesters: fact.requesters.clone(),
+            justification,
+            ticket,
+            maintenance: fact.maintenance.as_ref().map(|maintenance| json!(maintenance)),
+            message: fact.message.clone(),
+            ..EventData::default()
+        }
+    }
+}
