@@ -1,6 +1,6 @@
 //! Tells what happened: a worker per sink, so that one which is slow or down keeps nothing else up.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -137,19 +137,31 @@ pub async fn run_telling(context: Arc<Context>, triggers: Triggers, outlet: Outl
     let mut attempts: HashMap<(String, i64), u32> = HashMap::new();
     let mut tellers: JoinSet<Report> = JoinSet::new();
     let mut busy: HashMap<Id, Group> = HashMap::new();
+    let mut ready: VecDeque<(Group, Vec<Event>)> = VecDeque::new();
+    let mut next = None;
     loop {
-        changed.mark_unchanged();
-        let (events, told) = context.untold.find(outlet.name(), &context.caches);
-        for object in &told {
-            triggers.look_at(object);
+        // A sink that fails takes nothing for now, whatever else happens.
+        if let Some(until) = paused_until(&pauses, WHOLE_SINK, Instant::now()).filter(|_| tellers.is_empty())
+        {
+            tokio::time::sleep_until(until.into()).await;
         }
-        let (now, mut next) = (Instant::now(), None);
-        for (group, events) in by_group(events, |event| outlet.group(&context, event)) {
-            let until =
-                pauses.get(&group).into_iter().chain(pauses.get(WHOLE_SINK)).map(|one| one.until).max();
-            if let Some(until) = until.filter(|until| *until > now) {
+        // What was found is told first: looking again after each would take long when much has piled up.
+        if ready.is_empty() {
+            changed.mark_unchanged();
+            let (events, told) = context.untold.find(outlet.name(), &context.caches);
+            for object in &told {
+                triggers.look_at(object);
+            }
+            ready = by_group(events, |event| outlet.group(&context, event)).into();
+            next = None;
+        }
+        while tellers.len() < CONCURRENCY
+            && let Some((group, events)) = ready.pop_front()
+        {
+            // What is left out here is found again afterwards.
+            if let Some(until) = paused_until(&pauses, &group, Instant::now()) {
                 next = next.into_iter().chain([until]).min();
-            } else if tellers.len() < CONCURRENCY && !busy.values().any(|other| *other == group) {
+            } else if !busy.values().any(|other| *other == group) {
                 let before = events.iter().map(|event| attempts.get(&event.id).copied().unwrap_or_default());
                 let events = events.iter().cloned().zip(before).collect();
                 let work =
@@ -178,10 +190,16 @@ pub async fn run_telling(context: Arc<Context>, triggers: Triggers, outlet: Outl
                     }
                 }
             },
-            result = changed.changed() => if result.is_err() { return },
-            () = pause_is_over => {}
+            result = changed.changed(), if ready.is_empty() => if result.is_err() { return },
+            () = pause_is_over, if ready.is_empty() => {}
         }
     }
+}
+
+/// Until when a group is not told.
+fn paused_until(pauses: &HashMap<Group, Pause>, group: &str, now: Instant) -> Option<Instant> {
+    let pauses = [pauses.get(group), pauses.get(WHOLE_SINK)].into_iter().flatten();
+    pauses.map(|pause| pause.until).max().filter(|until| *until > now)
 }
 
 /// What became of the events of a group.
