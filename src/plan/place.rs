@@ -207,10 +207,19 @@ pub fn plan_teardown(
     name: Option<String>,
 ) -> Result<Vec<Write>, (String, Vec<Write>)> {
     if let Some(writes) = plan_removal(observed, owner_uid) {
-        return Err(("being deleted: its namespace goes first".to_owned(), writes));
+        let remaining = what_remains(observed).map(|what| format!(" ({what})")).unwrap_or_default();
+        return Err((format!("being deleted: its namespace goes first{remaining}"), writes));
     }
     let owner_uid = owner_uid.to_owned();
     Ok(name.map(|name| Write::ConfirmNamespaceGone { name, owner_uid }).into_iter().collect())
+}
+
+/// What keeps a namespace that is being deleted, as Kubernetes tells it.
+fn what_remains(observed: &ObservedPlace) -> Option<String> {
+    let conditions = observed.namespace.as_deref()?.status.as_ref()?.conditions.as_ref()?;
+    let true_ones = conditions.iter().filter(|condition| condition.status == "True");
+    let messages: Vec<&str> = true_ones.filter_map(|condition| condition.message.as_deref()).collect();
+    (!messages.is_empty()).then(|| messages.join("; "))
 }
 
 /// The name of the namespace, when it exists and is ours.

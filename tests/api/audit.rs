@@ -194,17 +194,25 @@ async fn play_maintenance(world: &World) {
     wait_until_applied(&communities(&alice), "open").await;
 }
 
-/// Refused, activated, given back, and approved for later.
-async fn play_roles(world: &World) -> (Place<'_>, User) {
-    let alice = world.alice();
+/// An Enclave whose reader nina may be.
+async fn make_eligible(world: &World) -> (Place<'_>, User) {
     let place = Place::make_in(world, "jit", &json!({})).await;
     let (nina, control) = (place.user("nina", &[]), place.control("payments"));
-    let eligibilities = Place::eligibilities(&alice, &control);
+    let eligibilities = Place::eligibilities(&world.alice(), &control);
     let spec = json!({"role": "enclave-reader", "principals": [roles::user(&nina)],
         "activation": {"maxDuration": "2h"}});
     roles::make(&eligibilities, "RoleEligibility", "ninas", &spec).await.unwrap();
     wait_for_access(&nina, "create", "roleactivations", &control, true).await;
-    let activations = Place::activations(&nina, &control);
+    (place, nina)
+}
+
+/// Refused, activated, given back, and approved for later.
+async fn play_roles(world: &World) -> (Place<'_>, User) {
+    let alice = world.alice();
+    let (place, nina) = make_eligible(world).await;
+    let control = place.control("payments");
+    let (eligibilities, activations) =
+        (Place::eligibilities(&alice, &control), Place::activations(&nina, &control));
     let ask = async |name: &str, duration: &str| {
         let spec = json!({"eligibility": "ninas", "duration": duration, "justification": "a call"});
         roles::make(&activations, "RoleActivation", name, &spec).await.unwrap();
@@ -477,13 +485,8 @@ fn what_is_deleted_while_a_sink_is_down_goes_when_it_was_told() {
         let alice = world.alice();
         active_community(&world, "trouble", &json!({ "approvals": hold_everything() })).await;
         approve_one(&world, "leaving").await;
-        let place = Place::make_in(&world, "jit", &json!({})).await;
-        let (nina, control) = (place.user("nina", &[]), place.control("payments"));
-        let eligibilities = Place::eligibilities(&alice, &control);
-        let spec = json!({"role": "enclave-reader", "principals": [roles::user(&nina)],
-            "activation": {"maxDuration": "2h"}});
-        roles::make(&eligibilities, "RoleEligibility", "ninas", &spec).await.unwrap();
-        wait_for_access(&nina, "create", "roleactivations", &control, true).await;
+        let (place, nina) = make_eligible(&world).await;
+        let control = place.control("payments");
         let activations = Place::activations(&nina, &control);
         let spec = json!({"eligibility": "ninas", "duration": "1h"});
         roles::make(&activations, "RoleActivation", "held", &spec).await.unwrap();
@@ -524,6 +527,12 @@ fn what_is_deleted_while_a_sink_is_down_goes_when_it_was_told() {
             all.iter().all(|request| request.metadata.deletion_timestamp.is_some()).then_some(())
         })
         .await;
+        // The Community says what it waits for.
+        let is_kept = |community: &Community| {
+            let conditions = community.status.iter().flat_map(|status| &status.gate.conditions);
+            conditions.into_iter().any(|one| one.message.contains("approvalrequests.enclave-operator.io has"))
+        };
+        wait_until(communities(&alice), "trouble", SOON, "the Community tells what remains", is_kept).await;
         (held, spare)
     });
 
