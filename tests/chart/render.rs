@@ -37,7 +37,12 @@ fn wrong_values_are_refused_with_what_is_wrong() {
         ("serviceAccount.name=A", "at '/serviceAccount/name'"),
         ("retainRequestsFor=90d", "at '/retainRequestsFor'"),
         ("audit.http.url=ftp://example.com", "at '/audit/http/url'"),
+        // It would be in the environment of the process, and in logs of others.
+        ("audit.http.url=https://user:password@example.com/facts", "at '/audit/http/url'"),
         ("image.digest=latest", "at '/image/digest'"),
+        ("audit=null", "at '': missing property 'audit'"),
+        ("networkPolicy.apiServer=null", "at '/networkPolicy': missing property 'apiServer'"),
+        ("podLabels.app\\.kubernetes\\.io/name=other", "invalid propertyName 'app.kubernetes.io/name'"),
         ("networkPolicy.apiServer.ports={70000}", "at '/networkPolicy/apiServer/ports/0'"),
         ("trustedCa.configMap.name=a,trustedCa.secret.name=b", "name a ConfigMap or a Secret, not both"),
     ] {
