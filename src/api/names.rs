@@ -203,6 +203,7 @@ pub mod reason {
     pub const JUSTIFICATION_MISSING: &str = "JustificationMissing";
     pub const CHILDREN_EXIST: &str = "ChildrenExist";
     pub const TERMINATING: &str = "Terminating";
+    pub const AUDIT_PENDING: &str = "AuditPending";
     pub const NOTIFICATION_FAILED: &str = "NotificationFailed";
     pub const DEGRADED: &str = "Degraded";
     pub const APPLIED_UNREADABLE: &str = "AppliedUnreadable";

@@ -18,6 +18,7 @@ use crate::api::{
     ActivationState, Community, Kind, RoleActivation, RoleActivationStatus, RoleAssignment, RoleEligibility,
 };
 use crate::model::activation::NotEligible;
+use crate::model::gated::Gated;
 use crate::model::grants::{Duty, Grant, Managed, Scope};
 use crate::model::life::{JudgeError, applied_spec};
 use crate::model::naming;
@@ -195,7 +196,7 @@ fn observe_around(caches: &Caches, kind: Kind, namespace: &str, name: &str) -> S
 }
 
 fn duty_of_assignment(caches: &Caches, assignment: &RoleAssignment) -> Option<Duty> {
-    let applied = applied_spec(assignment).ok().flatten()?;
+    let applied = applied_spec(assignment).ok().flatten().filter(|_| !assignment.is_record())?;
     Duty::of_spec(assignment, &applied, scope_of(caches, &assignment.namespace()?).as_ref())
 }
 
@@ -221,7 +222,7 @@ fn observe_held(caches: &Caches, but: &str) -> Vec<Duty> {
 fn observe_duties(caches: &Caches, but: Option<&str>) -> Vec<Duty> {
     let assigned = |other: &Arc<RoleAssignment>| duty_of_assignment(caches, other);
     let eligible = |other: &Arc<RoleEligibility>| {
-        let applied = applied_spec(other.as_ref()).ok().flatten()?;
+        let applied = applied_spec(other.as_ref()).ok().flatten().filter(|_| !other.is_record())?;
         Duty::of_eligibility(other, &applied, scope_of(caches, &other.namespace()?).as_ref())
     };
     let assignments = caches.assignments.state_filter(|other| other.metadata.uid.as_deref() != but);

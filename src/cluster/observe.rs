@@ -69,7 +69,9 @@ fn find_home(caches: &Caches, namespace: &str) -> Option<Home> {
 #[must_use]
 pub fn observe_community(caches: &Caches, community: Arc<Community>, guard: Guard) -> ObservedCommunity {
     let namespace = namespace_of(&community);
-    let enclaves = caches.enclaves.state_filter(|enclave| enclave.namespace().as_ref() == Some(&namespace));
+    let enclaves = caches
+        .enclaves
+        .state_filter(|enclave| enclave.namespace().as_ref() == Some(&namespace) && !enclave.is_record());
     ObservedCommunity {
         place: observe_place(caches, &namespace),
         of_others: of_community(caches, &community),
@@ -185,6 +187,7 @@ pub fn observe_connection(
     let siblings = caches.connections.state_filter(|other| {
         other.metadata.namespace == declared.object.metadata.namespace
             && other.metadata.name != declared.object.metadata.name
+            && !other.is_record()
             && (other.gate().is_some_and(|gate| gate.applied.is_some()) || is_older(other, &declared.object))
     });
     ObservedConnection { siblings: siblings.len(), declared, link, destination, policies, cilium_policies }
@@ -268,10 +271,7 @@ pub fn observe_target(caches: &Caches, request: &ApprovalRequest) -> TargetView 
 /// What is asked for by an activation never changes.
 fn view_activation(request: &ApprovalRequest, target: Option<&RoleActivation>) -> TargetView {
     let is_it = |target: &&RoleActivation| target.uid().as_ref() == Some(&request.spec.target.uid);
-    let Some(target) = target.filter(is_it).filter(|target| target.metadata.deletion_timestamp.is_none())
-    else {
-        return TargetView::Gone;
-    };
+    let Some(target) = target.filter(is_it) else { return TargetView::Gone };
     let status = target.status.as_ref();
     match status.and_then(|status| status.state) {
         Some(ActivationState::Active) => TargetView::PutIntoForce,
@@ -279,6 +279,7 @@ fn view_activation(request: &ApprovalRequest, target: Option<&RoleActivation>) -
         Some(state) if state.is_final() && status.is_some_and(|status| status.ends_at.is_some()) => {
             TargetView::PutIntoForce
         }
+        Some(_) | None if target.metadata.deletion_timestamp.is_some() => TargetView::Gone,
         Some(state) if state.is_final() => TargetView::Ended,
         Some(_) | None => TargetView::Proposed,
     }
@@ -298,12 +299,12 @@ fn view_target<K: Gated>(request: &ApprovalRequest, target: Option<&K>) -> Targe
     let Some(target) = target.filter(|target| target.uid().as_ref() == Some(&request.spec.target.uid)) else {
         return TargetView::Gone;
     };
-    if target.meta().deletion_timestamp.is_some() {
-        return TargetView::Gone;
-    }
     let applied = target.gate().and_then(|gate| gate.applied.as_ref());
     if applied.and_then(|applied| applied.approval_request.as_ref()) == Some(&request.name_any()) {
         return TargetView::PutIntoForce;
+    }
+    if target.meta().deletion_timestamp.is_some() {
+        return TargetView::Gone;
     }
     let generation = target.meta().generation.unwrap_or_default();
     if generation < request.spec.target.generation {
@@ -351,7 +352,8 @@ fn count_in<K>(store: &Store<K>, namespace: &str) -> usize
 where
     K: Gated + reflector::Lookup<DynamicType = ()> + Clone + 'static,
 {
-    store.state_filter(|object| object.meta().namespace.as_deref() == Some(namespace)).len()
+    let is_in = |object: &K| object.meta().namespace.as_deref() == Some(namespace) && !object.is_record();
+    store.state_filter(is_in).len()
 }
 
 fn owns_namespace(caches: &Caches, community: &Community, namespace: &str) -> bool {

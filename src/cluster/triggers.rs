@@ -408,7 +408,10 @@ impl Triggers {
 
     /// The Enclave that may have waited for an object to be gone.
     fn look_at_home_of_leaving<K: Resource<DynamicType = ()>>(&self, seen: Seen<'_, K>) {
-        let Seen::Deleted(object) = seen else { return };
+        let (Seen::Deleted(object) | Seen::Applied(object)) = seen else { return };
+        if matches!(seen, Seen::Applied(_)) && object.meta().deletion_timestamp.is_none() {
+            return;
+        }
         if let Some(namespace) = self.caches.namespaces.get(&ObjectRef::new(declared_in(object))) {
             self.look_at_owner(&namespace);
         }

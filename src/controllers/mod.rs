@@ -219,6 +219,12 @@ async fn reconcile_once<K: Reconciled>(
     let Plan { repairs, writes, status, notices, wake_at } = plan;
     let failure = repair_all(object.as_ref(), context, repairs).await;
     for write in writes {
+        // What becomes true with its end is recorded first.
+        if write == Write::RemoveFinalizer
+            && status.as_ref().is_some_and(|status| !object.facts(status, now).is_empty())
+        {
+            break;
+        }
         debug!(kind = %K::kind(&()), name = object.name_any(), ?write, "writing");
         let enacts = matches!(write, Write::MarkEnacted { .. });
         match apply_write(&context.client, object.as_ref(), write).await? {
@@ -250,7 +256,7 @@ async fn publish<K: Reconciled>(
     now: Timestamp,
 ) -> Result<(), WriteError> {
     let (mut status, facts) = with_facts(object, status, context, now);
-    if !K::audit_mut(&mut status).is_told() && is_without_finalizer(object) {
+    if !K::audit_mut(&mut status).is_empty() && is_without_finalizer(object) {
         return apply_write(&context.client, object, Write::AddFinalizer).await.map(drop);
     }
     if object.status() == Some(&status) {

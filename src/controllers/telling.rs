@@ -95,7 +95,7 @@ impl Outlet {
         match self {
             // What users wrote may be why it is refused; the fact is told without their words then.
             Self::Stream(sink) if attempts >= MOST_ATTEMPTS => match sink.deliver(&event.event).await {
-                Err(error) if is_about_the_content(&error) => {
+                Err(error) if may_be_about_the_content(&error) => {
                     warn!(sink = self.name(), id = ?event.id, "told without what people wrote, which was refused");
                     sink.deliver(&without_words(&event.event)).await.map(taken)
                 }
@@ -125,6 +125,13 @@ impl Outlet {
 /// Whether other facts may be taken although this one was not.
 fn is_about_the_content(error: &DeliveryError) -> bool {
     matches!(error, DeliveryError::Refused { status: 400 | 413 | 414 | 415 | 422 | 431, .. })
+}
+
+/// Whether the words in a fact may be why it was not taken: what filters content answers with whatever it
+/// likes, but not with what asks to log in, or to come again.
+fn may_be_about_the_content(error: &DeliveryError) -> bool {
+    let DeliveryError::Refused { status, .. } = error else { return false };
+    (400..500).contains(status) && !matches!(status, 401 | 407 | 408 | 429)
 }
 
 /// Tells a sink everything that it was not told yet, as soon as it happens. Never returns.
@@ -350,5 +357,27 @@ mod tests {
         }
         // After 1, 2, 4, 8 and 16 s, then every 30 s.
         assert_eq!(asked, 124);
+    }
+
+    #[test]
+    fn words_are_left_out_only_where_they_may_be_why_a_fact_is_refused() {
+        let refused = |status| DeliveryError::Refused {
+            to: "a sink".into(),
+            status,
+            answer: None,
+            advice: "",
+            retry_after: None,
+        };
+        for (status, this_fact, words) in [
+            (400, true, true),
+            (413, true, true),
+            (403, false, true),
+            (406, false, true),
+            (401, false, false),
+            (429, false, false),
+        ] {
+            let error = refused(status);
+            assert_eq!((is_about_the_content(&error), may_be_about_the_content(&error)), (this_fact, words));
+        }
     }
 }

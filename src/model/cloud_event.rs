@@ -150,8 +150,11 @@ pub fn cloud_event<K: Told>(object: &K, fact: &Fact, cluster: &str) -> Value {
 pub fn without_words(event: &Value) -> Value {
     let mut event = event.clone();
     let Some(data) = event.get_mut("data").and_then(Value::as_object_mut) else { return event };
-    for words in ["justification", "ticket", "message"] {
+    for words in ["justification", "ticket", "message", "notify"] {
         data.remove(words);
+    }
+    if let Some(maintenance) = data.get_mut("maintenance").and_then(Value::as_object_mut) {
+        maintenance.retain(|field, _| matches!(field.as_str(), "mode" | "expiresAt"));
     }
     for decision in data.get_mut("decisions").and_then(Value::as_array_mut).into_iter().flatten() {
         if let Some(decision) = decision.as_object_mut() {
@@ -266,5 +269,30 @@ impl<K: Gated + ResourceExt<DynamicType = ()>> Told for K {
             message: fact.message.clone(),
             ..EventData::default()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_users_write_freely_is_told_without_words() {
+        let event = json!({"data": {
+            "object": {"kind": "Enclave", "name": "e"},
+            "justification": "POISON", "ticket": "POISON", "message": "POISON", "notify": ["POISON"],
+            "decisions": [{"approver": "bob", "comment": "POISON"}],
+            "maintenance": {"mode": "General", "justification": "POISON", "expiresAt": "2026-01-01T00:00:00Z",
+                "principals": [{"kind": "User", "name": "POISON"}]},
+        }});
+        assert_eq!(
+            without_words(&event),
+            json!({"data": {
+                "object": {"kind": "Enclave", "name": "e"},
+                "decisions": [{"approver": "bob"}],
+                "maintenance": {"mode": "General", "expiresAt": "2026-01-01T00:00:00Z"},
+                "withheld": true,
+            }})
+        );
     }
 }

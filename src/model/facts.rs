@@ -6,6 +6,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::ResourceExt;
+use serde::Serialize;
 
 use super::gated::Gated;
 use super::life::requesters;
@@ -42,22 +43,35 @@ fn message(conditions: &[Condition], type_: &str) -> Option<String> {
     Some(found.message.chars().take(LONGEST_MESSAGE).collect())
 }
 
-/// Puts facts on their object. When too many wait already a further one is only counted, so that the
-/// numbers show the gap.
+/// Puts facts on their object. When they get too large, further ones leave out words; when there are too
+/// many, they are only counted, so that the numbers show the gap.
 pub fn record(audit: &mut Audit, facts: impl IntoIterator<Item = Fact>) {
     for fact in facts {
         audit.recorded = audit.recorded.saturating_add(1);
         let fact = Fact { number: audit.recorded, ..fact };
-        let bytes: usize = audit.waiting.iter().chain([&fact]).map(size).sum();
-        if audit.waiting.len() < MOST_WAITING && bytes <= MOST_BYTES {
+        let waiting: usize = audit.waiting.iter().map(size).sum();
+        let fact = if waiting.saturating_add(size(&fact)) <= MOST_BYTES { fact } else { abridged(fact) };
+        if audit.waiting.len() < MOST_WAITING && waiting.saturating_add(size(&fact)) <= 2 * MOST_BYTES {
             audit.waiting.push(fact);
         }
     }
 }
 
-/// The bytes of JSON that a fact is on its object.
-fn size(fact: &Fact) -> usize {
-    serde_json::to_vec(fact).map_or(MOST_BYTES, |json| json.len())
+/// The bytes of JSON that something is on its object.
+fn size(part: &impl Serialize) -> usize {
+    serde_json::to_vec(part).map_or(MOST_BYTES, |json| json.len())
+}
+
+/// A fact without words, and with as many of those who asked as fit.
+fn abridged(fact: Fact) -> Fact {
+    const NAMES: usize = 256;
+    let mut taken: usize = 0;
+    let fits = |name: &String| {
+        taken = taken.saturating_add(size(name));
+        taken <= NAMES
+    };
+    let requesters = fact.requesters.into_iter().take_while(fits).collect();
+    Fact { requesters, change: None, message: None, ..fact }
 }
 
 /// What becomes true of a request with this status.

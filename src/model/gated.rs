@@ -12,6 +12,7 @@ use super::naming::community_namespace;
 use super::rules::parse_duration;
 use crate::api::approvals::{Approvals, Operation};
 use crate::api::common::{ChangeReason, Maintenance, Principal};
+use crate::api::names::{self, condition, reason};
 use crate::api::role_eligibility::ActivationConditions;
 use crate::api::{
     Community, CommunityEndpoint, CommunityEndpointSpec, CommunitySpec, Enclave, EnclaveConnection,
@@ -75,6 +76,16 @@ pub trait Gated: kube::Resource<DynamicType = ()> {
     /// The exceptions from the lock that the spec asks for; `None` for kinds that ask for none.
     fn maintenance(_spec: &Self::Spec) -> Option<&Maintenance> {
         None
+    }
+
+    /// Whether it is nothing but a record any more: it is being deleted, and whatever it owned is gone.
+    /// It stays only until that was told, or somebody else lets it go.
+    fn is_record(&self) -> bool {
+        let is_held = self.meta().finalizers.iter().flatten().any(|name| name == names::FINALIZER);
+        let conditions = self.gate().into_iter().flat_map(|gate| &gate.conditions);
+        let mut ready = conditions.filter(|one| one.type_ == condition::READY);
+        self.meta().deletion_timestamp.is_some()
+            && (!is_held || ready.any(|ready| ready.reason == reason::AUDIT_PENDING))
     }
 
     /// Whether a change touches the rules by which changes are judged. An object that goes takes its

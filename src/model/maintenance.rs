@@ -85,9 +85,9 @@ impl Exceptions {
 }
 
 /// The maintenance of one object that is in force: what is applied of it, no more than its spec still
-/// wants, and nothing that is over.
+/// wants, and nothing that is over. It ends when the object is deleted.
 fn in_force<K: Gated>(object: &K, now: Timestamp) -> Result<Option<Maintenance>, JudgeError> {
-    let applied = applied_spec(object)?;
+    let applied = applied_spec(object)?.filter(|_| object.meta().deletion_timestamp.is_none());
     let applied = applied.as_ref().and_then(K::maintenance);
     let both = applied.zip(K::maintenance(object.spec())).map(|(applied, wanted)| restrict(applied, wanted));
     // The schema asks for an end. What has none is not believed.

@@ -9,7 +9,7 @@ use kube::ResourceExt;
 use super::conditions::{Status, Wanted, build_conditions};
 use super::declared::{Home, tell_impact};
 use super::eligibility::role_of;
-use super::gate::plan_confirmation;
+use super::gate::{is_unmarked, plan_confirmation};
 use super::given::Area;
 use super::grants::{AccessPlan, Objects, Surroundings, plan_access};
 use super::lock::list_some;
@@ -25,7 +25,6 @@ use crate::model::activation::{
 use crate::model::grants::{Duty, Grant, Scope, compare_rights};
 use crate::model::life::Integrity;
 use crate::model::naming;
-use crate::model::request::is_rightly_approved;
 use crate::model::scope::Missing;
 
 /// What was seen of an activation.
@@ -58,11 +57,15 @@ pub struct ObservedActivation {
 pub fn plan_activation(observed: &ObservedActivation, now: Timestamp) -> Plan<RoleActivationStatus> {
     let activation = observed.activation.as_ref();
     let known = activation.status.as_ref().and_then(|status| status.state);
-    if known.is_some_and(ActivationState::is_final) {
-        return plan_retention(observed, now);
-    }
     let name = request_name(activation);
     let request = observed.requests.iter().find(|request| request.name_any() == name);
+    if known.is_some_and(ActivationState::is_final) {
+        // It may have ended before its request said that it began.
+        let began = activation.status.as_ref().is_some_and(|status| status.ends_at.is_some());
+        let mark = plan_mark(request.filter(|_| began), now);
+        let plan = plan_retention(observed, now);
+        return Plan { writes: mark.into_iter().chain(plan.writes).collect(), ..plan };
+    }
     let outer_rules = observed.area.rules(&observed.home, "RoleActivations");
     let outer_rules = outer_rules.unwrap_or_else(|error| {
         Err(Missing { reason: reason::APPLIED_UNREADABLE, message: describe_error(&error) })
@@ -159,19 +162,21 @@ fn plan_step(
         Step::Ask(request) => (vec![Write::CreateRequest(request.clone())], Vec::new()),
         Step::Begin(ground) => (plan_confirmation(ground.clone(), &observed.witness), Vec::new()),
         Step::Nothing if judgement.state == Some(ActivationState::Active) => {
-            let books = request.filter(|request| {
-                is_rightly_approved(request)
-                    && request.status.as_ref().is_some_and(|status| status.enacted_at.is_none())
-            });
-            let books = books.map(|request| Write::MarkEnacted { request: Arc::clone(request), at: now });
+            let mark = plan_mark(request, now);
             let eligible = observed.eligibility.as_ref().ok();
             let grant = grant_of_activation(&observed.activation, eligible, &observed.area);
             let grants: Vec<Grant> = grant.into_iter().collect();
             let AccessPlan { opens, .. } = plan_access(&grants, &observed.around, now);
-            (books.into_iter().collect(), opens)
+            (mark.into_iter().collect(), opens)
         }
         Step::Nothing => (Vec::new(), Vec::new()),
     }
+}
+
+/// Says on the request that its activation began.
+fn plan_mark(request: Option<&Arc<ApprovalRequest>>, now: Timestamp) -> Option<Write> {
+    let request = request.filter(|request| is_unmarked(request))?;
+    Some(Write::MarkEnacted { request: Arc::clone(request), at: now })
 }
 
 fn build_status(
@@ -261,7 +266,7 @@ fn plan_retention(observed: &ObservedActivation, now: Timestamp) -> Plan<RoleAct
         return Plan::nothing();
     };
     let until = ended.saturating_add(observed.retain_for).unwrap_or(Timestamp::MAX);
-    if now >= until {
+    if now >= until && status.is_none_or(|status| status.audit.is_told()) {
         return Plan { writes: vec![Write::DeleteSelf], ..Plan::nothing() };
     }
     let left_behind = list_some(&observed.left_behind);

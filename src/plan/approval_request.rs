@@ -134,7 +134,9 @@ fn plan_retention(observed: &ObservedRequest, now: Timestamp) -> Plan<ApprovalRe
     let unfinished = status
         .is_some_and(|status| status.state == Some(RequestState::Approved) && status.enacted_at.is_none())
         && observed.target != TargetView::Gone;
-    let in_use = unfinished || matches!(observed.target, TargetView::Proposed | TargetView::Behind);
+    // One without a finalizer would be gone at once.
+    let untold = status.is_some_and(|status| !status.audit.is_told());
+    let in_use = unfinished || untold || matches!(observed.target, TargetView::Proposed | TargetView::Behind);
     let Some(decided_at) = decided_at.filter(|_| !in_use) else { return Plan::nothing() };
     let until = decided_at.saturating_add(observed.retain_for).unwrap_or(Timestamp::MAX);
     if now < until {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::gate::{Enforcement, Gate, Standing, gate_of_blocked, plan_gate};
+use super::gate::{Enforcement, Gate, Standing, gate_of_blocked, plan_gate, plan_marks};
 use super::status::{build_gate_status, describe_error, notices};
 use super::{Plan, Write};
 use crate::api::gate::Reference;
@@ -95,26 +95,7 @@ where
         if !object.finalizers().iter().any(|name| name == FINALIZER) {
             return Ok(Plan::nothing());
         }
-        if let Some(message) = in_use {
-            let repairs = repair(applied_spec(object)?.as_ref());
-            let why = Missing { reason: reason::CHILDREN_EXIST, message };
-            return Ok(Plan { repairs, ..blocked(declared, why, now) });
-        }
-        return Ok(match remove() {
-            Ok(_) if let Some(message) = untold(object) => {
-                blocked(declared, Missing { reason: reason::TERMINATING, message }, now)
-            }
-            Ok(confirm) => {
-                let writes = confirm.into_iter().chain([Write::RemoveFinalizer]).collect();
-                Plan { writes, ..Plan::nothing() }
-            }
-            // What closes, closes while it goes too.
-            Err((message, writes)) => {
-                let repairs = repair(applied_spec(object)?.as_ref());
-                let why = Missing { reason: reason::TERMINATING, message };
-                Plan { repairs, writes, ..blocked(declared, why, now) }
-            }
-        });
+        return plan_farewell(declared, in_use, repair, remove, now);
     }
     let gate = plan_gate(
         object,
@@ -140,6 +121,44 @@ where
         _ => enforce(applied.as_ref()),
     };
     Ok(conclude(declared, gate, &enforcement, repairs, now))
+}
+
+/// An object that is being deleted takes along what it owns, and goes itself when everybody was told what
+/// happened to it.
+fn plan_farewell<K: Gated>(
+    declared: &Declared<K>,
+    in_use: Option<String>,
+    repair: impl Fn(Option<&K::Spec>) -> Vec<Write>,
+    remove: impl FnOnce() -> Result<Vec<Write>, (String, Vec<Write>)>,
+    now: Timestamp,
+) -> Result<Plan<GateStatus>, JudgeError> {
+    let object = declared.object.as_ref();
+    // Whoever decided a change that came into force hears so, also when it goes at once.
+    let marks = plan_marks(object.gate().and_then(|gate| gate.applied.as_ref()), &declared.requests, now);
+    if let Some(message) = in_use {
+        let repairs = repair(applied_spec(object)?.as_ref());
+        let why = Missing { reason: reason::CHILDREN_EXIST, message };
+        return Ok(Plan { repairs, writes: marks, ..blocked(declared, why, now) });
+    }
+    Ok(match remove() {
+        Ok(_) if let Some(message) = untold(object) => {
+            let why = Missing { reason: reason::AUDIT_PENDING, message };
+            Plan { writes: marks, ..blocked(declared, why, now) }
+        }
+        Ok(confirm) => {
+            let message = "being deleted: all that it owned is gone".to_owned();
+            let why = Missing { reason: reason::TERMINATING, message };
+            let writes = marks.into_iter().chain(confirm).chain([Write::RemoveFinalizer]).collect();
+            Plan { writes, ..blocked(declared, why, now) }
+        }
+        // What closes, closes while it goes too.
+        Err((message, writes)) => {
+            let repairs = repair(applied_spec(object)?.as_ref());
+            let why = Missing { reason: reason::TERMINATING, message };
+            let writes = writes.into_iter().chain(marks).collect();
+            Plan { repairs, writes, ..blocked(declared, why, now) }
+        }
+    })
 }
 
 /// What keeps an object that is being deleted, although nothing of it is left.

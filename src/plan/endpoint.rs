@@ -61,6 +61,7 @@ fn waits_for_connections(links: &[Link]) -> Option<String> {
     const NAMED: usize = 3;
     let mut users: Vec<String> = links
         .iter()
+        .filter(|link| !link.connection.is_record())
         .filter(|link| link.connection.gate().is_some_and(|gate| gate.applied.is_some()))
         .map(|link| {
             format!("{}/{}", link.connection.namespace().unwrap_or_default(), link.connection.name_any())

@@ -136,14 +136,7 @@ fn plan_closing_the_books<K: Gated>(
     if !object.finalizers().iter().any(|name| name == FINALIZER) {
         return vec![Write::AddFinalizer];
     }
-    // Approved requests are enacted in order, so all up to what is applied have been.
-    let enacted = requests.iter().filter(|request| {
-        request.spec.target.generation <= applied.generation
-            && is_rightly_approved(request)
-            && request.status.as_ref().is_some_and(|status| status.enacted_at.is_none())
-    });
-    let mut writes: Vec<Write> =
-        enacted.map(|request| Write::MarkEnacted { request: Arc::clone(request), at: now }).collect();
+    let mut writes = plan_marks(Some(applied), requests, now);
     let stamped = object.annotations().contains_key(REQUESTED_BY)
         || object.annotations().contains_key(REQUESTED_GENERATION);
     if stamped && object.meta().generation == Some(applied.generation) {
@@ -152,11 +145,30 @@ fn plan_closing_the_books<K: Gated>(
     writes
 }
 
+/// Says on the requests that were put into force that they were. Approved requests are enacted in order, so
+/// all up to what is applied have been.
+pub(super) fn plan_marks(
+    applied: Option<&Applied>,
+    requests: &[Arc<ApprovalRequest>],
+    now: Timestamp,
+) -> Vec<Write> {
+    let enacted = requests.iter().filter(|request| {
+        applied.is_some_and(|applied| request.spec.target.generation <= applied.generation)
+            && is_unmarked(request)
+    });
+    enacted.map(|request| Write::MarkEnacted { request: Arc::clone(request), at: now }).collect()
+}
+
+/// Whether a request was approved and does not say that it was put into force.
+pub(super) fn is_unmarked(request: &ApprovalRequest) -> bool {
+    is_rightly_approved(request) && request.status.as_ref().is_some_and(|status| status.enacted_at.is_none())
+}
+
 /// The plan of an object that cannot be judged: what is applied and what is pending stay as they
 /// are, and the conditions say what is missing.
 #[must_use]
 pub fn gate_of_blocked<K: Gated>(object: &K, why: Missing) -> (Gate, Enforcement) {
-    let leaving = (why.reason == reason::TERMINATING).then(|| why.clone());
+    let leaving = matches!(why.reason, reason::TERMINATING | reason::AUDIT_PENDING).then(|| why.clone());
     let gate = Gate {
         applied: object.gate().and_then(|gate| gate.applied.clone()),
         pending: object.gate().and_then(|gate| gate.pending.clone()),

@@ -43,9 +43,14 @@ fn state<K: Gated>(standing: &Standing, enforcement: &Enforcement) -> State {
         (Standing::Held(HoldCause::Rejected { .. }), _) => State::Rejected,
         (Standing::Held(HoldCause::Expired), _) => State::Expired,
         (Standing::Held(HoldCause::ReferenceReplaced { .. }), _) => shut,
-        (Standing::Blocked(Missing { reason: reason::TERMINATING | reason::CHILDREN_EXIST, .. }), _) => {
-            State::Inactive
-        }
+        (
+            Standing::Blocked(Missing {
+                reason: reason::TERMINATING | reason::AUDIT_PENDING | reason::CHILDREN_EXIST,
+                ..
+            }),
+            _,
+        )
+        | (Standing::InForce, Enforcement::Closed(_)) => State::Inactive,
         (Standing::Blocked(Missing { reason: reason::APPLIED_UNREADABLE, .. }), _)
         | (
             Standing::InForce,
@@ -57,7 +62,6 @@ fn state<K: Gated>(standing: &Standing, enforcement: &Enforcement) -> State {
             State::Approved
         }
         (Standing::InForce, Enforcement::Complete | Enforcement::Paused) => open,
-        (Standing::InForce, Enforcement::Closed(_)) => State::Inactive,
         (Standing::InForce, Enforcement::Blocked(_)) => shut,
     }
 }

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use enclave_operator::api::approval_request::{RequestState, Verdict};
-use enclave_operator::api::{ApprovalRequest, Community, Enclave, FactType, RoleActivation, State};
+use enclave_operator::api::{
+    ApprovalRequest, Community, Enclave, EnclaveWorkload, FactType, RoleActivation, State,
+};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, ResourceExt};
@@ -366,18 +368,36 @@ fn an_operator_that_dies_after_every_write_tells_every_fact() {
         let request = wait_for_request(&alice, "killed", "e").await;
         vote(&bob, "killed", &request, Verdict::Rejected, Some("no")).await.unwrap();
         wait_for_enclave(&api, "e", State::Rejected).await;
+        // Put into force, and deleted before its request can say so.
+        let rules = json!({"rules": [{"operation": "EnclaveCreation", "policy": "Required"}]});
+        active_community(&world, "hasty", &json!({ "approvals": rules })).await;
+        let api = enclaves(&alice, "hasty");
+        api.create(&PostParams::default(), &enclave("e", &json!({}))).await.unwrap();
+        let request = wait_for_request(&alice, "hasty", "e").await;
+        vote(&bob, "hasty", &request, Verdict::Approved, None).await.unwrap();
+        wait_until_applied(&api, "e").await;
+        api.delete("e", &DeleteParams::default()).await.unwrap();
+        wait_gone(api, "e", 2 * SOON, "the Enclave is gone").await;
         wait_until_told(&world).await;
     });
     let taken = sink.taken();
     println!("{lives} lives, {} facts, {} times taken", ids(&taken).len(), taken.len());
     assert_documented(&taken);
     assert_without_gap(&taken);
-    for (type_, times) in [("requested", 2), ("decided", 2), ("enacted", 1)] {
-        let facts: BTreeSet<&str> = of_type(&taken, type_, "killed/Enclave/e")
+    for (community, type_, times) in [
+        ("killed", "requested", 2),
+        ("killed", "decided", 2),
+        ("killed", "enacted", 1),
+        ("hasty", "requested", 1),
+        ("hasty", "decided", 1),
+        ("hasty", "enacted", 1),
+        ("hasty", "withdrawn", 0),
+    ] {
+        let facts: BTreeSet<&str> = of_type(&taken, type_, &format!("{community}/Enclave/e"))
             .iter()
             .map(|event| event["id"].as_str().unwrap())
             .collect();
-        assert_eq!(facts.len(), times, "{type_}: {taken:#?}");
+        assert_eq!(facts.len(), times, "{type_} in {community}: {taken:#?}");
     }
 }
 
@@ -493,6 +513,11 @@ fn what_is_deleted_while_a_sink_is_down_goes_when_it_was_told() {
         wait_for_activation(&activations, "held", "Active").await;
         wait_for_access(&nina, "list", "enclaveworkloads", &control, true).await;
         wait_until_told(&world).await;
+        // Made before there was a finalizer, or taken off while the policies were away.
+        let stripped = Place::activations(&world.operator().await, &control);
+        patch(&stripped, "held", json!({"metadata": {"finalizers": null}})).await.unwrap();
+        let is_held_again = |activation: &RoleActivation| !activation.finalizers().is_empty();
+        wait_until(stripped, "held", SOON, "the finalizer is there again", is_held_again).await;
 
         sink.set_mood(Mood::Fails);
         // It closes at once, whoever was told of it.
@@ -569,6 +594,64 @@ fn what_is_deleted_while_a_sink_is_down_goes_when_it_was_told() {
             })
             .collect();
         assert_eq!(told.len(), 3, "{subject}: {told:?}");
+    }
+}
+
+/// What waits to be told owns nothing and gives nothing any more, so it is in nobody's way.
+#[test]
+fn what_only_waits_to_be_told_is_in_nobodys_way() {
+    let world = World::without_operator();
+    world.install();
+    let sink = Sink::start();
+    let _operator = start_operator(&world, "way", &sink);
+    let taken = on_a_runtime(async || {
+        let alice = world.alice();
+        let place = Place::make_in(&world, "way", &json!({"conflictingDuties": "Refuse"})).await;
+        let (dora, control) = (place.user("dora", &[]), place.control("ledger"));
+        let assignments = Place::assignments(&alice, &control);
+        let give = async |name: &str, role: &str| {
+            let spec = json!({"role": role, "principals": [roles::user(&dora)]});
+            roles::make(&assignments, "RoleAssignment", name, &spec).await.unwrap();
+            crate::world::wait_for_state(&assignments, name, State::Active).await;
+        };
+        give("first", "enclave-approver").await;
+        wait_until_told(&world).await;
+        sink.set_mood(Mood::Fails);
+
+        // A role that was taken away is in conflict with no other.
+        let more = [roles::user(&dora), json!({"kind": "User", "name": "tina"})];
+        patch(&assignments, "first", json!({"spec": {"principals": more}})).await.unwrap();
+        wait_until_applied(&assignments, "first").await;
+        assignments.delete("first", &DeleteParams::default()).await.unwrap();
+        give("second", "enclave-owner").await;
+        wait_for_access(&dora, "list", "enclaveworkloads", &control, true).await;
+
+        // An Enclave under maintenance goes with its rights, although its workload has not been told.
+        let api = enclaves(&alice, "way");
+        let principal = json!({"kind": "User", "name": "tina"});
+        let on = json!({"spec": {"maintenance": maintenance("General", &principal, 600)}});
+        patch(&api, "ledger", on).await.unwrap();
+        let is_on =
+            |enclave: &Enclave| enclave.status.as_ref().is_some_and(|status| status.maintenance.is_some());
+        wait_until(api.clone(), "ledger", SOON, "maintenance is on", is_on).await;
+        let workloads: Api<EnclaveWorkload> = crate::world::namespaced(alice.client(), &control);
+        patch(&workloads, "api", json!({"spec": {"description": "a fact"}})).await.unwrap();
+        wait_until_applied(&workloads, "api").await;
+        workloads.delete("api", &DeleteParams::default()).await.unwrap();
+        api.delete("ledger", &DeleteParams::default()).await.unwrap();
+        wait_for_access(&dora, "list", "enclaveworkloads", &control, false).await;
+        let workload = workloads.get("api").await.unwrap();
+        assert!(workload.status.unwrap().gate.audit.waiting.len() == 1, "it waits to be told");
+
+        sink.set_mood(Mood::Takes);
+        wait_gone(api, "ledger", 2 * SOON, "the Enclave is gone").await;
+        wait_until_told(&world).await;
+        sink.taken()
+    });
+    assert_documented(&taken);
+    assert_without_gap(&taken);
+    for type_ in ["maintenance-on", "maintenance-off"] {
+        assert_eq!(of_type(&taken, type_, "way/Enclave/ledger").len(), 1, "{type_}");
     }
 }
 

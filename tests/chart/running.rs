@@ -70,7 +70,7 @@ fn nothing_opens_without_the_operator_and_everything_can_be_removed() {
     // As the notes say, word for word.
     let (_, removal) = notes.split_once("To remove everything for good").unwrap();
     let commands: Vec<&str> = removal.lines().filter_map(|line| line.strip_prefix("     ")).collect();
-    assert_eq!(commands.len(), 7, "{removal}");
+    assert_eq!(commands.len(), 8, "{removal}");
     for command in commands {
         match command.split(' ').collect::<Vec<_>>().as_slice() {
             ["kubectl", arguments @ ..] => {
