@@ -66,22 +66,23 @@ pub fn decide(
     now: Timestamp,
 ) -> Verdict {
     let status = request.status.as_ref();
+    let is_deleted = request.metadata.deletion_timestamp.is_some();
     match status.and_then(|status| status.state) {
         None | Some(RequestState::Pending) => {}
         // Approved, not put into force, and the policies are other ones now or do not stand guard: its
         // votes are as doubtful as those of an open request, and so is the word Approved.
         Some(RequestState::Approved)
             if target != TargetView::PutIntoForce
-                && (*integrity != Integrity::Intact || !is_witnessed(request, witness))
+                && (is_deleted || *integrity != Integrity::Intact || !is_witnessed(request, witness))
                 && status.is_some_and(|status| status.enacted_at.is_none()) => {}
         Some(_) => return Verdict::Unchanged,
     }
     let decided = |state, message: &str| Verdict::Decided { state, message: message.to_owned() };
-    if request.metadata.deletion_timestamp.is_some() {
-        return decided(RequestState::Withdrawn, "the request was deleted, with its namespace");
-    }
     match target {
         TargetView::Gone => return decided(RequestState::Withdrawn, "the target was deleted"),
+        _ if is_deleted => {
+            return decided(RequestState::Withdrawn, "the request was deleted, with its namespace");
+        }
         TargetView::EditedBack => {
             return decided(RequestState::Withdrawn, "the target was edited back to what is in force");
         }
@@ -216,7 +217,7 @@ pub(crate) mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
-    fn with_votes(votes: &[(&str, Vote)]) -> ApprovalRequest {
+    pub fn with_votes(votes: &[(&str, Vote)]) -> ApprovalRequest {
         let mut request = ApprovalRequest::new("r", a_request());
         request.status = Some(ApprovalRequestStatus {
             state: Some(RequestState::Pending),

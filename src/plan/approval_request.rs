@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
 use super::conditions::{Status, Wanted, build_conditions};
+use super::gate::is_unmarked;
 use super::{Notice, Plan, Severity, Write};
 use crate::api::approval_request::RequestState;
 use crate::api::names::{FINALIZER, condition, reason};
@@ -151,13 +152,11 @@ fn plan_retention(observed: &ObservedRequest, now: Timestamp) -> Plan<ApprovalRe
 /// became of it.
 fn plan_farewell(observed: &ObservedRequest) -> Plan<ApprovalRequestStatus> {
     let request = observed.request.as_ref();
-    let status = request.status.clone().unwrap_or_default();
     // Whoever puts it into force says so on it.
-    let is_due = observed.target == TargetView::PutIntoForce
-        && status.state == Some(RequestState::Approved)
-        && status.enacted_at.is_none();
+    let is_due = observed.target == TargetView::PutIntoForce && is_unmarked(request);
     let is_held = request.finalizers().iter().any(|name| name == FINALIZER);
-    let goes = is_held && status.audit.is_told() && !is_due;
+    let is_told = request.status.as_ref().is_none_or(|status| status.audit.is_told());
+    let goes = is_held && is_told && !is_due;
     Plan { writes: goes.then_some(Write::RemoveFinalizer).into_iter().collect(), ..Plan::nothing() }
 }
 
@@ -232,27 +231,23 @@ mod tests {
 
     #[test]
     fn a_request_that_is_deleted_goes_when_its_end_was_told() {
-        use crate::api::audit::Audit;
-        use crate::model::facts::tests::a_fact;
-        use RequestState::{Approved, Pending, Rejected};
-        let planned = |state, is_told: bool, target| {
-            let mut request = ApprovalRequest::new("r", a_request());
+        use crate::api::FactType;
+        use crate::api::approval_request::Verdict;
+        use crate::model::facts::{record, tests::a_fact};
+        use crate::model::request::tests::with_votes;
+        use RequestState::{Approved, Pending, Rejected, Withdrawn};
+        use TargetView::{Gone, Proposed, PutIntoForce};
+        let planned = |state, target, is_enacted: bool, is_told: bool| {
+            let mut request = with_votes(&[("bob", Verdict::Approved)]);
             request.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
             request.metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
-            let mut audit = Audit::default();
+            let status = request.status.as_mut().unwrap();
+            status.state = Some(state);
+            status.decided_at = (state != Pending).then_some(Time(Timestamp::UNIX_EPOCH));
+            status.enacted_at = is_enacted.then_some(Time(Timestamp::UNIX_EPOCH));
             if !is_told {
-                crate::model::facts::record(&mut audit, [a_fact(crate::api::FactType::Decided)]);
+                record(&mut status.audit, [a_fact(FactType::Decided)]);
             }
-            let decided_at = (state != Pending).then_some(Time(Timestamp::UNIX_EPOCH));
-            let witness = Some("guard".into());
-            let status = ApprovalRequestStatus {
-                state: Some(state),
-                witness,
-                audit,
-                decided_at,
-                ..Default::default()
-            };
-            request.status = Some(status);
             let observed = ObservedRequest {
                 request: Arc::new(request),
                 target,
@@ -261,18 +256,21 @@ mod tests {
                 retain_for: SignedDuration::ZERO,
             };
             let plan = plan_approval_request(&observed, Timestamp::UNIX_EPOCH);
-            (plan.status.and_then(|status| status.state), plan.writes)
+            let goes = plan.writes.contains(&Write::RemoveFinalizer);
+            (plan.status.and_then(|status| status.state), goes)
         };
-        let goes = vec![Write::RemoveFinalizer];
-        let (proposed, in_force) = (TargetView::Proposed, TargetView::PutIntoForce);
-        assert_eq!(
-            planned(Pending, true, proposed),
-            (Some(RequestState::Withdrawn), vec![]),
-            "nobody can decide it"
-        );
-        assert_eq!(planned(Rejected, false, proposed), (None, vec![]));
-        assert_eq!(planned(Rejected, true, proposed), (None, goes.clone()));
-        assert_eq!(planned(Approved, true, in_force), (None, vec![]), "it is to say that it is in force");
-        assert_eq!(planned(Approved, true, proposed), (None, goes));
+        for (state, target, is_enacted, is_told, expected) in [
+            // Nobody can decide it any more, or put it into force.
+            (Pending, Proposed, false, true, (Some(Withdrawn), false)),
+            (Pending, Gone, false, true, (Some(Withdrawn), false)),
+            (Approved, Proposed, false, true, (Some(Withdrawn), false)),
+            (Rejected, Proposed, false, false, (None, false)),
+            (Rejected, Proposed, false, true, (None, true)),
+            // It is to say first that it is in force.
+            (Approved, PutIntoForce, false, true, (None, false)),
+            (Approved, PutIntoForce, true, true, (None, true)),
+        ] {
+            assert_eq!(planned(state, target, is_enacted, is_told), expected, "{state} {target:?}");
+        }
     }
 }

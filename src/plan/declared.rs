@@ -141,9 +141,11 @@ fn plan_farewell<K: Gated>(
         return Ok(Plan { repairs, writes: marks, ..blocked(declared, why, now) });
     }
     Ok(match remove() {
-        Ok(_) if let Some(message) = untold(object) => {
+        // From now on it is in nobody's way, so it has to be true that nothing of it is left.
+        Ok(confirm) if let Some(message) = untold(object) => {
             let why = Missing { reason: reason::AUDIT_PENDING, message };
-            Plan { writes: marks, ..blocked(declared, why, now) }
+            let writes = marks.into_iter().chain(confirm).collect();
+            Plan { writes, ..blocked(declared, why, now) }
         }
         Ok(confirm) => {
             let message = "being deleted: all that it owned is gone".to_owned();
