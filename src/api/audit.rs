@@ -23,8 +23,8 @@ pub struct Audit {
     #[serde(default)]
     #[schemars(range(min = 0))]
     pub recorded: i64,
-    /// Facts that not every sink has taken yet, oldest first. When 500 wait, or 256 KiB, further ones are
-    /// only counted.
+    /// Facts that not every sink has taken yet, oldest first. Beyond 256 KiB further ones have no
+    /// words, beyond 500 facts or 512 KiB they are only counted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 500))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]

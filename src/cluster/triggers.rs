@@ -157,7 +157,7 @@ impl Triggers {
         let Some(connection) = self.told(seen) else { return };
         self.look_at_requests_about(connection);
         self.look_at_home_of_leaving(seen);
-        if let Seen::Deleted(_) = seen {
+        if matches!(seen, Seen::Deleted(_)) || connection.is_record() {
             // One of those that wait may have its place.
             self.look_at_connections(|other| {
                 is_in(other, declared_in(connection))

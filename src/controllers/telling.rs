@@ -160,15 +160,17 @@ pub async fn run_telling(context: Arc<Context>, triggers: Triggers, outlet: Outl
                 triggers.look_at(object);
             }
             ready = by_group(events, |event| outlet.group(&context, event)).into();
+            // What is being told to them now is among these; they are found again afterwards.
+            ready.retain(|(group, _)| !busy.values().any(|other| other == group));
             next = None;
         }
         while tellers.len() < CONCURRENCY
             && let Some((group, events)) = ready.pop_front()
         {
-            // What is left out here is found again afterwards.
+            // What is left out here is found again when its pause is over.
             if let Some(until) = paused_until(&pauses, &group, Instant::now()) {
                 next = next.into_iter().chain([until]).min();
-            } else if !busy.values().any(|other| *other == group) {
+            } else {
                 let before = events.iter().map(|event| attempts.get(&event.id).copied().unwrap_or_default());
                 let events = events.iter().cloned().zip(before).collect();
                 let work =

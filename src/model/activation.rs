@@ -355,7 +355,11 @@ fn judge_request(request: &ApprovalRequest, witness: &str) -> Option<Judgement> 
         Judgement::new(PendingApproval, reason::APPROVAL_PENDING, message)
     };
     Some(match status.and_then(|status| status.state) {
-        Some(RequestState::Approved) if is_rightly_approved(request) && is_witnessed(request, witness) => {
+        Some(RequestState::Approved)
+            if is_rightly_approved(request)
+                && is_witnessed(request, witness)
+                && request.metadata.deletion_timestamp.is_none() =>
+        {
             return None;
         }
         Some(RequestState::Rejected) => Judgement::new(Rejected, reason::REJECTED, decided()),

@@ -179,6 +179,11 @@ impl Told for ApprovalRequest {
         let status = self.status.as_ref();
         let state = match fact.type_ {
             FactType::Requested | FactType::Expiring | FactType::Reopened => Some(RequestState::Pending),
+            // As it was then: an approval may have been taken back since, a rejection is not.
+            FactType::Decided | FactType::Enacted => Some(match status.and_then(|status| status.state) {
+                Some(RequestState::Rejected) => RequestState::Rejected,
+                _ => RequestState::Approved,
+            }),
             _ => status.and_then(|status| status.state),
         };
         let has_votes = !matches!(fact.type_, FactType::Requested | FactType::Reopened);

@@ -420,6 +420,7 @@ fn oldest_approved<'a>(
         .iter()
         .copied()
         .filter(|request| applied.is_none_or(|applied| request.spec.target.generation > applied.generation))
+        .filter(|request| request.metadata.deletion_timestamp.is_none())
         .filter(|request| is_rightly_approved(request))
         .filter(|request| is_witnessed(request, witness))
         .min_by_key(|request| request.spec.target.generation)
@@ -571,5 +572,7 @@ pub(super) fn build_request(
     let request_name = naming::approval_request(*kind, name, uid, proposal.generation);
     let mut request = ApprovalRequest::new(&request_name, spec);
     request.metadata.namespace = Some(request_namespace.clone());
+    // There is a fact about it as soon as it is looked at.
+    request.metadata.finalizers = Some(vec![names::FINALIZER.to_owned()]);
     request
 }

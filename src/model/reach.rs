@@ -137,11 +137,12 @@ pub enum Peer {
 pub fn resolve(link: &Link, now: Timestamp) -> Result<Passage, JudgeError> {
     let connection = link.connection.as_ref();
     let off = |reason, message: String| Ok(Passage::Off(Missing { reason, message }));
-    let Some(applied) = applied_spec(connection)? else { return Ok(Passage::NotApplied) };
-    let effective = EnclaveConnection::restrict(&applied, connection.spec());
+    // Whether or not it can be read.
     if connection.metadata.deletion_timestamp.is_some() {
         return off(reason::TERMINATING, "being deleted: nothing passes any more".into());
     }
+    let Some(applied) = applied_spec(connection)? else { return Ok(Passage::NotApplied) };
+    let effective = EnclaveConnection::restrict(&applied, connection.spec());
     if !effective.enabled {
         return off(reason::DISABLED, "disabled (spec.enabled): nothing passes".into());
     }

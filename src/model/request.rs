@@ -11,7 +11,7 @@ use crate::api::{ApprovalRequest, ApprovalRequestStatus};
 /// What is known of the object that a request is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TargetView {
-    /// There is no object with that UID, or it is being deleted.
+    /// There is no object with that UID, or it is being deleted and this was not put into force.
     Gone,
     /// The cache has not seen the generation that the request is about yet.
     Behind,

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::Plan;
-use super::declared::{Declared, Ways, plan_declared, tell_impact};
+use super::declared::{Declared, Farewell, Ways, plan_declared, tell_impact};
 use super::gate::Enforcement;
 use super::given::{Area, enforce_grant, plan_farewell, refuse_conflict, show_conflict};
 use super::grants::Surroundings;
@@ -42,17 +42,16 @@ pub fn plan_assignment(observed: &ObservedAssignment, now: Timestamp) -> Plan<Ro
                 conflict.as_deref(),
             ),
             references: None,
-            in_use: None,
             enforce: |applied: Option<&RoleAssignmentSpec>| match applied {
                 Some(_) => {
                     enforce_grant(grant_of_assignment(assignment, &observed.area), &observed.around, now)
                 }
                 None => (Enforcement::Nothing, Vec::new()),
             },
-            remove: || plan_farewell(&observed.around, now),
         })
     };
-    let mut plan = plan_declared(&observed.declared, ways(), Vec::new, now);
+    let farewell = Farewell { in_use: None, remove: || plan_farewell(&observed.around, now) };
+    let mut plan = plan_declared(&observed.declared, farewell, ways(), Vec::new, now);
     tell_impact(&mut plan, || {
         let grant = |assignment| grant_of_assignment(assignment, &observed.area).ok().flatten();
         let imagined = as_if_applied(assignment, &[]);
@@ -72,13 +71,14 @@ pub fn plan_assignment(observed: &ObservedAssignment, now: Timestamp) -> Plan<Ro
 /// # Errors
 /// When what is applied cannot be read.
 pub fn grant_of_assignment(assignment: &RoleAssignment, area: &Area) -> Result<Option<Grant>, JudgeError> {
+    // What is deleted gives nothing, whether or not it can be read.
+    if assignment.metadata.deletion_timestamp.is_some() {
+        return Ok(None);
+    }
     let Some(applied) = applied_spec(assignment)? else { return Ok(None) };
     let Some(scope) = area.scope.as_ref().filter(|scope| scope.allows(applied.role)) else {
         return Ok(None);
     };
-    if assignment.metadata.deletion_timestamp.is_some() {
-        return Ok(None);
-    }
     let RoleAssignmentSpec { principals, role, .. } = RoleAssignment::restrict(&applied, &assignment.spec);
     Ok(Some(Grant {
         name: naming::grant(Kind::RoleAssignment, scope.namespace(), &assignment.name_any()),

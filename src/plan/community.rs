@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::conditions::{Status, Wanted, build_conditions, conditions_before};
-use super::declared::{Declared, Ways, plan_declared};
+use super::declared::{Declared, Farewell, Ways, plan_declared};
 use super::gate::Enforcement;
 use super::lock::{Lock, OfOthers, list_some, show_lock};
 use super::place::{
@@ -45,15 +45,17 @@ pub fn plan_community(observed: &ObservedCommunity, now: Timestamp) -> Plan<Comm
         Ok(Ways {
             outer_rules: Ok(OuterRules { service_account_votes: votes, ..OuterRules::none() }),
             references: None,
-            in_use: waits_for_enclaves(observed),
             enforce: |applied: Option<&CommunitySpec>| enforce_community(observed, applied, &exceptions),
-            remove: || plan_teardown(&observed.place, &owner_uid(observed), Some(namespace_of(community))),
         })
     };
     let keep = || plan_repair_of_the_known(&observed.place, &owner_uid(observed));
     let namespace = owned_namespace(&observed.place, &owner_uid(observed));
     let mut notice = None;
-    let mut plan = plan_declared(&observed.declared, ways(), keep, now).with_status(|mut gate| {
+    let farewell = Farewell {
+        in_use: waits_for_enclaves(observed),
+        remove: || plan_teardown(&observed.place, &owner_uid(observed), Some(namespace_of(community))),
+    };
+    let mut plan = plan_declared(&observed.declared, farewell, ways(), keep, now).with_status(|mut gate| {
         let before = conditions_before(community);
         let protected = vec![describe_protection(&observed.declared.integrity)];
         let generation = community.metadata.generation;

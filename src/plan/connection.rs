@@ -8,7 +8,7 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{Resource, ResourceExt};
 
-use super::declared::{Declared, Ways, plan_declared, tell_impact};
+use super::declared::{Declared, Farewell, Ways, plan_declared, tell_impact};
 use super::gate::Enforcement;
 use super::place::WasEnforced;
 use super::policies::{build_connection, build_names};
@@ -59,12 +59,11 @@ pub fn plan_connection(observed: &ObservedConnection, now: Timestamp) -> Plan<En
         Ok(Ways {
             outer_rules: find_rules(observed)?,
             references: find_references(&observed.link),
-            in_use: None,
             enforce: move |_: Option<&EnclaveConnectionSpec>| (describe(observed, &passage), Vec::new()),
-            remove: || plan_teardown(observed),
         })
     };
-    let mut plan = plan_declared(&observed.declared, ways(), Vec::new, now);
+    let farewell = Farewell { in_use: None, remove: || plan_teardown(observed) };
+    let mut plan = plan_declared(&observed.declared, farewell, ways(), Vec::new, now);
     tell_impact(&mut plan, || {
         let link = &observed.link;
         compare(std::slice::from_ref(link), &imagine(link), now).unwrap_or_default()

@@ -44,15 +44,19 @@ pub enum Home {
 }
 
 /// What a kind adds to the way that all take.
-pub struct Ways<E, R> {
+pub struct Ways<E> {
     /// The rules around the object, or why they are not known.
     pub outer_rules: Result<OuterRules, Missing>,
     /// The objects that it names by UID.
     pub references: Option<Vec<Reference>>,
-    /// What is in the way of its deletion; in words.
-    pub in_use: Option<String>,
     /// Enforces what is applied, or looks whether that could be done.
     pub enforce: E,
+}
+
+/// How an object goes, whatever can be read of it or of what is around it.
+pub struct Farewell<R> {
+    /// What is in the way of its deletion; in words.
+    pub in_use: Option<String>,
     /// What has to go before the object can: in words, and the writes. `None` when all is gone.
     pub remove: R,
 }
@@ -61,7 +65,8 @@ pub struct Ways<E, R> {
 /// is kept as it is; `keep` is what that takes.
 pub fn plan_declared<K, E, R>(
     declared: &Declared<K>,
-    ways: Result<Ways<E, R>, JudgeError>,
+    farewell: Farewell<R>,
+    ways: Result<Ways<E>, JudgeError>,
     keep: impl FnOnce() -> Vec<Write>,
     now: Timestamp,
 ) -> Plan<GateStatus>
@@ -70,33 +75,37 @@ where
     E: Fn(Option<&K::Spec>) -> (Enforcement, Vec<Write>),
     R: FnOnce() -> Result<Vec<Write>, (String, Vec<Write>)>,
 {
-    ways.and_then(|ways| try_plan(declared, ways, now)).unwrap_or_else(|error| {
+    let object = declared.object.as_ref();
+    if object.meta().deletion_timestamp.is_some() {
+        let repair = || match (ways, applied_spec(object)) {
+            (Ok(ways), Ok(applied)) => {
+                applied.map(|applied| (ways.enforce)(Some(&applied)).1).unwrap_or_default()
+            }
+            (Err(_), _) | (_, Err(_)) => keep(),
+        };
+        return plan_farewell(declared, farewell, repair, now);
+    }
+    ways.and_then(|ways| try_plan(declared, farewell.in_use, ways, now)).unwrap_or_else(|error| {
         let why = Missing { reason: reason::APPLIED_UNREADABLE, message: describe_error(&error) };
-        let is_applied = declared.object.gate().is_some_and(|gate| gate.applied.is_some());
+        let is_applied = object.gate().is_some_and(|gate| gate.applied.is_some());
         let repairs = if is_applied { keep() } else { Vec::new() };
         Plan { repairs, ..blocked(declared, why, now) }
     })
 }
 
-fn try_plan<K, E, R>(
+fn try_plan<K, E>(
     declared: &Declared<K>,
-    ways: Ways<E, R>,
+    in_use: Option<String>,
+    ways: Ways<E>,
     now: Timestamp,
 ) -> Result<Plan<GateStatus>, JudgeError>
 where
     K: Gated,
     E: Fn(Option<&K::Spec>) -> (Enforcement, Vec<Write>),
-    R: FnOnce() -> Result<Vec<Write>, (String, Vec<Write>)>,
 {
-    let Ways { outer_rules, references, in_use, enforce, remove } = ways;
+    let Ways { outer_rules, references, enforce } = ways;
     let object = declared.object.as_ref();
     let repair = |spec: Option<&K::Spec>| spec.map(|spec| enforce(Some(spec)).1).unwrap_or_default();
-    if object.meta().deletion_timestamp.is_some() {
-        if !object.finalizers().iter().any(|name| name == FINALIZER) {
-            return Ok(Plan::nothing());
-        }
-        return plan_farewell(declared, in_use, repair, remove, now);
-    }
     let gate = plan_gate(
         object,
         &declared.requests,
@@ -125,51 +134,44 @@ where
 
 /// An object that is being deleted takes along what it owns, and goes itself when everybody was told what
 /// happened to it.
-fn plan_farewell<K: Gated>(
+fn plan_farewell<K: Gated, R>(
     declared: &Declared<K>,
-    in_use: Option<String>,
-    repair: impl Fn(Option<&K::Spec>) -> Vec<Write>,
-    remove: impl FnOnce() -> Result<Vec<Write>, (String, Vec<Write>)>,
+    farewell: Farewell<R>,
+    repair: impl FnOnce() -> Vec<Write>,
     now: Timestamp,
-) -> Result<Plan<GateStatus>, JudgeError> {
+) -> Plan<GateStatus>
+where
+    R: FnOnce() -> Result<Vec<Write>, (String, Vec<Write>)>,
+{
     let object = declared.object.as_ref();
-    // Whoever decided a change that came into force hears so, also when it goes at once.
-    let marks = plan_marks(object.gate().and_then(|gate| gate.applied.as_ref()), &declared.requests, now);
-    if let Some(message) = in_use {
-        let repairs = repair(applied_spec(object)?.as_ref());
-        let why = Missing { reason: reason::CHILDREN_EXIST, message };
-        return Ok(Plan { repairs, writes: marks, ..blocked(declared, why, now) });
+    if !object.finalizers().iter().any(|name| name == FINALIZER) {
+        return Plan::nothing();
     }
-    Ok(match remove() {
+    let applied = object.gate().and_then(|gate| gate.applied.as_ref());
+    // Whoever decided a change that came into force hears so, also when it goes at once.
+    let marks = plan_marks(applied, &declared.requests, &declared.witness, now);
+    let leaving = |reason, message| blocked(declared, Missing { reason, message }, now);
+    if let Some(message) = farewell.in_use {
+        return Plan { repairs: repair(), writes: marks, ..leaving(reason::CHILDREN_EXIST, message) };
+    }
+    match (farewell.remove)() {
         // From now on it is in nobody's way, so it has to be true that nothing of it is left.
-        Ok(confirm) if let Some(message) = untold(object) => {
-            let why = Missing { reason: reason::AUDIT_PENDING, message };
+        Ok(confirm) if !object.gate().is_none_or(|gate| gate.audit.is_told()) => {
+            let message = "being deleted: all that it owned is gone, and it goes when the audit stream has taken what happened to it (status.audit)";
             let writes = marks.into_iter().chain(confirm).collect();
-            Plan { writes, ..blocked(declared, why, now) }
+            Plan { writes, ..leaving(reason::AUDIT_PENDING, message.to_owned()) }
         }
         Ok(confirm) => {
             let message = "being deleted: all that it owned is gone".to_owned();
-            let why = Missing { reason: reason::TERMINATING, message };
             let writes = marks.into_iter().chain(confirm).chain([Write::RemoveFinalizer]).collect();
-            Plan { writes, ..blocked(declared, why, now) }
+            Plan { writes, ..leaving(reason::TERMINATING, message) }
         }
         // What closes, closes while it goes too.
         Err((message, writes)) => {
-            let repairs = repair(applied_spec(object)?.as_ref());
-            let why = Missing { reason: reason::TERMINATING, message };
             let writes = writes.into_iter().chain(marks).collect();
-            Plan { repairs, writes, ..blocked(declared, why, now) }
+            Plan { repairs: repair(), writes, ..leaving(reason::TERMINATING, message) }
         }
-    })
-}
-
-/// What keeps an object that is being deleted, although nothing of it is left.
-fn untold<K: Gated>(object: &K) -> Option<String> {
-    let audit = object.gate().map(|gate| &gate.audit).filter(|audit| !audit.is_told())?;
-    Some(format!(
-        "all that it owned is gone; it goes when the audit stream has taken what happened to it ({} facts wait)",
-        audit.waiting.len()
-    ))
+    }
 }
 
 /// An approved retirement is carried out whatever is edited in the meantime. The request has to say

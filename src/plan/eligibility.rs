@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
 use super::Plan;
-use super::declared::{Declared, Ways, plan_declared, tell_impact};
+use super::declared::{Declared, Farewell, Ways, plan_declared, tell_impact};
 use super::gate::Enforcement;
 use super::given::{Area, enforce_grant, plan_farewell, refuse_conflict, show_conflict};
 use super::grants::Surroundings;
@@ -50,17 +50,16 @@ pub fn plan_eligibility(observed: &ObservedEligibility, now: Timestamp) -> Plan<
                 conflict.as_deref(),
             ),
             references: None,
-            in_use: None,
             enforce: |applied: Option<&RoleEligibilitySpec>| match applied {
                 Some(_) => {
                     enforce_grant(grant_of_eligibility(eligibility, &observed.area), &observed.around, now)
                 }
                 None => (Enforcement::Nothing, Vec::new()),
             },
-            remove: || plan_farewell(&observed.around, now),
         })
     };
-    let mut plan = plan_declared(&observed.declared, ways(), Vec::new, now);
+    let farewell = Farewell { in_use: None, remove: || plan_farewell(&observed.around, now) };
+    let mut plan = plan_declared(&observed.declared, farewell, ways(), Vec::new, now);
     tell_impact(&mut plan, || {
         let offered = |eligibility: &RoleEligibility| {
             let spec = effective(eligibility).ok().flatten()?.spec;
@@ -110,11 +109,11 @@ fn review(observed: &ObservedEligibility, status: RoleEligibilityStatus) -> Role
 /// # Errors
 /// When what is applied cannot be read.
 pub fn effective(eligibility: &RoleEligibility) -> Result<Option<Eligible>, JudgeError> {
-    let applied = applied_spec(eligibility)?;
+    // What is deleted gives nothing, whether or not it can be read.
     if eligibility.metadata.deletion_timestamp.is_some() {
         return Ok(None);
     }
-    Ok(applied.map(|applied| Eligible {
+    Ok(applied_spec(eligibility)?.map(|applied| Eligible {
         uid: eligibility.uid().unwrap_or_default(),
         spec: RoleEligibility::restrict(&applied, &eligibility.spec),
     }))

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::conditions::conditions_before;
-use super::declared::{Declared, Home, Ways, plan_declared, tell_impact};
+use super::declared::{Declared, Farewell, Home, Ways, plan_declared, tell_impact};
 use super::gate::Enforcement;
 use super::lock::{Lock, OfOthers, list_some, show_lock};
 use super::place::{
@@ -57,15 +57,17 @@ pub fn plan_enclave(observed: &ObservedEnclave, now: Timestamp) -> Plan<EnclaveS
         Ok(Ways {
             outer_rules: observed.declared.home.rules_in_community(KINDS)?,
             references: None,
-            in_use: waits_for_children(observed),
             enforce: |applied: Option<&EnclaveSpec>| enforce_enclave(observed, applied, &exceptions),
-            remove: || plan_teardown(&observed.place, &owner_uid(observed), namespace_of(observed)),
         })
     };
     let keep = || plan_repair_of_the_known(&observed.place, &owner_uid(observed));
     let namespace = owned_namespace(&observed.place, &owner_uid(observed));
     let mut notice = None;
-    let mut plan = plan_declared(&observed.declared, ways(), keep, now);
+    let farewell = Farewell {
+        in_use: waits_for_children(observed),
+        remove: || plan_teardown(&observed.place, &owner_uid(observed), namespace_of(observed)),
+    };
+    let mut plan = plan_declared(&observed.declared, farewell, ways(), keep, now);
     tell_impact(&mut plan, || compare_workloads(observed));
     let plan = plan.with_status(|mut gate| {
         let before = conditions_before(observed.declared.object.as_ref());

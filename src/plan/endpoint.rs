@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::Plan;
-use super::declared::{Declared, Ways, plan_declared, tell_impact};
+use super::declared::{Declared, Farewell, Ways, plan_declared, tell_impact};
 use super::gate::Enforcement;
 use crate::api::{CommunityEndpoint, EnclaveEndpoint, GateStatus, TransitHub};
 use crate::model::gated::Gated;
@@ -43,15 +43,14 @@ pub fn plan_endpoint<K: Endpoint>(observed: &ObservedEndpoint<K>, now: Timestamp
         Ok(Ways {
             outer_rules: K::outer_rules(&observed.declared)?,
             references: None,
-            in_use: waits_for_connections(&observed.links),
             enforce: |applied: Option<&K::Spec>| {
                 let enforcement = applied.map_or(Enforcement::Nothing, |_| Enforcement::Complete);
                 (enforcement, Vec::new())
             },
-            remove: || Ok(Vec::new()),
         })
     };
-    let mut plan = plan_declared(&observed.declared, ways(), Vec::new, now);
+    let farewell = Farewell { in_use: waits_for_connections(&observed.links), remove: || Ok(Vec::new()) };
+    let mut plan = plan_declared(&observed.declared, farewell, ways(), Vec::new, now);
     tell_impact(&mut plan, || compare(&observed.links, &observed.imagined, now).unwrap_or_default());
     plan
 }

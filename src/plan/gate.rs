@@ -15,7 +15,7 @@ use crate::model::gated::Gated;
 use crate::model::life::{
     Circumstances, Ground, Hold, HoldCause, JudgeError, Judgement, is_deletion_protected, judge,
 };
-use crate::model::request::is_rightly_approved;
+use crate::model::request::{is_rightly_approved, is_witnessed};
 use crate::model::scope::Missing;
 
 /// What becomes of the latest spec, before anything is enforced.
@@ -78,7 +78,7 @@ pub fn plan_gate<K: Gated>(
     let deletion_protected = is_deletion_protected(object, circumstances)?;
     match judge(object, circumstances)? {
         Judgement::InForce => {
-            let writes = plan_closing_the_books(object, applied.as_ref(), requests, circumstances.now);
+            let writes = plan_closing_the_books(object, applied.as_ref(), requests, circumstances);
             Ok(Gate { applied, pending: None, standing: Standing::InForce, deletion_protected, writes })
         }
         // What the object owns must not outlive it, so the finalizer comes before anything is
@@ -98,7 +98,7 @@ pub fn plan_gate<K: Gated>(
             writes: plan_confirmation(ground, circumstances.witness),
         }),
         Judgement::Hold(Hold { pending, cause, new_request }) => {
-            let mut writes = plan_closing_the_books(object, applied.as_ref(), requests, circumstances.now);
+            let mut writes = plan_closing_the_books(object, applied.as_ref(), requests, circumstances);
             writes.extend(new_request.map(Write::CreateRequest));
             Ok(Gate {
                 applied,
@@ -129,14 +129,14 @@ fn plan_closing_the_books<K: Gated>(
     object: &K,
     applied: Option<&Applied>,
     requests: &[Arc<ApprovalRequest>],
-    now: Timestamp,
+    circumstances: &Circumstances<'_>,
 ) -> Vec<Write> {
     let Some(applied) = applied else { return Vec::new() };
     // Somebody may have taken it off while no policy was watching.
     if !object.finalizers().iter().any(|name| name == FINALIZER) {
         return vec![Write::AddFinalizer];
     }
-    let mut writes = plan_marks(Some(applied), requests, now);
+    let mut writes = plan_marks(Some(applied), requests, circumstances.witness, circumstances.now);
     let stamped = object.annotations().contains_key(REQUESTED_BY)
         || object.annotations().contains_key(REQUESTED_GENERATION);
     if stamped && object.meta().generation == Some(applied.generation) {
@@ -145,16 +145,20 @@ fn plan_closing_the_books<K: Gated>(
     writes
 }
 
-/// Says on the requests that were put into force that they were. Approved requests are enacted in order, so
-/// all up to what is applied have been.
+/// Says on the requests that were put into force that they were. Approved requests that are believed are
+/// enacted in order, so all of them up to what is applied have been.
 pub(super) fn plan_marks(
     applied: Option<&Applied>,
     requests: &[Arc<ApprovalRequest>],
+    witness: &str,
     now: Timestamp,
 ) -> Vec<Write> {
+    let is_in_force = |request: &ApprovalRequest, applied: &Applied| {
+        applied.approval_request.as_ref() == Some(&request.name_any())
+            || (request.spec.target.generation <= applied.generation && is_witnessed(request, witness))
+    };
     let enacted = requests.iter().filter(|request| {
-        applied.is_some_and(|applied| request.spec.target.generation <= applied.generation)
-            && is_unmarked(request)
+        applied.is_some_and(|applied| is_in_force(request, applied)) && is_unmarked(request)
     });
     enacted.map(|request| Write::MarkEnacted { request: Arc::clone(request), at: now }).collect()
 }

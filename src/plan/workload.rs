@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::ResourceExt;
 
 use super::bindings::build_listed;
-use super::declared::{Declared, Home, Ways, add, plan_declared, tell_impact};
+use super::declared::{Declared, Farewell, Home, Ways, add, plan_declared, tell_impact};
 use super::gate::Enforcement;
 use super::limits::ContainerLimits;
 use super::place::{
@@ -61,18 +61,20 @@ pub fn plan_workload(observed: &ObservedWorkload, now: Timestamp) -> Plan<Enclav
         Ok(Ways {
             outer_rules: observed.declared.home.rules_in_enclave(KINDS)?,
             references: None,
-            in_use: None,
             enforce: move |applied: Option<&EnclaveWorkloadSpec>| match (&around, applied) {
                 (Some(around), Some(spec)) => enforce_workload(observed, around, spec, now),
                 (Some(_), None) => preview_workload(observed),
                 (None, None) => (Enforcement::Nothing, Vec::new()),
                 (None, Some(_)) => (describe_absence(observed), keep_the_known(observed, now)),
             },
-            remove: || plan_teardown(&observed.place, &owner_uid(observed), namespace_of(observed)),
         })
     };
     let keep = || keep_the_known(observed, now);
-    let mut plan = plan_declared(&observed.declared, ways(), keep, now);
+    let farewell = Farewell {
+        in_use: None,
+        remove: || plan_teardown(&observed.place, &owner_uid(observed), namespace_of(observed)),
+    };
+    let mut plan = plan_declared(&observed.declared, farewell, ways(), keep, now);
     if let Some(workload) = as_if_applied(observed.declared.object.as_ref(), &[]) {
         let (workload, namespace) = (Arc::new(workload), namespace_of(observed));
         let imagined = observed.links.iter().cloned();

@@ -169,7 +169,7 @@ pub async fn run_operator(
     result
 }
 
-/// What the one that leads does. Never ends.
+/// What the one that leads does. Ends only by a defect, and then the process does.
 async fn lead(
     context: Arc<Context>,
     mut ready: watch::Receiver<bool>,
@@ -193,7 +193,12 @@ async fn lead(
     }
     let closing = closing::run_closing(Arc::clone(&context), access);
     let work = controllers::run(context, work);
-    futures::join!(closing, work, tell, run_settling(&triggers));
+    let controllers = async { futures::join!(closing, work, tell, run_settling(&triggers)) };
+    tokio::select! {
+        _ = controllers => {}
+        // Nothing goes before it was told, so this must not end by itself.
+        Some(_) = tellers.join_next() => error!("telling what happened ended by a defect of this program"),
+    }
 }
 
 /// Ends only when the address cannot be had.

@@ -597,6 +597,46 @@ fn what_is_deleted_while_a_sink_is_down_goes_when_it_was_told() {
     }
 }
 
+/// More of them than are told at a time.
+#[test]
+fn what_has_piled_up_is_told_once_and_in_order() {
+    let world = World::without_operator();
+    world.install();
+    let sink = Sink::start();
+    let _operator = start_operator(&world, "piled", &sink);
+    let taken = on_a_runtime(async || {
+        let alice = world.alice();
+        active_community(&world, "piled", &json!({})).await;
+        wait_until_told(&world).await;
+        sink.set_mood(Mood::Fails);
+        let api = enclaves(&alice, "piled");
+        let names: Vec<String> = (0..100).map(|number| format!("e{number}")).collect();
+        for name in &names {
+            api.create(&PostParams::default(), &enclave(name, &json!({}))).await.unwrap();
+        }
+        for name in &names {
+            wait_until_applied(&api, name).await;
+            patch(&api, name, json!({"spec": {"description": "another"}})).await.unwrap();
+        }
+        for name in &names {
+            wait_until_applied(&api, name).await;
+        }
+        sink.set_mood(Mood::Takes);
+        wait_until_told_within(&world, 3 * SOON).await;
+        sink.taken()
+    });
+    assert_documented(&taken);
+    assert_without_gap(&taken);
+    assert_eq!(taken.len(), ids(&taken).len(), "nothing came twice");
+    let mut last: BTreeMap<String, i64> = BTreeMap::new();
+    for event in &taken {
+        let (object, number) = event["id"].as_str().unwrap().rsplit_once('.').unwrap();
+        let number = number.parse().unwrap();
+        assert!(last.insert(object.to_owned(), number).is_none_or(|before| before < number), "{event:#}");
+    }
+    assert!(last.len() > 100, "{}", last.len());
+}
+
 /// What waits to be told owns nothing and gives nothing any more, so it is in nobody's way.
 #[test]
 fn what_only_waits_to_be_told_is_in_nobodys_way() {

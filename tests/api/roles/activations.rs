@@ -2,12 +2,12 @@
 
 use std::time::Instant;
 
-use enclave_operator::api::approval_request::Verdict;
+use enclave_operator::api::approval_request::{RequestState, Verdict};
 use jiff::{SignedDuration, Timestamp};
 use kube::api::DeleteParams;
 
 use super::*;
-use crate::world::{assert_refused, may, patch, right, vote, wait_for_access};
+use crate::world::{assert_refused, may, patch, right, vote, wait_for_access, wait_for_request_state};
 
 /// Eligible people activate at once: no approval is asked for.
 fn eligibility(principals: &[Value], role: &str, activation: &Value) -> Value {
@@ -63,6 +63,7 @@ async fn just_in_time_access_from_configuration_to_automatic_revocation() {
     make(&mine, "RoleActivation", "repair", &asked).await.unwrap();
     let pending = wait_for_activation(&mine, "repair", "PendingApproval").await.status.unwrap();
     let request = pending.approval_request.unwrap();
+    wait_for_request_state(&place.world.bob(), &control, &request, RequestState::Pending).await;
     let own = vote(&nina, &control, &request, Verdict::Approved, None).await;
     assert_refused(own, "forbidden");
     vote(&place.world.bob(), &control, &request, Verdict::Approved, None).await.unwrap();

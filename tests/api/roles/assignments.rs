@@ -5,6 +5,7 @@ use std::time::Instant;
 use kube::api::DeleteParams;
 
 use super::*;
+use crate::support::{eventually, wait_gone};
 use crate::world::{assert_refused, condition, may, patch, right, vote, wait_for_access, wait_for_hold};
 
 #[tokio::test]
@@ -168,4 +169,36 @@ async fn a_change_of_roles_waits_for_approval_and_tells_what_is_gained() {
         message.contains("has the role enclave-owner by RoleAssignment heldroles-payments/owners"),
         "{message}"
     );
+}
+
+/// A later version may have written it.
+#[tokio::test]
+async fn what_cannot_be_read_stays_as_it_is_until_it_is_deleted() {
+    let place = Place::make("unreadable", &json!({})).await;
+    let (world, control) = (place.world, place.control("payments"));
+    let olga = place.user("olga", &[]);
+    let api = Place::assignments(&world.alice(), &control);
+    let spec = json!({"role": "enclave-reader", "principals": [user(&olga)]});
+    make(&api, "RoleAssignment", "readers", &spec).await.unwrap();
+    wait_for_state(&api, "readers", State::Active).await;
+    wait_for_access(&olga, "list", "enclaveworkloads", &control, true).await;
+
+    let theirs = Place::assignments(&world.operator().await, &control);
+    eventually("nobody writes in between", SOON, async || {
+        let mut changed = api.get("readers").await.unwrap();
+        let applied = changed.status.as_mut().unwrap().gate.applied.as_mut().unwrap();
+        applied.spec = serde_json::from_value(json!({"role": "of-a-later-version"})).unwrap();
+        theirs.replace_status("readers", &PostParams::default(), &changed).await.ok()
+    })
+    .await;
+    let is_unreadable = |assignment: &RoleAssignment| {
+        let conditions = assignment.status.iter().flat_map(|status| &status.gate.conditions);
+        conditions.into_iter().any(|one| one.type_ == "Ready" && one.reason == "AppliedUnreadable")
+    };
+    wait_until(api.clone(), "readers", SOON, "what is applied cannot be read", is_unreadable).await;
+    assert!(may(&olga, &right("list", "enclaveworkloads", &control)).await, "it is kept");
+
+    api.delete("readers", &DeleteParams::default()).await.unwrap();
+    wait_for_access(&olga, "list", "enclaveworkloads", &control, false).await;
+    wait_gone(api, "readers", SOON, "the assignment is gone").await;
 }
