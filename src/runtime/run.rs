@@ -42,7 +42,7 @@ pub enum RunError {
     Policies(#[from] PolicyError),
     #[error("failed to prepare the audit stream")]
     Audit(#[from] DeliveryError),
-    #[error("a watch or the metrics server ended; the reason is in the log")]
+    #[error("a watch, the metrics server or the work itself ended; the reason is in the log")]
     TaskEnded,
     #[error(
         "the API server knows this process as {found}, and the admission policies let only {expected} through; run it as its service account"
@@ -154,7 +154,10 @@ pub async fn run_operator(
     let result = {
         let (mut lead, mut stop, mut filled) = (Box::pin(lead), Box::pin(stop), Box::pin(filled));
         tokio::select! {
-            ended = &mut lead => ended.map_err(|LeaseLost| RunError::LeaseLost),
+            ended = &mut lead => Err(match ended {
+                Err(LeaseLost) => RunError::LeaseLost,
+                Ok(()) => RunError::TaskEnded,
+            }),
             // A cache that nobody keeps up to date must not be believed.
             Some(_) = tasks.join_next() => Err(RunError::TaskEnded),
             () = &mut stop => Ok(()),
