@@ -140,7 +140,7 @@ impl Untold {
 
     /// An object was seen.
     pub fn on_seen<K: Told>(&self, object: &K) {
-        if object.audit().is_some_and(|audit| !audit.waiting.is_empty()) {
+        if object.audit().is_some_and(|audit| !audit.is_told()) {
             self.changed.send_replace(());
         }
     }

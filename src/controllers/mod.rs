@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use crate::api::audit::{Audit, Fact, FactType};
-use crate::api::names::{FINALIZER, reason};
+use crate::api::names::reason;
 use crate::cluster::caches::Caches;
 use crate::cluster::clock::Clock;
 use crate::cluster::events::Events;
@@ -26,6 +26,7 @@ use crate::cluster::untold::Untold;
 use crate::cluster::with_controlled_kinds;
 use crate::cluster::writes::{Served, Touched, WriteError, apply_write, publish_status};
 use crate::model::facts::record;
+use crate::model::gated::has_finalizer;
 use crate::plan::{Notice, Plan, Severity, Write};
 use crate::runtime::metrics::{Metrics, Outcome};
 
@@ -279,7 +280,7 @@ async fn publish<K: Reconciled>(
 
 /// Nobody can put one on what is being deleted already.
 fn is_without_finalizer<K: Served>(object: &K) -> bool {
-    object.meta().deletion_timestamp.is_none() && !object.finalizers().iter().any(|name| name == FINALIZER)
+    object.meta().deletion_timestamp.is_none() && !has_finalizer(object)
 }
 
 /// A status with what becomes true with it, and without what everybody was told.

@@ -21,6 +21,11 @@ use crate::api::{
     RoleEligibilitySpec, TransitHub, TransitHubSpec,
 };
 
+/// Whether the operator's finalizer is on an object.
+pub fn has_finalizer<K: kube::Resource + ?Sized>(object: &K) -> bool {
+    object.meta().finalizers.iter().flatten().any(|name| name == names::FINALIZER)
+}
+
 /// A kind whose changes can be held.
 pub trait Gated: kube::Resource<DynamicType = ()> {
     /// Its spec.
@@ -81,11 +86,10 @@ pub trait Gated: kube::Resource<DynamicType = ()> {
     /// Whether it is nothing but a record any more: it is being deleted, and whatever it owned is gone.
     /// It stays only until that was told, or somebody else lets it go.
     fn is_record(&self) -> bool {
-        let is_held = self.meta().finalizers.iter().flatten().any(|name| name == names::FINALIZER);
         let conditions = self.gate().into_iter().flat_map(|gate| &gate.conditions);
         let mut ready = conditions.filter(|one| one.type_ == condition::READY);
         self.meta().deletion_timestamp.is_some()
-            && (!is_held || ready.any(|ready| ready.reason == reason::AUDIT_PENDING))
+            && (!has_finalizer(self) || ready.any(|ready| ready.reason == reason::AUDIT_PENDING))
     }
 
     /// Whether a change touches the rules by which changes are judged. An object that goes takes its

@@ -15,13 +15,14 @@ use super::grants::{AccessPlan, Objects, Surroundings, plan_access};
 use super::lock::list_some;
 use super::status::describe_error;
 use super::{Notice, Plan, Severity, Write};
-use crate::api::names::{FINALIZER, condition, reason};
+use crate::api::names::{condition, reason};
 use crate::api::role_activation::ActivationState;
 use crate::api::{ApprovalRequest, Kind, RoleActivation, RoleActivationStatus};
 use crate::model::activation::{
     Asker, Circumstances, Eligible, Judgement, NotEligible, Step, asker, end_of, is_eligible,
     judge_activation, person, request_name,
 };
+use crate::model::gated::has_finalizer;
 use crate::model::grants::{Duty, Grant, Scope, compare_rights};
 use crate::model::life::Integrity;
 use crate::model::naming;
@@ -248,9 +249,8 @@ fn notice(judgement: &Judgement) -> Notice {
 /// it ended.
 fn plan_farewell(observed: &ObservedActivation) -> Plan<RoleActivationStatus> {
     let activation = observed.activation.as_ref();
-    let is_held = activation.finalizers().iter().any(|name| name == FINALIZER);
     let is_told = activation.status.as_ref().is_none_or(|status| status.audit.is_told());
-    let goes = is_held && is_told && observed.around.live == Objects::default();
+    let goes = has_finalizer(activation) && is_told && observed.around.live == Objects::default();
     Plan { writes: goes.then_some(Write::RemoveFinalizer).into_iter().collect(), ..Plan::nothing() }
 }
 

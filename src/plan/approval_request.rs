@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::ResourceExt;
 
 use super::conditions::{Status, Wanted, build_conditions};
 use super::gate::is_unmarked;
 use super::{Notice, Plan, Severity, Write};
 use crate::api::approval_request::RequestState;
-use crate::api::names::{FINALIZER, condition, reason};
+use crate::api::names::{condition, reason};
 use crate::api::{ApprovalRequest, ApprovalRequestStatus};
+use crate::model::gated::has_finalizer;
 use crate::model::life::Integrity;
 use crate::model::request::{TargetView, Verdict, Votes, decide};
 
@@ -154,9 +154,8 @@ fn plan_farewell(observed: &ObservedRequest) -> Plan<ApprovalRequestStatus> {
     let request = observed.request.as_ref();
     // Whoever puts it into force says so on it.
     let is_due = observed.target == TargetView::PutIntoForce && is_unmarked(request);
-    let is_held = request.finalizers().iter().any(|name| name == FINALIZER);
     let is_told = request.status.as_ref().is_none_or(|status| status.audit.is_told());
-    let goes = is_held && is_told && !is_due;
+    let goes = has_finalizer(request) && is_told && !is_due;
     Plan { writes: goes.then_some(Write::RemoveFinalizer).into_iter().collect(), ..Plan::nothing() }
 }
 
@@ -240,7 +239,7 @@ mod tests {
         let planned = |state, target, is_enacted: bool, is_told: bool| {
             let mut request = with_votes(&[("bob", Verdict::Approved)]);
             request.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
-            request.metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
+            request.metadata.finalizers = Some(vec![crate::api::names::FINALIZER.to_owned()]);
             let status = request.status.as_mut().unwrap();
             status.state = Some(state);
             status.decided_at = (state != Pending).then_some(Time(Timestamp::UNIX_EPOCH));

@@ -10,9 +10,9 @@ use super::gate::{Enforcement, Gate, Standing, gate_of_blocked, plan_gate, plan_
 use super::status::{build_gate_status, describe_error, notices};
 use super::{Plan, Write};
 use crate::api::gate::Reference;
-use crate::api::names::{FINALIZER, reason};
+use crate::api::names::reason;
 use crate::api::{ApprovalRequest, Community, Enclave, GateStatus};
-use crate::model::gated::Gated;
+use crate::model::gated::{Gated, has_finalizer};
 use crate::model::life::{Circumstances, Integrity, JudgeError, applied_spec};
 use crate::model::scope::{Missing, OuterRules, ScopeRules};
 
@@ -144,7 +144,7 @@ where
     R: FnOnce() -> Result<Vec<Write>, (String, Vec<Write>)>,
 {
     let object = declared.object.as_ref();
-    if !object.finalizers().iter().any(|name| name == FINALIZER) {
+    if !has_finalizer(object) {
         return Plan::nothing();
     }
     let applied = object.gate().and_then(|gate| gate.applied.as_ref());

@@ -10,8 +10,8 @@ use super::place::WasEnforced;
 use super::status::was_enforced;
 use crate::api::ApprovalRequest;
 use crate::api::gate::{Applied, Pending};
-use crate::api::names::{FINALIZER, REQUESTED_BY, REQUESTED_GENERATION, reason};
-use crate::model::gated::Gated;
+use crate::api::names::{REQUESTED_BY, REQUESTED_GENERATION, reason};
+use crate::model::gated::{Gated, has_finalizer};
 use crate::model::life::{
     Circumstances, Ground, Hold, HoldCause, JudgeError, Judgement, is_deletion_protected, judge,
 };
@@ -83,7 +83,7 @@ pub fn plan_gate<K: Gated>(
         }
         // What the object owns must not outlive it, so the finalizer comes before anything is
         // recorded as applied.
-        Judgement::Enact(..) if !object.finalizers().iter().any(|name| name == FINALIZER) => Ok(Gate {
+        Judgement::Enact(..) if !has_finalizer(object) => Ok(Gate {
             applied,
             pending: object.gate().and_then(|gate| gate.pending.clone()),
             standing: Standing::Enacting,
@@ -133,7 +133,7 @@ fn plan_closing_the_books<K: Gated>(
 ) -> Vec<Write> {
     let Some(applied) = applied else { return Vec::new() };
     // Somebody may have taken it off while no policy was watching.
-    if !object.finalizers().iter().any(|name| name == FINALIZER) {
+    if !has_finalizer(object) {
         return vec![Write::AddFinalizer];
     }
     let mut writes = plan_marks(Some(applied), requests, circumstances.witness, circumstances.now);
