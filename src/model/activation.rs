@@ -6,8 +6,9 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use super::digest::{digest, sha256};
-use super::life::{About, Ground, Integrity, JudgeError, Proposal, build_request};
+use super::life::{Ground, Integrity, JudgeError};
 use super::naming;
+use super::proposal::{About, Proposal, build_request};
 use super::request::{is_rightly_approved, is_witnessed};
 use super::rules::{Requirement, parse_duration};
 use super::scope::{Missing, OuterRules};

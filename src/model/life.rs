@@ -9,19 +9,17 @@ use kube::ResourceExt;
 use super::diff::describe_changes;
 use super::digest::{DigestError, digest};
 use super::gated::Gated;
-use super::naming;
-use super::request::{describe_requesters, expires_at, is_rightly_approved, is_witnessed};
+use super::proposal::{About, Proposal, baseline, build_request};
+use super::request::{is_rightly_approved, is_witnessed};
 use super::rules::Requirement;
 use super::scope::{Missing, OuterRules, RulesOrigin};
 use super::votes::{Tally, tally};
-use crate::api::approval_request::{
-    ApprovalRequestSpec, Change, EffectivePolicy, Impact, RequestState, Summary, Target,
-};
+use crate::api::approval_request::{EffectivePolicy, RequestState};
 use crate::api::approvals::Operation;
 use crate::api::common::ChangeReason;
 use crate::api::content::UnreadableContent;
 use crate::api::gate::{Applied, Pending, Reference};
-use crate::api::{ApprovalRequest, Content, Kind, names};
+use crate::api::{ApprovalRequest, Content, names};
 
 /// Whether the API server still runs the admission policies that the operator was built with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -356,16 +354,6 @@ pub fn requesters<K: Gated>(object: &K) -> Option<Vec<String>> {
     (!names.is_empty()).then_some(names)
 }
 
-/// A content that is proposed.
-pub(super) struct Proposal {
-    pub generation: i64,
-    pub digest: String,
-    pub operations: BTreeSet<Operation>,
-    pub before: Option<Content>,
-    pub after: Content,
-    pub references: Vec<Reference>,
-}
-
 /// The closing part of a change, as what is applied from now on. With the whole change it is a
 /// generation of its own; otherwise the rest of that generation is still to be judged.
 fn close<K: Gated>(
@@ -504,75 +492,4 @@ fn cause_of(request: &ApprovalRequest) -> HoldCause {
             }),
         },
     }
-}
-
-/// What a change is compared with for people: what is in force, or for something new what an
-/// empty spec means, so that defaults which nobody wrote are not told.
-fn baseline<K: Gated>(proposal: &Proposal) -> Content {
-    let empty = || {
-        let spec: K::Spec = serde_json::from_value(serde_json::json!({})).ok()?;
-        Content::of_spec(&K::without_change_reason(&spec)).ok()
-    };
-    proposal.before.clone().or_else(empty).unwrap_or_else(Content::empty)
-}
-
-/// Words in one line: with line breaks they could look like other fields of the request.
-fn flatten(words: &str) -> String {
-    words.trim_end().chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
-/// What a request is about.
-pub(super) struct About {
-    pub kind: Kind,
-    pub namespace: Option<String>,
-    pub name: String,
-    pub uid: String,
-    /// Where requests about it live.
-    pub request_namespace: String,
-}
-
-pub(super) fn build_request(
-    about: &About,
-    proposal: &Proposal,
-    requesters: Vec<String>,
-    reason: ChangeReason,
-    policy: EffectivePolicy,
-    changes: Vec<String>,
-    now: Timestamp,
-) -> ApprovalRequest {
-    let About { kind, namespace, name, uid, request_namespace } = about;
-    let operations: Vec<Operation> = proposal.operations.iter().copied().collect();
-    let spec = ApprovalRequestSpec {
-        summary: Summary {
-            operation: operations.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
-            target: format!("{kind} {name}"),
-            requester: describe_requesters(&requesters),
-        },
-        target: Target {
-            kind: *kind,
-            namespace: namespace.clone(),
-            name: name.clone(),
-            uid: uid.clone(),
-            generation: proposal.generation,
-        },
-        operations,
-        requesters,
-        justification: reason.justification.map(|words| flatten(&words)),
-        ticket: reason.ticket.map(|words| flatten(&words)),
-        change: Change {
-            before: proposal.before.clone(),
-            after: proposal.after.clone(),
-            digest: proposal.digest.clone(),
-            references: proposal.references.clone(),
-        },
-        impact: Impact { changes, ..Impact::default() },
-        expires_at: expires_at(policy.expire_after_seconds, now),
-        policy,
-    };
-    let request_name = naming::approval_request(*kind, name, uid, proposal.generation);
-    let mut request = ApprovalRequest::new(&request_name, spec);
-    request.metadata.namespace = Some(request_namespace.clone());
-    // There is a fact about it as soon as it is looked at.
-    request.metadata.finalizers = Some(vec![names::FINALIZER.to_owned()]);
-    request
 }

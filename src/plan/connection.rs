@@ -23,11 +23,12 @@ use crate::api::{
 use crate::model::gated::Gated;
 use crate::model::life::{JudgeError, applied_spec, as_if_applied};
 use crate::model::reach::{
-    Destination, DestinationEnd, Flow, Link, Passage, SourceEnd, Sources, compare, find_references,
+    Destination, DestinationEnd, Flow, Link, Passage, SourceEnd, Sources, find_references,
     require_destination, resolve,
 };
 use crate::model::rules::parse_duration;
 use crate::model::scope::{Missing, OuterRules, ScopeRules};
+use crate::model::traffic::compare;
 
 /// So many connections are in force in one namespace at most. Each is a policy in the namespace of
 /// every workload that it touches, and agents on the nodes hold all of them.

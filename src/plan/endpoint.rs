@@ -10,8 +10,9 @@ use super::gate::Enforcement;
 use crate::api::{CommunityEndpoint, EnclaveEndpoint, GateStatus, TransitHub};
 use crate::model::gated::Gated;
 use crate::model::life::JudgeError;
-use crate::model::reach::{Link, compare};
+use crate::model::reach::Link;
 use crate::model::scope::{Missing, OuterRules};
+use crate::model::traffic::compare;
 
 /// What was seen of an endpoint or a hub.
 #[derive(Clone, Debug)]

@@ -34,9 +34,10 @@ use crate::model::gated::Gated;
 use crate::model::life::{JudgeError, applied_spec, as_if_applied};
 use crate::model::maintenance::Exceptions;
 use crate::model::naming::{CONNECTION_POLICY, connection_policy, workload_namespace};
-use crate::model::reach::{DestinationEnd, Link, Passage, SourceEnd, WorkloadEnd, compare, ends_at, resolve};
+use crate::model::reach::{DestinationEnd, Link, Passage, SourceEnd, WorkloadEnd, ends_at, resolve};
 use crate::model::scope::Missing;
 use crate::model::together::compare_together;
+use crate::model::traffic::compare;
 
 const KINDS: &str = "EnclaveWorkloads";
 
