@@ -31,6 +31,7 @@ pub mod leftovers;
 pub mod letters;
 pub mod links;
 pub mod observe;
+pub mod queues;
 pub mod sentry;
 pub mod triggers;
 pub mod untold;

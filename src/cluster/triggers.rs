@@ -5,16 +5,16 @@
 
 use std::sync::Arc;
 
-use futures::channel::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::rbac::v1::RoleBinding;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::runtime::reflector::{Lookup, ObjectRef, Store};
+use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 use tokio::sync::{Notify, watch};
 use tracing::warn;
 
 use super::caches::{Caches, is_served};
+use super::queues::{Queues, send, send_where};
 use super::sentry::Sentry;
 use super::untold::{Address, Untold};
 use super::watch::Seen;
@@ -31,27 +31,8 @@ use crate::model::naming::{CONNECTION_POLICY, parse_grant};
 use crate::model::reach::{DestinationEnd, Link, SourceEnd, WorkloadEnd};
 use crate::plan::child::Made;
 
-/// Defines the two ends of the queues, and how to fill all of them.
-macro_rules! queues {
-    ($($name:ident: $kind:ty,)*) => {
-        /// One queue per controller: where work is put in.
-        #[derive(Clone)]
-        pub struct Queues {
-            $(pub $name: UnboundedSender<ObjectRef<$kind>>,)*
-        }
-
-        /// One queue per controller: where work is taken out.
-        pub struct Work {
-            $(pub $name: UnboundedReceiver<ObjectRef<$kind>>,)*
-        }
-
-        /// Empty queues.
-        #[must_use]
-        pub fn build_queues() -> (Queues, Work) {
-            $(let $name = mpsc::unbounded();)*
-            (Queues { $($name: $name.0,)* }, Work { $($name: $name.1,)* })
-        }
-
+macro_rules! look_at_all {
+    ($($name:ident: $kind:ident,)*) => {
         impl Triggers {
             fn look_at_everything(&self) {
                 self.access.notify_one();
@@ -60,7 +41,7 @@ macro_rules! queues {
         }
     };
 }
-with_controlled_kinds!(queues);
+with_controlled_kinds!(look_at_all);
 
 /// What stands guard in the API server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -494,18 +475,4 @@ fn is_it<K: Resource>(uid: &str) -> impl Fn(&K) -> bool {
 fn leads_into(connection: &EnclaveConnection, enclave: &str) -> bool {
     let destination = connection.spec.destination.enclave_endpoint.as_ref();
     destination.is_some_and(|destination| destination.enclave == enclave)
-}
-
-fn send_where<K>(queue: &UnboundedSender<ObjectRef<K>>, store: &Store<K>, concerned: impl Fn(&K) -> bool)
-where
-    K: Resource<DynamicType = ()> + Lookup<DynamicType = ()> + Clone,
-{
-    for object in store.state().into_iter().filter(|object| concerned(object)) {
-        send(queue, ObjectRef::from_obj(object.as_ref()));
-    }
-}
-
-/// The receiver is gone only at shutdown.
-fn send<K: Lookup>(queue: &UnboundedSender<ObjectRef<K>>, object: ObjectRef<K>) {
-    let _ = queue.unbounded_send(object);
 }
