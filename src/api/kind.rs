@@ -1,9 +1,11 @@
 //! The eleven kinds and the facts about them that do not depend on a schema.
 
+use kube::core::ApiResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::approvals::Operation;
+use super::names::{GROUP, VERSION};
 
 /// A kind of this API group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -116,6 +118,18 @@ impl Kind {
     #[must_use]
     pub const fn is_gated(self) -> bool {
         !matches!(self, Self::ApprovalRequest | Self::RoleActivation)
+    }
+
+    /// How to reach its objects without their type.
+    #[must_use]
+    pub fn resource(self) -> ApiResource {
+        ApiResource {
+            group: GROUP.into(),
+            version: VERSION.into(),
+            api_version: format!("{GROUP}/{VERSION}"),
+            kind: self.name().into(),
+            plural: self.plural().into(),
+        }
     }
 
     /// Whether `spec.retire` asks for the deletion of such an object, so that the operator deletes it. What

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
-use kube::core::{ApiResource, DynamicObject};
+use kube::core::DynamicObject;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -14,7 +14,7 @@ use serde_json::json;
 use super::fence::is_refused;
 use crate::admission::Policies;
 use crate::api::approval_request::Target;
-use crate::api::names::{FINALIZER, GROUP, OPERATOR, REQUESTED_BY, REQUESTED_GENERATION, VERSION, label};
+use crate::api::names::{FINALIZER, OPERATOR, REQUESTED_BY, REQUESTED_GENERATION, label};
 use crate::api::{
     ApprovalRequest, Community, CommunityEndpoint, Enclave, EnclaveConnection, EnclaveEndpoint,
     EnclaveWorkload, Kind, RoleActivation, RoleAssignment, RoleEligibility, TransitHub,
@@ -229,16 +229,9 @@ async fn confirm_rules(client: &Client, origin: &RulesOrigin) -> Result<Touched,
 }
 
 fn dynamic(client: &Client, kind: Kind, namespace: Option<&str>) -> Api<DynamicObject> {
-    let resource = ApiResource {
-        group: GROUP.into(),
-        version: VERSION.into(),
-        api_version: format!("{GROUP}/{VERSION}"),
-        kind: kind.name().into(),
-        plural: kind.plural().into(),
-    };
     match namespace {
-        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
-        None => Api::all_with(client.clone(), &resource),
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &kind.resource()),
+        None => Api::all_with(client.clone(), &kind.resource()),
     }
 }
 

@@ -3,15 +3,15 @@
 
 use std::path::{Path, PathBuf};
 
+use enclave_operator::api::Kind;
 use enclave_operator::api::names::{label, purpose};
-use enclave_operator::api::{Kind, names};
 use kube::api::{Patch, PatchParams, ValidationDirective};
-use kube::core::{ApiResource, DynamicObject};
+use kube::core::DynamicObject;
 use kube::{Api, Client};
 use serde_json::Value;
 
 use crate::support::User;
-use crate::world::{World, on_a_runtime};
+use crate::world::{World, kind_api, on_a_runtime};
 
 #[test]
 fn valid_examples_are_accepted_and_invalid_ones_refused_with_their_words() {
@@ -92,17 +92,8 @@ fn read(client: &Client, file: &Path) -> (Value, Api<DynamicObject>) {
     let object: Value = serde_yaml_ng::from_str(&text).unwrap();
     let kind = object["kind"].as_str().unwrap();
     let kind = Kind::ALL.into_iter().find(|known| known.name() == kind).expect("a kind of ours");
-    let resource = ApiResource {
-        group: names::GROUP.into(),
-        version: names::VERSION.into(),
-        api_version: format!("{}/{}", names::GROUP, names::VERSION),
-        kind: kind.name().into(),
-        plural: kind.plural().into(),
-    };
-    let api = match object["metadata"]["namespace"].as_str() {
-        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
-        None => Api::all_with(client.clone(), &resource),
-    };
+    let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default().to_owned();
+    let api = kind_api(client, kind, &namespace);
     (object, api)
 }
 

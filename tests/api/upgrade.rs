@@ -8,8 +8,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Namespace, ResourceQuota};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, Role, RoleBinding};
-use kube::api::{DynamicObject, ListParams, PostParams};
-use kube::core::{ApiResource, GroupVersionKind};
+use kube::api::{ListParams, PostParams};
 use kube::{Api, Resource, ResourceExt};
 use serde_json::{Value, json};
 
@@ -20,8 +19,9 @@ use crate::support::helm::{RELEASE, copy_chart};
 use crate::support::{Process, eventually, writes_by};
 use crate::trouble::{wait_for_log, wait_for_metric};
 use crate::world::{
-    SOON, World, active_community, communities, enclave, enclaves, hold_everything, namespaced, on_a_runtime,
-    patch, vote, wait_for_access, wait_for_enclave, wait_for_request, wait_for_state, wait_until_applied,
+    SOON, World, active_community, communities, enclave, enclaves, hold_everything, kind_api, namespaced,
+    on_a_runtime, patch, vote, wait_for_access, wait_for_enclave, wait_for_request, wait_for_state,
+    wait_until_applied,
 };
 
 const OPERATOR: &str = "system:serviceaccount:enclave-system:enclave-operator";
@@ -98,9 +98,7 @@ async fn declare_every_state(world: &World) {
 async fn states(world: &World) -> BTreeMap<String, Value> {
     let mut all = BTreeMap::new();
     for kind in Kind::ALL {
-        let gvk = GroupVersionKind::gvk("enclave-operator.io", "v1alpha1", kind.name());
-        let resource = ApiResource::from_gvk_with_plural(&gvk, kind.plural());
-        let api: Api<DynamicObject> = Api::all_with(world.administrator(), &resource);
+        let api = kind_api(&world.administrator(), kind, "");
         for object in api.list(&ListParams::default()).await.unwrap() {
             let shown = &object.data["status"];
             let told = json!([

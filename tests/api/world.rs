@@ -12,7 +12,7 @@ use enclave_operator::runtime::Settings;
 use enclave_operator::runtime::settings::{AuditSettings, InstallationSettings};
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview};
 use kube::api::{Patch, PatchParams, PostParams};
-use kube::core::NamespaceResourceScope;
+use kube::core::{DynamicObject, NamespaceResourceScope};
 use kube::{Api, Client, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -273,6 +273,14 @@ where
 }
 
 /// A Community as a user writes it.
+/// The objects of a kind, in a namespace unless it has none.
+pub fn kind_api(client: &Client, kind: Kind, namespace: &str) -> Api<DynamicObject> {
+    match namespace {
+        "" => Api::all_with(client.clone(), &kind.resource()),
+        namespace => Api::namespaced_with(client.clone(), namespace, &kind.resource()),
+    }
+}
+
 pub fn community(name: &str, spec: &Value) -> Community {
     object(json!({
         "apiVersion": "enclave-operator.io/v1alpha1", "kind": "Community",

@@ -11,7 +11,7 @@ use enclave_operator::model::naming;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule, Role};
 use kube::api::{DeleteParams, ListParams, PostParams};
-use kube::core::{ApiResource, DynamicObject};
+use kube::core::DynamicObject;
 use kube::{Api, Client, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ use super::{right, rights};
 use crate::handover::credential_of;
 use crate::network::{install_cilium_definition, required};
 use crate::support::{Process, Sink, User, Write, eventually, requests_by, wait_gone, wait_until};
-use crate::world::{SOON, World, namespaced, object, on_a_runtime, patch, vote, wait_for_hold};
+use crate::world::{SOON, World, kind_api, namespaced, object, on_a_runtime, patch, vote, wait_for_hold};
 
 /// The Community, and its namespace.
 const HOME: &str = "rights";
@@ -259,7 +259,7 @@ impl<'a> Story<'a> {
 
     /// Nina asks for the role that she is eligible for, as soon as she may.
     async fn activate(&self, nina: &User, name: &str) {
-        let api = objects(nina.client(), Kind::RoleActivation, ENCLAVE);
+        let api = kind_api(&nina.client(), Kind::RoleActivation, ENCLAVE);
         let wanted = wanted(Kind::RoleActivation, name, &json!({"eligibility": "ninas", "duration": "1h"}));
         eventually("she may activate", SOON, async || api.create(&PostParams::default(), &wanted).await.ok())
             .await;
@@ -299,23 +299,8 @@ impl<'a> Story<'a> {
     }
 
     fn api(&self, kind: Kind, namespace: &str) -> Api<DynamicObject> {
-        objects(self.client(), kind, namespace)
+        kind_api(&self.client(), kind, namespace)
     }
-}
-
-/// The objects of a kind, in a namespace unless it has none.
-fn objects(client: Client, kind: Kind, namespace: &str) -> Api<DynamicObject> {
-    let resource = ApiResource {
-        group: GROUP.into(),
-        version: VERSION.into(),
-        api_version: format!("{GROUP}/{VERSION}"),
-        kind: kind.name().into(),
-        plural: kind.plural().into(),
-    };
-    if namespace.is_empty() {
-        return Api::all_with(client, &resource);
-    }
-    Api::namespaced_with(client, namespace, &resource)
 }
 
 fn wanted(kind: Kind, name: &str, spec: &Value) -> DynamicObject {

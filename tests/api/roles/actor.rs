@@ -9,12 +9,12 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::Client;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
-use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
+use kube::core::DynamicObject;
 
 use super::golden::{Cell, Scope};
 use super::*;
 use crate::support::eventually;
-use crate::world::right;
+use crate::world::{kind_api, right};
 
 const SYSTEM: &str = "enclave-system";
 /// What is not there by then does not come.
@@ -183,13 +183,4 @@ pub async fn appoint(place: &Place<'_>, role: Role, scope: Scope) -> Actor {
 /// Whether the authorizer refused, and not a policy.
 fn is_without_right(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 403 && status.message.contains("\" cannot "))
-}
-
-pub fn kind_api(client: &Client, kind: Kind, namespace: &str) -> Api<DynamicObject> {
-    let gvk = GroupVersionKind::gvk("enclave-operator.io", "v1alpha1", kind.name());
-    let resource = ApiResource::from_gvk_with_plural(&gvk, kind.plural());
-    match namespace {
-        "" => Api::all_with(client.clone(), &resource),
-        namespace => Api::namespaced_with(client.clone(), namespace, &resource),
-    }
 }

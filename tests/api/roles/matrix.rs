@@ -11,12 +11,13 @@ use futures::future::{join, join_all};
 use k8s_openapi::api::authorization::v1::ResourceAttributes;
 use kube::core::{DynamicObject, ObjectMeta};
 
-use super::actor::{Actor, Question, appoint, kind_api};
+use super::actor::{Actor, Question, appoint};
 use super::golden::{Cell, OTHER, OWN, REQUESTS, SECTIONS, Scope, Table, VERBS, WORKLOADS, golden};
 use super::*;
 use crate::support::eventually;
 use crate::world::{
-    assert_refused, patch, requests, right, vote, wait_for_hold, wait_for_request, wait_for_request_state,
+    assert_refused, kind_api, patch, requests, right, vote, wait_for_hold, wait_for_request,
+    wait_for_request_state,
 };
 
 /// A role in the whole cluster changes the namespaces of every test, so not in the cluster that they share.
