@@ -10,7 +10,7 @@ use kube::Api;
 use kube::api::{ListParams, PostParams};
 use serde_json::{Value, json};
 
-use crate::mail_server::{Mail, MailServer, Manners};
+use crate::mail_server::{Mail, MailServer, Manners, flood};
 use crate::support::{Sink, eventually};
 use crate::world::{
     SOON, WORLD, World, active_community, enclave, enclaves, hold_everything, object, on_a_runtime, patch,
@@ -97,22 +97,6 @@ fn those_who_decide_and_those_who_asked_hear_of_a_request() {
             "what is for people"
         );
     });
-}
-
-/// Writes what never ends to whoever connects.
-fn flood() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    std::thread::spawn(move || {
-        while let Ok((mut connection, _)) = listener.accept() {
-            std::thread::spawn(
-                move || {
-                    while std::io::Write::write_all(&mut connection, &[b'2'; 4096]).is_ok() {}
-                },
-            );
-        }
-    });
-    port
 }
 
 /// Takes connections and says nothing.

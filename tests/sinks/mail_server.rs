@@ -194,3 +194,15 @@ fn read_line(stream: &mut impl Read) -> Option<String> {
     line.truncate(line.len() - 2);
     Some(String::from_utf8(line).unwrap())
 }
+
+/// Writes what never ends to whoever connects.
+pub fn flood() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        while let Ok((mut connection, _)) = listener.accept() {
+            std::thread::spawn(move || while connection.write_all(&[b'2'; 4096]).is_ok() {});
+        }
+    });
+    port
+}

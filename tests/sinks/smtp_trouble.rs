@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use enclave_operator::sinks::{DeliveryError, Message, SmtpSettings, SmtpSink};
 
-use crate::mail_server::{MailServer, Manners};
+use crate::mail_server::{MailServer, Manners, flood};
 use crate::servers::closed;
 use crate::smtp::settings;
 use crate::{in_time, tell};
@@ -149,27 +149,15 @@ async fn no_error_tells_the_password() {
     .await;
 }
 
-/// A server that never ends its line: lettre keeps all of it.
-fn flooding() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    std::thread::spawn(move || {
-        while let Ok((mut connection, _)) = listener.accept() {
-            while std::io::Write::write_all(&mut connection, &[b'2'; 4096]).is_ok() {}
-        }
-    });
-    port
-}
-
+/// lettre keeps all of a line.
 #[tokio::test]
 async fn a_server_that_never_ends_its_line_is_cut_off_long_before_the_limit() {
     in_time(async {
-        let sink =
-            SmtpSink::new(&settings(format!("smtp://127.0.0.1:{}?tls=none", flooding()), OPS)).unwrap();
+        let sink = SmtpSink::new(&settings(format!("smtp://127.0.0.1:{}?tls=none", flood()), OPS)).unwrap();
         let error = sink.deliver(&Message::new("subject", "text")).await.unwrap_err();
         assert!(tell(&error).contains("says too much"), "{}", tell(&error));
         // And before TLS from the start, where it says anything but that.
-        let sink = SmtpSink::new(&settings(format!("smtps://localhost:{}", flooding()), OPS)).unwrap();
+        let sink = SmtpSink::new(&settings(format!("smtps://localhost:{}", flood()), OPS)).unwrap();
         let error = sink.deliver(&Message::new("subject", "text")).await.unwrap_err();
         assert_eq!(error.category(), "Unreachable");
     })
