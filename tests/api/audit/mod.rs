@@ -1,5 +1,8 @@
 //! Every fact reaches its sinks as docs/audit.md says, whatever the sinks and the operator go through.
 
+mod deletion;
+mod sinks;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -22,9 +25,9 @@ use crate::world::{
     wait_for_request, wait_for_request_state, wait_until_applied,
 };
 
-const DOCUMENT: &str = include_str!("../../docs/audit.md");
+const DOCUMENT: &str = include_str!("../../../docs/audit.md");
 
-const SCHEMA: &str = include_str!("../../docs/audit-event.schema.json");
+const SCHEMA: &str = include_str!("../../../docs/audit-event.schema.json");
 
 /// The types in the document, and what the data of each always has.
 fn documented() -> BTreeMap<String, Vec<String>> {
@@ -43,6 +46,15 @@ fn documented() -> BTreeMap<String, Vec<String>> {
 fn the_document_lists_every_type() {
     let types: BTreeSet<String> = FactType::ALL.map(|type_| type_.event_type().to_owned()).into();
     assert_eq!(documented().into_keys().collect::<BTreeSet<_>>(), types);
+}
+
+/// A cluster whose operator tells a sink.
+fn begin(identity: &str) -> (World, Sink, Process) {
+    let world = World::without_operator();
+    world.install();
+    let sink = Sink::start();
+    let operator = start_operator(&world, identity, &sink);
+    (world, sink, operator)
 }
 
 fn start_operator(world: &World, identity: &str, sink: &Sink) -> Process {
@@ -85,7 +97,7 @@ async fn wait_until_told_within(world: &World, limit: Duration) {
     .await;
 }
 
-/// What an event says, without what differs from run to run.
+/// The ids of events.
 fn ids(events: &[Value]) -> BTreeSet<String> {
     events.iter().map(|event| event["id"].as_str().unwrap().to_owned()).collect()
 }
@@ -258,10 +270,7 @@ async fn play_tampering(world: &World) {
 
 #[test]
 fn every_fact_reaches_every_sink_as_documented() {
-    let world = World::without_operator();
-    world.install();
-    let sink = Sink::start();
-    let operator = start_operator(&world, "told", &sink);
+    let (world, sink, operator) = begin("told");
     on_a_runtime(async || {
         let (requests_told, place, nina) = play_everything(&world).await;
         let alice = world.alice();
@@ -398,393 +407,6 @@ fn an_operator_that_dies_after_every_write_tells_every_fact() {
             .map(|event| event["id"].as_str().unwrap())
             .collect();
         assert_eq!(facts.len(), times, "{type_} in {community}: {taken:#?}");
-    }
-}
-
-/// How long it takes from a vote until the change is in force.
-async fn approve_one(world: &World, name: &str) -> Duration {
-    let (alice, bob) = (world.alice(), world.bob());
-    let api = enclaves(&alice, "trouble");
-    api.create(&PostParams::default(), &enclave(name, &json!({}))).await.unwrap();
-    let request = wait_for_request(&alice, "trouble", name).await;
-    let voted = Instant::now();
-    vote(&bob, "trouble", &request, Verdict::Approved, None).await.unwrap();
-    wait_for_enclave(&api, name, State::Active).await;
-    voted.elapsed()
-}
-
-/// How often the sink fails before anything else happens: 124 times take an hour.
-fn refusals() -> usize {
-    std::env::var("ENCLAVE_OPERATOR_REFUSALS").map_or(2, |refusals| refusals.parse().unwrap())
-}
-
-#[test]
-fn a_sink_that_is_down_or_slow_or_fails_loses_nothing_and_delays_nothing() {
-    let world = World::without_operator();
-    world.install();
-    let sink = Sink::start();
-    let first = start_operator(&world, "first", &sink);
-    let calm = on_a_runtime(async || {
-        active_community(&world, "trouble", &json!({ "approvals": hold_everything() })).await;
-        let calm = approve_one(&world, "calm").await;
-        wait_until_told(&world).await;
-        calm
-    });
-
-    // It answers 500, it does not answer, it is not there.
-    sink.set_mood(Mood::Fails);
-    let failing = on_a_runtime(async || {
-        let (took, before) = (approve_one(&world, "failing").await, sink.asked());
-        let refusals = refusals();
-        let limit = SOON.max(u32::try_from(refusals).unwrap() * Duration::from_secs(30));
-        let is_refused = async || (sink.asked() >= before + refusals).then_some(());
-        eventually(&format!("it is asked {refusals} times"), limit, is_refused).await;
-        took
-    });
-    sink.set_mood(Mood::Hangs);
-    let hanging = on_a_runtime(async || approve_one(&world, "hanging").await);
-    let (address, before) = (sink.address(), sink.taken());
-    drop(sink);
-    let down = on_a_runtime(async || approve_one(&world, "down").await);
-    println!(
-        "from vote to Active: {calm:.1?} as usual, {failing:.1?} with a sink that fails, {hanging:.1?} hangs, {down:.1?} is down"
-    );
-    for (mood, took) in [("fails", failing), ("hangs", hanging), ("is down", down)] {
-        assert!(took < calm + Duration::from_secs(3), "{took:?} while the sink {mood}, {calm:?} else");
-    }
-
-    // What waits stands on the objects, with who has it already.
-    on_a_runtime(async || {
-        eventually("the facts wait on their objects", SOON, async || {
-            let all = requests(&world.alice(), "trouble").list(&ListParams::default()).await.unwrap();
-            let audits = all.iter().filter_map(|request| request.status.as_ref()).map(|status| &status.audit);
-            let waiting: Vec<_> = audits.flat_map(|audit| &audit.waiting).collect();
-            (waiting.len() == 9 && waiting.iter().all(|fact| fact.taken_by == ["stdout"])).then_some(())
-        })
-        .await;
-    });
-
-    // The operator is killed meanwhile, and another one tells it all, but not again what was printed.
-    first.kill();
-    let printed_by_first = printed(&first).len();
-    let sink = Sink::start_at(address);
-    let second = start_operator(&world, "first", &sink);
-    on_a_runtime(async || wait_until_told(&world).await);
-    let taken = [before, sink.taken()].concat();
-    assert_documented(&taken);
-    assert_without_gap(&taken);
-    for name in ["calm", "failing", "hanging", "down"] {
-        for type_ in ["requested", "decided", "enacted"] {
-            let events = of_type(&taken, type_, &format!("trouble/Enclave/{name}"));
-            assert!(!events.is_empty(), "{type_} of {name}");
-        }
-    }
-    // Both write to one log.
-    let printed = printed(&second);
-    let (by_first, by_second) = printed.split_at(printed_by_first);
-    let again: Vec<String> = ids(by_second).intersection(&ids(by_first)).cloned().collect();
-    assert_eq!(again, [""; 0], "printed again");
-}
-
-/// Retires something of which the rules hold the deletion.
-async fn retire<K: Watched>(world: &World, api: &Api<K>, namespace: &str, name: &str) {
-    let spec = json!({"retire": true, "change": {"justification": "it is over"}});
-    patch(api, name, json!({ "spec": spec })).await.unwrap();
-    let request = wait_for_hold(api, name).await;
-    vote(&world.bob(), namespace, &request, Verdict::Approved, None).await.unwrap();
-}
-
-#[test]
-fn what_is_deleted_while_a_sink_is_down_goes_when_it_was_told() {
-    let world = World::without_operator();
-    world.install();
-    let sink = Sink::start();
-    let first = start_operator(&world, "first", &sink);
-    let account = world.alice();
-    let (held, spare) = on_a_runtime(async || {
-        let alice = world.alice();
-        active_community(&world, "trouble", &json!({ "approvals": hold_everything() })).await;
-        approve_one(&world, "leaving").await;
-        let (place, nina) = make_eligible(&world).await;
-        let control = place.control("payments");
-        let activations = Place::activations(&nina, &control);
-        let spec = json!({"eligibility": "ninas", "duration": "1h"});
-        roles::make(&activations, "RoleActivation", "held", &spec).await.unwrap();
-        wait_for_activation(&activations, "held", "Active").await;
-        wait_for_access(&nina, "list", "enclaveworkloads", &control, true).await;
-        wait_until_told(&world).await;
-        // Made before there was a finalizer, or taken off while the policies were away.
-        let stripped = Place::activations(&world.operator().await, &control);
-        patch(&stripped, "held", json!({"metadata": {"finalizers": null}})).await.unwrap();
-        let is_held_again = |activation: &RoleActivation| !activation.finalizers().is_empty();
-        wait_until(stripped, "held", SOON, "the finalizer is there again", is_held_again).await;
-
-        sink.set_mood(Mood::Fails);
-        // It closes at once, whoever was told of it.
-        let owned = Place::activations(&alice, &control);
-        owned.delete("held", &DeleteParams::default()).await.unwrap();
-        wait_for_access(&nina, "list", "enclaveworkloads", &control, false).await;
-        let is_kept = |activation: &RoleActivation| {
-            activation.metadata.deletion_timestamp.is_some()
-                && activation.status.as_ref().is_some_and(|status| status.audit.waiting.len() == 1)
-        };
-        let held = wait_until(owned, "held", SOON, "the activation waits to be told", is_kept).await;
-        // So does an object about which nobody had to be asked.
-        let spare = enclaves(&alice, "jit");
-        spare.create(&PostParams::default(), &enclave("spare", &json!({}))).await.unwrap();
-        wait_for_enclave(&spare, "spare", State::Active).await;
-        spare.delete("spare", &DeleteParams::default()).await.unwrap();
-        let is_kept = |enclave: &Enclave| {
-            let conditions = enclave.status.iter().flat_map(|status| &status.gate.conditions);
-            conditions.into_iter().any(|one| one.message.contains("when the audit stream has taken"))
-        };
-        let spare = wait_until(spare, "spare", SOON, "the Enclave waits to be told", is_kept).await;
-        // And requests that go with their namespace, with one that nobody decides.
-        let trouble = enclaves(&alice, "trouble");
-        trouble.create(&PostParams::default(), &enclave("undecided", &json!({}))).await.unwrap();
-        wait_for_request(&alice, "trouble", "undecided").await;
-        trouble.delete("undecided", &DeleteParams::default()).await.unwrap();
-        retire(&world, &trouble, "trouble", "leaving").await;
-        wait_gone(trouble, "leaving", SOON, "the Enclave is gone").await;
-        retire(&world, &communities(&alice), "trouble", "trouble").await;
-        eventually("the requests wait to be told", SOON, async || {
-            let all = requests(&alice, "trouble").list(&ListParams::default()).await.ok()?;
-            all.iter().all(|request| request.metadata.deletion_timestamp.is_some()).then_some(())
-        })
-        .await;
-        // The Community says what it waits for.
-        let is_kept = |community: &Community| {
-            let conditions = community.status.iter().flat_map(|status| &status.gate.conditions);
-            conditions.into_iter().any(|one| one.message.contains("approvalrequests.enclave-operator.io has"))
-        };
-        wait_until(communities(&alice), "trouble", SOON, "the Community tells what remains", is_kept).await;
-        (held, spare)
-    });
-
-    // The operator is killed meanwhile, and another one tells it all before anything goes.
-    first.kill();
-    let (address, before) = (sink.address(), sink.taken());
-    drop(sink);
-    let sink = Sink::start_at(address);
-    let _second = start_operator(&world, "second", &sink);
-    on_a_runtime(async || {
-        let administrator = world.administrator();
-        let namespaces: Api<Namespace> = Api::all(administrator.clone());
-        wait_gone(namespaces, "trouble", 2 * SOON, "the namespace is gone").await;
-        wait_gone(communities(&account), "trouble", SOON, "the Community is gone").await;
-        wait_gone(enclaves(&account, "jit"), "spare", SOON, "the Enclave is gone").await;
-        let control = held.namespace().unwrap();
-        wait_gone(Place::activations(&account, &control), "held", SOON, "the activation is gone").await;
-    });
-    let taken = [before, sink.taken()].concat();
-    assert_documented(&taken);
-    assert_without_gap(&taken);
-    let ended = of_type(&taken, "ended", &format!("{}/RoleActivation/held", held.namespace().unwrap()));
-    assert_eq!(ended[0]["data"]["state"], "Deactivated");
-    assert_eq!(ended[0]["data"]["message"], "it was deleted");
-    let enacted = of_type(&taken, "enacted", "jit/Enclave/spare");
-    assert_eq!(enacted[0]["data"]["object"]["uid"], spare.uid().unwrap());
-    assert!(!of_type(&taken, "withdrawn", "trouble/Enclave/undecided").is_empty());
-    for subject in ["trouble/Enclave/leaving", "Community/trouble"] {
-        let told: BTreeSet<&str> = ["requested", "decided", "enacted"]
-            .into_iter()
-            .filter(|type_| {
-                let retired = |event: &&Value| event["data"]["justification"] == "it is over";
-                of_type(&taken, type_, subject).into_iter().any(|event| retired(&event))
-            })
-            .collect();
-        assert_eq!(told.len(), 3, "{subject}: {told:?}");
-    }
-}
-
-/// More of them than are told at a time.
-#[test]
-fn what_has_piled_up_is_told_once_and_in_order() {
-    let world = World::without_operator();
-    world.install();
-    let sink = Sink::start();
-    let _operator = start_operator(&world, "piled", &sink);
-    let taken = on_a_runtime(async || {
-        let alice = world.alice();
-        active_community(&world, "piled", &json!({})).await;
-        wait_until_told(&world).await;
-        sink.set_mood(Mood::Fails);
-        let api = enclaves(&alice, "piled");
-        let names: Vec<String> = (0..100).map(|number| format!("e{number}")).collect();
-        for name in &names {
-            api.create(&PostParams::default(), &enclave(name, &json!({}))).await.unwrap();
-        }
-        for name in &names {
-            wait_until_applied(&api, name).await;
-            patch(&api, name, json!({"spec": {"description": "another"}})).await.unwrap();
-        }
-        for name in &names {
-            wait_until_applied(&api, name).await;
-        }
-        sink.set_mood(Mood::Takes);
-        wait_until_told_within(&world, 3 * SOON).await;
-        sink.taken()
-    });
-    assert_documented(&taken);
-    assert_without_gap(&taken);
-    assert_eq!(taken.len(), ids(&taken).len(), "nothing came twice");
-    let mut last: BTreeMap<String, i64> = BTreeMap::new();
-    for event in &taken {
-        let (object, number) = event["id"].as_str().unwrap().rsplit_once('.').unwrap();
-        let number = number.parse().unwrap();
-        assert!(last.insert(object.to_owned(), number).is_none_or(|before| before < number), "{event:#}");
-    }
-    assert!(last.len() > 100, "{}", last.len());
-}
-
-/// What waits to be told owns nothing and gives nothing any more, so it is in nobody's way.
-#[test]
-fn what_only_waits_to_be_told_is_in_nobodys_way() {
-    let world = World::without_operator();
-    world.install();
-    let sink = Sink::start();
-    let _operator = start_operator(&world, "way", &sink);
-    let taken = on_a_runtime(async || {
-        let alice = world.alice();
-        let place = Place::make_in(&world, "way", &json!({"conflictingDuties": "Refuse"})).await;
-        let (dora, control) = (place.user("dora", &[]), place.control("ledger"));
-        let assignments = Place::assignments(&alice, &control);
-        let give = async |name: &str, role: &str| {
-            let spec = json!({"role": role, "principals": [roles::user(&dora)]});
-            roles::make(&assignments, "RoleAssignment", name, &spec).await.unwrap();
-            crate::world::wait_for_state(&assignments, name, State::Active).await;
-        };
-        give("first", "enclave-approver").await;
-        wait_until_told(&world).await;
-        sink.set_mood(Mood::Fails);
-
-        // A role that was taken away is in conflict with no other.
-        let more = [roles::user(&dora), json!({"kind": "User", "name": "tina"})];
-        patch(&assignments, "first", json!({"spec": {"principals": more}})).await.unwrap();
-        wait_until_applied(&assignments, "first").await;
-        assignments.delete("first", &DeleteParams::default()).await.unwrap();
-        give("second", "enclave-owner").await;
-        wait_for_access(&dora, "list", "enclaveworkloads", &control, true).await;
-
-        // An Enclave under maintenance goes with its rights, although its workload has not been told.
-        let api = enclaves(&alice, "way");
-        let principal = json!({"kind": "User", "name": "tina"});
-        let on = json!({"spec": {"maintenance": maintenance("General", &principal, 600)}});
-        patch(&api, "ledger", on).await.unwrap();
-        let is_on =
-            |enclave: &Enclave| enclave.status.as_ref().is_some_and(|status| status.maintenance.is_some());
-        wait_until(api.clone(), "ledger", SOON, "maintenance is on", is_on).await;
-        let workloads: Api<EnclaveWorkload> = crate::world::namespaced(alice.client(), &control);
-        patch(&workloads, "api", json!({"spec": {"description": "a fact"}})).await.unwrap();
-        wait_until_applied(&workloads, "api").await;
-        workloads.delete("api", &DeleteParams::default()).await.unwrap();
-        api.delete("ledger", &DeleteParams::default()).await.unwrap();
-        wait_for_access(&dora, "list", "enclaveworkloads", &control, false).await;
-        let workload = workloads.get("api").await.unwrap();
-        assert!(workload.status.unwrap().gate.audit.waiting.len() == 1, "it waits to be told");
-
-        sink.set_mood(Mood::Takes);
-        wait_gone(api, "ledger", 2 * SOON, "the Enclave is gone").await;
-        wait_until_told(&world).await;
-        sink.taken()
-    });
-    assert_documented(&taken);
-    assert_without_gap(&taken);
-    for type_ in ["maintenance-on", "maintenance-off"] {
-        assert_eq!(of_type(&taken, type_, "way/Enclave/ledger").len(), 1, "{type_}");
-    }
-}
-
-#[test]
-fn words_that_a_sink_refuses_hide_no_fact_and_hold_nothing_up() {
-    let world = World::without_operator();
-    world.install();
-    let sink = Sink::start();
-    sink.set_mood(Mood::RefusesPoison);
-    let _operator = start_operator(&world, "poisoned", &sink);
-    on_a_runtime(async || {
-        let (alice, bob) = (world.alice(), world.bob());
-        active_community(&world, "trouble", &json!({ "approvals": hold_everything() })).await;
-        let api = enclaves(&alice, "trouble");
-        let poisoned = enclave("poisoned", &json!({"change": {"justification": "POISON", "ticket": "T1"}}));
-        api.create(&PostParams::default(), &poisoned).await.unwrap();
-        let request = wait_for_request(&alice, "trouble", "poisoned").await;
-        vote(&bob, "trouble", &request, Verdict::Approved, Some("fine")).await.unwrap();
-        // Others are told meanwhile.
-        approve_one(&world, "calm").await;
-        eventually("the others are told", SOON, async || {
-            (of_type(&sink.taken(), "enacted", "trouble/Enclave/calm").len() == 1).then_some(())
-        })
-        .await;
-        // Each of its facts is refused a few times first.
-        wait_until_told_within(&world, 3 * SOON).await;
-    });
-    let taken = sink.taken();
-    assert_documented(&taken);
-    assert_without_gap(&taken);
-    for type_ in ["requested", "decided", "enacted"] {
-        let facts = of_type(&taken, type_, "trouble/Enclave/poisoned");
-        assert_eq!(facts.len(), 1, "{type_}");
-        let data = &facts[0]["data"];
-        assert_eq!(data["withheld"], true, "{data:#}");
-        assert_eq!(data["requesters"], json!(["alice"]));
-        assert!(data["justification"].is_null() && data["ticket"].is_null(), "{data:#}");
-    }
-    assert_eq!(
-        of_type(&taken, "decided", "trouble/Enclave/poisoned")[0]["data"]["decisions"][0]["approver"],
-        "bob"
-    );
-}
-
-#[test]
-fn a_sink_that_asks_for_no_pause_is_not_asked_all_the_time() {
-    let world = World::without_operator();
-    world.install();
-    let sink = Sink::start();
-    let _operator = start_operator(&world, "busy", &sink);
-    on_a_runtime(async || {
-        active_community(&world, "trouble", &json!({ "approvals": hold_everything() })).await;
-        wait_until_told(&world).await;
-        sink.set_mood(Mood::IsBusy);
-        let before = (sink.asked(), Instant::now());
-        approve_one(&world, "busy").await;
-        eventually("it was asked three times", SOON, async || (sink.asked() >= before.0 + 3).then_some(()))
-            .await;
-        // 1 s and 2 s lie between them.
-        assert!(before.1.elapsed() > Duration::from_secs(2), "{:?}", before.1.elapsed());
-        sink.set_mood(Mood::Takes);
-        wait_until_told(&world).await;
-    });
-}
-
-#[test]
-fn a_full_disk_under_the_stream_loses_nothing_and_delays_nothing() {
-    let world = World::without_operator();
-    world.install();
-    let account = on_a_runtime(async || world.operator().await);
-    let full = world.spawn_operator_with(&account, "full", &[("ENCLAVE_OPERATOR_AUDIT_FILE", "/dev/full")]);
-    let waiting = async || {
-        let all = requests(&world.alice(), "trouble").list(&ListParams::default()).await.unwrap();
-        all.iter().filter_map(|request| Some(request.status.as_ref()?.audit.waiting.len())).sum::<usize>()
-    };
-    on_a_runtime(async || {
-        active_community(&world, "trouble", &json!({ "approvals": hold_everything() })).await;
-        let took = approve_one(&world, "full").await;
-        assert!(took < SOON / 3, "{took:?}");
-        eventually("the facts wait", SOON, async || (waiting().await == 3).then_some(())).await;
-    });
-    assert!(full.is_running(), "{}", full.log());
-    full.terminate(SOON);
-    let file = world.plane.folder().join("audit.jsonl");
-    let path = file.to_str().unwrap();
-    let _roomy = world.spawn_operator_with(&account, "full", &[("ENCLAVE_OPERATOR_AUDIT_FILE", path)]);
-    on_a_runtime(async || wait_until_told(&world).await);
-    let lines = std::fs::read_to_string(file).unwrap();
-    let told: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_documented(&told);
-    assert_without_gap(&told);
-    for type_ in ["requested", "decided", "enacted"] {
-        assert_eq!(of_type(&told, type_, "trouble/Enclave/full").len(), 1, "{type_}");
     }
 }
 
