@@ -1,17 +1,30 @@
 //! A spec as data: what is proposed, approved, applied and compared.
 
+use std::any::Any;
+use std::sync::{Arc, OnceLock};
+
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 /// The content of a spec: all of it but `change`, kept exactly as it was proposed.
 ///
 /// It is stored as an open object and not with the kind's own schema, because the API server
 /// would add new defaults to a typed copy when it is read, and the digest of what was approved
-/// would no longer fit.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Content(Value);
+/// would no longer fit. It is kept as text, which takes a fraction of the memory of a tree, and decoded
+/// once: all copies share what was read of it.
+#[derive(Clone)]
+pub struct Content(Arc<Stored>);
+
+struct Stored {
+    /// JSON with sorted keys, so that the same content is the same text.
+    text: Box<str>,
+    /// Whether it asks for the deletion of its object.
+    retires: bool,
+    /// What was read of it: the spec of a kind.
+    spec: OnceLock<Box<dyn Any + Send + Sync>>,
+}
 
 /// A stored content does not have the shape that this version of the operator expects.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +32,11 @@ pub struct Content(Value);
 pub struct UnreadableContent(#[source] serde_json::Error);
 
 impl Content {
+    fn of_value(value: &Value) -> Self {
+        let retires = value.get("retire").and_then(Value::as_bool).unwrap_or_default();
+        Self(Arc::new(Stored { text: value.to_string().into(), retires, spec: OnceLock::new() }))
+    }
+
     /// Takes a spec apart from its field `change`.
     ///
     /// # Errors
@@ -28,33 +46,68 @@ impl Content {
         if let Some(fields) = value.as_object_mut() {
             fields.remove("change");
         }
-        Ok(Self(value))
+        Ok(Self::of_value(&value))
     }
 
     /// The content without any field.
     #[must_use]
     pub fn empty() -> Self {
-        Self(Value::Object(serde_json::Map::new()))
+        Self::of_value(&Value::Object(serde_json::Map::new()))
     }
 
     /// Reads the content as a spec; fields that are missing take their defaults.
     ///
     /// # Errors
     /// When a field has another type than this version expects.
-    pub fn to_spec<S: DeserializeOwned>(&self) -> Result<S, UnreadableContent> {
-        S::deserialize(&self.0).map_err(UnreadableContent)
+    pub fn to_spec<S: DeserializeOwned + Clone + Send + Sync + 'static>(
+        &self,
+    ) -> Result<S, UnreadableContent> {
+        if let Some(spec) = self.0.spec.get().and_then(|spec| spec.downcast_ref::<S>()) {
+            return Ok(spec.clone());
+        }
+        let spec: S = serde_json::from_str(&self.0.text).map_err(UnreadableContent)?;
+        // A content belongs to one kind; whoever reads it as another one's reads it for himself.
+        let _ = self.0.spec.set(Box::new(spec.clone()));
+        Ok(spec)
     }
 
     /// Whether it asks for the deletion of its object.
     #[must_use]
     pub fn retires(&self) -> bool {
-        self.0.get("retire").and_then(Value::as_bool).unwrap_or_default()
+        self.0.retires
     }
 
     /// The JSON value.
     #[must_use]
-    pub const fn as_value(&self) -> &Value {
-        &self.0
+    pub fn to_value(&self) -> Value {
+        // The text was written from a value.
+        serde_json::from_str(&self.0.text).unwrap_or_default()
+    }
+}
+
+impl PartialEq for Content {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0.text == other.0.text
+    }
+}
+
+impl Eq for Content {}
+
+impl std::fmt::Debug for Content {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Content({})", self.0.text)
+    }
+}
+
+impl Serialize for Content {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.to_value().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Content {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Value::deserialize(deserializer).map(|value| Self::of_value(&value))
     }
 }
 
@@ -69,5 +122,28 @@ impl JsonSchema for Content {
             "description": "A spec without its field `change`, exactly as it was proposed.",
             "x-kubernetes-preserve-unknown-fields": true,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_order_of_fields_does_not_matter_and_everything_else_does() {
+        let content = |text| serde_json::from_str::<Content>(text).unwrap();
+        assert_eq!(content(r#"{"b": 1, "a": {"d": 2, "c": 3}}"#), content(r#"{"a":{"c":3,"d":2},"b":1}"#));
+        assert_ne!(content(r#"{"a": 1}"#), content(r#"{"a": 1, "b": null}"#));
+        assert_ne!(content(r#"{"a": 1}"#), content(r#"{"a": 1.5}"#));
+    }
+
+    #[test]
+    fn it_is_read_as_what_is_asked_for_also_after_it_was_read_as_something_else() {
+        let content = Content::of_spec(&serde_json::json!({"a": "1"})).unwrap();
+        let map: std::collections::BTreeMap<String, String> = content.to_spec().unwrap();
+        assert_eq!(map.get("a").map(String::as_str), Some("1"));
+        assert_eq!(content.clone().to_spec::<Value>().unwrap(), content.to_value());
+        assert_eq!(content.to_spec::<std::collections::BTreeMap<String, String>>().unwrap(), map);
+        assert!(content.to_spec::<Vec<u8>>().is_err());
     }
 }

@@ -12,7 +12,7 @@ const MAX_CHARS: usize = 1024;
 #[must_use]
 pub fn describe_changes(before: &Content, after: &Content) -> Vec<String> {
     let mut lines = Vec::new();
-    compare("spec", before.as_value(), after.as_value(), &mut lines);
+    compare("spec", &before.to_value(), &after.to_value(), &mut lines);
     if lines.len() > MAX_LINES {
         let left_out = lines.len() - (MAX_LINES - 1);
         lines.truncate(MAX_LINES - 1);

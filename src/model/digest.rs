@@ -14,7 +14,7 @@ pub struct DigestError(#[source] serde_json::Error);
 /// # Errors
 /// When the content holds a number that JSON cannot carry, which no spec of this API group does.
 pub fn digest(content: &Content) -> Result<String, DigestError> {
-    let bytes = serde_json_canonicalizer::to_vec(content.as_value()).map_err(DigestError)?;
+    let bytes = serde_json_canonicalizer::to_vec(&content.to_value()).map_err(DigestError)?;
     Ok(sha256(&bytes))
 }
 

@@ -29,7 +29,7 @@ pub fn has_finalizer<K: kube::Resource + ?Sized>(object: &K) -> bool {
 /// A kind whose changes can be held.
 pub trait Gated: kube::Resource<DynamicType = ()> {
     /// Its spec.
-    type Spec: Clone + PartialEq + Serialize + DeserializeOwned;
+    type Spec: Clone + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static;
 
     /// Its kind.
     const KIND: Kind;

@@ -37,7 +37,7 @@ async fn without_a_rule_a_change_is_applied_at_once() {
     let edited = wait_for_enclave(&api, "payments", State::Active).await;
     let applied = edited.status.unwrap().gate.applied.unwrap();
     assert_eq!(Some(applied.generation), edited.metadata.generation);
-    assert_eq!(applied.spec.as_value()["description"], "for payments");
+    assert_eq!(applied.spec.to_value()["description"], "for payments");
 
     let none = requests(&alice, "free").list(&ListParams::default()).await.unwrap();
     assert_eq!(none.items.len(), 0, "nothing was asked for");
@@ -238,7 +238,7 @@ async fn an_edit_is_held_while_what_is_applied_stays_enforced_and_is_healed() {
     assert_ne!(again, name);
     vote(&bob, "edits", &again, Verdict::Approved, None).await.unwrap();
     let active = wait_for_enclave(&api, "ledger", State::Active).await.status.unwrap().gate;
-    assert_eq!(active.applied.unwrap().spec.as_value()["network"]["workloadCommunication"], "Allowed");
+    assert_eq!(active.applied.unwrap().spec.to_value()["network"]["workloadCommunication"], "Allowed");
 }
 
 #[tokio::test]

@@ -121,7 +121,7 @@ async fn a06_edit_after_the_approval() {
         let theirs = enclaves(&operator(world).await, "a06");
         write_as_operator(&theirs, "e", |status| status["applied"]["spec"] = json!(edited)).await;
         let active = wait_for_enclave(&api, "e", State::Active).await.status.unwrap().gate;
-        assert_eq!(active.applied.unwrap().spec.as_value()["description"], "smuggled");
+        assert_eq!(active.applied.unwrap().spec.to_value()["description"], "smuggled");
     })
     .await;
 }
