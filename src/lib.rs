@@ -8,6 +8,7 @@ pub mod api;
 pub mod cluster;
 pub mod controllers;
 pub mod install;
+pub mod kinds;
 pub mod model;
 pub mod plan;
 pub mod runtime;

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use super::{CONCURRENCY, Context, MAX_RETRY, MIN_RETRY, until};
-use crate::cluster::access::observe_access;
+use crate::kinds::access::observe_access;
 use crate::cluster::writes::{WriteError, write_child};
 use crate::plan::Write;
 use crate::plan::grants::plan_access;

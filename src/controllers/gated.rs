@@ -13,13 +13,13 @@ use crate::api::{
     EnclaveWorkloadStatus, RoleAssignment, RoleAssignmentStatus, RoleEligibility, RoleEligibilityStatus,
     TransitHub, TransitHubStatus,
 };
-use crate::cluster::access::{observe_assignment, observe_eligibility};
-use crate::cluster::caches::Caches;
-use crate::cluster::links::{
+use crate::kinds::access::{observe_assignment, observe_eligibility};
+use crate::kinds::caches::Caches;
+use crate::kinds::links::{
     links_of_community_endpoint, links_of_endpoint, links_of_hub, with_community_endpoint, with_endpoint,
     with_hub,
 };
-use crate::cluster::observe::{
+use crate::kinds::observe::{
     observe_community, observe_connection, observe_enclave, observe_endpoint, observe_workload,
 };
 use crate::model::facts::{facts_of_gated, facts_of_maintenance};

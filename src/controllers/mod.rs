@@ -18,13 +18,13 @@ use tracing::{debug, info, warn};
 
 use crate::api::audit::{Audit, Fact, FactType};
 use crate::api::names::reason;
-use crate::cluster::caches::Caches;
+use crate::kinds::caches::Caches;
 use crate::cluster::clock::Clock;
 use crate::cluster::events::Events;
-use crate::cluster::queues::Work;
-use crate::cluster::triggers::Guard;
-use crate::cluster::untold::Untold;
-use crate::cluster::with_controlled_kinds;
+use crate::kinds::queues::Work;
+use crate::kinds::enqueue::Guard;
+use crate::kinds::untold::Untold;
+use crate::kinds::with_controlled_kinds;
 use crate::cluster::writes::{Served, Touched, WriteError, apply_write, publish_status};
 use crate::model::facts::record;
 use crate::model::gated::has_finalizer;

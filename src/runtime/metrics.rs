@@ -20,8 +20,8 @@ use crate::api::FactType;
 use crate::api::approval_request::RequestState;
 use crate::api::role_activation::ActivationState;
 use crate::api::role_assignment::Role;
-use crate::cluster::caches::Caches;
-use crate::cluster::untold::Untold;
+use crate::kinds::caches::Caches;
+use crate::kinds::untold::Untold;
 
 /// The metrics of this process. Object names are never labels.
 #[derive(Clone)]

@@ -6,8 +6,8 @@ use enclave_operator::api::names::{FINALIZER, REQUESTED_BY, REQUESTED_GENERATION
 use enclave_operator::api::{
     ActivationState, ApprovalRequest, Kind, RoleActivation, RoleAssignment, RoleEligibility,
 };
-use enclave_operator::cluster::access::observe_access;
-use enclave_operator::cluster::triggers::Guard;
+use enclave_operator::kinds::access::observe_access;
+use enclave_operator::kinds::enqueue::Guard;
 use enclave_operator::controllers::{Known, Reconciled};
 use enclave_operator::model::life::Integrity;
 use enclave_operator::model::scope::RulesOrigin;

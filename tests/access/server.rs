@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use enclave_operator::api::{
     ApprovalRequest, Community, Enclave, EnclaveWorkload, RoleActivation, RoleAssignment, RoleEligibility,
 };
-use enclave_operator::cluster::caches::{Caches, Writers};
+use enclave_operator::kinds::caches::{Caches, Writers};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::networking::v1::NetworkPolicy;

@@ -3,7 +3,7 @@
 use enclave_operator::api::{
     Community, CommunityEndpoint, Enclave, EnclaveConnection, EnclaveEndpoint, EnclaveWorkload, TransitHub,
 };
-use enclave_operator::cluster::caches::Caches;
+use enclave_operator::kinds::caches::Caches;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::runtime::watcher::Event;

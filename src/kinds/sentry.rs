@@ -3,8 +3,8 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::clock::Clock;
-use super::triggers::{Guard, Triggers};
+use crate::cluster::clock::Clock;
+use super::enqueue::{Guard, Triggers};
 use crate::admission::Policies;
 use crate::admission::settling::Settling;
 use crate::model::life::Integrity;

@@ -8,7 +8,7 @@ use kube::{Resource, ResourceExt};
 use super::caches::Caches;
 use super::leftovers::{of_community, of_enclave};
 use super::links::{find_enclave, link_of, links_of_workload, namespace_of_workload};
-use super::triggers::Guard;
+use super::enqueue::Guard;
 use crate::api::approval_request::Target;
 use crate::api::gate::Reference;
 use crate::api::names::{child, label, purpose};

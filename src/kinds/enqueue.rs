@@ -17,7 +17,7 @@ use super::caches::{Caches, is_served};
 use super::queues::{Queues, send, send_where};
 use super::sentry::Sentry;
 use super::untold::{Address, Untold};
-use super::watch::Seen;
+use crate::cluster::watch::Seen;
 use super::{links, observe};
 use crate::api::names::{annotation, child, label, purpose};
 use crate::api::{

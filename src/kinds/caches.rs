@@ -17,8 +17,8 @@ use kube::runtime::watcher::Config;
 use kube::{Api, Client};
 use tokio::sync::watch;
 
-use super::triggers::Triggers;
-use super::watch::{Seen, run_watch};
+use super::enqueue::Triggers;
+use crate::cluster::watch::{Seen, run_watch};
 use crate::admission::Policies;
 use crate::api::cilium;
 use crate::api::names::{self, label};

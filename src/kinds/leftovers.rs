@@ -10,7 +10,7 @@ use kube::{Resource, ResourceExt};
 
 use super::caches::Caches;
 use super::observe::namespace_of;
-use super::triggers::Triggers;
+use super::enqueue::Triggers;
 use crate::api::names::label;
 use crate::api::{Community, Enclave};
 use crate::model::naming::ROLE_BINDING;

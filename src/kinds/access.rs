@@ -10,7 +10,7 @@ use kube::runtime::reflector::{self, ObjectRef, Store};
 
 use super::caches::Caches;
 use super::observe::{home_of, namespace_of, observe_declared};
-use super::triggers::Guard;
+use super::enqueue::Guard;
 use crate::api::community::ConflictingDuties;
 use crate::api::enclave_workload::AccessMode;
 use crate::api::names::{access, annotation, child, label};

@@ -1,0 +1,34 @@
+//! What the operator knows of each kind: where its objects are cached and under what they are found, what is
+//! observed for a plan, and which changes enqueue which objects.
+
+/// Calls a macro with all kinds that have a controller: the name of their cache, and their type. The first
+/// two are those in which everything else is declared.
+macro_rules! with_controlled_kinds {
+    ($use:ident) => {
+        $use! {
+            communities: Community,
+            enclaves: Enclave,
+            community_endpoints: CommunityEndpoint,
+            transit_hubs: TransitHub,
+            workloads: EnclaveWorkload,
+            endpoints: EnclaveEndpoint,
+            connections: EnclaveConnection,
+            requests: ApprovalRequest,
+            assignments: RoleAssignment,
+            eligibilities: RoleEligibility,
+            activations: RoleActivation,
+        }
+    };
+}
+pub(crate) use with_controlled_kinds;
+
+pub mod access;
+pub mod caches;
+pub mod enqueue;
+pub mod leftovers;
+pub mod letters;
+pub mod links;
+pub mod observe;
+pub mod queues;
+pub mod sentry;
+pub mod untold;
