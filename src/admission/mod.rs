@@ -242,19 +242,14 @@ impl Policies {
     /// restored, has another one.
     #[must_use]
     pub fn fingerprint(&self) -> String {
-        fn identities<K: ResourceExt>(objects: &[K]) -> impl Iterator<Item = String> {
-            objects.iter().map(|object| {
-                let generation = object.meta().generation.unwrap_or_default();
-                format!("{} {} {generation}\n", object.name_any(), object.uid().unwrap_or_default())
-            })
+        fn identities<K: ResourceExt>(objects: &[K]) -> impl Iterator<Item = PolicyIdentity> {
+            objects.iter().map(PolicyIdentity::of)
         }
-        let mut all: Vec<String> = identities(&self.mutating)
+        let all = identities(&self.mutating)
             .chain(identities(&self.mutating_bindings))
             .chain(identities(&self.validating))
-            .chain(identities(&self.validating_bindings))
-            .collect();
-        all.sort_unstable();
-        sha256(all.concat().as_bytes())
+            .chain(identities(&self.validating_bindings));
+        PolicyIdentity::fingerprint(all.collect())
     }
 
     /// Compares the policies that the API server runs with these.
@@ -278,6 +273,27 @@ impl Policies {
         ]
         .concat();
         if differences.is_empty() { Integrity::Intact } else { Integrity::Broken(differences.join(", ")) }
+    }
+}
+
+/// Which policy or binding it is: name, UID and generation.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PolicyIdentity(String);
+
+impl PolicyIdentity {
+    /// The identity of a policy or binding.
+    #[must_use]
+    pub fn of<K: ResourceExt>(object: &K) -> Self {
+        let generation = object.meta().generation.unwrap_or_default();
+        Self(format!("{} {} {generation}\n", object.name_any(), object.uid().unwrap_or_default()))
+    }
+
+    /// The fingerprint of all of these, in whichever order.
+    #[must_use]
+    pub fn fingerprint(mut all: Vec<Self>) -> String {
+        all.sort_unstable();
+        let texts: Vec<String> = all.into_iter().map(|Self(text)| text).collect();
+        sha256(texts.concat().as_bytes())
     }
 }
 

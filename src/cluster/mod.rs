@@ -2,7 +2,10 @@
 //! Events.
 
 pub mod clock;
+pub mod confirm;
 pub mod events;
 pub mod fence;
 pub mod watch;
 pub mod writes;
+pub mod cache;
+pub mod workqueue;

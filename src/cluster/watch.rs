@@ -1,4 +1,4 @@
-//! One watch that keeps one cache, whatever happens.
+//! One watch of one kind, whatever happens.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -6,7 +6,6 @@ use std::time::Duration;
 use backon::ExponentialBuilder;
 use futures::StreamExt;
 use kube::core::DeserializeGuard;
-use kube::runtime::reflector::store::Writer;
 use kube::runtime::utils::{Backoff, ResetTimerBackoff};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch};
@@ -19,35 +18,27 @@ const MIN_BACKOFF: Duration = Duration::from_millis(200);
 /// waits for it.
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
 
-/// What a watch has seen; reported after the cache has it.
-pub enum Seen<'a, K> {
-    /// An object was created or changed.
-    Applied(&'a K),
+/// What a watch has seen, in this order: a list of everything at first and after each interruption, then one
+/// change after the other.
+#[derive(Debug)]
+pub enum Seen<K> {
+    /// What is there is told anew. What is not among it is gone.
+    ListBegins,
+    /// An object is there, or was created or changed.
+    Applied(K),
     /// An object was deleted.
-    Deleted(&'a K),
-    /// The cache was filled anew: anything may have happened, deletions too.
-    Relisted,
+    Deleted(K),
+    /// Everything that is there was told.
+    ListEnds,
 }
 
-impl<K> Copy for Seen<'_, K> {}
-
-impl<K> Clone for Seen<'_, K> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-/// Keeps a cache up to date for ever and reports what it sees. Never returns: every error is
-/// retried, with a message for people.
+/// Tells what there is and what changes, for ever. Never returns: every error is retried, with a message for
+/// people.
 ///
-/// An object that this version cannot decode is reported in the log and left out: the cache keeps
-/// what it last knew of it, and the other objects are not affected.
-pub async fn run_watch<K>(
-    api: Api<DeserializeGuard<K>>,
-    config: watcher::Config,
-    mut writer: Writer<K>,
-    seen: impl Fn(Seen<'_, K>),
-) where
+/// An object that this version cannot decode is reported in the log and left out; the other objects are not
+/// affected.
+pub async fn run_watch<K>(api: Api<DeserializeGuard<K>>, config: watcher::Config, mut see: impl FnMut(Seen<K>))
+where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
     let plural = K::plural(&());
@@ -71,13 +62,8 @@ pub async fn run_watch<K>(
         if !matches!(event, Event::Init) && trouble.take().is_some() {
             info!(resource = %plural, "watching again");
         }
-        let Some(event) = decode(event, &plural) else { continue };
-        writer.apply_watcher_event(&event);
-        match &event {
-            Event::Apply(object) => seen(Seen::Applied(object)),
-            Event::Delete(object) => seen(Seen::Deleted(object)),
-            Event::InitDone => seen(Seen::Relisted),
-            Event::Init | Event::InitApply(_) => {}
+        if let Some(seen) = decode(event, &plural) {
+            see(seen);
         }
     }
 }
@@ -101,7 +87,7 @@ impl<B: Backoff> Backoff for Patient<B> {
 fn decode<K: Resource<DynamicType = ()>>(
     event: Event<DeserializeGuard<K>>,
     plural: &str,
-) -> Option<Event<K>> {
+) -> Option<Seen<K>> {
     let decoded = |guard: DeserializeGuard<K>| {
         guard
             .0
@@ -117,11 +103,10 @@ fn decode<K: Resource<DynamicType = ()>>(
             .ok()
     };
     Some(match event {
-        Event::Apply(guard) => Event::Apply(decoded(guard)?),
-        Event::InitApply(guard) => Event::InitApply(decoded(guard)?),
-        Event::Delete(guard) => Event::Delete(decoded(guard)?),
-        Event::Init => Event::Init,
-        Event::InitDone => Event::InitDone,
+        Event::Apply(guard) | Event::InitApply(guard) => Seen::Applied(decoded(guard)?),
+        Event::Delete(guard) => Seen::Deleted(decoded(guard)?),
+        Event::Init => Seen::ListBegins,
+        Event::InitDone => Seen::ListEnds,
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Debug;
+use std::time::Instant;
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
@@ -11,8 +12,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
+use super::confirm::Confirmations;
 use super::fence::is_refused;
-use crate::admission::Policies;
+use crate::admission::{Policies, PolicyIdentity};
 use crate::api::approval_request::Target;
 use crate::api::names::{FINALIZER, OPERATOR, REQUESTED_BY, REQUESTED_GENERATION, label};
 use crate::api::{
@@ -21,7 +23,7 @@ use crate::api::{
 };
 use crate::model::facts::enacted_status;
 use crate::model::scope::RulesOrigin;
-use crate::plan::Write;
+use crate::plan::{ConfirmBy, Write};
 use crate::plan::child::{Child, Verb};
 use crate::plan::place::is_owned;
 
@@ -108,22 +110,90 @@ namespaced!(
     RoleActivation
 );
 
-/// Whether a write touched the reconciled object itself, so that the observed version is old now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Touched {
-    TheObjectItself,
+/// What a write touched.
+#[derive(Debug)]
+pub enum Written<K> {
+    /// The reconciled object itself, so that the observed version is old now; as it is by then, unless it is
+    /// being deleted.
+    TheObjectItself(Option<Box<K>>),
+    /// A request about it; as it is by then.
+    Request(Box<ApprovalRequest>),
+    /// Something else, or nothing.
     Another,
 }
 
-/// Makes one write on behalf of `object`.
+/// Makes writes, and the reads that have to precede some of them.
+pub struct Writer {
+    pub client: Client,
+    /// The admission policies that the watches know.
+    known_policies: Box<dyn Fn() -> Policies + Send + Sync>,
+    confirmations: Confirmations<Confirmed, String>,
+}
+
+/// What is read once more before something takes effect.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Confirmed {
+    /// The fingerprint of the admission policies.
+    Policies(ConfirmBy),
+    /// UID and digest of what is applied of an object that carries rules.
+    Rules(Kind, Option<String>, String),
+}
+
+impl Writer {
+    /// Writes with this client. `known_policies` are the admission policies that the watches know.
+    #[must_use]
+    pub fn new(client: Client, known_policies: impl Fn() -> Policies + Send + Sync + 'static) -> Self {
+        let known_policies = Box::new(known_policies);
+        Self { client, known_policies, confirmations: Confirmations::default() }
+    }
+
+    async fn confirm_policies<K>(
+        &self,
+        witness: &str,
+        by: ConfirmBy,
+        since: Instant,
+    ) -> Result<Written<K>, WriteError> {
+        let read = || async {
+            match by {
+                ConfirmBy::Get => get_policies(&self.client, &(self.known_policies)()).await,
+                ConfirmBy::List => list_policies(&self.client).await.map(|live| live.fingerprint()),
+            }
+        };
+        let live = self.confirmations.read(Confirmed::Policies(by), since, read).await;
+        go_on_if(confirmed(live, "look at the admission policies again")? == witness)
+    }
+
+    async fn confirm_rules<K>(&self, origin: &RulesOrigin, since: Instant) -> Result<Written<K>, WriteError> {
+        let RulesOrigin { kind, namespace, name, uid, digest } = origin;
+        let read = || async {
+            let api = dynamic(&self.client, *kind, namespace.as_deref());
+            let live = api.get_opt(name).await?;
+            Ok(live.map(|live| {
+                let applied = live.data.pointer("/status/applied/digest").and_then(|digest| digest.as_str());
+                describe_rules(&live.uid().unwrap_or_default(), applied.unwrap_or_default())
+            }))
+        };
+        let what = Confirmed::Rules(*kind, namespace.clone(), name.clone());
+        let live = self.confirmations.read(what, since, || async { read().await.map(Option::unwrap_or_default) });
+        go_on_if(confirmed(live.await, "look at the approval rules again")? == describe_rules(uid, digest))
+    }
+}
+
+fn describe_rules(uid: &str, digest: &str) -> String {
+    format!("{uid} {digest}")
+}
+
+/// Makes one write on behalf of `object`. What has to be confirmed for it is read at `since` or later.
 ///
 /// # Errors
 /// [`WriteError::Outdated`] when the world moved on, [`WriteError::Failed`] otherwise.
 pub async fn apply_write<K: Served>(
-    client: &Client,
+    writer: &Writer,
     object: &K,
     write: Write,
-) -> Result<Touched, WriteError> {
+    since: Instant,
+) -> Result<Written<K>, WriteError> {
+    let client = &writer.client;
     match write {
         Write::AddFinalizer => {
             let finalizers: Vec<&str> =
@@ -142,7 +212,7 @@ pub async fn apply_write<K: Served>(
         Write::DeleteSelf => {
             let parameters = guarded_deletion(object.uid(), object.resource_version());
             let result = object.api(client).delete(&object.name_any(), &parameters).await;
-            outcome(result, "delete the object").map(|()| Touched::TheObjectItself)
+            outcome(result, "delete the object").map(|_| Written::TheObjectItself(None))
         }
         Write::ConfirmTargetGone(target) => confirm_gone(client, &target).await,
         Write::ConfirmNamespaceGone { name, owner_uid } => {
@@ -150,35 +220,32 @@ pub async fn apply_write<K: Served>(
             let live = confirmed(api.get_opt(&name).await, "look whether the namespace is gone")?;
             go_on_if(live.is_none_or(|namespace| !is_owned(&namespace, &owner_uid)))
         }
-        Write::ConfirmRules(origin) => confirm_rules(client, &origin).await,
-        Write::ConfirmPolicies { witness } => {
-            let live = confirmed(list_policies(client).await, "look at the admission policies again")?;
-            go_on_if(live.fingerprint() == witness)
-        }
+        Write::ConfirmRules(origin) => writer.confirm_rules(&origin, since).await,
+        Write::ConfirmPolicies { witness, by } => writer.confirm_policies(&witness, by, since).await,
         Write::CreateRequest(request) => {
             let result = request.api(client).create(&post(), &request).await;
-            outcome(result, "create the ApprovalRequest").map(|()| Touched::Another)
+            outcome(result, "create the ApprovalRequest").map(|_| Written::Another)
         }
         Write::MarkEnacted { request, at } => {
             let status = Some(enacted_status(&request, at));
             let request = ApprovalRequest { status, ..ApprovalRequest::clone(&request) };
-            publish_status(client, &request).await.map(|()| Touched::Another)
+            publish_status(client, &request).await.map(|request| Written::Request(Box::new(request)))
         }
         Write::CreateNamespace(namespace) => {
             let api: Api<Namespace> = Api::all(client.clone());
-            outcome(api.create(&post(), &namespace).await, "create the namespace").map(|()| Touched::Another)
+            outcome(api.create(&post(), &namespace).await, "create the namespace").map(|_| Written::Another)
         }
         Write::ReplaceNamespace(namespace) => {
             let api: Api<Namespace> = Api::all(client.clone());
             let result = api.replace(&namespace.name_any(), &post(), &namespace).await;
-            outcome(result, "put the namespace back").map(|()| Touched::Another)
+            outcome(result, "put the namespace back").map(|_| Written::Another)
         }
         Write::DeleteNamespace { name, uid } => {
             let api: Api<Namespace> = Api::all(client.clone());
             let result = api.delete(&name, &guarded_deletion(Some(uid), None)).await;
-            outcome(result, "delete the namespace").map(|()| Touched::Another)
+            outcome(result, "delete the namespace").map(|_| Written::Another)
         }
-        Write::Child(verb, child) => write_child(client, verb, child).await,
+        Write::Child(verb, child) => write_child(client, verb, child).await.map(|()| Written::Another),
     }
 }
 
@@ -186,7 +253,7 @@ pub async fn apply_write<K: Served>(
 ///
 /// # Errors
 /// As [`apply_write`].
-pub async fn write_child(client: &Client, verb: Verb, child: Child) -> Result<Touched, WriteError> {
+pub async fn write_child(client: &Client, verb: Verb, child: Child) -> Result<(), WriteError> {
     match child {
         Child::NetworkPolicy(child) => write_one(&api_of(client, &*child), verb, &*child).await,
         Child::CiliumNetworkPolicy(child) => write_one(&api_of(client, &*child), verb, &*child).await,
@@ -199,16 +266,16 @@ pub async fn write_child(client: &Client, verb: Verb, child: Child) -> Result<To
     }
 }
 
-/// Replaces the status of an object, on the version that was observed.
+/// Replaces the status of an object, on the version that was observed. Returns the object as it is then.
 ///
 /// # Errors
 /// As [`apply_write`].
-pub async fn publish_status<K: Served>(client: &Client, object: &K) -> Result<(), WriteError> {
+pub async fn publish_status<K: Served>(client: &Client, object: &K) -> Result<K, WriteError> {
     let result = object.api(client).replace_status(&object.name_any(), &post(), object).await;
     outcome(result, "write the status")
 }
 
-async fn confirm_gone(client: &Client, target: &Target) -> Result<Touched, WriteError> {
+async fn confirm_gone<K>(client: &Client, target: &Target) -> Result<Written<K>, WriteError> {
     let api = dynamic(client, target.kind, target.namespace.as_deref());
     let what = "look whether the target of a request is gone";
     let live = confirmed(api.get_metadata_opt(&target.name).await, what)?;
@@ -216,16 +283,6 @@ async fn confirm_gone(client: &Client, target: &Target) -> Result<Touched, Write
         object.metadata.uid.as_ref() == Some(&target.uid) && object.metadata.deletion_timestamp.is_none()
     });
     go_on_if(!is_there)
-}
-
-async fn confirm_rules(client: &Client, origin: &RulesOrigin) -> Result<Touched, WriteError> {
-    let RulesOrigin { kind, namespace, name, uid, digest } = origin;
-    let api = dynamic(client, *kind, namespace.as_deref());
-    let live = confirmed(api.get_opt(name).await, "look at the approval rules again")?;
-    go_on_if(live.is_some_and(|live| {
-        let applied = live.data.pointer("/status/applied/digest").and_then(|digest| digest.as_str());
-        live.metadata.uid.as_ref() == Some(uid) && applied == Some(digest)
-    }))
 }
 
 fn dynamic(client: &Client, kind: Kind, namespace: Option<&str>) -> Api<DynamicObject> {
@@ -236,21 +293,49 @@ fn dynamic(client: &Client, kind: Kind, namespace: Option<&str>) -> Api<DynamicO
 }
 
 async fn list_policies(client: &Client) -> Result<Policies, kube::Error> {
-    let parameters = ListParams::default().labels(&format!("{}={OPERATOR}", label::PART_OF));
-    Ok(Policies {
-        mutating: Api::all(client.clone()).list(&parameters).await?.items,
-        mutating_bindings: Api::all(client.clone()).list(&parameters).await?.items,
-        validating: Api::all(client.clone()).list(&parameters).await?.items,
-        validating_bindings: Api::all(client.clone()).list(&parameters).await?.items,
-    })
+    async fn list_all<K>(client: &Client) -> Result<Vec<K>, kube::Error>
+    where
+        K: Resource<DynamicType = (), Scope = k8s_openapi::ClusterResourceScope> + DeserializeOwned + Clone + Debug,
+    {
+        let parameters = ListParams::default().labels(&format!("{}={OPERATOR}", label::PART_OF));
+        Ok(Api::<K>::all(client.clone()).list(&parameters).await?.items)
+    }
+    let (mutating, mutating_bindings, validating, validating_bindings) =
+        futures::try_join!(list_all(client), list_all(client), list_all(client), list_all(client))?;
+    Ok(Policies { mutating, mutating_bindings, validating, validating_bindings })
+}
+
+/// The fingerprint of the admission policies that the watches know, each read anew. One of that name that the
+/// watches do not know yet is not among them, and makes no difference to those that must be there.
+async fn get_policies(client: &Client, known: &Policies) -> Result<String, kube::Error> {
+    async fn get_all<K>(client: &Client, known: &[K]) -> Result<Vec<PolicyIdentity>, kube::Error>
+    where
+        K: Resource<DynamicType = (), Scope = k8s_openapi::ClusterResourceScope> + DeserializeOwned + Clone + Debug,
+    {
+        let api: Api<K> = Api::all(client.clone());
+        let reads = known.iter().map(|policy| {
+            let (api, name) = (api.clone(), policy.name_any());
+            async move { api.get_metadata_opt(&name).await }
+        });
+        let found = futures::future::try_join_all(reads).await?;
+        Ok(found.into_iter().flatten().map(|live| PolicyIdentity::of(&live)).collect())
+    }
+    let Policies { mutating, mutating_bindings, validating, validating_bindings } = known;
+    let (mutating, mutating_bindings, validating, validating_bindings) = futures::try_join!(
+        get_all(client, mutating),
+        get_all(client, mutating_bindings),
+        get_all(client, validating),
+        get_all(client, validating_bindings),
+    )?;
+    Ok(PolicyIdentity::fingerprint([mutating, mutating_bindings, validating, validating_bindings].concat()))
 }
 
 fn confirmed<T>(result: Result<T, kube::Error>, what: &'static str) -> Result<T, WriteError> {
     result.map_err(|source| WriteError::Failed { what: what.into(), source })
 }
 
-fn go_on_if(as_assumed: bool) -> Result<Touched, WriteError> {
-    if as_assumed { Ok(Touched::Another) } else { Err(WriteError::Outdated) }
+fn go_on_if<K>(as_assumed: bool) -> Result<Written<K>, WriteError> {
+    if as_assumed { Ok(Written::Another) } else { Err(WriteError::Outdated) }
 }
 
 fn api_of<K>(client: &Client, child: &K) -> Api<K>
@@ -260,7 +345,7 @@ where
     Api::namespaced(client.clone(), &child.namespace().unwrap_or_default())
 }
 
-async fn write_one<K>(api: &Api<K>, verb: Verb, child: &K) -> Result<Touched, WriteError>
+async fn write_one<K>(api: &Api<K>, verb: Verb, child: &K) -> Result<(), WriteError>
 where
     K: Resource<DynamicType = ()> + Serialize + DeserializeOwned + Clone + Debug,
 {
@@ -271,7 +356,7 @@ where
         Verb::Delete => (api.delete(&name, &guarded_deletion(child.uid(), None)).await.map(drop), "delete"),
     };
     let place = child.namespace().map(|namespace| namespace + "/").unwrap_or_default();
-    outcome(result, format!("{doing} {} {place}{name}", K::kind(&()))).map(|()| Touched::Another)
+    outcome(result, format!("{doing} {} {place}{name}", K::kind(&())))
 }
 
 async fn patch_metadata<K: Served>(
@@ -279,7 +364,7 @@ async fn patch_metadata<K: Served>(
     object: &K,
     mut metadata: serde_json::Value,
     what: &'static str,
-) -> Result<Touched, WriteError> {
+) -> Result<Written<K>, WriteError> {
     if let Some(fields) = metadata.as_object_mut() {
         fields.insert("resourceVersion".into(), json!(object.resource_version()));
         fields.insert("uid".into(), json!(object.uid()));
@@ -287,7 +372,7 @@ async fn patch_metadata<K: Served>(
     let parameters = PatchParams { field_manager: Some(OPERATOR.into()), ..PatchParams::default() };
     let patch = Patch::Merge(json!({ "metadata": metadata }));
     outcome(object.api(client).patch(&object.name_any(), &parameters, &patch).await, what)
-        .map(|()| Touched::TheObjectItself)
+        .map(|object| Written::TheObjectItself(Some(Box::new(object))))
 }
 
 fn post() -> PostParams {
@@ -301,9 +386,9 @@ fn guarded_deletion(uid: Option<String>, resource_version: Option<String>) -> De
     }
 }
 
-fn outcome<T>(result: Result<T, kube::Error>, what: impl Into<Cow<'static, str>>) -> Result<(), WriteError> {
+fn outcome<T>(result: Result<T, kube::Error>, what: impl Into<Cow<'static, str>>) -> Result<T, WriteError> {
     match result {
-        Ok(_) => Ok(()),
+        Ok(answer) => Ok(answer),
         // 404: it is gone. 409: it exists already, or is another version or another object.
         Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Err(WriteError::Outdated),
         Err(error) if is_refused(&error) => Err(WriteError::NotLeading),

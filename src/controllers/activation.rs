@@ -3,23 +3,19 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use kube::runtime::reflector::Store;
 
 use super::{Known, Reconciled};
 use crate::api::audit::{Audit, Fact};
-use crate::api::{RoleActivation, RoleActivationStatus};
+use crate::api::{Kind, RoleActivation, RoleActivationStatus};
 use crate::kinds::access::observe_activation;
-use crate::kinds::caches::Caches;
 use crate::model::facts::facts_of_activation;
 use crate::plan::Plan;
 use crate::plan::activation::plan_activation;
 
 impl Reconciled for RoleActivation {
-    type Status = RoleActivationStatus;
+    const KIND: Kind = Kind::RoleActivation;
 
-    fn cache(caches: &Caches) -> Store<Self> {
-        caches.activations.clone()
-    }
+    type Status = RoleActivationStatus;
 
     fn plan(object: Arc<Self>, known: Known<'_>) -> Plan<RoleActivationStatus> {
         let observed = observe_activation(known.caches, object, known.guard, known.retain_requests_for);

@@ -3,12 +3,10 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use kube::runtime::reflector::Store;
 
 use super::{Known, Reconciled};
 use crate::api::audit::{Audit, Fact};
-use crate::api::{ApprovalRequest, ApprovalRequestStatus};
-use crate::kinds::caches::Caches;
+use crate::api::{ApprovalRequest, ApprovalRequestStatus, Kind};
 use crate::kinds::observe::observe_target;
 use crate::kinds::enqueue::Guard;
 use crate::model::facts::facts_of_request;
@@ -16,11 +14,9 @@ use crate::plan::Plan;
 use crate::plan::approval_request::{ObservedRequest, plan_approval_request};
 
 impl Reconciled for ApprovalRequest {
-    type Status = ApprovalRequestStatus;
+    const KIND: Kind = Kind::ApprovalRequest;
 
-    fn cache(caches: &Caches) -> Store<Self> {
-        caches.requests.clone()
-    }
+    type Status = ApprovalRequestStatus;
 
     fn plan(object: Arc<Self>, known: Known<'_>) -> Plan<ApprovalRequestStatus> {
         let target = observe_target(known.caches, &object);

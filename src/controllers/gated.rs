@@ -3,18 +3,16 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use kube::runtime::reflector::Store;
 
 use super::{Known, Reconciled};
 use crate::api::audit::{Audit, Fact};
 use crate::api::{
     Community, CommunityEndpoint, CommunityEndpointStatus, CommunityStatus, Enclave, EnclaveConnection,
     EnclaveConnectionStatus, EnclaveEndpoint, EnclaveEndpointStatus, EnclaveStatus, EnclaveWorkload,
-    EnclaveWorkloadStatus, RoleAssignment, RoleAssignmentStatus, RoleEligibility, RoleEligibilityStatus,
+    EnclaveWorkloadStatus, Kind, RoleAssignment, RoleAssignmentStatus, RoleEligibility, RoleEligibilityStatus,
     TransitHub, TransitHubStatus,
 };
 use crate::kinds::access::{observe_assignment, observe_eligibility};
-use crate::kinds::caches::Caches;
 use crate::kinds::links::{
     links_of_community_endpoint, links_of_endpoint, links_of_hub, with_community_endpoint, with_endpoint,
     with_hub,
@@ -34,18 +32,16 @@ use crate::plan::endpoint::plan_endpoint;
 use crate::plan::status::build_degraded_status;
 use crate::plan::workload::plan_workload;
 
-/// A controller: the kind and its status, its cache, and from an object and what is known to a plan.
+/// A controller: the kind and its status, and from an object and what is known to a plan.
 macro_rules! controller {
-    ($kind:ident, $status:ident, $cache:ident, |$object:ident, $known:ident| $plan:expr) => {
-        controller!($kind, $status, $cache, |$object, $known| $plan, |_, _, _| None);
+    ($kind:ident, $status:ident, |$object:ident, $known:ident| $plan:expr) => {
+        controller!($kind, $status, |$object, $known| $plan, |_, _, _| None);
     };
-    ($kind:ident, $status:ident, $cache:ident, |$object:ident, $known:ident| $plan:expr, $maintenance:expr) => {
+    ($kind:ident, $status:ident, |$object:ident, $known:ident| $plan:expr, $maintenance:expr) => {
         impl Reconciled for $kind {
             type Status = $status;
 
-            fn cache(caches: &Caches) -> Store<Self> {
-                caches.$cache.clone()
-            }
+            const KIND: Kind = Kind::$kind;
 
             fn plan($object: Arc<Self>, $known: Known<'_>) -> Plan<$status> {
                 $plan
@@ -86,7 +82,6 @@ macro_rules! controller {
 controller!(
     Community,
     CommunityStatus,
-    communities,
     |object, known| plan_community(&observe_community(known.caches, object, known.guard), known.now),
     |community: &Community, after: &CommunityStatus, now| {
         let before = community.status.as_ref().and_then(|status| status.maintenance.as_ref());
@@ -96,14 +91,13 @@ controller!(
 controller!(
     Enclave,
     EnclaveStatus,
-    enclaves,
     |object, known| plan_enclave(&observe_enclave(known.caches, object, known.guard), known.now),
     |enclave: &Enclave, after: &EnclaveStatus, now| {
         let before = enclave.status.as_ref().and_then(|status| status.maintenance.as_ref());
         facts_of_maintenance(before, after.maintenance.as_ref(), requesters(enclave), now)
     }
 );
-controller!(CommunityEndpoint, CommunityEndpointStatus, community_endpoints, |object, known| {
+controller!(CommunityEndpoint, CommunityEndpointStatus, |object, known| {
     let observed = observe_endpoint(
         known.caches,
         object,
@@ -113,23 +107,23 @@ controller!(CommunityEndpoint, CommunityEndpointStatus, community_endpoints, |ob
     );
     plan_endpoint(&observed, known.now).with_status(|gate| CommunityEndpointStatus { gate })
 });
-controller!(TransitHub, TransitHubStatus, transit_hubs, |object, known| {
+controller!(TransitHub, TransitHubStatus, |object, known| {
     let observed = observe_endpoint(known.caches, object, known.guard, links_of_hub, with_hub);
     plan_endpoint(&observed, known.now).with_status(|gate| TransitHubStatus { gate })
 });
-controller!(EnclaveEndpoint, EnclaveEndpointStatus, endpoints, |object, known| {
+controller!(EnclaveEndpoint, EnclaveEndpointStatus, |object, known| {
     let observed = observe_endpoint(known.caches, object, known.guard, links_of_endpoint, with_endpoint);
     plan_endpoint(&observed, known.now).with_status(|gate| EnclaveEndpointStatus { gate })
 });
-controller!(EnclaveWorkload, EnclaveWorkloadStatus, workloads, |object, known| {
+controller!(EnclaveWorkload, EnclaveWorkloadStatus, |object, known| {
     plan_workload(&observe_workload(known.caches, object, known.guard), known.now)
 });
-controller!(EnclaveConnection, EnclaveConnectionStatus, connections, |object, known| {
+controller!(EnclaveConnection, EnclaveConnectionStatus, |object, known| {
     plan_connection(&observe_connection(known.caches, object, known.guard), known.now)
 });
-controller!(RoleAssignment, RoleAssignmentStatus, assignments, |object, known| {
+controller!(RoleAssignment, RoleAssignmentStatus, |object, known| {
     plan_assignment(&observe_assignment(known.caches, object, known.guard), known.now)
 });
-controller!(RoleEligibility, RoleEligibilityStatus, eligibilities, |object, known| {
+controller!(RoleEligibility, RoleEligibilityStatus, |object, known| {
     plan_eligibility(&observe_eligibility(known.caches, object, known.guard), known.now)
 });

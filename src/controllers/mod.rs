@@ -1,68 +1,71 @@
 //! One controller per kind: observe, plan, apply, publish. What a kind does differently is how it
 //! is observed and planned; everything else is here, once.
 
-use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use futures::channel::mpsc::UnboundedReceiver;
-use futures::{Stream, StreamExt};
+use futures::{FutureExt, StreamExt};
 use jiff::{SignedDuration, Timestamp};
-use kube::runtime::applier;
-use kube::runtime::controller::{self, Action, ReconcileRequest};
-use kube::runtime::reflector::{ObjectRef, Store};
-use kube::{Client, ResourceExt};
+use kube::ResourceExt;
 use tokio::sync::watch;
-use tracing::{debug, info, warn};
+use tokio::task::JoinSet;
+use tracing::{debug, error, info, warn};
 
+use crate::api::Kind;
 use crate::api::audit::{Audit, Fact, FactType};
 use crate::api::names::reason;
-use crate::kinds::caches::Caches;
+use crate::cluster::cache::Key;
 use crate::cluster::clock::Clock;
 use crate::cluster::events::Events;
-use crate::kinds::queues::Work;
-use crate::kinds::enqueue::Guard;
-use crate::kinds::untold::Untold;
+use crate::cluster::workqueue::{Outcome, Priority, Workqueue};
+use crate::cluster::writes::{Served, WriteError, Writer, Written, apply_write, publish_status};
+use crate::kinds::caches::{Cached, Caches};
+use crate::kinds::enqueue::{Enqueuer, Guard};
 use crate::kinds::with_controlled_kinds;
-use crate::cluster::writes::{Served, Touched, WriteError, apply_write, publish_status};
 use crate::model::facts::record;
 use crate::model::gated::has_finalizer;
 use crate::plan::{Notice, Plan, Severity, Write};
-use crate::runtime::metrics::{Metrics, Outcome};
+use crate::runtime::metrics::{Metrics, Outcome as Counted};
 
 mod activation;
 mod approval_request;
-pub mod closing;
+pub mod revocation;
 mod gated;
 pub mod telling;
 
 /// How many objects of a kind are reconciled at a time.
-const CONCURRENCY: u16 = 16;
+const CONCURRENCY: usize = 16;
+/// So many more, when they close something.
+const CONCURRENCY_FOR_CLOSING: usize = 4;
 /// So many reconciliations in a row have to fail before an object is shown as Degraded.
 const FAILURES_UNTIL_DEGRADED: u32 = 3;
 /// So many times in a row the world has to have moved on before that is shown as Degraded.
 const RACES_UNTIL_DEGRADED: u32 = 8;
-const MIN_RETRY: Duration = Duration::from_millis(500);
-const MAX_RETRY: Duration = Duration::from_secs(30);
 /// What is longer is waited for in parts.
 const LONG_WAIT: Duration = Duration::from_secs(60);
 
 /// What all controllers share.
 pub struct Context {
-    pub client: Client,
-    pub caches: Caches,
+    pub writer: Writer,
+    pub enqueuer: Enqueuer,
     pub guard: watch::Receiver<Option<Guard>>,
     pub events: Events,
     pub clock: Clock,
-    /// What is still to be told.
-    pub untold: Arc<Untold>,
     /// Authorities that sinks are trusted by, beside those of the system.
     pub ca_file: Option<PathBuf>,
     /// How long decided requests are kept.
     pub retain_requests_for: SignedDuration,
-    pub failures: Failures,
     pub metrics: Metrics,
+}
+
+impl Context {
+    /// What is known of the cluster.
+    #[must_use]
+    pub const fn caches(&self) -> &Caches {
+        &self.enqueuer.caches
+    }
 }
 
 /// What is known when an object is planned.
@@ -76,17 +79,13 @@ pub struct Known<'a> {
     pub now: Timestamp,
 }
 
-/// How often in a row reconciling an object has failed.
-#[derive(Default)]
-pub struct Failures(Mutex<HashMap<String, u32>>);
-
 /// A kind with a controller.
-pub trait Reconciled: Served {
+pub trait Reconciled: Served + Cached {
     /// Its status.
     type Status: Clone + PartialEq + Send;
 
-    /// Where its objects are cached.
-    fn cache(caches: &Caches) -> Store<Self>;
+    /// Its kind.
+    const KIND: Kind;
 
     /// Observes from caches, and plans.
     fn plan(object: Arc<Self>, known: Known<'_>) -> Plan<Self::Status>;
@@ -114,70 +113,90 @@ pub trait Reconciled: Served {
     ) -> Option<Self::Status>;
 }
 
-/// Runs all controllers until their queues are closed.
-pub async fn run(context: Arc<Context>, work: Work) {
-    macro_rules! run_all {
+/// Runs all controllers, each as a task of its own. Ends only by a defect.
+pub async fn run(context: Arc<Context>) {
+    let mut controllers = JoinSet::new();
+    macro_rules! spawn_all {
         ($($name:ident: $kind:ident,)*) => {
-            futures::join!($(run_controller(Arc::clone(&context), work.$name),)*)
+            $(controllers.spawn(run_controller::<crate::api::$kind>(Arc::clone(&context)));)*
         };
     }
-    with_controlled_kinds!(run_all);
+    with_controlled_kinds!(spawn_all);
+    if let Some(Err(error)) = controllers.join_next().await {
+        error!(%error, "a controller ended by a defect of this program");
+    }
 }
 
-async fn run_controller<K: Reconciled>(context: Arc<Context>, queue: UnboundedReceiver<ObjectRef<K>>) {
-    let results = reconcile_all(context, queue);
-    results
-        .for_each(|result| async {
-            match result {
-                // Reported where it happened, or an object that is gone.
-                Ok(_)
-                | Err(controller::Error::ReconcilerFailed(..) | controller::Error::ObjectNotFound(_)) => {}
-                Err(error) => warn!(%error, kind = %K::kind(&()), "the controller's queue failed"),
-            }
-        })
-        .await;
+/// Reconciles what its queue holds, several objects at a time. Never returns.
+async fn run_controller<K: Reconciled>(context: Arc<Context>) {
+    let queue = context.enqueuer.queues.of(K::KIND);
+    let work = |key| work_on::<K>(Arc::clone(&context), queue.clone(), key);
+    run_queue(&queue, work).await;
 }
 
-fn reconcile_all<K: Reconciled>(
-    context: Arc<Context>,
-    queue: UnboundedReceiver<ObjectRef<K>>,
-) -> impl Stream<Item = Result<(ObjectRef<K>, Action), controller::Error<WriteError, std::convert::Infallible>>>
+/// Works on what a queue holds, several entries at a time; what closes has some seats more. Never returns.
+async fn run_queue<F>(queue: &Workqueue, work: impl Fn(Key) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
 {
-    let store = K::cache(&context.caches);
-    applier(
-        |object, context| Box::pin(reconcile(object, context)),
-        |object, _error, context: Arc<Context>| Action::requeue(context.failures.delay(object.as_ref())),
-        context,
-        store,
-        queue.map(|object| Ok(ReconcileRequest::from(object))),
-        controller::Config::default().concurrency(CONCURRENCY),
-    )
+    let mut under_way: JoinSet<()> = JoinSet::new();
+    loop {
+        let at_least = |busy| match busy {
+            0..CONCURRENCY => Some(Priority::Normal),
+            CONCURRENCY..MOST_AT_A_TIME => Some(Priority::Closing),
+            _ => None,
+        };
+        while let Some(at_least) = at_least(under_way.len())
+            && let Some(key) = queue.take(at_least, Instant::now())
+        {
+            under_way.spawn(work(key));
+        }
+        tokio::select! {
+            Some(_) = under_way.join_next() => {}
+            () = queue.wait(), if under_way.len() < MOST_AT_A_TIME => {}
+        }
+    }
 }
 
-async fn reconcile<K: Reconciled>(object: Arc<K>, context: Arc<Context>) -> Result<Action, WriteError> {
-    match reconcile_once(&object, &context).await {
-        Ok(action) => {
-            context.failures.forget(object.as_ref());
-            let outcome = if context.guard.borrow().is_some() { Outcome::Done } else { Outcome::Waiting };
-            context.metrics.count_reconciliation(&K::kind(&()), outcome);
-            Ok(action)
+const MOST_AT_A_TIME: usize = CONCURRENCY + CONCURRENCY_FOR_CLOSING;
+
+/// Reconciles one object and gives it back to its queue. A defect concerns this object only.
+async fn work_on<K: Reconciled>(context: Arc<Context>, queue: Workqueue, key: Key) {
+    let outcome = match K::cache(context.caches()).get(&key.namespace, &key.name) {
+        // It is gone, and so is all that was known of it.
+        None => Outcome::Done,
+        Some(object) => {
+            let failures = queue.failures(&key);
+            let reconciliation = AssertUnwindSafe(reconcile(object, &context, failures)).catch_unwind();
+            reconciliation.await.unwrap_or_else(|_| {
+                let (kind, namespace, name) = (K::KIND, &*key.namespace, &*key.name);
+                error!(%kind, namespace, name, "reconciling ended by a defect of this program; it is tried again");
+                Outcome::Failed
+            })
+        }
+    };
+    queue.finish(&key, outcome, Instant::now());
+}
+
+async fn reconcile<K: Reconciled>(object: Arc<K>, context: &Context, failures: u32) -> Outcome {
+    match reconcile_once(&object, context).await {
+        Ok(wait) => {
+            let counted = if context.guard.borrow().is_some() { Counted::Done } else { Counted::Waiting };
+            context.metrics.count_reconciliation(&K::kind(&()), counted);
+            wait.map_or(Outcome::Done, Outcome::RequeueAfter)
         }
         Err(Failed { error, planned }) => {
-            let times = context.failures.count(object.as_ref());
+            let times = failures.saturating_add(1);
             let message = error.describe();
-            let outcome = match &error {
-                WriteError::Outdated | WriteError::NotLeading => Outcome::Raced,
-                WriteError::Failed { .. } => Outcome::Failed,
-            };
-            context.metrics.count_reconciliation(&K::kind(&()), outcome);
-            let limit = match &error {
+            let (counted, limit) = match &error {
                 // As a rule the watch brings the news at once; if it never does, that is a failure.
-                WriteError::Outdated | WriteError::NotLeading => RACES_UNTIL_DEGRADED,
-                WriteError::Failed { .. } => FAILURES_UNTIL_DEGRADED,
+                WriteError::Outdated | WriteError::NotLeading => (Counted::Raced, RACES_UNTIL_DEGRADED),
+                WriteError::Failed { .. } => (Counted::Failed, FAILURES_UNTIL_DEGRADED),
             };
+            context.metrics.count_reconciliation(&K::kind(&()), counted);
             if times < limit && limit == RACES_UNTIL_DEGRADED {
                 debug!(kind = %K::kind(&()), name = object.name_any(), times, "the world moved on, looking again");
-                return Err(error);
+                return Outcome::Failed;
             }
             warn!(
                 kind = %K::kind(&()),
@@ -189,9 +208,9 @@ async fn reconcile<K: Reconciled>(object: Arc<K>, context: Arc<Context>) -> Resu
                 "failed to reconcile, trying again"
             );
             if times >= limit {
-                publish_degraded(&context, object.as_ref(), planned, &message).await;
+                publish_degraded(context, object.as_ref(), planned, &message).await;
             }
-            Err(error)
+            Outcome::Failed
         }
     }
 }
@@ -212,14 +231,16 @@ impl<S> From<WriteError> for Failed<S> {
 async fn reconcile_once<K: Reconciled>(
     object: &Arc<K>,
     context: &Context,
-) -> Result<Action, Failed<K::Status>> {
+) -> Result<Option<Duration>, Failed<K::Status>> {
+    // What is confirmed for it is read later than this.
+    let since = Instant::now();
     let now = context.clock.now();
-    let Some(guard) = context.guard.borrow().clone() else { return Ok(Action::await_change()) };
+    let Some(guard) = context.guard.borrow().clone() else { return Ok(None) };
     let retain_requests_for = context.retain_requests_for;
-    let known = Known { caches: &context.caches, guard, retain_requests_for, now };
+    let known = Known { caches: context.caches(), guard, retain_requests_for, now };
     let plan = K::plan(Arc::clone(object), known);
     let Plan { repairs, writes, status, notices, wake_at } = plan;
-    let failure = repair_all(object.as_ref(), context, repairs).await;
+    let failure = repair_all(object.as_ref(), context, repairs, since).await;
     for write in writes {
         // What becomes true with its end is recorded first.
         if write == Write::RemoveFinalizer
@@ -228,13 +249,18 @@ async fn reconcile_once<K: Reconciled>(
             break;
         }
         debug!(kind = %K::kind(&()), name = object.name_any(), ?write, "writing");
-        let enacts = matches!(write, Write::MarkEnacted { .. });
-        match apply_write(&context.client, object.as_ref(), write).await? {
-            Touched::Another if enacts => context.metrics.count_enactment(&K::kind(&())),
-            Touched::Another => {}
-            // What was observed is old now; the watch brings the news and then the rest is done.
-            Touched::TheObjectItself => {
-                return failure.map_or(Ok(Action::await_change()), |error| Err(error.into()));
+        match apply_write(&context.writer, object.as_ref(), write, since).await? {
+            Written::Another => {}
+            Written::Request(request) => {
+                context.metrics.count_enactment(&K::kind(&()));
+                context.enqueuer.take_in_written(*request);
+            }
+            // What was observed is old now. The rest is done with what it is by then.
+            Written::TheObjectItself(after) => {
+                if let Some(after) = after {
+                    context.enqueuer.take_in_written(*after);
+                }
+                return failure.map_or(Ok(None), |error| Err(error.into()));
             }
         }
     }
@@ -245,7 +271,7 @@ async fn reconcile_once<K: Reconciled>(
     if let Some(status) = status.or_else(|| object.status().cloned()) {
         publish(object.as_ref(), context, status, notices, now).await?;
     }
-    Ok(wake_at.map_or_else(Action::await_change, |at| Action::requeue(until(at, now))))
+    Ok(wake_at.map(|at| until(at, now)))
 }
 
 /// Writes a status with what becomes true with it, if that is another one than before. What has facts that
@@ -259,12 +285,18 @@ async fn publish<K: Reconciled>(
 ) -> Result<(), WriteError> {
     let (mut status, facts) = with_facts(object, status, context, now);
     if !K::audit_mut(&mut status).is_empty() && is_without_finalizer(object) {
-        return apply_write(&context.client, object, Write::AddFinalizer).await.map(drop);
+        let written = apply_write(&context.writer, object, Write::AddFinalizer, Instant::now()).await?;
+        if let Written::TheObjectItself(Some(after)) = written {
+            context.enqueuer.take_in_written(*after);
+        }
+        return Ok(());
     }
     if object.status() == Some(&status) {
         return Ok(());
     }
-    publish_status(&context.client, &object.with_status(status)).await?;
+    let after = publish_status(&context.writer.client, &object.with_status(status)).await?;
+    // What it concerns goes on at once, without waiting for the watch to bring it.
+    context.enqueuer.take_in_written(after);
     count_facts(object, &facts, &context.metrics);
     for notice in notices {
         info!(
@@ -294,7 +326,7 @@ fn with_facts<K: Reconciled>(
     let facts = object.facts(&status, now);
     let audit = K::audit_mut(&mut status);
     record(audit, facts.iter().cloned());
-    context.untold.settle(&object.uid().unwrap_or_default(), audit);
+    context.enqueuer.untold.settle(&object.uid().unwrap_or_default(), audit);
     (status, facts)
 }
 
@@ -313,7 +345,12 @@ fn count_facts<K: Reconciled>(object: &K, facts: &[Fact], metrics: &Metrics) {
 
 /// Makes repairs, several at a time as long as they are of one sort: what closes is done before anything
 /// opens. Returns the first failure.
-async fn repair_all<K: Reconciled>(object: &K, context: &Context, repairs: Vec<Write>) -> Option<WriteError> {
+async fn repair_all<K: Reconciled>(
+    object: &K,
+    context: &Context,
+    repairs: Vec<Write>,
+    since: Instant,
+) -> Option<WriteError> {
     let mut repairs = repairs.into_iter().peekable();
     let mut failure = None;
     while let Some(first) = repairs.next() {
@@ -322,9 +359,9 @@ async fn repair_all<K: Reconciled>(object: &K, context: &Context, repairs: Vec<W
         let results: Vec<_> = futures::stream::iter(std::iter::once(first).chain(more))
             .map(|repair| {
                 debug!(kind = %K::kind(&()), name = object.name_any(), ?repair, "repairing");
-                apply_write(&context.client, object, repair)
+                apply_write(&context.writer, object, repair, since)
             })
-            .buffered(usize::from(CONCURRENCY))
+            .buffered(CONCURRENCY)
             .collect()
             .await;
         failure = failure.or(results.into_iter().find_map(Result::err));
@@ -352,30 +389,6 @@ async fn publish_degraded<K: Reconciled>(
 fn until(at: Timestamp, now: Timestamp) -> Duration {
     let all = Duration::try_from(at.duration_since(now)).unwrap_or_default();
     all.min(LONG_WAIT.max(all / 2)).max(Duration::from_millis(10))
-}
-
-impl Failures {
-    fn count<K: Served>(&self, object: &K) -> u32 {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(key(object)).or_default();
-        *count = count.saturating_add(1);
-        *count
-    }
-
-    fn forget<K: Served>(&self, object: &K) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&key(object));
-    }
-
-    /// Doubles with each failure, up to [`MAX_RETRY`].
-    fn delay<K: Served>(&self, object: &K) -> Duration {
-        let times = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key(object)).copied();
-        let doublings = times.unwrap_or(1).saturating_sub(1).min(16);
-        MIN_RETRY.saturating_mul(1 << doublings).min(MAX_RETRY)
-    }
-}
-
-fn key<K: Served>(object: &K) -> String {
-    object.uid().unwrap_or_else(|| object.name_any())
 }
 
 #[cfg(test)]

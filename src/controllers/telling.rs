@@ -9,11 +9,11 @@ use kube::Resource;
 use tokio::task::{Id, JoinSet};
 use tracing::{info, warn};
 
-use super::{Context, MAX_RETRY};
+use super::Context;
 use crate::api::community::Channel;
 use crate::api::names::reason;
 use crate::kinds::letters::{Delivery, community_of, send};
-use crate::kinds::enqueue::Triggers;
+use crate::cluster::workqueue::MAX_RETRY;
 use crate::kinds::untold::{Event, SinkName, sink_of};
 use crate::model::cloud_event::without_words;
 use crate::plan::status::describe_error;
@@ -64,7 +64,7 @@ impl Outlet {
     fn group(&self, context: &Context, event: &Event) -> Group {
         match self {
             Self::Stream(_) => event.id.0.clone(),
-            Self::People(_) => community_of(&context.caches, event)
+            Self::People(_) => community_of(context.caches(), event)
                 .and_then(|community| community.metadata.name.clone())
                 .unwrap_or_default(),
         }
@@ -108,7 +108,7 @@ impl Outlet {
             }
             Self::People(channel) => {
                 let result =
-                    send(&context.client, &context.caches, *channel, event, context.ca_file.as_deref()).await;
+                    send(&context.writer.client, context.caches(), *channel, event, context.ca_file.as_deref()).await;
                 match result {
                     // It may have been taken each time.
                     Err(error) if attempts >= MOST_ATTEMPTS && error.category() == "TimedOut" => {
@@ -138,8 +138,8 @@ fn may_be_about_the_content(error: &DeliveryError) -> bool {
 ///
 /// Each group is told by a task of its own, so that what another one answers, or how slowly, concerns
 /// nobody else; least of all those who renew the lease.
-pub async fn run_telling(context: Arc<Context>, triggers: Triggers, outlet: Outlet) {
-    let mut changed = context.untold.subscribe();
+pub async fn run_telling(context: Arc<Context>, outlet: Outlet) {
+    let mut changed = context.enqueuer.untold.subscribe();
     let mut pauses: HashMap<Group, Pause> = HashMap::new();
     let mut attempts: HashMap<(String, i64), u32> = HashMap::new();
     let mut tellers: JoinSet<Report> = JoinSet::new();
@@ -155,9 +155,9 @@ pub async fn run_telling(context: Arc<Context>, triggers: Triggers, outlet: Outl
         // What was found is told first: looking again after each would take long when much has piled up.
         if ready.is_empty() {
             changed.mark_unchanged();
-            let (events, told) = context.untold.find(outlet.name(), &context.caches);
+            let (events, told) = context.enqueuer.untold.find(outlet.name(), context.caches());
             for object in &told {
-                triggers.look_at(object);
+                context.enqueuer.enqueue(object);
             }
             ready = by_group(events, |event| outlet.group(&context, event)).into();
             // What is being told to them now is among these; they are found again afterwards.
@@ -173,8 +173,7 @@ pub async fn run_telling(context: Arc<Context>, triggers: Triggers, outlet: Outl
             } else {
                 let before = events.iter().map(|event| attempts.get(&event.id).copied().unwrap_or_default());
                 let events = events.iter().cloned().zip(before).collect();
-                let work =
-                    tell(Arc::clone(&context), triggers.clone(), outlet.clone(), group.clone(), events);
+                let work = tell(Arc::clone(&context), outlet.clone(), group.clone(), events);
                 busy.insert(tellers.spawn(work).id(), group);
             }
         }
@@ -221,7 +220,6 @@ struct Report {
 /// Tells the facts of one group in their order.
 async fn tell(
     context: Arc<Context>,
-    triggers: Triggers,
     outlet: Outlet,
     group: Group,
     events: Vec<(Event, u32)>,
@@ -236,11 +234,11 @@ async fn tell(
         };
         context.metrics.count_delivery(outlet.name(), outcome);
         match &result {
-            Ok(_) => context.untold.take(outlet.name(), &event),
-            Err(_) => context.untold.miss(outlet.name(), &event),
+            Ok(_) => context.enqueuer.untold.take(outlet.name(), &event),
+            Err(_) => context.enqueuer.untold.miss(outlet.name(), &event),
         }
         // What was told is taken off its object by the object's own reconciliation.
-        triggers.look_at(&event.object);
+        context.enqueuer.enqueue(&event.object);
         match result {
             Ok(_) => report.taken.push(event.id),
             Err(error) => {
@@ -315,11 +313,7 @@ fn length_after(known: Option<&Pause>, now: Instant) -> Duration {
 /// Those who set up a channel of a Community cannot read the operator's log.
 async fn show_to_community(context: &Context, outlet: &Outlet, community: &str, error: String) {
     let Outlet::People(_) = outlet else { return };
-    let communities = context.caches.communities.state();
-    let Some(community) = communities.iter().find(|one| one.metadata.name.as_deref() == Some(community))
-    else {
-        return;
-    };
+    let Some(community) = context.caches().communities.get("", community) else { return };
     let message = format!("people are not told by {}: {error}", outlet.name());
     let notice = Notice { severity: Severity::Warning, reason: reason::NOTIFICATION_FAILED, message };
     context.events.publish(&community.object_ref(&()), notice).await;

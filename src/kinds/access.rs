@@ -5,19 +5,22 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Namespace;
-use kube::ResourceExt;
-use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::{Resource, ResourceExt};
 
 use super::caches::Caches;
+use super::enqueue::{Guard, grant_of};
+use super::foreign::is_managed;
+use super::index::{ActivationBy, CommunityBy, GivenBy, NamespaceBy, RbacBy, RequestBy, WorkloadBy, pair};
 use super::observe::{home_of, namespace_of, observe_declared};
-use super::enqueue::Guard;
+use crate::api::common::Principal;
 use crate::api::community::ConflictingDuties;
 use crate::api::enclave_workload::AccessMode;
-use crate::api::names::{access, annotation, child, label};
+use crate::api::names::{access, child, label};
 use crate::api::{
-    ActivationState, Community, Kind, RoleActivation, RoleActivationStatus, RoleAssignment, RoleEligibility,
+    Community, Kind, RoleActivation, RoleActivationStatus, RoleAssignment, RoleEligibility,
 };
-use crate::model::activation::NotEligible;
+use crate::cluster::cache::{Cache, Indexed, Key};
+use crate::model::activation::{NotEligible, asker};
 use crate::model::gated::Gated;
 use crate::model::grants::{Duty, Grant, Managed, Scope};
 use crate::model::life::{JudgeError, applied_spec};
@@ -32,44 +35,65 @@ use crate::plan::grants::{Objects, Surroundings};
 /// Everything that somebody should have now, and everything that there is.
 #[must_use]
 pub fn observe_access(caches: &Caches) -> (Vec<Grant>, Surroundings) {
-    let managed = observe_managed(caches);
-    let mut around = Surroundings {
-        live: observe_objects(caches, naming::is_of_grant),
-        unknown: BTreeSet::new(),
-        bare: observe_bare(caches),
-    };
-    // Somebody may have left a role with such a name under Advanced maintenance.
-    around.live.roles.extend(caches.roles.state_filter(|role| {
-        let name = role.name_any();
-        name.starts_with(naming::ROLE_BINDING)
-            && !naming::is_of_grant(&name)
-            && role.namespace().is_some_and(|namespace| is_managed(caches, &namespace))
-    }));
+    let mut around = Surroundings { live: observe_all_objects(caches), ..Surroundings::default() };
     let mut grants = Vec::new();
-    let mut add = |kind, namespace: &str, name: &str, grant: Result<Option<Grant>, JudgeError>| {
-        if let Ok(grant) = grant {
-            grants.extend(grant);
-        } else {
-            around.unknown.insert(naming::grant(kind, namespace, name));
+    let mut add = |name: &str, grant: Result<Option<Grant>, JudgeError>| match grant {
+        Ok(grant) => grants.extend(grant),
+        Err(_) => {
+            around.unknown.insert(name.to_owned());
         }
     };
-    for assignment in caches.assignments.state() {
-        let namespace = assignment.namespace().unwrap_or_default();
-        let grant = grant_of_assignment(&assignment, &observe_area(caches, &managed, &namespace));
-        add(Kind::RoleAssignment, &namespace, &assignment.name_any(), grant);
+    macro_rules! add_all {
+        ($($cache:ident: $kind:ident,)*) => {
+            $(for object in caches.$cache.all() {
+                let name = grant_of(Kind::$kind, object.as_ref());
+                add(&name, observe_grant(caches, &name));
+            })*
+        };
     }
-    for eligibility in caches.eligibilities.state() {
-        let namespace = eligibility.namespace().unwrap_or_default();
-        let grant = grant_of_eligibility(&eligibility, &observe_area(caches, &managed, &namespace));
-        add(Kind::RoleEligibility, &namespace, &eligibility.name_any(), grant);
-    }
-    for activation in caches.activations.state() {
-        let namespace = activation.namespace().unwrap_or_default();
-        let area = observe_area(caches, &managed, &namespace);
-        let eligible = find_eligibility(caches, &activation).and_then(|one| effective(&one).ok().flatten());
-        grants.extend(grant_of_activation(&activation, eligible.as_ref(), &area));
-    }
+    add_all!(assignments: RoleAssignment, eligibilities: RoleEligibility, activations: RoleActivation,);
     (grants, around)
+}
+
+/// What somebody should have now by one grant, and what there is of it. `name` is that of everything that is
+/// made for it.
+#[must_use]
+pub fn observe_one_grant(caches: &Caches, name: &str) -> (Option<Grant>, Surroundings) {
+    let live = observe_objects(caches, name);
+    match observe_grant(caches, name) {
+        Ok(grant) => (grant, Surroundings { live, ..Surroundings::default() }),
+        Err(_) => (None, Surroundings { live, unknown: [name.to_owned()].into(), ..Surroundings::default() }),
+    }
+}
+
+/// A role that somebody left under Advanced maintenance, with a name that only the operator's may have and
+/// that no grant has.
+#[must_use]
+pub fn observe_stray_role(caches: &Caches, namespace: &str, name: &str) -> Surroundings {
+    let is_stray = name.starts_with(naming::ROLE_BINDING) && !naming::is_of_grant(name);
+    let is_here = caches.namespaces.get("", namespace).is_some_and(|namespace| is_managed(&namespace));
+    let roles = caches.roles.get(namespace, name).filter(|_| is_stray && is_here).into_iter().collect();
+    Surroundings { live: Objects { roles, ..Objects::default() }, ..Surroundings::default() }
+}
+
+fn observe_grant(caches: &Caches, name: &str) -> Result<Option<Grant>, JudgeError> {
+    let Some((kind, namespace, declared)) = naming::parse_grant(name) else { return Ok(None) };
+    let area = || observe_area(caches, namespace);
+    match kind {
+        Kind::RoleAssignment => match caches.assignments.get(namespace, declared) {
+            Some(assignment) => grant_of_assignment(&assignment, &area()),
+            None => Ok(None),
+        },
+        Kind::RoleEligibility => match caches.eligibilities.get(namespace, declared) {
+            Some(eligibility) => grant_of_eligibility(&eligibility, &area()),
+            None => Ok(None),
+        },
+        _ => Ok(caches.activations.get(namespace, declared).and_then(|activation| {
+            let eligible = find_eligibility(caches, &activation)?;
+            let eligible = effective(&eligible).ok().flatten();
+            grant_of_activation(&activation, eligible.as_ref(), &area())
+        })),
+    }
 }
 
 /// Gathers what is known of an assignment.
@@ -81,9 +105,9 @@ pub fn observe_assignment(
 ) -> ObservedAssignment {
     let namespace = assignment.namespace().unwrap_or_default();
     ObservedAssignment {
-        area: observe_area(caches, &observe_managed(caches), &namespace),
+        area: observe_area(caches, &namespace),
         around: observe_around(caches, Kind::RoleAssignment, &namespace, &assignment.name_any()),
-        others: observe_duties(caches, assignment.metadata.uid.as_deref()),
+        others: observe_duties(caches, &assignment.spec.principals, assignment.metadata.uid.as_deref()),
         declared: observe_declared(caches, assignment, guard),
     }
 }
@@ -97,12 +121,10 @@ pub fn observe_eligibility(
 ) -> ObservedEligibility {
     let (namespace, name) = (eligibility.namespace().unwrap_or_default(), eligibility.name_any());
     ObservedEligibility {
-        area: observe_area(caches, &observe_managed(caches), &namespace),
+        area: observe_area(caches, &namespace),
         around: observe_around(caches, Kind::RoleEligibility, &namespace, &name),
-        others: observe_duties(caches, eligibility.metadata.uid.as_deref()),
-        activations: caches.activations.state_filter(|activation| {
-            activation.spec.eligibility == name && activation.namespace().as_ref() == Some(&namespace)
-        }),
+        others: observe_duties(caches, &eligibility.spec.principals, eligibility.metadata.uid.as_deref()),
+        activations: caches.activations.by(ActivationBy::Eligibility, &pair(&namespace, &name)),
         declared: observe_declared(caches, eligibility, guard),
     }
 }
@@ -129,10 +151,10 @@ pub fn observe_activation(
     };
     ObservedActivation {
         eligibility,
-        area: observe_area(caches, &observe_managed(caches), &namespace),
+        area: observe_area(caches, &namespace),
         home: home_of(caches, &namespace),
-        requests: caches.requests.state_filter(|request| request.spec.target.uid == uid),
-        others: observe_held(caches, &uid),
+        requests: caches.requests.by(RequestBy::Target, &uid),
+        others: observe_held(caches, &activation),
         around: observe_around(caches, Kind::RoleActivation, &namespace, &activation.name_any()),
         integrity: guard.integrity,
         witness: guard.witness,
@@ -146,12 +168,12 @@ pub fn observe_activation(
 fn find_left_behind(caches: &Caches, activation: &RoleActivation) -> Vec<String> {
     let Some((user, start, end)) = activation.status.as_ref().and_then(when_held) else { return Vec::new() };
     [
-        made_by(&caches.service_accounts, user, start, end),
-        made_by(&caches.roles, user, start, end),
-        made_by(&caches.role_bindings, user, start, end),
-        made_by(&caches.assignments, user, start, end),
-        made_by(&caches.eligibilities, user, start, end),
-        made_by(&caches.workloads, user, start, end),
+        made_between(&caches.service_accounts.by(RbacBy::Maker, user), start, end),
+        made_between(&caches.roles.by(RbacBy::Maker, user), start, end),
+        made_between(&caches.role_bindings.by(RbacBy::Maker, user), start, end),
+        made_between(&caches.assignments.by(GivenBy::Maker, user), start, end),
+        made_between(&caches.eligibilities.by(GivenBy::Maker, user), start, end),
+        made_between(&caches.workloads.by(WorkloadBy::Maker, user), start, end),
     ]
     .concat()
 }
@@ -161,37 +183,34 @@ fn when_held(status: &RoleActivationStatus) -> Option<(&str, Timestamp, Timestam
     Some((status.user.as_deref()?, status.starts_at.as_ref()?.0, status.ends_at.as_ref()?.0))
 }
 
-/// Creation is known to the second.
-fn made_by<K>(store: &Store<K>, user: &str, start: Timestamp, end: Timestamp) -> Vec<String>
-where
-    K: kube::Resource<DynamicType = ()> + reflector::Lookup<DynamicType = ()> + Clone + 'static,
-{
+/// Creation is known to the second. The order is that of names, so that nothing is written twice.
+fn made_between<K: Resource<DynamicType = ()>>(
+    made: &[Arc<K>],
+    start: Timestamp,
+    end: Timestamp,
+) -> Vec<String> {
     let seconds = start.as_second()..=end.as_second();
-    let is_hers = |object: &K| {
-        let meta = object.meta();
-        let maker = meta.annotations.as_ref().and_then(|all| all.get(annotation::CREATED_BY));
-        let made_at = meta.creation_timestamp.as_ref().map(|at| at.0.as_second());
-        maker.is_some_and(|maker| maker == user) && made_at.is_some_and(|at| seconds.contains(&at))
-    };
-    let kind = <K as kube::Resource>::kind(&());
+    let made_at = |object: &K| object.meta().creation_timestamp.as_ref().map(|at| at.0.as_second());
+    let kind = K::kind(&());
     let describe = |object: &Arc<K>| {
-        let (namespace, name) = (object.meta().namespace.as_deref(), object.meta().name.as_deref());
-        format!("{kind} {}/{}", namespace.unwrap_or_default(), name.unwrap_or_default())
+        let Key { namespace, name } = Key::of(object.as_ref());
+        format!("{kind} {namespace}/{name}")
     };
-    store.state_filter(is_hers).iter().map(describe).collect()
+    let then = made.iter().filter(|object| made_at(object).is_some_and(|at| seconds.contains(&at)));
+    let mut described: Vec<String> = then.map(describe).collect();
+    described.sort();
+    described
 }
 
 fn find_eligibility(caches: &Caches, activation: &RoleActivation) -> Option<Arc<RoleEligibility>> {
-    let key = ObjectRef::new(&activation.spec.eligibility).within(&activation.namespace()?);
-    caches.eligibilities.get(&key)
+    caches.eligibilities.get(activation.metadata.namespace.as_deref()?, &activation.spec.eligibility)
 }
 
 fn observe_around(caches: &Caches, kind: Kind, namespace: &str, name: &str) -> Surroundings {
-    let own = naming::grant(kind, namespace, name);
     Surroundings {
-        live: observe_objects(caches, |name| name == own),
+        live: observe_objects(caches, &naming::grant(kind, namespace, name)),
         unknown: BTreeSet::new(),
-        bare: observe_bare(caches),
+        bare: observe_bare(caches, namespace),
     }
 }
 
@@ -200,58 +219,77 @@ fn duty_of_assignment(caches: &Caches, assignment: &RoleAssignment) -> Option<Du
     Duty::of_spec(assignment, &applied, scope_of(caches, &assignment.namespace()?).as_ref())
 }
 
-/// What is held now: by assignments, and by other activations.
-fn observe_held(caches: &Caches, but: &str) -> Vec<Duty> {
-    let assigned = |other: &Arc<RoleAssignment>| duty_of_assignment(caches, other);
-    let active = |other: &Arc<RoleActivation>| {
-        let status = other.status.as_ref().filter(|status| status.state == Some(ActivationState::Active))?;
+/// What the person who activates holds now: by assignments, and by other activations.
+fn observe_held(caches: &Caches, activation: &RoleActivation) -> Vec<Duty> {
+    let Some(user) = asker(activation).map(|asker| asker.user) else { return Vec::new() };
+    let assigned = caches.assignments.by(GivenBy::Principal, &format!("User:{user}"));
+    let others = caches.activations.by(ActivationBy::ActiveUser, &user).into_iter();
+    let others = others.filter(|other| other.metadata.uid != activation.metadata.uid);
+    let active = others.filter_map(|other| {
+        let status = other.status.as_ref()?;
         let scope = scope_of(caches, &other.namespace()?)?;
-        Some(Duty::of_activation(other, status.user.as_ref()?, status.role?, &scope))
-    };
-    let activations = caches.activations.state_filter(|other| other.metadata.uid.as_deref() != Some(but));
-    caches
-        .assignments
-        .state()
-        .iter()
-        .filter_map(assigned)
-        .chain(activations.iter().filter_map(active))
-        .collect()
+        Some(Duty::of_activation(&other, status.user.as_ref()?, status.role?, &scope))
+    });
+    assigned.iter().filter_map(|other| duty_of_assignment(caches, other)).chain(active).collect()
 }
 
-/// What other assignments and eligibilities give.
-fn observe_duties(caches: &Caches, but: Option<&str>) -> Vec<Duty> {
-    let assigned = |other: &Arc<RoleAssignment>| duty_of_assignment(caches, other);
-    let eligible = |other: &Arc<RoleEligibility>| {
-        let applied = applied_spec(other.as_ref()).ok().flatten().filter(|_| !other.is_record())?;
-        Duty::of_eligibility(other, &applied, scope_of(caches, &other.namespace()?).as_ref())
-    };
-    let assignments = caches.assignments.state_filter(|other| other.metadata.uid.as_deref() != but);
-    let eligibilities = caches.eligibilities.state_filter(|other| other.metadata.uid.as_deref() != but);
-    assignments.iter().filter_map(assigned).chain(eligibilities.iter().filter_map(eligible)).collect()
+/// What other assignments and eligibilities give to these principals.
+fn observe_duties(caches: &Caches, principals: &[Principal], but: Option<&str>) -> Vec<Duty> {
+    let lines: BTreeSet<String> = principals.iter().map(Principal::line).collect();
+    let mut duties = Vec::new();
+    for line in &lines {
+        let assignments = caches.assignments.by(GivenBy::Principal, line).into_iter();
+        let assignments = assignments.filter(|other| other.metadata.uid.as_deref() != but);
+        duties.extend(assignments.filter_map(|other| duty_of_assignment(caches, &other)));
+        let eligibilities = caches.eligibilities.by(GivenBy::Principal, line).into_iter();
+        let eligibilities = eligibilities.filter(|other| other.metadata.uid.as_deref() != but);
+        duties.extend(eligibilities.filter_map(|other| duty_of_eligibility(caches, &other)));
+    }
+    duties
+}
+
+fn duty_of_eligibility(caches: &Caches, eligibility: &RoleEligibility) -> Option<Duty> {
+    let applied = applied_spec(eligibility).ok().flatten().filter(|_| !eligibility.is_record())?;
+    Duty::of_eligibility(eligibility, &applied, scope_of(caches, &eligibility.namespace()?).as_ref())
 }
 
 /// Where roles count that are given in a namespace.
 #[must_use]
-pub fn observe_area(caches: &Caches, managed: &[Managed], namespace: &str) -> Area {
+pub fn observe_area(caches: &Caches, namespace: &str) -> Area {
     let scope = scope_of(caches, namespace);
-    let namespaces = scope.iter().flat_map(|scope| managed.iter().filter(|managed| scope.covers(managed)));
+    let namespaces = match &scope {
+        None => Vec::new(),
+        Some(Scope::System { .. }) => caches.namespaces.by(NamespaceBy::Managed, "true"),
+        Some(Scope::Community { community, .. }) => caches.namespaces.by(NamespaceBy::Community, community),
+        Some(Scope::Enclave { community, enclave, .. }) => {
+            caches.namespaces.by(NamespaceBy::Enclave, &pair(community, enclave))
+        }
+    };
+    let mut namespaces: Vec<Managed> =
+        namespaces.iter().filter_map(|namespace| managed(caches, namespace)).collect();
+    namespaces.sort_by(|one, other| one.name.cmp(&other.name));
     let about_enclave = match &scope {
         Some(Scope::Enclave { community_namespace, enclave, .. }) => {
             open_requests_about_enclave(caches, community_namespace, enclave)
         }
         Some(Scope::System { .. } | Scope::Community { .. }) | None => Vec::new(),
     };
-    let refuses = |community: &Community| {
-        let applied = applied_spec(community).ok().flatten();
-        applied.is_some_and(|spec| spec.conflicting_duties == ConflictingDuties::Refuse)
-    };
     let conflicts = match &scope {
-        Some(Scope::System { .. }) if caches.communities.state().iter().any(|one| refuses(one)) => {
+        Some(Scope::System { .. })
+            if caches.communities.count(CommunityBy::RefusesConflicts, "true") > 0 =>
+        {
             ConflictingDuties::Refuse
         }
         _ => ConflictingDuties::Warn,
     };
-    Area { namespaces: namespaces.cloned().collect(), about_enclave, conflicts, scope }
+    Area { namespaces, about_enclave, conflicts, scope }
+}
+
+/// Whether a Community refuses roles that let somebody approve what they may change.
+#[must_use]
+pub fn refuses_conflicts(community: &Community) -> bool {
+    let applied = applied_spec(community).ok().flatten();
+    applied.is_some_and(|spec| spec.conflicting_duties == ConflictingDuties::Refuse)
 }
 
 /// What a namespace is the scope of.
@@ -274,25 +312,14 @@ fn scope_of(caches: &Caches, namespace: &str) -> Option<Scope> {
 }
 
 fn open_requests_about_enclave(caches: &Caches, namespace: &str, enclave: &str) -> Vec<String> {
-    let requests = caches.requests.state_filter(|request| {
-        let target = &request.spec.target;
-        target.kind == Kind::Enclave
-            && target.name == enclave
-            && target.namespace.as_deref() == Some(namespace)
-            && request.status.as_ref().is_none_or(|status| status.decided_at.is_none())
-    });
+    let requests = caches.requests.by(RequestBy::AboutEnclave, &pair(namespace, enclave));
     let mut names: Vec<String> = requests.iter().map(|request| request.name_any()).collect();
     names.sort();
     names
 }
 
-/// The namespaces that belong to Communities and stay. Their labels can be believed: only the operator
-/// writes them.
-#[must_use]
-pub fn observe_managed(caches: &Caches) -> Vec<Managed> {
-    caches.namespaces.state().iter().filter_map(|namespace| managed(caches, namespace)).collect()
-}
-
+/// A namespace that belongs to a Community and stays. Its labels can be believed: only the operator writes
+/// them.
 fn managed(caches: &Caches, namespace: &Namespace) -> Option<Managed> {
     let labels = namespace.labels();
     if !labels.contains_key(label::OWNER_UID) || namespace.metadata.deletion_timestamp.is_some() {
@@ -303,8 +330,8 @@ fn managed(caches: &Caches, namespace: &Namespace) -> Option<Managed> {
     let enclave = labels.get(label::ENCLAVE);
     // The label comes last when a workload becomes isolated.
     let applied = enclave.zip(workload).and_then(|(enclave, workload)| {
-        let key = ObjectRef::new(workload).within(&naming::enclave_namespace(community, enclave));
-        applied_spec(caches.workloads.get(&key)?.as_ref()).ok().flatten()
+        let control = naming::enclave_namespace(community, enclave);
+        applied_spec(caches.workloads.get(&control, workload)?.as_ref()).ok().flatten()
     });
     let is_isolated = labels.get(label::ACCESS_MODE).is_some_and(|mode| mode == access::ISOLATED)
         || applied.is_some_and(|spec| spec.access_mode == AccessMode::Isolated);
@@ -317,33 +344,55 @@ fn managed(caches: &Caches, namespace: &Namespace) -> Option<Managed> {
     })
 }
 
-/// Managed namespaces without the policy that denies everything: nobody gets in before it is there.
-fn observe_bare(caches: &Caches) -> BTreeSet<String> {
-    let ours = caches.namespaces.state_filter(|namespace| namespace.labels().contains_key(label::OWNER_UID));
-    let is_guarded = |namespace: &str| {
-        caches.network_policies.get(&ObjectRef::new(child::DEFAULT_DENY).within(namespace)).is_some()
+/// Namespaces, of those in which roles count that are given in one, without the policy that denies
+/// everything: nobody gets in before it is there.
+fn observe_bare(caches: &Caches, namespace: &str) -> BTreeSet<String> {
+    let scope = scope_of(caches, namespace);
+    let around = match &scope {
+        Some(Scope::Enclave { community_namespace, .. }) => Some(community_namespace.clone()),
+        _ => None,
     };
-    let names = ours.iter().map(|namespace| namespace.name_any());
-    names.filter(|namespace| !is_guarded(namespace)).collect()
+    let inside = match &scope {
+        None => Vec::new(),
+        Some(Scope::System { .. }) => caches.namespaces.by(NamespaceBy::Managed, "true"),
+        Some(Scope::Community { community, .. }) => caches.namespaces.by(NamespaceBy::Community, community),
+        Some(Scope::Enclave { community, enclave, .. }) => {
+            caches.namespaces.by(NamespaceBy::Enclave, &pair(community, enclave))
+        }
+    };
+    let around = around.filter(|around| {
+        caches.namespaces.get("", around).is_some_and(|namespace| is_managed(&namespace))
+    });
+    let names = inside.iter().map(|namespace| namespace.name_any()).chain(around);
+    names.filter(|name| caches.network_policies.get(name, child::DEFAULT_DENY).is_none()).collect()
 }
 
-fn is_managed(caches: &Caches, namespace: &str) -> bool {
-    let namespace = caches.namespaces.get(&ObjectRef::new(namespace));
-    namespace.is_some_and(|namespace| namespace.labels().contains_key(label::OWNER_UID))
-}
-
-fn observe_objects(caches: &Caches, is_concerned: impl Fn(&str) -> bool) -> Objects {
+fn observe_objects(caches: &Caches, grant: &str) -> Objects {
     Objects {
-        roles: named(&caches.roles, &is_concerned),
-        role_bindings: named(&caches.role_bindings, &is_concerned),
-        cluster_roles: named(&caches.cluster_roles, &is_concerned),
-        cluster_role_bindings: named(&caches.cluster_role_bindings, &is_concerned),
+        roles: caches.roles.by(RbacBy::Grant, grant),
+        role_bindings: caches.role_bindings.by(RbacBy::Grant, grant),
+        cluster_roles: caches.cluster_roles.get("", grant).into_iter().collect(),
+        cluster_role_bindings: caches.cluster_role_bindings.get("", grant).into_iter().collect(),
     }
 }
 
-fn named<K>(store: &Store<K>, is_concerned: impl Fn(&str) -> bool) -> Vec<Arc<K>>
-where
-    K: kube::Resource<DynamicType = ()> + reflector::Lookup<DynamicType = ()> + Clone + 'static,
-{
-    store.state_filter(|object| object.meta().name.as_deref().is_some_and(&is_concerned))
+/// Everything that carries the name of a grant, and what somebody may have left with such a name under
+/// Advanced maintenance.
+fn observe_all_objects(caches: &Caches) -> Objects {
+    fn of_grants<K: Indexed>(cache: &Cache<K>) -> Vec<Arc<K>> {
+        let mut all = cache.all();
+        all.retain(|object| object.meta().name.as_deref().is_some_and(naming::is_of_grant));
+        all
+    }
+    let mut roles = caches.roles.all();
+    roles.retain(|role| {
+        let Key { namespace, name } = Key::of(role.as_ref());
+        naming::is_of_grant(&name) || !observe_stray_role(caches, &namespace, &name).live.roles.is_empty()
+    });
+    Objects {
+        roles,
+        role_bindings: of_grants(&caches.role_bindings),
+        cluster_roles: of_grants(&caches.cluster_roles),
+        cluster_role_bindings: of_grants(&caches.cluster_role_bindings),
+    }
 }

@@ -11,14 +11,12 @@ use k8s_openapi::api::core::v1::{LimitRange, Namespace, ResourceQuota, ServiceAc
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::runtime::reflector::store::{Writer, WriterDropped};
-use kube::runtime::reflector::{self, Store};
 use kube::runtime::watcher::Config;
 use kube::{Api, Client};
 use tokio::sync::watch;
 
-use super::enqueue::Triggers;
-use crate::cluster::watch::{Seen, run_watch};
+use super::enqueue::Enqueuer;
+use super::foreign::{Relevant, run_listing};
 use crate::admission::Policies;
 use crate::api::cilium;
 use crate::api::names::{self, label};
@@ -26,101 +24,121 @@ use crate::api::{
     ApprovalRequest, CiliumNetworkPolicy, Community, CommunityEndpoint, Enclave, EnclaveConnection,
     EnclaveEndpoint, EnclaveWorkload, RoleActivation, RoleAssignment, RoleEligibility, TransitHub,
 };
+use crate::cluster::cache::{Cache, Change, Indexed, Key};
+use crate::cluster::watch::{Seen, run_watch};
 
-/// Defines [`Caches`]: for each its kind, what is watched, and who gets to know.
+/// A kind that is cached.
+pub trait Cached: Indexed + Relevant {
+    /// Where its objects are cached.
+    fn cache(caches: &Caches) -> &Cache<Self>
+    where
+        Self: Sized;
+
+    /// Enqueues what has to be looked at after a change.
+    fn enqueue(enqueuer: &Enqueuer, change: &Change<Self>)
+    where
+        Self: Sized;
+}
+
+/// Defines [`Caches`]: for each its kind, what is watched, and what a change enqueues.
 macro_rules! caches {
-    ($($visibility:vis $name:ident: $kind:ty = $config:expr => $seen:expr;)*) => {
+    ($($visibility:vis $name:ident: $kind:ty = $config:expr => $enqueue:expr;)*) => {
         /// Caches of everything that is observed.
         #[derive(Clone)]
         pub struct Caches {
-            $($visibility $name: Store<$kind>,)*
+            $($visibility $name: Cache<$kind>,)*
             /// The operator's own namespace: roles that are given in it count everywhere.
             pub system: Arc<str>,
             /// Empty where Cilium is not installed.
-            pub cilium_policies: Store<CiliumNetworkPolicy>,
+            pub cilium_policies: Cache<CiliumNetworkPolicy>,
             /// Whether the cache of Cilium's policies has been filled.
             cilium: watch::Sender<Cilium>,
         }
 
-        /// The other ends of [`Caches`]: what is seen is put in here.
-        pub struct Writers {
-            $($visibility $name: Writer<$kind>,)*
-            pub cilium_policies: Writer<CiliumNetworkPolicy>,
-        }
-
-        impl Caches {
-            /// Empty caches that nothing fills but the caller: to observe and plan without an API
-            /// server.
-            #[must_use]
-            pub fn detached(system: &str) -> (Self, Writers) {
-                $(let $name = reflector::store::<$kind>();)*
-                let cilium_policies = reflector::store();
-                let cilium = watch::Sender::new(Cilium::NotInstalled);
-                let caches =
-                    Self { $($name: $name.0,)* system: system.into(), cilium_policies: cilium_policies.0, cilium };
-                (caches, Writers { $($name: $name.1,)* cilium_policies: cilium_policies.1 })
+        $(impl Cached for $kind {
+            fn cache(caches: &Caches) -> &Cache<Self> {
+                &caches.$name
             }
 
-            /// Empty caches, and the watches that fill them: futures that never return. `triggers`
-            /// gets to know what they see.
+            fn enqueue(enqueuer: &Enqueuer, change: &Change<Self>) {
+                let enqueue: fn(&Enqueuer, &Change<Self>) = $enqueue;
+                enqueue(enqueuer, change);
+            }
+        })*
+
+        impl Caches {
+            /// Empty caches that nothing fills but the caller: to observe and plan without an API server.
             #[must_use]
-            pub fn new(
-                client: &Client,
-                system: &str,
-                triggers: impl FnOnce(Self) -> Triggers,
-            ) -> (Self, Triggers, Vec<BoxFuture<'static, ()>>) {
-                let (caches, writers) = Self::detached(system);
-                let triggers = triggers(caches.clone());
+            pub fn detached(system: &str) -> Self {
+                let cilium = watch::Sender::new(Cilium::NotInstalled);
+                Self { $($name: Cache::default(),)* system: system.into(), cilium_policies: Cache::default(), cilium }
+            }
+
+            /// The watches that fill the caches: futures that never return.
+            #[must_use]
+            pub fn watches(client: &Client, enqueuer: &Enqueuer) -> Vec<BoxFuture<'static, ()>> {
                 let mut watches: Vec<BoxFuture<'static, ()>> = Vec::new();
-                $({
-                    let (triggers, api) = (triggers.clone(), Api::all(client.clone()));
-                    let tell: fn(&Triggers, Seen<'_, $kind>) = $seen;
-                    watches.push(run_watch(api, $config, writers.$name, move |seen| tell(&triggers, seen)).boxed());
-                })*
-                watches.push(caches.clone().run_cilium(client.clone(), triggers.clone(), writers.cilium_policies).boxed());
-                (caches, triggers, watches)
+                $(watches.push(keep::<$kind>(client.clone(), $config, enqueuer.clone()).boxed());)*
+                watches.push(run_cilium(client.clone(), enqueuer.clone()).boxed());
+                watches.push(run_listing(client.clone(), enqueuer.clone()).boxed());
+                watches
             }
 
             /// Ends when every cache has been filled once.
-            ///
-            /// # Errors
-            /// When a watch ended before, which only happens at shutdown.
-            pub async fn wait_until_ready(&self) -> Result<(), WriterDropped> {
+            pub async fn wait_until_filled(&self) {
                 let Self { $($name,)* system: _, cilium_policies, cilium: _ } = self;
-                futures::try_join!($($name.wait_until_ready(),)*)?;
-                let is_served = self.definitions.state().iter().any(|definition| is_served(definition));
-                if is_served { cilium_policies.wait_until_ready().await } else { Ok(()) }
+                futures::join!($($name.wait_until_filled(),)*);
+                if self.definitions.all().iter().any(|definition| is_served(definition)) {
+                    cilium_policies.wait_until_filled().await;
+                }
+            }
+
+            /// How many objects were looked at so far, in all caches.
+            #[must_use]
+            pub fn visited(&self) -> u64 {
+                let Self { $($name,)* system: _, cilium_policies, cilium: _ } = self;
+                [$($name.visited(),)* cilium_policies.visited()].iter().sum()
             }
         }
     };
 }
 
 caches! {
-    pub communities: Community = all() => Triggers::on_community;
-    pub enclaves: Enclave = all() => Triggers::on_enclave;
-    pub community_endpoints: CommunityEndpoint = all() => Triggers::on_community_endpoint;
-    pub transit_hubs: TransitHub = all() => Triggers::on_transit_hub;
-    pub workloads: EnclaveWorkload = all() => Triggers::on_workload;
-    pub endpoints: EnclaveEndpoint = all() => Triggers::on_endpoint;
-    pub connections: EnclaveConnection = all() => Triggers::on_connection;
-    pub requests: ApprovalRequest = all() => Triggers::on_request;
-    pub assignments: RoleAssignment = all() => Triggers::on_assignment;
-    pub eligibilities: RoleEligibility = all() => Triggers::on_eligibility;
-    pub activations: RoleActivation = all() => Triggers::on_activation;
-    pub namespaces: Namespace = all() => Triggers::on_namespace;
-    pub network_policies: NetworkPolicy = all() => Triggers::on_child;
-    pub quotas: ResourceQuota = all() => Triggers::on_child;
-    pub container_defaults: LimitRange = all() => Triggers::on_child;
-    pub role_bindings: RoleBinding = all() => Triggers::on_role_binding;
-    pub roles: Role = all() => Triggers::on_access;
-    pub service_accounts: ServiceAccount = all() => Triggers::on_access;
-    pub cluster_roles: ClusterRole = all() => Triggers::on_access;
-    pub cluster_role_bindings: ClusterRoleBinding = all() => Triggers::on_access;
-    pub(super) definitions: CustomResourceDefinition = named(cilium::DEFINITION) => Triggers::on_definition;
-    mutating: MutatingAdmissionPolicy = policies() => Triggers::on_policy;
-    mutating_bindings: MutatingAdmissionPolicyBinding = policies() => Triggers::on_policy;
-    validating: ValidatingAdmissionPolicy = policies() => Triggers::on_policy;
-    validating_bindings: ValidatingAdmissionPolicyBinding = policies() => Triggers::on_policy;
+    pub communities: Community = all() => Enqueuer::on_community;
+    pub enclaves: Enclave = all() => Enqueuer::on_enclave;
+    pub community_endpoints: CommunityEndpoint = all() => Enqueuer::on_community_endpoint;
+    pub transit_hubs: TransitHub = all() => Enqueuer::on_transit_hub;
+    pub workloads: EnclaveWorkload = all() => Enqueuer::on_workload;
+    pub endpoints: EnclaveEndpoint = all() => Enqueuer::on_endpoint;
+    pub connections: EnclaveConnection = all() => Enqueuer::on_connection;
+    pub requests: ApprovalRequest = all() => Enqueuer::on_request;
+    pub assignments: RoleAssignment = all() => Enqueuer::on_assignment;
+    pub eligibilities: RoleEligibility = all() => Enqueuer::on_eligibility;
+    pub activations: RoleActivation = all() => Enqueuer::on_activation;
+    pub namespaces: Namespace = all() => Enqueuer::on_namespace;
+    pub network_policies: NetworkPolicy = all() => Enqueuer::on_network_policy;
+    pub quotas: ResourceQuota = all() => Enqueuer::on_quota;
+    pub container_defaults: LimitRange = all() => Enqueuer::on_child;
+    pub role_bindings: RoleBinding = all() => Enqueuer::on_role_binding;
+    pub roles: Role = all() => Enqueuer::on_rbac;
+    pub service_accounts: ServiceAccount = all() => Enqueuer::on_rbac;
+    pub cluster_roles: ClusterRole = all() => Enqueuer::on_rbac;
+    pub cluster_role_bindings: ClusterRoleBinding = all() => Enqueuer::on_rbac;
+    pub(super) definitions: CustomResourceDefinition = named(cilium::DEFINITION) => Enqueuer::on_definition;
+    mutating: MutatingAdmissionPolicy = policies() => Enqueuer::on_policy;
+    mutating_bindings: MutatingAdmissionPolicyBinding = policies() => Enqueuer::on_policy;
+    validating: ValidatingAdmissionPolicy = policies() => Enqueuer::on_policy;
+    validating_bindings: ValidatingAdmissionPolicyBinding = policies() => Enqueuer::on_policy;
+}
+
+impl Cached for CiliumNetworkPolicy {
+    fn cache(caches: &Caches) -> &Cache<Self> {
+        &caches.cilium_policies
+    }
+
+    fn enqueue(enqueuer: &Enqueuer, change: &Change<Self>) {
+        enqueuer.on_network_policy(change);
+    }
 }
 
 /// Not by label: a label could be taken off, and the object would seem gone.
@@ -134,6 +152,58 @@ fn named(name: &str) -> Config {
 
 fn policies() -> Config {
     all().labels(&format!("{}={}", label::PART_OF, names::OPERATOR))
+}
+
+/// Keeps the cache of one kind for ever.
+async fn keep<K>(client: Client, config: Config, enqueuer: Enqueuer)
+where
+    K: Cached + kube::Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+{
+    // Which namespaces are the operator's decides what is kept of the others.
+    if K::IS_FILTERED {
+        enqueuer.caches.namespaces.wait_until_filled().await;
+    }
+    run_watch(Api::all(client), config, move |seen| enqueuer.take_in::<K>(seen)).await;
+}
+
+impl Enqueuer {
+    /// Takes in what a watch saw, and enqueues what that concerns.
+    pub fn take_in<K: Cached>(&self, seen: Seen<K>) {
+        let cache = K::cache(&self.caches);
+        match seen {
+            Seen::ListBegins => cache.begin_list(),
+            Seen::Applied(object) if K::is_relevant(&self.caches, &object) => {
+                if let Some(change) = cache.apply(Arc::new(object.kept(&self.caches))) {
+                    K::enqueue(self, &change);
+                }
+            }
+            // It may have been before.
+            Seen::Applied(object) => self.drop_one(&Key::of(&object), cache),
+            Seen::Deleted(object) => {
+                if let Some(change) = cache.remove(&object) {
+                    K::enqueue(self, &change);
+                }
+            }
+            Seen::ListEnds => {
+                for change in cache.end_list() {
+                    K::enqueue(self, &change);
+                }
+            }
+        }
+    }
+
+    /// Takes in what the API server answered to a write, before the watch brings it.
+    pub fn take_in_written<K: Cached>(&self, object: K) {
+        if let Some(change) = K::cache(&self.caches).apply_written(Arc::new(object)) {
+            K::enqueue(self, &change);
+        }
+    }
+
+    pub(super) fn drop_one<K: Cached>(&self, Key { namespace, name }: &Key, cache: &Cache<K>) {
+        if let Some(change) = cache.forget(namespace, name) {
+            K::enqueue(self, &change);
+        }
+    }
 }
 
 /// Whether the API server serves what a definition defines.
@@ -159,8 +229,8 @@ impl Caches {
         *self.cilium.borrow() == Cilium::Known
     }
 
-    /// Notes whether Cilium's policies are served.
-    pub(super) fn note_definition(&self, is_there: bool) {
+    /// Notes whether Cilium's policies are served. Returns whether that is news.
+    pub(super) fn note_definition(&self, is_there: bool) -> bool {
         self.cilium.send_if_modified(|known| {
             let next = match (is_there, *known) {
                 (true, Cilium::NotInstalled) => Cilium::Installed,
@@ -168,23 +238,7 @@ impl Caches {
                 (false, _) => Cilium::NotInstalled,
             };
             std::mem::replace(known, next) != next
-        });
-    }
-
-    /// Watches Cilium's policies from when they are served. A watch of something that does not exist
-    /// would ask again and again.
-    async fn run_cilium(self, client: Client, triggers: Triggers, writer: Writer<CiliumNetworkPolicy>) {
-        let mut installed = self.cilium.subscribe();
-        if installed.wait_for(|cilium| *cilium != Cilium::NotInstalled).await.is_err() {
-            return;
-        }
-        run_watch(Api::all(client), all(), writer, move |seen| {
-            if matches!(seen, Seen::Relisted) {
-                self.cilium.send_replace(Cilium::Known);
-            }
-            triggers.on_child(seen);
         })
-        .await;
     }
 
     /// The admission policies that the API server runs.
@@ -199,9 +253,23 @@ impl Caches {
     }
 }
 
-fn unshare<K>(store: &Store<K>) -> Vec<K>
-where
-    K: Clone + kube::Resource<DynamicType = ()>,
-{
-    store.state().iter().map(|object| K::clone(object)).collect()
+/// Watches Cilium's policies from when they are served. A watch of something that does not exist would ask
+/// again and again.
+async fn run_cilium(client: Client, enqueuer: Enqueuer) {
+    let mut installed = enqueuer.caches.cilium.subscribe();
+    if installed.wait_for(|cilium| *cilium != Cilium::NotInstalled).await.is_err() {
+        return;
+    }
+    run_watch(Api::all(client), all(), move |seen| {
+        let is_filled = matches!(seen, Seen::ListEnds);
+        enqueuer.take_in::<CiliumNetworkPolicy>(seen);
+        if is_filled && enqueuer.caches.cilium.send_replace(Cilium::Known) != Cilium::Known {
+            enqueuer.enqueue_everything();
+        }
+    })
+    .await;
+}
+
+fn unshare<K: Indexed + Clone>(cache: &Cache<K>) -> Vec<K> {
+    cache.all().iter().map(|object| K::clone(object)).collect()
 }

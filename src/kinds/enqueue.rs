@@ -1,47 +1,32 @@
-//! Which objects have to be looked at again when something is seen.
-//!
-//! Looking again costs no API call: a reconciliation reads caches, and writes only differences.
-//! So when in doubt, more is triggered rather than less.
+//! What is enqueued when something changes. Each kind says itself what wakes it ([`super::watches`]); here is
+//! the table of changes, and what all share.
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{Namespace, ResourceQuota};
 use k8s_openapi::api::rbac::v1::RoleBinding;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::runtime::reflector::ObjectRef;
+use kube::api::ObjectMeta;
 use kube::{Resource, ResourceExt};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tracing::warn;
 
 use super::caches::{Caches, is_served};
-use super::queues::{Queues, send, send_where};
+use super::queues::Queues;
 use super::sentry::Sentry;
 use super::untold::{Address, Untold};
-use crate::cluster::watch::Seen;
-use super::{links, observe};
-use crate::api::names::{annotation, child, label, purpose};
+use super::watches::{community, connection, enclave, endpoint, request, roles, workload};
 use crate::api::{
     ApprovalRequest, Community, CommunityEndpoint, Enclave, EnclaveConnection, EnclaveEndpoint,
     EnclaveWorkload, Kind, RoleActivation, RoleAssignment, RoleEligibility, TransitHub,
 };
+use crate::cluster::cache::{Change, Indexed};
+use crate::cluster::workqueue::{Priority, Workqueue};
 use crate::model::cloud_event::Told;
 use crate::model::gated::Gated;
 use crate::model::life::{Integrity, applied_spec};
-use crate::model::naming::{CONNECTION_POLICY, parse_grant};
-use crate::model::reach::{DestinationEnd, Link, SourceEnd, WorkloadEnd};
+use crate::model::naming;
 use crate::plan::child::Made;
-
-macro_rules! look_at_all {
-    ($($name:ident: $kind:ident,)*) => {
-        impl Triggers {
-            fn look_at_everything(&self) {
-                self.access.notify_one();
-                $(send_where(&self.queues.$name, &self.caches.$name, |_| true);)*
-            }
-        }
-    };
-}
-with_controlled_kinds!(look_at_all);
 
 /// What stands guard in the API server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,264 +37,194 @@ pub struct Guard {
     pub witness: String,
 }
 
-/// Turns what is seen into work.
+/// Turns changes into work.
 #[derive(Clone)]
-pub struct Triggers {
+pub struct Enqueuer {
     pub caches: Caches,
-    pub queues: Queues,
+    pub queues: Arc<Queues>,
+    /// Namespaces that became the operator's after they were seen: what is in them is not known yet.
+    pub unlisted: Workqueue,
     /// Judges the admission policies.
     pub sentry: Arc<Sentry>,
-    /// Tells that rights may have to be taken away.
-    pub access: Arc<Notify>,
     /// What is still to be told.
     pub untold: Arc<Untold>,
     /// Whether the live ones are the same; `None` until all of them were looked at.
     pub guard: watch::Sender<Option<Guard>>,
 }
 
-impl Triggers {
-    /// Its rules count for everything in it.
-    pub(super) fn on_community(&self, seen: Seen<'_, Community>) {
-        let Some(community) = self.told(seen) else { return };
-        send(&self.queues.communities, ObjectRef::from_obj(community));
-        self.look_at_requests_about(community);
-        self.look_at_namespace(&observe::namespace_of(community));
-        for enclave in self.caches.enclaves.state() {
-            if declared_in(enclave.as_ref()) == observe::namespace_of(community) {
-                self.look_at_namespace(&observe::control_namespace_of(community, &enclave));
+macro_rules! enqueue_all {
+    ($($name:ident: $kind:ident,)*) => {
+        impl Enqueuer {
+            /// Enqueues everything: when this process begins to lead, and when the admission policies changed.
+            pub fn enqueue_everything(&self) {
+                $(self.enqueue_objects(Kind::$kind, &self.caches.$name.all(), Priority::Normal);)*
+                roles::enqueue_all_revocations(self);
             }
         }
-    }
+    };
+}
+with_controlled_kinds!(enqueue_all);
 
-    /// Its rules count for everything in it, and for connections that lead into it.
-    pub(super) fn on_enclave(&self, seen: Seen<'_, Enclave>) {
-        let Some(enclave) = self.told(seen) else { return };
-        send(&self.queues.enclaves, ObjectRef::from_obj(enclave));
-        self.look_at_requests_about(enclave);
-        let home = observe::home_of(&self.caches, declared_in(enclave));
-        let Some(community) = home.community() else { return };
-        send(&self.queues.communities, ObjectRef::from_obj(community.as_ref()));
-        self.look_at_namespace(&observe::control_namespace_of(community, enclave));
-        let name = enclave.name_any();
-        self.look_at_connections(|connection| leads_into(connection, &name));
-    }
-
-    pub(super) fn on_community_endpoint(&self, seen: Seen<'_, CommunityEndpoint>) {
-        let Some(endpoint) = self.told(seen) else { return };
-        send(&self.queues.community_endpoints, ObjectRef::from_obj(endpoint));
-        self.look_at_requests_about(endpoint);
-        self.look_along(links::links_of_community_endpoint(&self.caches, endpoint));
-        for hub in self.caches.transit_hubs.state_filter(|hub| is_in(hub, declared_in(endpoint))) {
-            send(&self.queues.transit_hubs, ObjectRef::from_obj(hub.as_ref()));
+impl Enqueuer {
+    pub(super) fn on_community(&self, change: &Change<Community>) {
+        if self.on_own(change) {
+            self.enqueue_gated(change);
+            enclave::on_community(self, change);
+            workload::on_community(self, change);
+            endpoint::on_community(self, change);
+            connection::on_community(self, change);
+            roles::on_community(self, change);
         }
     }
 
-    pub(super) fn on_transit_hub(&self, seen: Seen<'_, TransitHub>) {
-        let Some(hub) = self.told(seen) else { return };
-        send(&self.queues.transit_hubs, ObjectRef::from_obj(hub));
-        self.look_at_requests_about(hub);
-        self.look_along(links::links_of_hub(&self.caches, hub));
-    }
-
-    pub(super) fn on_workload(&self, seen: Seen<'_, EnclaveWorkload>) {
-        let Some(workload) = self.told(seen) else { return };
-        let control = declared_in(workload);
-        self.look_at_requests_about(workload);
-        // The others of the Enclave may be allowed to reach it.
-        self.look_at_access();
-        send(&self.queues.workloads, ObjectRef::from_obj(workload));
-        send_where(&self.queues.workloads, &self.caches.workloads, |other| is_in(other, control));
-        self.look_at_home_of_leaving(seen);
-        self.look_along(links::links_of_workload(&self.caches, workload));
-    }
-
-    pub(super) fn on_endpoint(&self, seen: Seen<'_, EnclaveEndpoint>) {
-        let Some(endpoint) = self.told(seen) else { return };
-        let control = declared_in(endpoint);
-        send(&self.queues.endpoints, ObjectRef::from_obj(endpoint));
-        self.look_at_requests_about(endpoint);
-        self.look_at_home_of_leaving(seen);
-        // It may have offered another workload before.
-        send_where(&self.queues.workloads, &self.caches.workloads, |workload| is_in(workload, control));
-        self.look_along(links::links_of_endpoint(&self.caches, endpoint));
-    }
-
-    pub(super) fn on_connection(&self, seen: Seen<'_, EnclaveConnection>) {
-        let Some(connection) = self.told(seen) else { return };
-        self.look_at_requests_about(connection);
-        self.look_at_home_of_leaving(seen);
-        if matches!(seen, Seen::Deleted(_)) || connection.is_record() {
-            // One of those that wait may have its place.
-            self.look_at_connections(|other| {
-                is_in(other, declared_in(connection))
-                    && other.gate().is_none_or(|gate| gate.applied.is_none())
-            });
-        }
-        self.look_along(vec![links::link_of(&self.caches, Arc::new(connection.clone()))]);
-    }
-
-    pub(super) fn on_request(&self, seen: Seen<'_, ApprovalRequest>) {
-        let Some(request) = self.told(seen) else { return };
-        send(&self.queues.requests, ObjectRef::from_obj(request));
-        let target = &request.spec.target;
-        self.look_at(&Address {
-            kind: target.kind,
-            namespace: target.namespace.clone().unwrap_or_default(),
-            name: target.name.clone(),
-        });
-        // Those who decide in an Enclave reach the requests about the Enclave itself by their names.
-        if target.kind == Kind::Enclave {
-            self.look_at_access();
+    pub(super) fn on_enclave(&self, change: &Change<Enclave>) {
+        if self.on_own(change) {
+            self.enqueue_gated(change);
+            community::on_enclave(self, change);
+            workload::on_enclave(self, change);
+            endpoint::on_enclave(self, change);
+            connection::on_enclave(self, change);
+            roles::on_enclave(self, change);
         }
     }
 
-    pub(super) fn on_assignment(&self, seen: Seen<'_, RoleAssignment>) {
-        let Some(assignment) = self.told(seen) else { return };
-        self.look_at_requests_about(assignment);
-        // One may be in conflict with another.
-        self.look_at_access();
-        send(&self.queues.assignments, ObjectRef::from_obj(assignment));
+    pub(super) fn on_community_endpoint(&self, change: &Change<CommunityEndpoint>) {
+        if self.on_own(change) {
+            self.enqueue_gated(change);
+            connection::on_community_endpoint(self, change);
+        }
     }
 
-    /// What is activated with it ends with it.
-    pub(super) fn on_eligibility(&self, seen: Seen<'_, RoleEligibility>) {
-        let Some(eligibility) = self.told(seen) else { return };
-        self.look_at_requests_about(eligibility);
-        self.look_at_access();
-        send(&self.queues.eligibilities, ObjectRef::from_obj(eligibility));
+    pub(super) fn on_transit_hub(&self, change: &Change<TransitHub>) {
+        if self.on_own(change) {
+            self.enqueue_gated(change);
+            connection::on_transit_hub(self, change);
+        }
     }
 
-    pub(super) fn on_activation(&self, seen: Seen<'_, RoleActivation>) {
-        let Some(activation) = self.told(seen) else { return };
-        self.access.notify_one();
-        self.look_at_requests_about(activation);
-        send(&self.queues.activations, ObjectRef::from_obj(activation));
-        let eligibility = ObjectRef::new(&activation.spec.eligibility).within(declared_in(activation));
-        send(&self.queues.eligibilities, eligibility);
+    pub(super) fn on_workload(&self, change: &Change<EnclaveWorkload>) {
+        if self.on_own(change) {
+            self.enqueue_gated(change);
+            enclave::on_member(self, change);
+            workload::on_sibling(self, change);
+            connection::on_workload(self, change);
+            roles::on_workload(self, change);
+        }
     }
 
-    pub(super) fn on_role_binding(&self, seen: Seen<'_, RoleBinding>) {
-        self.on_child(seen);
-        self.on_access(seen);
+    pub(super) fn on_endpoint(&self, change: &Change<EnclaveEndpoint>) {
+        if self.on_own(change) {
+            self.enqueue_gated(change);
+            enclave::on_member(self, change);
+            workload::on_endpoint(self, change);
+            connection::on_endpoint(self, change);
+        }
     }
 
-    /// Something that gives rights: what is made for a grant is named after what declares it.
-    pub(super) fn on_access<K: Resource<DynamicType = ()>>(&self, seen: Seen<'_, K>) {
-        let Some(object) = self.concerned(seen) else { return };
-        let name = object.meta().name.as_deref().unwrap_or_default();
-        let Some((kind, namespace, name)) = parse_grant(name) else {
-            // It may be what somebody left behind.
-            if let Some(maker) =
-                object.meta().annotations.as_ref().and_then(|all| all.get(annotation::CREATED_BY))
-            {
-                send_where(&self.queues.activations, &self.caches.activations, |activation| {
-                    activation.status.as_ref().and_then(|status| status.user.as_ref()) == Some(maker)
-                });
-            }
-            return;
+    pub(super) fn on_connection(&self, change: &Change<EnclaveConnection>) {
+        if self.on_own(change) {
+            self.enqueue_gated(change);
+            enclave::on_member(self, change);
+            workload::on_connection(self, change);
+            endpoint::on_connection(self, change);
+            connection::on_sibling(self, change);
+        }
+    }
+
+    pub(super) fn on_request(&self, change: &Change<ApprovalRequest>) {
+        if self.on_own(change) {
+            request::on_self(self, change);
+            request::wake_target(self, change);
+            roles::on_request(self, change);
+        }
+    }
+
+    pub(super) fn on_assignment(&self, change: &Change<RoleAssignment>) {
+        if self.on_own(change) {
+            self.enqueue_gated(change);
+            roles::on_assignment(self, change);
+        }
+    }
+
+    pub(super) fn on_eligibility(&self, change: &Change<RoleEligibility>) {
+        if self.on_own(change) {
+            self.enqueue_gated(change);
+            roles::on_eligibility(self, change);
+        }
+    }
+
+    pub(super) fn on_activation(&self, change: &Change<RoleActivation>) {
+        if self.on_own(change) {
+            request::on_activation(self, change);
+            roles::on_activation(self, change);
+        }
+    }
+
+    pub(super) fn on_namespace(&self, change: &Change<Namespace>) {
+        super::foreign::on_namespace(self, change);
+        if self.queues.is_open() {
+            community::on_namespace(self, change);
+            enclave::on_namespace(self, change);
+            workload::on_namespace(self, change);
+            connection::on_namespace(self, change);
+            roles::on_namespace(self, change);
+        }
+    }
+
+    /// Something that the operator makes in its namespaces, or that others have there.
+    pub(super) fn on_child<K: Indexed + Made>(&self, change: &Change<K>) {
+        if self.queues.is_open()
+            && let Some(object) = change.latest()
+            && let Some(namespace) = self.caches.namespaces.get("", &object.namespace().unwrap_or_default())
+        {
+            community::on_child(self, &namespace);
+            enclave::on_child(self, &namespace, object.as_ref());
+            workload::on_child(self, &namespace);
+        }
+    }
+
+    pub(super) fn on_network_policy<K: Indexed + Made>(&self, change: &Change<K>) {
+        self.on_child(change);
+        if self.queues.is_open() {
+            connection::on_network_policy(self, change);
+            roles::on_network_policy(self, change);
+        }
+    }
+
+    /// Kubernetes writes into the status of a quota what is used, at every start of a Pod.
+    pub(super) fn on_quota(&self, change: &Change<ResourceQuota>) {
+        let view = |quota: &ResourceQuota| {
+            let metadata = ObjectMeta { resource_version: None, managed_fields: None, ..quota.metadata.clone() };
+            (metadata, quota.spec.clone())
         };
-        self.access.notify_one();
-        match kind {
-            Kind::RoleAssignment => {
-                send(&self.queues.assignments, ObjectRef::new(name).within(namespace));
-            }
-            Kind::RoleEligibility => {
-                send(&self.queues.eligibilities, ObjectRef::new(name).within(namespace));
-            }
-            _ => send(&self.queues.activations, ObjectRef::new(name).within(namespace)),
+        if change.differs(view) {
+            self.on_child(change);
         }
     }
 
-    /// Who has which role, everywhere.
-    fn look_at_access(&self) {
-        let Self { caches, queues, access, .. } = self;
-        access.notify_one();
-        send_where(&queues.assignments, &caches.assignments, |_| true);
-        send_where(&queues.eligibilities, &caches.eligibilities, |_| true);
-        send_where(&queues.activations, &caches.activations, |_| true);
+    pub(super) fn on_role_binding(&self, change: &Change<RoleBinding>) {
+        self.on_child(change);
+        self.on_rbac(change);
     }
 
-    /// It belongs to what its labels say; it may be in the way of something that wants its name; and
-    /// endpoints may lead there.
-    pub(super) fn on_namespace(&self, seen: Seen<'_, Namespace>) {
-        let Some(namespace) = self.concerned(seen) else { return };
-        let name = namespace.name_any();
-        self.look_at_namespace(&name);
-        self.look_at_owner(namespace);
-        self.look_at_enclave_around(namespace);
-        self.look_at_access();
-        let caches = &self.caches;
-        for community in caches.communities.state() {
-            if observe::namespace_of(&community) == name {
-                send(&self.queues.communities, ObjectRef::from_obj(community.as_ref()));
-            }
-        }
-        send_where(&self.queues.enclaves, &caches.enclaves, |enclave| {
-            let home = observe::home_of(caches, declared_in(enclave));
-            home.community()
-                .is_some_and(|community| observe::control_namespace_of(community, enclave) == name)
-        });
-        for workload in caches.workloads.state() {
-            let control = declared_in(workload.as_ref());
-            if name.strip_prefix(control).and_then(|rest| rest.strip_prefix('-'))
-                == Some(&workload.name_any())
-            {
-                self.on_workload(Seen::Applied(&workload));
-            }
-        }
-        for endpoint in caches.community_endpoints.state() {
-            let applied = applied_spec(endpoint.as_ref()).ok().flatten().map(|spec| spec.destination);
-            let services = [Some(&endpoint.spec.destination), applied.as_ref()].into_iter().flatten();
-            if services.flat_map(|one| &one.service).any(|service| service.namespace == name) {
-                self.on_community_endpoint(Seen::Applied(&endpoint));
-            }
-        }
-        for hub in caches.transit_hubs.state() {
-            let applied = applied_spec(hub.as_ref()).ok().flatten().and_then(|spec| spec.gateway);
-            if [&hub.spec.gateway, &applied].into_iter().flatten().any(|pods| pods.namespace == name) {
-                self.on_transit_hub(Seen::Applied(&hub));
-            }
-        }
-    }
-
-    pub(super) fn on_child<K: Resource<DynamicType = ()> + Made>(&self, seen: Seen<'_, K>) {
-        let Some(object) = self.concerned(seen) else { return };
-        let namespace = object.meta().namespace.as_deref().unwrap_or_default();
-        let Some(namespace) = self.caches.namespaces.get(&ObjectRef::new(namespace)) else { return };
-        self.look_at_owner(&namespace);
-        let name = object.meta().name.as_deref().unwrap_or_default();
-        if !K::is_ours(name) {
-            self.look_at_enclave_around(&namespace);
-        }
-        if name == child::DEFAULT_DENY {
-            self.look_at_access();
-        }
-        // A policy of a connection is named after it.
-        let mut parts = name.strip_prefix(CONNECTION_POLICY).into_iter().flat_map(|rest| rest.split('.'));
-        if let (Some(declared_in), Some(connection)) = (parts.next(), parts.next()) {
-            send(&self.queues.connections, ObjectRef::new(connection).within(declared_in));
+    /// Something that gives rights, or that somebody made who had a role for a while.
+    pub(super) fn on_rbac<K: Indexed>(&self, change: &Change<K>) {
+        if self.queues.is_open() {
+            roles::on_rbac(self, change);
         }
     }
 
     /// Whether Cilium's policies can be used.
-    pub(super) fn on_definition(&self, seen: Seen<'_, CustomResourceDefinition>) {
-        match seen {
-            Seen::Applied(definition) => self.caches.note_definition(is_served(definition)),
-            Seen::Deleted(_) => {
-                self.caches.note_definition(false);
-                self.look_at_everything();
-            }
-            Seen::Relisted => {
-                for definition in self.caches.definitions.state() {
-                    self.on_definition(Seen::Applied(&definition));
-                }
-            }
+    pub(super) fn on_definition(&self, change: &Change<CustomResourceDefinition>) {
+        let is_there = change.after.as_deref().is_some_and(is_served);
+        if self.caches.note_definition(is_there) && !is_there && self.queues.is_open() {
+            self.enqueue_everything();
         }
     }
 
-    /// Before the first comparison the caches fill one after the other, and a policy that is not
-    /// there yet is not a policy that is missing.
-    pub(super) fn on_policy<K>(&self, _: Seen<'_, K>) {
+    /// Before the first comparison the caches fill one after the other, and a policy that is not there yet
+    /// is not a policy that is missing.
+    pub(super) fn on_policy<K>(&self, _: &Change<K>) {
         if self.guard.borrow().is_some() {
             self.compare_policies();
         }
@@ -329,150 +244,72 @@ impl Triggers {
             if let Some(what) = self.guard.borrow().as_ref().and_then(|guard| guard.integrity.obstacle()) {
                 warn!(what, "the admission policies are not intact: nothing new is enacted until they are");
             }
-            self.look_at_everything();
+            self.enqueue_everything();
         }
     }
 
-    /// One object.
-    pub fn look_at(&self, object: &Address) {
-        let Address { kind, namespace, name } = object;
-        macro_rules! send_to {
-            ($($queue:ident: $kind:ident,)*) => {
-                match kind {
-                    $(Kind::$kind => {
-                        let object = ObjectRef::new(name);
-                        let object = if namespace.is_empty() { object } else { object.within(namespace) };
-                        send(&self.queues.$queue, object);
-                    })*
-                }
-            };
-        }
-        with_controlled_kinds!(send_to);
+    /// Enqueues one object.
+    pub fn enqueue(&self, Address { kind, namespace, name }: &Address) {
+        self.queues.add(*kind, namespace, name, Priority::Normal);
     }
 
-    /// The object that was seen, one about which something may have to be told; after a relist
-    /// everything is looked at.
-    fn told<'a, K: Told + Resource<DynamicType = ()>>(&self, seen: Seen<'a, K>) -> Option<&'a K> {
-        match seen {
-            Seen::Applied(object) => self.untold.on_seen(object),
-            Seen::Deleted(_) => {}
-            Seen::Relisted => self.untold.look_again(),
-        }
-        self.concerned(seen)
-    }
-
-    /// The object that was seen; after a relist everything is looked at.
-    fn concerned<'a, K>(&self, seen: Seen<'a, K>) -> Option<&'a K> {
-        match seen {
-            Seen::Applied(object) | Seen::Deleted(object) => Some(object),
-            Seen::Relisted => {
-                self.look_at_everything();
-                None
-            }
+    /// Enqueues objects of a kind.
+    pub(super) fn enqueue_objects<K: Resource>(&self, kind: Kind, objects: &[Arc<K>], priority: Priority) {
+        for object in objects {
+            self.enqueue_object(kind, object.as_ref(), priority);
         }
     }
 
-    /// What a namespace was made for.
-    fn look_at_owner(&self, namespace: &Namespace) {
-        let Some(uid) = namespace.labels().get(label::OWNER_UID) else { return };
-        let labels = namespace.labels();
-        match labels.get(label::PURPOSE).map(String::as_str) {
-            Some(purpose::WORKLOAD) => send_where(&self.queues.workloads, &self.caches.workloads, is_it(uid)),
-            Some(purpose::CONTROL) => send_where(&self.queues.enclaves, &self.caches.enclaves, is_it(uid)),
-            _ => {
-                if let Some(community) = labels.get(label::COMMUNITY) {
-                    send(&self.queues.communities, ObjectRef::new(community));
-                }
-            }
+    pub(super) fn enqueue_object<K: Resource>(&self, kind: Kind, object: &K, priority: Priority) {
+        let meta = object.meta();
+        let name = meta.name.as_deref().unwrap_or_default();
+        self.queues.add(kind, meta.namespace.as_deref().unwrap_or_default(), name, priority);
+    }
+
+    /// Notes what is to be told of an object of ours. Returns whether there is work to be enqueued.
+    fn on_own<K: Told + Resource<DynamicType = ()>>(&self, change: &Change<K>) -> bool {
+        self.untold.on_change(change);
+        self.queues.is_open()
+    }
+
+    /// Enqueues a gated object and the requests about it that it concerns.
+    fn enqueue_gated<K: Gated>(&self, change: &Change<K>) {
+        if let Some(object) = &change.after {
+            self.enqueue_object(K::KIND, object.as_ref(), priority_of(change));
         }
-    }
-
-    /// The Enclave that may have waited for an object to be gone.
-    fn look_at_home_of_leaving<K: Resource<DynamicType = ()>>(&self, seen: Seen<'_, K>) {
-        let (Seen::Deleted(object) | Seen::Applied(object)) = seen else { return };
-        if matches!(seen, Seen::Applied(_)) && object.meta().deletion_timestamp.is_none() {
-            return;
-        }
-        if let Some(namespace) = self.caches.namespaces.get(&ObjectRef::new(declared_in(object))) {
-            self.look_at_owner(&namespace);
-        }
-    }
-
-    /// Everything that is declared in a namespace.
-    fn look_at_namespace(&self, namespace: &str) {
-        let Self { caches, queues, .. } = self;
-        send_where(&queues.enclaves, &caches.enclaves, |object| is_in(object, namespace));
-        send_where(&queues.community_endpoints, &caches.community_endpoints, |object| {
-            is_in(object, namespace)
-        });
-        send_where(&queues.transit_hubs, &caches.transit_hubs, |object| is_in(object, namespace));
-        send_where(&queues.workloads, &caches.workloads, |object| is_in(object, namespace));
-        send_where(&queues.endpoints, &caches.endpoints, |object| is_in(object, namespace));
-        send_where(&queues.assignments, &caches.assignments, |object| is_in(object, namespace));
-        send_where(&queues.eligibilities, &caches.eligibilities, |object| is_in(object, namespace));
-        send_where(&queues.activations, &caches.activations, |object| is_in(object, namespace));
-        self.look_at_connections(|connection| is_in(connection, namespace));
-    }
-
-    fn look_at_connections(&self, concerned: impl Fn(&EnclaveConnection) -> bool) {
-        send_where(&self.queues.connections, &self.caches.connections, concerned);
-    }
-
-    /// Connections and both their ends.
-    fn look_along(&self, links: Vec<Link>) {
-        let workloads = |end: &WorkloadEnd| {
-            if let Some(workload) = &end.workload {
-                send(&self.queues.workloads, ObjectRef::from_obj(workload.as_ref()));
-            }
-        };
-        for link in links {
-            send(&self.queues.connections, ObjectRef::from_obj(link.connection.as_ref()));
-            match &link.source {
-                SourceEnd::Workloads(ends) => ends.iter().for_each(workloads),
-                SourceEnd::TransitHub { hub, .. } => self.look_at_hub(hub.as_deref()),
-            }
-            match &link.destination {
-                DestinationEnd::Enclave { endpoint, workload, .. } => {
-                    if let Some(endpoint) = endpoint {
-                        send(&self.queues.endpoints, ObjectRef::from_obj(endpoint.as_ref()));
-                    }
-                    workload.iter().for_each(workloads);
-                }
-                DestinationEnd::Community { endpoint, hub, .. } => {
-                    if let Some(endpoint) = endpoint {
-                        send(&self.queues.community_endpoints, ObjectRef::from_obj(endpoint.as_ref()));
-                    }
-                    self.look_at_hub(hub.as_deref());
-                }
-            }
-        }
-    }
-
-    fn look_at_hub(&self, hub: Option<&TransitHub>) {
-        if let Some(hub) = hub {
-            send(&self.queues.transit_hubs, ObjectRef::from_obj(hub));
-        }
-    }
-
-    fn look_at_requests_about<K: Resource>(&self, target: &K) {
-        let Some(uid) = target.meta().uid.as_ref() else { return };
-        send_where(&self.queues.requests, &self.caches.requests, |request| request.spec.target.uid == *uid);
+        request::on_target(self, change);
     }
 }
 
-fn is_in<K: Resource>(object: &K, namespace: &str) -> bool {
-    declared_in(object) == namespace
+/// Whether others have to look at a gated object anew. What they read of it is what is applied, what is
+/// wanted (it may close at once), whether it goes, and, as long as nothing is applied, its state.
+pub(super) fn concerns_others<K: Gated>(change: &Change<K>) -> bool {
+    let (Some(before), Some(after)) = (&change.before, &change.after) else { return true };
+    let applied = |object: &K| object.gate().and_then(|gate| gate.applied.clone());
+    let state = |object: &K| object.gate().filter(|gate| gate.applied.is_none()).and_then(|gate| gate.state);
+    before.meta().uid != after.meta().uid
+        || before.meta().deletion_timestamp.is_some() != after.meta().deletion_timestamp.is_some()
+        || before.spec() != after.spec()
+        || applied(before) != applied(after)
+        || state(before) != state(after)
+        || before.is_record() != after.is_record()
 }
 
-fn declared_in<K: Resource>(object: &K) -> &str {
-    object.meta().namespace.as_deref().unwrap_or_default()
+/// The priority of looking at a gated object after a change, and at what it opens: closing must not wait
+/// behind anything.
+pub(super) fn priority_of<K: Gated>(change: &Change<K>) -> Priority {
+    let Some(after) = change.after.as_deref() else { return Priority::Closing };
+    let closes = after.meta().deletion_timestamp.is_some()
+        || applied_spec(after)
+            .ok()
+            .flatten()
+            .is_some_and(|applied| K::restrict(&applied, after.spec()) != applied);
+    if closes { Priority::Closing } else { Priority::Normal }
 }
 
-fn is_it<K: Resource>(uid: &str) -> impl Fn(&K) -> bool {
-    move |object| object.meta().uid.as_deref() == Some(uid)
-}
-
-fn leads_into(connection: &EnclaveConnection, enclave: &str) -> bool {
-    let destination = connection.spec.destination.enclave_endpoint.as_ref();
-    destination.is_some_and(|destination| destination.enclave == enclave)
+/// The name of everything that is made for the grant of an object.
+pub(super) fn grant_of<K: Resource>(kind: Kind, object: &K) -> String {
+    let meta = object.meta();
+    let (namespace, name) = (meta.namespace.as_deref(), meta.name.as_deref());
+    naming::grant(kind, namespace.unwrap_or_default(), name.unwrap_or_default())
 }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::rbac::v1::{RoleRef, Subject};
-use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Client};
 use tracing::warn;
 
 use super::caches::Caches;
+use super::index::ClusterBindingBy;
 use super::observe::{home_of, namespace_of};
 use super::untold::Event;
 use crate::api::common::{Principal, PrincipalKind};
@@ -91,7 +91,7 @@ pub async fn send(
 
 fn request_of(caches: &Caches, event: &Event) -> Option<Arc<ApprovalRequest>> {
     let object = &event.object;
-    caches.requests.get(&ObjectRef::new(&object.name).within(&object.namespace))
+    caches.requests.get(&object.namespace, &object.name)
 }
 
 fn letter(caches: &Caches, request: &ApprovalRequest, event: &Event) -> Option<Letter> {
@@ -105,12 +105,12 @@ fn approvers(caches: &Caches, namespace: &str) -> BTreeSet<Principal> {
     let role = cluster_role(Role::EnclaveApprover);
     let is_it = |reference: &RoleRef| reference.kind == "ClusterRole" && reference.name == role;
     let mut approvers = BTreeSet::new();
-    for binding in caches.role_bindings.state() {
-        if binding.metadata.namespace.as_deref() == Some(namespace) && is_it(&binding.role_ref) {
+    for binding in caches.role_bindings.in_namespace(namespace) {
+        if is_it(&binding.role_ref) {
             approvers.extend(binding.subjects.iter().flatten().filter_map(principal));
         }
     }
-    for binding in caches.cluster_role_bindings.state() {
+    for binding in caches.cluster_role_bindings.by(ClusterBindingBy::Role, &role) {
         if is_it(&binding.role_ref) {
             approvers.extend(binding.subjects.iter().flatten().filter_map(principal));
         }

@@ -1,11 +1,12 @@
 //! Finds in the caches what connections join.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kube::ResourceExt;
-use kube::runtime::reflector::ObjectRef;
 
 use super::caches::Caches;
+use super::index::{CommunityEndpointBy, ConnectionBy, EndpointBy, pair};
 use super::observe::{control_namespace_of, home_of, namespace_of};
 use crate::api::community::FqdnBackend;
 use crate::api::names::label;
@@ -13,6 +14,7 @@ use crate::api::{
     Community, CommunityEndpoint, CommunitySpec, Enclave, EnclaveConnection, EnclaveEndpoint,
     EnclaveWorkload, TransitHub,
 };
+use crate::cluster::cache::Key;
 use crate::model::life::applied_spec;
 use crate::model::naming::workload_namespace;
 use crate::model::reach::{DestinationEnd, Link, NamesBackend, SourceEnd, WorkloadEnd};
@@ -26,7 +28,7 @@ pub fn link_of(caches: &Caches, connection: Arc<EnclaveConnection>) -> Link {
     let declared_in = connection.namespace().unwrap_or_default();
     let home = home_of(caches, &declared_in);
     let source = if let Some(hub) = &connection.spec.source.transit_hub {
-        let found = caches.transit_hubs.get(&ObjectRef::new(&hub.name).within(&declared_in));
+        let found = caches.transit_hubs.get(&declared_in, &hub.name);
         // A hub belongs to the Community, and so does what comes from it.
         let hub_is_here = matches!(home, Home::Community(_));
         let hub_found = found.filter(|_| hub_is_here);
@@ -63,7 +65,7 @@ fn destination_of(
         return DestinationEnd::Enclave { name, endpoint: None, workload: None };
     };
     let control = control_namespace_of(community, &enclave);
-    let endpoint = caches.endpoints.get(&ObjectRef::new(&reference.name).within(&control));
+    let endpoint = caches.endpoints.get(&control, &reference.name);
     enclave_end(caches, &Home::Enclave(Arc::clone(community), enclave), name, endpoint)
 }
 
@@ -81,7 +83,7 @@ fn enclave_end(
 
 fn community_end(caches: &Caches, community: Option<&Arc<Community>>, name: String) -> DestinationEnd {
     let namespace = community.map(|community| namespace_of(community)).unwrap_or_default();
-    let endpoint = caches.community_endpoints.get(&ObjectRef::new(&name).within(&namespace));
+    let endpoint = caches.community_endpoints.get(&namespace, &name);
     outside_end(caches, community, name, endpoint, None)
 }
 
@@ -99,7 +101,7 @@ fn outside_end(
     let destination = applied.map(|spec| spec.destination).unwrap_or_default();
     let hub = destination.transit_hub.and_then(|hub| {
         let imagined = imagined.filter(|imagined| imagined.name_any() == hub.name).cloned();
-        imagined.or_else(|| caches.transit_hubs.get(&ObjectRef::new(&hub.name).within(&namespace)))
+        imagined.or_else(|| caches.transit_hubs.get(&namespace, &hub.name))
     });
     DestinationEnd::Community {
         name,
@@ -127,7 +129,7 @@ fn owner_of_gateway(caches: &Caches, hub: &TransitHub) -> Option<String> {
 
 /// Who a namespace belongs to, in words; `None` for one that the operator did not make.
 fn owner_of(caches: &Caches, namespace: &str) -> Option<String> {
-    let namespace = caches.namespaces.get(&ObjectRef::new(namespace))?;
+    let namespace = caches.namespaces.get("", namespace)?;
     let labels = namespace.labels();
     labels.get(label::OWNER_UID)?;
     let community = labels.get(label::COMMUNITY).map(String::as_str).unwrap_or_default();
@@ -142,7 +144,7 @@ fn workload_end(caches: &Caches, home: &Home, name: &str) -> WorkloadEnd {
         return WorkloadEnd { name: name.to_owned(), workload: None, namespace: None };
     };
     let control = control_namespace_of(community, enclave);
-    let workload = caches.workloads.get(&ObjectRef::new(name).within(&control));
+    let workload = caches.workloads.get(&control, name);
     let namespace = workload.as_deref().and_then(|workload| namespace_of_workload(caches, home, workload));
     WorkloadEnd { name: name.to_owned(), workload, namespace }
 }
@@ -152,7 +154,7 @@ fn workload_end(caches: &Caches, home: &Home, name: &str) -> WorkloadEnd {
 pub fn namespace_of_workload(caches: &Caches, home: &Home, workload: &EnclaveWorkload) -> Option<String> {
     let Home::Enclave(community, enclave) = home else { return None };
     let name = workload_namespace(&community.name_any(), &enclave.name_any(), &workload.name_any());
-    let namespace = caches.namespaces.get(&ObjectRef::new(&name))?;
+    let namespace = caches.namespaces.get("", &name)?;
     let is_there = is_owned(&namespace, &workload.uid()?) && namespace.metadata.deletion_timestamp.is_none();
     is_there.then_some(name)
 }
@@ -160,8 +162,8 @@ pub fn namespace_of_workload(caches: &Caches, home: &Home, workload: &EnclaveWor
 /// The Enclave of this name in a Community.
 #[must_use]
 pub fn find_enclave(caches: &Caches, community: &Community, name: &str) -> Option<Arc<Enclave>> {
-    let enclave = caches.enclaves.get(&ObjectRef::new(name).within(&namespace_of(community)))?;
-    let control = caches.namespaces.get(&ObjectRef::new(&control_namespace_of(community, &enclave)))?;
+    let enclave = caches.enclaves.get(&namespace_of(community), name)?;
+    let control = caches.namespaces.get("", &control_namespace_of(community, &enclave))?;
     is_owned(&control, &enclave.uid()?).then_some(enclave)
 }
 
@@ -174,49 +176,74 @@ fn offered_workload(endpoint: &EnclaveEndpoint) -> Option<String> {
 #[must_use]
 pub fn links_of_workload(caches: &Caches, workload: &EnclaveWorkload) -> Vec<Link> {
     let (control, name) = (workload.namespace().unwrap_or_default(), workload.name_any());
-    let offering: Vec<Arc<EnclaveEndpoint>> = caches.endpoints.state_filter(|endpoint| {
-        endpoint.namespace().as_ref() == Some(&control)
-            && (endpoint.spec.workload == name || offered_workload(endpoint).as_ref() == Some(&name))
-    });
-    links_where(caches, |connection| {
-        let comes_from_it = connection.namespace().as_ref() == Some(&control)
-            && connection.spec.source.workloads.contains(&name);
-        comes_from_it || offering.iter().any(|endpoint| leads_to(caches, connection, endpoint))
-    })
+    resolve_all(caches, connections_with(caches, &control, &name))
 }
 
 /// The connections that lead to an endpoint.
 #[must_use]
 pub fn links_of_endpoint(caches: &Caches, endpoint: &EnclaveEndpoint) -> Vec<Link> {
-    links_where(caches, |connection| leads_to(caches, connection, endpoint))
+    resolve_all(caches, connections_to(caches, endpoint))
 }
 
 /// The connections that lead to an endpoint of a Community.
 #[must_use]
 pub fn links_of_community_endpoint(caches: &Caches, endpoint: &CommunityEndpoint) -> Vec<Link> {
-    links_where(caches, |connection| leads_to_community(caches, connection, endpoint))
+    resolve_all(caches, connections_to_community(caches, endpoint))
 }
 
 /// The connections that come from a hub or lead through it.
 #[must_use]
 pub fn links_of_hub(caches: &Caches, hub: &TransitHub) -> Vec<Link> {
-    let (namespace, name) = (hub.namespace().unwrap_or_default(), hub.name_any());
-    let behind: Vec<Arc<CommunityEndpoint>> = caches.community_endpoints.state_filter(|endpoint| {
-        let applied = applied_spec(endpoint).ok().flatten();
-        let destinations = applied.iter().map(|spec| &spec.destination).chain([&endpoint.spec.destination]);
-        endpoint.namespace().as_ref() == Some(&namespace)
-            && destinations.flat_map(|destination| &destination.transit_hub).any(|hub| hub.name == name)
-    });
-    links_where(caches, |connection| {
-        let comes_from_it = connection.namespace().as_ref() == Some(&namespace)
-            && connection.spec.source.transit_hub.as_ref().is_some_and(|hub| hub.name == name);
-        comes_from_it || behind.iter().any(|endpoint| leads_to_community(caches, connection, endpoint))
-    })
+    resolve_all(caches, connections_through(caches, hub))
 }
 
-fn links_where(caches: &Caches, concerned: impl Fn(&EnclaveConnection) -> bool) -> Vec<Link> {
-    let connections = caches.connections.state_filter(|connection| concerned(connection));
+fn resolve_all(caches: &Caches, connections: Vec<Arc<EnclaveConnection>>) -> Vec<Link> {
     connections.into_iter().map(|connection| link_of(caches, connection)).collect()
+}
+
+/// The connections that come from a workload or lead to it.
+#[must_use]
+pub fn connections_with(caches: &Caches, control: &str, workload: &str) -> Vec<Arc<EnclaveConnection>> {
+    let own = pair(control, workload);
+    let leaving = caches.connections.by(ConnectionBy::SourceWorkload, &own);
+    let endpoints = caches.endpoints.by(EndpointBy::Workload, &own);
+    let coming = endpoints.iter().flat_map(|endpoint| connections_to(caches, endpoint));
+    distinct(leaving.into_iter().chain(coming))
+}
+
+/// The connections that lead to an endpoint.
+#[must_use]
+pub fn connections_to(caches: &Caches, endpoint: &EnclaveEndpoint) -> Vec<Arc<EnclaveConnection>> {
+    let home = home_of(caches, endpoint.metadata.namespace.as_deref().unwrap_or_default());
+    let Home::Enclave(_, enclave) = &home else { return Vec::new() };
+    let named =
+        caches.connections.by(ConnectionBy::Endpoint, &pair(&enclave.name_any(), &endpoint.name_any()));
+    named.into_iter().filter(|connection| leads_to(caches, connection, endpoint)).collect()
+}
+
+/// The connections that lead to an endpoint of a Community.
+#[must_use]
+pub fn connections_to_community(
+    caches: &Caches,
+    endpoint: &CommunityEndpoint,
+) -> Vec<Arc<EnclaveConnection>> {
+    let named = caches.connections.by(ConnectionBy::CommunityEndpoint, &endpoint.name_any());
+    named.into_iter().filter(|connection| leads_to_community(caches, connection, endpoint)).collect()
+}
+
+/// The connections that come from a hub or lead through it.
+#[must_use]
+pub fn connections_through(caches: &Caches, hub: &TransitHub) -> Vec<Arc<EnclaveConnection>> {
+    let own = pair(&hub.namespace().unwrap_or_default(), &hub.name_any());
+    let leaving = caches.connections.by(ConnectionBy::SourceHub, &own);
+    let behind = caches.community_endpoints.by(CommunityEndpointBy::Hub, &own);
+    let coming = behind.iter().flat_map(|endpoint| connections_to_community(caches, endpoint));
+    distinct(leaving.into_iter().chain(coming))
+}
+
+fn distinct(connections: impl Iterator<Item = Arc<EnclaveConnection>>) -> Vec<Arc<EnclaveConnection>> {
+    let by_key = connections.map(|connection| (Key::of(connection.as_ref()), connection));
+    by_key.collect::<BTreeMap<Key, Arc<EnclaveConnection>>>().into_values().collect()
 }
 
 fn leads_to(caches: &Caches, connection: &EnclaveConnection, endpoint: &EnclaveEndpoint) -> bool {

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use kube::runtime::reflector::{self, ObjectRef, Store};
-use kube::{Resource, ResourceExt};
+use kube::ResourceExt;
 
 use super::caches::Caches;
+use super::foreign::is_managed;
+use super::index::{ConnectionBy, NamespaceBy, PolicyBy, RequestBy, pair};
 use super::leftovers::{of_community, of_enclave};
 use super::links::{find_enclave, link_of, links_of_workload, namespace_of_workload};
 use super::enqueue::Guard;
@@ -18,11 +19,12 @@ use crate::api::{
 };
 use crate::model::gated::Gated;
 use crate::model::life::{applied_spec, as_if_applied};
-use crate::model::naming::{CONNECTION_POLICY, community_namespace, enclave_namespace, workload_namespace};
+use crate::cluster::cache::{Cache, Indexed};
+use crate::model::naming::{approval_request, community_namespace, enclave_namespace, workload_namespace};
 use crate::model::reach::{Link, find_references};
 use crate::model::request::TargetView;
 use crate::plan::community::ObservedCommunity;
-use crate::plan::connection::ObservedConnection;
+use crate::plan::connection::{MOST_CONNECTIONS, ObservedConnection};
 use crate::plan::declared::{Declared, Home};
 use crate::plan::enclave::{Children, ObservedEnclave};
 use crate::plan::endpoint::ObservedEndpoint;
@@ -49,16 +51,15 @@ pub fn home_of(caches: &Caches, namespace: &str) -> Home {
 }
 
 fn find_home(caches: &Caches, namespace: &str) -> Option<Home> {
-    let namespace = caches.namespaces.get(&ObjectRef::new(namespace))?;
+    let namespace = caches.namespaces.get("", namespace)?;
     let labels = namespace.labels();
-    let community = caches.communities.get(&ObjectRef::new(labels.get(label::COMMUNITY)?))?;
+    let community = caches.communities.get("", labels.get(label::COMMUNITY)?)?;
     match labels.get(label::PURPOSE).map(String::as_str) {
         Some(purpose::COMMUNITY) => {
             is_owned(&namespace, &community.uid()?).then_some(Home::Community(community))
         }
         Some(purpose::CONTROL) => {
-            let key = ObjectRef::new(labels.get(label::ENCLAVE)?).within(&namespace_of(&community));
-            let enclave = caches.enclaves.get(&key)?;
+            let enclave = caches.enclaves.get(&namespace_of(&community), labels.get(label::ENCLAVE)?)?;
             is_owned(&namespace, &enclave.uid()?).then_some(Home::Enclave(community, enclave))
         }
         _ => None,
@@ -69,13 +70,11 @@ fn find_home(caches: &Caches, namespace: &str) -> Option<Home> {
 #[must_use]
 pub fn observe_community(caches: &Caches, community: Arc<Community>, guard: Guard) -> ObservedCommunity {
     let namespace = namespace_of(&community);
-    let enclaves = caches
-        .enclaves
-        .state_filter(|enclave| enclave.namespace().as_ref() == Some(&namespace) && !enclave.is_record());
+    let owns = owns_namespace(caches, &community, &namespace);
     ObservedCommunity {
         place: observe_place(caches, &namespace),
         of_others: of_community(caches, &community),
-        enclaves: if owns_namespace(caches, &community, &namespace) { enclaves.len() } else { 0 },
+        enclaves: if owns { count_in(&caches.enclaves, &namespace) } else { 0 },
         declared: observe_declared(caches, community, guard),
     }
 }
@@ -157,8 +156,7 @@ pub fn observe_workload(caches: &Caches, workload: Arc<EnclaveWorkload>, guard: 
 
 /// Namespaces of all workloads of an Enclave that exist, in order.
 fn namespaces_of_workloads(caches: &Caches, home: &Home, control: &str) -> Vec<String> {
-    let workloads =
-        caches.workloads.state_filter(|workload| workload.namespace().as_deref() == Some(control));
+    let workloads = caches.workloads.in_namespace(control);
     let mut namespaces: Vec<String> =
         workloads.iter().filter_map(|workload| namespace_of_workload(caches, home, workload)).collect();
     namespaces.sort();
@@ -184,13 +182,26 @@ pub fn observe_connection(
         .community()
         .zip(reference)
         .and_then(|(community, reference)| find_enclave(caches, community, &reference.enclave));
-    let siblings = caches.connections.state_filter(|other| {
-        other.metadata.namespace == declared.object.metadata.namespace
-            && other.metadata.name != declared.object.metadata.name
-            && !other.is_record()
-            && (other.gate().is_some_and(|gate| gate.applied.is_some()) || is_older(other, &declared.object))
-    });
-    ObservedConnection { siblings: siblings.len(), declared, link, destination, policies, cilium_policies }
+    let siblings = count_siblings(caches, &declared.object);
+    ObservedConnection { siblings, declared, link, destination, policies, cilium_policies }
+}
+
+/// How many other connections in its namespace are in force, and how many wait that were there before it.
+/// Only one that is not in force yet asks.
+fn count_siblings(caches: &Caches, connection: &EnclaveConnection) -> usize {
+    if connection.gate().is_some_and(|gate| gate.applied.is_some()) {
+        return 0;
+    }
+    let namespace = connection.metadata.namespace.as_deref().unwrap_or_default();
+    let in_force = caches.connections.count(ConnectionBy::InForceIn, namespace);
+    if in_force >= MOST_CONNECTIONS {
+        // Those that only wait to be told are nobody's siblings any more.
+        let in_force = caches.connections.by(ConnectionBy::InForceIn, namespace);
+        return in_force.iter().filter(|other| !other.is_record()).count();
+    }
+    let waiting = caches.connections.by(ConnectionBy::NewIn, namespace);
+    let before = waiting.iter().filter(|other| !other.is_record() && is_older(other, connection));
+    in_force + before.count()
 }
 
 /// Of two that come at once one is the first, so that a limit lets neither both nor none in.
@@ -203,19 +214,16 @@ fn is_older(one: &EnclaveConnection, other: &EnclaveConnection) -> bool {
 
 /// The policies that are named after a connection. A namespace that is not ours can have a policy of
 /// any name.
-fn policies_of_connection<K>(caches: &Caches, store: &Store<K>, connection: &EnclaveConnection) -> Vec<Arc<K>>
+fn policies_of_connection<K>(caches: &Caches, cache: &Cache<K>, connection: &EnclaveConnection) -> Vec<Arc<K>>
 where
-    K: Resource<DynamicType = ()> + reflector::Lookup<DynamicType = ()> + Clone + 'static,
+    K: Indexed<By = PolicyBy>,
 {
     let metadata = &connection.metadata;
     let (Some(declared_in), Some(name)) = (&metadata.namespace, &metadata.name) else { return Vec::new() };
-    let prefix = format!("{CONNECTION_POLICY}{declared_in}.{name}.");
-    let mut found = store
-        .state_filter(|policy| policy.meta().name.as_deref().is_some_and(|name| name.starts_with(&prefix)));
+    let mut found = cache.by(PolicyBy::Connection, &pair(declared_in, name));
     found.retain(|policy| {
         let namespace = policy.meta().namespace.as_deref().unwrap_or_default();
-        let namespace = caches.namespaces.get(&ObjectRef::new(namespace));
-        namespace.is_some_and(|namespace| namespace.labels().contains_key(label::OWNER_UID))
+        caches.namespaces.get("", namespace).is_some_and(|namespace| is_managed(&namespace))
     });
     found
 }
@@ -225,11 +233,27 @@ pub(super) fn observe_declared<K: Gated>(caches: &Caches, object: Arc<K>, guard:
     let uid = object.uid().unwrap_or_default();
     Declared {
         home,
-        requests: caches.requests.state_filter(|request| request.spec.target.uid == uid),
+        requests: observe_requests(caches, object.as_ref(), &uid),
         object,
         integrity: guard.integrity,
         witness: guard.witness,
     }
+}
+
+/// The requests about an object that still say something about it: those that are undecided or not enacted
+/// yet, and the one for its latest generation.
+fn observe_requests<K: Gated>(caches: &Caches, object: &K, uid: &str) -> Vec<Arc<ApprovalRequest>> {
+    let mut requests = caches.requests.by(RequestBy::LiveTarget, uid);
+    let generation = object.meta().generation.unwrap_or_default();
+    let name = approval_request(K::KIND, &object.name_any(), uid, generation);
+    let latest = caches.requests.get(&object.request_namespace(), &name);
+    let is_new = |latest: &Arc<ApprovalRequest>| {
+        latest.spec.target.uid == uid && requests.iter().all(|other| other.metadata.name != latest.metadata.name)
+    };
+    if let Some(latest) = latest.filter(is_new) {
+        requests.push(latest);
+    }
+    requests
 }
 
 /// How a request's target stands to the request.
@@ -241,13 +265,13 @@ pub fn observe_target(caches: &Caches, request: &ApprovalRequest) -> TargetView 
         ($cache:ident) => {
             view_target(
                 request,
-                caches.$cache.get(&ObjectRef::new(&target.name).within(namespace)).as_deref(),
+                caches.$cache.get(namespace, &target.name).as_deref(),
             )
         };
     }
     match target.kind {
         Kind::Community => {
-            view_target(request, caches.communities.get(&ObjectRef::new(&target.name)).as_deref())
+            view_target(request, caches.communities.get("", &target.name).as_deref())
         }
         Kind::Enclave => view!(enclaves),
         Kind::CommunityEndpoint => view!(community_endpoints),
@@ -262,7 +286,7 @@ pub fn observe_target(caches: &Caches, request: &ApprovalRequest) -> TargetView 
         Kind::RoleEligibility => view!(eligibilities),
         Kind::RoleActivation => view_activation(
             request,
-            caches.activations.get(&ObjectRef::new(&target.name).within(namespace)).as_deref(),
+            caches.activations.get(namespace, &target.name).as_deref(),
         ),
         Kind::ApprovalRequest => TargetView::Gone,
     }
@@ -288,8 +312,7 @@ fn view_activation(request: &ApprovalRequest, target: Option<&RoleActivation>) -
 /// Whether what a connection leads to is not what it was when this was asked for.
 fn leads_elsewhere(caches: &Caches, request: &ApprovalRequest) -> bool {
     let Target { namespace, name, .. } = &request.spec.target;
-    let key = ObjectRef::new(name).within(namespace.as_deref().unwrap_or_default());
-    caches.connections.get(&key).is_some_and(|connection| {
+    caches.connections.get(namespace.as_deref().unwrap_or_default(), name).is_some_and(|connection| {
         let now = find_references(&link_of(caches, connection)).unwrap_or_default();
         Reference::find_changed(&request.spec.change.references, &now).is_some()
     })
@@ -324,41 +347,29 @@ fn view_target<K: Gated>(request: &ApprovalRequest, target: Option<&K>) -> Targe
 
 fn observe_place(caches: &Caches, namespace: &str) -> ObservedPlace {
     ObservedPlace {
-        namespace: caches.namespaces.get(&ObjectRef::new(namespace)),
-        policies: caches
-            .network_policies
-            .state_filter(|policy| policy.metadata.namespace.as_deref() == Some(namespace)),
-        cilium_policies: caches
-            .cilium_policies
-            .state_filter(|policy| policy.metadata.namespace.as_deref() == Some(namespace)),
-        bindings: caches
-            .role_bindings
-            .state_filter(|binding| binding.metadata.namespace.as_deref() == Some(namespace)),
-        quota: caches.quotas.get(&ObjectRef::new(child::QUOTA).within(namespace)),
-        container_defaults: caches
-            .container_defaults
-            .get(&ObjectRef::new(child::CONTAINER_DEFAULTS).within(namespace)),
+        namespace: caches.namespaces.get("", namespace),
+        policies: caches.network_policies.in_namespace(namespace),
+        cilium_policies: caches.cilium_policies.in_namespace(namespace),
+        bindings: caches.role_bindings.in_namespace(namespace),
+        quota: caches.quotas.get(namespace, child::QUOTA),
+        container_defaults: caches.container_defaults.get(namespace, child::CONTAINER_DEFAULTS),
     }
 }
 
 /// When the name cannot be derived, what was made is found by its owner.
 fn observe_place_owned_by<K: Gated>(caches: &Caches, owner: &K) -> ObservedPlace {
     let uid = owner.uid().unwrap_or_default();
-    let found = caches.namespaces.find(|namespace| is_owned(namespace, &uid));
+    let found = caches.namespaces.by(NamespaceBy::OwnerUid, &uid).into_iter().next();
     found.map_or_else(ObservedPlace::default, |namespace| observe_place(caches, &namespace.name_any()))
 }
 
-fn count_in<K>(store: &Store<K>, namespace: &str) -> usize
-where
-    K: Gated + reflector::Lookup<DynamicType = ()> + Clone + 'static,
-{
-    let is_in = |object: &K| object.meta().namespace.as_deref() == Some(namespace) && !object.is_record();
-    store.state_filter(is_in).len()
+fn count_in<K: Gated + Indexed>(cache: &Cache<K>, namespace: &str) -> usize {
+    cache.in_namespace(namespace).iter().filter(|object| !object.is_record()).count()
 }
 
 fn owns_namespace(caches: &Caches, community: &Community, namespace: &str) -> bool {
     caches
         .namespaces
-        .get(&ObjectRef::new(namespace))
+        .get("", namespace)
         .is_some_and(|namespace| community.uid().is_some_and(|uid| is_owned(&namespace, &uid)))
 }

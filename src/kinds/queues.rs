@@ -1,52 +1,68 @@
-//! One queue per controller, of the objects that it has to look at.
+//! One workqueue per kind, and one for rights that have to be taken away.
 
-use futures::channel::mpsc::{self, UnboundedReceiver, UnboundedSender};
-use kube::Resource;
-use kube::runtime::reflector::{Lookup, ObjectRef, Store};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::api::{
-    ApprovalRequest, Community, CommunityEndpoint, Enclave, EnclaveConnection, EnclaveEndpoint,
-    EnclaveWorkload, RoleActivation, RoleAssignment, RoleEligibility, TransitHub,
-};
+use crate::api::Kind;
+use crate::cluster::cache::Key;
+use crate::cluster::workqueue::{Priority, Workqueue};
 
-/// Defines the two ends of the queues.
-macro_rules! queues {
-    ($($name:ident: $kind:ty,)*) => {
-        /// One queue per controller: where work is put in.
-        #[derive(Clone)]
-        pub struct Queues {
-            $(pub $name: UnboundedSender<ObjectRef<$kind>>,)*
-        }
-
-        /// One queue per controller: where work is taken out.
-        pub struct Work {
-            $(pub $name: UnboundedReceiver<ObjectRef<$kind>>,)*
-        }
-
-        /// Empty queues.
-        #[must_use]
-        pub fn build_queues() -> (Queues, Work) {
-            $(let $name = mpsc::unbounded();)*
-            (Queues { $($name: $name.0,)* }, Work { $($name: $name.1,)* })
-        }
-    };
+/// The workqueues of one process.
+pub struct Queues {
+    kinds: BTreeMap<Kind, Workqueue>,
+    /// Grants of which rights may have to be taken away, by the name of everything that is made for one
+    /// ([`crate::model::naming::grant`]); and roles that nothing explains, by namespace and name.
+    pub revocation: Workqueue,
+    is_open: AtomicBool,
 }
-with_controlled_kinds!(queues);
 
-/// Puts in the objects that are concerned.
-pub(super) fn send_where<K>(
-    queue: &UnboundedSender<ObjectRef<K>>,
-    store: &Store<K>,
-    concerned: impl Fn(&K) -> bool,
-) where
-    K: Resource<DynamicType = ()> + Lookup<DynamicType = ()> + Clone,
-{
-    for object in store.state().into_iter().filter(|object| concerned(object)) {
-        send(queue, ObjectRef::from_obj(object.as_ref()));
+impl Default for Queues {
+    fn default() -> Self {
+        Self {
+            kinds: Kind::ALL.into_iter().map(|kind| (kind, Workqueue::default())).collect(),
+            revocation: Workqueue::default(),
+            is_open: AtomicBool::new(false),
+        }
     }
 }
 
-/// Puts in an object. The receiver is gone only at shutdown.
-pub(super) fn send<K: Lookup>(queue: &UnboundedSender<ObjectRef<K>>, object: ObjectRef<K>) {
-    let _ = queue.unbounded_send(object);
+impl Queues {
+    /// Lets work in. Queues are closed in a replica that does not lead, so that it piles up nothing.
+    pub fn open(&self) {
+        self.revocation.open();
+        self.kinds.values().for_each(Workqueue::open);
+        self.is_open.store(true, Ordering::Release);
+    }
+
+    /// Lets no work in any more, and forgets what there is.
+    pub fn close(&self) {
+        self.is_open.store(false, Ordering::Release);
+        self.revocation.close();
+        self.kinds.values().for_each(Workqueue::close);
+    }
+
+    /// Whether work is let in.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.is_open.load(Ordering::Acquire)
+    }
+
+    /// The workqueue of a kind.
+    #[must_use]
+    pub fn of(&self, kind: Kind) -> Workqueue {
+        // Every kind has one.
+        self.kinds.get(&kind).cloned().unwrap_or_default()
+    }
+
+    /// Adds an object; `namespace` is empty for one that is in none.
+    pub fn add(&self, kind: Kind, namespace: &str, name: &str, priority: Priority) {
+        if let Some(queue) = self.kinds.get(&kind) {
+            queue.add(Key::new(namespace, name), priority);
+        }
+    }
+
+    /// How many objects are queued, by kind.
+    pub fn depths(&self) -> impl Iterator<Item = (Kind, usize)> {
+        self.kinds.iter().map(|(kind, queue)| (*kind, queue.len()))
+    }
 }

@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::cluster::clock::Clock;
-use super::enqueue::{Guard, Triggers};
+use super::enqueue::{Enqueuer, Guard};
 use crate::admission::Policies;
 use crate::admission::settling::Settling;
 use crate::model::life::Integrity;
@@ -46,13 +46,13 @@ impl Sentry {
 }
 
 /// Looks at the policies again once they have settled, which no watch tells. Never returns.
-pub async fn run_settling(triggers: &Triggers) {
-    let mut guard = triggers.guard.subscribe();
+pub async fn run_settling(enqueuer: &Enqueuer) {
+    let mut guard = enqueuer.guard.subscribe();
     let is_settling =
         |guard: &Option<Guard>| guard.as_ref().is_some_and(|guard| guard.integrity == Integrity::Settling);
-    // The sender is in `triggers`, so it does not end.
+    // The sender is in `enqueuer`, so it does not end.
     while guard.wait_for(is_settling).await.is_ok() {
-        tokio::time::sleep(triggers.sentry.remaining()).await;
-        triggers.compare_policies();
+        tokio::time::sleep(enqueuer.sentry.remaining()).await;
+        enqueuer.compare_policies();
     }
 }

@@ -1,11 +1,10 @@
 //! Facts that somebody still has to be told. They stand on their objects, which do not go before; here is
 //! what this process knows beyond that: who has taken which.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
-use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 use serde_json::Value;
 use tokio::sync::watch;
@@ -15,6 +14,7 @@ use super::observe::home_of;
 use crate::api::Kind;
 use crate::api::audit::{Audit, Fact, FactType};
 use crate::api::community::Channel;
+use crate::cluster::cache::{Change, Key};
 use crate::model::cloud_event::{Told, cloud_event};
 use crate::model::letters::is_for_people;
 use crate::model::life::applied_spec;
@@ -66,6 +66,8 @@ pub struct Untold {
 
 #[derive(Default)]
 struct Known {
+    /// Objects with facts that somebody may still have to be told.
+    waiting: BTreeSet<(Kind, Key)>,
     /// Who has taken a fact, beyond what stands on its object.
     taken: HashMap<(String, i64), Taken>,
     /// Sinks that did not take what they were given last.
@@ -78,8 +80,6 @@ struct Found {
     sink: SinkName,
     events: Vec<Event>,
     told: Vec<Address>,
-    /// Everything that waits, for whomever.
-    waiting: HashSet<(String, i64)>,
 }
 
 impl Found {
@@ -108,7 +108,6 @@ impl Found {
             } else if required.contains(&self.sink) && !has(&self.sink) {
                 self.events.push(Event { order, required, ..event(object, fact, cluster) });
             }
-            self.waiting.insert(id);
         }
     }
 }
@@ -133,16 +132,28 @@ impl Untold {
         self.changed.subscribe()
     }
 
-    /// A cache was filled anew.
-    pub fn look_again(&self) {
-        self.changed.send_replace(());
-    }
-
-    /// An object was seen.
-    pub fn on_seen<K: Told>(&self, object: &K) {
-        if object.audit().is_some_and(|audit| !audit.is_told()) {
-            self.changed.send_replace(());
+    /// An object changed.
+    pub fn on_change<K: Told + Resource<DynamicType = ()>>(&self, change: &Change<K>) {
+        let Some(object) = change.latest() else { return };
+        let key = (K::kind_told(), Key::of(object.as_ref()));
+        let audit = change.after.as_ref().and_then(|object| object.audit());
+        let facts = audit.map(|audit| audit.waiting.as_slice()).unwrap_or_default();
+        let uid = object.uid().unwrap_or_default();
+        let mut known = self.lock();
+        // What stands on the object no more is told.
+        let before = change.before.as_ref().and_then(|object| object.audit()).into_iter();
+        for fact in before.flat_map(|audit| &audit.waiting) {
+            if facts.iter().all(|other| other.number != fact.number) {
+                known.taken.remove(&(uid.clone(), fact.number));
+            }
         }
+        if facts.is_empty() {
+            known.waiting.remove(&key);
+            return;
+        }
+        known.waiting.insert(key);
+        drop(known);
+        self.changed.send_replace(());
     }
 
     /// What a sink has not taken yet, the oldest first; of one object in its order. And the objects of
@@ -152,17 +163,21 @@ impl Untold {
         let mut found = Found { sink, ..Found::default() };
         let cluster = cluster(caches);
         let mut known = self.lock();
-        macro_rules! look_into {
-            ($($cache:ident: $kind:ident,)*) => {
-                $(for object in caches.$cache.state() {
-                    let channels = |type_| channels(caches, object.as_ref(), type_);
-                    found.look_at(object.as_ref(), &mut known, &self.sinks, channels, &cluster);
-                })*
-            };
+        let waiting: Vec<(Kind, Key)> = known.waiting.iter().cloned().collect();
+        for (kind, Key { namespace, name }) in waiting {
+            macro_rules! look_into {
+                ($($cache:ident: $kind:ident,)*) => {
+                    match kind {
+                        $(Kind::$kind => {
+                            let Some(object) = caches.$cache.get(&namespace, &name) else { continue };
+                            let channels = |type_| channels(caches, object.as_ref(), type_);
+                            found.look_at(object.as_ref(), &mut known, &self.sinks, channels, &cluster);
+                        })*
+                    }
+                };
+            }
+            with_controlled_kinds!(look_into);
         }
-        with_controlled_kinds!(look_into);
-        // What stands on no object any more is told.
-        known.taken.retain(|id, _| found.waiting.contains(id));
         drop(known);
         let Found { mut events, told, .. } = found;
         events.sort_by(|one, other| (one.order, &one.id).cmp(&(other.order, &other.id)));
@@ -177,16 +192,21 @@ impl Untold {
         let waits = |id: &(String, i64), fact: &Fact| {
             self.sinks.iter().any(|sink| !has_taken(&known, id, &fact.taken_by, sink))
         };
-        macro_rules! count_in {
-            ($($cache:ident: $kind:ident,)*) => {
-                $(for object in caches.$cache.state() {
-                    let waiting = object.audit().map(|audit| audit.waiting.as_slice()).unwrap_or_default();
-                    let uid = || object.uid().unwrap_or_default();
-                    count += waiting.iter().filter(|fact| waits(&(uid(), fact.number), fact)).count();
-                })*
-            };
+        for (kind, Key { namespace, name }) in &known.waiting {
+            macro_rules! count_in {
+                ($($cache:ident: $kind:ident,)*) => {
+                    match kind {
+                        $(Kind::$kind => {
+                            let Some(object) = caches.$cache.get(namespace, name) else { continue };
+                            let waiting = object.audit().map(|audit| audit.waiting.as_slice()).unwrap_or_default();
+                            let uid = || object.uid().unwrap_or_default();
+                            count += waiting.iter().filter(|fact| waits(&(uid(), fact.number), fact)).count();
+                        })*
+                    }
+                };
+            }
+            with_controlled_kinds!(count_in);
         }
-        with_controlled_kinds!(count_in);
         count
     }
 
@@ -253,7 +273,7 @@ fn channels<K: Told>(caches: &Caches, object: &K, type_: FactType) -> Vec<Channe
 fn cluster(caches: &Caches) -> String {
     caches
         .namespaces
-        .get(&ObjectRef::new("kube-system"))
+        .get("", "kube-system")
         .and_then(|namespace| namespace.uid())
         .unwrap_or_default()
 }
@@ -280,9 +300,8 @@ fn address<K: Told>(object: &K) -> Address {
 #[cfg(test)]
 mod tests {
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-    use kube::runtime::watcher;
+    use std::sync::Arc;
 
-    use super::super::caches::Writers;
     use super::*;
     use crate::api::{ApprovalRequest, ApprovalRequestStatus};
     use crate::model::request::tests::a_request;
@@ -306,8 +325,10 @@ mod tests {
         request
     }
 
-    fn put(writers: &mut Writers, request: &ApprovalRequest) {
-        writers.requests.apply_watcher_event(&watcher::Event::Apply(request.clone()));
+    fn put(untold: &Untold, caches: &Caches, request: &ApprovalRequest) {
+        if let Some(change) = caches.requests.apply(Arc::new(request.clone())) {
+            untold.on_change(&change);
+        }
     }
 
     fn ids(events: &[Event]) -> Vec<String> {
@@ -322,10 +343,10 @@ mod tests {
 
     #[test]
     fn facts_of_one_object_come_in_their_order_whatever_the_clock_said() {
-        let (caches, mut writers) = Caches::detached("enclave-system");
-        put(&mut writers, &request("a", &[20, 10, 30]));
-        put(&mut writers, &request("b", &[15]));
+        let caches = Caches::detached("enclave-system");
         let untold = Untold::new(vec!["stdout"]);
+        put(&untold, &caches, &request("a", &[20, 10, 30]));
+        put(&untold, &caches, &request("b", &[15]));
         let (events, told) = untold.find("stdout", &caches);
         assert_eq!(ids(&events), ["b.1", "a.1", "a.2", "a.3"]);
         assert_eq!(told, []);
@@ -333,10 +354,10 @@ mod tests {
 
     #[test]
     fn a_fact_goes_when_every_sink_has_it_and_who_has_it_is_noted_while_one_fails() {
-        let (caches, mut writers) = Caches::detached("enclave-system");
+        let caches = Caches::detached("enclave-system");
         let request = request("a", &[1, 2]);
-        put(&mut writers, &request);
         let untold = Untold::new(vec!["stdout", "http"]);
+        put(&untold, &caches, &request);
         let (events, _) = untold.find("stdout", &caches);
         for event in &events {
             untold.take("stdout", event);
@@ -357,12 +378,13 @@ mod tests {
         for fact in &mut noted_on_it.status.as_mut().unwrap().audit.waiting {
             fact.taken_by = noted.clone();
         }
-        put(&mut writers, &noted_on_it);
         let another = Untold::new(vec!["stdout", "http"]);
+        put(&another, &caches, &noted_on_it);
         assert_eq!(ids(&another.find("stdout", &caches).0), [""; 0]);
         assert_eq!(ids(&another.find("http", &caches).0), ["a.1", "a.2"]);
         // And where the other sink is not there any more, nobody is to take it.
         let alone = Untold::new(vec!["stdout"]);
+        alone.on_change(&Change { before: None, after: Some(Arc::new(noted_on_it.clone())) });
         let (events, told) = alone.find("stdout", &caches);
         assert_eq!((ids(&events), told.len()), (vec![], 2));
         assert_eq!(settled(&alone, &noted_on_it), []);
@@ -371,10 +393,10 @@ mod tests {
     /// A channel may be taken out of its Community while people were not told by it.
     #[test]
     fn a_fact_that_fewer_are_to_take_than_before_goes_when_those_have_it() {
-        let (caches, mut writers) = Caches::detached("enclave-system");
+        let caches = Caches::detached("enclave-system");
         let request = request("a", &[1]);
-        put(&mut writers, &request);
         let untold = Untold::new(vec!["stdout"]);
+        put(&untold, &caches, &request);
         let (events, _) = untold.find("stdout", &caches);
         let before = Event { required: vec!["stdout", "smtp"], ..events[0].clone() };
         untold.miss("smtp", &before);

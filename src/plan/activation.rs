@@ -14,7 +14,7 @@ use super::given::Area;
 use super::grants::{AccessPlan, Objects, Surroundings, plan_access};
 use super::lock::list_some;
 use super::status::describe_error;
-use super::{Notice, Plan, Severity, Write};
+use super::{ConfirmBy, Notice, Plan, Severity, Write};
 use crate::api::names::{condition, reason};
 use crate::api::role_activation::ActivationState;
 use crate::api::{ApprovalRequest, Kind, RoleActivation, RoleActivationStatus};
@@ -98,7 +98,7 @@ pub fn plan_activation(observed: &ObservedActivation, now: Timestamp) -> Plan<Ro
     let is_new = activation.status.as_ref().is_none_or(|status| status.stamps.is_none());
     if is_new && observed.integrity == Integrity::Intact && !matches!(judgement.step, Step::Begin(_)) {
         // From now on it is believed who asked, so the API server is asked whether it really watches.
-        writes.insert(0, Write::ConfirmPolicies { witness: observed.witness.clone() });
+        writes.insert(0, Write::ConfirmPolicies { witness: observed.witness.clone(), by: ConfirmBy::Get });
     }
     let is_bound = opens.is_empty();
     let status = build_status(observed, &judgement, request.map(|request| request.name_any()), is_bound, now);

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::conditions::{Status, Wanted, build_conditions};
 use super::gate::is_unmarked;
-use super::{Notice, Plan, Severity, Write};
+use super::{ConfirmBy, Notice, Plan, Severity, Write};
 use crate::api::approval_request::RequestState;
 use crate::api::names::{condition, reason};
 use crate::api::{ApprovalRequest, ApprovalRequestStatus};
@@ -100,7 +100,7 @@ pub fn plan_approval_request(observed: &ObservedRequest, now: Timestamp) -> Plan
                 Wanted { type_: condition::DECIDED, status: Status::True, reason, message: message.clone() };
             let confirm = match (state, observed.target) {
                 (RequestState::Approved, _) => {
-                    Some(Write::ConfirmPolicies { witness: observed.witness.clone() })
+                    Some(Write::ConfirmPolicies { witness: observed.witness.clone(), by: ConfirmBy::Get })
                 }
                 (_, TargetView::Gone) => Some(Write::ConfirmTargetGone(request.spec.target.clone())),
                 _ => None,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::Write;
+use super::{ConfirmBy, Write};
 use super::place::WasEnforced;
 use super::status::was_enforced;
 use crate::api::ApprovalRequest;
@@ -113,11 +113,11 @@ pub fn plan_gate<K: Gated>(
 
 /// What has to be true at the API server, not only in caches, before something takes effect.
 pub(super) fn plan_confirmation(ground: Ground, witness: &str) -> Vec<Write> {
-    let policies = Write::ConfirmPolicies { witness: witness.to_owned() };
+    let policies = |by| Write::ConfirmPolicies { witness: witness.to_owned(), by };
     match ground {
-        Ground::Approved => vec![policies],
+        Ground::Approved => vec![policies(ConfirmBy::Get)],
         Ground::NoRule(origins) => {
-            std::iter::once(policies).chain(origins.into_iter().map(Write::ConfirmRules)).collect()
+            std::iter::once(policies(ConfirmBy::List)).chain(origins.into_iter().map(Write::ConfirmRules)).collect()
         }
         Ground::OnlyCloses => Vec::new(),
     }

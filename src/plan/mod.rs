@@ -86,7 +86,7 @@ pub enum Write {
     ConfirmRules(RulesOrigin),
     /// Go on only when the API server really runs the admission policies with this fingerprint.
     /// The watch of the policies may be behind the watch of the votes.
-    ConfirmPolicies { witness: String },
+    ConfirmPolicies { witness: String, by: ConfirmBy },
     /// Propose a change.
     CreateRequest(Box<ApprovalRequest>),
     /// Record on a request that its change is applied.
@@ -99,6 +99,16 @@ pub enum Write {
     DeleteNamespace { name: String, uid: String },
     /// Make, put back or take away something in a namespace.
     Child(Verb, Child),
+}
+
+/// How the admission policies are read once more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ConfirmBy {
+    /// Each by itself: known at once, by many requests. For what people wait for.
+    Get,
+    /// As lists, which the API server answers when its watch cache is up to date (about 50 ms after a write):
+    /// few requests, and one answer serves all who come meanwhile.
+    List,
 }
 
 impl Write {

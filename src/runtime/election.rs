@@ -9,7 +9,6 @@ use futures::future::{BoxFuture, FutureExt};
 use k8s_controller::LeaderElection;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::PostParams;
-use kube::runtime::reflector;
 use kube::runtime::watcher::Config;
 use kube::{Api, Client};
 use tokio::sync::{Notify, watch};
@@ -124,12 +123,19 @@ async fn watch_lease(
 ) {
     let leases = Api::namespaced(client, &namespace);
     let config = Config::default().fields(&format!("metadata.name={OPERATOR}"));
-    let (store, writer) = reflector::store();
-    run_watch(leases, config, writer, |seen: Seen<'_, Lease>| {
+    let mut listed = None;
+    run_watch(leases, config, move |seen: Seen<Lease>| {
         let lease = match seen {
-            Seen::Applied(lease) => Some(lease.clone()),
+            Seen::ListBegins => {
+                listed = None;
+                return;
+            }
+            Seen::Applied(lease) => {
+                listed = Some(lease.clone());
+                Some(lease)
+            }
             Seen::Deleted(_) => None,
-            Seen::Relisted => store.state().first().map(|lease| Lease::clone(lease)),
+            Seen::ListEnds => listed.take(),
         };
         if lease.as_ref().and_then(holder).is_none() {
             released.notify_one();

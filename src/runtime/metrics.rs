@@ -17,10 +17,9 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::api::FactType;
-use crate::api::approval_request::RequestState;
-use crate::api::role_activation::ActivationState;
-use crate::api::role_assignment::Role;
+use crate::api::ApprovalRequest;
 use crate::kinds::caches::Caches;
+use crate::kinds::index::{ActivationBy, RequestBy};
 use crate::kinds::untold::Untold;
 
 /// The metrics of this process. Object names are never labels.
@@ -235,26 +234,18 @@ impl std::fmt::Debug for Cached {
 
 impl Collector for Cached {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let requests = &self.caches.requests;
         let mut pending: BTreeMap<String, (i64, f64)> = BTreeMap::new();
-        for request in self.caches.requests.state() {
-            if request.status.as_ref().and_then(|status| status.state) != Some(RequestState::Pending) {
-                continue;
-            }
-            let made = request.creation_timestamp().map_or(f64::MAX, |at| at.0.as_duration().as_secs_f64());
-            let (count, oldest) =
-                pending.entry(request.spec.target.kind.to_string()).or_insert((0, f64::MAX));
-            *count += 1;
-            *oldest = oldest.min(made);
+        for (kind, count) in requests.values(RequestBy::PendingKind) {
+            let made = |request: &Arc<ApprovalRequest>| {
+                request.creation_timestamp().map_or(f64::MAX, |at| at.0.as_duration().as_secs_f64())
+            };
+            let oldest = requests.by(RequestBy::PendingKind, &kind).iter().map(made).fold(f64::MAX, f64::min);
+            pending.insert(kind.into(), (i64::try_from(count).unwrap_or(i64::MAX), oldest));
         }
-        let mut active: BTreeMap<String, i64> = BTreeMap::new();
-        for activation in self.caches.activations.state() {
-            let status = activation.status.as_ref();
-            if let Some(status) = status.filter(|status| status.state == Some(ActivationState::Active)) {
-                *active
-                    .entry(status.role.map(|role: Role| role.to_string()).unwrap_or_default())
-                    .or_default() += 1;
-            }
-        }
+        let active = self.caches.activations.values(ActivationBy::ActiveRole).into_iter();
+        let active: BTreeMap<String, i64> =
+            active.map(|(role, count)| (role.into(), i64::try_from(count).unwrap_or(i64::MAX))).collect();
         // Who does not lead, or has not looked yet, does not say that they are not.
         let intact = self.policies_intact.get();
         if self.leader.get() == 1 && intact >= 0 {

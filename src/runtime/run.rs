@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::PostParams;
 use kube::{Api, Client};
 use prometheus_client::registry::Registry;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{error, info};
 
@@ -26,12 +26,14 @@ use crate::kinds::caches::Caches;
 use crate::cluster::clock::Clock;
 use crate::cluster::events::Events;
 use crate::cluster::fence::Fence;
-use crate::kinds::queues::{Work, build_queues};
+use crate::cluster::workqueue::Workqueue;
+use crate::cluster::writes::Writer;
+use crate::kinds::queues::Queues;
 use crate::kinds::sentry::{Sentry, run_settling};
-use crate::kinds::enqueue::{Guard, Triggers};
+use crate::kinds::enqueue::{Enqueuer, Guard};
 use crate::kinds::untold::Untold;
 use crate::controllers::telling::{Outlet, run_telling};
-use crate::controllers::{self, Context, closing};
+use crate::controllers::{self, Context, revocation};
 use crate::model::life::{Integrity, SETTLING};
 use crate::plan::{Notice, Severity};
 use crate::sinks::{DeliveryError, EventSink};
@@ -86,25 +88,23 @@ pub async fn run_operator(
     let installation = settings.installation.installation();
     let sentry = Arc::new(Sentry::new(build_policies(&installation)?, clock.clone()));
     let (guard_sender, guard) = watch::channel(None);
-    let (queues, work) = build_queues();
-    let access = Arc::new(Notify::new());
     let sinks = settings.audit.sinks()?;
-    let untold = Arc::new(Untold::new(sinks.iter().map(EventSink::kind).collect()));
-    let (caches, triggers, watches) = Caches::new(&client, namespace, |caches| Triggers {
-        caches,
-        queues,
+    let enqueuer = Enqueuer {
+        caches: Caches::detached(namespace),
+        queues: Arc::new(Queues::default()),
+        unlisted: Workqueue::default(),
         sentry,
-        access: Arc::clone(&access),
+        untold: Arc::new(Untold::new(sinks.iter().map(EventSink::kind).collect())),
         guard: guard_sender,
-        untold: Arc::clone(&untold),
-    });
+    };
+    let caches = enqueuer.caches.clone();
     // Dropped at the end, which ends the watches.
     let mut tasks = JoinSet::new();
-    for watch in watches {
+    for watch in Caches::watches(&client, &enqueuer) {
         tasks.spawn(watch);
     }
     let (is_ready, ready) = watch::channel(false);
-    tasks.spawn(serve(settings.listen, metrics.registry(&caches, &untold), ready.clone()));
+    tasks.spawn(serve(settings.listen, metrics.registry(&caches, &enqueuer.untold), ready.clone()));
     let election = Election::new(&client, &fence, settings);
     for watch in election.watches() {
         tasks.spawn(watch);
@@ -116,16 +116,15 @@ pub async fn run_operator(
         async move { run_telling_integrity(guard, &events, &namespace, &metrics).await }
     };
 
+    let known_policies = caches.clone();
     let context = Arc::new(Context {
-        client: writer.clone(),
-        caches: caches.clone(),
+        writer: Writer::new(writer.clone(), move || known_policies.observe_policies()),
+        enqueuer,
         guard,
         events: Events::new(writer, &settings.identity),
         clock,
-        untold,
         ca_file: settings.audit.ca_file.clone(),
         retain_requests_for: settings.retain_requests_for,
-        failures: controllers::Failures::default(),
         metrics: metrics.clone(),
     });
     if let Some(found) = observe_own_name(&client).await {
@@ -135,16 +134,13 @@ pub async fn run_operator(
         }
     }
     let filled = async {
-        // Ends only at shutdown otherwise. A store wakes only the last task that waits for it, so this is the
-        // only one.
-        if caches.wait_until_ready().await.is_ok() {
-            is_ready.send_replace(true);
-            info!("all caches are filled");
-        }
+        caches.wait_until_filled().await;
+        is_ready.send_replace(true);
+        info!("all caches are filled");
         std::future::pending::<()>().await;
     };
     let outlets = sinks.into_iter().map(Outlet::Stream).chain(Channel::ALL.map(Outlet::People)).collect();
-    let lead = election.lead(lead(context, ready.clone(), triggers, work, access, outlets, tell));
+    let lead = election.lead(lead(context, ready.clone(), outlets, tell));
     // New writes are refused from then on, and what is under way has come to its end.
     let stop = async {
         shutdown.await;
@@ -177,9 +173,6 @@ pub async fn run_operator(
 async fn lead(
     context: Arc<Context>,
     mut ready: watch::Receiver<bool>,
-    triggers: Triggers,
-    work: Work,
-    access: Arc<Notify>,
     outlets: Vec<Outlet>,
     tell: impl Future<Output = ()>,
 ) {
@@ -187,19 +180,30 @@ async fn lead(
     if ready.wait_for(|is_ready| *is_ready).await.is_err() {
         return;
     }
-    closing::sweep(&context).await;
-    triggers.compare_policies();
+    let enqueuer = &context.enqueuer;
+    // From now on what is seen becomes work; what was seen before is looked at once.
+    enqueuer.queues.open();
+    revocation::sweep(&context).await;
+    enqueuer.compare_policies();
+    enqueuer.enqueue_everything();
     info!("leading, reconciling");
     // What others answer must not keep the controllers up.
     let mut tellers = JoinSet::new();
     for outlet in outlets {
-        tellers.spawn(run_telling(Arc::clone(&context), triggers.clone(), outlet));
+        tellers.spawn(run_telling(Arc::clone(&context), outlet));
     }
-    let closing = closing::run_closing(Arc::clone(&context), access);
-    let work = controllers::run(context, work);
-    let controllers = async { futures::join!(closing, work, tell, run_settling(&triggers)) };
+    let mut closing = JoinSet::new();
+    closing.spawn(revocation::run_revocation(Arc::clone(&context)));
+    let controllers = async {
+        tokio::select! {
+            () = controllers::run(Arc::clone(&context)) => {}
+            _ = closing.join_next() => error!("taking rights away ended by a defect of this program"),
+            () = tell => {}
+            () = run_settling(enqueuer) => {}
+        }
+    };
     tokio::select! {
-        _ = controllers => {}
+        () = controllers => {}
         // Nothing goes before it was told, so this must not end by itself.
         Some(_) = tellers.join_next() => error!("telling what happened ended by a defect of this program"),
     }

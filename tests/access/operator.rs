@@ -296,7 +296,7 @@ impl World {
                 self.books.polls.get_mut(&live.name_any()).unwrap().done = true;
                 self.server.replace(live)
             }
-            Write::ConfirmPolicies { witness } => go_on_if(witness == self.witness.to_string()),
+            Write::ConfirmPolicies { witness, .. } => go_on_if(witness == self.witness.to_string()),
             Write::ConfirmRules(origin) => go_on_if(is_current(&self.server, &origin)),
             Write::ConfirmTargetGone(target) => {
                 let key = (target.namespace.unwrap_or_default(), target.name);

@@ -1,0 +1,406 @@
+//! A cache of one kind, with indexes.
+//!
+//! Look-ups go by key, by namespace, or through an index that the kind declares ([`Indexed`]), as with
+//! client-go's Indexer. A look-up costs what it finds, never what there is; [`Cache::visited`] counts it.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fmt::Debug;
+use std::hash::Hash;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use kube::Resource;
+use tokio::sync::watch;
+
+/// A kind that is cached.
+pub trait Indexed: Resource<DynamicType = ()> + Send + Sync + 'static {
+    /// The names of its indexes.
+    type By: Copy + Eq + Hash + Debug + Send + Sync + 'static;
+
+    /// Adds the values under which the object is found, index by index. A value that is added twice counts
+    /// once.
+    fn index(&self, add: &mut dyn FnMut(Self::By, &str));
+}
+
+/// The indexes of a kind that is looked up by key and namespace only: there are none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NoIndex {}
+
+/// Where an object is: its namespace (empty for one that is in none) and its name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    pub namespace: Box<str>,
+    pub name: Box<str>,
+}
+
+impl Key {
+    /// The key of an object in a namespace.
+    #[must_use]
+    pub fn new(namespace: &str, name: &str) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+
+    /// The key of this object.
+    #[must_use]
+    pub fn of<K: Resource>(object: &K) -> Self {
+        let (namespace, name) = names(object);
+        Self::new(namespace, name)
+    }
+}
+
+/// What became of one object.
+#[derive(Debug)]
+pub struct Change<K> {
+    /// The object before; `None` when it is new.
+    pub before: Option<Arc<K>>,
+    /// The object now; `None` when it is gone.
+    pub after: Option<Arc<K>>,
+}
+
+impl<K> Clone for Change<K> {
+    fn clone(&self) -> Self {
+        Self { before: self.before.clone(), after: self.after.clone() }
+    }
+}
+
+impl<K> Change<K> {
+    /// Both versions of the object, the latest first.
+    pub fn versions(&self) -> impl Iterator<Item = &Arc<K>> {
+        self.after.iter().chain(&self.before)
+    }
+
+    /// The latest version of the object.
+    #[must_use]
+    pub fn latest(&self) -> Option<&Arc<K>> {
+        self.versions().next()
+    }
+
+    /// Whether what `view` gives is another one than before; true when the object is new or gone.
+    pub fn differs<V: PartialEq>(&self, view: impl Fn(&K) -> V) -> bool {
+        match (&self.before, &self.after) {
+            (Some(before), Some(after)) => view(before) != view(after),
+            _ => true,
+        }
+    }
+}
+
+/// A cache of all objects of one kind. Cloning gives another handle of the same cache.
+pub struct Cache<K: Indexed> {
+    shared: Arc<Shared<K>>,
+}
+
+impl<K: Indexed> Clone for Cache<K> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<K: Indexed> Default for Cache<K> {
+    fn default() -> Self {
+        let shared = Shared {
+            stored: RwLock::new(Stored::default()),
+            visited: AtomicU64::new(0),
+            filled: watch::Sender::new(false),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+}
+
+struct Shared<K: Indexed> {
+    stored: RwLock<Stored<K>>,
+    visited: AtomicU64,
+    filled: watch::Sender<bool>,
+}
+
+/// Objects stand in slots, so that an index need not be touched when an object changes in something else.
+struct Stored<K: Indexed> {
+    slots: Vec<Option<Arc<K>>>,
+    free: Vec<usize>,
+    /// Slots by namespace and name.
+    names: HashMap<Box<str>, HashMap<Box<str>, usize>>,
+    indexes: HashMap<K::By, HashMap<Box<str>, BTreeSet<usize>>>,
+    /// While the watch lists anew: the slots of the objects that it listed so far.
+    listed: Option<HashSet<usize>>,
+    /// While a namespace is listed: the names of what went there meanwhile.
+    gone: HashMap<Box<str>, HashSet<Box<str>>>,
+}
+
+impl<K: Indexed> Default for Stored<K> {
+    fn default() -> Self {
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            names: HashMap::new(),
+            indexes: HashMap::new(),
+            listed: None,
+            gone: HashMap::new(),
+        }
+    }
+}
+
+impl<K: Indexed> Cache<K> {
+    /// The object of this name; `namespace` is empty for one that is in none.
+    #[must_use]
+    pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<K>> {
+        self.count_visits(1);
+        let stored = self.read();
+        stored.at(*stored.names.get(namespace)?.get(name)?).cloned()
+    }
+
+    /// The objects in a namespace, in no order.
+    #[must_use]
+    pub fn in_namespace(&self, namespace: &str) -> Vec<Arc<K>> {
+        let stored = self.read();
+        let slots = stored.names.get(namespace).into_iter().flat_map(HashMap::values);
+        let found: Vec<Arc<K>> = slots.filter_map(|slot| stored.at(*slot)).cloned().collect();
+        self.count_visits(found.len());
+        found
+    }
+
+    /// The objects that an index has under a value, in no order.
+    #[must_use]
+    pub fn by(&self, index: K::By, value: &str) -> Vec<Arc<K>> {
+        let stored = self.read();
+        let slots = stored.indexes.get(&index).and_then(|index| index.get(value)).into_iter().flatten();
+        let found: Vec<Arc<K>> = slots.filter_map(|slot| stored.at(*slot)).cloned().collect();
+        self.count_visits(found.len());
+        found
+    }
+
+    /// How many objects an index has under a value.
+    #[must_use]
+    pub fn count(&self, index: K::By, value: &str) -> usize {
+        let stored = self.read();
+        stored.indexes.get(&index).and_then(|index| index.get(value)).map_or(0, BTreeSet::len)
+    }
+
+    /// The values that an index has, each with the number of its objects.
+    #[must_use]
+    pub fn values(&self, index: K::By) -> Vec<(Box<str>, usize)> {
+        let stored = self.read();
+        let values = stored.indexes.get(&index).into_iter().flatten();
+        values.map(|(value, slots)| (value.clone(), slots.len())).collect()
+    }
+
+    /// All objects, in no order. For the start of a leader and for what concerns everything; never for one
+    /// event.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<K>> {
+        let stored = self.read();
+        let found: Vec<Arc<K>> = stored.slots.iter().flatten().cloned().collect();
+        self.count_visits(found.len());
+        found
+    }
+
+    /// How many objects there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        let stored = self.read();
+        stored.slots.len() - stored.free.len()
+    }
+
+    /// Whether there is no object.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many objects were looked at so far.
+    #[must_use]
+    pub fn visited(&self) -> u64 {
+        self.shared.visited.load(Ordering::Relaxed)
+    }
+
+    /// Takes in what the watch saw. Returns what changed; `None` when nothing did, as for an object that
+    /// stands here already because the operator wrote it itself.
+    pub fn apply(&self, object: Arc<K>) -> Option<Change<K>> {
+        self.write().put(object)
+    }
+
+    /// Takes in what the API server answered to a write of this process, before the watch brings it.
+    /// Returns what changed.
+    ///
+    /// Versions are numbers that grow (KEP 5504). Only what is here already is changed: an object that is
+    /// not, or not any more, is left to the watch, which may have seen it go since.
+    pub fn apply_written(&self, object: Arc<K>) -> Option<Change<K>> {
+        let mut stored = self.write();
+        let (namespace, name) = names(object.as_ref());
+        let slot = *stored.names.get(namespace)?.get(name)?;
+        let is_it = stored.at(slot).is_some_and(|known| known.meta().uid == object.meta().uid);
+        if is_it { stored.replace(slot, object) } else { None }
+    }
+
+    /// Takes out an object that the watch saw go. Returns what changed.
+    pub fn remove(&self, object: &K) -> Option<Change<K>> {
+        let mut stored = self.write();
+        let (namespace, name) = names(object);
+        if let Some(gone) = stored.gone.get_mut(namespace) {
+            gone.insert(name.into());
+        }
+        let slot = *stored.names.get(namespace)?.get(name)?;
+        stored.take_out(slot)
+    }
+
+    /// Takes out an object by its key, whatever version it is. Returns what changed.
+    pub fn forget(&self, namespace: &str, name: &str) -> Option<Change<K>> {
+        let mut stored = self.write();
+        let slot = *stored.names.get(namespace)?.get(name)?;
+        stored.take_out(slot)
+    }
+
+    /// The watch begins to list anew.
+    pub fn begin_list(&self) {
+        self.write().listed = Some(HashSet::new());
+    }
+
+    /// The watch has listed everything: what it did not list is gone. Returns what changed by that.
+    pub fn end_list(&self) -> Vec<Change<K>> {
+        let gone = {
+            let mut stored = self.write();
+            let Some(listed) = stored.listed.take() else { return Vec::new() };
+            let kept = |slot: &usize| !listed.contains(slot);
+            let occupied = stored.slots.iter().enumerate().filter(|(_, object)| object.is_some());
+            let gone: Vec<usize> = occupied.map(|(slot, _)| slot).filter(kept).collect();
+            gone.into_iter().filter_map(|slot| stored.take_out(slot)).collect()
+        };
+        self.shared.filled.send_replace(true);
+        gone
+    }
+
+    /// One namespace is listed beside the watch: what the watch sees go meanwhile does not come back by that.
+    pub fn begin_namespace(&self, namespace: &str) {
+        self.write().gone.insert(namespace.into(), HashSet::new());
+    }
+
+    /// Takes in what a list of one namespace found. Returns what changed.
+    pub fn end_namespace(&self, namespace: &str, listed: impl Iterator<Item = Arc<K>>) -> Vec<Change<K>> {
+        let mut stored = self.write();
+        let gone = stored.gone.remove(namespace).unwrap_or_default();
+        listed.filter(|object| !gone.contains(names(object.as_ref()).1)).filter_map(|object| stored.put(object)).collect()
+    }
+
+    /// Ends when the cache has been filled once.
+    pub async fn wait_until_filled(&self) {
+        // The sender lives as long as this cache.
+        let _ = self.shared.filled.subscribe().wait_for(|filled| *filled).await;
+    }
+
+    /// Whether the cache has been filled once.
+    #[must_use]
+    pub fn is_filled(&self) -> bool {
+        *self.shared.filled.borrow()
+    }
+
+    fn count_visits(&self, number: usize) {
+        self.shared.visited.fetch_add(number as u64, Ordering::Relaxed);
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Stored<K>> {
+        self.shared.stored.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Stored<K>> {
+        self.shared.stored.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<K: Indexed> Stored<K> {
+    fn at(&self, slot: usize) -> Option<&Arc<K>> {
+        self.slots.get(slot)?.as_ref()
+    }
+
+    fn put(&mut self, object: Arc<K>) -> Option<Change<K>> {
+        let (namespace, name) = names(object.as_ref());
+        let known = self.names.get(namespace).and_then(|names| names.get(name)).copied();
+        let Some(slot) = known else {
+            let slot = self.free.pop().unwrap_or_else(|| {
+                self.slots.push(None);
+                self.slots.len() - 1
+            });
+            self.names.entry(namespace.into()).or_default().insert(name.into(), slot);
+            self.reindex(slot, &[], &values(object.as_ref()));
+            self.occupy(slot, Some(Arc::clone(&object)));
+            self.note_listed(slot);
+            return Some(Change { before: None, after: Some(object) });
+        };
+        self.note_listed(slot);
+        self.replace(slot, object)
+    }
+
+    fn replace(&mut self, slot: usize, object: Arc<K>) -> Option<Change<K>> {
+        let before = self.at(slot)?;
+        if is_no_news(before.as_ref(), object.as_ref()) {
+            return None;
+        }
+        let (old, new) = (values(before.as_ref()), values(object.as_ref()));
+        if old != new {
+            self.reindex(slot, &old, &new);
+        }
+        let before = self.occupy(slot, Some(Arc::clone(&object)));
+        Some(Change { before, after: Some(object) })
+    }
+
+    fn take_out(&mut self, slot: usize) -> Option<Change<K>> {
+        let before = self.occupy(slot, None)?;
+        let (namespace, name) = names(before.as_ref());
+        if let Some(names) = self.names.get_mut(namespace) {
+            names.remove(name);
+            if names.is_empty() {
+                self.names.remove(namespace);
+            }
+        }
+        self.reindex(slot, &values(before.as_ref()), &[]);
+        self.free.push(slot);
+        Some(Change { before: Some(before), after: None })
+    }
+
+    fn occupy(&mut self, slot: usize, object: Option<Arc<K>>) -> Option<Arc<K>> {
+        self.slots.get_mut(slot).and_then(|slot| std::mem::replace(slot, object))
+    }
+
+    fn note_listed(&mut self, slot: usize) {
+        if let Some(listed) = &mut self.listed {
+            listed.insert(slot);
+        }
+    }
+
+    fn reindex(&mut self, slot: usize, old: &[(K::By, Box<str>)], new: &[(K::By, Box<str>)]) {
+        for (by, value) in old {
+            let Some(index) = self.indexes.get_mut(by) else { continue };
+            let Some(slots) = index.get_mut(value) else { continue };
+            slots.remove(&slot);
+            if slots.is_empty() {
+                index.remove(value);
+            }
+        }
+        for (by, value) in new {
+            self.indexes.entry(*by).or_default().entry(value.clone()).or_default().insert(slot);
+        }
+    }
+}
+
+/// Whether a version is the known one or an older one. Without comparable versions every one is news.
+fn is_no_news<K: Resource>(known: &K, object: &K) -> bool {
+    match (version(known), version(object)) {
+        (Some(known), Some(version)) => version <= known,
+        _ => false,
+    }
+}
+
+fn version<K: Resource>(object: &K) -> Option<u64> {
+    object.meta().resource_version.as_deref()?.parse().ok()
+}
+
+fn names<K: Resource>(object: &K) -> (&str, &str) {
+    let meta = object.meta();
+    (meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default())
+}
+
+fn values<K: Indexed>(object: &K) -> Vec<(K::By, Box<str>)> {
+    let mut values = Vec::new();
+    object.index(&mut |by, value| values.push((by, value.into())));
+    values
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,149 @@
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::ObjectMeta;
+use proptest::prelude::*;
+
+use super::*;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum By {
+    Owner,
+}
+
+impl Indexed for ConfigMap {
+    type By = By;
+
+    fn index(&self, add: &mut dyn FnMut(By, &str)) {
+        for owner in self.data.iter().flatten().map(|(owner, _)| owner) {
+            add(By::Owner, owner);
+        }
+    }
+}
+
+fn object(namespace: &str, name: &str, version: u64, owners: &[&str]) -> Arc<ConfigMap> {
+    let metadata = ObjectMeta {
+        namespace: Some(namespace.to_owned()),
+        name: Some(name.to_owned()),
+        resource_version: Some(version.to_string()),
+        ..ObjectMeta::default()
+    };
+    let data = owners.iter().map(|owner| ((*owner).to_owned(), String::new())).collect();
+    Arc::new(ConfigMap { metadata, data: Some(data), ..ConfigMap::default() })
+}
+
+fn names_of(found: &[Arc<ConfigMap>]) -> Vec<String> {
+    let mut names: Vec<String> =
+        found.iter().filter_map(|one| Some(format!("{}/{}", one.metadata.namespace.as_ref()?, one.metadata.name.as_ref()?))).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn objects_are_found_by_key_namespace_and_index_until_they_go() {
+    let cache = Cache::default();
+    assert!(cache.apply(object("a", "one", 1, &["x", "y"])).unwrap().before.is_none());
+    cache.apply(object("a", "two", 2, &["y"]));
+    cache.apply(object("b", "one", 3, &[]));
+    assert_eq!(names_of(&cache.by(By::Owner, "y")), ["a/one", "a/two"]);
+    assert_eq!(names_of(&cache.in_namespace("a")), ["a/one", "a/two"]);
+    assert_eq!((cache.count(By::Owner, "x"), cache.len()), (1, 3));
+    assert!(cache.get("b", "one").is_some() && cache.get("b", "two").is_none());
+
+    let change = cache.apply(object("a", "one", 4, &["z"])).unwrap();
+    assert_eq!(change.before.unwrap().metadata.resource_version.as_deref(), Some("1"));
+    assert_eq!(names_of(&cache.by(By::Owner, "y")), ["a/two"]);
+    assert_eq!(names_of(&cache.by(By::Owner, "z")), ["a/one"]);
+    assert!(cache.by(By::Owner, "x").is_empty());
+
+    assert!(cache.remove(&object("a", "one", 5, &[])).unwrap().after.is_none());
+    assert!(cache.remove(&object("a", "one", 5, &[])).is_none());
+    assert!(cache.get("a", "one").is_none() && cache.by(By::Owner, "z").is_empty());
+    assert!(cache.values(By::Owner).iter().all(|(value, _)| &**value == "y"));
+}
+
+#[test]
+fn a_version_that_is_known_is_no_change_and_an_older_one_never_comes_back() {
+    let cache = Cache::default();
+    cache.apply(object("a", "one", 5, &["new"]));
+    assert!(cache.apply(object("a", "one", 5, &["new"])).is_none());
+    assert!(cache.apply(object("a", "one", 4, &["old"])).is_none());
+    assert_eq!(cache.count(By::Owner, "new"), 1);
+}
+
+/// The answer to a write may arrive after the watch has brought what happened to the object since.
+#[test]
+fn what_was_written_is_known_at_once_and_does_not_bring_back_what_is_gone() {
+    let cache = Cache::default();
+    cache.apply(object("a", "one", 5, &[]));
+    assert!(cache.apply_written(object("a", "one", 7, &["written"])).is_some());
+    assert!(cache.apply(object("a", "one", 7, &["written"])).is_none(), "the watch brings what is known");
+    cache.remove(&object("a", "one", 9, &[]));
+    assert!(cache.apply_written(object("a", "one", 8, &[])).is_none());
+    assert!(cache.get("a", "one").is_none());
+
+    // While the watch lists anew, only the list says what is still there.
+    cache.apply(object("a", "two", 1, &[]));
+    cache.begin_list();
+    assert!(cache.apply_written(object("a", "two", 2, &[])).is_some());
+    assert_eq!(cache.end_list().len(), 1);
+}
+
+#[test]
+fn what_a_new_list_does_not_have_is_gone_and_what_it_has_unchanged_is_no_change() {
+    let cache = Cache::default();
+    cache.apply(object("a", "stays", 1, &[]));
+    cache.apply(object("a", "goes", 2, &["x"]));
+    assert!(!cache.is_filled());
+    cache.begin_list();
+    assert!(cache.apply(object("a", "stays", 1, &[])).is_none());
+    assert!(cache.apply(object("a", "comes", 3, &[])).is_some());
+    let gone = cache.end_list();
+    assert_eq!(gone.len(), 1);
+    assert_eq!(gone[0].before.as_ref().unwrap().metadata.name.as_deref(), Some("goes"));
+    assert_eq!((names_of(&cache.all()), cache.count(By::Owner, "x")), (vec!["a/comes".into(), "a/stays".into()], 0));
+    assert!(cache.is_filled());
+}
+
+#[test]
+fn a_namespace_that_is_listed_brings_what_was_not_kept_and_nothing_that_went_meanwhile() {
+    let cache = Cache::default();
+    cache.apply(object("a", "known", 1, &[]));
+    cache.begin_namespace("a");
+    cache.remove(&object("a", "went", 5, &[]));
+    let listed = [object("a", "known", 1, &[]), object("a", "went", 2, &[]), object("a", "new", 3, &["x"])];
+    let changes = cache.end_namespace("a", listed.into_iter());
+    assert_eq!(changes.len(), 1);
+    assert_eq!((names_of(&cache.all()), cache.count(By::Owner, "x")), (vec!["a/known".into(), "a/new".into()], 1));
+}
+
+#[test]
+fn a_look_up_visits_what_it_finds() {
+    let cache = Cache::default();
+    for number in 0..1000 {
+        cache.apply(object("a", &format!("o{number}"), number + 1, &[if number % 100 == 0 { "x" } else { "y" }]));
+    }
+    let before = cache.visited();
+    assert_eq!(cache.by(By::Owner, "x").len(), 10);
+    cache.get("a", "o1");
+    assert_eq!(cache.visited() - before, 11);
+}
+
+proptest! {
+    /// Whatever comes and goes, an index finds what a walk over everything finds.
+    #[test]
+    fn indexes_agree_with_a_walk(steps in prop::collection::vec((0_u8..6, prop::collection::vec(0_u8..4, 0..3), any::<bool>()), 0..60)) {
+        let cache = Cache::default();
+        for (version, (name, owners, goes)) in steps.into_iter().enumerate() {
+            let owners: Vec<String> = owners.iter().map(|owner| format!("w{owner}")).collect();
+            let owners: Vec<&str> = owners.iter().map(String::as_str).collect();
+            let object = object("a", &format!("o{name}"), version as u64 + 1, &owners);
+            if goes { cache.remove(&object); } else { cache.apply(object); }
+            for owner in 0..4 {
+                let owner = format!("w{owner}");
+                let walked: Vec<Arc<ConfigMap>> =
+                    cache.all().into_iter().filter(|one| one.data.as_ref().is_some_and(|data| data.contains_key(&owner))).collect();
+                prop_assert_eq!(names_of(&cache.by(By::Owner, &owner)), names_of(&walked));
+            }
+            prop_assert_eq!(cache.len(), cache.all().len());
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Reads that prove what caches only say, shared by all who wait for one (group commit).
+//!
+//! A read serves whoever asks, if it begins after what he has to be sure of was seen. While one is under way
+//! others gather, and the next one serves them all.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::Mutex;
+
+/// Shared reads: what is read, and what was found.
+pub struct Confirmations<T, V> {
+    reads: SyncMutex<HashMap<T, Arc<Mutex<Option<Found<V>>>>>>,
+}
+
+struct Found<V> {
+    began: Instant,
+    value: V,
+}
+
+impl<T, V> Default for Confirmations<T, V> {
+    fn default() -> Self {
+        Self { reads: SyncMutex::default() }
+    }
+}
+
+impl<T: Clone + Eq + Hash, V: Clone> Confirmations<T, V> {
+    /// What a read finds that began at `since` or later: one that was made for another, or a new one.
+    ///
+    /// # Errors
+    /// Those of the read. Nobody else is served by one that failed.
+    pub async fn read<E, F>(&self, what: T, since: Instant, read: impl FnOnce() -> F) -> Result<V, E>
+    where
+        F: Future<Output = Result<V, E>>,
+    {
+        let slot = Arc::clone(self.lock().entry(what.clone()).or_default());
+        let result = {
+            // Those who wait here are served by whoever gets it first.
+            let mut found = slot.lock().await;
+            match &*found {
+                Some(found) if found.began >= since => Ok(found.value.clone()),
+                _ => {
+                    let began = Instant::now();
+                    let result = read().await;
+                    if let Ok(value) = &result {
+                        *found = Some(Found { began, value: value.clone() });
+                    }
+                    result
+                }
+            }
+        };
+        // Two are this one and the map's: nobody waits, so only the latest reads of few things are kept.
+        let mut reads = self.lock();
+        if reads.len() > MOST_KEPT && Arc::strong_count(&slot) <= 2 {
+            reads.remove(&what);
+        }
+        result
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<T, Arc<Mutex<Option<Found<V>>>>>> {
+        self.reads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What was read is kept for so many things; it serves those who come a moment later.
+const MOST_KEPT: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::convert::Infallible;
+
+    use futures::future::join_all;
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn those_who_wait_share_one_read_that_begins_after_they_came() {
+        let confirmations = Confirmations::<&str, usize>::default();
+        let (reads, gate) = (Cell::new(0), Semaphore::new(0));
+        let read = || async {
+            reads.set(reads.get() + 1);
+            let number = reads.get();
+            gate.acquire().await.unwrap().forget();
+            Ok::<_, Infallible>(number)
+        };
+        let first = confirmations.read("policies", Instant::now(), read);
+        let mut first = std::pin::pin!(first);
+        assert!(futures::poll!(first.as_mut()).is_pending());
+        // They came while the first read was under way, so it proves nothing to them.
+        let since = Instant::now();
+        let mut others = std::pin::pin!(join_all((0..100).map(|_| confirmations.read("policies", since, read))));
+        assert!(futures::poll!(others.as_mut()).is_pending());
+        gate.add_permits(2);
+        assert_eq!(first.await, Ok(1));
+        assert!(others.await.into_iter().all(|found| found == Ok(2)));
+        assert_eq!(reads.get(), 2);
+        assert_eq!(confirmations.read("policies", since, read).await, Ok(2), "it still proves what it did");
+    }
+
+    #[tokio::test]
+    async fn a_read_that_failed_serves_nobody_else() {
+        let confirmations = Confirmations::<&str, usize>::default();
+        let since = Instant::now();
+        assert_eq!(confirmations.read("a", since, || async { Err("no answer") }).await, Err("no answer"));
+        assert_eq!(confirmations.read("a", since, || async { Ok::<_, &str>(1) }).await, Ok(1));
+    }
+
+    #[tokio::test]
+    async fn it_keeps_few_reads() {
+        let confirmations = Confirmations::<usize, usize>::default();
+        for number in 0..1000 {
+            let found = confirmations.read(number, Instant::now(), || async { Ok::<_, Infallible>(number) }).await;
+            assert_eq!(found, Ok(number));
+        }
+        assert!(confirmations.lock().len() <= MOST_KEPT + 1);
+    }
+}

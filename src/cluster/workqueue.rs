@@ -1,0 +1,367 @@
+//! A workqueue as client-go has it: one entry per object, however often it is added; an object is never
+//! worked on twice at a time; what fails is tried again later and later. What closes comes first.
+
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use super::cache::Key;
+
+/// How long an object that failed waits at first, and at most.
+pub const MIN_RETRY: Duration = Duration::from_millis(500);
+/// See [`MIN_RETRY`].
+pub const MAX_RETRY: Duration = Duration::from_secs(30);
+
+/// In which order objects are taken out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Priority {
+    /// In the order in which they were added.
+    Normal,
+    /// Before all others: something is to be closed.
+    Closing,
+}
+
+/// How working on an object ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is done until something changes.
+    Done,
+    /// It is done, and has to be looked at again after this time.
+    RequeueAfter(Duration),
+    /// It failed, and is tried again with back-off.
+    Failed,
+}
+
+/// A queue of objects of one kind. Cloning gives another handle of the same queue.
+#[derive(Clone, Default)]
+pub struct Workqueue {
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    added: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    /// A closed queue takes nothing in.
+    is_open: bool,
+    closing: VecDeque<Key>,
+    normal: VecDeque<Key>,
+    /// Only objects that are queued, being worked on, waited for, or failed.
+    items: HashMap<Key, Item>,
+    waiting: BTreeSet<(Instant, Key)>,
+}
+
+#[derive(Default)]
+struct Item {
+    stage: Stage,
+    /// When it is added by itself.
+    wake_at: Option<Instant>,
+    /// How often in a row it failed.
+    failures: u32,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Stage {
+    #[default]
+    Idle,
+    Queued(Priority),
+    /// Being worked on; with a priority when it was added meanwhile.
+    Active(Option<Priority>),
+}
+
+impl Workqueue {
+    /// Lets objects in. A new queue is closed: a replica that does not lead has no work.
+    pub fn open(&self) {
+        self.lock().is_open = true;
+    }
+
+    /// Lets nothing in any more, and forgets what is in it.
+    pub fn close(&self) {
+        *self.lock() = State::default();
+    }
+
+    /// Adds an object, if it is not there already.
+    pub fn add(&self, key: Key, priority: Priority) {
+        let mut state = self.lock();
+        if !state.is_open {
+            return;
+        }
+        state.add(key, priority);
+        drop(state);
+        self.shared.added.notify_one();
+    }
+
+    /// Takes out the next object; `None` when there is none now. With `Priority::Closing` only one that
+    /// closes something. It has to be given back with [`Workqueue::finish`].
+    #[must_use]
+    pub fn take(&self, at_least: Priority, now: Instant) -> Option<Key> {
+        self.lock().take(at_least, now)
+    }
+
+    /// Ends when something was added, or is due.
+    pub async fn wait(&self) {
+        let due = self.lock().waiting.first().map(|(due, _)| *due);
+        let is_due = async {
+            match due {
+                Some(due) => tokio::time::sleep_until(due.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.shared.added.notified() => {}
+            () = is_due => {}
+        }
+    }
+
+    /// Gives back an object that was taken out. Returns how often in a row it has failed.
+    pub fn finish(&self, key: &Key, outcome: Outcome, now: Instant) -> u32 {
+        let mut state = self.lock();
+        let failures = state.finish(key, outcome, now);
+        drop(state);
+        self.shared.added.notify_one();
+        failures
+    }
+
+    /// How often in a row working on an object has failed.
+    #[must_use]
+    pub fn failures(&self, key: &Key) -> u32 {
+        self.lock().items.get(key).map_or(0, |item| item.failures)
+    }
+
+    /// How many objects are queued.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        let state = self.lock();
+        state.closing.len() + state.normal.len()
+    }
+
+    /// Whether no object is queued.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many objects it remembers at all: queued, being worked on, waited for, or failed.
+    #[must_use]
+    pub fn remembered(&self) -> usize {
+        self.lock().items.len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn add(&mut self, key: Key, priority: Priority) {
+        let item = self.items.entry(key.clone()).or_default();
+        match &mut item.stage {
+            Stage::Idle => {
+                item.stage = Stage::Queued(priority);
+                self.queue(priority).push_back(key);
+            }
+            // It stays in the other queue too, where it is passed over.
+            Stage::Queued(queued) if *queued < priority => {
+                *queued = priority;
+                self.queue(priority).push_back(key);
+            }
+            Stage::Queued(_) => {}
+            Stage::Active(again) => *again = Some(again.map_or(priority, |again| again.max(priority))),
+        }
+    }
+
+    fn queue(&mut self, priority: Priority) -> &mut VecDeque<Key> {
+        match priority {
+            Priority::Closing => &mut self.closing,
+            Priority::Normal => &mut self.normal,
+        }
+    }
+
+    fn take(&mut self, at_least: Priority, now: Instant) -> Option<Key> {
+        self.add_due(now);
+        for priority in [Priority::Closing, Priority::Normal] {
+            if priority < at_least {
+                break;
+            }
+            while let Some(key) = self.queue(priority).pop_front() {
+                let Some(item) = self.items.get_mut(&key) else { continue };
+                if item.stage == Stage::Queued(priority) {
+                    item.stage = Stage::Active(None);
+                    // Whatever it waited for is looked at now.
+                    if let Some(due) = item.wake_at.take() {
+                        self.waiting.remove(&(due, key.clone()));
+                    }
+                    return Some(key);
+                }
+            }
+        }
+        None
+    }
+
+    fn add_due(&mut self, now: Instant) {
+        while let Some((due, _)) = self.waiting.first()
+            && *due <= now
+            && let Some((_, key)) = self.waiting.pop_first()
+        {
+            if let Some(item) = self.items.get_mut(&key) {
+                item.wake_at = None;
+            }
+            // What ends by itself is a closing as often as not.
+            self.add(key, Priority::Closing);
+        }
+    }
+
+    fn finish(&mut self, key: &Key, outcome: Outcome, now: Instant) -> u32 {
+        let Some(item) = self.items.get_mut(key) else { return 0 };
+        let again = match std::mem::take(&mut item.stage) {
+            Stage::Active(again) => again,
+            Stage::Idle | Stage::Queued(_) => None,
+        };
+        let wait = match outcome {
+            Outcome::Done => {
+                item.failures = 0;
+                None
+            }
+            Outcome::RequeueAfter(wait) => {
+                item.failures = 0;
+                Some(wait)
+            }
+            Outcome::Failed => {
+                item.failures = item.failures.saturating_add(1);
+                Some(backoff(item.failures))
+            }
+        };
+        let failures = item.failures;
+        if let Some(priority) = again {
+            self.add(key.clone(), priority);
+        } else if let Some(wait) = wait {
+            let due = now + wait;
+            item.wake_at = Some(due);
+            self.waiting.insert((due, key.clone()));
+        } else if let Entry::Occupied(entry) = self.items.entry(key.clone()) {
+            entry.remove();
+        }
+        failures
+    }
+}
+
+/// How long what failed so often waits: twice as long each time.
+fn backoff(failures: u32) -> Duration {
+    MIN_RETRY.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(MAX_RETRY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(name: &str) -> Key {
+        Key::new("a", name)
+    }
+
+    fn queue() -> Workqueue {
+        let queue = Workqueue::default();
+        queue.open();
+        queue
+    }
+
+    fn take(queue: &Workqueue) -> Option<Key> {
+        queue.take(Priority::Normal, Instant::now())
+    }
+
+    #[test]
+    fn an_object_is_in_it_once_and_worked_on_once_at_a_time() {
+        let queue = queue();
+        for _ in 0..1000 {
+            queue.add(key("one"), Priority::Normal);
+        }
+        assert_eq!(queue.len(), 1);
+        assert_eq!(take(&queue), Some(key("one")));
+        queue.add(key("one"), Priority::Normal);
+        assert_eq!(take(&queue), None, "it is being worked on");
+        queue.finish(&key("one"), Outcome::Done, Instant::now());
+        assert_eq!(take(&queue), Some(key("one")), "it was added meanwhile");
+        queue.finish(&key("one"), Outcome::Done, Instant::now());
+        assert_eq!((take(&queue), queue.remembered()), (None, 0));
+    }
+
+    #[test]
+    fn what_closes_comes_first_even_when_it_was_queued_before() {
+        let queue = queue();
+        for number in 0..10_000 {
+            queue.add(key(&format!("n{number}")), Priority::Normal);
+        }
+        queue.add(key("n9000"), Priority::Closing);
+        assert_eq!(queue.take(Priority::Closing, Instant::now()), Some(key("n9000")));
+        assert_eq!(queue.take(Priority::Closing, Instant::now()), None);
+        let mut rest = Vec::new();
+        while let Some(key) = take(&queue) {
+            rest.push(key);
+        }
+        assert_eq!(rest.len(), 9999);
+        assert!(!rest.contains(&key("n9000")), "once only");
+    }
+
+    #[test]
+    fn what_failed_waits_longer_each_time_and_is_forgotten_when_it_succeeds() {
+        let queue = queue();
+        let mut now = Instant::now();
+        queue.add(key("one"), Priority::Normal);
+        for expected in [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000] {
+            assert_eq!(queue.take(Priority::Normal, now), Some(key("one")));
+            queue.finish(&key("one"), Outcome::Failed, now);
+            let wait = Duration::from_millis(expected);
+            assert_eq!(queue.take(Priority::Normal, now + wait - Duration::from_millis(1)), None);
+            now += wait;
+        }
+        assert_eq!((queue.failures(&key("one")), queue.remembered()), (8, 1));
+        assert_eq!(queue.take(Priority::Normal, now), Some(key("one")));
+        queue.finish(&key("one"), Outcome::Done, now);
+        assert_eq!((queue.failures(&key("one")), queue.remembered()), (0, 0));
+    }
+
+    #[test]
+    fn what_is_looked_at_earlier_does_not_come_again_at_its_time() {
+        let queue = queue();
+        let now = Instant::now();
+        queue.add(key("one"), Priority::Normal);
+        queue.take(Priority::Normal, now);
+        queue.finish(&key("one"), Outcome::RequeueAfter(Duration::from_secs(60)), now);
+        queue.add(key("one"), Priority::Normal);
+        assert_eq!(queue.take(Priority::Normal, now), Some(key("one")));
+        queue.finish(&key("one"), Outcome::Done, now);
+        assert_eq!(queue.take(Priority::Normal, now + Duration::from_secs(61)), None);
+        assert_eq!(queue.remembered(), 0);
+    }
+
+    #[test]
+    fn a_queue_that_is_closed_holds_nothing() {
+        let queue = Workqueue::default();
+        queue.add(key("one"), Priority::Closing);
+        assert_eq!((take(&queue), queue.remembered()), (None, 0));
+        queue.open();
+        queue.add(key("one"), Priority::Normal);
+        queue.close();
+        queue.add(key("two"), Priority::Normal);
+        assert_eq!((take(&queue), queue.remembered()), (None, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_is_woken_by_what_is_added_and_by_what_is_due() {
+        let queue = queue();
+        let now = Instant::now();
+        queue.add(key("one"), Priority::Normal);
+        queue.wait().await;
+        queue.take(Priority::Normal, now);
+        queue.finish(&key("one"), Outcome::RequeueAfter(Duration::from_secs(5)), now);
+        queue.wait().await;
+        queue.wait().await;
+        assert_eq!(queue.take(Priority::Normal, now + Duration::from_secs(5)), Some(key("one")));
+    }
+}

@@ -1,0 +1,102 @@
+//! Takes rights away: a worker with a queue of its own, so that this never waits behind anything that gives
+//! some. It looks at one grant at a time, so that it costs what changed.
+
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::FutureExt;
+use tracing::{error, info, warn};
+
+use super::{Context, run_queue, until};
+use crate::cluster::cache::Key;
+use crate::cluster::workqueue::Outcome;
+use crate::cluster::writes::{WriteError, write_child};
+use crate::kinds::access::{observe_one_grant, observe_stray_role};
+use crate::kinds::watches::roles::enqueue_all_revocations;
+use crate::model::grants::Grant;
+use crate::plan::Write;
+use crate::plan::grants::{Surroundings, plan_access};
+
+/// What takes longer than this is tried again: nothing that is due meanwhile waits for it.
+const LONGEST_WRITE: Duration = Duration::from_secs(5);
+
+/// Takes away what is over before anything else is done, also what nobody knows of any more.
+pub async fn sweep(context: &Arc<Context>) {
+    enqueue_all_revocations(&context.enqueuer);
+    let queue = &context.enqueuer.queues.revocation;
+    let overdue = Overdue::default();
+    let next = || queue.take(crate::cluster::workqueue::Priority::Closing, Instant::now());
+    let due = futures::stream::iter(std::iter::from_fn(next));
+    // What fails is tried again by `run_revocation`.
+    futures::StreamExt::for_each_concurrent(due, super::CONCURRENCY, |key| {
+        revoke_and_finish(Arc::clone(context), overdue.clone(), key)
+    })
+    .await;
+}
+
+/// Takes rights away as soon as something changes that explained them, or their time is over. Never returns.
+pub async fn run_revocation(context: Arc<Context>) {
+    let overdue = Overdue::default();
+    let queue = context.enqueuer.queues.revocation.clone();
+    run_queue(&queue, |key| revoke_and_finish(Arc::clone(&context), overdue.clone(), key)).await;
+}
+
+async fn revoke_and_finish(context: Arc<Context>, overdue: Overdue, key: Key) {
+    let outcome = AssertUnwindSafe(revoke(&context, &overdue, &key)).catch_unwind().await;
+    let outcome = outcome.unwrap_or_else(|_| {
+        error!(grant = &*key.name, "taking rights away ended by a defect of this program; it is tried again");
+        Outcome::Failed
+    });
+    context.enqueuer.queues.revocation.finish(&key, outcome, Instant::now());
+}
+
+/// Takes away what one grant does not explain of what has its name.
+async fn revoke(context: &Context, overdue: &Overdue, key: &Key) -> Outcome {
+    let now = context.clock.now();
+    let (grant, around): (Option<Grant>, Surroundings) = if key.namespace.is_empty() {
+        observe_one_grant(context.caches(), &key.name)
+    } else {
+        (None, observe_stray_role(context.caches(), &key.namespace, &key.name))
+    };
+    let closes = plan_access(grant.as_slice(), &around, now).closes;
+    context.metrics.overdue_closings.set(overdue.note(key, closes.len()));
+    let mut failure = None;
+    for write in closes {
+        let Write::Child(verb, child) = write else { continue };
+        let (namespace, name) = (child.metadata().namespace.clone(), child.metadata().name.clone());
+        info!(?verb, namespace, name, "taking rights away");
+        let written = write_child(&context.writer.client, verb, child);
+        match tokio::time::timeout(LONGEST_WRITE, written).await {
+            // It is gone, or not what it was: the watch tells.
+            Ok(Ok(()) | Err(WriteError::Outdated)) => {}
+            Ok(Err(error)) => failure = Some(error.describe()),
+            Err(_) => failure = Some(format!("the API server did not answer within {LONGEST_WRITE:?}")),
+        }
+    }
+    if let Some(error) = failure {
+        warn!(grant = &*key.name, error, "failed to take rights away, trying again");
+        return Outcome::Failed;
+    }
+    context.metrics.overdue_closings.set(overdue.note(key, 0));
+    let end = grant.and_then(|grant| grant.ends_at).filter(|end| *end > now);
+    end.map_or(Outcome::Done, |end| Outcome::RequeueAfter(until(end, now)))
+}
+
+/// How many writes that take rights away are not done yet, by grant.
+#[derive(Clone, Default)]
+struct Overdue(Arc<Mutex<HashMap<Key, usize>>>);
+
+impl Overdue {
+    /// Notes how many there are of one grant. Returns how many there are of all.
+    fn note(&self, key: &Key, number: usize) -> i64 {
+        let mut overdue = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if number == 0 {
+            overdue.remove(key);
+        } else {
+            overdue.insert(key.clone(), number);
+        }
+        i64::try_from(overdue.values().sum::<usize>()).unwrap_or(i64::MAX)
+    }
+}

@@ -1,0 +1,242 @@
+//! What belongs to others and is not kept: objects in namespaces that are not the operator's, unless they
+//! carry a name or a mark of the operator.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Instant;
+
+use k8s_openapi::api::admissionregistration::v1::{
+    MutatingAdmissionPolicy, MutatingAdmissionPolicyBinding, ValidatingAdmissionPolicy,
+    ValidatingAdmissionPolicyBinding,
+};
+use k8s_openapi::api::core::v1::{LimitRange, Namespace, ResourceQuota, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{ListParams, ObjectMeta};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use tracing::warn;
+
+use super::caches::{Cached, Caches};
+use super::enqueue::Enqueuer;
+use crate::api::names::{annotation, label};
+use crate::api::{
+    ApprovalRequest, CiliumNetworkPolicy, Community, CommunityEndpoint, Enclave, EnclaveConnection,
+    EnclaveEndpoint, EnclaveWorkload, RoleActivation, RoleAssignment, RoleEligibility, Role as RoleName, TransitHub,
+};
+use crate::cluster::cache::{Change, Key};
+use crate::cluster::workqueue::{Outcome, Priority};
+use crate::model::naming::{ROLE_BINDING, is_of_grant};
+use crate::model::roles::cluster_role;
+
+/// A kind of which only what concerns the operator is kept.
+pub trait Relevant: Sized {
+    /// Whether something is not kept at all. Its watch begins when the namespaces are known then.
+    const IS_FILTERED: bool = false;
+
+    /// Whether an object is kept.
+    fn is_relevant(_caches: &Caches, _object: &Self) -> bool {
+        true
+    }
+
+    /// What is kept of it.
+    #[must_use]
+    fn kept(self, _caches: &Caches) -> Self {
+        self
+    }
+}
+
+macro_rules! all_relevant {
+    ($($kind:ty),*) => {
+        $(impl Relevant for $kind {})*
+    };
+}
+all_relevant!(
+    Community, Enclave, CommunityEndpoint, TransitHub, EnclaveWorkload, EnclaveEndpoint, EnclaveConnection,
+    ApprovalRequest, RoleAssignment, RoleEligibility, RoleActivation, CustomResourceDefinition,
+    MutatingAdmissionPolicy, MutatingAdmissionPolicyBinding, ValidatingAdmissionPolicy,
+    ValidatingAdmissionPolicyBinding
+);
+
+/// Whether a namespace was made by the operator.
+#[must_use]
+pub fn is_managed(namespace: &Namespace) -> bool {
+    namespace.labels().contains_key(label::OWNER_UID)
+}
+
+/// Whether an object may be in a namespace of the operator. A namespace that is not known yet may be one:
+/// its watch can be behind. What turns out to be in another one is dropped when the namespace is seen.
+fn may_be_managed<K: Resource>(caches: &Caches, object: &K) -> bool {
+    let namespace = object.meta().namespace.as_deref().unwrap_or_default();
+    caches.namespaces.get("", namespace).is_none_or(|namespace| is_managed(&namespace))
+}
+
+fn has_name<K: Resource>(object: &K, is_ours: impl Fn(&str) -> bool) -> bool {
+    object.meta().name.as_deref().is_some_and(is_ours)
+}
+
+fn has_maker<K: Resource>(object: &K) -> bool {
+    object.meta().annotations.as_ref().is_some_and(|all| all.contains_key(annotation::CREATED_BY))
+}
+
+/// Others have nothing of these kinds that matters.
+macro_rules! in_managed_namespaces {
+    ($($kind:ty),*) => {
+        $(impl Relevant for $kind {
+            const IS_FILTERED: bool = true;
+
+            fn is_relevant(caches: &Caches, object: &Self) -> bool {
+                may_be_managed(caches, object)
+            }
+        })*
+    };
+}
+in_managed_namespaces!(NetworkPolicy, CiliumNetworkPolicy, ResourceQuota, LimitRange);
+
+impl Relevant for RoleBinding {
+    const IS_FILTERED: bool = true;
+
+    fn is_relevant(caches: &Caches, object: &Self) -> bool {
+        has_name(object, |name| name.starts_with(ROLE_BINDING))
+            || object.metadata.namespace.as_deref() == Some(&caches.system)
+            || may_be_managed(caches, object)
+    }
+}
+
+impl Relevant for Role {
+    const IS_FILTERED: bool = true;
+
+    fn is_relevant(caches: &Caches, object: &Self) -> bool {
+        has_name(object, is_of_grant)
+            || ((has_name(object, |name| name.starts_with(ROLE_BINDING)) || has_maker(object))
+                && may_be_managed(caches, object))
+    }
+}
+
+/// Only who made it and when is looked at.
+impl Relevant for ServiceAccount {
+    const IS_FILTERED: bool = true;
+
+    fn is_relevant(caches: &Caches, object: &Self) -> bool {
+        has_maker(object) && may_be_managed(caches, object)
+    }
+}
+
+impl Relevant for ClusterRole {
+    const IS_FILTERED: bool = true;
+
+    fn is_relevant(_: &Caches, object: &Self) -> bool {
+        has_name(object, is_of_grant)
+    }
+}
+
+impl Relevant for ClusterRoleBinding {
+    const IS_FILTERED: bool = true;
+
+    fn is_relevant(_: &Caches, object: &Self) -> bool {
+        has_name(object, is_of_grant) || object.role_ref.name == cluster_role(RoleName::EnclaveApprover)
+    }
+}
+
+/// Of others only is known that it exists: its name may be wanted.
+impl Relevant for Namespace {
+    fn kept(self, _: &Caches) -> Self {
+        if is_managed(&self) || self.metadata.deletion_timestamp.is_some() {
+            return self;
+        }
+        let ObjectMeta { name, uid, resource_version, .. } = self.metadata;
+        Self { metadata: ObjectMeta { name, uid, resource_version, ..ObjectMeta::default() }, ..Self::default() }
+    }
+}
+
+/// Calls a macro with the caches of what is kept only in namespaces of the operator.
+macro_rules! with_filtered_kinds {
+    ($use:ident) => {
+        $use! {
+            network_policies: NetworkPolicy,
+            quotas: ResourceQuota,
+            container_defaults: LimitRange,
+            role_bindings: RoleBinding,
+            roles: Role,
+            service_accounts: ServiceAccount,
+        }
+    };
+}
+
+/// A namespace turns out to be one of others, or becomes one of the operator.
+pub(super) fn on_namespace(enqueuer: &Enqueuer, change: &Change<Namespace>) {
+    let Some(namespace) = &change.after else { return };
+    let was_managed = change.before.as_deref().map(is_managed);
+    let name = namespace.name_any();
+    match (was_managed, is_managed(namespace)) {
+        // What is in it was not kept.
+        (Some(false), true) => enqueuer.unlisted.add(Key::new("", &name), Priority::Normal),
+        (None | Some(true), false) => drop_all_in(enqueuer, &name),
+        (None | Some(true), true) | (Some(false), false) => {}
+    }
+}
+
+fn drop_all_in(enqueuer: &Enqueuer, namespace: &str) {
+    macro_rules! drop_each {
+        ($($cache:ident: $kind:ident,)*) => {
+            $(for object in enqueuer.caches.$cache.in_namespace(namespace) {
+                if !$kind::is_relevant(&enqueuer.caches, &object) {
+                    enqueuer.drop_one(&Key::of(object.as_ref()), &enqueuer.caches.$cache);
+                }
+            })*
+        };
+    }
+    with_filtered_kinds!(drop_each);
+    for policy in enqueuer.caches.cilium_policies.in_namespace(namespace) {
+        enqueuer.drop_one(&Key::of(policy.as_ref()), &enqueuer.caches.cilium_policies);
+    }
+}
+
+/// Lists what is in namespaces that became the operator's after they were seen, as somebody can make them
+/// while no admission policy watches. Never returns.
+pub(super) async fn run_listing(client: Client, enqueuer: Enqueuer) {
+    let queue = enqueuer.unlisted.clone();
+    queue.open();
+    loop {
+        while let Some(key) = queue.take(Priority::Normal, Instant::now()) {
+            let outcome = match list_namespace(&client, &enqueuer, &key.name).await {
+                Ok(()) => Outcome::Done,
+                Err(error) => {
+                    warn!(namespace = &*key.name, %error, "failed to list a namespace that became the operator's, trying again");
+                    Outcome::Failed
+                }
+            };
+            queue.finish(&key, outcome, Instant::now());
+        }
+        queue.wait().await;
+    }
+}
+
+async fn list_namespace(client: &Client, enqueuer: &Enqueuer, namespace: &str) -> Result<(), kube::Error> {
+    macro_rules! list_each {
+        ($($cache:ident: $kind:ident,)*) => {
+            $(list_kind::<$kind>(client, enqueuer, namespace).await?;)*
+        };
+    }
+    with_filtered_kinds!(list_each);
+    if enqueuer.caches.has_cilium() {
+        list_kind::<CiliumNetworkPolicy>(client, enqueuer, namespace).await?;
+    }
+    Ok(())
+}
+
+async fn list_kind<K>(client: &Client, enqueuer: &Enqueuer, namespace: &str) -> Result<(), kube::Error>
+where
+    K: Cached + Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
+    K: Clone + Debug + DeserializeOwned,
+{
+    let api: Api<K> = Api::namespaced(client.clone(), namespace);
+    let cache = K::cache(&enqueuer.caches);
+    cache.begin_namespace(namespace);
+    let listed = api.list(&ListParams::default()).await;
+    for change in cache.end_namespace(namespace, listed?.items.into_iter().map(Arc::new)) {
+        K::enqueue(enqueuer, &change);
+    }
+    Ok(())
+}

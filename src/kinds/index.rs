@@ -1,0 +1,419 @@
+//! Under what the objects of each kind are found.
+
+use k8s_openapi::api::admissionregistration::v1::{
+    MutatingAdmissionPolicy, MutatingAdmissionPolicyBinding, ValidatingAdmissionPolicy,
+    ValidatingAdmissionPolicyBinding,
+};
+use k8s_openapi::api::core::v1::{LimitRange, Namespace, ResourceQuota, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::{Resource, ResourceExt};
+
+use super::observe::namespace_of;
+use crate::api::approval_request::RequestState;
+use crate::api::common::Principal;
+use crate::api::names::{annotation, label};
+use crate::api::{
+    ActivationState, ApprovalRequest, CiliumNetworkPolicy, Community, CommunityEndpoint, Enclave,
+    EnclaveConnection, EnclaveEndpoint, EnclaveWorkload, Kind, RoleActivation, RoleAssignment,
+    RoleEligibility, TransitHub,
+};
+use crate::cluster::cache::{Indexed, NoIndex};
+use crate::model::life::applied_spec;
+use crate::model::naming::{CONNECTION_POLICY, ROLE_BINDING, is_of_grant};
+use crate::plan::child::Made;
+
+/// A value of two parts. Neither part has a `/`, or only the last one.
+#[must_use]
+pub fn pair(first: &str, second: &str) -> String {
+    format!("{first}/{second}")
+}
+
+fn namespace_of_object<K: Resource>(object: &K) -> &str {
+    object.meta().namespace.as_deref().unwrap_or_default()
+}
+
+macro_rules! not_indexed {
+    ($($kind:ty),*) => {
+        $(impl Indexed for $kind {
+            type By = NoIndex;
+
+            fn index(&self, _: &mut dyn FnMut(NoIndex, &str)) {}
+        })*
+    };
+}
+not_indexed!(
+    Enclave, ResourceQuota, LimitRange, ClusterRole, CustomResourceDefinition,
+    MutatingAdmissionPolicy, MutatingAdmissionPolicyBinding, ValidatingAdmissionPolicy,
+    ValidatingAdmissionPolicyBinding
+);
+
+/// Indexes of Communities.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CommunityBy {
+    /// The namespace that it owns, or wants to.
+    Namespace,
+    /// `true` when it refuses conflicting duties.
+    RefusesConflicts,
+}
+
+impl Indexed for Community {
+    type By = CommunityBy;
+
+    fn index(&self, add: &mut dyn FnMut(CommunityBy, &str)) {
+        add(CommunityBy::Namespace, &namespace_of(self));
+        if super::access::refuses_conflicts(self) {
+            add(CommunityBy::RefusesConflicts, "true");
+        }
+    }
+}
+
+/// Indexes of namespaces that the operator made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NamespaceBy {
+    /// UID of the owner.
+    OwnerUid,
+    /// Name of the Community.
+    Community,
+    /// Names of the Community and the Enclave, as a [`pair`].
+    Enclave,
+    /// `true`: all of them.
+    Managed,
+}
+
+impl Indexed for Namespace {
+    type By = NamespaceBy;
+
+    fn index(&self, add: &mut dyn FnMut(NamespaceBy, &str)) {
+        let labels = self.labels();
+        let Some(owner) = labels.get(label::OWNER_UID) else { return };
+        add(NamespaceBy::OwnerUid, owner);
+        add(NamespaceBy::Managed, "true");
+        let Some(community) = labels.get(label::COMMUNITY) else { return };
+        add(NamespaceBy::Community, community);
+        if let Some(enclave) = labels.get(label::ENCLAVE) {
+            add(NamespaceBy::Enclave, &pair(community, enclave));
+        }
+    }
+}
+
+/// Indexes of ApprovalRequests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RequestBy {
+    /// UID of the target, of requests that are undecided, or approved and not marked as enacted.
+    LiveTarget,
+    /// UID of the target, of all requests.
+    Target,
+    /// Namespace and name of the Enclave that it is about, as a [`pair`], of undecided requests.
+    AboutEnclave,
+    /// Kind of the target, of requests that are Pending.
+    PendingKind,
+}
+
+impl Indexed for ApprovalRequest {
+    type By = RequestBy;
+
+    fn index(&self, add: &mut dyn FnMut(RequestBy, &str)) {
+        let (target, status) = (&self.spec.target, self.status.as_ref());
+        add(RequestBy::Target, &target.uid);
+        let is_live = match status.and_then(|status| status.state) {
+            None | Some(RequestState::Pending) => true,
+            Some(RequestState::Approved) => status.is_some_and(|status| status.enacted_at.is_none()),
+            Some(_) => false,
+        };
+        if is_live {
+            add(RequestBy::LiveTarget, &target.uid);
+        }
+        if status.and_then(|status| status.state) == Some(RequestState::Pending) {
+            add(RequestBy::PendingKind, target.kind.name());
+        }
+        let is_undecided = status.is_none_or(|status| status.decided_at.is_none());
+        if target.kind == Kind::Enclave && is_undecided {
+            add(RequestBy::AboutEnclave, &pair(target.namespace.as_deref().unwrap_or_default(), &target.name));
+        }
+    }
+}
+
+/// Indexes of EnclaveWorkloads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum WorkloadBy {
+    /// Who made it, as the API server stamped it.
+    Maker,
+}
+
+impl Indexed for EnclaveWorkload {
+    type By = WorkloadBy;
+
+    fn index(&self, add: &mut dyn FnMut(WorkloadBy, &str)) {
+        if let Some(maker) = maker(self) {
+            add(WorkloadBy::Maker, maker);
+        }
+    }
+}
+
+/// Indexes of EnclaveEndpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EndpointBy {
+    /// Control namespace and name of the workload that it offers, or wants to, as a [`pair`].
+    Workload,
+}
+
+impl Indexed for EnclaveEndpoint {
+    type By = EndpointBy;
+
+    fn index(&self, add: &mut dyn FnMut(EndpointBy, &str)) {
+        let namespace = namespace_of_object(self);
+        let applied = applied_spec(self).ok().flatten();
+        for workload in applied.iter().map(|spec| &spec.workload).chain([&self.spec.workload]) {
+            add(EndpointBy::Workload, &pair(namespace, workload));
+        }
+    }
+}
+
+/// Indexes of CommunityEndpoints, by what is applied and by what is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CommunityEndpointBy {
+    /// Namespace and name of the hub that it leads through, as a [`pair`].
+    Hub,
+    /// Namespace of the service that it leads to.
+    ServiceNamespace,
+}
+
+impl Indexed for CommunityEndpoint {
+    type By = CommunityEndpointBy;
+
+    fn index(&self, add: &mut dyn FnMut(CommunityEndpointBy, &str)) {
+        let applied = applied_spec(self).ok().flatten();
+        let destinations =
+            applied.iter().map(|spec| &spec.destination).chain([&self.spec.destination]);
+        for destination in destinations {
+            if let Some(hub) = &destination.transit_hub {
+                add(CommunityEndpointBy::Hub, &pair(namespace_of_object(self), &hub.name));
+            }
+            if let Some(service) = &destination.service {
+                add(CommunityEndpointBy::ServiceNamespace, &service.namespace);
+            }
+        }
+    }
+}
+
+/// Indexes of TransitHubs, by what is applied and by what is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum HubBy {
+    /// Namespace of its gateway.
+    GatewayNamespace,
+}
+
+impl Indexed for TransitHub {
+    type By = HubBy;
+
+    fn index(&self, add: &mut dyn FnMut(HubBy, &str)) {
+        let applied = applied_spec(self).ok().flatten().and_then(|spec| spec.gateway);
+        for gateway in [&self.spec.gateway, &applied].into_iter().flatten() {
+            add(HubBy::GatewayNamespace, &gateway.namespace);
+        }
+    }
+}
+
+/// Indexes of EnclaveConnections. What one leads to is named in its spec, by names that are unique in a
+/// Community; of connections in other Communities that name the same the caller keeps his own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ConnectionBy {
+    /// Namespace and name of a workload that it comes from, as a [`pair`].
+    SourceWorkload,
+    /// Namespace and name of the hub that it comes from, as a [`pair`].
+    SourceHub,
+    /// Names of the Enclave and the EnclaveEndpoint that it leads to, as a [`pair`].
+    Endpoint,
+    /// Name of the Enclave that it leads into.
+    DestinationEnclave,
+    /// Name of the CommunityEndpoint that it leads to.
+    CommunityEndpoint,
+    /// Its namespace, when something of it is applied.
+    InForceIn,
+    /// Its namespace, when nothing of it is applied yet.
+    NewIn,
+}
+
+impl Indexed for EnclaveConnection {
+    type By = ConnectionBy;
+
+    fn index(&self, add: &mut dyn FnMut(ConnectionBy, &str)) {
+        let namespace = namespace_of_object(self);
+        let source = &self.spec.source;
+        for workload in &source.workloads {
+            add(ConnectionBy::SourceWorkload, &pair(namespace, workload));
+        }
+        if let Some(hub) = &source.transit_hub {
+            add(ConnectionBy::SourceHub, &pair(namespace, &hub.name));
+        }
+        let destination = &self.spec.destination;
+        if let Some(endpoint) = &destination.enclave_endpoint {
+            add(ConnectionBy::Endpoint, &pair(&endpoint.enclave, &endpoint.name));
+            add(ConnectionBy::DestinationEnclave, &endpoint.enclave);
+        }
+        if let Some(endpoint) = &destination.community_endpoint {
+            add(ConnectionBy::CommunityEndpoint, &endpoint.name);
+        }
+        let is_applied = self.status.as_ref().is_some_and(|status| status.gate.applied.is_some());
+        add(if is_applied { ConnectionBy::InForceIn } else { ConnectionBy::NewIn }, namespace);
+    }
+}
+
+/// Indexes of what gives roles to principals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum GivenBy {
+    /// A principal ([`Principal::line`]), of what is applied.
+    Principal,
+    /// A principal ([`Principal::line`]), of what is wanted.
+    WantedPrincipal,
+    /// Who made it, as the API server stamped it.
+    Maker,
+}
+
+fn maker<K: Resource>(object: &K) -> Option<&String> {
+    object.meta().annotations.as_ref()?.get(annotation::CREATED_BY)
+}
+
+macro_rules! given {
+    ($($kind:ty),*) => {
+        $(impl Indexed for $kind {
+            type By = GivenBy;
+
+            fn index(&self, add: &mut dyn FnMut(GivenBy, &str)) {
+                let applied = applied_spec(self).ok().flatten();
+                for principal in applied.iter().flat_map(|spec| &spec.principals).map(Principal::line) {
+                    add(GivenBy::Principal, &principal);
+                }
+                for principal in self.spec.principals.iter().map(Principal::line) {
+                    add(GivenBy::WantedPrincipal, &principal);
+                }
+                if let Some(maker) = maker(self) {
+                    add(GivenBy::Maker, maker);
+                }
+            }
+        })*
+    };
+}
+given!(RoleAssignment, RoleEligibility);
+
+/// Indexes of RoleActivations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ActivationBy {
+    /// Namespace and name of the eligibility, as a [`pair`].
+    Eligibility,
+    /// Who activated, when it is known.
+    User,
+    /// Who activated, while it is Active.
+    ActiveUser,
+    /// The role, while it is Active.
+    ActiveRole,
+    /// Its namespace, while it is Active.
+    ActiveIn,
+}
+
+impl Indexed for RoleActivation {
+    type By = ActivationBy;
+
+    fn index(&self, add: &mut dyn FnMut(ActivationBy, &str)) {
+        add(ActivationBy::Eligibility, &pair(namespace_of_object(self), &self.spec.eligibility));
+        let Some(status) = &self.status else { return };
+        let is_active = status.state == Some(ActivationState::Active);
+        if let Some(user) = &status.user {
+            add(ActivationBy::User, user);
+            if is_active {
+                add(ActivationBy::ActiveUser, user);
+            }
+        }
+        if is_active {
+            add(ActivationBy::ActiveIn, namespace_of_object(self));
+        }
+        if let Some(role) = status.role.filter(|_| is_active) {
+            add(ActivationBy::ActiveRole, role.name());
+        }
+    }
+}
+
+/// Indexes of what stands in namespaces and gives rights there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RbacBy {
+    /// Its name, when it is made for a grant.
+    Grant,
+    /// Who made it, as the API server stamped it.
+    Maker,
+    /// Its namespace, when it has no name that only the operator's may have.
+    OfOthersIn,
+}
+
+macro_rules! rbac {
+    ($($kind:ty),*) => {
+        $(impl Indexed for $kind {
+            type By = RbacBy;
+
+            fn index(&self, add: &mut dyn FnMut(RbacBy, &str)) {
+                let name = self.metadata.name.as_deref().unwrap_or_default();
+                if is_of_grant(name) {
+                    add(RbacBy::Grant, name);
+                }
+                if !name.starts_with(ROLE_BINDING) {
+                    add(RbacBy::OfOthersIn, namespace_of_object(self));
+                }
+                if let Some(maker) = maker(self) {
+                    add(RbacBy::Maker, maker);
+                }
+            }
+        })*
+    };
+}
+rbac!(Role, RoleBinding, ServiceAccount);
+
+/// Indexes of ClusterRoleBindings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ClusterBindingBy {
+    /// Name of the ClusterRole that it binds.
+    Role,
+}
+
+impl Indexed for ClusterRoleBinding {
+    type By = ClusterBindingBy;
+
+    fn index(&self, add: &mut dyn FnMut(ClusterBindingBy, &str)) {
+        add(ClusterBindingBy::Role, &self.role_ref.name);
+    }
+}
+
+/// Indexes of network policies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PolicyBy {
+    /// Namespace and name of the connection that it is named after, as a [`pair`].
+    Connection,
+    /// Its namespace, when it does not have the name of one that the operator makes.
+    OfOthersIn,
+}
+
+/// Namespace and name of the connection that a policy of this name is made for.
+#[must_use]
+pub fn connection_of_policy(name: &str) -> Option<(&str, &str)> {
+    let mut parts = name.strip_prefix(CONNECTION_POLICY)?.split('.');
+    Some((parts.next()?, parts.next()?))
+}
+
+macro_rules! policies {
+    ($($kind:ty),*) => {
+        $(impl Indexed for $kind {
+            type By = PolicyBy;
+
+            fn index(&self, add: &mut dyn FnMut(PolicyBy, &str)) {
+                let name = self.metadata.name.as_deref().unwrap_or_default();
+                if let Some((namespace, name)) = connection_of_policy(name) {
+                    add(PolicyBy::Connection, &pair(namespace, name));
+                }
+                if !Self::is_ours(name) {
+                    add(PolicyBy::OfOthersIn, namespace_of_object(self));
+                }
+            }
+        })*
+    };
+}
+policies!(NetworkPolicy, CiliumNetworkPolicy);

@@ -1,0 +1,40 @@
+//! What wakes the objects of each kind: which changes of others enqueue them. Look-ups go through indexes, so
+//! that a change costs what it concerns.
+
+pub mod community;
+pub mod connection;
+pub mod enclave;
+pub mod endpoint;
+pub mod request;
+pub mod roles;
+pub mod workload;
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::ResourceExt;
+
+use crate::api::names::label;
+
+/// What a namespace of the operator is for, as its labels say; `None` for one of others.
+pub(super) struct Labels<'a> {
+    pub purpose: &'a str,
+    pub community: &'a str,
+    pub enclave: Option<&'a str>,
+    pub workload: Option<&'a str>,
+}
+
+pub(super) fn labels_of(namespace: &Namespace) -> Option<Labels<'_>> {
+    let labels = namespace.labels();
+    labels.get(label::OWNER_UID)?;
+    let text = |key: &str| labels.get(key).map(String::as_str);
+    Some(Labels {
+        purpose: text(label::PURPOSE).unwrap_or_default(),
+        community: text(label::COMMUNITY)?,
+        enclave: text(label::ENCLAVE),
+        workload: text(label::WORKLOAD),
+    })
+}
+
+/// The two parts of a name at each of its hyphens: names of namespaces are joined by them.
+pub(super) fn splits(name: &str) -> impl Iterator<Item = (&str, &str)> {
+    name.match_indices('-').filter_map(|(at, _)| Some((name.get(..at)?, name.get(at + 1..)?)))
+}

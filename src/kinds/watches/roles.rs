@@ -1,0 +1,305 @@
+//! RoleAssignments, RoleEligibilities and RoleActivations are looked at again when the scope that they are
+//! given in changes, the namespaces in it, what there is of their rights, and who else has which role. The
+//! same changes may take rights away, which the revocation worker sees to.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Resource, ResourceExt};
+
+use super::enclave::{concerns_declared, concerns_members};
+use super::{Labels, labels_of};
+use super::workload::is_there;
+use crate::api::common::Principal;
+use crate::api::names::{annotation, child, label};
+use crate::api::{
+    ApprovalRequest, Community, Enclave, EnclaveWorkload, Kind, RoleActivation, RoleAssignment,
+    RoleEligibility,
+};
+use crate::cluster::cache::{Change, Indexed, Key};
+use crate::cluster::workqueue::Priority;
+use crate::kinds::enqueue::{Enqueuer, concerns_others, grant_of, priority_of};
+use crate::kinds::index::{ActivationBy, GivenBy, pair};
+use crate::kinds::observe::{control_namespace_of, home_of, namespace_of};
+use crate::model::gated::Gated;
+use crate::model::life::applied_spec;
+use crate::model::naming::{ROLE_BINDING, enclave_namespace, is_of_grant, parse_grant};
+
+/// Its rules count for roles that are given in it and in its Enclaves.
+pub fn on_community(enqueuer: &Enqueuer, change: &Change<Community>) {
+    if !concerns_members(change) {
+        return;
+    }
+    for community in change.versions() {
+        let namespace = namespace_of(community);
+        enqueue_given_in(enqueuer, &namespace);
+        for enclave in enqueuer.caches.enclaves.in_namespace(&namespace) {
+            enqueue_given_in(enqueuer, &control_namespace_of(community, &enclave));
+        }
+    }
+    if change.differs(crate::kinds::access::refuses_conflicts) {
+        enqueue_given_in(enqueuer, &enqueuer.caches.system);
+    }
+}
+
+/// Its rules count for roles that are given in it.
+pub fn on_enclave(enqueuer: &Enqueuer, change: &Change<Enclave>) {
+    let Some(enclave) = change.latest().filter(|_| concerns_declared(change)) else { return };
+    let home = home_of(&enqueuer.caches, enclave.metadata.namespace.as_deref().unwrap_or_default());
+    if let Some(community) = home.community() {
+        enqueue_given_in(enqueuer, &control_namespace_of(community, enclave));
+    }
+}
+
+/// Into an isolated workload nobody gets by a role.
+pub fn on_workload(enqueuer: &Enqueuer, change: &Change<EnclaveWorkload>) {
+    if let Some(maker) = change.latest().and_then(|workload| maker(workload.as_ref())) {
+        enqueue_activations_of(enqueuer, maker, change.before.is_some() && change.after.is_some());
+    }
+    let mode = |workload: &EnclaveWorkload| applied_spec(workload).ok().flatten().map(|spec| spec.access_mode);
+    if !change.differs(mode) {
+        return;
+    }
+    let Some(workload) = change.latest() else { return };
+    let control = workload.metadata.namespace.as_deref().unwrap_or_default();
+    let Some(namespace) = enqueuer.caches.namespaces.get("", control) else { return };
+    let name = workload.name_any();
+    let Some(labels) = labels_of(&namespace).map(|labels| Labels { workload: Some(&name), ..labels }) else {
+        return;
+    };
+    enqueue_covering(enqueuer, &labels);
+    revoke_covering(enqueuer, &labels);
+}
+
+/// Those who decide in an Enclave reach the requests about the Enclave itself by their names.
+pub fn on_request(enqueuer: &Enqueuer, change: &Change<ApprovalRequest>) {
+    let is_undecided =
+        |request: &ApprovalRequest| request.status.as_ref().is_none_or(|status| status.decided_at.is_none());
+    let Some(request) = change.latest().filter(|request| request.spec.target.kind == Kind::Enclave) else {
+        return;
+    };
+    if change.differs(is_undecided) {
+        let target = &request.spec.target;
+        let home = home_of(&enqueuer.caches, target.namespace.as_deref().unwrap_or_default());
+        if let Some(community) = home.community() {
+            enqueue_given_in(enqueuer, &enclave_namespace(&community.name_any(), &target.name));
+        }
+    }
+}
+
+/// One role may be in conflict with another, of the same principal.
+pub fn on_assignment(enqueuer: &Enqueuer, change: &Change<RoleAssignment>) {
+    let Some(assignment) = change.latest() else { return };
+    revoke(enqueuer, grant_of(Kind::RoleAssignment, assignment.as_ref()));
+    if concerns_others(change) {
+        let versions = change.versions().filter_map(|one| applied_spec(one.as_ref()).ok().flatten());
+        enqueue_in_conflict(enqueuer, versions.flat_map(|spec| spec.principals), priority_of(change));
+        enqueue_activations_by_maker(enqueuer, change);
+    }
+}
+
+/// What is activated with an eligibility ends with it.
+pub fn on_eligibility(enqueuer: &Enqueuer, change: &Change<RoleEligibility>) {
+    let Some(eligibility) = change.latest() else { return };
+    revoke(enqueuer, grant_of(Kind::RoleEligibility, eligibility.as_ref()));
+    if concerns_others(change) {
+        let versions = change.versions().filter_map(|one| applied_spec(one.as_ref()).ok().flatten());
+        enqueue_in_conflict(enqueuer, versions.flat_map(|spec| spec.principals), priority_of(change));
+        let (namespace, name) = (eligibility.namespace().unwrap_or_default(), eligibility.name_any());
+        for activation in enqueuer.caches.activations.by(ActivationBy::Eligibility, &pair(&namespace, &name)) {
+            revoke(enqueuer, grant_of(Kind::RoleActivation, activation.as_ref()));
+            enqueuer.enqueue_object(Kind::RoleActivation, activation.as_ref(), Priority::Closing);
+        }
+        enqueue_activations_by_maker(enqueuer, change);
+    }
+}
+
+/// An eligibility tells how it is used; and a role that is held may be in conflict with another.
+pub fn on_activation(enqueuer: &Enqueuer, change: &Change<RoleActivation>) {
+    let Some(activation) = change.latest() else { return };
+    revoke(enqueuer, grant_of(Kind::RoleActivation, activation.as_ref()));
+    if let Some(activation) = &change.after {
+        let goes = activation.metadata.deletion_timestamp.is_some() || activation.spec.deactivate;
+        let priority = if goes { Priority::Closing } else { Priority::Normal };
+        enqueuer.enqueue_object(Kind::RoleActivation, activation.as_ref(), priority);
+    }
+    let state = |activation: &RoleActivation| activation.status.as_ref().and_then(|status| status.state);
+    if change.differs(state) {
+        let namespace = activation.metadata.namespace.as_deref().unwrap_or_default();
+        let eligibility = &activation.spec.eligibility;
+        enqueuer.queues.add(Kind::RoleEligibility, namespace, eligibility, Priority::Normal);
+        if let Some(user) = activation.status.as_ref().and_then(|status| status.user.as_ref()) {
+            let others = enqueuer.caches.activations.by(ActivationBy::User, user);
+            enqueuer.enqueue_objects(Kind::RoleActivation, &others, Priority::Normal);
+        }
+    }
+}
+
+/// Roles count in the namespaces of their scope as these come and go.
+pub fn on_namespace(enqueuer: &Enqueuer, change: &Change<Namespace>) {
+    let view = |namespace: &Namespace| (is_there(namespace), namespace.labels().get(label::ACCESS_MODE).cloned());
+    if !change.differs(view) {
+        return;
+    }
+    for namespace in change.versions() {
+        let Some(labels) = labels_of(namespace) else { continue };
+        enqueue_covering(enqueuer, &labels);
+        // A namespace that is new takes no right away.
+        if change.before.is_some() {
+            revoke_covering(enqueuer, &labels);
+        }
+        if labels.workload.is_none() {
+            enqueue_given_in(enqueuer, &namespace.name_any());
+        }
+    }
+}
+
+/// Nobody gets in before the policy is there that denies everything.
+pub fn on_network_policy<K: Resource>(enqueuer: &Enqueuer, change: &Change<K>) {
+    let Some(policy) = change.latest() else { return };
+    let is_new_or_gone = change.before.is_none() || change.after.is_none();
+    if policy.meta().name.as_deref() != Some(child::DEFAULT_DENY) || !is_new_or_gone {
+        return;
+    }
+    let namespace = policy.meta().namespace.as_deref().unwrap_or_default();
+    if let Some(namespace) = enqueuer.caches.namespaces.get("", namespace)
+        && let Some(labels) = labels_of(&namespace)
+    {
+        enqueue_covering(enqueuer, &labels);
+        if labels.workload.is_none() {
+            enqueue_given_in(enqueuer, &namespace.name_any());
+        }
+    }
+}
+
+/// What is made for a grant is named after what declares it. Anything else may be what somebody left behind.
+pub fn on_rbac<K: Indexed>(enqueuer: &Enqueuer, change: &Change<K>) {
+    let Some(object) = change.latest() else { return };
+    let name = object.meta().name.as_deref().unwrap_or_default();
+    if let Some((kind, namespace, declared)) = parse_grant(name) {
+        enqueuer.queues.add(kind, namespace, declared, Priority::Normal);
+        revoke(enqueuer, name.to_owned());
+    } else if name.starts_with(ROLE_BINDING) {
+        let namespace = object.meta().namespace.as_deref().unwrap_or_default();
+        enqueuer.queues.revocation.add(Key::new(namespace, name), Priority::Closing);
+    } else if let Some(maker) = maker(object.as_ref()) {
+        enqueue_activations_of(enqueuer, maker, change.before.is_some() && change.after.is_some());
+    }
+}
+
+/// Everything that there is of rights, and everything that gives some.
+pub fn enqueue_all_revocations(enqueuer: &Enqueuer) {
+    let caches = &enqueuer.caches;
+    macro_rules! revoke_given {
+        ($($cache:ident: $kind:ident,)*) => {
+            $(for object in caches.$cache.all() {
+                revoke(enqueuer, grant_of(Kind::$kind, object.as_ref()));
+            })*
+        };
+    }
+    revoke_given!(assignments: RoleAssignment, eligibilities: RoleEligibility, activations: RoleActivation,);
+    macro_rules! revoke_made {
+        ($($cache:ident)*) => {
+            $(for object in caches.$cache.all() {
+                let name = object.name_any();
+                if is_of_grant(&name) {
+                    revoke(enqueuer, name);
+                } else if name.starts_with(ROLE_BINDING) {
+                    let key = Key::new(&object.namespace().unwrap_or_default(), &name);
+                    enqueuer.queues.revocation.add(key, Priority::Closing);
+                }
+            })*
+        };
+    }
+    revoke_made!(role_bindings roles cluster_roles cluster_role_bindings);
+}
+
+fn revoke(enqueuer: &Enqueuer, grant: String) {
+    enqueuer.queues.revocation.add(Key { namespace: "".into(), name: grant.into() }, Priority::Closing);
+}
+
+fn maker<K: Resource>(object: &K) -> Option<&str> {
+    object.meta().annotations.as_ref()?.get(annotation::CREATED_BY).map(String::as_str)
+}
+
+/// What is over tells what was left behind, which changes when that comes or goes.
+fn enqueue_activations_of(enqueuer: &Enqueuer, maker: &str, stays: bool) {
+    if !stays {
+        let activations = enqueuer.caches.activations.by(ActivationBy::User, maker);
+        enqueuer.enqueue_objects(Kind::RoleActivation, &activations, Priority::Normal);
+    }
+}
+
+fn enqueue_activations_by_maker<K: Gated>(enqueuer: &Enqueuer, change: &Change<K>) {
+    if let Some(maker) = change.latest().and_then(|object| maker(object.as_ref())) {
+        enqueue_activations_of(enqueuer, maker, change.before.is_some() && change.after.is_some());
+    }
+}
+
+/// What is given in a namespace.
+fn enqueue_given_in(enqueuer: &Enqueuer, namespace: &str) {
+    let caches = &enqueuer.caches;
+    macro_rules! enqueue_each {
+        ($($cache:ident: $kind:ident,)*) => {
+            $(for object in caches.$cache.in_namespace(namespace) {
+                enqueuer.enqueue_object(Kind::$kind, object.as_ref(), Priority::Normal);
+                revoke(enqueuer, grant_of(Kind::$kind, object.as_ref()));
+            })*
+        };
+    }
+    enqueue_each!(assignments: RoleAssignment, eligibilities: RoleEligibility, activations: RoleActivation,);
+}
+
+/// The namespaces in which roles are given that count in a namespace with these labels. Those that count
+/// everywhere give rights by bindings of their own only where pods run.
+fn scopes_around(enqueuer: &Enqueuer, labels: &Labels<'_>) -> Vec<String> {
+    let own = enqueuer.caches.communities.get("", labels.community).map(|community| namespace_of(&community));
+    let control = labels.enclave.map(|enclave| enclave_namespace(labels.community, enclave));
+    let system = labels.workload.map(|_| enqueuer.caches.system.to_string());
+    own.into_iter().chain(control).chain(system).collect()
+}
+
+/// What gives rights there. An eligibility gives none but to ask, where it stands.
+fn enqueue_covering(enqueuer: &Enqueuer, labels: &Labels<'_>) {
+    for namespace in scopes_around(enqueuer, labels) {
+        let assignments = enqueuer.caches.assignments.in_namespace(&namespace);
+        enqueuer.enqueue_objects(Kind::RoleAssignment, &assignments, Priority::Normal);
+        let activations = active_in(enqueuer, &namespace);
+        enqueuer.enqueue_objects(Kind::RoleActivation, &activations, Priority::Normal);
+    }
+}
+
+fn revoke_covering(enqueuer: &Enqueuer, labels: &Labels<'_>) {
+    for namespace in scopes_around(enqueuer, labels) {
+        for assignment in enqueuer.caches.assignments.in_namespace(&namespace) {
+            revoke(enqueuer, grant_of(Kind::RoleAssignment, assignment.as_ref()));
+        }
+        for activation in active_in(enqueuer, &namespace) {
+            revoke(enqueuer, grant_of(Kind::RoleActivation, activation.as_ref()));
+        }
+    }
+}
+
+fn active_in(enqueuer: &Enqueuer, namespace: &str) -> Vec<std::sync::Arc<RoleActivation>> {
+    enqueuer.caches.activations.by(ActivationBy::ActiveIn, namespace)
+}
+
+fn enqueue_in_conflict(
+    enqueuer: &Enqueuer,
+    principals: impl Iterator<Item = Principal>,
+    priority: Priority,
+) {
+    let caches = &enqueuer.caches;
+    let principals: BTreeSet<(String, Option<String>)> =
+        principals.map(|principal| (principal.line(), principal.username())).collect();
+    for (line, user) in principals {
+        let assignments = caches.assignments.by(GivenBy::WantedPrincipal, &line);
+        enqueuer.enqueue_objects(Kind::RoleAssignment, &assignments, priority);
+        let eligibilities = caches.eligibilities.by(GivenBy::WantedPrincipal, &line);
+        enqueuer.enqueue_objects(Kind::RoleEligibility, &eligibilities, priority);
+        if let Some(user) = user {
+            let activations = caches.activations.by(ActivationBy::User, &user);
+            enqueuer.enqueue_objects(Kind::RoleActivation, &activations, priority);
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! An EnclaveWorkload is looked at again when the Community or the Enclave around it changes, its namespace or
+//! what is in it, another workload that may reach it, and a connection that comes from it or leads to it.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::ResourceExt;
+
+use super::connection::connections_of;
+use super::enclave::{concerns_declared, concerns_members};
+use super::{labels_of, splits};
+use crate::api::enclave::WorkloadCommunication;
+use crate::api::names::purpose;
+use crate::api::{Community, Enclave, EnclaveConnection, EnclaveEndpoint, EnclaveWorkload, Kind};
+use crate::cluster::cache::Change;
+use crate::cluster::workqueue::Priority;
+use crate::kinds::enqueue::{Enqueuer, concerns_others, priority_of};
+use crate::kinds::links::link_of;
+use crate::kinds::observe::{control_namespace_of, home_of, namespace_of};
+use crate::model::life::applied_spec;
+use crate::model::naming::enclave_namespace;
+use crate::model::reach::{DestinationEnd, Link, SourceEnd, WorkloadEnd};
+use crate::plan::declared::Home;
+
+/// Its DNS, rules and maintenance count in all Enclaves.
+pub fn on_community(enqueuer: &Enqueuer, change: &Change<Community>) {
+    if !concerns_members(change) {
+        return;
+    }
+    for community in change.versions() {
+        for enclave in enqueuer.caches.enclaves.in_namespace(&namespace_of(community)) {
+            enqueue_in(enqueuer, &control_namespace_of(community, &enclave), Priority::Normal);
+        }
+    }
+}
+
+/// Its rules, maintenance and network count in it.
+pub fn on_enclave(enqueuer: &Enqueuer, change: &Change<Enclave>) {
+    let Some(enclave) = change.latest().filter(|_| concerns_declared(change)) else { return };
+    let home = home_of(&enqueuer.caches, enclave.metadata.namespace.as_deref().unwrap_or_default());
+    if let Some(community) = home.community() {
+        enqueue_in(enqueuer, &control_namespace_of(community, enclave), priority_of(change));
+    }
+}
+
+/// Workloads of an Enclave may reach each other.
+pub fn on_sibling(enqueuer: &Enqueuer, change: &Change<EnclaveWorkload>) {
+    if let Some(workload) = change.latest().filter(|_| concerns_others(change)) {
+        enqueue_siblings(enqueuer, workload.metadata.namespace.as_deref().unwrap_or_default());
+    }
+}
+
+/// An endpoint offers a workload, or did.
+pub fn on_endpoint(enqueuer: &Enqueuer, change: &Change<EnclaveEndpoint>) {
+    if !concerns_others(change) {
+        return;
+    }
+    for endpoint in change.versions() {
+        let namespace = endpoint.metadata.namespace.as_deref().unwrap_or_default();
+        let applied = applied_spec(endpoint.as_ref()).ok().flatten();
+        for workload in applied.iter().map(|spec| &spec.workload).chain([&endpoint.spec.workload]) {
+            enqueuer.queues.add(Kind::EnclaveWorkload, namespace, workload, priority_of(change));
+        }
+    }
+    if let Some(endpoint) = change.latest() {
+        let connections = crate::kinds::links::connections_to(&enqueuer.caches, endpoint);
+        enqueue_ends(enqueuer, connections, priority_of(change));
+    }
+}
+
+/// Its policies stand in the namespaces of the workloads at both ends.
+pub fn on_connection(enqueuer: &Enqueuer, change: &Change<EnclaveConnection>) {
+    use crate::plan::status::was_enforced;
+    // Policies that were not seen in force yet are made while healing is paused, too.
+    if concerns_others(change)
+        || change.differs(|connection| connection.status.as_ref().and_then(|status| status.expires_at.clone()))
+        || change.differs(was_enforced)
+    {
+        enqueue_ends(enqueuer, change.versions().cloned(), priority_of(change));
+    }
+}
+
+/// Looks at the workloads at both ends of connections.
+pub(super) fn enqueue_ends(
+    enqueuer: &Enqueuer,
+    connections: impl IntoIterator<Item = Arc<EnclaveConnection>>,
+    priority: Priority,
+) {
+    let workload = |end: &WorkloadEnd| {
+        if let Some(workload) = &end.workload {
+            enqueuer.enqueue_object(Kind::EnclaveWorkload, workload.as_ref(), priority);
+        }
+    };
+    for connection in connections {
+        let Link { source, destination, .. } = link_of(&enqueuer.caches, connection);
+        if let SourceEnd::Workloads(ends) = &source {
+            ends.iter().for_each(workload);
+        }
+        if let DestinationEnd::Enclave { workload: Some(end), .. } = &destination {
+            workload(end);
+        }
+    }
+}
+
+/// The namespace is its own, has the name that it wants, or is that of a workload that it may reach, or of
+/// one at the other end of a connection.
+pub fn on_namespace(enqueuer: &Enqueuer, change: &Change<Namespace>) {
+    let Some(namespace) = change.latest() else { return };
+    let name = namespace.name_any();
+    for (control, workload) in splits(&name) {
+        enqueuer.queues.add(Kind::EnclaveWorkload, control, workload, Priority::Normal);
+    }
+    if let Some(labels) = labels_of(namespace)
+        && let (Some(enclave), Some(workload)) = (labels.enclave, labels.workload)
+        && change.differs(is_there)
+    {
+        let control = enclave_namespace(labels.community, enclave);
+        enqueue_siblings(enqueuer, &control);
+        enqueue_ends(enqueuer, connections_of(enqueuer, &control, workload), Priority::Normal);
+    }
+}
+
+pub(super) fn is_there(namespace: &Namespace) -> (Option<String>, bool, Option<String>) {
+    let owner = namespace.labels().get(crate::api::names::label::OWNER_UID).cloned();
+    (namespace.uid(), namespace.metadata.deletion_timestamp.is_some(), owner)
+}
+
+/// Something in its namespace changed.
+pub fn on_child(enqueuer: &Enqueuer, namespace: &Namespace) {
+    if let Some(labels) = labels_of(namespace)
+        && labels.purpose == purpose::WORKLOAD
+        && let (Some(enclave), Some(workload)) = (labels.enclave, labels.workload)
+    {
+        let control = enclave_namespace(labels.community, enclave);
+        enqueuer.queues.add(Kind::EnclaveWorkload, &control, workload, Priority::Normal);
+    }
+}
+
+fn enqueue_siblings(enqueuer: &Enqueuer, control: &str) {
+    let Home::Enclave(_, enclave) = home_of(&enqueuer.caches, control) else { return };
+    let is_open = |spec: &crate::api::EnclaveSpec| {
+        spec.network.workload_communication == WorkloadCommunication::Allowed
+    };
+    // What cannot be read may be anything.
+    if applied_spec(enclave.as_ref()).map_or(true, |spec| spec.as_ref().is_some_and(is_open)) {
+        enqueue_in(enqueuer, control, Priority::Normal);
+    }
+}
+
+fn enqueue_in(enqueuer: &Enqueuer, control: &str, priority: Priority) {
+    let workloads = enqueuer.caches.workloads.in_namespace(control);
+    enqueuer.enqueue_objects(Kind::EnclaveWorkload, &workloads, priority);
+}
