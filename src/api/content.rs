@@ -11,7 +11,12 @@ use serde_json::Value;
 /// would no longer fit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Content(Value);
+pub struct Content {
+    value: Value,
+    /// Why it cannot be read, when it was not read as a whole.
+    #[serde(skip)]
+    unreadable: Option<Box<str>>,
+}
 
 /// A stored content does not have the shape that this version of the operator expects.
 #[derive(Debug, thiserror::Error)]
@@ -28,13 +33,21 @@ impl Content {
         if let Some(fields) = value.as_object_mut() {
             fields.remove("change");
         }
-        Ok(Self(value))
+        Ok(Self { value, unreadable: None })
+    }
+
+    /// A content that is there and cannot be believed, because a part of it or of what belongs to it could
+    /// not be read. No spec can be read from it.
+    #[must_use]
+    pub fn unreadable(value: Option<Value>, why: &str) -> Self {
+        let value = value.filter(Value::is_object).unwrap_or_else(|| Value::Object(serde_json::Map::new()));
+        Self { value, unreadable: Some(why.into()) }
     }
 
     /// The content without any field.
     #[must_use]
     pub fn empty() -> Self {
-        Self(Value::Object(serde_json::Map::new()))
+        Self { value: Value::Object(serde_json::Map::new()), unreadable: None }
     }
 
     /// Reads the content as a spec; fields that are missing take their defaults.
@@ -42,19 +55,30 @@ impl Content {
     /// # Errors
     /// When a field has another type than this version expects.
     pub fn to_spec<S: DeserializeOwned>(&self) -> Result<S, UnreadableContent> {
-        S::deserialize(&self.0).map_err(UnreadableContent)
+        match &self.unreadable {
+            Some(why) => Err(UnreadableContent(serde::de::Error::custom(why))),
+            None => S::deserialize(&self.value).map_err(UnreadableContent),
+        }
+    }
+
+    /// Reads one field of the content, whatever else is in it; `None` when it is not there.
+    ///
+    /// # Errors
+    /// When it has another type than this version expects.
+    pub fn to_field<T: DeserializeOwned>(&self, field: &str) -> Result<Option<T>, UnreadableContent> {
+        self.value.get(field).map(T::deserialize).transpose().map_err(UnreadableContent)
     }
 
     /// Whether it asks for the deletion of its object.
     #[must_use]
     pub fn retires(&self) -> bool {
-        self.0.get("retire").and_then(Value::as_bool).unwrap_or_default()
+        self.value.get("retire").and_then(Value::as_bool).unwrap_or_default()
     }
 
     /// The JSON value.
     #[must_use]
     pub const fn as_value(&self) -> &Value {
-        &self.0
+        &self.value
     }
 }
 

@@ -65,6 +65,13 @@ pub fn observe_access(caches: &Caches) -> (Vec<Grant>, Surroundings) {
     }
     for activation in caches.activations.state() {
         let namespace = activation.namespace().unwrap_or_default();
+        // What another version calls it is not known, and what was made for it stays until its end.
+        if activation.spec.unreadable.as_ref().is_some_and(|unreadable| unreadable.is_only_newer())
+            && activation.metadata.deletion_timestamp.is_none()
+        {
+            around.unknown.insert(naming::grant(Kind::RoleActivation, &namespace, &activation.name_any()));
+            continue;
+        }
         let area = observe_area(caches, &managed, &namespace);
         let eligible = find_eligibility(caches, &activation).and_then(|one| effective(&one).ok().flatten());
         grants.extend(grant_of_activation(&activation, eligible.as_ref(), &area));

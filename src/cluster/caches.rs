@@ -18,6 +18,7 @@ use kube::{Api, Client};
 use tokio::sync::watch;
 
 use super::triggers::Triggers;
+use super::unreadable::Counts;
 use super::watch::{Seen, run_watch};
 use crate::admission::Policies;
 use crate::api::cilium;
@@ -40,6 +41,8 @@ macro_rules! caches {
             pub cilium_policies: Store<CiliumNetworkPolicy>,
             /// Whether the cache of Cilium's policies has been filled.
             cilium: watch::Sender<Cilium>,
+            /// How many objects cannot be read as a whole.
+            pub unreadable: Counts,
         }
 
         /// The other ends of [`Caches`]: what is seen is put in here.
@@ -57,7 +60,7 @@ macro_rules! caches {
                 let cilium_policies = reflector::store();
                 let cilium = watch::Sender::new(Cilium::NotInstalled);
                 let caches =
-                    Self { $($name: $name.0,)* system: system.into(), cilium_policies: cilium_policies.0, cilium };
+                    Self { $($name: $name.0,)* system: system.into(), cilium_policies: cilium_policies.0, cilium, unreadable: Counts::default() };
                 (caches, Writers { $($name: $name.1,)* cilium_policies: cilium_policies.1 })
             }
 
@@ -75,7 +78,7 @@ macro_rules! caches {
                 $({
                     let (triggers, api) = (triggers.clone(), Api::all(client.clone()));
                     let tell: fn(&Triggers, Seen<'_, $kind>) = $seen;
-                    watches.push(run_watch(api, $config, writers.$name, move |seen| tell(&triggers, seen)).boxed());
+                    watches.push(run_watch(api, $config, writers.$name, caches.unreadable.clone(), move |seen| tell(&triggers, seen)).boxed());
                 })*
                 watches.push(caches.clone().run_cilium(client.clone(), triggers.clone(), writers.cilium_policies).boxed());
                 (caches, triggers, watches)
@@ -86,7 +89,7 @@ macro_rules! caches {
             /// # Errors
             /// When a watch ended before, which only happens at shutdown.
             pub async fn wait_until_ready(&self) -> Result<(), WriterDropped> {
-                let Self { $($name,)* system: _, cilium_policies, cilium: _ } = self;
+                let Self { $($name,)* system: _, cilium_policies, cilium: _, unreadable: _ } = self;
                 futures::try_join!($($name.wait_until_ready(),)*)?;
                 let is_served = self.definitions.state().iter().any(|definition| is_served(definition));
                 if is_served { cilium_policies.wait_until_ready().await } else { Ok(()) }
@@ -178,7 +181,8 @@ impl Caches {
         if installed.wait_for(|cilium| *cilium != Cilium::NotInstalled).await.is_err() {
             return;
         }
-        run_watch(Api::all(client), all(), writer, move |seen| {
+        let counts = self.unreadable.clone();
+        run_watch(Api::all(client), all(), writer, counts, move |seen| {
             if matches!(seen, Seen::Relisted) {
                 self.cilium.send_replace(Cilium::Known);
             }

@@ -34,6 +34,7 @@ pub mod observe;
 pub mod queues;
 pub mod sentry;
 pub mod triggers;
+pub mod unreadable;
 pub mod untold;
 pub mod watch;
 pub mod writes;

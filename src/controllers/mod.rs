@@ -264,7 +264,7 @@ async fn publish<K: Reconciled>(
     if object.status() == Some(&status) {
         return Ok(());
     }
-    publish_status(&context.client, &object.with_status(status)).await?;
+    publish_status(&context.client, object, &object.with_status(status)).await?;
     count_facts(object, &facts, &context.metrics);
     for notice in notices {
         info!(

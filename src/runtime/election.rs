@@ -19,6 +19,7 @@ use tracing::info;
 use super::Settings;
 use crate::api::names::OPERATOR;
 use crate::cluster::fence::{Fence, LEASE_DURATION, RENEW_DEADLINE, RENEW_PERIOD};
+use crate::cluster::unreadable::Counts;
 use crate::cluster::watch::{Seen, run_watch};
 
 /// The lease was lost: another process leads now, or the API server could not be reached in time.
@@ -125,7 +126,7 @@ async fn watch_lease(
     let leases = Api::namespaced(client, &namespace);
     let config = Config::default().fields(&format!("metadata.name={OPERATOR}"));
     let (store, writer) = reflector::store();
-    run_watch(leases, config, writer, |seen: Seen<'_, Lease>| {
+    run_watch(leases, config, writer, Counts::default(), |seen: Seen<'_, Lease>| {
         let lease = match seen {
             Seen::Applied(lease) => Some(lease.clone()),
             Seen::Deleted(_) => None,
