@@ -1,5 +1,8 @@
 //! `ApprovalRequest`: one proposed change, who asked, the rules that applied, and the votes.
 
+// KubeSchema copies the structs, and nothing reads in the copy what serde skips.
+#![allow(dead_code)]
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -12,6 +15,7 @@ use super::community::ServiceAccountVotes;
 use super::content::Content;
 use super::gate::Reference;
 use super::kind::Kind;
+use super::reading::Unreadable;
 
 /// A proposed change, complete and immutable. Only the operator writes it.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -65,6 +69,10 @@ pub struct ApprovalRequestSpec {
     /// When the request expires unless it is decided before.
     #[schemars(schema_with = "super::schemas::time")]
     pub expires_at: Time,
+    /// What of it could not be read. What stands in its fields is then not what somebody asked for.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub unreadable: Option<Box<Unreadable>>,
 }
 
 /// A request in three short texts.

@@ -1,9 +1,13 @@
 //! What happened to an object, kept on it until everybody who is to be told has been told.
 
+// KubeSchema copies the structs, and nothing reads in the copy what serde skips.
+#![allow(dead_code)]
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::KubeSchema;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::Value;
 
 use super::common::{ChangeReason, Maintenance};
 
@@ -15,7 +19,7 @@ pub const MOST_WAITING: usize = 500;
 pub const MOST_BYTES: usize = 256 * 1024;
 
 /// The facts about an object. A fact is recorded in the same write that makes it true.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Audit {
     /// How many facts there have been. Each has its number in the id of its CloudEvent, so a gap can be
@@ -29,6 +33,30 @@ pub struct Audit {
     #[schemars(length(max = 500))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub waiting: Vec<Fact>,
+    /// Facts that only another version of the operator can tell. They are kept until it does.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub foreign: Vec<Value>,
+}
+
+impl Serialize for Audit {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        #[serde(untagged)]
+        enum Entry<'a> {
+            Ours(&'a Fact),
+            Foreign(&'a Value),
+        }
+        #[derive(Serialize)]
+        struct Written<'a> {
+            recorded: i64,
+            #[serde(skip_serializing_if = "Vec::is_empty")]
+            waiting: Vec<Entry<'a>>,
+        }
+        let Self { recorded, waiting, foreign } = self;
+        let waiting = waiting.iter().map(Entry::Ours).chain(foreign.iter().map(Entry::Foreign));
+        Written { recorded: *recorded, waiting: waiting.take(MOST_WAITING).collect() }.serialize(serializer)
+    }
 }
 
 impl Audit {

@@ -1,5 +1,8 @@
 //! Community: the hub of a set of enclaves.
 
+// KubeSchema copies the structs, and nothing reads in the copy what serde skips.
+#![allow(dead_code)]
+
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,6 +11,7 @@ use std::collections::BTreeMap;
 use super::approvals::Approvals;
 use super::common::{ChangeReason, Maintenance};
 use super::gate::GateStatus;
+use super::reading::Unreadable;
 
 /// What a Community consists of.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -69,6 +73,10 @@ pub struct CommunitySpec {
     /// The requester's words for the latest change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change: Option<ChangeReason>,
+    /// What of it could not be read. What stands in its fields is then not what somebody asked for.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub unreadable: Option<Box<Unreadable>>,
 }
 
 /// The pods that answer DNS queries, the only destination that every workload may reach.

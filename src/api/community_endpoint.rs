@@ -1,11 +1,15 @@
 //! `CommunityEndpoint`: a destination outside the enclaves that connections may lead to.
 
+// KubeSchema copies the structs, and nothing reads in the copy what serde skips.
+#![allow(dead_code)]
+
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::common::{ChangeReason, IpBlock, LABEL_PATTERN, NAME_MESSAGE, NAME_RULE, NamespacedPods, Port};
 use super::gate::GateStatus;
+use super::reading::Unreadable;
 
 /// What a `CommunityEndpoint` stands for.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -49,6 +53,10 @@ pub struct CommunityEndpointSpec {
     /// The requester's words for the latest change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change: Option<ChangeReason>,
+    /// What of it could not be read. What stands in its fields is then not what somebody asked for.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub unreadable: Option<Box<Unreadable>>,
 }
 
 /// A destination outside the enclaves; exactly one field is set.

@@ -22,6 +22,8 @@ struct Stored {
     text: Box<str>,
     /// Whether it asks for the deletion of its object.
     retires: bool,
+    /// Why it cannot be read, when it was not read as a whole.
+    unreadable: Option<Box<str>>,
     /// What was read of it: the spec of a kind.
     spec: OnceLock<Box<dyn Any + Send + Sync>>,
 }
@@ -34,7 +36,26 @@ pub struct UnreadableContent(#[source] serde_json::Error);
 impl Content {
     fn of_value(value: &Value) -> Self {
         let retires = value.get("retire").and_then(Value::as_bool).unwrap_or_default();
-        Self(Arc::new(Stored { text: value.to_string().into(), retires, spec: OnceLock::new() }))
+        let (text, unreadable) = (value.to_string().into(), None);
+        Self(Arc::new(Stored { text, retires, unreadable, spec: OnceLock::new() }))
+    }
+
+    /// A content that is there and cannot be believed, because a part of it or of what belongs to it could
+    /// not be read. No spec can be read from it.
+    #[must_use]
+    pub fn unreadable(value: Option<Value>, why: &str) -> Self {
+        let value = value.filter(Value::is_object).unwrap_or_else(|| Value::Object(serde_json::Map::new()));
+        let retires = value.get("retire").and_then(Value::as_bool).unwrap_or_default();
+        let (text, unreadable) = (value.to_string().into(), Some(why.into()));
+        Self(Arc::new(Stored { text, retires, unreadable, spec: OnceLock::new() }))
+    }
+
+    /// Reads one field of the content, whatever else is in it; `None` when it is not there.
+    ///
+    /// # Errors
+    /// When it has another type than this version expects.
+    pub fn to_field<T: DeserializeOwned>(&self, field: &str) -> Result<Option<T>, UnreadableContent> {
+        self.to_value().get(field).map(T::deserialize).transpose().map_err(UnreadableContent)
     }
 
     /// Takes a spec apart from its field `change`.
@@ -62,6 +83,9 @@ impl Content {
     pub fn to_spec<S: DeserializeOwned + Clone + Send + Sync + 'static>(
         &self,
     ) -> Result<S, UnreadableContent> {
+        if let Some(why) = &self.0.unreadable {
+            return Err(UnreadableContent(serde::de::Error::custom(why)));
+        }
         if let Some(spec) = self.0.spec.get().and_then(|spec| spec.downcast_ref::<S>()) {
             return Ok(spec.clone());
         }
@@ -69,6 +93,12 @@ impl Content {
         // A content belongs to one kind; whoever reads it as another one's reads it for himself.
         let _ = self.0.spec.set(Box::new(spec.clone()));
         Ok(spec)
+    }
+
+    /// Whether it is an object, as every spec is.
+    #[must_use]
+    pub fn is_object(&self) -> bool {
+        self.0.text.starts_with('{')
     }
 
     /// Whether it asks for the deletion of its object.
@@ -87,7 +117,8 @@ impl Content {
 
 impl PartialEq for Content {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0) || self.0.text == other.0.text
+        Arc::ptr_eq(&self.0, &other.0)
+            || (self.0.text == other.0.text && self.0.unreadable == other.0.unreadable)
     }
 }
 

@@ -1,5 +1,8 @@
 //! `EnclaveConnection`: the only thing that opens traffic.
 
+// KubeSchema copies the structs, and nothing reads in the copy what serde skips.
+#![allow(dead_code)]
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -8,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::common::{ChangeReason, DURATION_PATTERN, LABEL_PATTERN, NAME_MESSAGE, NAME_RULE, duration_rule};
 use super::community_endpoint::TransitHubRef;
 use super::gate::GateStatus;
+use super::reading::Unreadable;
 
 /// What an `EnclaveConnection` joins, and for how long.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -74,6 +78,10 @@ pub struct EnclaveConnectionSpec {
     /// The requester's words for the latest change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change: Option<ChangeReason>,
+    /// What of it could not be read. What stands in its fields is then not what somebody asked for.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub unreadable: Option<Box<Unreadable>>,
 }
 
 const fn enabled() -> bool {

@@ -1,5 +1,8 @@
 //! `EnclaveEndpoint`: what of an Enclave may be reached, once a connection to it is approved.
 
+// KubeSchema copies the structs, and nothing reads in the copy what serde skips.
+#![allow(dead_code)]
+
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -7,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::approvals::Approvals;
 use super::common::{ChangeReason, LabelSelector, NAME_MESSAGE, NAME_RULE, Port};
 use super::gate::GateStatus;
+use super::reading::Unreadable;
 
 /// What an `EnclaveEndpoint` offers.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -58,6 +62,10 @@ pub struct EnclaveEndpointSpec {
     /// The requester's words for the latest change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change: Option<ChangeReason>,
+    /// What of it could not be read. What stands in its fields is then not what somebody asked for.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub unreadable: Option<Box<Unreadable>>,
 }
 
 /// What is known of an `EnclaveEndpoint`.

@@ -1,5 +1,8 @@
 //! `EnclaveWorkload`: a namespace of an Enclave in which pods run.
 
+// KubeSchema copies the structs, and nothing reads in the copy what serde skips.
+#![allow(dead_code)]
+
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -7,6 +10,7 @@ use std::collections::BTreeMap;
 
 use super::common::{ChangeReason, Principal, Quantity};
 use super::gate::GateStatus;
+use super::reading::Unreadable;
 
 /// What an `EnclaveWorkload` consists of.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -71,6 +75,10 @@ pub struct EnclaveWorkloadSpec {
     /// The requester's words for the latest change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change: Option<ChangeReason>,
+    /// What of it could not be read. What stands in its fields is then not what somebody asked for.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub unreadable: Option<Box<Unreadable>>,
 }
 
 const CONTAINER_RESOURCES_RULE: &str = "self.all(name, name in ['cpu', 'memory', 'ephemeral-storage'])";

@@ -14,6 +14,9 @@ use super::kind::Kind;
 /// Where an object is in its life, in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum State {
+    /// The latest spec cannot be asked for as it is, because it cannot be read; the conditions say which
+    /// field. What was applied before stays in force, of what only gives access nothing.
+    Blocked,
     /// The latest spec waits; what was applied before stays in force.
     Pending,
     /// The latest spec is approved and being put into force.

@@ -20,6 +20,7 @@ pub mod enclave_workload;
 pub mod gate;
 pub mod kind;
 pub mod names;
+pub mod reading;
 pub mod role_activation;
 pub mod role_assignment;
 pub mod role_eligibility;

@@ -207,4 +207,5 @@ pub mod reason {
     pub const NOTIFICATION_FAILED: &str = "NotificationFailed";
     pub const DEGRADED: &str = "Degraded";
     pub const APPLIED_UNREADABLE: &str = "AppliedUnreadable";
+    pub const SPEC_UNREADABLE: &str = "SpecUnreadable";
 }

@@ -1,5 +1,8 @@
 //! `RoleActivation`: one person's request to hold a role now, for a while.
 
+// KubeSchema copies the structs, and nothing reads in the copy what serde skips.
+#![allow(dead_code)]
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -7,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::audit::Audit;
 use super::common::{DURATION_PATTERN, LABEL_PATTERN, NAME_MESSAGE, NAME_RULE, duration_rule};
+use super::reading::Unreadable;
 use super::role_assignment::Role;
 
 /// What is asked for. Who asks stands in annotations that the API server stamps, never here.
@@ -64,6 +68,10 @@ pub struct RoleActivationSpec {
     #[x_kube(validation = Rule::new("self || !oldSelf")
         .message("a deactivation cannot be taken back; create another activation"))]
     pub deactivate: bool,
+    /// What of it could not be read. What stands in its fields is then not what somebody asked for.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub unreadable: Option<Box<Unreadable>>,
 }
 
 /// Where an activation is in its life, in one word.

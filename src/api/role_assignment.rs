@@ -1,11 +1,15 @@
 //! `RoleAssignment`: a standing role for principals in one scope, and the seven roles.
 
+// KubeSchema copies the structs, and nothing reads in the copy what serde skips.
+#![allow(dead_code)]
+
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::common::{ChangeReason, NAME_MESSAGE, NAME_RULE, Principal};
 use super::gate::GateStatus;
+use super::reading::Unreadable;
 
 /// One of the seven roles; each is a ClusterRole `enclave-operator:<role>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -130,6 +134,10 @@ pub struct RoleAssignmentSpec {
     /// The requester's words for the latest change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change: Option<ChangeReason>,
+    /// What of it could not be read. What stands in its fields is then not what somebody asked for.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub unreadable: Option<Box<Unreadable>>,
 }
 
 /// What is known of a `RoleAssignment`.

@@ -1,5 +1,8 @@
 //! `RoleEligibility`: who may activate which role, and under which conditions.
 
+// KubeSchema copies the structs, and nothing reads in the copy what serde skips.
+#![allow(dead_code)]
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -8,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::approvals::{ApprovalRule, Approvals, Operation, RulePolicy};
 use super::common::{ChangeReason, DURATION_PATTERN, NAME_MESSAGE, NAME_RULE, Principal, duration_rule};
 use super::gate::GateStatus;
+use super::reading::Unreadable;
 use super::role_assignment::{PRINCIPALS_MESSAGE, PRINCIPALS_RULE, Role};
 
 /// Who may activate which role, and under which conditions.
@@ -74,6 +78,10 @@ pub struct RoleEligibilitySpec {
     /// The requester's words for the latest change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change: Option<ChangeReason>,
+    /// What of it could not be read. What stands in its fields is then not what somebody asked for.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub unreadable: Option<Box<Unreadable>>,
 }
 
 /// The conditions under which a role may be activated.

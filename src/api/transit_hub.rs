@@ -1,11 +1,15 @@
 //! `TransitHub`: the way between a Community and private networks.
 
+// KubeSchema copies the structs, and nothing reads in the copy what serde skips.
+#![allow(dead_code)]
+
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::common::{ChangeReason, IpBlock, NAME_MESSAGE, NAME_RULE, NamespacedPods};
 use super::gate::GateStatus;
+use super::reading::Unreadable;
 
 /// What lies behind a `TransitHub`, and the way there.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -52,6 +56,10 @@ pub struct TransitHubSpec {
     /// The requester's words for the latest change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change: Option<ChangeReason>,
+    /// What of it could not be read. What stands in its fields is then not what somebody asked for.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub unreadable: Option<Box<Unreadable>>,
 }
 
 /// What is known of a `TransitHub`.

@@ -1,11 +1,12 @@
 //! The only code that talks to the API server: watches that keep caches up to date, guarded writes, and
 //! Events.
 
+pub mod cache;
 pub mod clock;
 pub mod confirm;
 pub mod events;
 pub mod fence;
+pub mod unreadable;
 pub mod watch;
-pub mod writes;
-pub mod cache;
 pub mod workqueue;
+pub mod writes;

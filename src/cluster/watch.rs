@@ -1,17 +1,18 @@
 //! One watch of one kind, whatever happens.
 
 use std::fmt::Debug;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use backon::ExponentialBuilder;
 use futures::StreamExt;
-use kube::core::DeserializeGuard;
+use kube::Api;
 use kube::runtime::utils::{Backoff, ResetTimerBackoff};
-use kube::runtime::watcher::{self, Event};
+use kube::runtime::watcher::{self, Event, InitialListStrategy::ListWatch};
 use kube::runtime::{WatchStreamExt, watcher as watch};
-use kube::{Api, Resource};
-use serde::de::DeserializeOwned;
 use tracing::{info, warn};
+
+use super::unreadable::{Counts, Unreadables};
+use crate::api::reading::{Item, Readable};
 
 const MIN_BACKOFF: Duration = Duration::from_millis(200);
 /// How long after a failure a watch is tried again at the latest. Short, because closing access
@@ -32,40 +33,64 @@ pub enum Seen<K> {
     ListEnds,
 }
 
+/// How long one request for a watch lasts: less than the time after which a silent connection is given up
+/// (`runtime::build_client`), so that nothing is wrong when nothing happens.
+const WATCH_SECONDS: u32 = 75;
+/// How many objects are held at once where the API server does not send them one by one.
+const PAGE: u32 = 100;
+
 /// Tells what there is and what changes, for ever. Never returns: every error is retried, with a message for
 /// people.
 ///
-/// An object that this version cannot decode is reported in the log and left out; the other objects are not
-/// affected.
-pub async fn run_watch<K>(api: Api<DeserializeGuard<K>>, config: watcher::Config, mut see: impl FnMut(Seen<K>))
-where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+/// Objects come one by one and are read part by part (see [`crate::api::reading`]): whatever is in one, it
+/// is told, and neither the list nor another object's event waits for it.
+pub async fn run_watch<K>(
+    api: Api<Item<K>>,
+    config: watcher::Config,
+    counts: Counts,
+    mut see: impl FnMut(Seen<K>),
+) where
+    K: Readable + Clone + Debug + Send + Sync + 'static,
 {
     let plural = K::plural(&());
-    let backoff = ExponentialBuilder::default()
-        .with_min_delay(MIN_BACKOFF)
-        .with_max_delay(MAX_BACKOFF)
-        .without_max_times()
-        .with_jitter();
-    let backoff = ResetTimerBackoff::new(watcher::ExponentialBackoff::from(backoff), MAX_BACKOFF * 2);
-    let backoff = Patient(backoff);
-    let mut stream = std::pin::pin!(watch(api, config).backoff(backoff));
+    let mut unreadables = Unreadables::of::<K>(counts);
+    let mut config = config.timeout(WATCH_SECONDS).streaming_lists();
     let mut trouble = None;
-    while let Some(event) = stream.next().await {
-        let event = match event {
-            Ok(event) => event,
-            Err(error) => {
-                report(&plural, &error, &mut trouble);
-                continue;
+    loop {
+        let backoff = ExponentialBuilder::default()
+            .with_min_delay(MIN_BACKOFF)
+            .with_max_delay(MAX_BACKOFF)
+            .without_max_times()
+            .with_jitter();
+        let backoff = ResetTimerBackoff::new(watcher::ExponentialBackoff::from(backoff), MAX_BACKOFF * 2);
+        let stream = watch(api.clone(), config.clone()).backoff(Patient(backoff));
+        let mut stream = std::pin::pin!(stream);
+        while let Some(event) = stream.next().await {
+            let event = match event {
+                Ok(event) => event,
+                Err(error) if is_streaming_refused(&error) && config.initial_list_strategy != ListWatch => {
+                    info!(resource = %plural, "the API server does not stream lists; reading them in pages");
+                    break;
+                }
+                Err(error) => {
+                    report(&plural, &error, &mut trouble);
+                    continue;
+                }
+            };
+            if !matches!(event, Event::Init) && trouble.take().is_some() {
+                info!(resource = %plural, "watching again");
             }
-        };
-        if !matches!(event, Event::Init) && trouble.take().is_some() {
-            info!(resource = %plural, "watching again");
+            see(read_event(event, &mut unreadables));
         }
-        if let Some(seen) = decode(event, &plural) {
-            see(seen);
-        }
+        config.initial_list_strategy = ListWatch;
+        config = config.page_size(PAGE);
     }
+}
+
+/// Whether the API server says that it does not send lists as watches.
+fn is_streaming_refused(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        if status.code == 422 && status.message.contains("sendInitialEvents"))
 }
 
 /// Every attempt begins with an event, so a success is not a reason to start with the shortest delay again;
@@ -84,51 +109,92 @@ impl<B: Backoff> Backoff for Patient<B> {
     fn reset(&mut self) {}
 }
 
-fn decode<K: Resource<DynamicType = ()>>(
-    event: Event<DeserializeGuard<K>>,
-    plural: &str,
-) -> Option<Seen<K>> {
-    let decoded = |guard: DeserializeGuard<K>| {
-        guard
-            .0
-            .inspect_err(|invalid| {
-                warn!(
-                    resource = plural,
-                    namespace = invalid.metadata.namespace.as_deref().unwrap_or_default(),
-                    name = invalid.metadata.name.as_deref().unwrap_or_default(),
-                    error = invalid.error,
-                    "cannot read this object; are the CustomResourceDefinitions of this version installed?"
-                );
-            })
-            .ok()
-    };
-    Some(match event {
-        Event::Apply(guard) | Event::InitApply(guard) => Seen::Applied(decoded(guard)?),
-        Event::Delete(guard) => Seen::Deleted(decoded(guard)?),
-        Event::Init => Seen::ListBegins,
-        Event::InitDone => Seen::ListEnds,
-    })
+fn read_event<K: Readable>(event: Event<Item<K>>, unreadables: &mut Unreadables) -> Seen<K> {
+    match event {
+        Event::Apply(item) | Event::InitApply(item) => {
+            let (object, unread) = item.read();
+            unreadables.note(&object, &unread, Instant::now());
+            Seen::Applied(object)
+        }
+        Event::Delete(item) => {
+            let (object, _) = item.read();
+            unreadables.forget(&object);
+            Seen::Deleted(object)
+        }
+        Event::Init => {
+            unreadables.begin();
+            Seen::ListBegins
+        }
+        Event::InitDone => {
+            unreadables.end();
+            Seen::ListEnds
+        }
+    }
 }
 
 /// Tells a trouble once, not at every attempt.
 fn report(plural: &str, error: &watcher::Error, known: &mut Option<&'static str>) {
-    let api_code = match error {
-        watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
-        | watcher::Error::WatchError(status) => Some(status.code),
-        _ => None,
-    };
-    let hint = match api_code {
-        Some(404) => "the resource is not installed; install the chart of this version",
-        Some(401) => "the API server does not accept the operator's credentials",
-        Some(403) => "the operator's service account lacks the right to list and watch it",
-        Some(410) => "the watch was too old and starts again",
-        Some(_) => "the API server answers with an error",
-        None => "the API server cannot be reached",
-    };
+    let hint = describe(error);
     if known.replace(hint) == Some(hint) {
         return;
     }
     let cause = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
     warn!(resource = plural, cause, "failed to watch, trying again: {hint}");
+}
+
+/// What an error means. That the API server cannot be reached is said only when that is so.
+fn describe(error: &watcher::Error) -> &'static str {
+    let api_code = match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => Some(status.code),
+        _ => None,
+    };
+    match (api_code, error) {
+        (Some(404), _) => "the resource is not installed; install the chart of this version",
+        (Some(401), _) => "the API server does not accept the operator's credentials",
+        (Some(403), _) => "the operator's service account lacks the right to list and watch it",
+        (Some(410), _) => "the watch was too old and starts again",
+        (Some(_), _) => "the API server answers with an error",
+        (
+            None,
+            watcher::Error::NoResourceVersion
+            | watcher::Error::InitialListFailed(kube::Error::SerdeError(_) | kube::Error::FromUtf8(_))
+            | watcher::Error::WatchFailed(kube::Error::SerdeError(_) | kube::Error::FromUtf8(_)),
+        ) => "the API server's answer is no object or list that this version knows",
+        (None, _) => "the API server cannot be reached",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_server_that_does_not_answer_cannot_be_reached() {
+        let status = |code, message: &str| kube::core::Status {
+            code,
+            message: message.to_owned(),
+            ..kube::core::Status::default()
+        };
+        let unreached = "the API server cannot be reached";
+        let lost = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+        assert_eq!(describe(&watcher::Error::WatchFailed(kube::Error::ReadEvents(lost))), unreached);
+        let odd = || kube::Error::SerdeError(serde_json::from_str::<()>("x").unwrap_err());
+        for error in [
+            watcher::Error::WatchFailed(odd()),
+            watcher::Error::InitialListFailed(odd()),
+            watcher::Error::NoResourceVersion,
+            watcher::Error::WatchError(Box::new(status(410, "gone"))),
+            watcher::Error::WatchFailed(kube::Error::Api(Box::new(status(500, "")))),
+        ] {
+            assert_ne!(describe(&error), unreached, "{error}");
+        }
+        let refused = "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for watch";
+        let start = |status| watcher::Error::WatchStartFailed(kube::Error::Api(Box::new(status)));
+        assert!(is_streaming_refused(&start(status(422, refused))));
+        assert!(!is_streaming_refused(&start(status(422, "another"))));
+        assert!(!is_streaming_refused(&start(status(403, refused))));
+    }
 }

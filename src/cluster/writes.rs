@@ -5,18 +5,19 @@ use std::fmt::Debug;
 use std::time::Instant;
 
 use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
-use kube::core::DynamicObject;
+use kube::api::{DeleteParams, GetParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::core::{DynamicObject, Request};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::confirm::Confirmations;
 use super::fence::is_refused;
 use crate::admission::{Policies, PolicyIdentity};
 use crate::api::approval_request::Target;
 use crate::api::names::{FINALIZER, OPERATOR, REQUESTED_BY, REQUESTED_GENERATION, label};
+use crate::api::reading::{AnyKind, Item, Readable};
 use crate::api::{
     ApprovalRequest, Community, CommunityEndpoint, Enclave, EnclaveConnection, EnclaveEndpoint,
     EnclaveWorkload, Kind, RoleActivation, RoleAssignment, RoleEligibility, TransitHub,
@@ -75,7 +76,7 @@ impl WriteError {
 
 /// A kind that is reconciled: how to reach its objects.
 pub trait Served:
-    Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static
+    Readable + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static
 {
     /// The API in which this object lives.
     fn api(&self, client: &Client) -> Api<Self>;
@@ -166,15 +167,15 @@ impl Writer {
     async fn confirm_rules<K>(&self, origin: &RulesOrigin, since: Instant) -> Result<Written<K>, WriteError> {
         let RulesOrigin { kind, namespace, name, uid, digest } = origin;
         let read = || async {
-            let api = dynamic(&self.client, *kind, namespace.as_deref());
-            let live = api.get_opt(name).await?;
-            Ok(live.map(|live| {
-                let applied = live.data.pointer("/status/applied/digest").and_then(|digest| digest.as_str());
-                describe_rules(&live.uid().unwrap_or_default(), applied.unwrap_or_default())
-            }))
+            let live = get_any(&self.client, *kind, namespace.as_deref(), name).await?;
+            let describe = |live: AnyKind| {
+                let uid = live.meta().uid.clone().unwrap_or_default();
+                describe_rules(&uid, &live.applied_digest().unwrap_or_default())
+            };
+            Ok(live.map(describe).unwrap_or_default())
         };
         let what = Confirmed::Rules(*kind, namespace.clone(), name.clone());
-        let live = self.confirmations.read(what, since, || async { read().await.map(Option::unwrap_or_default) });
+        let live = self.confirmations.read(what, since, read);
         go_on_if(confirmed(live.await, "look at the approval rules again")? == describe_rules(uid, digest))
     }
 }
@@ -211,38 +212,40 @@ pub async fn apply_write<K: Served>(
         }
         Write::DeleteSelf => {
             let parameters = guarded_deletion(object.uid(), object.resource_version());
-            let result = object.api(client).delete(&object.name_any(), &parameters).await;
+            let result = send_deletion(client, &object.api(client), &object.name_any(), &parameters).await;
             outcome(result, "delete the object").map(|_| Written::TheObjectItself(None))
         }
         Write::ConfirmTargetGone(target) => confirm_gone(client, &target).await,
         Write::ConfirmNamespaceGone { name, owner_uid } => {
-            let api: Api<Namespace> = Api::all(client.clone());
+            let api: Api<Item<Namespace>> = Api::all(client.clone());
             let live = confirmed(api.get_opt(&name).await, "look whether the namespace is gone")?;
-            go_on_if(live.is_none_or(|namespace| !is_owned(&namespace, &owner_uid)))
+            go_on_if(live.is_none_or(|namespace| !is_owned(&namespace.read().0, &owner_uid)))
         }
         Write::ConfirmRules(origin) => writer.confirm_rules(&origin, since).await,
         Write::ConfirmPolicies { witness, by } => writer.confirm_policies(&witness, by, since).await,
         Write::CreateRequest(request) => {
-            let result = request.api(client).create(&post(), &request).await;
+            let result = send_creation(client, &request.api(client), request.as_ref()).await;
             outcome(result, "create the ApprovalRequest").map(|_| Written::Another)
         }
         Write::MarkEnacted { request, at } => {
             let status = Some(enacted_status(&request, at));
-            let request = ApprovalRequest { status, ..ApprovalRequest::clone(&request) };
-            publish_status(client, &request).await.map(|request| Written::Request(Box::new(request)))
+            let enacted = ApprovalRequest { status, ..ApprovalRequest::clone(&request) };
+            let written = publish_status(client, request.as_ref(), &enacted).await?;
+            Ok(written.map_or(Written::Another, |request| Written::Request(Box::new(request))))
         }
         Write::CreateNamespace(namespace) => {
             let api: Api<Namespace> = Api::all(client.clone());
-            outcome(api.create(&post(), &namespace).await, "create the namespace").map(|_| Written::Another)
+            let result = send_creation(client, &api, namespace.as_ref()).await;
+            outcome(result, "create the namespace").map(|_| Written::Another)
         }
         Write::ReplaceNamespace(namespace) => {
             let api: Api<Namespace> = Api::all(client.clone());
-            let result = api.replace(&namespace.name_any(), &post(), &namespace).await;
+            let result = send_replacement(client, &api, namespace.as_ref()).await;
             outcome(result, "put the namespace back").map(|_| Written::Another)
         }
         Write::DeleteNamespace { name, uid } => {
             let api: Api<Namespace> = Api::all(client.clone());
-            let result = api.delete(&name, &guarded_deletion(Some(uid), None)).await;
+            let result = send_deletion(client, &api, &name, &guarded_deletion(Some(uid), None)).await;
             outcome(result, "delete the namespace").map(|_| Written::Another)
         }
         Write::Child(verb, child) => write_child(client, verb, child).await.map(|()| Written::Another),
@@ -255,54 +258,141 @@ pub async fn apply_write<K: Served>(
 /// As [`apply_write`].
 pub async fn write_child(client: &Client, verb: Verb, child: Child) -> Result<(), WriteError> {
     match child {
-        Child::NetworkPolicy(child) => write_one(&api_of(client, &*child), verb, &*child).await,
-        Child::CiliumNetworkPolicy(child) => write_one(&api_of(client, &*child), verb, &*child).await,
-        Child::ResourceQuota(child) => write_one(&api_of(client, &*child), verb, &*child).await,
-        Child::LimitRange(child) => write_one(&api_of(client, &*child), verb, &*child).await,
-        Child::Role(child) => write_one(&api_of(client, &*child), verb, &*child).await,
-        Child::RoleBinding(child) => write_one(&api_of(client, &*child), verb, &*child).await,
-        Child::ClusterRole(child) => write_one(&Api::all(client.clone()), verb, &*child).await,
-        Child::ClusterRoleBinding(child) => write_one(&Api::all(client.clone()), verb, &*child).await,
+        Child::NetworkPolicy(child) => write_one(client, &api_of(client, &*child), verb, &*child).await,
+        Child::CiliumNetworkPolicy(child) => write_one(client, &api_of(client, &*child), verb, &*child).await,
+        Child::ResourceQuota(child) => write_one(client, &api_of(client, &*child), verb, &*child).await,
+        Child::LimitRange(child) => write_one(client, &api_of(client, &*child), verb, &*child).await,
+        Child::Role(child) => write_one(client, &api_of(client, &*child), verb, &*child).await,
+        Child::RoleBinding(child) => write_one(client, &api_of(client, &*child), verb, &*child).await,
+        Child::ClusterRole(child) => write_one(client, &Api::all(client.clone()), verb, &*child).await,
+        Child::ClusterRoleBinding(child) => write_one(client, &Api::all(client.clone()), verb, &*child).await,
     }
 }
 
-/// Replaces the status of an object, on the version that was observed. Returns the object as it is then.
+/// Writes what is new in the status of an object, on the version that was observed. What is stored there
+/// besides, by a version that knows more, stays. Returns the object as it is then, if anything was new.
 ///
 /// # Errors
 /// As [`apply_write`].
-pub async fn publish_status<K: Served>(client: &Client, object: &K) -> Result<K, WriteError> {
-    let result = object.api(client).replace_status(&object.name_any(), &post(), object).await;
-    outcome(result, "write the status")
+pub async fn publish_status<K: Served>(
+    client: &Client,
+    before: &K,
+    after: &K,
+) -> Result<Option<K>, WriteError> {
+    const WHAT: &str = "write the status";
+    let status = |object: &K| -> Result<Value, kube::Error> {
+        let mut object = serde_json::to_value(object).map_err(kube::Error::SerdeError)?;
+        Ok(object.get_mut("status").map(Value::take).unwrap_or_default())
+    };
+    let changes = status(before).and_then(|before| Ok(changes(&before, &status(after)?)));
+    let Some(changes) = changes.map_err(|source| WriteError::Failed { what: WHAT.into(), source })? else {
+        return Ok(None);
+    };
+    let metadata = json!({"resourceVersion": before.resource_version(), "uid": before.uid()});
+    let patch = Patch::Merge(json!({"metadata": metadata, "status": changes}));
+    let request = request_of(&before.api(client));
+    let request = request.patch_subresource("status", &before.name_any(), &patching(), &patch);
+    outcome(send(client, request).await, WHAT).map(|answer| read_answer(&answer))
+}
+
+/// The JSON merge patch (RFC 7396) that makes one value of another; `None` when they are equal.
+fn changes(before: &Value, after: &Value) -> Option<Value> {
+    if before == after {
+        return None;
+    }
+    let (Value::Object(before), Value::Object(after)) = (before, after) else { return Some(after.clone()) };
+    let changed = after.iter().filter_map(|(key, value)| {
+        let change = before.get(key).map_or_else(|| Some(value.clone()), |before| changes(before, value));
+        Some((key.clone(), change?))
+    });
+    let removed = before.keys().filter(|key| !after.contains_key(*key));
+    Some(Value::Object(changed.chain(removed.map(|key| (key.clone(), Value::Null))).collect()))
+}
+
+/// Sends a request. Whatever is in the answer, the write succeeded.
+async fn send(
+    client: &Client,
+    request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+) -> Result<String, kube::Error> {
+    client.request_text(request.map_err(kube::Error::BuildRequest)?).await
+}
+
+/// The object in an answer.
+fn read_answer<K: Readable>(answer: &str) -> Option<K> {
+    let item: Item<K> = serde_json::from_str(answer).ok()?;
+    Some(item.read().0)
+}
+
+fn request_of<K: Resource>(api: &Api<K>) -> Request {
+    Request::new(api.resource_url())
+}
+
+async fn send_creation<K>(client: &Client, api: &Api<K>, object: &K) -> Result<String, kube::Error>
+where
+    K: Resource + Serialize,
+{
+    let content = serde_json::to_vec(object).map_err(kube::Error::SerdeError)?;
+    send(client, request_of(api).create(&post(), content)).await
+}
+
+async fn send_replacement<K>(client: &Client, api: &Api<K>, object: &K) -> Result<String, kube::Error>
+where
+    K: Resource<DynamicType = ()> + Serialize,
+{
+    let content = serde_json::to_vec(object).map_err(kube::Error::SerdeError)?;
+    send(client, request_of(api).replace(&object.name_any(), &post(), content)).await
+}
+
+async fn send_deletion<K: Resource>(
+    client: &Client,
+    api: &Api<K>,
+    name: &str,
+    parameters: &DeleteParams,
+) -> Result<String, kube::Error> {
+    send(client, request_of(api).delete(name, parameters)).await
 }
 
 async fn confirm_gone<K>(client: &Client, target: &Target) -> Result<Written<K>, WriteError> {
-    let api = dynamic(client, target.kind, target.namespace.as_deref());
     let what = "look whether the target of a request is gone";
-    let live = confirmed(api.get_metadata_opt(&target.name).await, what)?;
+    let live = get_any(client, target.kind, target.namespace.as_deref(), &target.name).await;
+    let live = confirmed(live, what)?;
     let is_there = live.is_some_and(|object| {
-        object.metadata.uid.as_ref() == Some(&target.uid) && object.metadata.deletion_timestamp.is_none()
+        let metadata = object.meta();
+        metadata.uid.as_ref() == Some(&target.uid) && metadata.deletion_timestamp.is_none()
     });
     go_on_if(!is_there)
 }
 
-fn dynamic(client: &Client, kind: Kind, namespace: Option<&str>) -> Api<DynamicObject> {
-    match namespace {
+async fn get_any(
+    client: &Client,
+    kind: Kind,
+    namespace: Option<&str>,
+    name: &str,
+) -> Result<Option<AnyKind>, kube::Error> {
+    let api: Api<DynamicObject> = match namespace {
         Some(namespace) => Api::namespaced_with(client.clone(), namespace, &kind.resource()),
         None => Api::all_with(client.clone(), &kind.resource()),
+    };
+    let request = request_of(&api).get(name, &GetParams::default()).map_err(kube::Error::BuildRequest)?;
+    match client.request(request).await {
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+        found => found.map(Some),
     }
 }
 
 async fn list_policies(client: &Client) -> Result<Policies, kube::Error> {
-    async fn list_all<K>(client: &Client) -> Result<Vec<K>, kube::Error>
-    where
-        K: Resource<DynamicType = (), Scope = k8s_openapi::ClusterResourceScope> + DeserializeOwned + Clone + Debug,
-    {
-        let parameters = ListParams::default().labels(&format!("{}={OPERATOR}", label::PART_OF));
-        Ok(Api::<K>::all(client.clone()).list(&parameters).await?.items)
-    }
     let (mutating, mutating_bindings, validating, validating_bindings) =
         futures::try_join!(list_all(client), list_all(client), list_all(client), list_all(client))?;
     Ok(Policies { mutating, mutating_bindings, validating, validating_bindings })
+}
+
+async fn list_all<K>(client: &Client) -> Result<Vec<K>, kube::Error>
+where
+    K: Readable + Debug + 'static,
+{
+    let parameters = ListParams::default().labels(&format!("{}={OPERATOR}", label::PART_OF));
+    let api: Api<Item<K>> = Api::all(client.clone());
+    Ok(api.list(&parameters).await?.items.into_iter().map(|item| item.read().0).collect())
 }
 
 /// The fingerprint of the admission policies that the watches know, each read anew. One of that name that the
@@ -310,12 +400,12 @@ async fn list_policies(client: &Client) -> Result<Policies, kube::Error> {
 async fn get_policies(client: &Client, known: &Policies) -> Result<String, kube::Error> {
     async fn get_all<K>(client: &Client, known: &[K]) -> Result<Vec<PolicyIdentity>, kube::Error>
     where
-        K: Resource<DynamicType = (), Scope = k8s_openapi::ClusterResourceScope> + DeserializeOwned + Clone + Debug,
+        K: Readable + 'static,
     {
-        let api: Api<K> = Api::all(client.clone());
+        let api: Api<Item<K>> = Api::all(client.clone());
         let reads = known.iter().map(|policy| {
             let (api, name) = (api.clone(), policy.name_any());
-            async move { api.get_metadata_opt(&name).await }
+            async move { api.get_opt(&name).await }
         });
         let found = futures::future::try_join_all(reads).await?;
         Ok(found.into_iter().flatten().map(|live| PolicyIdentity::of(&live)).collect())
@@ -345,34 +435,40 @@ where
     Api::namespaced(client.clone(), &child.namespace().unwrap_or_default())
 }
 
-async fn write_one<K>(api: &Api<K>, verb: Verb, child: &K) -> Result<(), WriteError>
+async fn write_one<K>(client: &Client, api: &Api<K>, verb: Verb, child: &K) -> Result<(), WriteError>
 where
-    K: Resource<DynamicType = ()> + Serialize + DeserializeOwned + Clone + Debug,
+    K: Resource<DynamicType = ()> + Serialize,
 {
     let name = child.name_any();
     let (result, doing) = match verb {
-        Verb::Create => (api.create(&post(), child).await.map(drop), "create"),
-        Verb::Replace => (api.replace(&name, &post(), child).await.map(drop), "put back"),
-        Verb::Delete => (api.delete(&name, &guarded_deletion(child.uid(), None)).await.map(drop), "delete"),
+        Verb::Create => (send_creation(client, api, child).await, "create"),
+        Verb::Replace => (send_replacement(client, api, child).await, "put back"),
+        Verb::Delete => {
+            (send_deletion(client, api, &name, &guarded_deletion(child.uid(), None)).await, "delete")
+        }
     };
     let place = child.namespace().map(|namespace| namespace + "/").unwrap_or_default();
-    outcome(result, format!("{doing} {} {place}{name}", K::kind(&())))
+    outcome(result, format!("{doing} {} {place}{name}", K::kind(&()))).map(drop)
 }
 
 async fn patch_metadata<K: Served>(
     client: &Client,
     object: &K,
-    mut metadata: serde_json::Value,
+    mut metadata: Value,
     what: &'static str,
 ) -> Result<Written<K>, WriteError> {
     if let Some(fields) = metadata.as_object_mut() {
         fields.insert("resourceVersion".into(), json!(object.resource_version()));
         fields.insert("uid".into(), json!(object.uid()));
     }
-    let parameters = PatchParams { field_manager: Some(OPERATOR.into()), ..PatchParams::default() };
     let patch = Patch::Merge(json!({ "metadata": metadata }));
-    outcome(object.api(client).patch(&object.name_any(), &parameters, &patch).await, what)
-        .map(|object| Written::TheObjectItself(Some(Box::new(object))))
+    let request = request_of(&object.api(client)).patch(&object.name_any(), &patching(), &patch);
+    let answer = outcome(send(client, request).await, what)?;
+    Ok(Written::TheObjectItself(read_answer(&answer).map(Box::new)))
+}
+
+fn patching() -> PatchParams {
+    PatchParams { field_manager: Some(OPERATOR.into()), ..PatchParams::default() }
 }
 
 fn post() -> PostParams {
@@ -400,6 +496,21 @@ fn outcome<T>(result: Result<T, kube::Error>, what: impl Into<Cow<'static, str>>
 mod tests {
     use super::*;
     use crate::cluster::fence::NotLeading;
+
+    /// Applied as RFC 7396 has it, the changes lead from one status to the other and touch nothing else.
+    #[test]
+    fn a_status_is_written_as_what_changes() {
+        let (before, after) = (
+            json!({"a": 1, "gone": 2, "deep": {"same": [1], "b": 1, "gone": {}}, "list": [1, 2]}),
+            json!({"a": 1, "new": {"x": 1}, "deep": {"same": [1], "b": 2}, "list": [2]}),
+        );
+        let patch = json!({
+            "gone": null, "new": {"x": 1}, "deep": {"b": 2, "gone": null}, "list": [2],
+        });
+        assert_eq!(changes(&before, &after), Some(patch));
+        assert_eq!(changes(&after, &after), None);
+        assert_eq!(changes(&Value::Null, &after), Some(after));
+    }
 
     /// What is outdated needs no second attempt, but what was not sent does: access that is to be closed
     /// is still there.

@@ -294,9 +294,11 @@ async fn publish<K: Reconciled>(
     if object.status() == Some(&status) {
         return Ok(());
     }
-    let after = publish_status(&context.writer.client, &object.with_status(status)).await?;
+    let after = publish_status(&context.writer.client, object, &object.with_status(status)).await?;
     // What it concerns goes on at once, without waiting for the watch to bring it.
-    context.enqueuer.take_in_written(after);
+    if let Some(after) = after {
+        context.enqueuer.take_in_written(after);
+    }
     count_facts(object, &facts, &context.metrics);
     for notice in notices {
         info!(

@@ -49,7 +49,7 @@ pub fn operator_cluster_role() -> ClusterRole {
             rule(GROUP, &plurals, &["get", "list", "watch", "patch"]),
             // What was approved to be retired.
             rule(GROUP, &retired, &["delete"]),
-            rule(GROUP, &statuses, &["update"]),
+            rule(GROUP, &statuses, &["patch"]),
             // Decided requests are deleted when they are old.
             rule(GROUP, &["approvalrequests"], &["create", "delete"]),
             // So are activations that are over.

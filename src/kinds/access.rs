@@ -37,9 +37,9 @@ use crate::plan::grants::{Objects, Surroundings};
 pub fn observe_access(caches: &Caches) -> (Vec<Grant>, Surroundings) {
     let mut around = Surroundings { live: observe_all_objects(caches), ..Surroundings::default() };
     let mut grants = Vec::new();
-    let mut add = |name: &str, grant: Result<Option<Grant>, JudgeError>| match grant {
+    let mut add = |name: &str, grant: Result<Option<Grant>, Unknown>| match grant {
         Ok(grant) => grants.extend(grant),
-        Err(_) => {
+        Err(Unknown) => {
             around.unknown.insert(name.to_owned());
         }
     };
@@ -62,7 +62,9 @@ pub fn observe_one_grant(caches: &Caches, name: &str) -> (Option<Grant>, Surroun
     let live = observe_objects(caches, name);
     match observe_grant(caches, name) {
         Ok(grant) => (grant, Surroundings { live, ..Surroundings::default() }),
-        Err(_) => (None, Surroundings { live, unknown: [name.to_owned()].into(), ..Surroundings::default() }),
+        Err(Unknown) => {
+            (None, Surroundings { live, unknown: [name.to_owned()].into(), ..Surroundings::default() })
+        }
     }
 }
 
@@ -76,23 +78,37 @@ pub fn observe_stray_role(caches: &Caches, namespace: &str, name: &str) -> Surro
     Surroundings { live: Objects { roles, ..Objects::default() }, ..Surroundings::default() }
 }
 
-fn observe_grant(caches: &Caches, name: &str) -> Result<Option<Grant>, JudgeError> {
+/// What a grant consists of is not known now; what was made for it stays.
+struct Unknown;
+
+impl From<JudgeError> for Unknown {
+    fn from(_: JudgeError) -> Self {
+        Self
+    }
+}
+
+fn observe_grant(caches: &Caches, name: &str) -> Result<Option<Grant>, Unknown> {
     let Some((kind, namespace, declared)) = naming::parse_grant(name) else { return Ok(None) };
     let area = || observe_area(caches, namespace);
     match kind {
         Kind::RoleAssignment => match caches.assignments.get(namespace, declared) {
-            Some(assignment) => grant_of_assignment(&assignment, &area()),
+            Some(assignment) => Ok(grant_of_assignment(&assignment, &area())?),
             None => Ok(None),
         },
         Kind::RoleEligibility => match caches.eligibilities.get(namespace, declared) {
-            Some(eligibility) => grant_of_eligibility(&eligibility, &area()),
+            Some(eligibility) => Ok(grant_of_eligibility(&eligibility, &area())?),
             None => Ok(None),
         },
-        _ => Ok(caches.activations.get(namespace, declared).and_then(|activation| {
-            let eligible = find_eligibility(caches, &activation)?;
-            let eligible = effective(&eligible).ok().flatten();
-            grant_of_activation(&activation, eligible.as_ref(), &area())
-        })),
+        _ => {
+            let Some(activation) = caches.activations.get(namespace, declared) else { return Ok(None) };
+            // What another version calls it is not known, and what was made for it stays until its end.
+            let is_newer = activation.spec.unreadable.as_ref().is_some_and(|unreadable| unreadable.is_only_newer());
+            if is_newer && activation.metadata.deletion_timestamp.is_none() {
+                return Err(Unknown);
+            }
+            let eligible = find_eligibility(caches, &activation).and_then(|one| effective(&one).ok().flatten());
+            Ok(grant_of_activation(&activation, eligible.as_ref(), &area()))
+        }
     }
 }
 

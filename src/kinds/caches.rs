@@ -20,11 +20,13 @@ use super::foreign::{Relevant, run_listing};
 use crate::admission::Policies;
 use crate::api::cilium;
 use crate::api::names::{self, label};
+use crate::api::reading::Readable;
 use crate::api::{
     ApprovalRequest, CiliumNetworkPolicy, Community, CommunityEndpoint, Enclave, EnclaveConnection,
     EnclaveEndpoint, EnclaveWorkload, RoleActivation, RoleAssignment, RoleEligibility, TransitHub,
 };
 use crate::cluster::cache::{Cache, Change, Indexed, Key};
+use crate::cluster::unreadable::Counts;
 use crate::cluster::watch::{Seen, run_watch};
 
 /// A kind that is cached.
@@ -53,6 +55,8 @@ macro_rules! caches {
             pub cilium_policies: Cache<CiliumNetworkPolicy>,
             /// Whether the cache of Cilium's policies has been filled.
             cilium: watch::Sender<Cilium>,
+            /// How many objects cannot be read as a whole.
+            pub unreadable: Counts,
         }
 
         $(impl Cached for $kind {
@@ -71,7 +75,7 @@ macro_rules! caches {
             #[must_use]
             pub fn detached(system: &str) -> Self {
                 let cilium = watch::Sender::new(Cilium::NotInstalled);
-                Self { $($name: Cache::default(),)* system: system.into(), cilium_policies: Cache::default(), cilium }
+                Self { $($name: Cache::default(),)* system: system.into(), cilium_policies: Cache::default(), cilium, unreadable: Counts::default() }
             }
 
             /// The watches that fill the caches: futures that never return.
@@ -86,7 +90,7 @@ macro_rules! caches {
 
             /// Ends when every cache has been filled once.
             pub async fn wait_until_filled(&self) {
-                let Self { $($name,)* system: _, cilium_policies, cilium: _ } = self;
+                let Self { $($name,)* system: _, cilium_policies, cilium: _, unreadable: _ } = self;
                 futures::join!($($name.wait_until_filled(),)*);
                 if self.definitions.all().iter().any(|definition| is_served(definition)) {
                     cilium_policies.wait_until_filled().await;
@@ -96,7 +100,7 @@ macro_rules! caches {
             /// How many objects were looked at so far, in all caches.
             #[must_use]
             pub fn visited(&self) -> u64 {
-                let Self { $($name,)* system: _, cilium_policies, cilium: _ } = self;
+                let Self { $($name,)* system: _, cilium_policies, cilium: _, unreadable: _ } = self;
                 [$($name.visited(),)* cilium_policies.visited()].iter().sum()
             }
         }
@@ -157,13 +161,14 @@ fn policies() -> Config {
 /// Keeps the cache of one kind for ever.
 async fn keep<K>(client: Client, config: Config, enqueuer: Enqueuer)
 where
-    K: Cached + kube::Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+    K: Cached + Readable + Clone + std::fmt::Debug,
 {
     // Which namespaces are the operator's decides what is kept of the others.
     if K::IS_FILTERED {
         enqueuer.caches.namespaces.wait_until_filled().await;
     }
-    run_watch(Api::all(client), config, move |seen| enqueuer.take_in::<K>(seen)).await;
+    let counts = enqueuer.caches.unreadable.clone();
+    run_watch(Api::all(client), config, counts, move |seen| enqueuer.take_in::<K>(seen)).await;
 }
 
 impl Enqueuer {
@@ -260,7 +265,8 @@ async fn run_cilium(client: Client, enqueuer: Enqueuer) {
     if installed.wait_for(|cilium| *cilium != Cilium::NotInstalled).await.is_err() {
         return;
     }
-    run_watch(Api::all(client), all(), move |seen| {
+    let counts = enqueuer.caches.unreadable.clone();
+    run_watch(Api::all(client), all(), counts, move |seen| {
         let is_filled = matches!(seen, Seen::ListEnds);
         enqueuer.take_in::<CiliumNetworkPolicy>(seen);
         if is_filled && enqueuer.caches.cilium.send_replace(Cilium::Known) != Cilium::Known {

@@ -15,12 +15,12 @@ use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBind
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{ListParams, ObjectMeta};
 use kube::{Api, Client, Resource, ResourceExt};
-use serde::de::DeserializeOwned;
 use tracing::warn;
 
 use super::caches::{Cached, Caches};
 use super::enqueue::Enqueuer;
 use crate::api::names::{annotation, label};
+use crate::api::reading::{Item, Readable};
 use crate::api::{
     ApprovalRequest, CiliumNetworkPolicy, Community, CommunityEndpoint, Enclave, EnclaveConnection,
     EnclaveEndpoint, EnclaveWorkload, RoleActivation, RoleAssignment, RoleEligibility, Role as RoleName, TransitHub,
@@ -229,13 +229,13 @@ async fn list_namespace(client: &Client, enqueuer: &Enqueuer, namespace: &str) -
 async fn list_kind<K>(client: &Client, enqueuer: &Enqueuer, namespace: &str) -> Result<(), kube::Error>
 where
     K: Cached + Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
-    K: Clone + Debug + DeserializeOwned,
+    K: Readable + Clone + Debug,
 {
-    let api: Api<K> = Api::namespaced(client.clone(), namespace);
+    let api: Api<Item<K>> = Api::namespaced(client.clone(), namespace);
     let cache = K::cache(&enqueuer.caches);
     cache.begin_namespace(namespace);
     let listed = api.list(&ListParams::default()).await;
-    for change in cache.end_namespace(namespace, listed?.items.into_iter().map(Arc::new)) {
+    for change in cache.end_namespace(namespace, listed?.items.into_iter().map(|item| Arc::new(item.read().0))) {
         K::enqueue(enqueuer, &change);
     }
     Ok(())

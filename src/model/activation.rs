@@ -174,6 +174,17 @@ pub fn judge_activation(
         return ended(Expired, reason::ENDED, "its time is over".into());
     }
     let is_deleted = activation.metadata.deletion_timestamp.is_some();
+    if let (Some(unreadable), false) = (activation.spec.unreadable.as_deref(), is_deleted) {
+        let is_over = ends_at.is_some_and(|end| end <= now);
+        if !unreadable.is_only_newer() || is_over {
+            let state = if known.is_some() { Revoked } else { Refused };
+            let message = format!("it cannot be read ({unreadable}); create another activation");
+            return ended(state, reason::SPEC_UNREADABLE, message);
+        }
+        // Whatever another version calls it: it gets nothing, and keeps what it has until its end.
+        let message = format!("this version of the operator does not know what it is ({unreadable})");
+        return Ok(Judgement { starts_at, ends_at, ..Judgement::wait(reason::SPEC_UNREADABLE, message) });
+    }
     if is_deleted || activation.spec.deactivate {
         let message = if is_deleted { "it was deleted" } else { "it was given back" };
         return ended(Deactivated, reason::DEACTIVATED, message.into());

@@ -13,6 +13,7 @@ use super::rules::parse_duration;
 use crate::api::approvals::{Approvals, Operation};
 use crate::api::common::{ChangeReason, Maintenance, Principal};
 use crate::api::names::{self, condition, reason};
+use crate::api::reading::Unreadable;
 use crate::api::role_eligibility::ActivationConditions;
 use crate::api::{
     Community, CommunityEndpoint, CommunityEndpointSpec, CommunitySpec, Enclave, EnclaveConnection,
@@ -49,6 +50,9 @@ pub trait Gated: kube::Resource<DynamicType = ()> {
     /// The spec without the requester's words: the content that is compared.
     #[must_use]
     fn without_change_reason(spec: &Self::Spec) -> Self::Spec;
+
+    /// What of a spec could not be read; `None` when it is what somebody asked for.
+    fn unreadable(spec: &Self::Spec) -> Option<&Unreadable>;
 
     /// What a change from the applied spec (`None`: nothing applied yet) amounts to. Empty when
     /// the change only takes access away: when [`Gated::restrict`] gives all of `after`.
@@ -130,6 +134,10 @@ macro_rules! shared_parts {
 
         fn without_change_reason(spec: &$spec) -> $spec {
             $spec { change: None, ..spec.clone() }
+        }
+
+        fn unreadable(spec: &$spec) -> Option<&Unreadable> {
+            spec.unreadable.as_deref()
         }
     };
 }

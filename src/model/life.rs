@@ -19,6 +19,8 @@ use crate::api::approvals::Operation;
 use crate::api::common::ChangeReason;
 use crate::api::content::UnreadableContent;
 use crate::api::gate::{Applied, Pending, Reference};
+use crate::api::names::reason;
+use crate::api::reading::Unreadable;
 use crate::api::{ApprovalRequest, Content, names};
 
 /// Whether the API server still runs the admission policies that the operator was built with.
@@ -58,6 +60,8 @@ pub enum Judgement {
     Enact(Applied, Ground),
     /// It waits, and what is applied stays in force.
     Hold(Hold),
+    /// It cannot be asked for as it is.
+    Blocked(Missing),
 }
 
 /// Why a content may be recorded as applied.
@@ -163,6 +167,15 @@ pub fn judge<K: Gated>(object: &K, circumstances: &Circumstances<'_>) -> Result<
     let before = applied_spec(object)?;
 
     if let Some(approved) = oldest_approved(applied, &circumstances.requests, circumstances.witness) {
+        // Another version asked for it. What this one cannot read it does not put into force.
+        if let Err(error) = approved.spec.change.after.to_spec::<K::Spec>() {
+            let what = format!(
+                "what ApprovalRequest {} asks for cannot be read by this version of the operator ({}); it is put into force by a version that can",
+                approved.name_any(),
+                describe_cause(&error),
+            );
+            return Ok(Judgement::Blocked(spec_unreadable(what, applied)));
+        }
         return match hold_for_policies(circumstances.integrity) {
             None => Ok(Judgement::Enact(applied_from(approved, circumstances.now), Ground::Approved)),
             Some(cause) => Ok(Judgement::Hold(Hold {
@@ -187,6 +200,9 @@ pub fn judge<K: Gated>(object: &K, circumstances: &Circumstances<'_>) -> Result<
             close(object, applied, &closed, &after, circumstances.now)?,
             Ground::OnlyCloses,
         ));
+    }
+    if let Some(unreadable) = K::unreadable(object.spec()) {
+        return Ok(Judgement::Blocked(spec_unreadable(describe_unreadable(unreadable), applied)));
     }
     let replaced = applied.and_then(|applied| {
         let now = circumstances.references.as_deref().unwrap_or_default();
@@ -229,6 +245,26 @@ pub fn judge<K: Gated>(object: &K, circumstances: &Circumstances<'_>) -> Result<
             new_request,
         }),
     })
+}
+
+/// What cannot be read of a spec, and what to do.
+#[must_use]
+pub fn describe_unreadable(unreadable: &Unreadable) -> String {
+    let what_to_do = if unreadable.is_only_newer() {
+        "another version of the operator knows it; use that version, or correct the field"
+    } else {
+        "correct the field"
+    };
+    format!("the spec cannot be read, so nobody can be asked for it: {unreadable}; {what_to_do}")
+}
+
+fn spec_unreadable(what: String, applied: Option<&Applied>) -> Missing {
+    let in_force = if applied.is_some() { "; what was applied before stays in force" } else { "" };
+    Missing { reason: reason::SPEC_UNREADABLE, message: format!("{what}{in_force}") }
+}
+
+fn describe_cause(error: &UnreadableContent) -> String {
+    std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 /// Why a proposal waits, and the request that it waits for.
@@ -289,11 +325,11 @@ fn weigh<K: Gated>(
         return Err(reference_replaced(reference, MADE_AGAIN).into());
     }
     let requesters = requesters(object).ok_or(HoldCause::RequesterUnknown)?;
-    let reason = K::change_reason(object.spec()).cloned().unwrap_or_default();
+    let words = K::change_reason(object.spec()).cloned().unwrap_or_default();
     // The words for what is applied already are no words for another change.
     let applied = object.gate().and_then(|gate| gate.applied.as_ref());
-    let used_up = applied.and_then(|applied| applied.change.as_ref()) == Some(&reason);
-    let said = reason.justification.as_ref().is_some_and(|text| !text.trim().is_empty());
+    let used_up = applied.and_then(|applied| applied.change.as_ref()) == Some(&words);
+    let said = words.justification.as_ref().is_some_and(|text| !text.trim().is_empty());
     if policy.require_justification && (used_up || !said) {
         return Err(HoldCause::JustificationMissing.into());
     }
@@ -305,7 +341,7 @@ fn weigh<K: Gated>(
         request_namespace: object.request_namespace(),
     };
     let changes = describe_changes(&baseline::<K>(proposal), &proposal.after);
-    let request = build_request(&about, proposal, requesters, reason, policy, changes, circumstances.now);
+    let request = build_request(&about, proposal, requesters, words, policy, changes, circumstances.now);
     Err(Waiting {
         cause: cause_of(&request),
         approval_request: Some(request.name_any()),
@@ -365,12 +401,12 @@ fn close<K: Gated>(
 ) -> Result<Applied, JudgeError> {
     let spec = Content::of_spec(closed).map_err(JudgeError::SpecUnwritable)?;
     let whole = (closed == after).then(|| object.meta().generation.unwrap_or_default());
-    let reason = K::change_reason(object.spec()).filter(|_| whole.is_some());
+    let words = K::change_reason(object.spec()).filter(|_| whole.is_some());
     Ok(Applied {
         generation: whole.unwrap_or(applied.generation),
         digest: digest(&spec).map_err(JudgeError::Digest)?,
         spec,
-        change: reason.or(applied.change.as_ref()).cloned(),
+        change: words.or(applied.change.as_ref()).cloned(),
         at: Time(now),
         ..applied.clone()
     })
@@ -417,6 +453,9 @@ fn oldest_approved<'a>(
 /// The object as it would be if its latest spec were in force; `None` when that cannot be told.
 #[must_use]
 pub fn as_if_applied<K: Gated + Clone>(object: &K, references: &[Reference]) -> Option<K> {
+    if K::unreadable(object.spec()).is_some() {
+        return None;
+    }
     let mut imagined = object.clone();
     let spec = Content::of_spec(&K::without_change_reason(object.spec())).ok()?;
     imagined.gate_mut().applied = Some(Applied {

@@ -5,8 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use super::gated::Gated;
-use super::life::{JudgeError, applied_spec};
-use crate::api::approvals::{Operation, RulePolicy};
+use crate::api::approvals::{Approvals, Operation, RulePolicy};
 use crate::api::common::{Maintenance, MaintenanceMode, Principal};
 use crate::api::{Community, Enclave};
 
@@ -22,26 +21,26 @@ pub struct Exceptions {
 
 impl Exceptions {
     /// The exceptions of one object: what is applied of it, no more than its spec still wants, and
-    /// nothing that is over. So turning it off never waits for anything.
-    ///
-    /// # Errors
-    /// When what is applied cannot be read.
-    pub fn of<K: Gated>(object: &K, now: Timestamp) -> Result<Self, JudgeError> {
-        Ok(in_force(object, now)?.map(Self::of_maintenance).unwrap_or_default())
+    /// nothing that is over. So turning it off never waits for anything. What cannot be read allows nobody
+    /// anything.
+    #[must_use]
+    pub fn of<K: Gated>(object: &K, now: Timestamp) -> Self {
+        own_maintenance(object, now).map(Self::of_maintenance).unwrap_or_default()
     }
 
     /// The exceptions in the namespaces of an Enclave: its own, and those of its Community unless the
-    /// Enclave's own rules hold maintenance. Then only what was asked for there counts.
-    ///
-    /// # Errors
-    /// When what is applied cannot be read.
-    pub fn in_enclave(community: &Community, enclave: &Enclave, now: Timestamp) -> Result<Self, JudgeError> {
-        let own = Self::of(enclave, now)?;
-        let rules = applied_spec(enclave)?.map(|spec| spec.approvals.rules).unwrap_or_default();
-        let is_held = rules.iter().any(|rule| {
-            rule.operation == Operation::EnclaveMaintenance && rule.policy == RulePolicy::Required
+    /// Enclave's own rules hold maintenance, or cannot be read. Then only what was asked for there counts.
+    #[must_use]
+    pub fn in_enclave(community: &Community, enclave: &Enclave, now: Timestamp) -> Self {
+        let own = Self::of(enclave, now);
+        let applied = enclave.gate().and_then(|gate| gate.applied.as_ref());
+        let approvals = applied.map(|applied| applied.spec.to_field::<Approvals>("approvals")).transpose();
+        let is_free = approvals.is_ok_and(|approvals| {
+            approvals.flatten().unwrap_or_default().rules.iter().all(|rule| {
+                rule.operation != Operation::EnclaveMaintenance || rule.policy != RulePolicy::Required
+            })
         });
-        if is_held { Ok(own) } else { Ok(Self::of(community, now)?.and(own)) }
+        if is_free { Self::of(community, now).and(own) } else { own }
     }
 
     fn of_maintenance(maintenance: Maintenance) -> Self {
@@ -85,22 +84,19 @@ impl Exceptions {
 }
 
 /// The maintenance of one object that is in force: what is applied of it, no more than its spec still
-/// wants, and nothing that is over. It ends when the object is deleted.
-fn in_force<K: Gated>(object: &K, now: Timestamp) -> Result<Option<Maintenance>, JudgeError> {
-    let applied = applied_spec(object)?.filter(|_| object.meta().deletion_timestamp.is_none());
-    let applied = applied.as_ref().and_then(K::maintenance);
-    let both = applied.zip(K::maintenance(object.spec())).map(|(applied, wanted)| restrict(applied, wanted));
-    // The schema asks for an end. What has none is not believed.
-    Ok(both.filter(|maintenance| {
-        let is_going_on = maintenance.expires_at.as_ref().is_some_and(|end| end.0 > now);
-        maintenance.mode != MaintenanceMode::Disabled && is_going_on
-    }))
-}
-
-/// The maintenance of one object that is in force, to show it; what cannot be read allows nobody anything.
+/// wants, and nothing that is over. It ends when the object is deleted. It is read by itself, whatever else
+/// of the object can be read; if it cannot, it allows nobody anything.
 #[must_use]
 pub fn own_maintenance<K: Gated>(object: &K, now: Timestamp) -> Option<Maintenance> {
-    in_force(object, now).ok().flatten()
+    let wanted = K::maintenance(object.spec())?;
+    let applied = object.gate().and_then(|gate| gate.applied.as_ref());
+    let applied = applied.filter(|_| object.meta().deletion_timestamp.is_none())?;
+    let applied: Maintenance = applied.spec.to_field("maintenance").ok().flatten()?;
+    // The schema asks for an end. What has none is not believed.
+    Some(restrict(&applied, wanted)).filter(|maintenance| {
+        let is_going_on = maintenance.expires_at.as_ref().is_some_and(|end| end.0 > now);
+        maintenance.mode != MaintenanceMode::Disabled && is_going_on
+    })
 }
 
 /// Whether maintenance is turned on, widened, prolonged or justified anew. Turning it off, naming
@@ -188,7 +184,7 @@ mod tests {
         let off = Maintenance::default();
         let on = maintenance(Advanced, &["ann", "bob"], 100);
         let count = |applied: &Maintenance, wanted: &Maintenance, now| {
-            let exceptions = Exceptions::of(&enclave(applied, wanted), at(now)).unwrap();
+            let exceptions = Exceptions::of(&enclave(applied, wanted), at(now));
             (
                 exceptions.general.len(),
                 exceptions.advanced.len(),
@@ -204,7 +200,24 @@ mod tests {
         let endless = Maintenance { expires_at: None, ..on };
         assert_eq!(count(&endless, &endless, 50), (0, 0, None));
         let never_applied = Enclave::new("e", EnclaveSpec { maintenance: endless, ..EnclaveSpec::default() });
-        assert_eq!(Exceptions::of(&never_applied, at(0)).unwrap(), Exceptions::default());
+        assert_eq!(Exceptions::of(&never_applied, at(0)), Exceptions::default());
+    }
+
+    /// It neither ends early nor late, and nobody is let in, whatever else cannot be read.
+    #[test]
+    fn it_is_read_by_itself() {
+        use MaintenanceMode::Advanced;
+        let on = maintenance(Advanced, &["ann", "bob"], 100);
+        let seen = |content: serde_json::Value, now| {
+            let mut enclave = enclave(&on, &on);
+            enclave.gate_mut().applied.as_mut().unwrap().spec = Content::unreadable(Some(content), "odd");
+            Exceptions::in_enclave(&Community::new("c", Default::default()), &enclave, at(now))
+        };
+        let applied = serde_json::json!({"network": 5, "maintenance": on});
+        assert_eq!(seen(applied.clone(), 99).advanced().len(), 2);
+        assert_eq!(seen(applied, 100), Exceptions::default());
+        assert_eq!(seen(serde_json::json!({"maintenance": 5}), 50), Exceptions::default());
+        assert_eq!(seen(serde_json::json!({}), 50), Exceptions::default());
     }
 
     #[test]

@@ -85,6 +85,7 @@ pub(super) fn build_request(
         impact: Impact { changes, ..Impact::default() },
         expires_at: expires_at(policy.expire_after_seconds, now),
         policy,
+        unreadable: None,
     };
     let request_name = naming::approval_request(*kind, name, uid, proposal.generation);
     let mut request = ApprovalRequest::new(&request_name, spec);

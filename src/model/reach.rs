@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::gated::Gated;
-use super::life::{JudgeError, applied_spec};
+use super::life::{JudgeError, applied_spec, describe_unreadable};
 use super::scope::Missing;
 use crate::api::common::{IpBlock, NamespacedPods, Port};
 use crate::api::community::Dns;
@@ -141,6 +141,13 @@ pub fn resolve(link: &Link, now: Timestamp) -> Result<Passage, JudgeError> {
         return off(reason::TERMINATING, "being deleted: nothing passes any more".into());
     }
     let Some(applied) = applied_spec(connection)? else { return Ok(Passage::NotApplied) };
+    let unreadable = connection.spec.unreadable.as_ref().filter(|unreadable| !unreadable.is_only_newer());
+    if let Some(unreadable) = unreadable {
+        return off(
+            reason::SPEC_UNREADABLE,
+            format!("{}; until then nothing passes", describe_unreadable(unreadable)),
+        );
+    }
     let effective = EnclaveConnection::restrict(&applied, connection.spec());
     if !effective.enabled {
         return off(reason::DISABLED, "disabled (spec.enabled): nothing passes".into());

@@ -78,6 +78,11 @@ pub fn decide(
         Some(_) => return Verdict::Unchanged,
     }
     let decided = |state, message: &str| Verdict::Decided { state, message: message.to_owned() };
+    // Of a request that cannot be read nobody knows what it asks for, or who said what. It goes with its
+    // namespace, and is left alone until then.
+    if request.spec.unreadable.is_some() && !is_deleted {
+        return Verdict::Unchanged;
+    }
     match target {
         TargetView::Gone => return decided(RequestState::Withdrawn, "the target was deleted"),
         _ if is_deleted => {
@@ -138,6 +143,9 @@ pub fn is_witnessed(request: &ApprovalRequest, witness: &str) -> bool {
 /// votes that support it.
 #[must_use]
 pub fn is_rightly_approved(request: &ApprovalRequest) -> bool {
+    if request.spec.unreadable.is_some() {
+        return false;
+    }
     let Some(ApprovalRequestStatus { state: Some(RequestState::Approved), decided_at, decisions, .. }) =
         &request.status
     else {
@@ -171,6 +179,7 @@ pub(crate) mod tests {
     };
     use crate::api::approvals::Operation;
     use crate::api::community::ServiceAccountVotes;
+    use crate::api::reading::{Cause, Unread, Unreadable};
     use crate::api::{Content, Kind};
 
     /// Alice asks for a new Enclave; one approval is enough.
@@ -210,6 +219,7 @@ pub(crate) mod tests {
                 service_account_votes: ServiceAccountVotes::Forbidden,
             },
             expires_at: Time(at(3600)),
+            unreadable: None,
         }
     }
 
@@ -274,6 +284,25 @@ pub(crate) mod tests {
             (&no, Proposed, &Intact, 4000, "Rejected"),
         ] {
             assert_eq!(state_of(request, target, integrity, now), expected, "{target:?} at {now}");
+        }
+    }
+
+    /// One of the votes may be a rejection.
+    #[test]
+    fn with_a_vote_that_cannot_be_read_nothing_is_approved_rejected_or_withdrawn() {
+        let unread = Unread { path: "status.decisions[1]".into(), why: "odd".into(), cause: Cause::Newer };
+        for votes in [&[("bob", Vote::Approved)][..], &[("bob", Vote::Rejected)], &[]] {
+            let mut request = with_votes(votes);
+            request.spec.unreadable = Unreadable::of(vec![unread.clone()]);
+            for target in [TargetView::Proposed, TargetView::Gone, TargetView::EditedBack] {
+                for now in [0, 9999] {
+                    assert_eq!(state_of(&request, target, &Integrity::Intact, now), "Unchanged");
+                }
+            }
+            let status = request.status.as_mut().unwrap();
+            status.state = Some(RequestState::Approved);
+            status.decided_at = Some(Time(at(1)));
+            assert!(!is_rightly_approved(&request));
         }
     }
 

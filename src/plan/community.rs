@@ -38,8 +38,7 @@ pub struct ObservedCommunity {
 #[must_use]
 pub fn plan_community(observed: &ObservedCommunity, now: Timestamp) -> Plan<CommunityStatus> {
     let community = observed.declared.object.as_ref();
-    // What cannot be read allows nobody anything.
-    let exceptions = Exceptions::of(community, now).unwrap_or_default();
+    let exceptions = Exceptions::of(community, now);
     let ways = || -> Result<_, JudgeError> {
         let votes = applied_spec(community)?.map(|spec| spec.service_account_votes).unwrap_or_default();
         Ok(Ways {
@@ -48,7 +47,8 @@ pub fn plan_community(observed: &ObservedCommunity, now: Timestamp) -> Plan<Comm
             enforce: |applied: Option<&CommunitySpec>| enforce_community(observed, applied, &exceptions),
         })
     };
-    let keep = || plan_repair_of_the_known(&observed.place, &owner_uid(observed));
+    let was_enforced = was_enforced(community);
+    let keep = || plan_repair_of_the_known(&observed.place, &owner_uid(observed), &exceptions, was_enforced);
     let namespace = owned_namespace(&observed.place, &owner_uid(observed));
     let mut notice = None;
     let farewell = Farewell {

@@ -60,7 +60,7 @@ pub fn plan_enclave(observed: &ObservedEnclave, now: Timestamp) -> Plan<EnclaveS
             enforce: |applied: Option<&EnclaveSpec>| enforce_enclave(observed, applied, &exceptions),
         })
     };
-    let keep = || plan_repair_of_the_known(&observed.place, &owner_uid(observed));
+    let keep = || repair_the_known(observed, &exceptions);
     let namespace = owned_namespace(&observed.place, &owner_uid(observed));
     let mut notice = None;
     let farewell = Farewell {
@@ -106,11 +106,18 @@ fn compare_workloads(observed: &ObservedEnclave) -> (Vec<String>, Vec<String>) {
     compare_together(&together(before.as_ref()), &together(Some(&enclave.spec)))
 }
 
-/// Who may do more in the Enclave. What cannot be read, or is in force nowhere, allows nobody anything.
+/// Who may do more in the Enclave. What is in force nowhere allows nobody anything.
 fn exceptions(observed: &ObservedEnclave, now: Timestamp) -> Exceptions {
     let Home::Community(community) = &observed.declared.home else { return Exceptions::default() };
-    let Ok(Some(_)) = OuterRules::of_community(community) else { return Exceptions::default() };
-    Exceptions::in_enclave(community, &observed.declared.object, now).unwrap_or_default()
+    if community.gate().is_none_or(|gate| gate.applied.is_none()) {
+        return Exceptions::default();
+    }
+    Exceptions::in_enclave(community, &observed.declared.object, now)
+}
+
+fn repair_the_known(observed: &ObservedEnclave, exceptions: &Exceptions) -> Vec<Write> {
+    let was_enforced = was_enforced(observed.declared.object.as_ref());
+    plan_repair_of_the_known(&observed.place, &owner_uid(observed), exceptions, was_enforced)
 }
 
 fn namespace_of(observed: &ObservedEnclave) -> Option<String> {
@@ -133,7 +140,7 @@ fn enforce_enclave(
                 (preview(&place(observed, community, &[], exceptions), &observed.place), Vec::new())
             }
             (_, None) => (Enforcement::Nothing, Vec::new()),
-            (_, Some(_)) => keep_the_known(observed),
+            (_, Some(_)) => keep_the_known(observed, exceptions),
         };
     };
     match OuterRules::of_community(community) {
@@ -143,14 +150,14 @@ fn enforce_enclave(
             let was_enforced = was_enforced(observed.declared.object.as_ref());
             enforce(&place(observed, community, &rules, exceptions), &observed.place, was_enforced)
         }
-        Ok(None) | Err(_) => keep_the_known(observed),
+        Ok(None) | Err(_) => keep_the_known(observed, exceptions),
     }
 }
 
 /// Without the Community what exists is kept in shape.
-fn keep_the_known(observed: &ObservedEnclave) -> (Enforcement, Vec<Write>) {
+fn keep_the_known(observed: &ObservedEnclave, exceptions: &Exceptions) -> (Enforcement, Vec<Write>) {
     let missing = observed.declared.home.rules_in_community(KINDS).ok().and_then(Result::err);
-    let repairs = plan_repair_of_the_known(&observed.place, &owner_uid(observed));
+    let repairs = repair_the_known(observed, exceptions);
     (missing.map_or(Enforcement::Nothing, Enforcement::Blocked), repairs)
 }
 

@@ -11,6 +11,7 @@ use super::status::was_enforced;
 use crate::api::ApprovalRequest;
 use crate::api::gate::{Applied, Pending};
 use crate::api::names::{REQUESTED_BY, REQUESTED_GENERATION, reason};
+use crate::api::reading::Unreadable;
 use crate::model::gated::{Gated, has_finalizer};
 use crate::model::life::{
     Circumstances, Ground, Hold, HoldCause, JudgeError, Judgement, is_deletion_protected, judge,
@@ -97,6 +98,13 @@ pub fn plan_gate<K: Gated>(
             deletion_protected,
             writes: plan_confirmation(ground, circumstances.witness),
         }),
+        Judgement::Blocked(why) => {
+            let writes = plan_closing_the_books(object, applied.as_ref(), requests, circumstances);
+            // What another version proposed goes on to wait.
+            let is_newer = K::unreadable(object.spec()).is_none_or(Unreadable::is_only_newer);
+            let pending = object.gate().and_then(|gate| gate.pending.clone()).filter(|_| is_newer);
+            Ok(Gate { applied, pending, standing: Standing::Blocked(why), deletion_protected, writes })
+        }
         Judgement::Hold(Hold { pending, cause, new_request }) => {
             let mut writes = plan_closing_the_books(object, applied.as_ref(), requests, circumstances);
             writes.extend(new_request.map(Write::CreateRequest));

@@ -78,7 +78,9 @@ impl AccessPlan {
     ) {
         let wanted: BTreeMap<_, &K> = wanted.iter().map(|wanted| (key(wanted), wanted.as_ref())).collect();
         let live = live.iter().map(|live| (key(live), live.as_ref()));
-        let live: BTreeMap<_, &K> = live.filter(|((_, name), _)| !around.unknown.contains(name)).collect();
+        // What is unknown stays, but no longer than until the end that is written on it.
+        let is_concerned = |name: &String, live: &K| !around.unknown.contains(name) || is_over(live, now);
+        let live: BTreeMap<_, &K> = live.filter(|((_, name), live)| is_concerned(name, live)).collect();
         for (key, live) in &live {
             self.closes.extend(plan_narrowing(*live, wanted.get(key).copied(), now));
         }

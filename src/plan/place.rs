@@ -111,12 +111,7 @@ pub fn enforce(
     observed: &ObservedPlace,
     was_enforced: WasEnforced,
 ) -> (Enforcement, Vec<Write>) {
-    // The lock opens on a place that is as it should be; from then on others may change it.
-    let open = observed.namespace.as_deref().is_some_and(is_open) && !place.exceptions.advanced().is_empty();
-    let healing = match was_enforced {
-        WasEnforced::Yes if open => Healing::Paused,
-        WasEnforced::Yes | WasEnforced::No => Healing::Active,
-    };
+    let healing = healing(place, observed, was_enforced);
     match (survey(place, observed, healing), was_enforced) {
         (Survey::AsPlanned, _) if healing == Healing::Paused => (Enforcement::Paused, Vec::new()),
         (Survey::Differs(writes), _) if healing == Healing::Paused => (Enforcement::Paused, writes),
@@ -137,10 +132,24 @@ pub fn enforce(
     }
 }
 
+/// The lock opens on a place that is as it should be; from then on others may change it.
+fn healing(place: &Place, observed: &ObservedPlace, was_enforced: WasEnforced) -> Healing {
+    let open = observed.namespace.as_deref().is_some_and(is_open) && !place.exceptions.advanced().is_empty();
+    match was_enforced {
+        WasEnforced::Yes if open => Healing::Paused,
+        WasEnforced::Yes | WasEnforced::No => Healing::Active,
+    }
+}
+
 /// Repairs a place of which is known only what its namespace says: what it is for stays as it is
-/// written there. Nothing is made anew, and maintenance that nobody knows of ends.
+/// written there. Nothing is made anew, and maintenance lasts as long as these exceptions do.
 #[must_use]
-pub fn plan_repair_of_the_known(observed: &ObservedPlace, owner_uid: &str) -> Vec<Write> {
+pub fn plan_repair_of_the_known(
+    observed: &ObservedPlace,
+    owner_uid: &str,
+    exceptions: &Exceptions,
+    was_enforced: WasEnforced,
+) -> Vec<Write> {
     let Some(namespace) = observed.namespace.as_deref().filter(|namespace| is_owned(namespace, owner_uid))
     else {
         return Vec::new();
@@ -155,7 +164,7 @@ pub fn plan_repair_of_the_known(observed: &ObservedPlace, owner_uid: &str) -> Ve
         held_operations: held
             .map(|held| held.split(' ').map(ToOwned::to_owned).collect())
             .unwrap_or_default(),
-        exceptions: Exceptions::default(),
+        exceptions: exceptions.clone(),
         bindings: Vec::new(),
         inside: match label(label::PURPOSE).as_deref() {
             Some(purpose::COMMUNITY) => Inside::Community,
@@ -163,7 +172,7 @@ pub fn plan_repair_of_the_known(observed: &ObservedPlace, owner_uid: &str) -> Ve
             _ => Inside::Control,
         },
     };
-    match survey(&place, observed, Healing::Active) {
+    match survey(&place, observed, healing(&place, observed, was_enforced)) {
         Survey::Differs(writes) | Survey::Terminating(writes) => writes,
         Survey::AsPlanned | Survey::Foreign => Vec::new(),
     }

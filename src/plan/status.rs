@@ -51,6 +51,7 @@ fn state<K: Gated>(standing: &Standing, enforcement: &Enforcement) -> State {
             _,
         )
         | (Standing::InForce, Enforcement::Closed(_)) => State::Inactive,
+        (Standing::Blocked(Missing { reason: reason::SPEC_UNREADABLE, .. }), _) => State::Blocked,
         (Standing::Blocked(Missing { reason: reason::APPLIED_UNREADABLE, .. }), _)
         | (
             Standing::InForce,
@@ -187,6 +188,7 @@ fn describe_enforcement(enforcement: &Enforcement) -> Wanted {
 fn progress(standing: &Standing, enforcement: &Enforcement) -> Option<&'static str> {
     match (standing, enforcement) {
         (_, Enforcement::Blocked(Missing { reason: reason::NAMESPACE_CONFLICT, .. }))
+        | (Standing::Blocked(Missing { reason: reason::SPEC_UNREADABLE, .. }), _)
         | (
             Standing::Held(
                 HoldCause::Rejected { .. }
@@ -221,9 +223,12 @@ pub fn notices<K: Gated>(object: &K, after: &GateStatus) -> Vec<Notice> {
     }
     let (Some(state), Some(reason)) = (after.state, event_reason(&now.reason)) else { return Vec::new() };
     let severity = match state {
-        State::Rejected | State::Expired | State::Inactive | State::Disconnected | State::Degraded => {
-            Severity::Warning
-        }
+        State::Blocked
+        | State::Rejected
+        | State::Expired
+        | State::Inactive
+        | State::Disconnected
+        | State::Degraded => Severity::Warning,
         State::Pending | State::Approved | State::Active | State::Connected => Severity::Normal,
     };
     vec![Notice { severity, reason, message: format!("{state}: {}", now.message) }]
@@ -259,6 +264,7 @@ fn event_reason(ready: &str) -> Option<&'static str> {
         reason::ENDED,
         reason::CHILDREN_EXIST,
         reason::APPLIED_UNREADABLE,
+        reason::SPEC_UNREADABLE,
     ]
     .into_iter()
     .find(|reason| *reason == ready)
@@ -364,6 +370,8 @@ mod tests {
             ),
             (held(HoldCause::PoliciesSettling), Enforcement::Nothing, State::Pending, Some(RECONCILING)),
             (blocked(reason::COMMUNITY_NOT_ACTIVE), Enforcement::Nothing, State::Pending, Some(RECONCILING)),
+            (blocked(reason::SPEC_UNREADABLE), Enforcement::Nothing, State::Blocked, Some(STALLED)),
+            (blocked(reason::SPEC_UNREADABLE), Enforcement::Complete, State::Blocked, Some(STALLED)),
             (blocked(reason::CHILDREN_EXIST), Enforcement::Complete, State::Inactive, Some(RECONCILING)),
             (blocked(reason::TERMINATING), Enforcement::Complete, State::Inactive, Some(RECONCILING)),
         ] {

@@ -57,8 +57,9 @@ pub struct ObservedWorkload {
 /// Plans a workload.
 #[must_use]
 pub fn plan_workload(observed: &ObservedWorkload, now: Timestamp) -> Plan<EnclaveWorkloadStatus> {
+    let exceptions = &exceptions(observed, now);
     let ways = || -> Result<_, JudgeError> {
-        let around = observe_around(observed, now)?;
+        let around = observe_around(observed, exceptions)?;
         Ok(Ways {
             outer_rules: observed.declared.home.rules_in_enclave(KINDS)?,
             references: None,
@@ -66,11 +67,11 @@ pub fn plan_workload(observed: &ObservedWorkload, now: Timestamp) -> Plan<Enclav
                 (Some(around), Some(spec)) => enforce_workload(observed, around, spec, now),
                 (Some(_), None) => preview_workload(observed),
                 (None, None) => (Enforcement::Nothing, Vec::new()),
-                (None, Some(_)) => (describe_absence(observed), keep_the_known(observed, now)),
+                (None, Some(_)) => (describe_absence(observed), keep_the_known(observed, exceptions, now)),
             },
         })
     };
-    let keep = || keep_the_known(observed, now);
+    let keep = || keep_the_known(observed, exceptions, now);
     let farewell = Farewell {
         in_use: None,
         remove: || plan_teardown(&observed.place, &owner_uid(observed), namespace_of(observed)),
@@ -87,9 +88,7 @@ pub fn plan_workload(observed: &ObservedWorkload, now: Timestamp) -> Plan<Enclav
         });
     }
     let ends = observed.links.iter().filter_map(|link| ends_at(&link.connection, &link.connection.spec));
-    let maintenance =
-        observe_around(observed, now).ok().flatten().and_then(|around| around.exceptions.ends_at());
-    let wake_at = ends.filter(|end| *end > now).chain(maintenance).min();
+    let wake_at = ends.filter(|end| *end > now).chain(exceptions.ends_at()).min();
     let plan = plan.with_status(|gate| EnclaveWorkloadStatus {
         gate,
         namespace: owned_namespace(&observed.place, &owner_uid(observed)),
@@ -126,14 +125,24 @@ struct Around<'a> {
     enclave: &'a Enclave,
     community_spec: CommunitySpec,
     enclave_spec: EnclaveSpec,
-    exceptions: Exceptions,
+    exceptions: &'a Exceptions,
+}
+
+/// Who may do more in the namespace, whatever else can be read of what is around.
+fn exceptions(observed: &ObservedWorkload, now: Timestamp) -> Exceptions {
+    match &observed.declared.home {
+        Home::Enclave(community, enclave) => Exceptions::in_enclave(community, enclave, now),
+        Home::Nowhere | Home::Community(_) => Exceptions::default(),
+    }
 }
 
 /// The Enclave may be on its way out: what is in it stays in shape until it goes.
-fn observe_around(observed: &ObservedWorkload, now: Timestamp) -> Result<Option<Around<'_>>, JudgeError> {
+fn observe_around<'a>(
+    observed: &'a ObservedWorkload,
+    exceptions: &'a Exceptions,
+) -> Result<Option<Around<'a>>, JudgeError> {
     let Home::Enclave(community, enclave) = &observed.declared.home else { return Ok(None) };
     let specs = applied_spec(community.as_ref())?.zip(applied_spec(enclave.as_ref())?);
-    let exceptions = Exceptions::in_enclave(community, enclave, now)?;
     Ok(specs.map(|(community_spec, enclave_spec)| Around {
         community,
         enclave,
@@ -265,7 +274,7 @@ fn describe_absence(observed: &ObservedWorkload) -> Enforcement {
 }
 
 /// Without the Enclave nothing opens; what closes is closed all the same.
-fn keep_the_known(observed: &ObservedWorkload, now: Timestamp) -> Vec<Write> {
+fn keep_the_known(observed: &ObservedWorkload, exceptions: &Exceptions, now: Timestamp) -> Vec<Write> {
     let namespace = observed.place.namespace.as_deref().map(ResourceExt::name_any).unwrap_or_default();
     let open: BTreeSet<String> = observed
         .links
@@ -285,7 +294,12 @@ fn keep_the_known(observed: &ObservedWorkload, now: Timestamp) -> Vec<Write> {
     };
     plan_pruning(&observed.place.policies, |name| is_over(name, &open))
         .chain(plan_pruning(&observed.place.cilium_policies, |name| is_over(name, &to_names)))
-        .chain(plan_repair_of_the_known(&observed.place, &owner_uid(observed)))
+        .chain(plan_repair_of_the_known(
+            &observed.place,
+            &owner_uid(observed),
+            exceptions,
+            was_enforced(observed.declared.object.as_ref()),
+        ))
         .collect()
 }
 

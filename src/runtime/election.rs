@@ -18,6 +18,7 @@ use tracing::info;
 use super::Settings;
 use crate::api::names::OPERATOR;
 use crate::cluster::fence::{Fence, LEASE_DURATION, RENEW_DEADLINE, RENEW_PERIOD};
+use crate::cluster::unreadable::Counts;
 use crate::cluster::watch::{Seen, run_watch};
 
 /// The lease was lost: another process leads now, or the API server could not be reached in time.
@@ -124,7 +125,7 @@ async fn watch_lease(
     let leases = Api::namespaced(client, &namespace);
     let config = Config::default().fields(&format!("metadata.name={OPERATOR}"));
     let mut listed = None;
-    run_watch(leases, config, move |seen: Seen<Lease>| {
+    run_watch(leases, config, Counts::default(), move |seen: Seen<Lease>| {
         let lease = match seen {
             Seen::ListBegins => {
                 listed = None;

@@ -257,6 +257,15 @@ impl Collector for Cached {
             )?;
             ConstGauge::new(intact).encode(gauge)?;
         }
+        let unreadable = self.caches.unreadable.by_kind().into_iter();
+        let unreadable =
+            unreadable.map(|(kind, count)| (KindLabels { kind }, i64::try_from(count).unwrap_or(i64::MAX)));
+        encode_gauges(
+            &mut encoder,
+            "unreadable_objects",
+            "Objects of which a field cannot be read, by kind, up to 1000 of each; the log names them",
+            unreadable,
+        )?;
         let facts_waiting = i64::try_from(self.untold.count(&self.caches)).unwrap_or(i64::MAX);
         let gauge = encoder.encode_descriptor(
             "facts_waiting",

@@ -156,6 +156,7 @@ impl World {
             ticket: said(draft.ticket),
             starts_at: starts.map(Time),
             deactivate: false,
+            unreadable: None,
         };
         let mut activation = RoleActivation::new(&name, spec);
         let witnessed = draft.witnessed || self.books.trust == Trust::Intact;

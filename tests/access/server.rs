@@ -1,17 +1,18 @@
 //! The API server in memory: it keeps objects, refuses what is outdated, and tells the operator's caches.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use enclave_operator::api::{
     ApprovalRequest, Community, Enclave, EnclaveWorkload, RoleActivation, RoleAssignment, RoleEligibility,
 };
-use enclave_operator::kinds::caches::{Caches, Writers};
+use enclave_operator::cluster::cache::Cache;
+use enclave_operator::kinds::caches::{Cached, Caches};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::runtime::watcher::Event;
 use kube::{Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -27,10 +28,9 @@ pub type Key = (String, String);
 pub struct Outdated;
 
 /// A kind that is kept.
-pub trait Stored: Resource<DynamicType = ()> + Clone + Serialize + DeserializeOwned + 'static {
+pub trait Stored: Cached + Clone + Serialize + DeserializeOwned {
     fn shelf(server: &Server) -> &BTreeMap<Key, Self>;
     fn shelf_mut(server: &mut Server) -> &mut BTreeMap<Key, Self>;
-    fn tell(writers: &mut Writers, event: &Event<Self>);
 }
 
 macro_rules! shelves {
@@ -42,20 +42,18 @@ macro_rules! shelves {
             number: u32,
             $(pub $name: BTreeMap<Key, $kind>,)*
             pub caches: Caches,
-            writers: Writers,
         }
 
         impl Server {
             pub fn new(now: Timestamp) -> Self {
-                let (caches, writers) = Caches::detached(SYSTEM);
-                Self { now, number: 10_000, $($name: BTreeMap::new(),)* caches, writers }
+                Self { now, number: 10_000, $($name: BTreeMap::new(),)* caches: Caches::detached(SYSTEM) }
             }
 
             /// Another operator process: its caches are filled anew.
             pub fn relist(&mut self) {
-                (self.caches, self.writers) = Caches::detached(SYSTEM);
+                self.caches = Caches::detached(SYSTEM);
                 $(for object in self.$name.values() {
-                    $kind::tell(&mut self.writers, &Event::Apply(object.clone()));
+                    self.cache::<$kind>().apply(Arc::new(object.clone()));
                 })*
             }
         }
@@ -66,9 +64,6 @@ macro_rules! shelves {
             }
             fn shelf_mut(server: &mut Server) -> &mut BTreeMap<Key, Self> {
                 &mut server.$name
-            }
-            fn tell(writers: &mut Writers, event: &Event<Self>) {
-                writers.$name.apply_watcher_event(event);
             }
         })*
     };
@@ -94,6 +89,10 @@ pub fn key_of<K: Resource<DynamicType = ()>>(object: &K) -> Key {
 }
 
 impl Server {
+    fn cache<K: Stored>(&self) -> &Cache<K> {
+        K::cache(&self.caches)
+    }
+
     pub fn get<K: Stored>(&self, key: &Key) -> Option<&K> {
         K::shelf(self).get(key)
     }
@@ -103,7 +102,7 @@ impl Server {
         self.number += 1;
         object.meta_mut().resource_version = Some(self.number.to_string());
         let object: K = serde_json::from_value(serde_json::to_value(object).unwrap()).unwrap();
-        K::tell(&mut self.writers, &Event::Apply(object.clone()));
+        self.cache().apply(Arc::new(object.clone()));
         K::shelf_mut(self).insert(key_of(&object), object);
     }
 
@@ -157,7 +156,7 @@ impl Server {
 
     pub fn remove<K: Stored>(&mut self, key: &Key) {
         if let Some(object) = K::shelf_mut(self).remove(key) {
-            K::tell(&mut self.writers, &Event::Delete(object));
+            self.cache().remove(&object);
         }
     }
 

@@ -42,6 +42,7 @@ pub fn assignment_of(gift: &Gift, terms: &Terms) -> RoleAssignmentSpec {
         role: serde_json::from_value(json!(gift.role)).unwrap(),
         principals: terms.people.iter().map(|who| principal(who)).collect(),
         change: None,
+        unreadable: None,
     }
 }
 
@@ -71,6 +72,7 @@ pub fn eligibility_of(gift: &Gift, terms: &Terms) -> RoleEligibilitySpec {
             notify: Vec::new(),
         },
         change: None,
+        unreadable: None,
     }
 }
 

@@ -174,6 +174,7 @@ fn outside() -> impl Strategy<Value = CommunityEndpointSpec> {
         ports,
         retire: false,
         change: None,
+        unreadable: None,
     })
 }
 

@@ -1,12 +1,13 @@
 //! The objects that decide who reaches whom.
 
+use std::sync::Arc;
+
 use enclave_operator::api::{
     Community, CommunityEndpoint, Enclave, EnclaveConnection, EnclaveEndpoint, EnclaveWorkload, TransitHub,
 };
 use enclave_operator::kinds::caches::Caches;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use kube::runtime::watcher::Event;
 
 /// Everything of these kinds in a cluster.
 #[derive(Clone, Debug, Default)]
@@ -26,11 +27,11 @@ pub struct Objects {
 impl Objects {
     /// What the operator would know of them.
     pub fn caches(&self) -> Caches {
-        let (caches, mut writers) = Caches::detached("enclave-system");
+        let caches = Caches::detached("enclave-system");
         macro_rules! fill {
             ($($kind:ident)*) => {
                 $(for object in &self.$kind {
-                    writers.$kind.apply_watcher_event(&Event::Apply(object.clone()));
+                    caches.$kind.apply(Arc::new(object.clone()));
                 })*
             };
         }

@@ -22,6 +22,7 @@ fn spec(change: impl FnOnce(&mut RoleEligibilitySpec)) -> Eligible {
         ends_at: None,
         activation: conditions,
         change: None,
+        unreadable: None,
     };
     change(&mut spec);
     Eligible { uid: "uid".into(), spec }
@@ -42,6 +43,7 @@ fn asked(user: &str, groups: &str) -> RoleActivation {
             ticket: None,
             starts_at: None,
             deactivate: false,
+            unreadable: None,
         },
     );
     activation.metadata.uid = Some("abcde".into());

@@ -103,6 +103,7 @@ fn connection() -> impl Strategy<Value = EnclaveConnectionSpec> {
                 duration: duration.filter(|_| expires_at.is_none()).map(|hours| format!("{hours}h")),
                 retire,
                 change: None,
+                unreadable: None,
             }
         })
 }

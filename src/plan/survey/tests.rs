@@ -228,7 +228,7 @@ fn maintained(mode: MaintenanceMode) -> Exceptions {
         at: Time(Timestamp::UNIX_EPOCH),
         references: Vec::new(),
     });
-    Exceptions::of(&enclave, Timestamp::UNIX_EPOCH).unwrap()
+    Exceptions::of(&enclave, Timestamp::UNIX_EPOCH)
 }
 
 #[test]

@@ -1,0 +1,165 @@
+//! Kubernetes' own kinds. What the operator compares is read as a whole or not at all: of a policy or a
+//! binding that lost an entry nobody could tell that it is another one.
+
+use k8s_openapi::api::admissionregistration::v1::{
+    MutatingAdmissionPolicy, MutatingAdmissionPolicyBinding, ValidatingAdmissionPolicy,
+    ValidatingAdmissionPolicyBinding,
+};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{LimitRange, Namespace, ResourceQuota, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, Subject};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::lenient::{fields_of, read, read_whole};
+use super::{Parts, Readable};
+use crate::api::CiliumNetworkPolicy;
+use crate::api::cilium::CiliumNetworkPolicySpec;
+
+/// What stands for subjects and rules that cannot be read: equal to nothing that anybody would write.
+const UNREADABLE: &str = "unreadable";
+
+impl Parts {
+    /// The text of a field; `None` when it is not there.
+    pub(super) fn take(&mut self, field: &str) -> Option<Box<serde_json::value::RawValue>> {
+        let at = self.fields.iter().position(|(name, _)| *name == field)?;
+        let (_, raw) = self.fields.swap_remove(at);
+        (raw.get().trim() != "null").then_some(raw)
+    }
+
+    /// A field as a whole, or what stands for one that cannot be read.
+    fn whole_or<T: DeserializeOwned>(
+        &mut self,
+        field: &str,
+        unreadable: impl FnOnce() -> Option<T>,
+    ) -> Option<T> {
+        let raw = self.take(field)?;
+        read_whole(field, &raw).map_or_else(
+            |unread| {
+                self.unread.push(unread);
+                unreadable()
+            },
+            Some,
+        )
+    }
+
+    /// A field as a whole, or nothing.
+    fn whole<T: DeserializeOwned>(&mut self, field: &str) -> Option<T> {
+        self.whole_or(field, || None)
+    }
+
+    /// What can be read of a field.
+    fn partly<T: DeserializeOwned>(&mut self, field: &str) -> Option<T> {
+        let raw = self.take(field)?;
+        if let Ok(whole) = serde_json::from_str(raw.get()) {
+            return Some(whole);
+        }
+        let fields = fields_of(field, &raw, &mut self.unread)?;
+        read(field, Value::Object(fields), &|_| None, &mut self.unread)
+    }
+
+    fn subjects(&mut self) -> Option<Vec<Subject>> {
+        let nobody = Subject { kind: UNREADABLE.into(), name: UNREADABLE.into(), ..Subject::default() };
+        self.whole_or("subjects", || Some(vec![nobody]))
+    }
+
+    fn rules(&mut self) -> Option<Vec<PolicyRule>> {
+        let nothing = PolicyRule { verbs: vec![UNREADABLE.into()], ..PolicyRule::default() };
+        self.whole_or("rules", || Some(vec![nothing]))
+    }
+}
+
+impl Readable for Namespace {
+    const FIELDS: &'static [&'static str] = &["spec", "status"];
+
+    fn put_together(metadata: ObjectMeta, parts: &mut Parts) -> Self {
+        Self { metadata, spec: parts.partly("spec"), status: parts.partly("status") }
+    }
+}
+
+impl Readable for ServiceAccount {
+    const FIELDS: &'static [&'static str] = &[];
+
+    fn put_together(metadata: ObjectMeta, _: &mut Parts) -> Self {
+        Self { metadata, ..Self::default() }
+    }
+}
+
+impl Readable for RoleBinding {
+    const FIELDS: &'static [&'static str] = &["roleRef", "subjects"];
+
+    fn put_together(metadata: ObjectMeta, parts: &mut Parts) -> Self {
+        let role_ref = parts.whole("roleRef").unwrap_or_default();
+        Self { metadata, role_ref, subjects: parts.subjects() }
+    }
+}
+
+impl Readable for ClusterRoleBinding {
+    const FIELDS: &'static [&'static str] = &["roleRef", "subjects"];
+
+    fn put_together(metadata: ObjectMeta, parts: &mut Parts) -> Self {
+        let role_ref = parts.whole("roleRef").unwrap_or_default();
+        Self { metadata, role_ref, subjects: parts.subjects() }
+    }
+}
+
+impl Readable for Role {
+    const FIELDS: &'static [&'static str] = &["rules"];
+
+    fn put_together(metadata: ObjectMeta, parts: &mut Parts) -> Self {
+        Self { metadata, rules: parts.rules() }
+    }
+}
+
+impl Readable for ClusterRole {
+    const FIELDS: &'static [&'static str] = &["aggregationRule", "rules"];
+
+    fn put_together(metadata: ObjectMeta, parts: &mut Parts) -> Self {
+        let aggregation_rule = parts.whole_or("aggregationRule", || Some(Default::default()));
+        Self { metadata, aggregation_rule, rules: parts.rules() }
+    }
+}
+
+/// Of a definition is read whether it is served: nothing else of it is of use, and it may be large.
+impl Readable for CustomResourceDefinition {
+    const FIELDS: &'static [&'static str] = &["status"];
+
+    fn put_together(metadata: ObjectMeta, parts: &mut Parts) -> Self {
+        Self { metadata, status: parts.partly("status"), ..Self::default() }
+    }
+}
+
+impl Readable for CiliumNetworkPolicy {
+    const FIELDS: &'static [&'static str] = &["spec"];
+
+    fn put_together(metadata: ObjectMeta, parts: &mut Parts) -> Self {
+        let nothing = || CiliumNetworkPolicySpec { rules: serde_json::Map::new() };
+        Self { metadata, spec: parts.whole("spec").unwrap_or_else(nothing) }
+    }
+}
+
+/// Kinds that are compared by their spec.
+macro_rules! compared_by_spec {
+    ($($kind:ident $(. $or_default:ident)?),* $(,)?) => {
+        $(impl Readable for $kind {
+            const FIELDS: &'static [&'static str] = &["spec"];
+
+            fn put_together(metadata: ObjectMeta, parts: &mut Parts) -> Self {
+                Self { metadata, spec: parts.whole("spec")$(.$or_default())?, ..Self::default() }
+            }
+        })*
+    };
+}
+compared_by_spec!(
+    NetworkPolicy,
+    ResourceQuota,
+    LimitRange,
+    Lease,
+    MutatingAdmissionPolicy,
+    MutatingAdmissionPolicyBinding,
+    ValidatingAdmissionPolicy,
+    ValidatingAdmissionPolicyBinding.unwrap_or_default,
+);

@@ -1,0 +1,156 @@
+//! Reads a value field by field: what cannot be read is taken out and named, until the rest can.
+
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+use serde_path_to_error::{Path, Segment};
+
+use super::{Cause, Unread};
+
+/// So many fields are taken out of one value at most; a value with more of them is unreadable as a whole.
+const MOST_UNREAD: usize = 200;
+/// Texts of clients are cut: they go into messages and logs.
+const LONGEST: usize = 300;
+
+/// One step of the way to a field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    Field(String),
+    Entry(usize),
+}
+
+/// What is put in the place of a field that cannot be read; `None` takes it out.
+pub(super) type Substitute<'a> = &'a dyn Fn(&[Step]) -> Option<Value>;
+
+/// Reads a text as a whole.
+pub(super) fn read_whole<T: DeserializeOwned>(path: &str, raw: &RawValue) -> Result<T, Unread> {
+    let mut deserializer = serde_json::Deserializer::from_str(raw.get());
+    serde_path_to_error::deserialize(&mut deserializer).map_err(|error| describe_error(path, &error))
+}
+
+/// What an error says about a field that is somewhere below a path.
+pub(super) fn describe_error(path: &str, error: &serde_path_to_error::Error<serde_json::Error>) -> Unread {
+    unread(describe(path, &steps_of(error.path())), error.inner())
+}
+
+/// Whether a text is an object. A struct would be read from a list too, by position.
+pub(super) fn is_object(raw: &RawValue) -> bool {
+    raw.get().trim_start().starts_with('{')
+}
+
+/// Takes an object apart into its fields. A field that is nested too deeply to be read is left out.
+pub(super) fn fields_of(path: &str, raw: &RawValue, unread: &mut Vec<Unread>) -> Option<Map<String, Value>> {
+    let fields: std::collections::BTreeMap<String, Box<RawValue>> =
+        serde_json::from_str(raw.get()).map_err(|error| unread.push(wrong(path.to_owned(), &error))).ok()?;
+    let field = |(key, raw): (String, Box<RawValue>)| {
+        let value = serde_json::from_str(raw.get());
+        let value = value.map_err(|error| unread.push(wrong(format!("{path}.{}", shorten(&key)), &error)));
+        Some((key, value.ok()?))
+    };
+    Some(fields.into_iter().filter_map(field).collect())
+}
+
+/// Reads a value; `None` when nothing of it can be read.
+pub(super) fn read<T: DeserializeOwned>(
+    path: &str,
+    mut value: Value,
+    substitute: Substitute<'_>,
+    found: &mut Vec<Unread>,
+) -> Option<T> {
+    let mut gone: Vec<Vec<Step>> = Vec::new();
+    let mut substituted: Vec<Vec<Step>> = Vec::new();
+    for _ in 0..MOST_UNREAD {
+        let (steps, error) = match serde_path_to_error::deserialize::<_, T>(&value) {
+            Ok(read) => return Some(read),
+            Err(error) => (steps_of(error.path()), error.into_inner()),
+        };
+        // Entries were taken out before it.
+        let original = with_gone(&steps, &gone);
+        found.push(unread(describe(path, &original), &error));
+        let (last, parents) = steps.split_last()?;
+        let parent = parents.iter().try_fold(&mut value, |value, step| match step {
+            Step::Field(name) => value.get_mut(name),
+            Step::Entry(index) => value.get_mut(index),
+        })?;
+        match (last, parent) {
+            (Step::Entry(index), Value::Array(entries)) if *index < entries.len() => {
+                entries.remove(*index);
+                gone.push(original);
+            }
+            (Step::Field(name), Value::Object(fields)) if fields.contains_key(name) => {
+                let instead = if substituted.contains(&steps) { None } else { substitute(&steps) };
+                substituted.push(steps.clone());
+                match instead {
+                    Some(instead) => fields.insert(name.clone(), instead),
+                    None => fields.remove(name),
+                };
+            }
+            // The way leads nowhere.
+            _ => return None,
+        }
+    }
+    None
+}
+
+/// That a field has another type, or cannot be held.
+pub(super) fn wrong(path: String, error: &serde_json::Error) -> Unread {
+    Unread { cause: Cause::Wrong, ..unread(path, error) }
+}
+
+fn unread(path: String, error: &serde_json::Error) -> Unread {
+    let message = error.to_string();
+    // serde's own words for a variant that an enum does not have.
+    let cause = if message.starts_with("unknown variant ") { Cause::Newer } else { Cause::Wrong };
+    // Where in the text it was is of no use to anybody who sees the object as YAML.
+    let message = message.rfind(" at line ").and_then(|end| message.get(..end)).unwrap_or(&message);
+    Unread { path, why: shorten(message), cause }
+}
+
+fn steps_of(path: &Path) -> Vec<Step> {
+    path.iter()
+        .map_while(|segment| match segment {
+            Segment::Seq { index } => Some(Step::Entry(*index)),
+            Segment::Map { key } => Some(Step::Field(key.clone())),
+            Segment::Enum { .. } | Segment::Unknown => None,
+        })
+        .collect()
+}
+
+fn describe(path: &str, steps: &[Step]) -> String {
+    let text = steps.iter().fold(path.to_owned(), |text, step| match step {
+        Step::Field(name) => format!("{text}.{name}"),
+        Step::Entry(index) => format!("{text}[{index}]"),
+    });
+    shorten(&text)
+}
+
+/// The way as it was before entries were taken out.
+fn with_gone(steps: &[Step], gone: &[Vec<Step>]) -> Vec<Step> {
+    let mut original: Vec<Step> = Vec::new();
+    for step in steps {
+        let mut step = step.clone();
+        if let Step::Entry(index) = &mut step {
+            let mut before: Vec<usize> = gone
+                .iter()
+                .filter_map(|way| match way.split_last() {
+                    Some((Step::Entry(index), parents)) if parents == original => Some(*index),
+                    _ => None,
+                })
+                .collect();
+            before.sort_unstable();
+            for gone in before {
+                *index += usize::from(gone <= *index);
+            }
+        }
+        original.push(step);
+    }
+    original
+}
+
+fn shorten(text: &str) -> String {
+    let text: String = text.chars().map(|one| if one.is_control() { ' ' } else { one }).collect();
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => text.get(..end).unwrap_or_default().to_owned() + "…",
+        None => text,
+    }
+}

@@ -1,0 +1,145 @@
+//! Metadata, field by field. Managed fields are not read: anybody may write some that cannot be held.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
+use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::Unread;
+use super::lenient::wrong;
+
+/// Reads metadata, and names what is left out.
+pub(super) struct Metadata<'a>(pub &'a mut Vec<Unread>);
+
+impl<'de> DeserializeSeed<'de> for Metadata<'_> {
+    type Value = ObjectMeta;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<ObjectMeta, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Metadata<'_> {
+    type Value = ObjectMeta;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("metadata")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ObjectMeta, A::Error> {
+        let unread = self.0;
+        let mut found = ObjectMeta::default();
+        while let Some(key) = map.next_key::<std::borrow::Cow<'_, str>>()? {
+            match key.as_ref() {
+                "name" => found.name = read("name", &map.next_value::<Box<RawValue>>()?, unread),
+                "namespace" => {
+                    found.namespace = read("namespace", &map.next_value::<Box<RawValue>>()?, unread)
+                }
+                "uid" => found.uid = read("uid", &map.next_value::<Box<RawValue>>()?, unread),
+                "resourceVersion" => {
+                    found.resource_version =
+                        read("resourceVersion", &map.next_value::<Box<RawValue>>()?, unread);
+                }
+                "generateName" => {
+                    found.generate_name = read("generateName", &map.next_value::<Box<RawValue>>()?, unread);
+                }
+                "generation" => {
+                    found.generation = read("generation", &map.next_value::<Box<RawValue>>()?, unread);
+                }
+                "creationTimestamp" => {
+                    found.creation_timestamp =
+                        read("creationTimestamp", &map.next_value::<Box<RawValue>>()?, unread);
+                }
+                "deletionTimestamp" => {
+                    let raw = map.next_value::<Box<RawValue>>()?;
+                    let time = read("deletionTimestamp", &raw, unread);
+                    // Since when may be unreadable; that it goes is not.
+                    let is_there = raw.get().trim() != "null";
+                    found.deletion_timestamp =
+                        time.or_else(|| is_there.then_some(Time(Timestamp::UNIX_EPOCH)));
+                }
+                "labels" => found.labels = read_map("labels", &map.next_value::<Box<RawValue>>()?, unread),
+                "annotations" => {
+                    found.annotations = read_map("annotations", &map.next_value::<Box<RawValue>>()?, unread);
+                }
+                "finalizers" => {
+                    found.finalizers = read_list("finalizers", &map.next_value::<Box<RawValue>>()?, unread);
+                }
+                "ownerReferences" => {
+                    found.owner_references = read_list::<OwnerReference>(
+                        "ownerReferences",
+                        &map.next_value::<Box<RawValue>>()?,
+                        unread,
+                    );
+                }
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    fn visit_unit<E>(self) -> Result<ObjectMeta, E> {
+        Ok(ObjectMeta::default())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<ObjectMeta, E> {
+        Ok(ObjectMeta::default())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<ObjectMeta, E> {
+        Ok(ObjectMeta::default())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<ObjectMeta, E> {
+        Ok(ObjectMeta::default())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<ObjectMeta, E> {
+        Ok(ObjectMeta::default())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<ObjectMeta, E> {
+        Ok(ObjectMeta::default())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<ObjectMeta, A::Error> {
+        while list.next_element::<IgnoredAny>()?.is_some() {}
+        self.visit_unit()
+    }
+}
+
+/// Reads one field.
+fn read<T: DeserializeOwned>(field: &str, raw: &RawValue, unread: &mut Vec<Unread>) -> Option<T> {
+    serde_json::from_str::<Option<T>>(raw.get())
+        .inspect_err(|error| unread.push(wrong(format!("metadata.{field}"), error)))
+        .ok()
+        .flatten()
+}
+
+/// Reads a map of texts, entry by entry.
+fn read_map(field: &str, raw: &RawValue, unread: &mut Vec<Unread>) -> Option<BTreeMap<String, String>> {
+    if let Ok(all) = serde_json::from_str(raw.get()) {
+        return all;
+    }
+    let entries: BTreeMap<String, Box<RawValue>> = read(field, raw, unread)?;
+    let entry = |(key, value): (String, Box<RawValue>)| {
+        let value = read(&format!("{field}.{key}"), &value, unread)?;
+        Some((key, value))
+    };
+    Some(entries.into_iter().filter_map(entry).collect())
+}
+
+/// Reads a list, entry by entry.
+fn read_list<T: DeserializeOwned>(field: &str, raw: &RawValue, unread: &mut Vec<Unread>) -> Option<Vec<T>> {
+    if let Ok(all) = serde_json::from_str(raw.get()) {
+        return all;
+    }
+    let entries: Vec<Box<RawValue>> = read(field, raw, unread)?;
+    let numbered = entries.iter().enumerate();
+    Some(numbered.filter_map(|(index, value)| read(&format!("{field}[{index}]"), value, unread)).collect())
+}

@@ -1,0 +1,357 @@
+//! Our own kinds: the status field by field, and a spec that is marked when it cannot be read.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
+
+use super::lenient::{Step, describe_error, fields_of, is_object, read, read_whole};
+use super::{Cause, Parts, Readable, Unread, Unreadable};
+use crate::api::audit::{Audit, Fact};
+use crate::api::gate::Applied;
+use crate::api::{
+    ApprovalRequest, ApprovalRequestSpec, ApprovalRequestStatus, Community, CommunityEndpoint,
+    CommunityEndpointSpec, CommunityEndpointStatus, CommunitySpec, CommunityStatus, Content, Enclave,
+    EnclaveConnection, EnclaveConnectionSpec, EnclaveConnectionStatus, EnclaveEndpoint, EnclaveEndpointSpec,
+    EnclaveEndpointStatus, EnclaveSpec, EnclaveStatus, EnclaveWorkload, EnclaveWorkloadSpec,
+    EnclaveWorkloadStatus, GateStatus, RoleActivation, RoleActivationSpec, RoleActivationStatus,
+    RoleAssignment, RoleAssignmentSpec, RoleAssignmentStatus, RoleEligibility, RoleEligibilitySpec,
+    RoleEligibilityStatus, TransitHub, TransitHubSpec, TransitHubStatus,
+};
+
+/// A spec that can be marked as unreadable.
+pub(super) trait Markable: DeserializeOwned {
+    /// The fields that it must have, as they are when nothing is known of them: what gives nothing.
+    fn required() -> Value;
+
+    /// Its mark.
+    fn mark(&mut self) -> &mut Option<Box<Unreadable>>;
+
+    /// Closes what it opens, of a kind that is closed when it cannot be read.
+    fn close(&mut self) {}
+}
+
+/// A status that the operator writes.
+pub(super) trait Status: Default + DeserializeOwned {
+    /// The part that gated kinds share.
+    fn gate(&mut self) -> Option<&mut GateStatus>;
+
+    /// Facts that are still to be told.
+    fn audit(&mut self) -> &mut Audit;
+}
+
+macro_rules! markable {
+    ($($spec:ident: $required:expr $(, closes: |$this:ident| $close:expr)?;)*) => {
+        $(impl Markable for $spec {
+            fn required() -> Value {
+                $required
+            }
+
+            fn mark(&mut self) -> &mut Option<Box<Unreadable>> {
+                &mut self.unreadable
+            }
+
+            $(fn close(&mut self) {
+                let $this = self;
+                $close;
+            })?
+        })*
+    };
+}
+markable! {
+    CommunitySpec: json!({});
+    EnclaveSpec: json!({});
+    CommunityEndpointSpec: json!({"destination": {}, "ports": []});
+    TransitHubSpec: json!({});
+    EnclaveWorkloadSpec: json!({});
+    EnclaveEndpointSpec: json!({"workload": "", "ports": []});
+    EnclaveConnectionSpec: json!({"source": {}, "destination": {}}), closes: |spec| spec.enabled = false;
+    RoleAssignmentSpec: json!({"role": "enclave-reader", "principals": []}),
+        closes: |spec| spec.principals.clear();
+    RoleEligibilitySpec: json!({
+        "role": "enclave-reader", "principals": [], "activation": {"maxDuration": "0s"},
+    }), closes: |spec| spec.principals.clear();
+    RoleActivationSpec: json!({"eligibility": "", "duration": "0s"}), closes: |spec| spec.deactivate = true;
+    ApprovalRequestSpec: json!({
+        "summary": {"operation": "", "target": "", "requester": ""},
+        "target": {"kind": "ApprovalRequest", "name": "", "uid": "", "generation": 0},
+        "operations": [],
+        "requesters": [],
+        "change": {"after": {}, "digest": ""},
+        "policy": {
+            "minimumApprovers": 20, "expireAfterSeconds": 1, "requireJustification": true,
+            "requireRejectionComment": true, "requireMfa": true, "requireCredentialId": true,
+            "serviceAccountVotes": "Forbidden",
+        },
+        "expiresAt": "1970-01-01T00:00:00Z",
+    });
+}
+
+/// Kinds with the shared part of status.
+macro_rules! gated {
+    ($($kind:ident, $spec:ident, $status:ident;)*) => {
+        $(
+            impl Status for $status {
+                fn gate(&mut self) -> Option<&mut GateStatus> {
+                    Some(&mut self.gate)
+                }
+
+                fn audit(&mut self) -> &mut Audit {
+                    &mut self.gate.audit
+                }
+            }
+
+            impl Readable for $kind {
+                const FIELDS: &'static [&'static str] = &["spec", "status"];
+
+                fn put_together(metadata: ObjectMeta, parts: &mut Parts) -> Self {
+                    let status: Option<$status> = parts.status();
+                    let applied = status.as_ref().and_then(|status| status.gate.applied.as_ref());
+                    let spec: $spec = parts.spec(applied.map(|applied| &applied.spec), Vec::new());
+                    Self { metadata, spec, status }
+                }
+            }
+        )*
+    };
+}
+gated! {
+    Community, CommunitySpec, CommunityStatus;
+    Enclave, EnclaveSpec, EnclaveStatus;
+    CommunityEndpoint, CommunityEndpointSpec, CommunityEndpointStatus;
+    TransitHub, TransitHubSpec, TransitHubStatus;
+    EnclaveWorkload, EnclaveWorkloadSpec, EnclaveWorkloadStatus;
+    EnclaveEndpoint, EnclaveEndpointSpec, EnclaveEndpointStatus;
+    EnclaveConnection, EnclaveConnectionSpec, EnclaveConnectionStatus;
+    RoleAssignment, RoleAssignmentSpec, RoleAssignmentStatus;
+    RoleEligibility, RoleEligibilitySpec, RoleEligibilityStatus;
+}
+
+/// Kinds of which the status says what somebody holds: without these fields of it nobody can tell, so the
+/// object is marked as unreadable too.
+macro_rules! essential {
+    ($($kind:ident, $spec:ident, $status:ident, $essential:expr;)*) => {
+        $(
+            impl Status for $status {
+                fn gate(&mut self) -> Option<&mut GateStatus> {
+                    None
+                }
+
+                fn audit(&mut self) -> &mut Audit {
+                    &mut self.audit
+                }
+            }
+
+            impl Readable for $kind {
+                const FIELDS: &'static [&'static str] = &["spec", "status"];
+
+                fn put_together(metadata: ObjectMeta, parts: &mut Parts) -> Self {
+                    let known = parts.unread.len();
+                    let status: Option<$status> = parts.status();
+                    let of_status = parts.unread.get(known..).unwrap_or_default().iter();
+                    let lost = of_status.filter(|unread| is_one_of(&unread.path, &$essential));
+                    let lost: Vec<Unread> = lost.cloned().collect();
+                    let spec: $spec = parts.spec(None, lost);
+                    Self { metadata, spec, status }
+                }
+            }
+        )*
+    };
+}
+essential! {
+    RoleActivation, RoleActivationSpec, RoleActivationStatus,
+        ["state", "user", "stamps", "role", "eligibilityUid", "startsAt", "endsAt"];
+    ApprovalRequest, ApprovalRequestSpec, ApprovalRequestStatus,
+        ["state", "decisions", "witness", "decidedAt", "enactedAt"];
+}
+
+/// Whether a path leads into one of these fields of the status, or is the status as a whole.
+fn is_one_of(path: &str, fields: &[&str]) -> bool {
+    let Some(rest) = path.strip_prefix("status") else { return false };
+    let Some(rest) = rest.strip_prefix('.') else { return true };
+    let field = rest.split(['.', '[']).next().unwrap_or_default();
+    fields.contains(&field)
+}
+
+impl Parts {
+    /// The spec. In the place of what cannot be read stands what is applied, so that nothing else changes;
+    /// a list of principals keeps those that can be read. `lost` is what else is unreadable that it depends on.
+    fn spec<S: Markable>(&mut self, applied: Option<&Content>, lost: Vec<Unread>) -> S {
+        let raw = self.take("spec");
+        let whole = match &raw {
+            Some(raw) if is_object(raw) => read_whole::<S>("spec", raw),
+            Some(_) => {
+                Err(Unread { path: "spec".into(), why: "it is no object".into(), cause: Cause::Wrong })
+            }
+            None => Err(Unread { path: "spec".into(), why: "it is missing".into(), cause: Cause::Wrong }),
+        };
+        let (mut spec, mut unread) = match whole {
+            Ok(spec) => (spec, Vec::new()),
+            Err(first) => read_what_can_be(raw.as_deref(), first, applied.map(Content::to_value).as_ref()),
+        };
+        self.unread.extend(unread.iter().cloned());
+        unread.extend(lost);
+        *spec.mark() = Unreadable::of(unread);
+        if spec.mark().as_ref().is_some_and(|mark| !mark.is_only_newer()) {
+            spec.close();
+        }
+        spec
+    }
+
+    /// The status; `None` when there is none yet.
+    fn status<S: Status>(&mut self) -> Option<S> {
+        let raw = self.take("status")?;
+        let whole = serde_json::from_str(raw.get()).ok().filter(|_| is_object(&raw));
+        if let Some(mut status) = whole {
+            let applied = |status: &mut S| status.gate().and_then(|gate| gate.applied.clone());
+            if applied(&mut status).is_none_or(|applied| applied.spec.is_object()) {
+                return Some(status);
+            }
+        }
+        let unread = &mut self.unread;
+        if !is_object(&raw) {
+            unread.push(Unread { path: "status".into(), why: "it is no object".into(), cause: Cause::Wrong });
+            return Some(S::default());
+        }
+        // What is applied is read as a whole: what lost a part is not what was approved.
+        let fields: BTreeMap<String, Box<RawValue>> = serde_json::from_str(raw.get()).unwrap_or_default();
+        let applied = fields.get("applied").filter(|raw| raw.get().trim() != "null");
+        let mut values = fields_of("status", &raw, &mut Vec::new()).unwrap_or_default();
+        let audit = values.remove("audit");
+        let is_gated = S::default().gate().is_some();
+        let mut status = S::default();
+        if is_gated {
+            values.remove("applied");
+            let (shared, own) =
+                values.into_iter().partition(|(name, _)| GATE_FIELDS.contains(&name.as_str()));
+            status = read("status", Value::Object(own), &|_| None, unread).unwrap_or_default();
+            let gate = read("status", Value::Object(shared), &|_| None, unread).unwrap_or_default();
+            let applied = applied.map(|raw| read_applied(raw, unread));
+            if let Some(place) = status.gate() {
+                *place = GateStatus { applied, ..gate };
+            }
+        } else if let Some(read) = read("status", Value::Object(values), &|_| None, unread) {
+            status = read;
+        }
+        // Named after the fields of the status that are read in any case.
+        fields_too_deep(&raw, unread);
+        if let Some(audit) = audit {
+            *status.audit() = read_audit(audit, unread);
+        }
+        Some(status)
+    }
+}
+
+const GATE_FIELDS: [&str; 5] = ["observedGeneration", "state", "pending", "deletionProtected", "conditions"];
+
+/// Names the fields that are nested too deeply; what is applied names itself.
+fn fields_too_deep(raw: &RawValue, unread: &mut Vec<Unread>) {
+    let mut found = Vec::new();
+    if fields_of("status", raw, &mut found).is_none() || !found.is_empty() {
+        unread.extend(found.into_iter().filter(|one| one.path != "status.applied"));
+    }
+}
+
+/// A spec of which something is unreadable. `first` is what a strict reader stumbles over.
+fn read_what_can_be<S: Markable>(
+    raw: Option<&RawValue>,
+    first: Unread,
+    applied: Option<&Value>,
+) -> (S, Vec<Unread>) {
+    let mut unread = Vec::new();
+    let fields = raw.filter(|raw| is_object(raw)).and_then(|raw| fields_of("spec", raw, &mut unread));
+    let required = S::required();
+    let known = |field: &str| applied.and_then(|applied| applied.get(field)).or_else(|| required.get(field));
+    let mut fields = fields.unwrap_or_default();
+    for field in required.as_object().into_iter().flat_map(Map::keys) {
+        if !fields.contains_key(field) {
+            let instead = known(field).cloned().unwrap_or_default();
+            fields.insert(field.clone(), emptied(instead, field));
+        }
+    }
+    let substitute = |steps: &[Step]| {
+        let (first, rest) = steps.split_first()?;
+        let Step::Field(first) = first else { return None };
+        let found = rest.iter().try_fold(known(first)?, |value, step| match step {
+            Step::Field(name) => value.get(name),
+            Step::Entry(_) => None,
+        })?;
+        let Some(Step::Field(last)) = steps.last() else { return None };
+        Some(emptied(found.clone(), last))
+    };
+    let spec = read("spec", Value::Object(fields), &substitute, &mut unread);
+    // Nothing of it can be read: it is as what is applied, or what gives nothing.
+    let spec = spec.or_else(|| applied.and_then(|applied| serde_json::from_value(applied.clone()).ok()));
+    let spec = spec.or_else(|| serde_json::from_value(S::required()).ok());
+    if !unread.iter().any(|one| one.path == first.path) {
+        unread.insert(0, first);
+    }
+    #[allow(clippy::expect_used)]
+    let spec = spec.expect("what a kind requires is a spec of that kind, which a test shows for each");
+    (spec, unread)
+}
+
+/// One field of a text.
+pub(super) fn field(raw: &RawValue, name: &str) -> Option<Box<RawValue>> {
+    let mut fields: BTreeMap<String, Box<RawValue>> = serde_json::from_str(raw.get()).ok()?;
+    fields.remove(name)
+}
+
+/// What stands for an unreadable value: what is known of it, but of lists only those who can be read.
+fn emptied(known: Value, field: &str) -> Value {
+    match known {
+        Value::Array(_) => Value::Array(Vec::new()),
+        Value::Object(_) if field == "principals" => Value::Object(Map::new()),
+        other => other,
+    }
+}
+
+/// What is applied; a mark for it when a part of it cannot be read. Then it is never judged or enforced
+/// anew, and what exists is kept.
+fn read_applied(raw: &RawValue, unread: &mut Vec<Unread>) -> Applied {
+    let whole = read_whole::<Applied>("status.applied", raw).and_then(|applied| {
+        let path = "status.applied.spec".to_owned();
+        let no_object = Unread { path, why: "it is no object".into(), cause: Cause::Wrong };
+        if applied.spec.is_object() { Ok(applied) } else { Err(no_object) }
+    });
+    whole.unwrap_or_else(|found| {
+        let fields = fields_of("status.applied", raw, &mut Vec::new()).unwrap_or_default();
+        let text = |field: &str| fields.get(field).and_then(Value::as_str).map(ToOwned::to_owned);
+        let applied = Applied {
+            generation: fields.get("generation").and_then(Value::as_i64).unwrap_or_default(),
+            digest: text("digest").unwrap_or_default(),
+            spec: Content::unreadable(fields.get("spec").cloned(), &found.to_string()),
+            change: None,
+            approval_request: text("approvalRequest"),
+            at: Time(Timestamp::UNIX_EPOCH),
+            references: Vec::new(),
+        };
+        unread.push(found);
+        applied
+    })
+}
+
+/// Facts that are still to be told. One that only another version can tell is kept as it is.
+fn read_audit(audit: Value, unread: &mut Vec<Unread>) -> Audit {
+    let waiting = audit.get("waiting").and_then(Value::as_array).cloned().unwrap_or_default();
+    let mut found = Audit {
+        recorded: audit.get("recorded").and_then(Value::as_i64).unwrap_or_default(),
+        ..Audit::default()
+    };
+    for (index, value) in waiting.into_iter().enumerate() {
+        match serde_path_to_error::deserialize::<_, Fact>(&value) {
+            Ok(fact) => found.waiting.push(fact),
+            Err(error) => {
+                let path = format!("status.audit.waiting[{index}]");
+                unread.push(describe_error(&path, &error));
+                found.foreign.push(value);
+            }
+        }
+    }
+    // Numbers are never given twice.
+    let last = found.waiting.iter().map(|fact| fact.number).max().unwrap_or_default();
+    found.recorded = found.recorded.max(last);
+    found
+}
