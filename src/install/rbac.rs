@@ -58,7 +58,7 @@ pub fn operator_cluster_role() -> ClusterRole {
             // Kubernetes' rule against escalation.
             rule(GROUP, &["communities", "enclaves"], &["update"]),
             rule(GROUP, &["approvalrequests"], &["approve"]),
-            rule(GROUP, &["approvalrequests/status"], &["get", "patch"]),
+            rule(GROUP, &["approvalrequests/status"], &["get", "update", "patch"]),
             rule(RBAC, &["roles", "rolebindings", "clusterroles", "clusterrolebindings"], OWNED),
             rule("", &["namespaces"], &["get", "list", "watch", "create", "update", "delete"]),
             rule("", &["resourcequotas", "limitranges"], OWNED),

@@ -314,6 +314,40 @@ mod tests {
         }
     }
 
+    /// Nobody is asked for it and nothing passes, unless it is only that another version knows a word of it.
+    #[test]
+    fn a_connection_that_cannot_be_read_is_shut_and_blocked() {
+        use crate::api::reading::{Cause, Unread, Unreadable};
+        let planned = |cause| {
+            let mut observed = observed(0);
+            let mut connection = EnclaveConnection::clone(&in_force(
+                serde_json::to_value(observed.declared.object.as_ref()).unwrap(),
+            ));
+            let unread = Unread { path: "spec.expiresAt".into(), why: "odd".into(), cause };
+            connection.spec.unreadable = Unreadable::of(vec![unread]);
+            connection.metadata.generation = Some(2);
+            let connection = Arc::new(connection);
+            observed.declared.object = Arc::clone(&connection);
+            observed.link.connection = connection;
+            let is_off = matches!(
+                resolve(&observed.link, Timestamp::UNIX_EPOCH).unwrap(),
+                Passage::Off(Missing { reason: reason::SPEC_UNREADABLE, .. })
+            );
+            let plan = plan_connection(&observed, Timestamp::UNIX_EPOCH);
+            assert!(!plan.writes.iter().any(|write| matches!(write, Write::CreateRequest(_))));
+            let gate = plan.status.unwrap().gate;
+            assert_eq!(gate.state, Some(State::Blocked));
+            assert_eq!((gate.pending, gate.applied.unwrap().generation), (None, 1));
+            let ready = &gate.conditions[0];
+            assert_eq!(ready.reason, reason::SPEC_UNREADABLE);
+            assert!(ready.message.contains("spec.expiresAt: odd"), "{}", ready.message);
+            assert_eq!(plan.notices[0].reason, reason::SPEC_UNREADABLE);
+            is_off
+        };
+        assert!(planned(Cause::Wrong));
+        assert!(!planned(Cause::Newer));
+    }
+
     #[test]
     fn one_connection_too_many_waits_and_says_why() {
         let state = |siblings| {

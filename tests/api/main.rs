@@ -26,6 +26,7 @@ mod mortal;
 mod network;
 mod notifications;
 mod reachability;
+mod reading;
 mod restart;
 mod rights;
 mod roles;

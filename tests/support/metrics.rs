@@ -2,7 +2,7 @@
 
 /// The names, without their prefix. One that is not here would never fire an alert nor draw anything;
 /// `api::metrics` finds all of them at a running operator.
-pub const METRICS: [&str; 12] = [
+pub const METRICS: [&str; 13] = [
     "active_activations",
     "admission_policies_intact",
     "api_writes_total",
@@ -15,4 +15,5 @@ pub const METRICS: [&str; 12] = [
     "pending_requests",
     "reconciliations_total",
     "request_decision_seconds_bucket",
+    "unreadable_objects",
 ];

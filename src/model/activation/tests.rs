@@ -1,3 +1,4 @@
+use crate::api::reading::{Cause, Unread, Unreadable};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::*;
@@ -104,6 +105,30 @@ fn told(judgement: &Judgement) -> String {
         minute(judgement.starts_at),
         minute(judgement.ends_at)
     )
+}
+
+#[test]
+fn what_cannot_be_read_ends_and_what_another_version_knows_ends_in_its_time() {
+    let eligible = spec(|_| {});
+    let marked = |mut activation: RoleActivation, cause| {
+        let unread = Unread { path: "status.state".into(), why: "odd".into(), cause };
+        activation.spec.unreadable = Unreadable::of(vec![unread]);
+        activation
+    };
+    let paused = || {
+        let mut paused = active();
+        paused.status.as_mut().unwrap().state = None;
+        paused
+    };
+    for (activation, minute, expected) in [
+        (marked(active(), Cause::Wrong), 10, "Revoked SpecUnreadable 0..10"),
+        (marked(paused(), Cause::Wrong), 10, "Refused SpecUnreadable -..-"),
+        (marked(asked("nina", ""), Cause::Wrong), 10, "Refused SpecUnreadable -..-"),
+        (marked(paused(), Cause::Newer), 10, "waits SpecUnreadable 0..30"),
+        (marked(paused(), Cause::Newer), 30, "Refused SpecUnreadable -..-"),
+    ] {
+        assert_eq!(told(&judge(&activation, &eligible, None, minute)), expected);
+    }
 }
 
 #[test]

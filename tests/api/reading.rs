@@ -1,0 +1,357 @@
+//! What the API server stores and a typed client cannot hold: it stops nothing, delays nobody, hides nothing.
+//! Objects are written and read with kubectl here, since a typed client cannot.
+
+use std::time::{Duration, Instant};
+
+use enclave_operator::api::{CommunityEndpoint, EnclaveConnection, State};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::Api;
+use kube::api::DeleteParams;
+use serde_json::{Value, json};
+
+use crate::lock::maintenance;
+use crate::network::{self, Story, to_the_ledger};
+use crate::roles::{Place, user};
+use crate::support::{Process, User, eventually};
+use crate::trouble::{wait_for_log, wait_for_metric};
+use crate::world::{
+    SOON, WORLD, World, active_community, namespaced, on_a_runtime, patch, wait_for_access, wait_for_state,
+};
+
+const DENY: &str = "enclave-operator-default-deny";
+/// How fast something closes that queues behind nothing, on a slow machine.
+const AT_ONCE: Duration = Duration::from_secs(8);
+
+/// An entry that anybody may write on an object that he may patch, with a time that a typed client cannot hold.
+fn odd_metadata(label: &str) -> Value {
+    json!({"metadata": {"managedFields": [{
+        "manager": "x", "operation": "Update", "apiVersion": "v1", "time": "9999-12-31T23:59:59Z",
+        "fieldsType": "FieldsV1", "fieldsV1": {"f:metadata": {"f:labels": {(format!("f:{label}")): {}}}},
+    }]}})
+}
+
+/// One that is nested more deeply than a typed client reads.
+fn deep_metadata() -> Value {
+    let deep = (0..200).fold(json!({}), |inner, _| json!({"f:a": inner}));
+    json!({"metadata": {"managedFields": [{
+        "manager": "x", "operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV1", "fieldsV1": deep,
+    }]}})
+}
+
+fn change(who: &User, object: &[&str], change: &Value) {
+    let change = change.to_string();
+    who.kubectl(&[&["patch"], object, &["--type=merge", "-p", &change]].concat()).expect_success();
+}
+
+fn look(who: &User, object: &[&str], path: &str) -> String {
+    let path = format!("-o=jsonpath={path}");
+    who.kubectl(&[&["get"], object, &[path.as_str()]].concat()).expect_success()
+}
+
+async fn wait_to_see(who: &User, object: &[&str], path: &str, wanted: &str) {
+    eventually(&format!("{object:?} {path} has {wanted:?}"), SOON, async || {
+        look(who, object, path).contains(wanted).then_some(())
+    })
+    .await;
+}
+
+#[test]
+fn odd_objects_of_strangers_do_not_keep_the_operator_from_starting() {
+    let world = World::without_operator();
+    world.install();
+    let admin = world.plane.administrator_user();
+    admin.kubectl(&["create", "namespace", "elsewhere"]).expect_success();
+    let within = |arguments: &[&str]| {
+        admin.kubectl(&[arguments, &["-n", "elsewhere"]].concat()).expect_success();
+    };
+    within(&["create", "role", "any", "--verb=get", "--resource=pods"]);
+    within(&["create", "rolebinding", "any", "--role=any", "--user=any"]);
+    within(&["create", "quota", "any", "--hard=pods=1"]);
+    within(&["create", "serviceaccount", "any"]);
+    let policy = json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+        "metadata": {"name": "any", "namespace": "elsewhere"}, "spec": {"podSelector": {}},
+    });
+    admin.kubectl_with_input(&["create", "-f", "-"], &policy.to_string()).expect_success();
+    for kind in ["serviceaccount", "role", "rolebinding", "quota", "networkpolicy"] {
+        let object = [kind, "any", "-n", "elsewhere"];
+        change(admin, &object, &odd_metadata("x"));
+        let managed = look(admin, &object, "{.metadata.managedFields}");
+        assert!(managed.contains("9999-12-31"), "{kind}: it is not stored: {managed}");
+    }
+    change(admin, &["serviceaccount", "default", "-n", "elsewhere"], &deep_metadata());
+    let operator = world.spawn_operator("undisturbed");
+    on_a_runtime(async || {
+        wait_for_log(&operator, "leading, reconciling").await;
+        active_community(&world, "undisturbed", &json!({})).await;
+    });
+    // The API server alone is restarted: everything is listed anew.
+    world.plane.stop_api_server();
+    world.plane.start_api_server().unwrap();
+    on_a_runtime(async || {
+        active_community(&world, "still", &json!({})).await;
+        for said in operator.log().lines().filter(|line| line.contains("cannot read")) {
+            panic!("nothing that the operator needs is unreadable: {said}");
+        }
+    });
+}
+
+#[tokio::test]
+async fn odd_objects_delay_no_closing() {
+    let story = Story::begin("oddone", json!({})).await;
+    let other = Story::begin("oddtwo", json!({})).await;
+    for story in [&story, &other] {
+        network::make(&story.connections(), "EnclaveConnection", "to-ledger", to_the_ledger()).await;
+        wait_for_state(&story.connections(), "to-ledger", State::Connected).await;
+    }
+    let (admin, namespace) = (WORLD.plane.administrator_user(), story.control("payments"));
+    let object = ["econ", "to-ledger", "-n", namespace.as_str()];
+    for number in 0..20 {
+        change(admin, &object, &odd_metadata(&format!("x{number}")));
+    }
+    assert!(look(admin, &object, "{.metadata.managedFields}").contains("9999-12-31"));
+    let start = Instant::now();
+    patch(&other.connections(), "to-ledger", json!({"spec": {"enabled": false}})).await.unwrap();
+    other.wait_for_policies(&other.pods_of("payments", "api"), &[]).await;
+    assert!(start.elapsed() < AT_ONCE, "it took {:?}", start.elapsed());
+    // Nor that of the odd one.
+    let start = Instant::now();
+    change(admin, &object, &json!({"spec": {"enabled": false}}));
+    story.wait_for_policies(&story.pods_of("payments", "api"), &[]).await;
+    assert!(start.elapsed() < AT_ONCE, "it took {:?}", start.elapsed());
+    wait_to_see(admin, &object, "{.status.state}", "Inactive").await;
+}
+
+#[tokio::test]
+async fn an_odd_binding_is_found_and_taken_away() {
+    let place = Place::make("oddbound", &json!({})).await;
+    let admin = place.world.plane.administrator_user();
+    let (pods, eve) = (place.pods("payments"), place.user("eve", &[]));
+    let mut binding = odd_metadata("x");
+    binding["metadata"]["name"] = json!("sneaky");
+    binding["roleRef"] =
+        json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "edit"});
+    binding["subjects"] =
+        json!([{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": eve.name()}]);
+    let path = format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{pods}/rolebindings");
+    admin.kubectl_with_input(&["create", "--raw", &path, "-f", "-"], &binding.to_string()).expect_success();
+    let object = ["rolebinding", "sneaky", "-n", pods.as_str()];
+    assert!(look(admin, &object, "{.metadata.managedFields}").contains("9999-12-31"));
+    wait_for_access(&eve, "create", "pods", &pods, true).await;
+    let enclave = ["enc", "payments", "-n", place.community.as_str()];
+    wait_to_see(admin, &enclave, "{.status.standingGrants}", "sneaky").await;
+    let isolated = json!({"accessMode": "Isolated", "principals": {"view": [user(&place.world.rita())]}});
+    change(admin, &["encw", "api", "-n", &place.control("payments")], &json!({ "spec": isolated }));
+    wait_for_access(&eve, "create", "pods", &pods, false).await;
+}
+
+#[tokio::test]
+async fn an_odd_assignment_goes_with_its_rights() {
+    let place = Place::make("oddrole", &json!({})).await;
+    let admin = place.world.plane.administrator_user();
+    let (control, olga) = (place.control("payments"), place.user("olga", &[]));
+    place.assign(&control, "owners", "enclave-owner", &[user(&olga)]).await;
+    wait_for_access(&olga, "create", "enclaveconnections", &control, true).await;
+    let object = ["rasg", "owners", "-n", control.as_str()];
+    change(admin, &object, &odd_metadata("x"));
+    change(admin, &object, &json!({"metadata": {"labels": {"touched": "yes"}}}));
+    let start = Instant::now();
+    admin.kubectl(&["delete", "rasg", "owners", "-n", &control, "--wait=false"]).expect_success();
+    wait_for_access(&olga, "create", "enclaveconnections", &control, false).await;
+    assert!(start.elapsed() < AT_ONCE, "it took {:?}", start.elapsed());
+    eventually("it is gone", SOON, async || {
+        let left = admin.kubectl(&["get", "rasg", "-n", &control, "-o=name"]).expect_success();
+        left.trim().is_empty().then_some(())
+    })
+    .await;
+}
+
+/// A Community "odd" in a cluster where somebody took the schema off what tenants write.
+struct Loose {
+    world: World,
+    olga: User,
+}
+
+impl Loose {
+    fn make() -> (Self, Process) {
+        let world = World::without_operator();
+        world.install();
+        let operator = world.spawn_operator("loose-1");
+        let olga = world.plane.user("olga-odd", &[]);
+        let loose = Self { world, olga };
+        on_a_runtime(async || loose.declare().await);
+        (loose, operator)
+    }
+
+    async fn declare(&self) {
+        let rules = json!({"rules": [{"operation": "CommunityUpdate", "policy": "Required"}]});
+        let place = Place::make_in(&self.world, "odd", &json!({ "approvals": rules })).await;
+        place.assign("odd-payments", "owners", "enclave-owner", &[user(&self.olga)]).await;
+        place.assign("odd-payments", "readers", "enclave-reader", &[user(&self.world.bob())]).await;
+        let alice = self.world.alice();
+        let endpoints: Api<CommunityEndpoint> = namespaced(alice.client(), "odd");
+        let outside =
+            json!({"destination": {"cidrs": [{"cidr": "198.51.100.0/24"}]}, "ports": [{"port": 443}]});
+        network::make(&endpoints, "CommunityEndpoint", "outside", outside).await;
+        wait_for_state(&endpoints, "outside", State::Active).await;
+        let connections: Api<EnclaveConnection> = namespaced(self.world.erin().client(), "odd-payments");
+        let spec = json!({
+            "source": {"workloads": ["api"]}, "destination": {"communityEndpoint": {"name": "outside"}},
+        });
+        network::make(&connections, "EnclaveConnection", "out", spec).await;
+        wait_for_state(&connections, "out", State::Connected).await;
+        for plural in ["communities", "roleassignments", "enclaveconnections", "enclaveworkloads"] {
+            self.loosen(plural);
+        }
+    }
+
+    fn admin(&self) -> &User {
+        self.world.plane.administrator_user()
+    }
+
+    fn loosen(&self, plural: &str) {
+        let schema = "/spec/versions/0/schema/openAPIV3Schema";
+        let anything = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+        let loosen = json!([
+            {"op": "replace", "path": format!("{schema}/properties/spec"), "value": anything},
+            {"op": "remove", "path": format!("{schema}/x-kubernetes-validations")},
+        ]);
+        let name = format!("{plural}.enclave-operator.io");
+        let loosen = loosen.to_string();
+        self.admin().kubectl(&["patch", "crd", &name, "--type=json", "-p", &loosen]).expect_success();
+    }
+
+    /// Somebody writes what the schema would have refused.
+    async fn spoil(&self, object: &[&str], spec: &Value) {
+        let spec = json!({ "spec": spec }).to_string();
+        eventually("the schema lets it through", SOON, async || {
+            let arguments = [&["patch"], object, &["--type=merge", "-p", &spec]].concat();
+            self.admin().kubectl(&arguments).status.success().then_some(())
+        })
+        .await;
+    }
+
+    async fn wait_until_blocked(&self, object: &[&str], field: &str) {
+        wait_to_see(self.admin(), object, "{.status.state}", "Blocked").await;
+        let ready = "{.status.conditions[?(@.type==\"Ready\")]}";
+        wait_to_see(self.admin(), object, ready, "SpecUnreadable").await;
+        wait_to_see(self.admin(), object, ready, field).await;
+    }
+
+    /// What denies everything is put back when it is away.
+    async fn assert_healed(&self) {
+        let policies: Api<NetworkPolicy> =
+            namespaced(self.world.operator().await.client(), "odd-payments-api");
+        policies.delete(DENY, &DeleteParams::default()).await.unwrap();
+        eventually("it is put back", SOON, async || policies.get_opt(DENY).await.unwrap()).await;
+    }
+}
+
+/// Nobody decides about it, and nothing else changes, after a restart too.
+#[test]
+fn an_unreadable_community_is_a_proposal_that_cannot_be_asked_for() {
+    let (loose, operator) = Loose::make();
+    let community = ["com", "odd"];
+    on_a_runtime(async || {
+        let spoilt = json!({"maintenance": {"mode": "Disabled", "expiresAt": 5}});
+        loose.spoil(&community, &spoilt).await;
+        loose.wait_until_blocked(&community, "spec.maintenance.expiresAt").await;
+        wait_for_metric(&operator, "enclave_operator_unreadable_objects{kind=\"Community\"} 1").await;
+        wait_for_log(&operator, "spec.maintenance.expiresAt").await;
+        let events = ["events", "-A", "--field-selector=reason=SpecUnreadable"];
+        wait_to_see(loose.admin(), &events, "{.items}", "spec.maintenance.expiresAt").await;
+        loose.assert_healed().await;
+    });
+    operator.kill();
+    let operator = loose.world.spawn_operator("loose-2");
+    on_a_runtime(async || {
+        wait_for_log(&operator, "leading, reconciling").await;
+        loose.assert_healed().await;
+        wait_for_access(&loose.olga, "create", "pods", "odd-payments-api", true).await;
+        wait_to_see(loose.admin(), &["enc", "payments", "-n", "odd"], "{.status.state}", "Active").await;
+        let requests = look(loose.admin(), &["apr", "-A"], "{.items}");
+        assert_eq!(requests, "[]", "nobody is asked for what nobody can read");
+        // It is mended as any edit.
+        change(loose.admin(), &community, &json!({"spec": {"maintenance": null}}));
+        wait_to_see(loose.admin(), &community, "{.status.state}", "Active").await;
+        wait_for_metric(&operator, "enclave_operator_unreadable_objects{kind=\"Community\"} 0").await;
+    });
+}
+
+#[test]
+fn what_only_gives_access_is_closed_and_what_runs_stays_and_maintenance_ends() {
+    let (loose, operator) = Loose::make();
+    let admin = loose.admin();
+    on_a_runtime(async || {
+        let bob = loose.world.bob();
+        wait_for_access(&bob, "get", "pods", "odd-payments-api", true).await;
+        let readers = ["rasg", "readers", "-n", "odd-payments"];
+        loose.spoil(&readers, &json!({"description": 5})).await;
+        wait_for_access(&bob, "get", "pods", "odd-payments-api", false).await;
+        loose.wait_until_blocked(&readers, "spec.description").await;
+
+        let connection = ["econ", "out", "-n", "odd-payments"];
+        loose.spoil(&connection, &json!({"expiresAt": "never"})).await;
+        let policies = ["netpol", "-n", "odd-payments-api"];
+        eventually("it is closed", SOON, async || {
+            (!look(admin, &policies, "{.items[*].metadata.name}").contains("connection.")).then_some(())
+        })
+        .await;
+        loose.wait_until_blocked(&connection, "spec.expiresAt").await;
+
+        // Maintenance of the Enclave ends in a workload that cannot be read too.
+        let enclaves = crate::world::enclaves(&loose.world.alice(), "odd");
+        let soon = maintenance("Advanced", &json!({"kind": "User", "name": "tina"}), 20);
+        patch(&enclaves, "payments", json!({"spec": {"maintenance": soon}})).await.unwrap();
+        let namespace = ["ns", "odd-payments-api"];
+        wait_to_see(admin, &namespace, "{.metadata.annotations}", "maintenance-advanced").await;
+        let workload = ["encw", "api", "-n", "odd-payments"];
+        loose.spoil(&workload, &json!({"quota": {"pods": {"a": 1}}, "containerDefaults": 7})).await;
+        loose.wait_until_blocked(&workload, "spec.quota.pods").await;
+    });
+    operator.kill();
+    let operator = loose.world.spawn_operator("loose-2");
+    on_a_runtime(async || {
+        wait_for_log(&operator, "leading, reconciling").await;
+        let namespace = ["ns", "odd-payments-api"];
+        eventually("it ends", SOON, async || {
+            let annotations = look(admin, &namespace, "{.metadata.annotations}");
+            (!annotations.contains("maintenance-advanced")).then_some(())
+        })
+        .await;
+        loose.assert_healed().await;
+        for object in [["econ", "out"], ["rasg", "readers"], ["encw", "api"]] {
+            let [kind, name] = object;
+            let arguments = ["delete", kind, name, "-n", "odd-payments", "--timeout=60s"];
+            admin.kubectl(&arguments).expect_success();
+        }
+    });
+}
+
+/// After a rollback, what the newer version wrote is still there.
+#[test]
+fn fields_of_a_status_that_this_version_does_not_know_stay() {
+    let (loose, _operator) = Loose::make();
+    let enclave = ["enc", "payments", "-n", "odd"];
+    let text = json!({"type": "string"});
+    let add = json!([{
+        "op": "add", "value": text,
+        "path": "/spec/versions/0/schema/openAPIV3Schema/properties/status/properties/newer",
+    }]);
+    let name = "enclaves.enclave-operator.io";
+    loose.admin().kubectl(&["patch", "crd", name, "--type=json", "-p", &add.to_string()]).expect_success();
+    on_a_runtime(async || {
+        let operator = loose.world.operator().await;
+        let newer = json!({"status": {"newer": "kept"}}).to_string();
+        eventually("the schema knows it", SOON, async || {
+            let subresource = ["--subresource=status", "--type=merge", "-p", &newer];
+            operator.kubectl(&[&["patch"], &enclave[..], &subresource].concat()).expect_success();
+            (look(loose.admin(), &enclave, "{.status.newer}") == "kept").then_some(())
+        })
+        .await;
+        change(loose.admin(), &enclave, &json!({"spec": {"description": "edited"}}));
+        wait_to_see(loose.admin(), &enclave, "{.status.applied.spec.description}", "edited").await;
+        wait_to_see(loose.admin(), &enclave, "{.status.state}", "Active").await;
+        assert_eq!(look(loose.admin(), &enclave, "{.status.newer}"), "kept");
+    });
+}
