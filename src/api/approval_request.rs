@@ -1,10 +1,11 @@
 //! `ApprovalRequest`: one proposed change, who asked, the rules that applied, and the votes.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Time;
 use super::approvals::Operation;
 use super::audit::Audit;
 use super::common::Principal;

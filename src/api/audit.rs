@@ -1,10 +1,10 @@
 //! What happened to an object, kept on it until everybody who is to be told has been told.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Time;
 use super::common::{ChangeReason, Maintenance};
 
 /// So many facts of one object wait at most.
