@@ -33,7 +33,7 @@ pub enum PrincipalKind {
 /// A user, a group or a service account, named as the API server's authentication names it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("self.kind != 'ServiceAccount' || !format.dns1123Subdomain().validate(self.name).hasValue()")
+#[x_kube(validation = Rule::new("self.kind != 'ServiceAccount' || (size(self.name) <= 253 && self.name.matches('^[a-z0-9]+((-+|[.])[a-z0-9]+)*$'))")
     .message("the name of a ServiceAccount has lower-case letters, digits, '-' and '.', and each part between dots starts and ends with a letter or digit"))]
 #[x_kube(validation = Rule::new("(self.kind == 'ServiceAccount') == has(self.__namespace__)")
     .message("a ServiceAccount needs namespace; User and Group must not have one"))]

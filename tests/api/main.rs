@@ -11,6 +11,7 @@ mod reach;
 mod support;
 mod world;
 
+mod accepted;
 mod audit;
 mod bypass;
 mod clock;
@@ -33,3 +34,4 @@ mod scale;
 mod scenarios;
 mod trouble;
 mod upgrade;
+mod values;
