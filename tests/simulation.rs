@@ -16,7 +16,9 @@ use enclave_operator::api::approvals::{ApprovalRule, Approvals, Operation, RuleP
 use enclave_operator::api::common::{Principal, PrincipalKind};
 use enclave_operator::api::gate::Applied;
 use enclave_operator::api::names::{FINALIZER, REQUESTED_BY, REQUESTED_GENERATION, label, purpose};
-use enclave_operator::api::{ApprovalRequest, Community, CommunitySpec, Content, Enclave, EnclaveSpec, Kind};
+use enclave_operator::api::{
+    ApprovalRequest, Community, CommunitySpec, Content, Enclave, EnclaveSpec, Kind, Time,
+};
 use enclave_operator::model::digest::digest;
 use enclave_operator::model::gated::Gated;
 use enclave_operator::model::life::Integrity;
@@ -28,7 +30,6 @@ use enclave_operator::plan::declared::{Declared, Home};
 use enclave_operator::plan::enclave::{Children, ObservedEnclave, plan_enclave};
 use enclave_operator::plan::place::ObservedPlace;
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use proptest::prelude::*;
 

@@ -3,12 +3,12 @@
 // KubeSchema copies the structs, and nothing reads in the copy what serde skips.
 #![allow(dead_code)]
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
+use super::Time;
 use super::common::{ChangeReason, Maintenance};
 
 /// So many facts of one object wait at most.

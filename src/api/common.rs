@@ -1,11 +1,11 @@
 //! Pieces of spec that several kinds share.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::KubeSchema;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+
+use super::Time;
 
 /// The requester's words for a change. Not part of the content that is compared and approved:
 /// editing it on a rejected or expired change proposes the same content again.
@@ -33,8 +33,8 @@ pub enum PrincipalKind {
 /// A user, a group or a service account, named as the API server's authentication names it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("self.kind != 'ServiceAccount' || self.name.matches('^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$')")
-    .message("the name of a ServiceAccount has lower-case letters, digits, '-' and '.'"))]
+#[x_kube(validation = Rule::new("self.kind != 'ServiceAccount' || (size(self.name) <= 253 && self.name.matches('^[a-z0-9]+((-+|[.])[a-z0-9]+)*$'))")
+    .message("the name of a ServiceAccount has lower-case letters, digits, '-' and '.', and each part between dots starts and ends with a letter or digit"))]
 #[x_kube(validation = Rule::new("(self.kind == 'ServiceAccount') == has(self.__namespace__)")
     .message("a ServiceAccount needs namespace; User and Group must not have one"))]
 pub struct Principal {
@@ -126,7 +126,7 @@ pub struct Maintenance {
     pub principals: Vec<Principal>,
     /// When maintenance ends by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "super::schemas::time")]
+    #[schemars(schema_with = "super::schemas::wanted_time")]
     pub expires_at: Option<Time>,
 }
 
@@ -158,8 +158,7 @@ pub struct LabelSelector {
     /// Labels that the pods must have, with exactly these values.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "match_labels_schema")]
-    #[x_kube(validation = Rule::new("self.all(key, !format.qualifiedName().validate(key).hasValue())")
-        .message("a label key is a name of at most 63 letters, digits, '-', '_' and '.', with an optional DNS prefix and '/', for example app.kubernetes.io/name"))]
+    #[x_kube(validation = Rule::new(LABEL_KEYS_RULE).message(LABEL_KEYS_MESSAGE))]
     pub match_labels: BTreeMap<String, String>,
     /// Further requirements on the labels of the pods.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -168,7 +167,7 @@ pub struct LabelSelector {
     pub match_expressions: Vec<LabelRequirement>,
 }
 
-fn match_labels_schema(_: &mut SchemaGenerator) -> Schema {
+pub(super) fn match_labels_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object",
         "maxProperties": 16,
@@ -181,6 +180,11 @@ fn match_labels_schema(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// CEL rule for a map whose keys are those of labels.
+pub(super) const LABEL_KEYS_RULE: &str = "self.all(key, !format.qualifiedName().validate(key).hasValue())";
+/// What [`LABEL_KEYS_RULE`] says when it is broken.
+pub(super) const LABEL_KEYS_MESSAGE: &str = "a label key is a name of at most 63 letters, digits, '-', '_' and '.', with an optional DNS prefix and '/', for example app.kubernetes.io/name";
+
 /// One requirement on the labels of a pod.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -189,8 +193,7 @@ fn match_labels_schema(_: &mut SchemaGenerator) -> Schema {
 pub struct LabelRequirement {
     /// The key of the label.
     #[schemars(length(min = 1, max = 317))]
-    #[x_kube(validation = Rule::new("!format.qualifiedName().validate(self).hasValue()")
-        .message("a label key is a name of at most 63 letters, digits, '-', '_' and '.', with an optional DNS prefix and '/', for example app.kubernetes.io/name"))]
+    #[x_kube(validation = Rule::new("!format.qualifiedName().validate(self).hasValue()").message(LABEL_KEYS_MESSAGE))]
     pub key: String,
     /// How the label is compared with `values`.
     pub operator: LabelOperator,
@@ -318,47 +321,6 @@ impl std::fmt::Display for Port {
     }
 }
 
-/// An amount of a resource as Kubernetes writes it, such as `500m` or `2Gi`. A number in a manifest
-/// means the same as its text.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(transparent)]
-pub struct Quantity(pub String);
-
-impl<'de> Deserialize<'de> for Quantity {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        IntOrString::deserialize(deserializer).map(|value| {
-            Self(match value {
-                IntOrString::Int(number) => number.to_string(),
-                IntOrString::String(text) => text,
-            })
-        })
-    }
-}
-
-impl From<&Quantity> for k8s_openapi::apimachinery::pkg::api::resource::Quantity {
-    fn from(quantity: &Quantity) -> Self {
-        Self(quantity.0.clone())
-    }
-}
-
-/// Schema of a map from resource names to amounts.
-pub(super) fn resource_list_schema(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({
-        "type": "object",
-        "minProperties": 1,
-        "maxProperties": 32,
-        "additionalProperties": {
-            "x-kubernetes-int-or-string": true,
-            "description": "An amount of the resource, for example `500m` or `2Gi`.",
-            "maxLength": 32,
-            "x-kubernetes-validations": [{
-                "rule": "isQuantity(string(self)) && !quantity(string(self)).isLessThan(quantity('0'))",
-                "message": "must be an amount that is not negative, for example 2, 500m or 2Gi",
-            }],
-        },
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -383,13 +345,5 @@ mod tests {
             assert_eq!(KubernetesSelector::from(&ours), theirs);
             assert_eq!(serde_json::to_value(&ours).unwrap(), text);
         }
-    }
-
-    #[test]
-    fn an_amount_is_the_same_as_a_number_and_as_a_text() {
-        let number: Quantity = serde_json::from_value(json!(20)).unwrap();
-        let text: Quantity = serde_json::from_value(json!("20")).unwrap();
-        assert_eq!(number, text);
-        assert_eq!(serde_json::to_value(&number).unwrap(), json!("20"));
     }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 use super::approvals::Approvals;
-use super::common::{ChangeReason, Maintenance};
+use super::common::{ChangeReason, LABEL_KEYS_MESSAGE, LABEL_KEYS_RULE, Maintenance, match_labels_schema};
 use super::gate::GateStatus;
 use super::reading::Unreadable;
 
@@ -89,7 +89,8 @@ pub struct Dns {
     pub namespace: String,
     /// Labels of the DNS pods.
     #[serde(default = "default_dns_pod_labels")]
-    #[schemars(extend("maxProperties" = 16), schema_with = "dns_pod_labels_schema")]
+    #[schemars(schema_with = "dns_pod_labels_schema")]
+    #[x_kube(validation = Rule::new(LABEL_KEYS_RULE).message(LABEL_KEYS_MESSAGE))]
     pub pod_labels: BTreeMap<String, String>,
     /// Port on which the DNS pods listen, UDP and TCP.
     #[serde(default = "default_dns_port")]
@@ -97,13 +98,10 @@ pub struct Dns {
     pub port: i32,
 }
 
-fn dns_pod_labels_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    schemars::json_schema!({
-        "type": "object",
-        "minProperties": 1,
-        "maxProperties": 16,
-        "additionalProperties": {"type": "string", "maxLength": 63},
-    })
+fn dns_pod_labels_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    let mut schema = match_labels_schema(generator);
+    schema.insert("minProperties".into(), 1.into());
+    schema
 }
 
 fn default_dns_namespace() -> String {

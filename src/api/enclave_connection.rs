@@ -3,11 +3,11 @@
 // KubeSchema copies the structs, and nothing reads in the copy what serde skips.
 #![allow(dead_code)]
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Time;
 use super::common::{ChangeReason, DURATION_PATTERN, LABEL_PATTERN, NAME_MESSAGE, NAME_RULE, duration_rule};
 use super::community_endpoint::TransitHubRef;
 use super::gate::GateStatus;
@@ -62,7 +62,7 @@ pub struct EnclaveConnectionSpec {
     pub enabled: bool,
     /// When the connection closes by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "super::schemas::time")]
+    #[schemars(schema_with = "super::schemas::wanted_time")]
     pub expires_at: Option<Time>,
     /// How long after it took effect the connection closes by itself, for example `72h`. Between
     /// one minute and one year; hours, minutes and seconds.

@@ -8,9 +8,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-use super::common::{ChangeReason, Principal, Quantity};
+use super::common::{ChangeReason, Principal};
 use super::gate::GateStatus;
 use super::reading::Unreadable;
+use super::quantity::{AMOUNT, Quantity};
 
 /// What an `EnclaveWorkload` consists of.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -48,13 +49,13 @@ pub struct EnclaveWorkloadSpec {
     /// `requests.cpu: "4"`, `limits.memory: 8Gi`, `pods: 20` or `count/jobs.batch: 50`. Without it
     /// there is no limit.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(schema_with = "super::common::resource_list_schema")]
+    #[schemars(schema_with = "super::quantity::resource_list_schema")]
     #[x_kube(validation = Rule::new("!self.exists(name, name.startsWith('count/networkpolicies.') || name.startsWith('count/ciliumnetworkpolicies.') || name.startsWith('count/rolebindings.') || name.startsWith('count/roles.') || name in ['resourcequotas', 'count/resourcequotas', 'count/limitranges'])")
         .message("the operator itself makes these in the namespace, so they cannot be limited"))]
     #[x_kube(validation = Rule::new("self.all(name, name in ['cpu', 'memory', 'ephemeral-storage', 'requests.cpu', 'requests.memory', 'requests.ephemeral-storage', 'requests.storage', 'limits.cpu', 'limits.memory', 'limits.ephemeral-storage', 'pods', 'services', 'services.loadbalancers', 'services.nodeports', 'replicationcontrollers', 'resourcequotas', 'secrets', 'configmaps', 'persistentvolumeclaims'] || ((name.startsWith('hugepages-') || name.startsWith('requests.hugepages-') || name.contains('/')) && !format.qualifiedName().validate(name).hasValue()))")
         .message("unknown resource; a quota counts what a ResourceQuota knows, for example requests.cpu, limits.memory, pods or count/jobs.batch"))]
-    #[x_kube(validation = Rule::new("self.all(name, name in ['cpu', 'memory', 'ephemeral-storage', 'requests.cpu', 'requests.memory', 'requests.ephemeral-storage', 'requests.storage', 'limits.cpu', 'limits.memory', 'limits.ephemeral-storage'] || name.startsWith('hugepages-') || name.startsWith('requests.hugepages-') || name.endsWith('.storageclass.storage.k8s.io/requests.storage') || !isQuantity(string(self[name])) || quantity(string(self[name])).isInteger())")
-        .message("objects and devices are counted in whole numbers"))]
+    #[x_kube(validation = Rule::new(whole_numbers_rule())
+        .message("objects and devices are counted in whole numbers of at most 9P, written as such, for example 20"))]
     pub quota: BTreeMap<String, Quantity>,
     /// What containers get that do not say it themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -81,6 +82,22 @@ pub struct EnclaveWorkloadSpec {
     pub unreadable: Option<Box<Unreadable>>,
 }
 
+/// Kubernetes counts in thousandths, which must not overflow. What is no amount is told by another rule.
+fn whole_numbers_rule() -> String {
+    let measured = "name in ['cpu', 'memory', 'ephemeral-storage', 'requests.cpu', 'requests.memory', 'requests.ephemeral-storage', 'requests.storage', 'limits.cpu', 'limits.memory', 'limits.ephemeral-storage'] || name.startsWith('hugepages-') || name.startsWith('requests.hugepages-') || name.endsWith('.storageclass.storage.k8s.io/requests.storage')";
+    format!(
+        "self.all(name, {measured} || !string(self[name]).matches('{AMOUNT}') || (quantity(string(self[name])).isInteger() && quantity(string(self[name])).compareTo(quantity('9P')) <= 0))"
+    )
+}
+
+fn request_within_limit_rule() -> String {
+    let is_amount = |list: &str| format!("string(self.{list}[name]).matches('{AMOUNT}')");
+    let (request, limit) = (is_amount("requests"), is_amount("limits"));
+    format!(
+        "!has(self.limits) || !has(self.requests) || self.requests.all(name, !(name in self.limits) || !{request} || !{limit} || quantity(string(self.requests[name])).compareTo(quantity(string(self.limits[name]))) <= 0)"
+    )
+}
+
 const CONTAINER_RESOURCES_RULE: &str = "self.all(name, name in ['cpu', 'memory', 'ephemeral-storage'])";
 const CONTAINER_RESOURCES_MESSAGE: &str =
     "unknown resource; containers get defaults for cpu, memory and ephemeral-storage";
@@ -90,18 +107,18 @@ const CONTAINER_RESOURCES_MESSAGE: &str =
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.limits) || has(self.requests)")
     .message("containerDefaults needs limits, requests or both"))]
-#[x_kube(validation = Rule::new("!has(self.limits) || !has(self.requests) || self.requests.all(name, !(name in self.limits) || !isQuantity(string(self.requests[name])) || !isQuantity(string(self.limits[name])) || quantity(string(self.requests[name])).compareTo(quantity(string(self.limits[name]))) <= 0)")
+#[x_kube(validation = Rule::new(request_within_limit_rule())
     .message("a request must not be larger than the limit of the same resource"))]
 pub struct ContainerDefaults {
     /// Limits by resource, for example `memory: 512Mi`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(schema_with = "super::common::resource_list_schema")]
+    #[schemars(schema_with = "super::quantity::resource_list_schema")]
     #[x_kube(validation = Rule::new(CONTAINER_RESOURCES_RULE)
         .message(CONTAINER_RESOURCES_MESSAGE))]
     pub limits: BTreeMap<String, Quantity>,
     /// Requests by resource, for example `cpu: 100m`; the limits when absent.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(schema_with = "super::common::resource_list_schema")]
+    #[schemars(schema_with = "super::quantity::resource_list_schema")]
     #[x_kube(validation = Rule::new(CONTAINER_RESOURCES_RULE)
         .message(CONTAINER_RESOURCES_MESSAGE))]
     pub requests: BTreeMap<String, Quantity>,

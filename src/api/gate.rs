@@ -1,10 +1,11 @@
 //! The part of status that every gated kind has: what is enforced, what is held, and how it is.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Time;
 use super::approvals::Operation;
 use super::audit::Audit;
 use super::common::ChangeReason;

@@ -21,10 +21,12 @@ pub mod gate;
 pub mod kind;
 pub mod names;
 pub mod reading;
+pub mod quantity;
 pub mod role_activation;
 pub mod role_assignment;
 pub mod role_eligibility;
 mod schemas;
+pub mod time;
 pub mod transit_hub;
 
 pub use approval_request::{ApprovalRequest, ApprovalRequestSpec, ApprovalRequestStatus};
@@ -41,7 +43,9 @@ pub use enclave_endpoint::{EnclaveEndpoint, EnclaveEndpointSpec, EnclaveEndpoint
 pub use enclave_workload::{EnclaveWorkload, EnclaveWorkloadSpec, EnclaveWorkloadStatus};
 pub use gate::{GateStatus, State};
 pub use kind::Kind;
+pub use quantity::Quantity;
 pub use role_activation::{ActivationState, RoleActivation, RoleActivationSpec, RoleActivationStatus};
 pub use role_assignment::{Role, RoleAssignment, RoleAssignmentSpec, RoleAssignmentStatus};
 pub use role_eligibility::{RoleEligibility, RoleEligibilitySpec, RoleEligibilityStatus};
+pub use time::Time;
 pub use transit_hub::{TransitHub, TransitHubSpec, TransitHubStatus};

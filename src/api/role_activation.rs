@@ -3,11 +3,12 @@
 // KubeSchema copies the structs, and nothing reads in the copy what serde skips.
 #![allow(dead_code)]
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Time;
 use super::audit::Audit;
 use super::common::{DURATION_PATTERN, LABEL_PATTERN, NAME_MESSAGE, NAME_RULE, duration_rule};
 use super::reading::Unreadable;
@@ -61,7 +62,7 @@ pub struct RoleActivationSpec {
     pub ticket: Option<String>,
     /// When the role is needed; as soon as possible when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "super::schemas::time")]
+    #[schemars(schema_with = "super::schemas::wanted_time")]
     pub starts_at: Option<Time>,
     /// Set to true to give the role back at once. Cannot be taken back.
     #[serde(default)]

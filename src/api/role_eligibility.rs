@@ -3,11 +3,11 @@
 // KubeSchema copies the structs, and nothing reads in the copy what serde skips.
 #![allow(dead_code)]
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Time;
 use super::approvals::{ApprovalRule, Approvals, Operation, RulePolicy};
 use super::common::{ChangeReason, DURATION_PATTERN, NAME_MESSAGE, NAME_RULE, Principal, duration_rule};
 use super::gate::GateStatus;
@@ -41,7 +41,7 @@ use super::role_assignment::{PRINCIPALS_MESSAGE, PRINCIPALS_RULE, Role};
     validation = Rule::new(NAME_RULE).message(NAME_MESSAGE)
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!has(self.startsAt) || !has(self.endsAt) || self.startsAt < self.endsAt")
+#[x_kube(validation = Rule::new("!has(self.startsAt) || !has(self.endsAt) || int(self.startsAt) < int(self.endsAt)")
     .message("startsAt must be before endsAt"))]
 #[x_kube(validation = Rule::new("has(self.workload) == has(oldSelf.workload) && (!has(self.workload) || self.workload == oldSelf.workload)")
     .message("the workload of an eligibility cannot be changed; create another eligibility"))]
@@ -67,11 +67,11 @@ pub struct RoleEligibilitySpec {
     pub workload: Option<String>,
     /// From when on the role can be active; at once when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "super::schemas::time")]
+    #[schemars(schema_with = "super::schemas::wanted_time")]
     pub starts_at: Option<Time>,
     /// When the eligibility ends, and with it every activation; never when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "super::schemas::time")]
+    #[schemars(schema_with = "super::schemas::wanted_time")]
     pub ends_at: Option<Time>,
     /// The conditions for an activation.
     pub activation: ActivationConditions,

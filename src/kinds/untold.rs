@@ -299,11 +299,10 @@ fn address<K: Told>(object: &K) -> Address {
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use std::sync::Arc;
 
     use super::*;
-    use crate::api::{ApprovalRequest, ApprovalRequestStatus};
+    use crate::api::{ApprovalRequest, ApprovalRequestStatus, Time};
     use crate::model::request::tests::a_request;
 
     fn at(second: i64) -> Timestamp {

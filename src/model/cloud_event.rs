@@ -1,6 +1,5 @@
 //! How a fact is told: as a CloudEvent, with what its object says.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -10,7 +9,7 @@ use super::gated::Gated;
 use crate::api::approval_request::{Decision, RequestState};
 use crate::api::audit::{Audit, Fact, FactType};
 use crate::api::role_activation::ActivationState;
-use crate::api::{ApprovalRequest, ChangeReason, Kind, Operation, RoleActivation};
+use crate::api::{ApprovalRequest, ChangeReason, Kind, Operation, RoleActivation, Time};
 
 /// An object about which something is told.
 pub trait Told: ResourceExt {

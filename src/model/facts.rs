@@ -4,7 +4,7 @@
 //! operator dies, and stays on its object until it was told.
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use serde::Serialize;
 
@@ -15,7 +15,9 @@ use crate::api::audit::{Audit, Fact, FactType, MOST_BYTES, MOST_WAITING};
 use crate::api::common::Maintenance;
 use crate::api::names::{condition, reason};
 use crate::api::role_activation::ActivationState;
-use crate::api::{ApprovalRequest, ApprovalRequestStatus, GateStatus, RoleActivation, RoleActivationStatus};
+use crate::api::{
+    ApprovalRequest, ApprovalRequestStatus, GateStatus, RoleActivation, RoleActivationStatus, Time,
+};
 
 /// So many characters of a message are told.
 const LONGEST_MESSAGE: usize = 4000;

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
 use super::diff::describe_changes;
@@ -21,7 +20,7 @@ use crate::api::content::UnreadableContent;
 use crate::api::gate::{Applied, Pending, Reference};
 use crate::api::names::reason;
 use crate::api::reading::Unreadable;
-use crate::api::{ApprovalRequest, Content, names};
+use crate::api::{ApprovalRequest, Content, Time, names};
 
 /// Whether the API server still runs the admission policies that the operator was built with.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -138,14 +138,13 @@ pub fn restrict(applied: &Maintenance, wanted: &Maintenance) -> Maintenance {
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
     use proptest::prelude::*;
 
     use super::*;
     use crate::api::common::PrincipalKind;
     use crate::api::gate::Applied;
-    use crate::api::{Content, EnclaveSpec};
+    use crate::api::{Content, EnclaveSpec, Time};
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()

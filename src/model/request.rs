@@ -1,12 +1,11 @@
 //! The life of an `ApprovalRequest`: how it is made, and what becomes of it.
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::life::Integrity;
 use super::votes::{Tally, tally};
 use crate::api::approval_request::RequestState;
-use crate::api::{ApprovalRequest, ApprovalRequestStatus};
+use crate::api::{ApprovalRequest, ApprovalRequestStatus, Time};
 
 /// What is known of the object that a request is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

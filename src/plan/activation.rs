@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
 use super::conditions::{Status, Wanted, build_conditions};
@@ -17,7 +16,7 @@ use super::status::describe_error;
 use super::{ConfirmBy, Notice, Plan, Severity, Write};
 use crate::api::names::{condition, reason};
 use crate::api::role_activation::ActivationState;
-use crate::api::{ApprovalRequest, Kind, RoleActivation, RoleActivationStatus};
+use crate::api::{ApprovalRequest, Kind, RoleActivation, RoleActivationStatus, Time};
 use crate::model::activation::{
     Asker, Circumstances, Eligible, Judgement, NotEligible, Step, asker, end_of, is_eligible,
     judge_activation, person, request_name,

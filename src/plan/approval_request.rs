@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::conditions::{Status, Wanted, build_conditions};
 use super::gate::is_unmarked;
 use super::{ConfirmBy, Notice, Plan, Severity, Write};
 use crate::api::approval_request::RequestState;
 use crate::api::names::{condition, reason};
-use crate::api::{ApprovalRequest, ApprovalRequestStatus};
+use crate::api::{ApprovalRequest, ApprovalRequestStatus, Time};
 use crate::model::gated::has_finalizer;
 use crate::model::life::Integrity;
 use crate::model::request::{TargetView, Verdict, Votes, decide};
@@ -238,7 +237,7 @@ mod tests {
         use TargetView::{Gone, Proposed, PutIntoForce};
         let planned = |state, target, is_enacted: bool, is_told: bool| {
             let mut request = with_votes(&[("bob", Verdict::Approved)]);
-            request.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+            request.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH).into());
             request.metadata.finalizers = Some(vec![crate::api::names::FINALIZER.to_owned()]);
             let status = request.status.as_mut().unwrap();
             status.state = Some(state);

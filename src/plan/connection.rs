@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{Resource, ResourceExt};
 
 use super::declared::{Declared, Farewell, Ways, plan_declared, tell_impact};
@@ -18,7 +17,7 @@ use crate::api::gate::{Applied, Reference};
 use crate::api::names::reason;
 use crate::api::{
     CiliumNetworkPolicy, Enclave, EnclaveConnection, EnclaveConnectionSpec, EnclaveConnectionStatus,
-    GateStatus, Kind,
+    GateStatus, Kind, Time,
 };
 use crate::model::gated::Gated;
 use crate::model::life::{JudgeError, applied_spec, as_if_applied};

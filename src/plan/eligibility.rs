@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
 use super::Plan;
@@ -12,7 +11,7 @@ use super::gate::Enforcement;
 use super::given::{Area, enforce_grant, plan_farewell, refuse_conflict, show_conflict};
 use super::grants::Surroundings;
 use crate::api::role_eligibility::LastActivation;
-use crate::api::{Kind, RoleActivation, RoleEligibility, RoleEligibilitySpec, RoleEligibilityStatus};
+use crate::api::{Kind, RoleActivation, RoleEligibility, RoleEligibilitySpec, RoleEligibilityStatus, Time};
 use crate::model::activation::Eligible;
 use crate::model::gated::Gated;
 use crate::model::grants::{Duty, Grant, Right, compare_rights, rights_in_workload, rights_of_role};

@@ -21,7 +21,6 @@ use super::policies::{build_connection, build_dns, build_inside, build_names};
 use super::status::was_enforced;
 use super::survey::plan_pruning;
 use super::{Plan, Write};
-use crate::api::common;
 use crate::api::enclave::WorkloadCommunication;
 use crate::api::enclave_workload::{AccessMode, ContainerDefaults, PodSecurity};
 use crate::api::names::access;
@@ -303,7 +302,7 @@ fn keep_the_known(observed: &ObservedWorkload, exceptions: &Exceptions, now: Tim
         .collect()
 }
 
-fn amounts(amounts: &BTreeMap<String, common::Quantity>) -> BTreeMap<String, Quantity> {
+fn amounts(amounts: &BTreeMap<String, crate::api::Quantity>) -> BTreeMap<String, Quantity> {
     amounts.iter().map(|(resource, amount)| (resource.clone(), amount.into())).collect()
 }
 

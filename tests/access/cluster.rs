@@ -6,14 +6,13 @@ use enclave_operator::api::enclave_workload::AccessMode;
 use enclave_operator::api::gate::Applied;
 use enclave_operator::api::names::{child, label, purpose};
 use enclave_operator::api::{
-    Community, CommunitySpec, Content, Enclave, EnclaveSpec, EnclaveWorkload, EnclaveWorkloadSpec,
+    Community, CommunitySpec, Content, Enclave, EnclaveSpec, EnclaveWorkload, EnclaveWorkloadSpec, Time,
 };
 use enclave_operator::model::digest::digest;
 use enclave_operator::model::gated::Gated;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use serde_json::json;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use enclave_operator::api::names::{FINALIZER, REQUESTED_BY, REQUESTED_GENERATION};
 use enclave_operator::api::{
-    ActivationState, ApprovalRequest, Kind, RoleActivation, RoleAssignment, RoleEligibility,
+    ActivationState, ApprovalRequest, Kind, RoleActivation, RoleAssignment, RoleEligibility, Time,
 };
 use enclave_operator::kinds::access::observe_access;
 use enclave_operator::kinds::enqueue::Guard;
@@ -15,7 +15,6 @@ use enclave_operator::plan::child::{Child, Verb};
 use enclave_operator::plan::grants::plan_access;
 use enclave_operator::plan::{Plan, Write};
 use jiff::SignedDuration;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
 use crate::books::{Books, Trust};

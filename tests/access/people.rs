@@ -6,9 +6,9 @@ use enclave_operator::api::names::{
 };
 use enclave_operator::api::{
     ActivationState, ApprovalRequest, RoleActivation, RoleActivationSpec, RoleAssignment, RoleEligibility,
+    Time,
 };
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
 use crate::books::{Ask, Gift, GiftKind, Terms, Trust, groups_of};

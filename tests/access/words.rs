@@ -3,9 +3,8 @@
 use enclave_operator::api::approvals::RulePolicy;
 use enclave_operator::api::common::{Principal, PrincipalKind};
 use enclave_operator::api::role_eligibility::{ActivationApproval, ActivationConditions};
-use enclave_operator::api::{RoleAssignmentSpec, RoleEligibilitySpec};
+use enclave_operator::api::{RoleAssignmentSpec, RoleEligibilitySpec, Time};
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
 use crate::books::{Gift, Terms};

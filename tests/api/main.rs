@@ -11,6 +11,7 @@ mod reach;
 mod support;
 mod world;
 
+mod accepted;
 mod audit;
 mod bypass;
 mod clock;
@@ -34,3 +35,4 @@ mod scale;
 mod scenarios;
 mod trouble;
 mod upgrade;
+mod values;

@@ -14,13 +14,12 @@ use enclave_operator::api::gate::{Applied, Reference};
 use enclave_operator::api::names::{FINALIZER, label, purpose};
 use enclave_operator::api::{
     Community, CommunityEndpoint, CommunitySpec, Content, Enclave, EnclaveConnection, EnclaveConnectionSpec,
-    EnclaveEndpoint, EnclaveSpec, EnclaveWorkload, EnclaveWorkloadSpec, Kind, TransitHub,
+    EnclaveEndpoint, EnclaveSpec, EnclaveWorkload, EnclaveWorkloadSpec, Kind, Time, TransitHub,
 };
 use enclave_operator::model::digest::digest;
 use enclave_operator::model::gated::Gated;
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Namespace;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use serde::Serialize;
 use serde_json::json;

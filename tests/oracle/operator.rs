@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use enclave_operator::api::Time;
 use enclave_operator::api::names::label;
 use enclave_operator::kinds::observe::{observe_community, observe_enclave, observe_workload};
 use enclave_operator::kinds::enqueue::Guard;
@@ -15,7 +16,6 @@ use enclave_operator::plan::{Plan, Write};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use kube::api::ObjectMeta;
 

@@ -1,11 +1,10 @@
 use crate::api::reading::{Cause, Unread, Unreadable};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::*;
 use crate::api::approval_request::Decision;
 use crate::api::role_assignment::Role;
 use crate::api::role_eligibility::ActivationConditions;
-use crate::api::{ApprovalRequestStatus, RoleActivationSpec, RoleActivationStatus};
+use crate::api::{ApprovalRequestStatus, RoleActivationSpec, RoleActivationStatus, Time};
 
 fn at(minute: i64) -> Timestamp {
     Timestamp::from_second(minute * 60).unwrap()

@@ -1,4 +1,4 @@
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use crate::api::Time;
 
 use super::*;
 use crate::api::common::{MaintenanceMode, PrincipalKind};

@@ -1,6 +1,5 @@
 use jiff::Timestamp;
 use k8s_openapi::api::networking::v1::NetworkPolicyIngressRule;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use kube::ResourceExt;
 
@@ -8,7 +7,7 @@ use super::*;
 use crate::api::common::{Maintenance, MaintenanceMode, Principal, PrincipalKind};
 use crate::api::gate::Applied;
 use crate::api::names::{access, annotation, label};
-use crate::api::{Content, Enclave, EnclaveSpec};
+use crate::api::{Content, Enclave, EnclaveSpec, Time};
 use crate::model::gated::Gated;
 use crate::model::maintenance::Exceptions;
 use crate::plan::gate::Enforcement;
@@ -287,7 +286,7 @@ fn maintenance_keeps_nothing_open_and_nothing_new_out() {
     let open =
         |name: &str| NetworkPolicy { metadata: child_metadata("acme", name), ..NetworkPolicy::default() };
     let mut over = open("connection.a.over.egress");
-    over.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+    over.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH).into());
     over.metadata.finalizers = Some(vec!["somebody/keeps-it".into()]);
     observed.policies.extend([open("connection.a.closed.egress"), over].map(Arc::new));
     if let Inside::Workload(furniture) = &mut place.inside {
