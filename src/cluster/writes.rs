@@ -14,7 +14,7 @@ use serde_json::json;
 use super::fence::is_refused;
 use crate::admission::Policies;
 use crate::api::approval_request::Target;
-use crate::api::names::{FINALIZER, OPERATOR, REQUESTED_BY, REQUESTED_GENERATION, label};
+use crate::api::names::{FINALIZER, OPERATOR, label};
 use crate::api::{
     ApprovalRequest, Community, CommunityEndpoint, Enclave, EnclaveConnection, EnclaveEndpoint,
     EnclaveWorkload, Kind, RoleActivation, RoleAssignment, RoleEligibility, TransitHub,
@@ -134,10 +134,6 @@ pub async fn apply_write<K: Served>(
             let finalizers: Vec<&String> =
                 object.finalizers().iter().filter(|name| *name != FINALIZER).collect();
             patch_metadata(client, object, json!({"finalizers": finalizers}), "remove the finalizer").await
-        }
-        Write::ForgetRequesters => {
-            let annotations = json!({"annotations": {REQUESTED_BY: null, REQUESTED_GENERATION: null}});
-            patch_metadata(client, object, annotations, "clear who asked for an applied change").await
         }
         Write::DeleteSelf => {
             let parameters = guarded_deletion(object.uid(), object.resource_version());
