@@ -15,7 +15,7 @@ use enclave_operator::api::approval_request::{Decision, RequestState, Verdict};
 use enclave_operator::api::approvals::{ApprovalRule, Approvals, Operation, RulePolicy};
 use enclave_operator::api::common::{Principal, PrincipalKind};
 use enclave_operator::api::gate::Applied;
-use enclave_operator::api::names::{FINALIZER, REQUESTED_BY, REQUESTED_GENERATION, label, purpose};
+use enclave_operator::api::names::{FINALIZER, REQUESTED_BY, label, purpose};
 use enclave_operator::api::{
     ApprovalRequest, Community, CommunitySpec, Content, Enclave, EnclaveSpec, Kind, Time,
 };
@@ -32,6 +32,9 @@ use enclave_operator::plan::place::ObservedPlace;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use proptest::prelude::*;
+
+#[path = "stamp/mod.rs"]
+mod stamp;
 
 const PEOPLE: [&str; 4] = ["alice", "bob", "carol", "dave"];
 
@@ -209,25 +212,22 @@ impl World {
         if generation > 0 && self.enclave.spec == spec {
             return;
         }
+        let stored = self.enclave.clone();
         self.enclave.spec = spec;
         let generation = generation + 1;
-        self.enclave.metadata.generation = Some(generation);
-        let annotations = self.enclave.annotations_mut();
         match witness {
             Witness::Stamped => {
-                self.contributors.insert(person);
-                let before = annotations.get(REQUESTED_BY).cloned().unwrap_or_default();
-                let mut names: Vec<&str> = before.split('\n').filter(|name| !name.is_empty()).collect();
-                if !names.contains(&person) {
-                    names.push(person);
+                if self.is_latest_in_force() {
+                    self.contributors.clear();
                 }
-                let names = names.join("\n");
-                annotations.insert(REQUESTED_BY.into(), names);
-                annotations.insert(REQUESTED_GENERATION.into(), generation.to_string());
+                self.contributors.insert(person);
+                let stored = Some(&stored).filter(|_| generation > 1);
+                stamp::stamp(stored, &mut self.enclave, &[person], &stamp::CONDITION);
             }
             Witness::Forged => {
                 self.contributors.clear();
-                annotations.insert(REQUESTED_BY.into(), "mallory".into());
+                self.enclave.metadata.generation = Some(generation);
+                self.enclave.annotations_mut().insert(REQUESTED_BY.into(), "mallory".into());
             }
         }
         let content = Content::of_spec(&Enclave::without_change_reason(&self.enclave.spec)).unwrap();
@@ -236,6 +236,14 @@ impl World {
         let witnessed = matches!(witness, Witness::Stamped);
         self.proposed
             .insert(generation, Proposed { content, contributors: self.contributors.clone(), witnessed });
+    }
+
+    /// Whether what was proposed last is what is applied, before it is edited again.
+    fn is_latest_in_force(&self) -> bool {
+        let applied = self.enclave.status.as_ref().and_then(|status| status.gate.applied.as_ref());
+        self.proposed.last_key_value().zip(applied).is_some_and(|((generation, latest), applied)| {
+            *generation == applied.generation && latest.content == applied.spec
+        })
     }
 
     fn vote(&mut self, person: &'static str, latest: usize, verdict: Verdict, lawful: bool) {
@@ -287,6 +295,7 @@ impl World {
         let status = self.community.status.get_or_insert_default();
         status.gate.applied = Some(Applied {
             generation: 1,
+            complete_for: None,
             digest: digest(&content).unwrap(),
             spec: content,
             change: None,
@@ -363,12 +372,6 @@ impl World {
         match write {
             Write::AddFinalizer => {
                 self.enclave.finalizers_mut().push(FINALIZER.into());
-                return Touched::TheEnclave;
-            }
-            Write::ForgetRequesters => {
-                self.enclave.annotations_mut().remove(REQUESTED_BY);
-                self.enclave.annotations_mut().remove(REQUESTED_GENERATION);
-                self.contributors.clear();
                 return Touched::TheEnclave;
             }
             Write::CreateRequest(request) => {

@@ -51,6 +51,12 @@ pub struct Applied {
     /// The `metadata.generation` that this content had.
     #[schemars(range(min = 0))]
     pub generation: i64,
+    /// UID of the object, when `spec` is all of the spec that this generation of it had. Absent when only
+    /// the closing part of a change was applied, and in what older versions wrote. Admission reads it:
+    /// while it is absent, or of another object, everybody who changed the spec stays a requester.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub complete_for: Option<String>,
     /// SHA-256 of the canonical JSON (RFC 8785) of `spec`.
     #[schemars(length(max = 71))]
     pub digest: String,

@@ -9,8 +9,8 @@ pub const VERSION: &str = "v1alpha1";
 pub const PREFIX: &str = "enclave-operator.io/";
 
 /// Everybody who changed the spec since it was last applied, newline separated, in the order in
-/// which they did. Stamped by the API server (admission policy), cleared by the operator when it
-/// records what is applied.
+/// which they did. Stamped by the API server (admission policy), which starts a new list with the first
+/// change after all of a spec was applied.
 pub const REQUESTED_BY: &str = "enclave-operator.io/requested-by";
 /// On a RoleActivation: the groups of whoever asks, newline separated; stamped by the API server.
 pub const REQUESTED_GROUPS: &str = "enclave-operator.io/requested-groups";

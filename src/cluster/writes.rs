@@ -16,7 +16,7 @@ use super::confirm::Confirmations;
 use super::fence::is_refused;
 use crate::admission::{Policies, PolicyIdentity};
 use crate::api::approval_request::Target;
-use crate::api::names::{FINALIZER, OPERATOR, REQUESTED_BY, REQUESTED_GENERATION, label};
+use crate::api::names::{FINALIZER, OPERATOR, label};
 use crate::api::reading::{AnyKind, Item, Readable};
 use crate::api::{
     ApprovalRequest, Community, CommunityEndpoint, Enclave, EnclaveConnection, EnclaveEndpoint,
@@ -205,10 +205,6 @@ pub async fn apply_write<K: Served>(
             let finalizers: Vec<&String> =
                 object.finalizers().iter().filter(|name| *name != FINALIZER).collect();
             patch_metadata(client, object, json!({"finalizers": finalizers}), "remove the finalizer").await
-        }
-        Write::ForgetRequesters => {
-            let annotations = json!({"annotations": {REQUESTED_BY: null, REQUESTED_GENERATION: null}});
-            patch_metadata(client, object, annotations, "clear who asked for an applied change").await
         }
         Write::DeleteSelf => {
             let parameters = guarded_deletion(object.uid(), object.resource_version());

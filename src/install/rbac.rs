@@ -45,7 +45,7 @@ pub fn operator_cluster_role() -> ClusterRole {
     ClusterRole {
         metadata: metadata(OPERATOR, None),
         rules: Some(vec![
-            // Written of these: finalizers, and the requested-by annotation.
+            // Written of these: the finalizer.
             rule(GROUP, &plurals, &["get", "list", "watch", "patch"]),
             // What was approved to be retired.
             rule(GROUP, &retired, &["delete"]),

@@ -311,6 +311,7 @@ fn weigh<K: Gated>(
         let origins = outer.scopes.iter().map(|scope| scope.origin.clone()).collect();
         let applied = Applied {
             generation: proposal.generation,
+            complete_for: object.uid(),
             digest: proposal.digest.clone(),
             spec: proposal.after.clone(),
             change: K::change_reason(object.spec()).cloned(),
@@ -390,7 +391,9 @@ pub fn requesters<K: Gated>(object: &K) -> Option<Vec<String>> {
 }
 
 /// The closing part of a change, as what is applied from now on. With the whole change it is a
-/// generation of its own; otherwise the rest of that generation is still to be judged.
+/// generation of its own; otherwise the rest of that generation is still to be judged. It keeps the
+/// generation then, since approved requests are enacted in their order, but is complete for none: what is
+/// left of the change waits, and whoever contributed to it must stay a requester.
 fn close<K: Gated>(
     object: &K,
     applied: &Applied,
@@ -403,6 +406,7 @@ fn close<K: Gated>(
     let words = K::change_reason(object.spec()).filter(|_| whole.is_some());
     Ok(Applied {
         generation: whole.unwrap_or(applied.generation),
+        complete_for: whole.and_then(|_| object.uid()),
         digest: digest(&spec).map_err(JudgeError::Digest)?,
         spec,
         change: words.or(applied.change.as_ref()).cloned(),
@@ -459,6 +463,7 @@ pub fn as_if_applied<K: Gated + Clone>(object: &K, references: &[Reference]) -> 
     let spec = Content::of_spec(&K::without_change_reason(object.spec())).ok()?;
     imagined.gate_mut().applied = Some(Applied {
         generation: object.meta().generation.unwrap_or_default(),
+        complete_for: object.uid(),
         digest: digest(&spec).ok()?,
         spec,
         change: None,
@@ -472,6 +477,7 @@ pub fn as_if_applied<K: Gated + Clone>(object: &K, references: &[Reference]) -> 
 fn applied_from(request: &ApprovalRequest, now: Timestamp) -> Applied {
     Applied {
         generation: request.spec.target.generation,
+        complete_for: Some(request.spec.target.uid.clone()),
         digest: request.spec.change.digest.clone(),
         spec: request.spec.change.after.clone(),
         change: Some(ChangeReason {

@@ -167,6 +167,7 @@ mod tests {
         let mut enclave = Enclave::new("e", spec(wanted));
         enclave.gate_mut().applied = Some(Applied {
             generation: 1,
+            complete_for: None,
             digest: String::new(),
             spec: Content::of_spec(&spec(applied)).unwrap(),
             change: None,

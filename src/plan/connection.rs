@@ -250,6 +250,7 @@ mod tests {
         *object.gate_mut() = GateStatus {
             applied: Some(Applied {
                 generation: 1,
+                complete_for: None,
                 digest: digest(&spec).unwrap(),
                 spec,
                 change: None,

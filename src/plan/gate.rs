@@ -10,7 +10,7 @@ use super::place::WasEnforced;
 use super::status::was_enforced;
 use crate::api::ApprovalRequest;
 use crate::api::gate::{Applied, Pending};
-use crate::api::names::{REQUESTED_BY, REQUESTED_GENERATION, reason};
+use crate::api::names::reason;
 use crate::api::reading::Unreadable;
 use crate::model::gated::{Gated, has_finalizer};
 use crate::model::life::{
@@ -131,8 +131,8 @@ pub(super) fn plan_confirmation(ground: Ground, witness: &str) -> Vec<Write> {
     }
 }
 
-/// What is due once something is recorded as applied: its request says so, and who had asked for
-/// it is forgotten, unless the spec was edited since.
+/// What is due once something is recorded as applied: its request says so. Who had asked for it stays in
+/// the annotations: admission starts a new list with the next change.
 fn plan_closing_the_books<K: Gated>(
     object: &K,
     applied: Option<&Applied>,
@@ -144,13 +144,7 @@ fn plan_closing_the_books<K: Gated>(
     if !has_finalizer(object) {
         return vec![Write::AddFinalizer];
     }
-    let mut writes = plan_marks(Some(applied), requests, circumstances.witness, circumstances.now);
-    let stamped = object.annotations().contains_key(REQUESTED_BY)
-        || object.annotations().contains_key(REQUESTED_GENERATION);
-    if stamped && object.meta().generation == Some(applied.generation) {
-        writes.push(Write::ForgetRequesters);
-    }
-    writes
+    plan_marks(Some(applied), requests, circumstances.witness, circumstances.now)
 }
 
 /// Says on the requests that were put into force that they were. Approved requests that are believed are

@@ -72,8 +72,6 @@ pub enum Write {
     AddFinalizer,
     /// Take the operator's finalizer off the reconciled object.
     RemoveFinalizer,
-    /// Take the stamps of who changed the spec off the reconciled object: it is applied.
-    ForgetRequesters,
     /// Delete the reconciled object, whose retirement is applied.
     DeleteSelf,
     /// Go on only when the target of the reconciled request is really gone. Caches fill one after

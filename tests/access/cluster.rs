@@ -138,6 +138,7 @@ fn apply<K: Stored + Gated>(server: &mut Server, mut object: K, spec: &K::Spec, 
     let spec = Content::of_spec(spec).unwrap();
     object.gate_mut().applied = Some(Applied {
         generation: 1,
+        complete_for: object.uid(),
         digest: digest(&spec).unwrap(),
         spec,
         change: None,

@@ -20,6 +20,9 @@ mod tally;
 mod words;
 mod world;
 
+#[path = "../stamp/mod.rs"]
+mod stamp;
+
 use std::cell::Cell;
 use std::fmt::Display;
 use std::hash::{BuildHasher, RandomState};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use enclave_operator::api::names::{FINALIZER, REQUESTED_BY, REQUESTED_GENERATION};
+use enclave_operator::api::names::FINALIZER;
 use enclave_operator::api::{
     ActivationState, ApprovalRequest, Kind, RoleActivation, RoleAssignment, RoleEligibility, Time,
 };
@@ -233,10 +233,7 @@ impl World {
                 write,
                 Write::ConfirmPolicies { .. } | Write::ConfirmRules(_) | Write::ConfirmTargetGone(_)
             );
-            let on_itself = matches!(
-                write,
-                Write::AddFinalizer | Write::RemoveFinalizer | Write::ForgetRequesters | Write::DeleteSelf
-            );
+            let on_itself = matches!(write, Write::AddFinalizer | Write::RemoveFinalizer | Write::DeleteSelf);
             let done = if is_check {
                 self.write(object, write, seen)
             } else {
@@ -263,15 +260,6 @@ impl World {
     fn write<K: Watched>(&mut self, object: &K, write: Write, seen: &Books) -> Result<(), Outdated> {
         match write {
             Write::AddFinalizer => self.patch(object, |live| live.finalizers_mut().push(FINALIZER.into())),
-            Write::ForgetRequesters => {
-                self.patch(object, |live| {
-                    live.annotations_mut().remove(REQUESTED_BY);
-                    live.annotations_mut().remove(REQUESTED_GENERATION);
-                })?;
-                let gift = self.books.gifts.get_mut(object.meta().uid.as_ref().unwrap());
-                gift.unwrap().authors.clear();
-                Ok(())
-            }
             Write::RemoveFinalizer => {
                 self.server.confirm(object)?;
                 self.server.remove::<K>(&key_of(object));

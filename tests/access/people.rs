@@ -1,13 +1,12 @@
 //! What people do about roles: each deed goes to the API server and into the books.
 
 use enclave_operator::api::approval_request::{Decision, RequestState, Verdict};
-use enclave_operator::api::names::{
-    FINALIZER, REQUESTED_BY, REQUESTED_GENERATION, REQUESTED_GROUPS, REQUESTED_MFA,
-};
+use enclave_operator::api::names::{FINALIZER, REQUESTED_BY, REQUESTED_GROUPS, REQUESTED_MFA};
 use enclave_operator::api::{
     ActivationState, ApprovalRequest, RoleActivation, RoleActivationSpec, RoleAssignment, RoleEligibility,
     Time,
 };
+use enclave_operator::model::gated::Gated;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
@@ -15,6 +14,7 @@ use crate::books::{Ask, Gift, GiftKind, Terms, Trust, groups_of};
 use crate::history::{AskDraft, Draft};
 use crate::operator::{Hands, Job};
 use crate::server::{Key, SYSTEM, Server, Stored, key_of};
+use crate::stamp::{self, CONDITION};
 use crate::words::{PRINCIPALS, assignment_of, eligibility_of, terms_of_people};
 use crate::world::World;
 
@@ -58,6 +58,13 @@ impl World {
             if gift.leaving || *latest == terms {
                 return;
             }
+            if gift
+                .in_force
+                .as_ref()
+                .is_some_and(|(known, _, counts)| (*known, counts) == (generation, latest))
+            {
+                gift.authors.clear();
+            }
             gift.versions.insert(generation + 1, terms);
             gift.authors.insert(by);
         } else {
@@ -90,17 +97,17 @@ impl World {
             self.books.gifts.insert(uid, gift);
         }
         let gift = self.books.gifts.values().find(|gift| gift.name == name).unwrap();
-        let (key, (generation, terms)) = ((namespace.to_owned(), name), gift.latest());
+        let (key, (_, terms)) = ((namespace.to_owned(), name), gift.latest());
         if kind == GiftKind::Assignment {
             let object =
                 RoleAssignment { spec: assignment_of(gift, terms), ..self.server.assignments[&key].clone() };
-            stamp(&mut self.server, object, by, generation);
+            stamp(&mut self.server, object, by);
         } else {
             let object = RoleEligibility {
                 spec: eligibility_of(gift, terms),
                 ..self.server.eligibilities[&key].clone()
             };
-            stamp(&mut self.server, object, by, generation);
+            stamp(&mut self.server, object, by);
         }
     }
 
@@ -273,16 +280,10 @@ fn create<K: Stored>(server: &mut Server, mut object: K, namespace: &str) -> Str
 }
 
 /// What admission adds to an edit.
-fn stamp<K: Stored>(server: &mut Server, mut object: K, by: &str, generation: i64) {
-    object.meta_mut().generation = Some(generation);
-    let stamps = object.annotations_mut();
-    let before = stamps.get(REQUESTED_BY).cloned().unwrap_or_default();
-    let mut names: Vec<&str> = before.split('\n').filter(|name| !name.is_empty() && *name != by).collect();
-    names.push(by);
-    names.sort_unstable();
-    let names = names.join("\n");
-    stamps.insert(REQUESTED_BY.into(), names);
-    stamps.insert(REQUESTED_GENERATION.into(), generation.to_string());
+fn stamp<K: Stored + Gated>(server: &mut Server, mut object: K, by: &str) {
+    let stored =
+        server.get::<K>(&key_of(&object)).filter(|stored| stored.annotations().contains_key(REQUESTED_BY));
+    stamp::stamp(stored.cloned().as_ref(), &mut object, &[by], &CONDITION);
     server.put(object);
 }
 

@@ -121,10 +121,10 @@ async fn an_enclave_exists_only_after_somebody_else_approved_it() {
     let late = vote(&carol, "held", &name, Verdict::Rejected, None).await;
     assert_refused(late, "this request is Approved; only a Pending request can be decided");
 
-    wait_until(api.clone(), "payments", SOON, "the requesters are forgotten", |enclave: &Enclave| {
-        !enclave.annotations().contains_key(REQUESTED_BY)
-    })
-    .await;
+    // What Alice asked for is in force, so a new list begins.
+    let anna = enclaves(&world.anna(), "held");
+    let edited = patch(&anna, "payments", json!({"spec": {"description": "edited"}})).await.unwrap();
+    assert_eq!(edited.annotations()[REQUESTED_BY], "anna");
 }
 
 #[tokio::test]

@@ -7,6 +7,8 @@
 mod mail_server;
 #[path = "../reach/mod.rs"]
 mod reach;
+#[path = "../stamp/mod.rs"]
+mod stamp;
 #[path = "../support/mod.rs"]
 mod support;
 mod world;
@@ -33,6 +35,7 @@ mod rights;
 mod roles;
 mod scale;
 mod scenarios;
+mod stamps;
 mod trouble;
 mod upgrade;
 mod values;

@@ -258,9 +258,10 @@ impl<S: Clone + Serialize> Thing<S> {
         meta.deletion_timestamp = (life == Life::Leaving).then(|| Time(Moment::Now.time()));
         object.gate_mut().applied = applied.map(|spec| {
             let spec = Content::of_spec(&spec).unwrap();
-            let (digest, change, approval_request) = (digest(&spec).unwrap(), None, None);
+            let (digest, complete_for) = (digest(&spec).unwrap(), object.uid());
+            let (change, approval_request) = (None, None);
             let at = in_hours(-APPLIED_HOURS_AGO);
-            Applied { generation: 1, digest, spec, change, approval_request, at, references }
+            Applied { generation: 1, complete_for, digest, spec, change, approval_request, at, references }
         });
         Some(object)
     }

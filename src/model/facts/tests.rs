@@ -126,6 +126,7 @@ fn what_needs_no_request_is_told_of_the_object_and_so_is_what_only_closes() {
     use crate::api::{ChangeReason, Content, Enclave, EnclaveSpec, EnclaveStatus};
     let applied = |generation, digest: &str, request: Option<&str>| Applied {
         generation,
+        complete_for: None,
         digest: digest.into(),
         spec: Content::of_spec(&EnclaveSpec::default()).unwrap(),
         change: Some(ChangeReason { justification: Some("why".into()), ticket: None }),

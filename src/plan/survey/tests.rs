@@ -220,6 +220,7 @@ fn maintained(mode: MaintenanceMode) -> Exceptions {
     let mut enclave = Enclave::new("e", spec.clone());
     enclave.gate_mut().applied = Some(Applied {
         generation: 1,
+        complete_for: None,
         digest: String::new(),
         spec: Content::of_spec(&spec).unwrap(),
         change: None,
