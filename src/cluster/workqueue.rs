@@ -331,7 +331,7 @@ mod tests {
         let queue = queue();
         let now = Instant::now();
         queue.add(key("one"), Priority::Normal);
-        queue.take(Priority::Normal, now);
+        assert!(queue.take(Priority::Normal, now).is_some());
         queue.finish(&key("one"), Outcome::RequeueAfter(Duration::from_secs(60)), now);
         queue.add(key("one"), Priority::Normal);
         assert_eq!(queue.take(Priority::Normal, now), Some(key("one")));
@@ -357,7 +357,7 @@ mod tests {
         let queue = queue();
         queue.add(key("one"), Priority::Normal);
         queue.wait().await;
-        take(&queue);
+        assert!(take(&queue).is_some());
         queue.finish(&key("one"), Outcome::RequeueAfter(Duration::from_millis(5)), Instant::now());
         while take(&queue).is_none() {
             queue.wait().await;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
@@ -12,6 +12,7 @@ use super::lenient::{Step, describe_error, fields_of, is_object, read, read_whol
 use super::{Cause, Parts, Readable, Unread, Unreadable};
 use crate::api::audit::{Audit, Fact};
 use crate::api::gate::Applied;
+use crate::api::Time;
 use crate::api::{
     ApprovalRequest, ApprovalRequestSpec, ApprovalRequestStatus, Community, CommunityEndpoint,
     CommunityEndpointSpec, CommunityEndpointStatus, CommunitySpec, CommunityStatus, Content, Enclave,
@@ -321,6 +322,7 @@ fn read_applied(raw: &RawValue, unread: &mut Vec<Unread>) -> Applied {
         let text = |field: &str| fields.get(field).and_then(Value::as_str).map(ToOwned::to_owned);
         let applied = Applied {
             generation: fields.get("generation").and_then(Value::as_i64).unwrap_or_default(),
+            complete_for: None,
             digest: text("digest").unwrap_or_default(),
             spec: Content::unreadable(fields.get("spec").cloned(), &found.to_string()),
             change: None,

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum By {
+pub enum By {
     Owner,
 }
 
@@ -39,7 +39,7 @@ fn names_of(found: &[Arc<ConfigMap>]) -> Vec<String> {
 
 #[test]
 fn objects_are_found_by_key_namespace_and_index_until_they_go() {
-    let cache = Cache::default();
+    let cache = Cache::<ConfigMap>::default();
     assert!(cache.apply(object("a", "one", 1, &["x", "y"])).unwrap().before.is_none());
     cache.apply(object("a", "two", 2, &["y"]));
     cache.apply(object("b", "one", 3, &[]));
@@ -62,7 +62,7 @@ fn objects_are_found_by_key_namespace_and_index_until_they_go() {
 
 #[test]
 fn a_version_that_is_known_is_no_change_and_an_older_one_never_comes_back() {
-    let cache = Cache::default();
+    let cache = Cache::<ConfigMap>::default();
     cache.apply(object("a", "one", 5, &["new"]));
     assert!(cache.apply(object("a", "one", 5, &["new"])).is_none());
     assert!(cache.apply(object("a", "one", 4, &["old"])).is_none());
@@ -72,7 +72,7 @@ fn a_version_that_is_known_is_no_change_and_an_older_one_never_comes_back() {
 /// The answer to a write may arrive after the watch has brought what happened to the object since.
 #[test]
 fn what_was_written_is_known_at_once_and_does_not_bring_back_what_is_gone() {
-    let cache = Cache::default();
+    let cache = Cache::<ConfigMap>::default();
     cache.apply(object("a", "one", 5, &[]));
     assert!(cache.apply_written(object("a", "one", 7, &["written"])).is_some());
     assert!(cache.apply(object("a", "one", 7, &["written"])).is_none(), "the watch brings what is known");
@@ -89,7 +89,7 @@ fn what_was_written_is_known_at_once_and_does_not_bring_back_what_is_gone() {
 
 #[test]
 fn what_a_new_list_does_not_have_is_gone_and_what_it_has_unchanged_is_no_change() {
-    let cache = Cache::default();
+    let cache = Cache::<ConfigMap>::default();
     cache.apply(object("a", "stays", 1, &[]));
     cache.apply(object("a", "goes", 2, &["x"]));
     assert!(!cache.is_filled());
@@ -105,7 +105,7 @@ fn what_a_new_list_does_not_have_is_gone_and_what_it_has_unchanged_is_no_change(
 
 #[test]
 fn a_namespace_that_is_listed_brings_what_was_not_kept_and_nothing_that_went_meanwhile() {
-    let cache = Cache::default();
+    let cache = Cache::<ConfigMap>::default();
     cache.apply(object("a", "known", 1, &[]));
     cache.begin_namespace("a");
     cache.remove(&object("a", "went", 5, &[]));
@@ -117,13 +117,13 @@ fn a_namespace_that_is_listed_brings_what_was_not_kept_and_nothing_that_went_mea
 
 #[test]
 fn a_look_up_visits_what_it_finds() {
-    let cache = Cache::default();
+    let cache = Cache::<ConfigMap>::default();
     for number in 0..1000 {
         cache.apply(object("a", &format!("o{number}"), number + 1, &[if number % 100 == 0 { "x" } else { "y" }]));
     }
     let before = cache.visited();
     assert_eq!(cache.by(By::Owner, "x").len(), 10);
-    cache.get("a", "o1");
+    assert!(cache.get("a", "o1").is_some());
     assert_eq!(cache.visited() - before, 11);
 }
 
@@ -131,7 +131,7 @@ proptest! {
     /// Whatever comes and goes, an index finds what a walk over everything finds.
     #[test]
     fn indexes_agree_with_a_walk(steps in prop::collection::vec((0_u8..6, prop::collection::vec(0_u8..4, 0..3), any::<bool>()), 0..60)) {
-        let cache = Cache::default();
+        let cache = Cache::<ConfigMap>::default();
         for (version, (name, owners, goes)) in steps.into_iter().enumerate() {
             let owners: Vec<String> = owners.iter().map(|owner| format!("w{owner}")).collect();
             let owners: Vec<&str> = owners.iter().map(String::as_str).collect();
