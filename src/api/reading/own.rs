@@ -265,13 +265,18 @@ fn read_what_can_be<S: Markable>(
     let fields = raw.filter(|raw| is_object(raw)).and_then(|raw| fields_of("spec", raw, &mut unread));
     let required = S::required();
     let known = |field: &str| applied.and_then(|applied| applied.get(field)).or_else(|| required.get(field));
-    let mut fields = fields.unwrap_or_default();
-    for field in required.as_object().into_iter().flat_map(Map::keys) {
-        if !fields.contains_key(field) {
-            let instead = known(field).cloned().unwrap_or_default();
-            fields.insert(field.clone(), emptied(instead, field));
+    let fields = fields.map(|mut fields| {
+        // What must be there, and what is nested too deeply.
+        let absent = required.as_object().into_iter().flat_map(Map::keys).map(String::as_str);
+        let absent: Vec<&str> =
+            absent.chain(unread.iter().filter_map(|one| one.path.strip_prefix("spec."))).collect();
+        for field in absent {
+            if let (false, Some(instead)) = (fields.contains_key(field), known(field)) {
+                fields.insert(field.to_owned(), emptied(instead.clone(), field));
+            }
         }
-    }
+        fields
+    });
     let substitute = |steps: &[Step]| {
         let (first, rest) = steps.split_first()?;
         let Step::Field(first) = first else { return None };
@@ -282,7 +287,7 @@ fn read_what_can_be<S: Markable>(
         let Some(Step::Field(last)) = steps.last() else { return None };
         Some(emptied(found.clone(), last))
     };
-    let spec = read("spec", Value::Object(fields), &substitute, &mut unread);
+    let spec = fields.and_then(|fields| read("spec", Value::Object(fields), &substitute, &mut unread));
     // Nothing of it can be read: it is as what is applied, or what gives nothing.
     let spec = spec.or_else(|| applied.and_then(|applied| serde_json::from_value(applied.clone()).ok()));
     let spec = spec.or_else(|| serde_json::from_value(S::required()).ok());

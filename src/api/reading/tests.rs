@@ -209,8 +209,20 @@ fn an_unreadable_spec_is_marked_and_the_rest_of_it_is_what_it_says_or_what_is_ap
     }
     for odd in [json!("on"), json!([1]), json!([])] {
         let (spec, paths) = wanted(&odd);
-        assert_eq!((paths, spec.namespace.as_deref()), (vec!["spec".to_owned()], None));
+        assert_eq!((paths, spec.namespace.as_deref()), (vec!["spec".to_owned()], Some("ns")));
+        assert_eq!(serde_json::to_value(&spec.maintenance).unwrap(), on, "nothing of it says anything else");
     }
+}
+
+#[test]
+fn a_field_that_is_nested_too_deeply_is_as_it_is_applied() {
+    let applied = applied(&json!({"namespace": "ns"}));
+    let deep = nested(1_000);
+    let text = format!(
+        r#"{{"metadata":{{"name":"a"}},"spec":{{"namespace":{deep}}},"status":{{"applied":{applied}}}}}"#
+    );
+    let (community, unread) = read_text::<Community>(&text);
+    assert_eq!((community.spec.namespace.as_deref(), unread.len()), (Some("ns"), 1), "{unread:?}");
 }
 
 #[test]
