@@ -20,7 +20,7 @@ use enclave_operator::api::{
 };
 use enclave_operator::model::digest::digest;
 use futures::StreamExt;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::api::PostParams;
 use kube::core::DynamicObject;
 use kube::{Api, ResourceExt};
@@ -32,7 +32,7 @@ use self::dice::Dice;
 use self::equal::normal;
 use self::schema::{Maker, Schema, spec_schema};
 use crate::network::Story;
-use crate::support::{Write, eventually, writes_by};
+use crate::support::{Write, eventually, poll, writes_by};
 use crate::world::{SOON, World, kind_api, on_a_runtime};
 
 const VALUES: &str = "ENCLAVE_OPERATOR_VALUES";
@@ -110,7 +110,9 @@ fn what_the_schema_accepts_the_operator_reads_and_comes_to_rest() {
 async fn try_values(world: &World, kind: Kind, wanted: usize, seed: u64) -> (usize, Vec<Accepted>) {
     let schema = spec_schema(kind);
     let client = world.administrator();
-    let mut dice = Dice::new(seed ^ kind.plural().bytes().fold(0, |sum, byte| sum * 31 + u64::from(byte)));
+    let mut dice = Dice::new(
+        seed ^ kind.plural().bytes().fold(0, |sum: u64, byte| sum.wrapping_mul(31) + u64::from(byte)),
+    );
     let (mut tried, mut accepted) = (0, Vec::new());
     let mut refusals: BTreeMap<String, usize> = BTreeMap::new();
     while accepted.len() < wanted {
@@ -257,26 +259,24 @@ fn operator_writes(world: &World, since: Option<Timestamp>) -> Vec<Write> {
 
 /// Waits until the operator has nothing to write any more, and none of its writes was refused.
 fn assert_quiet(world: &World) {
-    let deadline = Instant::now() + Duration::from_secs(240);
-    loop {
+    let quiet = SignedDuration::try_from(QUIET).unwrap();
+    let writes = poll(Duration::from_secs(240), || {
         let writes = operator_writes(world, None);
-        let last = writes.last().expect("the operator wrote something");
-        let rest = Timestamp::now().duration_since(last.at);
-        if rest > QUIET.try_into().unwrap() {
-            let refused: Vec<_> =
-                writes.iter().filter(|write| write.code >= 400 && !matches!(write.code, 404 | 409)).collect();
-            assert!(
-                refused.is_empty(),
-                "{} writes were refused: {:#?}",
-                refused.len(),
-                &refused[..refused.len().min(5)]
-            );
-            return;
-        }
-        let latest = &writes[writes.len().saturating_sub(8)..];
-        assert!(Instant::now() < deadline, "the operator goes on writing: {latest:#?}");
-        std::thread::sleep(Duration::from_millis(500)); // Until the log is worth another look.
-    }
+        let last = writes.last().expect("the operator wrote something").at;
+        (Timestamp::now().duration_since(last) > quiet).then_some(writes)
+    });
+    let Some(writes) = writes else {
+        let writes = operator_writes(world, None);
+        panic!("the operator goes on writing: {:#?}", &writes[writes.len().saturating_sub(8)..]);
+    };
+    let refused: Vec<_> =
+        writes.iter().filter(|write| write.code >= 400 && !matches!(write.code, 404 | 409)).collect();
+    assert!(
+        refused.is_empty(),
+        "{} writes were refused: {:#?}",
+        refused.len(),
+        &refused[..refused.len().min(5)]
+    );
 }
 
 /// A stored object is seen, nothing is proposed, and what is applied is what was stored. Tells whether
