@@ -1,16 +1,21 @@
 //! The operator's finalizer is there from the start where the operator looks after something, and nowhere
-//! else.
+//! else; and what is declared without a rule takes no more writes than it has to.
 
 use enclave_operator::api::names::{FINALIZER, label, purpose};
-use enclave_operator::api::Kind;
+use enclave_operator::api::{Enclave, EnclaveWorkload, Kind, State};
+use jiff::Timestamp;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::core::DynamicObject;
-use kube::ResourceExt;
+use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
-use crate::support::{User, eventually, wait_gone};
-use crate::world::{SOON, World, assert_refused, kind_api, object, on_a_runtime, patch};
+use crate::support::{User, eventually, wait_gone, writes_by};
+use crate::world::{
+    SOON, WORLD, World, active_community, assert_refused, enclave, enclaves, kind_api, namespaced, object,
+    on_a_runtime, patch, wait_for_enclave, wait_for_state,
+};
 
+const OPERATOR: &str = "system:serviceaccount:enclave-system:enclave-operator";
 const OTHERS: &str = "example.test/others";
 
 /// A valid spec of every kind that people declare.
@@ -186,4 +191,40 @@ fn what_is_deleted_meanwhile_goes_when_there_is_an_operator(world: &World) {
         })
         .await;
     });
+}
+
+#[tokio::test]
+async fn what_nobody_has_to_approve_takes_few_writes() {
+    let world = &*WORLD;
+    let alice = world.alice();
+    active_community(world, "few", &json!({})).await;
+    let since = Timestamp::now();
+    let api = enclaves(&alice, "few");
+    let made: Enclave = api.create(&PostParams::default(), &enclave("e", &json!({}))).await.unwrap();
+    assert_eq!(made.finalizers(), [FINALIZER]);
+    wait_for_enclave(&api, "e", State::Active).await;
+    let workloads: Api<EnclaveWorkload> = namespaced(world.erin().client(), "few-e");
+    let workload = manifest(Kind::EnclaveWorkload, "w");
+    let workload = serde_json::from_value(serde_json::to_value(workload).unwrap()).unwrap();
+    workloads.create(&PostParams::default(), &workload).await.unwrap();
+    wait_for_state(&workloads, "w", State::Active).await;
+    let log = world.plane.audit_log();
+    let by_operator = eventually("the last write is logged", SOON, async || {
+        let mut writes = writes_by(&log, OPERATOR, Some(since));
+        writes.retain(|write| write.namespace.starts_with("few") || write.name.starts_with("few"));
+        let is_status = |resource: &str| {
+            writes.iter().filter(|write| write.resource == resource && write.subresource == "status").count()
+        };
+        (is_status("enclaves") > 1 && is_status("enclaveworkloads") > 1).then_some(writes)
+    })
+    .await;
+    // Its status only: nothing is put on it or taken off, and nothing is told.
+    let about =
+        |resource: &str| by_operator.iter().filter(|write| write.resource == resource).collect::<Vec<_>>();
+    for resource in ["enclaves", "enclaveworkloads"] {
+        let writes = about(resource);
+        assert!(writes.iter().all(|write| write.subresource == "status"), "{writes:#?}");
+        assert!(writes.len() <= 4, "{writes:#?}");
+    }
+    assert!(about("events").is_empty(), "{:#?}", about("events"));
 }
