@@ -2,7 +2,8 @@
 //! comparison with what the API server really runs.
 //!
 //! Stamping and checking happen inside the API server, whether the operator is up or not. The
-//! operator only makes sure that the policies are the ones it was built with (invariant 8).
+//! operator only makes sure that the policies are the ones it was built with (invariant 8). What only
+//! saves it work is not compared: without it nothing is less safe.
 
 pub mod settling;
 
@@ -98,6 +99,13 @@ const SOURCES: [(&str, &str); 14] = [
     ("warn-held.yaml", include_str!("policies/warn-held.yaml")),
 ];
 
+/// What guards nothing. It goes when the chart is uninstalled, and the operator does without.
+const OPTIONAL_SOURCES: [(&str, &str); 1] =
+    [("stamp-finalizer.yaml", include_str!("policies/stamp-finalizer.yaml"))];
+
+/// Names of the policies in [`OPTIONAL_SOURCES`] and of their bindings.
+const OPTIONAL: [&str; 1] = ["enclave-operator-stamp-finalizer"];
+
 /// The users as which Kubernetes empties a namespace that is being deleted.
 const NAMESPACE_CONTROLLERS: [&str; 2] =
     ["system:serviceaccount:kube-system:namespace-controller", "system:kube-controller-manager"];
@@ -114,13 +122,25 @@ const QUOTA_CONTROLLERS: [&str; 3] = [
     "system:kube-controller-manager",
 ];
 
-/// The policies for an installation.
+/// The policies for an installation without which nothing new is enacted.
 ///
 /// # Errors
 /// When a source file is not what it should be, which a test excludes.
 pub fn build_policies(installation: &Installation) -> Result<Policies, PolicyError> {
+    build(&SOURCES, installation)
+}
+
+/// The policies for an installation that only save the operator work.
+///
+/// # Errors
+/// As [`build_policies`].
+pub fn build_optional_policies(installation: &Installation) -> Result<Policies, PolicyError> {
+    build(&OPTIONAL_SOURCES, installation)
+}
+
+fn build(sources: &[(&'static str, &str)], installation: &Installation) -> Result<Policies, PolicyError> {
     let mut policies = Policies::default();
-    for (file, source) in SOURCES {
+    for &(file, source) in sources {
         let text = fill_in_installation(&fill_in(source), installation);
         for document in serde_yaml_ng::Deserializer::from_str(&text) {
             let value =
@@ -142,11 +162,17 @@ fn read<T: DeserializeOwned>(value: serde_yaml_ng::Value, file: &'static str) ->
     serde_yaml_ng::from_value(value).map_err(|source| PolicyError { file, source })
 }
 
-/// The sources of the policies, file by file, with everything filled in that is the same in every
-/// installation. What is not stays: [`placeholder`].
+/// The sources of the policies that are compared, file by file, with everything filled in that is the
+/// same in every installation. What is not stays: [`placeholder`].
 #[must_use]
 pub fn policy_sources() -> Vec<(&'static str, String)> {
     SOURCES.into_iter().map(|(file, source)| (file, fill_in(source))).collect()
+}
+
+/// The same of those that only save the operator work.
+#[must_use]
+pub fn optional_policy_sources() -> Vec<(&'static str, String)> {
+    OPTIONAL_SOURCES.into_iter().map(|(file, source)| (file, fill_in(source))).collect()
 }
 
 /// What stands in [`policy_sources`] for what differs between installations.
@@ -180,10 +206,19 @@ fn fill_in_installation(source: &str, installation: &Installation) -> String {
 }
 
 fn fill_in(source: &str) -> String {
-    let gated: Vec<&str> = Kind::ALL.into_iter().filter(|kind| kind.is_gated()).map(Kind::plural).collect();
+    let plurals = |is_meant: fn(Kind) -> bool| -> Vec<&str> {
+        Kind::ALL.into_iter().filter(|kind| is_meant(*kind)).map(Kind::plural).collect()
+    };
+    let gated = plurals(Kind::is_gated);
+    // Requests are made by the operator, with its finalizer.
+    let declared = plurals(|kind| kind != Kind::ApprovalRequest);
+    let roles =
+        plurals(|kind| matches!(kind, Kind::RoleAssignment | Kind::RoleEligibility | Kind::RoleActivation));
     [
         ("${OPERATIONS}", operations().as_str()),
         ("${GATED_RESOURCES}", &format!("[{}]", gated.join(", "))),
+        ("${DECLARED_RESOURCES}", &format!("[{}]", declared.join(", "))),
+        ("${ROLE_RESOURCES}", &cel_list(&roles)),
         ("${REQUESTED_BY}", names::REQUESTED_BY),
         ("${REQUESTED_GENERATION}", names::REQUESTED_GENERATION),
         ("${REQUESTED_GROUPS}", names::REQUESTED_GROUPS),
@@ -239,11 +274,11 @@ fn cel_list<S: AsRef<str>>(items: &[S]) -> String {
 impl Policies {
     /// Which policies and bindings these are: the same fingerprint means the very same objects
     /// (UID), unchanged (generation). A policy that was taken away and put back, or weakened and
-    /// restored, has another one.
+    /// restored, has another one. What guards nothing does not count: votes stay what they are without it.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         fn identities<K: ResourceExt>(objects: &[K]) -> impl Iterator<Item = PolicyIdentity> {
-            objects.iter().map(PolicyIdentity::of)
+            objects.iter().filter_map(PolicyIdentity::of)
         }
         let all = identities(&self.mutating)
             .chain(identities(&self.mutating_bindings))
@@ -281,11 +316,12 @@ impl Policies {
 pub struct PolicyIdentity(String);
 
 impl PolicyIdentity {
-    /// The identity of a policy or binding.
+    /// The identity of a policy or binding; `None` for one that guards nothing.
     #[must_use]
-    pub fn of<K: ResourceExt>(object: &K) -> Self {
+    pub fn of<K: ResourceExt>(object: &K) -> Option<Self> {
         let generation = object.meta().generation.unwrap_or_default();
-        Self(format!("{} {} {generation}\n", object.name_any(), object.uid().unwrap_or_default()))
+        let identity = || format!("{} {} {generation}\n", object.name_any(), object.uid().unwrap_or_default());
+        is_guard(object).then(|| Self(identity()))
     }
 
     /// The fingerprint of all of these, in whichever order.
@@ -295,6 +331,11 @@ impl PolicyIdentity {
         let texts: Vec<String> = all.into_iter().map(|Self(text)| text).collect();
         sha256(texts.concat().as_bytes())
     }
+}
+
+/// Whether an object of the operator's is one that has to be as it was built.
+fn is_guard<K: ResourceExt>(object: &K) -> bool {
+    !object.meta().name.as_deref().is_some_and(|name| OPTIONAL.contains(&name))
 }
 
 fn compare<K: ResourceExt, S: PartialEq>(
@@ -335,10 +376,27 @@ mod tests {
         assert_eq!(policies.mutating.len() + policies.validating.len(), SOURCES.len());
         assert_eq!(policies.mutating_bindings.len(), policies.mutating.len());
         assert_eq!(policies.validating_bindings.len(), policies.validating.len());
-        for (file, source) in SOURCES {
+        for (file, source) in SOURCES.into_iter().chain(OPTIONAL_SOURCES) {
             let filled_in = fill_in_installation(&fill_in(source), &Installation::default());
             assert!(!filled_in.contains("${"), "{file}");
         }
+    }
+
+    #[test]
+    fn what_only_saves_work_may_come_and_go() {
+        let optional = build_optional_policies(&Installation::default()).unwrap();
+        let names: Vec<String> = optional.mutating.iter().map(ResourceExt::name_any).collect();
+        assert_eq!(names, OPTIONAL);
+        assert_eq!(optional.mutating_bindings.len(), names.len());
+        assert!(optional.validating.is_empty() && optional.validating_bindings.is_empty());
+        let guards = policies();
+        let mut live = policies();
+        live.mutating.extend(optional.mutating);
+        live.mutating_bindings.extend(optional.mutating_bindings);
+        assert_eq!(guards.compare_with_live(&live), Integrity::Intact);
+        assert_eq!(live.fingerprint(), guards.fingerprint());
+        live.mutating[0].metadata.generation = Some(2);
+        assert_ne!(live.fingerprint(), guards.fingerprint(), "the others do count");
     }
 
     #[test]

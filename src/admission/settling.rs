@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::Policies;
+use super::{Policies, is_guard};
 
 /// How long policies must have been unchanged to count: three times what kube-apiserver needs to
 /// run them, because it may be busy, and its own watch a little behind.
@@ -43,8 +43,8 @@ impl Settling {
 }
 
 impl Policies {
-    /// How long ago, by the API server's clock, the newest policy or binding was made or changed;
-    /// `None` when nothing says so. Zero when the answer lies in the future.
+    /// How long ago, by the API server's clock, the newest policy or binding that guards was made or
+    /// changed; `None` when nothing says so. Zero when the answer lies in the future.
     #[must_use]
     pub fn age(&self, now: Timestamp) -> Option<Duration> {
         let newest = [
@@ -59,7 +59,7 @@ impl Policies {
 }
 
 fn newest_change<K: ResourceExt>(objects: &[K]) -> Option<Timestamp> {
-    let changes = objects.iter().flat_map(|object| {
+    let changes = objects.iter().filter(|object| is_guard(*object)).flat_map(|object| {
         let edits = object.managed_fields().iter().filter_map(|edit| edit.time.as_ref());
         edits.chain(&object.meta().creation_timestamp).map(|time| time.0)
     });

@@ -404,7 +404,7 @@ async fn get_policies(client: &Client, known: &Policies) -> Result<String, kube:
             async move { api.get_opt(&name).await }
         });
         let found = futures::future::try_join_all(reads).await?;
-        Ok(found.into_iter().flatten().map(|live| PolicyIdentity::of(&live)).collect())
+        Ok(found.iter().flatten().filter_map(PolicyIdentity::of).collect())
     }
     let Policies { mutating, mutating_bindings, validating, validating_bindings } = known;
     let (mutating, mutating_bindings, validating, validating_bindings) = futures::try_join!(

@@ -101,7 +101,10 @@ pub fn plan_activation(observed: &ObservedActivation, now: Timestamp) -> Plan<Ro
     }
     let is_bound = opens.is_empty();
     let status = build_status(observed, &judgement, request.map(|request| request.name_any()), is_bound, now);
-    let notices = (judgement.state.is_some() && judgement.state != known).then(|| notice(&judgement));
+    // What begins without anybody's decision is no news.
+    let is_usual = judgement.state == Some(ActivationState::Active) && request.is_none();
+    let is_news = judgement.state.is_some() && judgement.state != known && !is_usual;
+    let notices = is_news.then(|| notice(&judgement));
     let mut plan = Plan {
         repairs: opens,
         writes,

@@ -205,7 +205,8 @@ fn progress(standing: &Standing, enforcement: &Enforcement) -> Option<&'static s
     }
 }
 
-/// An Event for each change of state, told with the reason and the words of the Ready condition.
+/// An Event for each change of state, told with the reason and the words of the Ready condition. None for
+/// what came into force without anybody's decision: when all goes its way there is nothing to read.
 #[must_use]
 pub fn notices<K: Gated>(object: &K, after: &GateStatus) -> Vec<Notice> {
     let ready = |status: &GateStatus| {
@@ -222,6 +223,10 @@ pub fn notices<K: Gated>(object: &K, after: &GateStatus) -> Vec<Notice> {
         return Vec::new();
     }
     let (Some(state), Some(reason)) = (after.state, event_reason(&now.reason)) else { return Vec::new() };
+    let is_decided = after.applied.as_ref().is_some_and(|applied| applied.approval_request.is_some());
+    if reason == reason::ACTIVE && !is_decided {
+        return Vec::new();
+    }
     let severity = match state {
         State::Blocked
         | State::Rejected
@@ -322,8 +327,11 @@ pub fn describe_error(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
     use super::*;
-    use crate::api::{Enclave, EnclaveSpec};
+    use crate::api::gate::Applied;
+    use crate::api::{Content, Enclave, EnclaveSpec};
 
     fn gate(standing: Standing) -> Gate {
         Gate { applied: None, pending: None, standing, deletion_protected: false, writes: Vec::new() }
@@ -420,12 +428,24 @@ mod tests {
     #[test]
     fn an_event_is_told_on_a_transition_and_not_again() {
         let mut enclave = Enclave::new("e", EnclaveSpec::default());
-        let status = build_gate_status(
-            &enclave,
-            &gate(Standing::InForce),
-            &Enforcement::Complete,
-            Timestamp::UNIX_EPOCH,
-        );
+        let status = |approval_request: Option<&str>, enforcement| {
+            let applied = Applied {
+                generation: 1,
+                complete_for: None,
+                digest: String::new(),
+                spec: Content::empty(),
+                change: None,
+                approval_request: approval_request.map(ToOwned::to_owned),
+                at: Time(Timestamp::UNIX_EPOCH),
+                references: Vec::new(),
+            };
+            let gate = Gate { applied: Some(applied), ..gate(Standing::InForce) };
+            build_gate_status(&enclave, &gate, &enforcement, Timestamp::UNIX_EPOCH)
+        };
+        assert_eq!(notices(&enclave, &status(None, Enforcement::Complete)), [], "nobody decided");
+        let closed = Enforcement::Closed(missing(reason::DISABLED));
+        assert_eq!(notices(&enclave, &status(None, closed)).len(), 1, "it closed");
+        let status = status(Some("request"), Enforcement::Complete);
         assert_eq!(notices(&enclave, &status).len(), 1);
         enclave.status =
             Some(crate::api::EnclaveStatus { gate: status.clone(), ..crate::api::EnclaveStatus::default() });

@@ -18,6 +18,7 @@ mod audit;
 mod bypass;
 mod clock;
 mod examples;
+mod finalizer;
 mod flow;
 mod handover;
 mod hub_and_spoke;

@@ -103,6 +103,19 @@ fn it_can_be_upgraded_rolled_back_uninstalled_and_installed_again() {
         assert!(!names.contains("enclave-operator"), "{names}");
     }
 
+    // What is new carries no finalizer then, so that it waits for no operator when it is deleted.
+    let finalizers = "jsonpath={.metadata.finalizers}";
+    let first = administrator.kubectl(&["get", "community", "acme", "-o", finalizers]).expect_success();
+    assert_eq!(first, r#"["enclave-operator.io/teardown"]"#);
+    let new = r#"{"apiVersion": "enclave-operator.io/v1alpha1", "kind": "Community", "metadata": {"name": "new"}, "spec": {}}"#;
+    let is_without = poll(SOON, || {
+        let dry = ["create", "--dry-run=server", "-o", finalizers, "-f", "-"];
+        administrator.kubectl_with_input(&dry, new).expect_success().is_empty().then_some(())
+    });
+    is_without.expect("the API server does not run the policy any more");
+    administrator.kubectl_with_input(&["create", "-f", "-"], new).expect_success();
+    administrator.kubectl(&["delete", "community", "new", "--timeout=30s"]).expect_success();
+
     // Under its name it takes over what was kept.
     administrator.helm(&install).expect_success();
     assert_eq!(existing(administrator, &removed), removed.len());

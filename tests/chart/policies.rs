@@ -2,7 +2,9 @@
 
 use std::fmt::Debug;
 
-use enclave_operator::admission::{Installation, Policies, WildcardApprovers, build_policies};
+use enclave_operator::admission::{
+    Installation, Policies, WildcardApprovers, build_optional_policies, build_policies,
+};
 use enclave_operator::model::life::Integrity;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -33,11 +35,16 @@ fn the_policies_are_those_that_the_operator_expects() {
         ),
     ] {
         let wanted = build_policies(&installation).unwrap();
+        let optional = build_optional_policies(&installation).unwrap();
         let rendered = parse(&objects(&rendered));
         assert_eq!(wanted.compare_with_live(&rendered), Integrity::Intact);
+        assert_eq!(optional.compare_with_live(&rendered), Integrity::Intact);
         assert_eq!(
             [rendered.mutating.len(), rendered.mutating_bindings.len()],
-            [wanted.mutating.len(), wanted.mutating_bindings.len()]
+            [
+                wanted.mutating.len() + optional.mutating.len(),
+                wanted.mutating_bindings.len() + optional.mutating_bindings.len()
+            ]
         );
         assert_eq!(
             [rendered.validating.len(), rendered.validating_bindings.len()],

@@ -20,9 +20,9 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use enclave_operator::admission::{Installation, build_policies};
+use enclave_operator::admission::{Installation, build_optional_policies, build_policies};
 use enclave_operator::api::approval_request::RequestState;
-use enclave_operator::api::names::condition as conditions;
+use enclave_operator::api::names::{FINALIZER, condition as conditions};
 use enclave_operator::api::{ApprovalRequest, Community, State};
 use futures::FutureExt;
 use jiff::Timestamp;
@@ -46,6 +46,7 @@ use crate::world::{
 const VERIFY_VOTE: &str = "enclave-operator-verify-vote";
 const VERIFY_REQUESTER: &str = "enclave-operator-verify-requester";
 const STAMP_REQUESTER: &str = "enclave-operator-stamp-requester";
+const STAMP_FINALIZER: &str = "enclave-operator-stamp-finalizer";
 const OPERATOR_ONLY: &str = "enclave-operator-operator-only";
 const NAMESPACE_LABELS: &str = "enclave-operator-namespace-labels";
 const VERIFY_ACTIVATION: &str = "enclave-operator-verify-activation";
@@ -232,6 +233,28 @@ async fn bites_each<V, T: Debug>(
     }
 }
 
+/// An object keeps the operator's finalizer when somebody takes it off: it is put back, without the stamp
+/// that is refused, and only without the check as well it goes.
+async fn keeps_its_finalizer<K: Resource + Debug>(
+    world: &World,
+    check: &'static str,
+    strip: impl AsyncFn(Run) -> Result<K, kube::Error>,
+) {
+    let is_there = |object: &K| object.meta().finalizers.iter().flatten().any(|name| name == FINALIZER);
+    assert!(is_there(&strip(Run::ForReal).await.unwrap()));
+    let stamps: Api<MutatingAdmissionPolicyBinding> = Api::all(world.administrator());
+    stamps.delete(STAMP_FINALIZER, &DeleteParams::default()).await.unwrap();
+    let words = "only the operator removes the finalizer";
+    until_refused(words, async || strip(Run::Dry).await).await;
+    // It guards nothing, so the operator does not mind.
+    wait_for_protection(world, "True").await;
+    remove(world, &[Defence::Validation(check, words)]).await;
+    assert!(!is_there(&until_accepted(async || strip(Run::Dry).await).await));
+    restore(world).await;
+    eventually("it is put back again", SOON, async || strip(Run::Dry).await.ok().filter(is_there).map(drop))
+        .await;
+}
+
 /// The API server takes a moment to run changed policies.
 async fn until_accepted<T>(attempt: impl AsyncFn() -> Result<T, kube::Error>) -> T {
     let deadline = Instant::now() + SOON;
@@ -302,6 +325,8 @@ async fn restore(world: &World) {
         put_back(world, &wanted.mutating_bindings, |live, wanted| live.spec == wanted.spec).await,
         put_back(world, &wanted.validating_bindings, |live, wanted| live.spec == wanted.spec).await,
     ];
+    let optional = build_optional_policies(&Installation::default()).unwrap();
+    put_back(world, &optional.mutating_bindings, |live, wanted| live.spec == wanted.spec).await;
     // What was shown before the operator noticed does not count.
     let since = if changed.contains(&true) { now } else { Timestamp::MIN };
     wait_for_protection_since(world, "True", since).await;

@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 
 use super::Defence::{Check, Validation};
 use super::{
-    DELETION_GUARD, NAMESPACE_LABELS, Run, VERIFY_REQUESTER, approve, ask, bites, bites_each, play, rule,
-    start_operator, stop_operator,
+    DELETION_GUARD, NAMESPACE_LABELS, Run, VERIFY_REQUESTER, approve, ask, bites, bites_each,
+    keeps_its_finalizer, play, rule, start_operator, stop_operator,
 };
 use crate::support::{User, wait_gone, wait_until};
 use crate::world::{
@@ -40,12 +40,9 @@ async fn a20_strip_finalizers_set_owners_or_adopt_a_foreign_namespace() {
         active_enclave(world, "a20").await;
         let alice = world.alice();
         let api = enclaves(&alice, "a20");
-        let words = "only the operator removes the finalizer";
         let strip = Patch::Merge(json!({"metadata": {"finalizers": null}}));
-        bites(world, &[Validation(VERIFY_REQUESTER, words)], words, async |run| {
-            api.patch("e", &run.patch(), &strip).await
-        })
-        .await;
+        keeps_its_finalizer(world, VERIFY_REQUESTER, async |run| api.patch("e", &run.patch(), &strip).await)
+            .await;
 
         // The namespace of somebody else is not taken, and nothing is written into it. That it is
         // the conflict which is in the way: b09.

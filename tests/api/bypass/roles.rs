@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use super::Defence::{Check, Stamp, Validation};
 use super::lock::active_workload;
 use super::{
-    LOCK, Run, VERIFY_ACTIVATION, VERIFY_GRANTS, bites, bites_each, play, remove, restore, start_operator,
-    stop_operator, until_accepted, until_refused,
+    LOCK, Run, VERIFY_ACTIVATION, VERIFY_GRANTS, bites, bites_each, keeps_its_finalizer, play, remove,
+    restore, start_operator, stop_operator, until_accepted, until_refused,
 };
 use crate::roles::{group, make, user, wait_for_activation};
 use crate::support::{User, eventually, wait_until};
@@ -194,8 +194,7 @@ async fn d03_approve_ones_own_activation_or_change_it_after_the_approval() {
         })
         .await;
         // Without it the activation could go before anybody was told that it ended.
-        let words = "only the operator removes the finalizer";
-        bites(world, &[Validation(VERIFY_ACTIVATION, words)], words, async |run| {
+        keeps_its_finalizer(world, VERIFY_ACTIVATION, async |run| {
             let edit = json!({"metadata": {"finalizers": null}});
             karls.patch("mine", &run.patch(), &Patch::Merge(edit)).await
         })
