@@ -154,7 +154,7 @@ fn what_is_deleted_meanwhile_goes_when_there_is_an_operator(world: &World) {
             let api = kind_api(&administrator, kind, namespace);
             api.delete("a", &DeleteParams::foreground()).await.unwrap();
             let left = eventually("only the operator's finalizer is left", SOON, async || {
-                let left = api.get(&"a").await.unwrap();
+                let left = api.get("a").await.unwrap();
                 (left.metadata.deletion_timestamp.is_some() && left.finalizers() == [FINALIZER])
                     .then_some(left)
             })
