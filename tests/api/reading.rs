@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use enclave_operator::api::{CommunityEndpoint, EnclaveConnection, State};
+use enclave_operator::api::{CommunityEndpoint, EnclaveConnection, Kind, State};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::Api;
 use kube::api::DeleteParams;
@@ -15,17 +15,20 @@ use crate::roles::{Place, user};
 use crate::support::{Process, User, eventually};
 use crate::trouble::{wait_for_log, wait_for_metric};
 use crate::world::{
-    SOON, WORLD, World, active_community, namespaced, on_a_runtime, patch, wait_for_access, wait_for_state,
+    SOON, WORLD, World, active_community, kind_api, namespaced, on_a_runtime, patch, patch_status,
+    wait_for_access, wait_for_state,
 };
 
 const DENY: &str = "enclave-operator-default-deny";
+const RBAC: &str = "rbac.authorization.k8s.io/v1";
+const OURS: &str = "enclave-operator.io/v1alpha1";
 /// How fast something closes that queues behind nothing, on a slow machine.
 const AT_ONCE: Duration = Duration::from_secs(8);
 
 /// An entry that anybody may write on an object that he may patch, with a time that a typed client cannot hold.
-fn odd_metadata(label: &str) -> Value {
+fn odd_metadata(api_version: &str, label: &str) -> Value {
     json!({"metadata": {"managedFields": [{
-        "manager": "x", "operation": "Update", "apiVersion": "v1", "time": "9999-12-31T23:59:59Z",
+        "manager": "x", "operation": "Update", "apiVersion": api_version, "time": "9999-12-31T23:59:59Z",
         "fieldsType": "FieldsV1", "fieldsV1": {"f:metadata": {"f:labels": {(format!("f:{label}")): {}}}},
     }]}})
 }
@@ -73,9 +76,15 @@ fn odd_objects_of_strangers_do_not_keep_the_operator_from_starting() {
         "metadata": {"name": "any", "namespace": "elsewhere"}, "spec": {"podSelector": {}},
     });
     admin.kubectl_with_input(&["create", "-f", "-"], &policy.to_string()).expect_success();
-    for kind in ["serviceaccount", "role", "rolebinding", "quota", "networkpolicy"] {
+    for (kind, api_version) in [
+        ("serviceaccount", "v1"),
+        ("role", RBAC),
+        ("rolebinding", RBAC),
+        ("quota", "v1"),
+        ("networkpolicy", "networking.k8s.io/v1"),
+    ] {
         let object = [kind, "any", "-n", "elsewhere"];
-        change(admin, &object, &odd_metadata("x"));
+        change(admin, &object, &odd_metadata(api_version, "x"));
         let managed = look(admin, &object, "{.metadata.managedFields}");
         assert!(managed.contains("9999-12-31"), "{kind}: it is not stored: {managed}");
     }
@@ -107,7 +116,7 @@ async fn odd_objects_delay_no_closing() {
     let (admin, namespace) = (WORLD.plane.administrator_user(), story.control("payments"));
     let object = ["econ", "to-ledger", "-n", namespace.as_str()];
     for number in 0..20 {
-        change(admin, &object, &odd_metadata(&format!("x{number}")));
+        change(admin, &object, &odd_metadata(OURS, &format!("x{number}")));
     }
     assert!(look(admin, &object, "{.metadata.managedFields}").contains("9999-12-31"));
     let start = Instant::now();
@@ -127,7 +136,7 @@ async fn an_odd_binding_is_found_and_taken_away() {
     let place = Place::make("oddbound", &json!({})).await;
     let admin = place.world.plane.administrator_user();
     let (pods, eve) = (place.pods("payments"), place.user("eve", &[]));
-    let mut binding = odd_metadata("x");
+    let mut binding = odd_metadata(RBAC, "x");
     binding["metadata"]["name"] = json!("sneaky");
     binding["roleRef"] =
         json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "edit"});
@@ -153,7 +162,7 @@ async fn an_odd_assignment_goes_with_its_rights() {
     place.assign(&control, "owners", "enclave-owner", &[user(&olga)]).await;
     wait_for_access(&olga, "create", "enclaveconnections", &control, true).await;
     let object = ["rasg", "owners", "-n", control.as_str()];
-    change(admin, &object, &odd_metadata("x"));
+    change(admin, &object, &odd_metadata(OURS, "x"));
     change(admin, &object, &json!({"metadata": {"labels": {"touched": "yes"}}}));
     let start = Instant::now();
     admin.kubectl(&["delete", "rasg", "owners", "-n", &control, "--wait=false"]).expect_success();
@@ -243,7 +252,8 @@ impl Loose {
         let policies: Api<NetworkPolicy> =
             namespaced(self.world.operator().await.client(), "odd-payments-api");
         policies.delete(DENY, &DeleteParams::default()).await.unwrap();
-        eventually("it is put back", SOON, async || policies.get_opt(DENY).await.unwrap()).await;
+        let all: Api<NetworkPolicy> = namespaced(self.world.administrator(), "odd-payments-api");
+        eventually("it is put back", SOON, async || all.get_opt(DENY).await.unwrap()).await;
     }
 }
 
@@ -341,11 +351,10 @@ fn fields_of_a_status_that_this_version_does_not_know_stay() {
     let name = "enclaves.enclave-operator.io";
     loose.admin().kubectl(&["patch", "crd", name, "--type=json", "-p", &add.to_string()]).expect_success();
     on_a_runtime(async || {
-        let operator = loose.world.operator().await;
-        let newer = json!({"status": {"newer": "kept"}}).to_string();
+        let operator = loose.world.operator().await.client();
+        let theirs = kind_api(&operator, Kind::Enclave, "odd");
         eventually("the schema knows it", SOON, async || {
-            let subresource = ["--subresource=status", "--type=merge", "-p", &newer];
-            operator.kubectl(&[&["patch"], &enclave[..], &subresource].concat()).expect_success();
+            patch_status(&theirs, "payments", json!({"status": {"newer": "kept"}})).await.unwrap();
             (look(loose.admin(), &enclave, "{.status.newer}") == "kept").then_some(())
         })
         .await;
