@@ -305,7 +305,7 @@ impl World {
                 }
                 Write::MarkEnacted { request, at } => {
                     let request = self.requests.get_mut(&request.name_any()).unwrap();
-                    let at = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at);
+                    let at = enclave_operator::api::Time(at);
                     request.status.as_mut().unwrap().enacted_at = Some(at);
                     wrote = true;
                 }

@@ -80,7 +80,9 @@ async fn revoke(context: &Context, overdue: &Overdue, key: &Key) -> Outcome {
         return Outcome::Failed;
     }
     context.metrics.overdue_closings.set(overdue.note(key, 0));
-    let end = grant.and_then(|grant| grant.ends_at).filter(|end| *end > now);
+    // What is not known any more ends when it says so itself.
+    let ends = grant.and_then(|grant| grant.ends_at).into_iter().chain(around.live.ends());
+    let end = ends.filter(|end| *end > now).min();
     end.map_or(Outcome::Done, |end| Outcome::RequeueAfter(until(end, now)))
 }
 

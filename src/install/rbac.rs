@@ -86,7 +86,7 @@ pub fn operator_cluster_role() -> ClusterRole {
                     "validatingadmissionpolicies",
                     "validatingadmissionpolicybindings",
                 ],
-                &["list", "watch"],
+                &["get", "list", "watch"],
             ),
             rule("events.k8s.io", &["events"], &["create"]),
         ]),

@@ -29,6 +29,23 @@ pub struct Objects {
     pub cluster_role_bindings: Vec<Arc<ClusterRoleBinding>>,
 }
 
+impl Objects {
+    /// When those that end by themselves do, as is written on them.
+    #[must_use]
+    pub fn ends(&self) -> Vec<Timestamp> {
+        let Self { roles, role_bindings, cluster_roles, cluster_role_bindings } = self;
+        let roles = roles.iter().map(|role| role.meta());
+        let bindings = role_bindings.iter().map(|binding| binding.meta());
+        let cluster_roles = cluster_roles.iter().map(|role| role.meta());
+        let cluster_bindings = cluster_role_bindings.iter().map(|binding| binding.meta());
+        roles.chain(bindings).chain(cluster_roles).chain(cluster_bindings).filter_map(end_of).collect()
+    }
+}
+
+fn end_of(live: &ObjectMeta) -> Option<Timestamp> {
+    live.annotations.as_ref()?.get(annotation::EXPIRES_AT)?.parse().ok()
+}
+
 /// What has to be done about rights.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AccessPlan {
@@ -130,8 +147,7 @@ fn plan_widening<K: Gives>(live: Option<&K>, wanted: &K) -> Option<Write> {
 }
 
 fn is_over<K: Resource>(live: &K, now: Timestamp) -> bool {
-    let end = live.meta().annotations.as_ref().and_then(|all| all.get(annotation::EXPIRES_AT));
-    end.and_then(|end| end.parse().ok()).is_some_and(|end: Timestamp| end <= now)
+    end_of(live.meta()).is_some_and(|end| end <= now)
 }
 
 /// Something that gives rights.

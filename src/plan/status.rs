@@ -327,11 +327,9 @@ pub fn describe_error(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-
     use super::*;
     use crate::api::gate::Applied;
-    use crate::api::{Content, Enclave, EnclaveSpec};
+    use crate::api::{Content, Enclave, EnclaveSpec, Time};
 
     fn gate(standing: Standing) -> Gate {
         Gate { applied: None, pending: None, standing, deletion_protected: false, writes: Vec::new() }

@@ -255,7 +255,7 @@ impl<S: Clone + Serialize> Thing<S> {
         meta.namespace = namespace.map(ToOwned::to_owned);
         meta.generation = Some(if life == Life::Edited { 2 } else { 1 });
         meta.finalizers = Some(vec![FINALIZER.to_owned()]);
-        meta.deletion_timestamp = (life == Life::Leaving).then(|| Time(Moment::Now.time()));
+        meta.deletion_timestamp = (life == Life::Leaving).then(|| Time(Moment::Now.time()).into());
         object.gate_mut().applied = applied.map(|spec| {
             let spec = Content::of_spec(&spec).unwrap();
             let (digest, complete_for) = (digest(&spec).unwrap(), object.uid());

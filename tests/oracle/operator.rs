@@ -87,7 +87,7 @@ impl Made {
                 let enclaves = objects.enclaves.iter_mut().map(|enclave| &mut enclave.metadata);
                 let mut both = workloads.chain(enclaves);
                 let it = both.find(|metadata| metadata.uid.as_deref() == Some(uid)).unwrap();
-                it.deletion_timestamp = Some(Time(Moment::Now.time()));
+                it.deletion_timestamp = Some(Time(Moment::Now.time()).into());
             }
             Write::RemoveFinalizer => {
                 objects.workloads.retain(|workload| workload.uid().as_deref() != Some(uid));

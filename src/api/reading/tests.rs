@@ -11,7 +11,7 @@ use crate::api::audit::FactType;
 use crate::api::common::MaintenanceMode;
 use crate::api::*;
 
-const NEVER: &str = "9999-12-31T23:59:59Z";
+const NO_TIME: &str = "when it is over";
 
 fn read<K: Readable>(object: &Value) -> (K, Vec<String>) {
     read_text(&object.to_string())
@@ -51,7 +51,7 @@ fn edited(before: &Value, after: &Value) -> Value {
 
 #[test]
 fn metadata_that_cannot_be_held_is_left_out_and_the_object_is_not() {
-    let managed = json!([{"manager": "x", "operation": "Update", "time": NEVER, "fieldsV1": {"f:a": {}}}]);
+    let managed = json!([{"manager": "x", "operation": "Update", "time": NO_TIME, "fieldsV1": {"f:a": {}}}]);
     let (namespace, unread) = read::<Namespace>(&json!({
         "metadata": {"name": "a", "uid": "u", "resourceVersion": "7", "managedFields": managed},
         "status": {"phase": "Active"},
@@ -62,7 +62,7 @@ fn metadata_that_cannot_be_held_is_left_out_and_the_object_is_not() {
 
     let (namespace, unread) = read::<Namespace>(&json!({"metadata": {
         "name": "a", "uid": "u", "resourceVersion": "7",
-        "creationTimestamp": NEVER, "deletionTimestamp": NEVER, "generation": "two",
+        "creationTimestamp": NO_TIME, "deletionTimestamp": NO_TIME, "generation": "two",
         "labels": {"good": "1", "bad": 5}, "annotations": [], "finalizers": ["a", {}],
         "ownerReferences": [5, {"apiVersion": "v1", "kind": "K", "name": "o", "uid": "1"}],
     }}));
@@ -174,12 +174,12 @@ fn an_unreadable_spec_is_marked_and_the_rest_of_it_is_what_it_says_or_what_is_ap
     assert_eq!(spec.maintenance.mode, MaintenanceMode::Disabled, "closing is read");
 
     let (spec, paths) =
-        wanted(&json!({"namespace": "ns", "maintenance": {"mode": "Disabled", "expiresAt": NEVER}}));
+        wanted(&json!({"namespace": "ns", "maintenance": {"mode": "Disabled", "expiresAt": NO_TIME}}));
     assert_eq!(paths, ["spec.maintenance.expiresAt"]);
     assert_eq!(spec.maintenance.mode, MaintenanceMode::Disabled);
 
     let (spec, paths) = wanted(&json!({"maintenance": {
-        "mode": 7, "expiresAt": NEVER, "principals": [{"kind": "User", "name": 5}, {"kind": "User", "name": "bob"}, {}],
+        "mode": 7, "expiresAt": NO_TIME, "principals": [{"kind": "User", "name": 5}, {"kind": "User", "name": "bob"}, {}],
     }}));
     assert_eq!(
         paths,
@@ -254,7 +254,7 @@ fn what_gives_access_and_nothing_else_is_closed_when_it_cannot_be_read() {
 
     let connection =
         json!({"source": {"workloads": ["a"]}, "destination": {"communityEndpoint": {"name": "b"}}});
-    let odd = with(connection.clone(), "expiresAt", json!(NEVER));
+    let odd = with(connection.clone(), "expiresAt", json!(NO_TIME));
     let (read_one, _) = read::<EnclaveConnection>(&edited(&connection, &odd));
     assert!(!read_one.spec.enabled);
     assert_eq!(read_one.spec.source.workloads, ["a"]);
@@ -270,7 +270,7 @@ fn what_gives_access_and_nothing_else_is_closed_when_it_cannot_be_read() {
     assert!(read_one.spec.deactivate);
     for status in [
         json!({"state": 5}),
-        json!({"state": "Active", "endsAt": NEVER}),
+        json!({"state": "Active", "endsAt": NO_TIME}),
         json!({"state": "Paused"}),
         json!([]),
     ] {
@@ -318,11 +318,11 @@ fn a_status_is_read_field_by_field_and_what_is_applied_is_never_lost() {
         "metadata": {"name": "a"}, "spec": {},
         "status": {
             "state": "Frozen", "observedGeneration": "x", "deletionProtected": true, "namespace": "ns",
-            "maintenance": {"mode": "Advanced", "expiresAt": NEVER}, "leftovers": ["a", 5],
-            "pending": {"generation": 2, "digest": "d", "operations": ["EnclaveUpdate", "EnclaveFreeze"], "since": NEVER},
+            "maintenance": {"mode": "Advanced", "expiresAt": NO_TIME}, "leftovers": ["a", 5],
+            "pending": {"generation": 2, "digest": "d", "operations": ["EnclaveUpdate", "EnclaveFreeze"], "since": NO_TIME},
             "applied": applied(&json!({"description": "d"})),
             "conditions": [
-                {"type": "Ready", "status": "True", "reason": "Active", "message": "", "lastTransitionTime": NEVER},
+                {"type": "Ready", "status": "True", "reason": "Active", "message": "", "lastTransitionTime": NO_TIME},
                 {"type": "Enforced", "status": "True", "reason": "Enforced", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"},
             ],
         },
@@ -341,7 +341,7 @@ fn a_status_is_read_field_by_field_and_what_is_applied_is_never_lost() {
         ("generation", json!("1")),
         ("digest", json!(5)),
         ("spec", json!(null)),
-        ("at", json!(NEVER)),
+        ("at", json!(NO_TIME)),
         ("references", json!([{"kind": "Moon", "namespace": "n", "name": "a", "uid": "u", "digest": "d"}])),
         ("approvalRequest", json!({})),
         ("change", json!("why")),
@@ -388,7 +388,7 @@ fn a_vote_that_cannot_be_read_marks_its_request() {
         (json!({"decisions": [vote(json!("Abstained"))]}), false),
         (json!({"decisions": [vote(json!("Approved")), 5]}), false),
         (json!({"decisions": [vote(json!("Approved"))], "state": "Escalated"}), false),
-        (json!({"decisions": [vote(json!("Approved"))], "decidedAt": NEVER}), false),
+        (json!({"decisions": [vote(json!("Approved"))], "decidedAt": NO_TIME}), false),
         (json!({"decisions": [vote(json!("Approved"))], "conditions": [5]}), true),
     ] {
         let object = json!({"metadata": {"name": "r"}, "spec": spec, "status": status});
