@@ -8,6 +8,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 // Counts and durations become floating-point figures all the time; none is near 2^52.
 #![allow(clippy::cast_precision_loss)]
+// Rows are awaited one after the other, where the stack is all theirs.
+#![allow(clippy::large_futures)]
 
 mod bare_client;
 mod bare_watchers;

@@ -1,5 +1,6 @@
 //! Figures: what was measured, what it is held against, and whether that is good enough.
 
+use std::fmt::Write;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -119,7 +120,7 @@ impl Figure {
     pub fn text(&self) -> String {
         let mut text = format!("{} {}", short(self.measured), self.unit).trim().to_owned();
         if let (Some(baseline), Some(ratio)) = (self.baseline, self.ratio) {
-            text += &format!(" (bare {}: {} ×)", short(baseline), short(ratio));
+            let _ = write!(text, " (bare {}: {} ×)", short(baseline), short(ratio));
         }
         match self.passes() {
             Some(true) => text += " ✓",
@@ -140,10 +141,17 @@ pub fn short(value: f64) -> String {
     }
 }
 
+/// The value in the middle; of an even number, the mean of the two.
+///
 /// # Panics
 /// Without values.
 pub fn median(values: &[f64]) -> f64 {
-    percentile(values, 0.5)
+    let (sorted, middle) = (sorted(values), values.len() / 2);
+    if values.len().is_multiple_of(2) {
+        f64::midpoint(sorted[middle - 1], sorted[middle])
+    } else {
+        sorted[middle]
+    }
 }
 
 /// The smallest value that this share of all values does not exceed.
@@ -151,15 +159,17 @@ pub fn median(values: &[f64]) -> f64 {
 /// # Panics
 /// Without values.
 pub fn percentile(values: &[f64], share: f64) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    assert!(!sorted.is_empty(), "nothing was measured");
-    if share == 0.5 && sorted.len().is_multiple_of(2) {
-        return f64::midpoint(sorted[sorted.len() / 2 - 1], sorted[sorted.len() / 2]);
-    }
+    let sorted = sorted(values);
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let rank = (sorted.len() as f64 * share).ceil() as usize;
     sorted[rank.clamp(1, sorted.len()) - 1]
+}
+
+fn sorted(values: &[f64]) -> Vec<f64> {
+    assert!(!values.is_empty(), "nothing was measured");
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted
 }
 
 pub fn milliseconds(duration: Duration) -> f64 {

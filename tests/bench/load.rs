@@ -43,15 +43,15 @@ impl Load {
     }
 
     pub fn community(&self, rules: &Value) -> Community {
-        ours("Community", "", self.community, json!({ "approvals": rules }))
+        ours("Community", "", self.community, &json!({ "approvals": rules }))
     }
 
     pub fn enclave(&self, number: usize) -> Enclave {
-        ours("Enclave", self.community, &Self::enclave_name(number), json!({}))
+        ours("Enclave", self.community, &Self::enclave_name(number), &json!({}))
     }
 
     pub fn workload(&self, number: usize) -> EnclaveWorkload {
-        ours("EnclaveWorkload", &self.control(number), WORKLOAD, json!({}))
+        ours("EnclaveWorkload", &self.control(number), WORKLOAD, &json!({}))
     }
 
     pub fn endpoint(&self, number: usize) -> EnclaveEndpoint {
@@ -60,7 +60,7 @@ impl Load {
             "podSelector": {"matchLabels": {"app": ENDPOINT}},
             "ports": [{"protocol": "TCP", "port": PORT}],
         });
-        ours("EnclaveEndpoint", &self.control(number), ENDPOINT, spec)
+        ours("EnclaveEndpoint", &self.control(number), ENDPOINT, &spec)
     }
 
     /// The connections of an Enclave, each to another one.
@@ -75,7 +75,7 @@ impl Load {
                 "enclave": Self::enclave_name(self.destination(number, which)), "name": ENDPOINT,
             }},
         });
-        ours("EnclaveConnection", &self.control(number), &format!("c{which}"), spec)
+        ours("EnclaveConnection", &self.control(number), &format!("c{which}"), &spec)
     }
 
     /// Where a connection leads: past the Enclave itself, so that no policy lets a workload reach itself.
@@ -108,7 +108,7 @@ pub fn assignment(namespace: &str, number: usize) -> RoleAssignment {
     let spec = json!({
         "role": "enclave-reader", "principals": [{"kind": "User", "name": person(number)}],
     });
-    ours("RoleAssignment", namespace, &format!("a{number:05}"), spec)
+    ours("RoleAssignment", namespace, &format!("a{number:05}"), &spec)
 }
 
 /// The person whom [`assignment`] gives a role.
@@ -122,7 +122,7 @@ pub fn eligibility(namespace: &str, number: usize) -> RoleEligibility {
         "role": "enclave-reader", "principals": [{"kind": "User", "name": person(number)}],
         "activation": {"maxDuration": "1h"},
     });
-    ours("RoleEligibility", namespace, &format!("el{number:05}"), spec)
+    ours("RoleEligibility", namespace, &format!("el{number:05}"), &spec)
 }
 
 /// Rules under which a connection waits for one approval.
@@ -130,7 +130,7 @@ pub fn hold_connections() -> Value {
     json!({"rules": [{"operation": "ConnectionCreation", "policy": "Required"}]})
 }
 
-fn ours<K: DeserializeOwned>(kind: &str, namespace: &str, name: &str, spec: Value) -> K {
+fn ours<K: DeserializeOwned>(kind: &str, namespace: &str, name: &str, spec: &Value) -> K {
     let mut metadata = json!({ "name": name });
     if !namespace.is_empty() {
         metadata["namespace"] = json!(namespace);

@@ -48,7 +48,7 @@ impl Machine {
     pub fn ask(&mut self, administrator: &User) {
         let version = administrator.kubectl(&["version", "--output=yaml"]).stdout;
         let mut versions = version.lines().filter_map(|line| line.trim().strip_prefix("gitVersion: "));
-        self.kubernetes = versions.next_back().unwrap_or("unknown").to_owned();
+        versions.next_back().unwrap_or("unknown").clone_into(&mut self.kubernetes);
     }
 }
 

@@ -125,7 +125,7 @@ pub async fn wait_until_quiet(process: u32, within: Duration) -> Instant {
     let mut since = (Instant::now(), processor_time(process));
     eventually(&format!("process {process} is quiet"), within, async || {
         let now = (Instant::now(), processor_time(process));
-        if (now.1 - since.1).as_secs_f64() > QUIET_FOR.as_secs_f64() * QUIET_SHARE {
+        if now.1.saturating_sub(since.1).as_secs_f64() > QUIET_FOR.as_secs_f64() * QUIET_SHARE {
             since = now;
         }
         (now.0 - since.0 >= QUIET_FOR).then_some(since.0)

@@ -1,5 +1,6 @@
 //! What is printed, and the two files that are written.
 
+use std::fmt::Write;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -145,14 +146,14 @@ impl Report {
         lines.sort_by_key(order);
         text += "\n## Figures\n\n| row | enclaves | | goal |";
         for run in &self.runs {
-            text += &format!(" {} |", run.label);
+            let _ = write!(text, " {} |", run.label);
         }
         text += "\n|---|---|---|---|";
         text += &"---|".repeat(self.runs.len());
         for line in lines {
             // Goals are those of the last run that has the figure.
             let last = self.runs.iter().rev().find_map(|run| run.find(line)).unwrap_or(line);
-            text += &format!("\n| {} | {} | {} | {} |", line.row, line.size, line.what, last.goal_text());
+            let _ = write!(text, "\n| {} | {} | {} | {} |", line.row, line.size, line.what, last.goal_text());
             for run in &self.runs {
                 let figure = run.find(line).map(|figure| {
                     let others = if figure.others >= 0.2 {
@@ -162,7 +163,7 @@ impl Report {
                     };
                     figure.text() + &others
                 });
-                text += &format!(" {} |", figure.unwrap_or_default());
+                let _ = write!(text, " {} |", figure.unwrap_or_default());
             }
         }
         text += "\n\n† so many processors were kept busy by others meanwhile, on average.\n\n## Runs\n";

@@ -49,19 +49,19 @@ pub async fn measure(measuring: &mut Measuring<'_>, stage: &mut Stage) {
     let mut held = Held::declare(stage, "votes", 2 * pairs * (single + rated)).await;
     let mut latencies: [[Vec<Vec<f64>>; 2]; 2] = Default::default();
     let (mut writes, mut conflicts) = (0, 0);
-    let mut writer: Option<PolicyWriter> = None;
+    let mut bare_watcher: Option<PolicyWriter> = None;
     for pair in 0..pairs {
         let turns = [Turn::Operator, Turn::Bare];
         let turns = if pair.is_multiple_of(2) { turns } else { [turns[1], turns[0]] };
         for turn in turns {
-            match (turn, writer.is_some()) {
+            match (turn, bare_watcher.is_some()) {
                 (Turn::Operator, true) => {
-                    writer = None;
+                    bare_watcher = None;
                     stage.start_operator().await;
                 }
                 (Turn::Bare, false) => {
                     stage.stop_operator();
-                    writer = Some(PolicyWriter::start(stage.bare.clone(), held.load.clone()).await);
+                    bare_watcher = Some(PolicyWriter::start(stage.bare.clone(), held.load.clone()).await);
                 }
                 _ => {}
             }
@@ -77,7 +77,7 @@ pub async fn measure(measuring: &mut Measuring<'_>, stage: &mut Stage) {
             }
         }
     }
-    if writer.take().is_some() {
+    if bare_watcher.take().is_some() {
         stage.start_operator().await;
     }
     let [operator, bare] = latencies;
