@@ -34,6 +34,11 @@ impl Load {
         format!("e{number:05}")
     }
 
+    /// The number of the Enclave with this name.
+    pub fn enclave_number(name: &str) -> usize {
+        name.trim_start_matches('e').parse().expect("the name is one of these")
+    }
+
     pub fn control(&self, number: usize) -> String {
         enclave_namespace(self.community, &Self::enclave_name(number))
     }

@@ -2,24 +2,55 @@
 
 use std::collections::HashMap;
 use std::fmt::Debug;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 /// Namespace and name.
 pub type Key = (String, String);
 
-/// A watch of one kind that notes of each object since when `holds` is true, or since when it is not.
+/// A watch of one kind that notes of each object since when it is in a state, or since when it is not.
 pub struct Sightings {
-    known: Arc<Mutex<HashMap<Key, (bool, Instant)>>>,
+    known: Arc<Mutex<Known>>,
     changed: watch::Receiver<()>,
+    news: mpsc::UnboundedReceiver<Key>,
     watching: JoinHandle<()>,
+}
+
+#[derive(Default)]
+struct Known {
+    objects: HashMap<Key, (bool, Instant)>,
+    /// How many are in the state.
+    count: usize,
+    /// When the last one came into it.
+    last: Option<Instant>,
+}
+
+impl Known {
+    /// Whether the object came into the state just now.
+    fn note(&mut self, key: &Key, holds: bool) -> bool {
+        let was = self.objects.get(key).is_some_and(|(holds, _)| *holds);
+        if was == holds && self.objects.contains_key(key) {
+            return false;
+        }
+        let now = Instant::now();
+        self.objects.insert(key.clone(), (holds, now));
+        match (was, holds) {
+            (false, true) => {
+                self.count += 1;
+                self.last = Some(now);
+            }
+            (true, false) => self.count -= 1,
+            _ => {}
+        }
+        holds
+    }
 }
 
 impl Sightings {
@@ -32,15 +63,15 @@ impl Sightings {
     where
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
     {
-        let known: Arc<Mutex<HashMap<Key, (bool, Instant)>>> = Arc::default();
+        let known: Arc<Mutex<Known>> = Arc::default();
         let (change, changed) = watch::channel(());
+        let (tell, news) = mpsc::unbounded_channel();
         let (synced, is_synced) = oneshot::channel();
         let noted = Arc::clone(&known);
         let watching = tokio::spawn(async move {
             let mut events = std::pin::pin!(watcher(api, watcher::Config::default()));
             let mut synced = Some(synced);
             while let Some(event) = events.next().await {
-                let now = Instant::now();
                 let (object, holds) = match event {
                     Ok(Event::Apply(object) | Event::InitApply(object)) => {
                         let holds = holds(&object);
@@ -56,41 +87,44 @@ impl Sightings {
                     Err(error) => panic!("failed to watch {}: {error}", K::plural(&())),
                 };
                 let key = (object.namespace().unwrap_or_default(), object.name_any());
-                let mut noted = noted.lock().unwrap_or_else(PoisonError::into_inner);
-                let entry = noted.entry(key).or_insert((false, now));
-                if entry.0 != holds {
-                    *entry = (holds, now);
+                let is_news = lock(&noted).note(&key, holds);
+                if is_news {
+                    // Nobody needs to listen.
+                    let _ = tell.send(key);
                 }
-                drop(noted);
                 change.send_replace(());
             }
         });
         is_synced.await.unwrap_or_else(|_| panic!("failed to watch {}", K::plural(&())));
-        Self { known, changed, watching }
+        Self { known, changed, news, watching }
     }
 
     /// How many objects are in the state.
     pub fn count(&self) -> usize {
-        self.lock().values().filter(|(holds, _)| *holds).count()
+        lock(&self.known).count
     }
 
     /// The objects that are in the state.
     pub fn all(&self) -> Vec<Key> {
-        self.lock().iter().filter(|(_, (holds, _))| *holds).map(|(key, _)| key.clone()).collect()
+        let known = lock(&self.known);
+        known.objects.iter().filter(|(_, (holds, _))| *holds).map(|(key, _)| key.clone()).collect()
     }
 
-    /// Waits until as many objects are in the state.
+    /// The next object that came into the state.
+    ///
+    /// # Panics
+    /// If the watch ends.
+    pub async fn next(&mut self) -> Key {
+        self.news.recv().await.expect("the watch goes on")
+    }
+
+    /// Waits until as many objects are in the state, and says when the last one came into it.
     ///
     /// # Panics
     /// With `what`, if they are not `within` this time.
     pub async fn wait_for_count(&self, count: usize, within: Duration, what: &str) -> Instant {
-        self.wait(within, what, |known| {
-            let holding = known.values().filter(|(holds, _)| *holds);
-            let (number, last) =
-                holding.fold((0, None), |(number, last), (_, at)| (number + 1, last.max(Some(*at))));
-            (number >= count).then(|| last.unwrap_or_else(Instant::now))
-        })
-        .await
+        let probe = |known: &Known| (known.count >= count).then(|| known.last.unwrap_or_else(Instant::now));
+        self.wait(within, what, probe).await
     }
 
     /// Waits until all of these are in the state, or none, and says since when.
@@ -98,27 +132,23 @@ impl Sightings {
     /// # Panics
     /// With `what`, if they are not `within` this time.
     pub async fn wait_for_all(&self, keys: &[Key], state: bool, within: Duration, what: &str) -> Instant {
-        self.wait(within, what, |known| {
-            let since = |key: &Key| match known.get(key) {
+        let probe = |known: &Known| {
+            let since = |key: &Key| match known.objects.get(key) {
                 Some((holds, at)) => (*holds == state).then_some(Some(*at)),
                 None => (!state).then_some(None),
             };
             let all: Option<Vec<Option<Instant>>> = keys.iter().map(since).collect();
             all.map(|all| all.into_iter().flatten().max().unwrap_or_else(Instant::now))
-        })
-        .await
+        };
+        self.wait(within, what, probe).await
     }
 
-    async fn wait<T>(
-        &self,
-        within: Duration,
-        what: &str,
-        mut probe: impl FnMut(&HashMap<Key, (bool, Instant)>) -> Option<T>,
-    ) -> T {
+    async fn wait<T>(&self, within: Duration, what: &str, probe: impl Fn(&Known) -> Option<T>) -> T {
         let mut changed = self.changed.clone();
         let waiting = async {
             loop {
-                if let Some(answer) = probe(&self.lock()) {
+                let answer = probe(&lock(&self.known));
+                if let Some(answer) = answer {
                     return answer;
                 }
                 changed.changed().await.unwrap_or_else(|_| panic!("the watch ended before: {what}"));
@@ -129,14 +159,14 @@ impl Sightings {
         };
         answer
     }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, (bool, Instant)>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Drop for Sightings {
     fn drop(&mut self) {
         self.watching.abort();
     }
+}
+
+fn lock(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
+    known.lock().unwrap_or_else(PoisonError::into_inner)
 }

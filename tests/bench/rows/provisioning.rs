@@ -3,13 +3,14 @@
 use std::time::{Duration, Instant};
 
 use enclave_operator::api::{Community, Enclave, EnclaveConnection, State};
-use kube::{Api, ResourceExt};
+use futures::StreamExt;
+use kube::Api;
 use serde_json::{Value, json};
 
 use super::{Measuring, limit};
 use crate::bare_client::{Children, Provisioned};
 use crate::counts::Counts;
-use crate::create::each;
+use crate::create::{IN_FLIGHT, each};
 use crate::load::Load;
 use crate::measure::resident;
 use crate::sightings::Sightings;
@@ -140,18 +141,22 @@ pub async fn declare(stage: &Stage, load: &Load) {
     let is_active = |enclave: &Enclave| {
         enclave.status.as_ref().and_then(|status| status.gate.state) == Some(State::Active)
     };
-    let active = Sightings::of(enclaves, is_active).await;
-    each(0..load.enclaves, async |number| {
-        let enclave = stage.owner.create(&load.enclave(number)).await;
-        let key = (load.community.to_owned(), enclave.name_any());
-        active.wait_for_all(&[key], true, limit(load.enclaves), "the Enclave is in force").await;
+    let mut active = Sightings::of(enclaves, is_active).await;
+    let enclaves = each(0..load.enclaves, async |number| {
+        drop(stage.owner.create(&load.enclave(number)).await);
+    });
+    let in_force = futures::stream::unfold(&mut active, async |active| Some((active.next().await, active)));
+    let contents = in_force.take(load.enclaves).for_each_concurrent(4 * IN_FLIGHT, async |(_, name)| {
+        let number = Load::enclave_number(&name);
         tokio::join!(
             async { drop(stage.owner.create(&load.workload(number)).await) },
             async { drop(stage.owner.create(&load.endpoint(number)).await) },
             stage.owner.create_all(load.connections(number)),
         );
-    })
-    .await;
+    });
+    let declaring = async { tokio::join!(enclaves, contents) };
+    let declared = tokio::time::timeout(limit(load.enclaves), declaring).await;
+    assert!(declared.is_ok(), "not all enclaves of {} are in force in time", load.community);
 }
 
 fn is_connected(connection: &EnclaveConnection) -> bool {
