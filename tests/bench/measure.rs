@@ -8,10 +8,12 @@ use crate::support::eventually;
 /// The kernel counts processor time in hundredths of a second here (`USER_HZ`).
 const TICK: Duration = Duration::from_millis(10);
 
-/// A process is quiet when it used less than this share of one processor...
-const QUIET_SHARE: f64 = 0.02;
-/// ... for so long.
+/// A process is quiet when it used less than a share of one processor for so long.
 const QUIET_FOR: Duration = Duration::from_millis(500);
+/// Such a share, for clients.
+pub const CLIENT: f64 = 0.02;
+/// For the API server, which is never without work of its own.
+pub const SERVER: f64 = 0.15;
 
 /// Processor time that a process has used, in user and kernel mode.
 ///
@@ -117,15 +119,15 @@ fn status(process: u32, field: &str) -> f64 {
     kib.unwrap_or_else(|| panic!("there is no {field} of process {process}")) / 1024.0
 }
 
-/// Waits until a process is quiet, and says since when it is.
+/// Waits until a process uses less than this share of one processor, and says since when it does.
 ///
 /// # Panics
 /// If that is not so `within` this time.
-pub async fn wait_until_quiet(process: u32, within: Duration) -> Instant {
+pub async fn wait_until_quiet(process: u32, share: f64, within: Duration) -> Instant {
     let mut since = (Instant::now(), processor_time(process));
     eventually(&format!("process {process} is quiet"), within, async || {
         let now = (Instant::now(), processor_time(process));
-        if now.1.saturating_sub(since.1).as_secs_f64() > QUIET_FOR.as_secs_f64() * QUIET_SHARE {
+        if now.1.saturating_sub(since.1).as_secs_f64() > QUIET_FOR.as_secs_f64() * share {
             since = now;
         }
         (now.0 - since.0 >= QUIET_FOR).then_some(since.0)

@@ -12,7 +12,7 @@ use kube::{Api, Client};
 
 use crate::counts::Since;
 use crate::create::Creator;
-use crate::measure::{peak, processor_time, resident, wait_until_quiet};
+use crate::measure::{CLIENT, SERVER, peak, processor_time, resident, wait_until_quiet};
 use crate::settings::Settings;
 use crate::support::helm::{CHART, NAMESPACE, RELEASE};
 use crate::support::{ControlPlane, OperatorProcess, Process, User, eventually, wait_for_policies};
@@ -60,9 +60,10 @@ impl Stage {
     pub async fn set(settings: &Settings) -> Self {
         let plane = ControlPlane::start().unwrap_or_else(|error| panic!("{error}"));
         install(&plane);
-        let owner = plane.user("olivia", &["owners"]);
+        let owner = plane.user("olivia", &["owners", "enclave-owners"]);
         let approver = plane.user("bob", &["approvers"]);
         wait_for_right(&owner, "create", "communities").await;
+        wait_for_right(&owner, "create", "enclaveconnections").await;
         wait_for_right(&approver, "approve", "approvalrequests").await;
         let administrator = plane.administrator_user().client();
         wait_for_policies(administrator.clone(), SOON).await;
@@ -79,7 +80,7 @@ impl Stage {
             plane,
         };
         // New kinds and policies keep the API server busy for a while.
-        wait_until_quiet(stage.plane.api_server_id(), SOON).await;
+        wait_until_quiet(stage.plane.api_server_id(), SERVER, SOON).await;
         stage
     }
 
@@ -93,7 +94,7 @@ impl Stage {
             process.log().contains("leading, reconciling").then_some(())
         })
         .await;
-        let quiet = wait_until_quiet(id, START_LIMIT).await.duration_since(began).max(ready);
+        let quiet = wait_until_quiet(id, CLIENT, START_LIMIT).await.duration_since(began).max(ready);
         self.operator = Some(process);
         let cpu = processor_time(id).as_secs_f64();
         Started { ready, quiet, cpu, resident: resident(id), peak: peak(id) }
@@ -133,7 +134,7 @@ impl Stage {
 
     /// Waits until the operator has nothing to do, and says since when.
     pub async fn wait_until_quiet(&self, within: Duration) -> Instant {
-        wait_until_quiet(self.operator_id(), within).await
+        wait_until_quiet(self.operator_id(), CLIENT, within).await
     }
 
     /// Processor time that the operator has used, in seconds.
@@ -174,7 +175,11 @@ fn install(plane: &ControlPlane) {
     administrator.helm(&arguments).expect_success();
     let established = ["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"];
     administrator.kubectl(&established).expect_success();
-    for (role, group) in [("community-owner", "owners"), ("enclave-approver", "approvers")] {
+    for (role, group) in [
+        ("community-owner", "owners"),
+        ("enclave-owner", "enclave-owners"),
+        ("enclave-approver", "approvers"),
+    ] {
         let role = format!("--clusterrole={OPERATOR}:{role}");
         let arguments = ["create", "clusterrolebinding", group, &role, &format!("--group={group}")];
         administrator.kubectl(&arguments).expect_success();

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::Measuring;
 use crate::figures::{milliseconds, percentile};
-use crate::measure::wait_until_quiet;
+use crate::measure::{SERVER, wait_until_quiet};
 use crate::stage::Stage;
 use crate::support::wait_until;
 
@@ -36,7 +36,7 @@ pub async fn measure(measuring: &mut Measuring<'_>) {
         .expect_success();
     for stage in [&with, &without] {
         prepare(stage).await;
-        wait_until_quiet(stage.plane.api_server_id(), LIMIT).await;
+        wait_until_quiet(stage.plane.api_server_id(), SERVER, LIMIT).await;
     }
     let our = json!({"spec": {}});
     kind::<Enclave>(measuring, &with, &without, "Enclave", &our).await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Measuring, limit};
 use crate::bare_watchers::{HOLD, HOLDING};
-use crate::measure::{peak, processor_time, resident, wait_until_quiet};
+use crate::measure::{CLIENT, peak, processor_time, resident, wait_until_quiet};
 use crate::stage::Stage;
 use crate::support::eventually;
 
@@ -32,6 +32,6 @@ async fn watcher(stage: &Stage) -> (f64, f64, f64) {
         watcher.log().contains(HOLDING).then_some(())
     })
     .await;
-    wait_until_quiet(watcher.id(), LIMIT).await;
+    wait_until_quiet(watcher.id(), CLIENT, LIMIT).await;
     (resident(watcher.id()), peak(watcher.id()), processor_time(watcher.id()).as_secs_f64())
 }

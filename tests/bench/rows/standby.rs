@@ -10,12 +10,12 @@ use serde_json::json;
 use super::{Measuring, limit};
 use crate::create::each;
 use crate::load::Load;
-use crate::measure::{resident, wait_until_quiet};
+use crate::measure::{CLIENT, resident, wait_until_quiet};
 use crate::stage::Stage;
 
 pub async fn measure(measuring: &mut Measuring<'_>, stage: &mut Stage, load: &Load) {
     let replica = stage.spawn_operator().await;
-    wait_until_quiet(replica.id(), limit(load.enclaves)).await;
+    wait_until_quiet(replica.id(), CLIENT, limit(load.enclaves)).await;
     let before = resident(replica.id());
     let (began, mut changes) = (Instant::now(), 0);
     let mut enabled = false;
