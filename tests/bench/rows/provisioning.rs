@@ -18,8 +18,8 @@ use crate::stage::Stage;
 
 /// The operator writes at most so much for an Enclave with its workload, endpoint and five connections,
 /// and reads at most so much. Whoever lowers them writes it here.
-const MOST_WRITES: f64 = 72.0;
-const MOST_READS: f64 = 64.0;
+const MOST_WRITES: f64 = 90.0;
+const MOST_READS: f64 = 80.0;
 
 /// Declared objects of an Enclave: itself, a workload, an endpoint, five connections.
 const DECLARED: f64 = 8.0;
