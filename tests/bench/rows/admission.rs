@@ -83,7 +83,7 @@ where
     let [with, without] = latencies;
     for (what, share) in [("p50", 0.5), ("p99", 0.99)] {
         let pair = (percentile(&with, share), percentile(&without, share));
-        let what = format!("creating a {name} with our policies and without, {what}");
+        let what = format!("CREATE of one {name}, {what}; bare: without our policies");
         let figure = measuring.paired(&what, "ms", &[pair]).raw(json!({ "with": with, "without": without }));
         measuring.add(figure.ratio_at_most(1.5));
     }
