@@ -51,6 +51,24 @@ test-packets need-packets: export PATH := $(PATH):/usr/sbin:/sbin
 test-packets: need-packets control-plane tools need-rust ## Test with real packets between network namespaces (Linux, as root)
 	cargo test --locked --test packets
 
+# What docs/performance.md explains; passed on if it is set.
+BENCH_VARIABLES := ROW SIZE PAIRS VOTES RATED_VOTES EDITS ASSIGNMENTS ELIGIBILITIES REVOCATIONS DECIDED \
+	FOREIGN LARGE SECONDS CREATIONS OUT LABEL NOTE
+BENCH = $(foreach name,$(BENCH_VARIABLES),$(if $($(name)),BENCH_$(name)='$($(name))')) \
+	cargo bench --quiet --locked --profile bench-quick --bench operator
+
+.PHONY: bench
+bench: control-plane need-rust ## Measure the operator as it is shipped (ROW, SIZE, OUT, LABEL: docs/performance.md)
+	@tests/tools/build helm >/dev/null
+	cargo build --locked --release --bin enclave-operator
+	BENCH_PROGRAM=$(CURDIR)/target/release/enclave-operator BENCH_PROFILE='the profile release' $(BENCH)
+
+.PHONY: bench-quick
+bench-quick: control-plane need-rust ## Measure what can be measured in minutes; fail only on counts
+	@tests/tools/build helm >/dev/null
+	@rm -rf target/bench
+	BENCH_QUICK=1 BENCH_PROFILE='the profile bench-quick' $(BENCH)
+
 # At a terminal the cluster is left up; without one this is a test that cleans up behind itself.
 .PHONY: demo
 demo: control-plane need-rust ## Start a control plane with the operator and go through the stories

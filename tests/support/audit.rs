@@ -1,6 +1,8 @@
 //! What users wrote, according to the API server's audit log.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -86,10 +88,18 @@ pub fn writes_by(audit_log: &Path, username: &str, since: Option<Timestamp>) -> 
 /// # Panics
 /// If the log cannot be read.
 pub fn requests_by(audit_log: &Path, username: &str) -> Vec<Write> {
-    let log = match std::fs::read_to_string(audit_log) {
+    requests_after(audit_log, username, 0)
+}
+
+/// As [`requests_by`], of what is in the log after its first `offset` bytes, where an entry ends.
+///
+/// # Panics
+/// If the log cannot be read.
+pub fn requests_after(audit_log: &Path, username: &str, offset: u64) -> Vec<Write> {
+    let log = match read_after(audit_log, offset) {
         Ok(log) => log,
         // The API server makes the file with the first entry.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
         Err(error) => panic!("failed to read {}: {error}", audit_log.display()),
     };
     // The last line may be half written.
@@ -105,6 +115,15 @@ pub fn requests_by(audit_log: &Path, username: &str) -> Vec<Write> {
         .collect();
     writes.sort_by_key(|write| write.at);
     writes
+}
+
+fn read_after(audit_log: &Path, offset: u64) -> io::Result<String> {
+    let mut file = File::open(audit_log)?;
+    file.seek(SeekFrom::Start(offset))?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    // The API server may be in the middle of a character.
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 #[derive(Deserialize)]

@@ -189,6 +189,11 @@ impl ControlPlane {
         wait_for(&[&api_server, &self.etcd], self.administrator(), is_ready)
     }
 
+    /// The process of the API server, to see what it uses.
+    pub fn api_server_id(&self) -> u32 {
+        self.lock_api_server().id()
+    }
+
     /// For [`writes_by`](super::writes_by).
     pub fn audit_log(&self) -> PathBuf {
         self.folder().join(components::AUDIT_LOG)

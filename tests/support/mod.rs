@@ -56,7 +56,7 @@ mod wait;
 mod watchdog;
 
 pub use analyser::Analyser;
-pub use audit::{Write, requests_by, writes_by};
+pub use audit::{Write, requests_after, requests_by, writes_by};
 pub use control_plane::{ControlPlane, Settings};
 pub use deployment::OperatorProcess;
 pub use effective::wait_for_policies;

@@ -1,0 +1,59 @@
+//! Where figures were measured.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use serde::{Deserialize, Serialize};
+
+use crate::settings::Settings;
+use crate::support::User;
+
+/// What figures depend on beside the code.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Machine {
+    pub processors: String,
+    pub memory: String,
+    pub kernel: String,
+    pub kubernetes: String,
+    pub rust: String,
+    pub commit: String,
+    pub profile: String,
+}
+
+impl Machine {
+    pub fn look_at(settings: &Settings) -> Self {
+        let lines = |file: &str| fs::read_to_string(file).unwrap_or_default();
+        let field = |text: &str, name: &str| {
+            let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+            line.split_once(':').map(|(_, value)| value.trim().to_owned()).unwrap_or_default()
+        };
+        let processors = lines("/proc/cpuinfo");
+        let count = processors.lines().filter(|line| line.starts_with("processor")).count();
+        let dirty =
+            !output("git", &["status", "--porcelain", "--", "src", "charts", "Cargo.lock"]).is_empty();
+        let commit = output("git", &["rev-parse", "--short", "HEAD"]);
+        Self {
+            processors: format!("{count} × {}", field(&processors, "model name")),
+            memory: field(&lines("/proc/meminfo"), "MemTotal"),
+            kernel: lines("/proc/sys/kernel/osrelease").trim().to_owned(),
+            kubernetes: String::new(),
+            rust: output("rustc", &["--version"]),
+            commit: if dirty { format!("{commit} with changes") } else { commit },
+            profile: settings.profile.clone(),
+        }
+    }
+
+    /// Asks the API server for its version.
+    pub fn ask(&mut self, administrator: &User) {
+        let version = administrator.kubectl(&["version", "--output=yaml"]).stdout;
+        let mut versions = version.lines().filter_map(|line| line.trim().strip_prefix("gitVersion: "));
+        versions.next_back().unwrap_or("unknown").clone_into(&mut self.kubernetes);
+    }
+}
+
+fn output(program: &str, arguments: &[&str]) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let output = Command::new(program).args(arguments).current_dir(folder).output();
+    output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
+}

@@ -1,0 +1,87 @@
+//! What decided requests cost that are kept.
+
+use enclave_operator::api::ApprovalRequest;
+use enclave_operator::api::approval_request::RequestState;
+use kube::Api;
+use kube::ResourceExt;
+use kube::api::{ListParams, PostParams};
+use serde_json::json;
+
+use super::votes::Held;
+use super::{Measuring, limit, restart};
+use crate::create::each;
+use crate::figures::percentile;
+use crate::stage::Stage;
+
+/// A kept request has about so much JSON.
+const SIZE: usize = 8 * 1024;
+
+pub async fn measure(measuring: &mut Measuring<'_>, stage: &mut Stage) {
+    let count = measuring.settings.rated_votes;
+    let turns = measuring.settings.decided.len() + 1;
+    let mut held = Held::declare(stage, "kept", turns * count + 1).await;
+    // One that was decided is the pattern for the others.
+    held.vote_one_by_one(stage, 1).await;
+    let mut all = vec![0];
+    all.extend(&measuring.settings.decided);
+    let (mut kept, mut without) = (0, 0.0);
+    for number in all {
+        if number > kept {
+            stage.wait_until_quiet(limit(measuring.size)).await;
+            stage.stop_operator();
+            measuring.say(&format!("making {} decided requests", number - kept));
+            make(stage, kept..number).await;
+            kept = number;
+        } else {
+            stage.stop_operator();
+        }
+        let started = stage.start_operator().await;
+        let with = format!(" with {kept} decided requests kept");
+        restart::report(measuring, &with, &[started], if kept > 0 { 5.0 } else { 2.0 });
+        if kept == 0 {
+            without = started.resident;
+        } else {
+            let more =
+                measuring.figure(format!("resident memory more{with}"), "MiB", started.resident - without);
+            measuring.add(more.at_most(40.0));
+        }
+        let latencies = held.vote_at_a_rate(stage, count).await;
+        for (name, share) in [("p50", 0.5), ("p99", 0.99)] {
+            let what = format!("vote → both policies at 20 votes/s{with}, {name}");
+            let figure = measuring.figure(what, "ms", percentile(&latencies, share));
+            measuring.add(figure.raw(json!(latencies)));
+        }
+        stage.wait_until_quiet(limit(measuring.size)).await;
+    }
+}
+
+/// Requests as they are kept: enacted, about something that is gone by now.
+async fn make(stage: &Stage, numbers: std::ops::Range<usize>) {
+    let namespace = "kept-e00000";
+    let requests: Api<ApprovalRequest> = Api::namespaced(stage.bare.client.clone(), namespace);
+    let live = requests.list(&ListParams::default()).await.unwrap();
+    let is_enacted = |request: &&ApprovalRequest| {
+        let status = request.status.as_ref();
+        status
+            .is_some_and(|status| status.state == Some(RequestState::Approved) && status.enacted_at.is_some())
+    };
+    let pattern = live.iter().find(is_enacted).expect("one was enacted");
+    each(numbers, async |number| {
+        let mut request = pattern.clone();
+        let status = request.status.take();
+        request.metadata.name = Some(format!("econ-gone{number:06}-00000-g1"));
+        request.metadata.resource_version = None;
+        request.metadata.uid = None;
+        request.metadata.creation_timestamp = None;
+        request.metadata.managed_fields = None;
+        request.metadata.generation = None;
+        request.spec.target.name = format!("gone{number:06}");
+        request.spec.target.uid = format!("00000000-0000-4000-8000-{number:012}");
+        // As with a request that says in many words what it opens.
+        request.spec.impact.opens = (0..SIZE / 128).map(|line| format!("{line:0128}")).collect();
+        let mut made = stage.bare.create_in(&requests, &request).await;
+        made.status = status;
+        requests.replace_status(&made.name_any(), &PostParams::default(), &made).await.unwrap();
+    })
+    .await;
+}

@@ -1,0 +1,218 @@
+//! A cluster with the chart installed, and the operator as its Deployment starts it.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use enclave_operator::api::names::OPERATOR;
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview};
+use kube::api::PostParams;
+use kube::{Api, Client};
+
+use crate::counts::Since;
+use crate::create::Creator;
+use crate::measure::{CLIENT, SERVER, peak, processor_time, resident, wait_until_quiet};
+use crate::settings::Settings;
+use crate::support::helm::{CHART, NAMESPACE, RELEASE};
+use crate::support::{ControlPlane, OperatorProcess, Process, User, eventually, wait_for_policies};
+
+/// Nothing that prepares takes longer.
+const SOON: Duration = Duration::from_secs(120);
+/// The operator looks through everything at its start.
+const START_LIMIT: Duration = Duration::from_secs(600);
+const STOP_LIMIT: Duration = Duration::from_secs(30);
+
+pub struct Stage {
+    // Dropped before the control plane.
+    operator: Option<Process>,
+    starts: usize,
+    program: PathBuf,
+    /// Declares what communities and enclaves consist of.
+    pub owner: Creator,
+    /// Votes.
+    pub approver: Client,
+    pub administrator: Client,
+    /// The operator's own account.
+    pub account: User,
+    /// A client of that account, for baselines.
+    pub bare: Creator,
+    pub plane: ControlPlane,
+}
+
+/// How the operator started.
+#[derive(Clone, Copy, Debug)]
+pub struct Started {
+    /// Until `/readyz` said so.
+    pub ready: Duration,
+    /// Until it led and had nothing to do any more.
+    pub quiet: Duration,
+    /// Processor time in all that, in seconds.
+    pub cpu: f64,
+    /// Resident memory in MiB when it was quiet.
+    pub resident: f64,
+    /// The most until then, in MiB.
+    pub peak: f64,
+}
+
+impl Stage {
+    /// A new cluster with the chart, without an operator that runs.
+    pub async fn set(settings: &Settings) -> Self {
+        let plane = ControlPlane::start().unwrap_or_else(|error| panic!("{error}"));
+        install(&plane);
+        let owner = plane.user("olivia", &["owners", "enclave-owners"]);
+        let approver = plane.user("bob", &["approvers"]);
+        wait_for_right(&owner, "create", "communities").await;
+        wait_for_right(&owner, "create", "enclaveconnections").await;
+        wait_for_right(&approver, "approve", "approvalrequests").await;
+        let administrator = plane.administrator_user().client();
+        wait_for_policies(administrator.clone(), SOON).await;
+        let account = plane.service_account(NAMESPACE, RELEASE).await.unwrap();
+        let stage = Self {
+            operator: None,
+            starts: 0,
+            program: settings.program.clone(),
+            owner: Creator::new(owner.client()),
+            approver: approver.client(),
+            administrator,
+            bare: Creator::new(account.client()),
+            account,
+            plane,
+        };
+        // New kinds and policies keep the API server busy for a while.
+        wait_until_quiet(stage.plane.api_server_id(), SERVER, SOON).await;
+        stage
+    }
+
+    /// Starts the operator and waits until it leads and has nothing to do.
+    pub async fn start_operator(&mut self) -> Started {
+        let began = Instant::now();
+        let process = self.spawn_operator().await;
+        let id = process.id();
+        let ready = began.elapsed();
+        eventually("the operator leads", START_LIMIT, async || {
+            process.log().contains("leading, reconciling").then_some(())
+        })
+        .await;
+        let quiet = wait_until_quiet(id, CLIENT, START_LIMIT).await.duration_since(began).max(ready);
+        self.operator = Some(process);
+        let cpu = processor_time(id).as_secs_f64();
+        Started { ready, quiet, cpu, resident: resident(id), peak: peak(id) }
+    }
+
+    /// Another process of the operator, which stands by while one leads; returns when its caches are
+    /// filled.
+    pub async fn spawn_operator(&mut self) -> Process {
+        self.starts += 1;
+        let identity = format!("operator-{}", self.starts);
+        let deployed = OperatorProcess::read(self.administrator.clone()).await;
+        let mut command = deployed.command(&self.program, &self.account, &identity);
+        command.env("NO_COLOR", "1");
+        let process = self.plane.spawn(command, &identity).unwrap();
+        eventually("the operator is ready", START_LIMIT, async || {
+            ask(&process, "/readyz")?.starts_with("HTTP/1.1 200").then_some(())
+        })
+        .await;
+        process
+    }
+
+    /// Ends the operator in order, so that the lease is free.
+    pub fn stop_operator(&mut self) {
+        if let Some(operator) = self.operator.take() {
+            let ended = operator.terminate(STOP_LIMIT);
+            assert!(ended.is_some(), "the operator did not end:\n{}", operator.log());
+        }
+    }
+
+    /// The process of the operator.
+    ///
+    /// # Panics
+    /// If it was not started.
+    pub fn operator_id(&self) -> u32 {
+        self.operator.as_ref().expect("the operator runs").id()
+    }
+
+    /// Waits until the operator has nothing to do, and says since when.
+    pub async fn wait_until_quiet(&self, within: Duration) -> Instant {
+        wait_until_quiet(self.operator_id(), CLIENT, within).await
+    }
+
+    /// Processor time that the operator has used, in seconds.
+    pub fn operator_cpu(&self) -> f64 {
+        processor_time(self.operator_id()).as_secs_f64()
+    }
+
+    /// Processor time that the API server has used, in seconds.
+    pub fn api_server_cpu(&self) -> f64 {
+        processor_time(self.plane.api_server_id()).as_secs_f64()
+    }
+
+    /// Counts what the operator does from now on.
+    pub fn count_requests(&self) -> Since {
+        Since::now(self.plane.audit_log(), self.account.name())
+    }
+
+    /// Objects in all namespaces, as an administrator sees them.
+    pub fn everywhere<K>(&self) -> Api<K>
+    where
+        K: kube::Resource<DynamicType = ()>,
+    {
+        Api::all(self.administrator.clone())
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        // Before what it talks to.
+        self.operator = None;
+    }
+}
+
+fn install(plane: &ControlPlane) {
+    let administrator = plane.administrator_user();
+    // No node would run its Pods.
+    let arguments = ["install", RELEASE, CHART, "--create-namespace", "--set", "replicas=0"];
+    administrator.helm(&arguments).expect_success();
+    let established = ["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"];
+    administrator.kubectl(&established).expect_success();
+    for (role, group) in [
+        ("community-owner", "owners"),
+        ("enclave-owner", "enclave-owners"),
+        ("enclave-approver", "approvers"),
+    ] {
+        let role = format!("--clusterrole={OPERATOR}:{role}");
+        let arguments = ["create", "clusterrolebinding", group, &role, &format!("--group={group}")];
+        administrator.kubectl(&arguments).expect_success();
+    }
+}
+
+async fn wait_for_right(user: &User, verb: &str, resource: &str) {
+    let reviews: Api<SelfSubjectAccessReview> = Api::all(user.client());
+    let mut review = SelfSubjectAccessReview::default();
+    review.spec.resource_attributes = Some(ResourceAttributes {
+        group: Some("enclave-operator.io".into()),
+        resource: Some(resource.into()),
+        verb: Some(verb.into()),
+        ..ResourceAttributes::default()
+    });
+    eventually("the right is effective", SOON, async || {
+        let review = reviews.create(&PostParams::default(), &review).await.unwrap();
+        review.status.is_some_and(|status| status.allowed).then_some(())
+    })
+    .await;
+}
+
+/// What the operator answers.
+fn ask(operator: &Process, path: &str) -> Option<String> {
+    let log = operator.log();
+    let serving = log.lines().rfind(|line| line.contains("serving /metrics"))?;
+    // The log is JSON where nobody sets its format.
+    let address = serving.split("address").nth(1)?.trim_start_matches(['=', '"', ':']);
+    let address = address.split(['"', ' ']).next()?;
+    let mut stream = TcpStream::connect(address).ok()?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: operator\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer)
+}
