@@ -1,7 +1,9 @@
 //! Guarded writes: each succeeds only on the version that was observed.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::fmt::Debug;
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use k8s_openapi::api::core::v1::Namespace;
@@ -129,13 +131,17 @@ pub struct Writer {
     /// The admission policies that the watches know.
     known_policies: Box<dyn Fn() -> Policies + Send + Sync>,
     confirmations: Confirmations<Confirmed, String>,
+    /// When the votes of a request were counted last, by its UID; of the latest requests.
+    counted: Mutex<VecDeque<(String, Instant)>>,
 }
 
 /// What is read once more before something takes effect.
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Confirmed {
-    /// The fingerprint of the admission policies.
-    Policies(ConfirmBy),
+    /// The fingerprint of the admission policies, each read by itself.
+    PoliciesOneByOne,
+    /// The same, read as lists.
+    PoliciesListed,
     /// UID and digest of what is applied of an object that carries rules.
     Rules(Kind, Option<String>, String),
 }
@@ -145,7 +151,7 @@ impl Writer {
     #[must_use]
     pub fn new(client: Client, known_policies: impl Fn() -> Policies + Send + Sync + 'static) -> Self {
         let known_policies = Box::new(known_policies);
-        Self { client, known_policies, confirmations: Confirmations::default() }
+        Self { client, known_policies, confirmations: Confirmations::default(), counted: Mutex::default() }
     }
 
     async fn confirm_policies<K>(
@@ -154,14 +160,38 @@ impl Writer {
         by: ConfirmBy,
         since: Instant,
     ) -> Result<Written<K>, WriteError> {
-        let read = || async {
-            match by {
-                ConfirmBy::Get => get_policies(&self.client, &(self.known_policies)()).await,
-                ConfirmBy::List => list_policies(&self.client).await.map(|live| live.fingerprint()),
+        let one_by_one = || get_policies(&self.client, (self.known_policies)());
+        let listed = || async { list_policies(&self.client).await.map(|live| live.fingerprint()) };
+        let live = match by {
+            ConfirmBy::Get => self.confirmations.read(Confirmed::PoliciesOneByOne, since, one_by_one).await,
+            ConfirmBy::CountingVotes(request) => {
+                self.note_votes(request, since);
+                self.confirmations.read(Confirmed::PoliciesOneByOne, since, one_by_one).await
             }
+            ConfirmBy::VotesCounted(request) => {
+                let since = self.votes_counted(&request).unwrap_or(since);
+                self.confirmations.read(Confirmed::PoliciesOneByOne, since, one_by_one).await
+            }
+            ConfirmBy::List => self.confirmations.read(Confirmed::PoliciesListed, since, listed).await,
         };
-        let live = self.confirmations.read(Confirmed::Policies(by), since, read).await;
         go_on_if(confirmed(live, "look at the admission policies again")? == witness)
+    }
+
+    /// The votes of a request, all that had been seen at that time, are being counted.
+    fn note_votes(&self, request: String, at: Instant) {
+        const MOST: usize = 1024;
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        counted.retain(|(known, _)| *known != request);
+        if counted.len() == MOST {
+            counted.pop_front();
+        }
+        counted.push_back((request, at));
+    }
+
+    /// When the votes of a request were counted last, if it is known.
+    fn votes_counted(&self, request: &str) -> Option<Instant> {
+        let counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        counted.iter().find(|(known, _)| known == request).map(|(_, at)| *at)
     }
 
     async fn confirm_rules<K>(&self, origin: &RulesOrigin, since: Instant) -> Result<Written<K>, WriteError> {
@@ -393,7 +423,7 @@ where
 
 /// The fingerprint of the admission policies that the watches know, each read anew. One of that name that the
 /// watches do not know yet is not among them, and makes no difference to those that must be there.
-async fn get_policies(client: &Client, known: &Policies) -> Result<String, kube::Error> {
+async fn get_policies(client: &Client, known: Policies) -> Result<String, kube::Error> {
     async fn get_all<K>(client: &Client, known: &[K]) -> Result<Vec<PolicyIdentity>, kube::Error>
     where
         K: Readable + 'static,
@@ -408,10 +438,10 @@ async fn get_policies(client: &Client, known: &Policies) -> Result<String, kube:
     }
     let Policies { mutating, mutating_bindings, validating, validating_bindings } = known;
     let (mutating, mutating_bindings, validating, validating_bindings) = futures::try_join!(
-        get_all(client, mutating),
-        get_all(client, mutating_bindings),
-        get_all(client, validating),
-        get_all(client, validating_bindings),
+        get_all(client, &mutating),
+        get_all(client, &mutating_bindings),
+        get_all(client, &validating),
+        get_all(client, &validating_bindings),
     )?;
     Ok(PolicyIdentity::fingerprint([mutating, mutating_bindings, validating, validating_bindings].concat()))
 }

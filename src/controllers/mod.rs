@@ -239,7 +239,7 @@ async fn reconcile_once<K: Reconciled>(
     let retain_requests_for = context.retain_requests_for;
     let known = Known { caches: context.caches(), guard, retain_requests_for, now };
     let plan = K::plan(Arc::clone(object), known);
-    let Plan { repairs, writes, status, notices, wake_at } = plan;
+    let Plan { repairs, writes, beside, status, notices, wake_at } = plan;
     let failure = repair_all(object.as_ref(), context, repairs, since).await;
     for write in writes {
         // What becomes true with its end is recorded first.
@@ -269,7 +269,11 @@ async fn reconcile_once<K: Reconciled>(
         return Err(Failed { error, planned: status });
     }
     if let Some(status) = status.or_else(|| object.status().cloned()) {
-        publish(object.as_ref(), context, status, notices, now).await?;
+        let confirm = beside.into_iter().map(|write| apply_write(&context.writer, object.as_ref(), write, since));
+        // Whoever acts on the status confirms the same, so what comes of it is not looked at here.
+        let published = publish(object.as_ref(), context, status, notices, now);
+        let (published, _) = futures::join!(published, futures::future::join_all(confirm));
+        published?;
     }
     Ok(wake_at.map(|at| until(at, now)))
 }

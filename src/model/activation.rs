@@ -320,7 +320,7 @@ fn begin(
         if let Some(judgement) = judge_request(request, circumstances.witness) {
             return Ok(judgement);
         }
-        Ground::Approved
+        Ground::Approved { request: request.metadata.uid.clone().unwrap_or_default() }
     } else {
         let outer = match circumstances.outer_rules {
             Ok(outer) => outer,

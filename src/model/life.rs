@@ -66,8 +66,8 @@ pub enum Judgement {
 /// Why a content may be recorded as applied.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Ground {
-    /// It is approved.
-    Approved,
+    /// It is approved, by the request with this UID.
+    Approved { request: String },
     /// These rules, as they were read, ask for no approval.
     NoRule(Vec<RulesOrigin>),
     /// It only takes access away, which never waits.
@@ -176,7 +176,7 @@ pub fn judge<K: Gated>(object: &K, circumstances: &Circumstances<'_>) -> Result<
             return Ok(Judgement::Blocked(spec_unreadable(what, applied)));
         }
         return match hold_for_policies(circumstances.integrity) {
-            None => Ok(Judgement::Enact(applied_from(approved, circumstances.now), Ground::Approved)),
+            None => Ok(Judgement::Enact(applied_from(approved, circumstances.now), Ground::Approved { request: approved.uid().unwrap_or_default() })),
             Some(cause) => Ok(Judgement::Hold(Hold {
                 pending: Pending {
                     generation: approved.spec.target.generation,

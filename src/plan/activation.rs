@@ -108,6 +108,7 @@ pub fn plan_activation(observed: &ObservedActivation, now: Timestamp) -> Plan<Ro
     let mut plan = Plan {
         repairs: opens,
         writes,
+        beside: Vec::new(),
         status: Some(status),
         notices: notices.into_iter().collect(),
         wake_at,

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
+use kube::ResourceExt;
+
 use super::conditions::{Status, Wanted, build_conditions};
 use super::gate::is_unmarked;
 use super::{ConfirmBy, Notice, Plan, Severity, Write};
@@ -97,15 +99,18 @@ pub fn plan_approval_request(observed: &ObservedRequest, now: Timestamp) -> Plan
             };
             let wanted =
                 Wanted { type_: condition::DECIDED, status: Status::True, reason, message: message.clone() };
+            // Approved ends the voting, on the version of the votes that were counted. It takes effect only for
+            // who confirms, after the votes were seen, that the policies guarded them.
+            let by = || ConfirmBy::CountingVotes(request.uid().unwrap_or_default());
+            let beside = (state == RequestState::Approved)
+                .then(|| Write::ConfirmPolicies { witness: observed.witness.clone(), by: by() });
             let confirm = match (state, observed.target) {
-                (RequestState::Approved, _) => {
-                    Some(Write::ConfirmPolicies { witness: observed.witness.clone(), by: ConfirmBy::Get })
-                }
                 (_, TargetView::Gone) => Some(Write::ConfirmTargetGone(request.spec.target.clone())),
                 _ => None,
             };
             Plan {
                 writes: confirm.into_iter().collect(),
+                beside: beside.into_iter().collect(),
                 status: Some(build(state, Some(Time(now)), None, wanted)),
                 notices: vec![Notice { severity, reason, message }],
                 ..Plan::nothing()

@@ -212,6 +212,7 @@ fn conclude<K: Gated>(
         status: Some(status),
         repairs,
         writes: gate.writes,
+        beside: Vec::new(),
         wake_at: None,
     }
 }
@@ -324,7 +325,7 @@ fn rules_of_community(community: &Community) -> Result<Result<OuterRules, Missin
 impl<S> Plan<S> {
     /// The same plan with another status.
     pub fn with_status<T>(self, status: impl FnOnce(S) -> T) -> Plan<T> {
-        let Self { repairs, writes, status: before, notices, wake_at } = self;
-        Plan { repairs, writes, status: before.map(status), notices, wake_at }
+        let Self { repairs, writes, beside, status: before, notices, wake_at } = self;
+        Plan { repairs, writes, beside, status: before.map(status), notices, wake_at }
     }
 }

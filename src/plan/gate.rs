@@ -123,7 +123,7 @@ pub fn plan_gate<K: Gated>(
 pub(super) fn plan_confirmation(ground: Ground, witness: &str) -> Vec<Write> {
     let policies = |by| Write::ConfirmPolicies { witness: witness.to_owned(), by };
     match ground {
-        Ground::Approved => vec![policies(ConfirmBy::Get)],
+        Ground::Approved { request } => vec![policies(ConfirmBy::VotesCounted(request))],
         Ground::NoRule(origins) => {
             std::iter::once(policies(ConfirmBy::List)).chain(origins.into_iter().map(Write::ConfirmRules)).collect()
         }

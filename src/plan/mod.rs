@@ -48,6 +48,9 @@ pub struct Plan<S> {
     /// Writes that depend on each other: in this order, and none after one that failed. The status
     /// is published when all of these succeeded.
     pub writes: Vec<Write>,
+    /// What is confirmed while the status is written, to save the time. The status holds either way, and who
+    /// acts on it confirms the same.
+    pub beside: Vec<Write>,
     /// The status to publish when it differs from the observed one; `None` leaves it alone.
     pub status: Option<S>,
     /// What to tell as Events once the status is published.
@@ -60,7 +63,14 @@ impl<S> Plan<S> {
     /// Do nothing.
     #[must_use]
     pub const fn nothing() -> Self {
-        Self { repairs: Vec::new(), writes: Vec::new(), status: None, notices: Vec::new(), wake_at: None }
+        Self {
+            repairs: Vec::new(),
+            writes: Vec::new(),
+            beside: Vec::new(),
+            status: None,
+            notices: Vec::new(),
+            wake_at: None,
+        }
     }
 }
 
@@ -100,10 +110,15 @@ pub enum Write {
 }
 
 /// How the admission policies are read once more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConfirmBy {
     /// Each by itself: known at once, by many requests. For what people wait for.
     Get,
+    /// As [`ConfirmBy::Get`], while the votes of the request with this UID are counted.
+    CountingVotes(String),
+    /// As [`ConfirmBy::Get`]; a read will do that began after the votes of the request with this UID were
+    /// counted last.
+    VotesCounted(String),
     /// As lists, which the API server answers when its watch cache is up to date (about 50 ms after a write):
     /// few requests, and one answer serves all who come meanwhile.
     List,
