@@ -320,7 +320,8 @@ impl PolicyIdentity {
     #[must_use]
     pub fn of<K: ResourceExt>(object: &K) -> Option<Self> {
         let generation = object.meta().generation.unwrap_or_default();
-        let identity = || format!("{} {} {generation}\n", object.name_any(), object.uid().unwrap_or_default());
+        let identity =
+            || format!("{} {} {generation}\n", object.name_any(), object.uid().unwrap_or_default());
         is_guard(object).then(|| Self(identity()))
     }
 

@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 
 use super::common::{ChangeReason, Principal};
 use super::gate::GateStatus;
-use super::reading::Unreadable;
 use super::quantity::{AMOUNT, Quantity};
+use super::reading::Unreadable;
 
 /// What an `EnclaveWorkload` consists of.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]

@@ -276,7 +276,10 @@ impl<K: Indexed> Cache<K> {
     pub fn end_namespace(&self, namespace: &str, listed: impl Iterator<Item = Arc<K>>) -> Vec<Change<K>> {
         let mut stored = self.write();
         let gone = stored.gone.remove(namespace).unwrap_or_default();
-        listed.filter(|object| !gone.contains(names(object.as_ref()).1)).filter_map(|object| stored.put(object)).collect()
+        listed
+            .filter(|object| !gone.contains(names(object.as_ref()).1))
+            .filter_map(|object| stored.put(object))
+            .collect()
     }
 
     /// Ends when the cache has been filled once.

@@ -93,7 +93,8 @@ mod tests {
         assert!(futures::poll!(first.as_mut()).is_pending());
         // They came while the first read was under way, so it proves nothing to them.
         let since = Instant::now();
-        let mut others = std::pin::pin!(join_all((0..100).map(|_| confirmations.read("policies", since, read))));
+        let mut others =
+            std::pin::pin!(join_all((0..100).map(|_| confirmations.read("policies", since, read))));
         assert!(futures::poll!(others.as_mut()).is_pending());
         gate.add_permits(2);
         assert_eq!(first.await, Ok(1));
@@ -114,7 +115,8 @@ mod tests {
     async fn it_keeps_few_reads() {
         let confirmations = Confirmations::<usize, usize>::default();
         for number in 0..1000 {
-            let found = confirmations.read(number, Instant::now(), || async { Ok::<_, Infallible>(number) }).await;
+            let found =
+                confirmations.read(number, Instant::now(), || async { Ok::<_, Infallible>(number) }).await;
             assert_eq!(found, Ok(number));
         }
         assert!(confirmations.lock().len() <= MOST_KEPT + 1);

@@ -26,9 +26,9 @@ use crate::api::{
 };
 use crate::model::facts::enacted_status;
 use crate::model::scope::RulesOrigin;
-use crate::plan::{ConfirmBy, Write};
 use crate::plan::child::{Child, Verb};
 use crate::plan::place::is_owned;
+use crate::plan::{ConfirmBy, Write};
 
 /// A write did not happen.
 #[derive(Debug, thiserror::Error)]
@@ -77,9 +77,7 @@ impl WriteError {
 }
 
 /// A kind that is reconciled: how to reach its objects.
-pub trait Served:
-    Readable + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static
-{
+pub trait Served: Readable + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static {
     /// The API in which this object lives.
     fn api(&self, client: &Client) -> Api<Self>;
 }

@@ -9,8 +9,8 @@ use crate::api::audit::{Audit, Fact};
 use crate::api::{
     Community, CommunityEndpoint, CommunityEndpointStatus, CommunityStatus, Enclave, EnclaveConnection,
     EnclaveConnectionStatus, EnclaveEndpoint, EnclaveEndpointStatus, EnclaveStatus, EnclaveWorkload,
-    EnclaveWorkloadStatus, Kind, RoleAssignment, RoleAssignmentStatus, RoleEligibility, RoleEligibilityStatus,
-    TransitHub, TransitHubStatus,
+    EnclaveWorkloadStatus, Kind, RoleAssignment, RoleAssignmentStatus, RoleEligibility,
+    RoleEligibilityStatus, TransitHub, TransitHubStatus,
 };
 use crate::kinds::access::{observe_assignment, observe_eligibility};
 use crate::kinds::links::{

@@ -31,8 +31,8 @@ use crate::runtime::metrics::{Metrics, Outcome as Counted};
 
 mod activation;
 mod approval_request;
-pub mod revocation;
 mod gated;
+pub mod revocation;
 pub mod telling;
 
 /// How many objects of a kind are reconciled at a time.
@@ -269,7 +269,8 @@ async fn reconcile_once<K: Reconciled>(
         return Err(Failed { error, planned: status });
     }
     if let Some(status) = status.or_else(|| object.status().cloned()) {
-        let confirm = beside.into_iter().map(|write| apply_write(&context.writer, object.as_ref(), write, since));
+        let confirm =
+            beside.into_iter().map(|write| apply_write(&context.writer, object.as_ref(), write, since));
         // Whoever acts on the status confirms the same, so what comes of it is not looked at here.
         let published = publish(object.as_ref(), context, status, notices, now);
         let (published, _) = futures::join!(published, futures::future::join_all(confirm));

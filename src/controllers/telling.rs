@@ -12,8 +12,8 @@ use tracing::{info, warn};
 use super::Context;
 use crate::api::community::Channel;
 use crate::api::names::reason;
-use crate::kinds::letters::{Delivery, community_of, send};
 use crate::cluster::workqueue::MAX_RETRY;
+use crate::kinds::letters::{Delivery, community_of, send};
 use crate::kinds::untold::{Event, SinkName, sink_of};
 use crate::model::cloud_event::without_words;
 use crate::plan::status::describe_error;
@@ -107,8 +107,14 @@ impl Outlet {
                 Ok(Delivery::GivenUp)
             }
             Self::People(channel) => {
-                let result =
-                    send(&context.writer.client, context.caches(), *channel, event, context.ca_file.as_deref()).await;
+                let result = send(
+                    &context.writer.client,
+                    context.caches(),
+                    *channel,
+                    event,
+                    context.ca_file.as_deref(),
+                )
+                .await;
                 match result {
                     // It may have been taken each time.
                     Err(error) if attempts >= MOST_ATTEMPTS && error.category() == "TimedOut" => {
@@ -218,12 +224,7 @@ struct Report {
 }
 
 /// Tells the facts of one group in their order.
-async fn tell(
-    context: Arc<Context>,
-    outlet: Outlet,
-    group: Group,
-    events: Vec<(Event, u32)>,
-) -> Report {
+async fn tell(context: Arc<Context>, outlet: Outlet, group: Group, events: Vec<(Event, u32)>) -> Report {
     let mut report = Report { group, taken: Vec::new(), failed: Vec::new() };
     for (event, attempts) in events {
         let result = outlet.deliver(&context, &event, attempts).await;

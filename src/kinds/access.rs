@@ -16,9 +16,7 @@ use crate::api::common::Principal;
 use crate::api::community::ConflictingDuties;
 use crate::api::enclave_workload::AccessMode;
 use crate::api::names::{access, child, label};
-use crate::api::{
-    Community, Kind, RoleActivation, RoleActivationStatus, RoleAssignment, RoleEligibility,
-};
+use crate::api::{Community, Kind, RoleActivation, RoleActivationStatus, RoleAssignment, RoleEligibility};
 use crate::cluster::cache::{Cache, Indexed, Key};
 use crate::model::activation::{NotEligible, asker};
 use crate::model::gated::Gated;
@@ -102,11 +100,13 @@ fn observe_grant(caches: &Caches, name: &str) -> Result<Option<Grant>, Unknown> 
         _ => {
             let Some(activation) = caches.activations.get(namespace, declared) else { return Ok(None) };
             // What another version calls it is not known, and what was made for it stays until its end.
-            let is_newer = activation.spec.unreadable.as_ref().is_some_and(|unreadable| unreadable.is_only_newer());
+            let is_newer =
+                activation.spec.unreadable.as_ref().is_some_and(|unreadable| unreadable.is_only_newer());
             if is_newer && activation.metadata.deletion_timestamp.is_none() {
                 return Err(Unknown);
             }
-            let eligible = find_eligibility(caches, &activation).and_then(|one| effective(&one).ok().flatten());
+            let eligible =
+                find_eligibility(caches, &activation).and_then(|one| effective(&one).ok().flatten());
             Ok(grant_of_activation(&activation, eligible.as_ref(), &area()))
         }
     }
@@ -291,9 +291,7 @@ pub fn observe_area(caches: &Caches, namespace: &str) -> Area {
         Some(Scope::System { .. } | Scope::Community { .. }) | None => Vec::new(),
     };
     let conflicts = match &scope {
-        Some(Scope::System { .. })
-            if caches.communities.count(CommunityBy::RefusesConflicts, "true") > 0 =>
-        {
+        Some(Scope::System { .. }) if caches.communities.count(CommunityBy::RefusesConflicts, "true") > 0 => {
             ConflictingDuties::Refuse
         }
         _ => ConflictingDuties::Warn,
@@ -376,9 +374,8 @@ fn observe_bare(caches: &Caches, namespace: &str) -> BTreeSet<String> {
             caches.namespaces.by(NamespaceBy::Enclave, &pair(community, enclave))
         }
     };
-    let around = around.filter(|around| {
-        caches.namespaces.get("", around).is_some_and(|namespace| is_managed(&namespace))
-    });
+    let around = around
+        .filter(|around| caches.namespaces.get("", around).is_some_and(|namespace| is_managed(&namespace)));
     let names = inside.iter().map(|namespace| namespace.name_any()).chain(around);
     names.filter(|name| caches.network_policies.get(name, child::DEFAULT_DENY).is_none()).collect()
 }

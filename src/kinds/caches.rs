@@ -199,7 +199,7 @@ impl Enqueuer {
 
     /// Takes in what the API server answered to a write, before the watch brings it.
     pub fn take_in_written<K: Cached>(&self, object: K) {
-        if let Some(change) = K::cache(&self.caches).apply_written(Arc::new(object)) {
+        if let Some(change) = K::cache(&self.caches).apply_written(Arc::new(object.kept(&self.caches))) {
             K::enqueue(self, &change);
         }
     }

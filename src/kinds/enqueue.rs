@@ -194,7 +194,8 @@ impl Enqueuer {
     /// Kubernetes writes into the status of a quota what is used, at every start of a Pod.
     pub(super) fn on_quota(&self, change: &Change<ResourceQuota>) {
         let view = |quota: &ResourceQuota| {
-            let metadata = ObjectMeta { resource_version: None, managed_fields: None, ..quota.metadata.clone() };
+            let metadata =
+                ObjectMeta { resource_version: None, managed_fields: None, ..quota.metadata.clone() };
             (metadata, quota.spec.clone())
         };
         if change.differs(view) {

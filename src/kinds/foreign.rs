@@ -19,11 +19,13 @@ use tracing::warn;
 
 use super::caches::{Cached, Caches};
 use super::enqueue::Enqueuer;
+use crate::api::approval_request::{self, ApprovalRequestSpec, EffectivePolicy, Impact, RequestState};
 use crate::api::names::{annotation, label};
 use crate::api::reading::{Item, Readable};
 use crate::api::{
-    ApprovalRequest, CiliumNetworkPolicy, Community, CommunityEndpoint, Enclave, EnclaveConnection,
-    EnclaveEndpoint, EnclaveWorkload, RoleActivation, RoleAssignment, RoleEligibility, Role as RoleName, TransitHub,
+    ApprovalRequest, ApprovalRequestStatus, CiliumNetworkPolicy, Community, CommunityEndpoint, Content,
+    Enclave, EnclaveConnection, EnclaveEndpoint, EnclaveWorkload, Role as RoleName, RoleActivation,
+    RoleAssignment, RoleEligibility, TransitHub,
 };
 use crate::cluster::cache::{Change, Key};
 use crate::cluster::workqueue::{Outcome, Priority};
@@ -53,11 +55,52 @@ macro_rules! all_relevant {
     };
 }
 all_relevant!(
-    Community, Enclave, CommunityEndpoint, TransitHub, EnclaveWorkload, EnclaveEndpoint, EnclaveConnection,
-    ApprovalRequest, RoleAssignment, RoleEligibility, RoleActivation, CustomResourceDefinition,
-    MutatingAdmissionPolicy, MutatingAdmissionPolicyBinding, ValidatingAdmissionPolicy,
+    Community,
+    Enclave,
+    CommunityEndpoint,
+    TransitHub,
+    EnclaveWorkload,
+    EnclaveEndpoint,
+    EnclaveConnection,
+    RoleAssignment,
+    RoleEligibility,
+    RoleActivation,
+    CustomResourceDefinition,
+    MutatingAdmissionPolicy,
+    MutatingAdmissionPolicyBinding,
+    ValidatingAdmissionPolicy,
     ValidatingAdmissionPolicyBinding
 );
+
+/// Requests are kept for long, and of one that is decided nobody reads any more what it was about.
+impl Relevant for ApprovalRequest {
+    fn kept(self, _: &Caches) -> Self {
+        let status = self.status.as_ref();
+        let is_settled = status.is_some_and(|status| match status.state {
+            None | Some(RequestState::Pending) => false,
+            Some(RequestState::Approved) => status.enacted_at.is_some() && status.audit.is_told(),
+            Some(_) => status.audit.is_told(),
+        });
+        if is_settled { without_content(self) } else { self }
+    }
+}
+
+/// A request without what those who decide need of it. What is left says what became of which generation.
+fn without_content(request: ApprovalRequest) -> ApprovalRequest {
+    let ApprovalRequest { metadata, spec, status } = request;
+    let spec = ApprovalRequestSpec {
+        requesters: Vec::new(),
+        justification: None,
+        ticket: None,
+        impact: Impact::default(),
+        change: approval_request::Change { before: None, after: Content::empty(), ..spec.change },
+        policy: EffectivePolicy { mandatory_approvers: Vec::new(), ..spec.policy },
+        ..spec
+    };
+    let status = status.map(|status| ApprovalRequestStatus { decisions: Vec::new(), ..status });
+    let metadata = ObjectMeta { labels: None, annotations: None, ..metadata };
+    ApprovalRequest { metadata, spec, status }
+}
 
 /// Whether a namespace was made by the operator.
 #[must_use]
@@ -146,7 +189,10 @@ impl Relevant for Namespace {
             return self;
         }
         let ObjectMeta { name, uid, resource_version, .. } = self.metadata;
-        Self { metadata: ObjectMeta { name, uid, resource_version, ..ObjectMeta::default() }, ..Self::default() }
+        Self {
+            metadata: ObjectMeta { name, uid, resource_version, ..ObjectMeta::default() },
+            ..Self::default()
+        }
     }
 }
 
@@ -235,7 +281,9 @@ where
     let cache = K::cache(&enqueuer.caches);
     cache.begin_namespace(namespace);
     let listed = api.list(&ListParams::default()).await;
-    for change in cache.end_namespace(namespace, listed?.items.into_iter().map(|item| Arc::new(item.read().0))) {
+    for change in
+        cache.end_namespace(namespace, listed?.items.into_iter().map(|item| Arc::new(item.read().0)))
+    {
         K::enqueue(enqueuer, &change);
     }
     Ok(())

@@ -20,6 +20,7 @@ use crate::api::{
     RoleEligibility, TransitHub,
 };
 use crate::cluster::cache::{Indexed, NoIndex};
+use crate::model::gated::Gated;
 use crate::model::life::applied_spec;
 use crate::model::naming::{CONNECTION_POLICY, ROLE_BINDING, is_of_grant};
 use crate::plan::child::Made;
@@ -44,8 +45,13 @@ macro_rules! not_indexed {
     };
 }
 not_indexed!(
-    Enclave, ResourceQuota, LimitRange, ClusterRole, CustomResourceDefinition,
-    MutatingAdmissionPolicy, MutatingAdmissionPolicyBinding, ValidatingAdmissionPolicy,
+    ResourceQuota,
+    LimitRange,
+    ClusterRole,
+    CustomResourceDefinition,
+    MutatingAdmissionPolicy,
+    MutatingAdmissionPolicyBinding,
+    ValidatingAdmissionPolicy,
     ValidatingAdmissionPolicyBinding
 );
 
@@ -65,6 +71,23 @@ impl Indexed for Community {
         add(CommunityBy::Namespace, &namespace_of(self));
         if super::access::refuses_conflicts(self) {
             add(CommunityBy::RefusesConflicts, "true");
+        }
+    }
+}
+
+/// Indexes of Enclaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EnclaveBy {
+    /// Its namespace, unless it only waits to be told.
+    CountedIn,
+}
+
+impl Indexed for Enclave {
+    type By = EnclaveBy;
+
+    fn index(&self, add: &mut dyn FnMut(EnclaveBy, &str)) {
+        if !self.is_record() {
+            add(EnclaveBy::CountedIn, namespace_of_object(self));
         }
     }
 }
@@ -130,7 +153,10 @@ impl Indexed for ApprovalRequest {
         }
         let is_undecided = status.is_none_or(|status| status.decided_at.is_none());
         if target.kind == Kind::Enclave && is_undecided {
-            add(RequestBy::AboutEnclave, &pair(target.namespace.as_deref().unwrap_or_default(), &target.name));
+            add(
+                RequestBy::AboutEnclave,
+                &pair(target.namespace.as_deref().unwrap_or_default(), &target.name),
+            );
         }
     }
 }
@@ -185,8 +211,7 @@ impl Indexed for CommunityEndpoint {
 
     fn index(&self, add: &mut dyn FnMut(CommunityEndpointBy, &str)) {
         let applied = applied_spec(self).ok().flatten();
-        let destinations =
-            applied.iter().map(|spec| &spec.destination).chain([&self.spec.destination]);
+        let destinations = applied.iter().map(|spec| &spec.destination).chain([&self.spec.destination]);
         for destination in destinations {
             if let Some(hub) = &destination.transit_hub {
                 add(CommunityEndpointBy::Hub, &pair(namespace_of_object(self), &hub.name));

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use kube::ResourceExt;
 
 use super::caches::Caches;
+use super::enqueue::Guard;
 use super::foreign::is_managed;
-use super::index::{ConnectionBy, NamespaceBy, PolicyBy, RequestBy, pair};
+use super::index::{ConnectionBy, EnclaveBy, NamespaceBy, PolicyBy, RequestBy, pair};
 use super::leftovers::{of_community, of_enclave};
 use super::links::{find_enclave, link_of, links_of_workload, namespace_of_workload};
-use super::enqueue::Guard;
 use crate::api::approval_request::Target;
 use crate::api::gate::Reference;
 use crate::api::names::{child, label, purpose};
@@ -17,9 +17,9 @@ use crate::api::{
     ActivationState, ApprovalRequest, Community, Enclave, EnclaveConnection, EnclaveWorkload, Kind,
     RoleActivation,
 };
+use crate::cluster::cache::{Cache, Indexed};
 use crate::model::gated::Gated;
 use crate::model::life::{applied_spec, as_if_applied};
-use crate::cluster::cache::{Cache, Indexed};
 use crate::model::naming::{approval_request, community_namespace, enclave_namespace, workload_namespace};
 use crate::model::reach::{Link, find_references};
 use crate::model::request::TargetView;
@@ -74,7 +74,7 @@ pub fn observe_community(caches: &Caches, community: Arc<Community>, guard: Guar
     ObservedCommunity {
         place: observe_place(caches, &namespace),
         of_others: of_community(caches, &community),
-        enclaves: if owns { count_in(&caches.enclaves, &namespace) } else { 0 },
+        enclaves: if owns { caches.enclaves.count(EnclaveBy::CountedIn, &namespace) } else { 0 },
         declared: observe_declared(caches, community, guard),
     }
 }
@@ -89,7 +89,12 @@ pub fn observe_enclave(caches: &Caches, enclave: Arc<Enclave>, guard: Guard) -> 
         }
         Home::Nowhere | Home::Enclave(..) => observe_place_owned_by(caches, declared.object.as_ref()),
     };
-    let children = place.namespace.as_deref().map(ResourceExt::name_any).map(|namespace| Children {
+    // They matter to one that is on its way out.
+    let applied = declared.object.gate().and_then(|gate| gate.applied.as_ref());
+    let is_leaving = declared.object.metadata.deletion_timestamp.is_some()
+        || applied.is_some_and(|applied| applied.spec.retires());
+    let inside = place.namespace.as_deref().filter(|_| is_leaving).map(ResourceExt::name_any);
+    let children = inside.map(|namespace| Children {
         workloads: count_in(&caches.workloads, &namespace),
         endpoints: count_in(&caches.endpoints, &namespace),
         connections: count_in(&caches.connections, &namespace),
@@ -248,7 +253,8 @@ fn observe_requests<K: Gated>(caches: &Caches, object: &K, uid: &str) -> Vec<Arc
     let name = approval_request(K::KIND, &object.name_any(), uid, generation);
     let latest = caches.requests.get(&object.request_namespace(), &name);
     let is_new = |latest: &Arc<ApprovalRequest>| {
-        latest.spec.target.uid == uid && requests.iter().all(|other| other.metadata.name != latest.metadata.name)
+        latest.spec.target.uid == uid
+            && requests.iter().all(|other| other.metadata.name != latest.metadata.name)
     };
     if let Some(latest) = latest.filter(is_new) {
         requests.push(latest);
@@ -263,16 +269,11 @@ pub fn observe_target(caches: &Caches, request: &ApprovalRequest) -> TargetView 
     let namespace = target.namespace.as_deref().unwrap_or_default();
     macro_rules! view {
         ($cache:ident) => {
-            view_target(
-                request,
-                caches.$cache.get(namespace, &target.name).as_deref(),
-            )
+            view_target(request, caches.$cache.get(namespace, &target.name).as_deref())
         };
     }
     match target.kind {
-        Kind::Community => {
-            view_target(request, caches.communities.get("", &target.name).as_deref())
-        }
+        Kind::Community => view_target(request, caches.communities.get("", &target.name).as_deref()),
         Kind::Enclave => view!(enclaves),
         Kind::CommunityEndpoint => view!(community_endpoints),
         Kind::TransitHub => view!(transit_hubs),
@@ -284,10 +285,9 @@ pub fn observe_target(caches: &Caches, request: &ApprovalRequest) -> TargetView 
         },
         Kind::RoleAssignment => view!(assignments),
         Kind::RoleEligibility => view!(eligibilities),
-        Kind::RoleActivation => view_activation(
-            request,
-            caches.activations.get(namespace, &target.name).as_deref(),
-        ),
+        Kind::RoleActivation => {
+            view_activation(request, caches.activations.get(namespace, &target.name).as_deref())
+        }
         Kind::ApprovalRequest => TargetView::Gone,
     }
 }

@@ -3,10 +3,10 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::cluster::clock::Clock;
 use super::enqueue::{Enqueuer, Guard};
 use crate::admission::Policies;
 use crate::admission::settling::Settling;
+use crate::cluster::clock::Clock;
 use crate::model::life::Integrity;
 
 /// Knows what the policies must be, and since when they are what they are.

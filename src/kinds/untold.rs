@@ -271,11 +271,7 @@ fn channels<K: Told>(caches: &Caches, object: &K, type_: FactType) -> Vec<Channe
 
 /// What identifies the cluster in events: the UID of its namespace `kube-system`.
 fn cluster(caches: &Caches) -> String {
-    caches
-        .namespaces
-        .get("", "kube-system")
-        .and_then(|namespace| namespace.uid())
-        .unwrap_or_default()
+    caches.namespaces.get("", "kube-system").and_then(|namespace| namespace.uid()).unwrap_or_default()
 }
 
 fn event<K: Told + Resource<DynamicType = ()>>(object: &K, fact: &Fact, cluster: &str) -> Event {

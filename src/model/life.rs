@@ -176,7 +176,10 @@ pub fn judge<K: Gated>(object: &K, circumstances: &Circumstances<'_>) -> Result<
             return Ok(Judgement::Blocked(spec_unreadable(what, applied)));
         }
         return match hold_for_policies(circumstances.integrity) {
-            None => Ok(Judgement::Enact(applied_from(approved, circumstances.now), Ground::Approved { request: approved.uid().unwrap_or_default() })),
+            None => Ok(Judgement::Enact(
+                applied_from(approved, circumstances.now),
+                Ground::Approved { request: approved.uid().unwrap_or_default() },
+            )),
             Some(cause) => Ok(Judgement::Hold(Hold {
                 pending: Pending {
                     generation: approved.spec.target.generation,

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::{ConfirmBy, Write};
 use super::place::WasEnforced;
 use super::status::was_enforced;
+use super::{ConfirmBy, Write};
 use crate::api::ApprovalRequest;
 use crate::api::gate::{Applied, Pending};
 use crate::api::names::reason;
@@ -124,9 +124,9 @@ pub(super) fn plan_confirmation(ground: Ground, witness: &str) -> Vec<Write> {
     let policies = |by| Write::ConfirmPolicies { witness: witness.to_owned(), by };
     match ground {
         Ground::Approved { request } => vec![policies(ConfirmBy::VotesCounted(request))],
-        Ground::NoRule(origins) => {
-            std::iter::once(policies(ConfirmBy::List)).chain(origins.into_iter().map(Write::ConfirmRules)).collect()
-        }
+        Ground::NoRule(origins) => std::iter::once(policies(ConfirmBy::List))
+            .chain(origins.into_iter().map(Write::ConfirmRules))
+            .collect(),
         Ground::OnlyCloses => Vec::new(),
     }
 }

@@ -16,8 +16,8 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::api::FactType;
 use crate::api::ApprovalRequest;
+use crate::api::FactType;
 use crate::kinds::caches::Caches;
 use crate::kinds::index::{ActivationBy, RequestBy};
 use crate::kinds::untold::Untold;

@@ -1,6 +1,7 @@
 //! The process: settings, leader election, start and shutdown.
 
 pub mod election;
+mod listener;
 pub mod metrics;
 pub mod run;
 pub mod serve;

@@ -9,8 +9,9 @@ use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
+
+use super::listener::BoundedListener;
 
 /// Serves until the process ends. `/healthz` answers while the process turns; `/readyz` once `ready` is
 /// true: when the caches are filled, whether it leads or stands by.
@@ -22,8 +23,8 @@ pub async fn run_server(
     registry: Registry,
     ready: watch::Receiver<bool>,
 ) -> std::io::Result<()> {
-    let listener = TcpListener::bind(address).await?;
-    tracing::info!(address = %listener.local_addr()?, "serving /metrics, /healthz and /readyz");
+    let listener = BoundedListener::bind(address).await?;
+    tracing::info!(address = %listener.address()?, "serving /metrics, /healthz and /readyz");
     let registry = Arc::new(registry);
     let metrics = move || async move {
         let mut text = String::new();

@@ -6,9 +6,9 @@ use enclave_operator::api::names::FINALIZER;
 use enclave_operator::api::{
     ActivationState, ApprovalRequest, Kind, RoleActivation, RoleAssignment, RoleEligibility, Time,
 };
+use enclave_operator::controllers::{Known, Reconciled};
 use enclave_operator::kinds::access::observe_access;
 use enclave_operator::kinds::enqueue::Guard;
-use enclave_operator::controllers::{Known, Reconciled};
 use enclave_operator::model::life::Integrity;
 use enclave_operator::model::scope::RulesOrigin;
 use enclave_operator::plan::child::{Child, Verb};

@@ -10,9 +10,9 @@ use serde_json::{Map, Value, json};
 
 use super::lenient::{Step, describe_error, fields_of, is_object, read, read_whole};
 use super::{Cause, Parts, Readable, Unread, Unreadable};
+use crate::api::Time;
 use crate::api::audit::{Audit, Fact};
 use crate::api::gate::Applied;
-use crate::api::Time;
 use crate::api::{
     ApprovalRequest, ApprovalRequestSpec, ApprovalRequestStatus, Community, CommunityEndpoint,
     CommunityEndpointSpec, CommunityEndpointStatus, CommunitySpec, CommunityStatus, Content, Enclave,

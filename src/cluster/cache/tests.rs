@@ -31,8 +31,12 @@ fn object(namespace: &str, name: &str, version: u64, owners: &[&str]) -> Arc<Con
 }
 
 fn names_of(found: &[Arc<ConfigMap>]) -> Vec<String> {
-    let mut names: Vec<String> =
-        found.iter().filter_map(|one| Some(format!("{}/{}", one.metadata.namespace.as_ref()?, one.metadata.name.as_ref()?))).collect();
+    let mut names: Vec<String> = found
+        .iter()
+        .filter_map(|one| {
+            Some(format!("{}/{}", one.metadata.namespace.as_ref()?, one.metadata.name.as_ref()?))
+        })
+        .collect();
     names.sort();
     names
 }
@@ -99,7 +103,10 @@ fn what_a_new_list_does_not_have_is_gone_and_what_it_has_unchanged_is_no_change(
     let gone = cache.end_list();
     assert_eq!(gone.len(), 1);
     assert_eq!(gone[0].before.as_ref().unwrap().metadata.name.as_deref(), Some("goes"));
-    assert_eq!((names_of(&cache.all()), cache.count(By::Owner, "x")), (vec!["a/comes".into(), "a/stays".into()], 0));
+    assert_eq!(
+        (names_of(&cache.all()), cache.count(By::Owner, "x")),
+        (vec!["a/comes".into(), "a/stays".into()], 0)
+    );
     assert!(cache.is_filled());
 }
 
@@ -112,14 +119,22 @@ fn a_namespace_that_is_listed_brings_what_was_not_kept_and_nothing_that_went_mea
     let listed = [object("a", "known", 1, &[]), object("a", "went", 2, &[]), object("a", "new", 3, &["x"])];
     let changes = cache.end_namespace("a", listed.into_iter());
     assert_eq!(changes.len(), 1);
-    assert_eq!((names_of(&cache.all()), cache.count(By::Owner, "x")), (vec!["a/known".into(), "a/new".into()], 1));
+    assert_eq!(
+        (names_of(&cache.all()), cache.count(By::Owner, "x")),
+        (vec!["a/known".into(), "a/new".into()], 1)
+    );
 }
 
 #[test]
 fn a_look_up_visits_what_it_finds() {
     let cache = Cache::<ConfigMap>::default();
     for number in 0..1000 {
-        cache.apply(object("a", &format!("o{number}"), number + 1, &[if number % 100 == 0 { "x" } else { "y" }]));
+        cache.apply(object(
+            "a",
+            &format!("o{number}"),
+            number + 1,
+            &[if number % 100 == 0 { "x" } else { "y" }],
+        ));
     }
     let before = cache.visited();
     assert_eq!(cache.by(By::Owner, "x").len(), 10);

@@ -7,9 +7,9 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::{Resource, ResourceExt};
 
 use super::enclave::{concerns_declared, concerns_members};
+use super::labels_of;
 use super::request::enqueue_live;
 use super::workload::{enqueue_ends, is_there};
-use super::labels_of;
 use crate::api::{
     Community, CommunityEndpoint, Enclave, EnclaveConnection, EnclaveEndpoint, EnclaveWorkload, Kind,
     TransitHub,

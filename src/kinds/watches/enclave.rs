@@ -5,8 +5,8 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::{Resource, ResourceExt};
 
 use super::{labels_of, splits};
-use crate::api::names::purpose;
 use crate::api::community::Notifications;
+use crate::api::names::purpose;
 use crate::api::{Community, CommunitySpec, Enclave, EnclaveSpec, Kind};
 use crate::cluster::cache::Change;
 use crate::cluster::workqueue::Priority;

@@ -8,8 +8,8 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::{Resource, ResourceExt};
 
 use super::enclave::{concerns_declared, concerns_members};
-use super::{Labels, labels_of};
 use super::workload::is_there;
+use super::{Labels, labels_of};
 use crate::api::common::Principal;
 use crate::api::names::{annotation, child, label};
 use crate::api::{
@@ -56,7 +56,8 @@ pub fn on_workload(enqueuer: &Enqueuer, change: &Change<EnclaveWorkload>) {
     if let Some(maker) = change.latest().and_then(|workload| maker(workload.as_ref())) {
         enqueue_activations_of(enqueuer, maker, change.before.is_some() && change.after.is_some());
     }
-    let mode = |workload: &EnclaveWorkload| applied_spec(workload).ok().flatten().map(|spec| spec.access_mode);
+    let mode =
+        |workload: &EnclaveWorkload| applied_spec(workload).ok().flatten().map(|spec| spec.access_mode);
     if !change.differs(mode) {
         return;
     }
@@ -106,7 +107,8 @@ pub fn on_eligibility(enqueuer: &Enqueuer, change: &Change<RoleEligibility>) {
         let versions = change.versions().filter_map(|one| applied_spec(one.as_ref()).ok().flatten());
         enqueue_in_conflict(enqueuer, versions.flat_map(|spec| spec.principals), priority_of(change));
         let (namespace, name) = (eligibility.namespace().unwrap_or_default(), eligibility.name_any());
-        for activation in enqueuer.caches.activations.by(ActivationBy::Eligibility, &pair(&namespace, &name)) {
+        for activation in enqueuer.caches.activations.by(ActivationBy::Eligibility, &pair(&namespace, &name))
+        {
             revoke(enqueuer, grant_of(Kind::RoleActivation, activation.as_ref()));
             enqueuer.enqueue_object(Kind::RoleActivation, activation.as_ref(), Priority::Closing);
         }
@@ -137,7 +139,8 @@ pub fn on_activation(enqueuer: &Enqueuer, change: &Change<RoleActivation>) {
 
 /// Roles count in the namespaces of their scope as these come and go.
 pub fn on_namespace(enqueuer: &Enqueuer, change: &Change<Namespace>) {
-    let view = |namespace: &Namespace| (is_there(namespace), namespace.labels().get(label::ACCESS_MODE).cloned());
+    let view =
+        |namespace: &Namespace| (is_there(namespace), namespace.labels().get(label::ACCESS_MODE).cloned());
     if !change.differs(view) {
         return;
     }
@@ -284,11 +287,7 @@ fn active_in(enqueuer: &Enqueuer, namespace: &str) -> Vec<std::sync::Arc<RoleAct
     enqueuer.caches.activations.by(ActivationBy::ActiveIn, namespace)
 }
 
-fn enqueue_in_conflict(
-    enqueuer: &Enqueuer,
-    principals: impl Iterator<Item = Principal>,
-    priority: Priority,
-) {
+fn enqueue_in_conflict(enqueuer: &Enqueuer, principals: impl Iterator<Item = Principal>, priority: Priority) {
     let caches = &enqueuer.caches;
     let principals: BTreeSet<(String, Option<String>)> =
         principals.map(|principal| (principal.line(), principal.username())).collect();

@@ -73,7 +73,8 @@ pub fn on_connection(enqueuer: &Enqueuer, change: &Change<EnclaveConnection>) {
     use crate::plan::status::was_enforced;
     // Policies that were not seen in force yet are made while healing is paused, too.
     if concerns_others(change)
-        || change.differs(|connection| connection.status.as_ref().and_then(|status| status.expires_at.clone()))
+        || change
+            .differs(|connection| connection.status.as_ref().and_then(|status| status.expires_at.clone()))
         || change.differs(was_enforced)
     {
         enqueue_ends(enqueuer, change.versions().cloned(), priority_of(change));

@@ -1,0 +1,250 @@
+//! What an event costs: how many cached objects are looked at for it, with a thousand objects and with a
+//! hundred thousand. A scan would show as a number that grows with what exists.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::sync::Arc;
+
+use enclave_operator::admission::{Installation, build_policies};
+use enclave_operator::api::names::{FINALIZER, label, purpose};
+use enclave_operator::api::{
+    Community, Enclave, EnclaveConnection, EnclaveEndpoint, EnclaveWorkload, RoleAssignment,
+};
+use enclave_operator::cluster::clock::Clock;
+use enclave_operator::cluster::watch::Seen;
+use enclave_operator::cluster::workqueue::Workqueue;
+use enclave_operator::controllers::{Known, Reconciled};
+use enclave_operator::kinds::caches::{Cached, Caches};
+use enclave_operator::kinds::enqueue::{Enqueuer, Guard};
+use enclave_operator::kinds::queues::Queues;
+use enclave_operator::kinds::sentry::Sentry;
+use enclave_operator::kinds::untold::Untold;
+use enclave_operator::model::gated::Gated;
+use enclave_operator::model::life::{Integrity, as_if_applied};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::rbac::v1::RoleBinding;
+use kube::ResourceExt;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+/// Objects of an Enclave: itself, its workload and endpoint, five connections, two namespaces, and the
+/// policies of those.
+const PER_ENCLAVE: usize = 20;
+const CONNECTIONS: usize = 5;
+
+struct World {
+    enqueuer: Enqueuer,
+    enclaves: usize,
+    version: u64,
+}
+
+impl World {
+    fn of(enclaves: usize) -> Self {
+        let policies = build_policies(&Installation::default()).unwrap();
+        let enqueuer = Enqueuer {
+            caches: Caches::detached("enclave-system"),
+            queues: Arc::new(Queues::default()),
+            unlisted: Workqueue::default(),
+            sentry: Arc::new(Sentry::new(policies, Clock::new(now()))),
+            untold: Arc::new(Untold::new(Vec::new())),
+            guard: tokio::sync::watch::Sender::new(None),
+        };
+        let mut world = Self { enqueuer, enclaves, version: 0 };
+        world.see(&managed("acme", purpose::COMMUNITY, "uid--acme", None, None));
+        world.see(&applied::<Community>("Community", "", "acme", json!({})));
+        for number in 0..enclaves {
+            let (enclave, control, pods) = (name(number), control(number), pods(number));
+            world.see(&managed(
+                &control,
+                purpose::CONTROL,
+                &format!("uid-acme-{enclave}"),
+                Some(&enclave),
+                None,
+            ));
+            let owner = format!("uid-{control}-api");
+            world.see(&managed(&pods, purpose::WORKLOAD, &owner, Some(&enclave), Some("api")));
+            world.see(&applied::<Enclave>("Enclave", "acme", &enclave, json!({})));
+            world.see(&applied::<EnclaveWorkload>("EnclaveWorkload", &control, "api", json!({})));
+            let endpoint = json!({"workload": "api", "ports": [{"protocol": "TCP", "port": 443}]});
+            world.see(&applied::<EnclaveEndpoint>("EnclaveEndpoint", &control, "api", endpoint));
+            for other in 1..=CONNECTIONS {
+                let connection = connection(&name((number + other) % enclaves));
+                let name = format!("to-{other}");
+                world.see(&applied::<EnclaveConnection>("EnclaveConnection", &control, &name, connection));
+                world.see(&policy(&pods, &format!("connection.{control}.{name}.egress")));
+                let there = self::pods((number + other) % enclaves);
+                world.see(&policy(&there, &format!("connection.{control}.{name}.ingress")));
+            }
+            world.see(&policy(&control, "enclave-operator-default-deny"));
+            world.see(&policy(&pods, "enclave-operator-default-deny"));
+        }
+        world.enqueuer.queues.open();
+        world
+    }
+
+    fn see<K: Cached + Clone>(&mut self, object: &K) {
+        self.version += 1;
+        let mut object = object.clone();
+        object.meta_mut().resource_version = Some(self.version.to_string());
+        self.enqueuer.take_in(Seen::Applied(object));
+    }
+
+    /// How many objects are looked at when this is seen.
+    fn event<K: Cached + Clone>(&mut self, object: &K) -> u64 {
+        let before = self.enqueuer.caches.visited();
+        self.see(object);
+        self.enqueuer.caches.visited() - before
+    }
+
+    /// How many objects are looked at to plan this one.
+    fn reconciliation<K: Reconciled>(&self, namespace: &str, name: &str) -> u64 {
+        let caches = &self.enqueuer.caches;
+        let object = K::cache(caches).get(namespace, name).unwrap();
+        let before = caches.visited();
+        let guard = Guard { integrity: Integrity::Intact, witness: "guard".to_owned() };
+        let retain_requests_for = SignedDuration::from_hours(1);
+        let _ = K::plan(object, Known { caches, guard, retain_requests_for, now: now() });
+        caches.visited() - before
+    }
+
+    fn get<K: Cached>(&self, namespace: &str, name: &str) -> Arc<K> {
+        K::cache(&self.enqueuer.caches).get(namespace, name).unwrap()
+    }
+}
+
+fn now() -> Timestamp {
+    "2026-06-01T00:00:00Z".parse().unwrap()
+}
+
+fn name(enclave: usize) -> String {
+    format!("e{enclave}")
+}
+
+fn control(enclave: usize) -> String {
+    format!("acme-e{enclave}")
+}
+
+fn pods(enclave: usize) -> String {
+    format!("acme-e{enclave}-api")
+}
+
+fn connection(enclave: &str) -> Value {
+    json!({
+        "source": {"workloads": ["api"]},
+        "destination": {"enclaveEndpoint": {"enclave": enclave, "name": "api"}},
+    })
+}
+
+fn applied<K: Gated + Clone + DeserializeOwned + Serialize>(
+    kind: &str,
+    namespace: &str,
+    name: &str,
+    spec: Value,
+) -> K {
+    let object = json!({
+        "apiVersion": "enclave-operator.io/v1alpha1",
+        "kind": kind,
+        "metadata": {"name": name, "uid": format!("uid-{namespace}-{name}"), "generation": 1, "finalizers": [FINALIZER]},
+        "spec": spec,
+    });
+    let mut object: K = serde_json::from_value(object).unwrap();
+    object.meta_mut().namespace = (!namespace.is_empty()).then(|| namespace.to_owned());
+    as_if_applied(&object, &[]).unwrap()
+}
+
+fn managed(
+    name: &str,
+    purpose: &str,
+    owner: &str,
+    enclave: Option<&str>,
+    workload: Option<&str>,
+) -> Namespace {
+    let mut labels = json!({label::OWNER_UID: owner, label::PURPOSE: purpose, label::COMMUNITY: "acme"});
+    for (key, value) in [(label::ENCLAVE, enclave), (label::WORKLOAD, workload)] {
+        if let Some(value) = value {
+            labels[key] = json!(value);
+        }
+    }
+    serde_json::from_value(json!({"metadata": {"name": name, "uid": format!("ns-{name}"), "labels": labels}}))
+        .unwrap()
+}
+
+fn policy(namespace: &str, name: &str) -> NetworkPolicy {
+    serde_json::from_value(
+        json!({"metadata": {"namespace": namespace, "name": name}, "spec": {"podSelector": {}}}),
+    )
+    .unwrap()
+}
+
+/// What is measured, by name.
+fn measure(world: &mut World) -> Vec<(&'static str, u64)> {
+    let (far, control, pods) = (world.enclaves / 2, control(world.enclaves / 2), pods(world.enclaves / 2));
+    let mut measured = Vec::new();
+
+    let mut connection: EnclaveConnection = (*world.get::<EnclaveConnection>(&control, "to-1")).clone();
+    connection.spec.enabled = false;
+    measured.push(("a connection that is disabled", world.event(&connection)));
+    let mut endpoint: EnclaveEndpoint = (*world.get::<EnclaveEndpoint>(&control, "api")).clone();
+    endpoint.metadata.generation = Some(2);
+    endpoint.spec.ports.truncate(0);
+    measured.push(("an endpoint that is edited", world.event(&endpoint)));
+    let mut workload: EnclaveWorkload = (*world.get::<EnclaveWorkload>(&control, "api")).clone();
+    workload.metadata.deletion_timestamp = Some(enclave_operator::api::Time(now()).into());
+    measured.push(("a workload that goes", world.event(&workload)));
+    let mut enclave: Enclave = (*world.get::<Enclave>("acme", &name(far))).clone();
+    enclave.metadata.deletion_timestamp = Some(enclave_operator::api::Time(now()).into());
+    measured.push(("an Enclave that goes", world.event(&enclave)));
+    let mut community: Community = (*world.get::<Community>("", "acme")).clone();
+    community.spec.notifications.channels = vec![enclave_operator::api::community::Channel::Slack];
+    let community = as_if_applied(&community, &[]).unwrap();
+    measured.push(("a Community that changes nothing for others", world.event(&community)));
+
+    measured.push(("a policy", world.event(&policy(&pods, "connection.acme-e1.to-1.egress"))));
+    let foreign: Namespace = serde_json::from_value(json!({"metadata": {"name": "elsewhere"}})).unwrap();
+    measured.push(("a namespace of others", world.event(&foreign)));
+    measured.push(("a policy of others", world.event(&policy("elsewhere", "theirs"))));
+    let binding = json!({
+        "metadata": {"namespace": "elsewhere", "name": "theirs"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"},
+    });
+    let binding: RoleBinding = serde_json::from_value(binding).unwrap();
+    measured.push(("a binding of others", world.event(&binding)));
+    let given = json!({"role": "enclave-reader", "principals": [{"kind": "User", "name": "ann"}]});
+    let assignment = applied::<RoleAssignment>("RoleAssignment", &control, "readers", given);
+    measured.push(("a role that is given in an Enclave", world.event(&assignment)));
+
+    measured.push(("planning a connection", world.reconciliation::<EnclaveConnection>(&control, "to-2")));
+    measured.push(("planning an endpoint", world.reconciliation::<EnclaveEndpoint>(&control, "api")));
+    measured.push(("planning a workload", world.reconciliation::<EnclaveWorkload>(&control, "api")));
+    measured.push(("planning an Enclave", world.reconciliation::<Enclave>("acme", &name(far))));
+    measured.push(("planning a Community", world.reconciliation::<Community>("", "acme")));
+    measured.push(("planning an assignment", world.reconciliation::<RoleAssignment>(&control, "readers")));
+    measured
+}
+
+#[test]
+fn an_event_looks_at_what_it_concerns_and_not_at_what_exists() {
+    let few = measure(&mut World::of(1_000 / PER_ENCLAVE));
+    let many = measure(&mut World::of(100_000 / PER_ENCLAVE));
+    for ((what, few), (_, many)) in few.iter().zip(&many) {
+        println!("{what}: {few} of 1,000 objects, {many} of 100,000");
+    }
+    for ((what, few), (_, many)) in few.into_iter().zip(many) {
+        assert_eq!(few, many, "{what} looks at more objects when there are more");
+        assert!(few <= 250, "{what} looks at {few} objects");
+    }
+}
+
+/// The test above can fail: a walk over everything is counted.
+#[test]
+fn a_scan_would_be_seen() {
+    let world = World::of(50);
+    let before = world.enqueuer.caches.visited();
+    let all = world.enqueuer.caches.connections.all();
+    assert_eq!(world.enqueuer.caches.visited() - before, all.len() as u64);
+    assert_eq!(all.len(), 50 * CONNECTIONS);
+    assert!(all.iter().all(|connection| connection.name_any().starts_with("to-")));
+}
