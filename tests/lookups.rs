@@ -54,7 +54,7 @@ impl World {
         };
         let mut world = Self { enqueuer, enclaves, version: 0 };
         world.see(&managed("acme", purpose::COMMUNITY, "uid--acme", None, None));
-        world.see(&applied::<Community>("Community", "", "acme", json!({})));
+        world.see(&applied::<Community>("Community", "", "acme", &json!({})));
         for number in 0..enclaves {
             let (enclave, control, pods) = (name(number), control(number), pods(number));
             world.see(&managed(
@@ -66,14 +66,14 @@ impl World {
             ));
             let owner = format!("uid-{control}-api");
             world.see(&managed(&pods, purpose::WORKLOAD, &owner, Some(&enclave), Some("api")));
-            world.see(&applied::<Enclave>("Enclave", "acme", &enclave, json!({})));
-            world.see(&applied::<EnclaveWorkload>("EnclaveWorkload", &control, "api", json!({})));
+            world.see(&applied::<Enclave>("Enclave", "acme", &enclave, &json!({})));
+            world.see(&applied::<EnclaveWorkload>("EnclaveWorkload", &control, "api", &json!({})));
             let endpoint = json!({"workload": "api", "ports": [{"protocol": "TCP", "port": 443}]});
-            world.see(&applied::<EnclaveEndpoint>("EnclaveEndpoint", &control, "api", endpoint));
+            world.see(&applied::<EnclaveEndpoint>("EnclaveEndpoint", &control, "api", &endpoint));
             for other in 1..=CONNECTIONS {
                 let connection = connection(&name((number + other) % enclaves));
                 let name = format!("to-{other}");
-                world.see(&applied::<EnclaveConnection>("EnclaveConnection", &control, &name, connection));
+                world.see(&applied::<EnclaveConnection>("EnclaveConnection", &control, &name, &connection));
                 world.see(&policy(&pods, &format!("connection.{control}.{name}.egress")));
                 let there = self::pods((number + other) % enclaves);
                 world.see(&policy(&there, &format!("connection.{control}.{name}.ingress")));
@@ -142,7 +142,7 @@ fn applied<K: Gated + Clone + DeserializeOwned + Serialize>(
     kind: &str,
     namespace: &str,
     name: &str,
-    spec: Value,
+    spec: &Value,
 ) -> K {
     let object = json!({
         "apiVersion": "enclave-operator.io/v1alpha1",
@@ -213,7 +213,7 @@ fn measure(world: &mut World) -> Vec<(&'static str, u64)> {
     let binding: RoleBinding = serde_json::from_value(binding).unwrap();
     measured.push(("a binding of others", world.event(&binding)));
     let given = json!({"role": "enclave-reader", "principals": [{"kind": "User", "name": "ann"}]});
-    let assignment = applied::<RoleAssignment>("RoleAssignment", &control, "readers", given);
+    let assignment = applied::<RoleAssignment>("RoleAssignment", &control, "readers", &given);
     measured.push(("a role that is given in an Enclave", world.event(&assignment)));
 
     measured.push(("planning a connection", world.reconciliation::<EnclaveConnection>(&control, "to-2")));

@@ -242,6 +242,7 @@ impl<K: Indexed> Cache<K> {
     }
 
     /// Takes out an object by its key, whatever version it is. Returns what changed.
+    #[must_use]
     pub fn forget(&self, namespace: &str, name: &str) -> Option<Change<K>> {
         let mut stored = self.write();
         let slot = *stored.names.get(namespace)?.get(name)?;
@@ -254,6 +255,7 @@ impl<K: Indexed> Cache<K> {
     }
 
     /// The watch has listed everything: what it did not list is gone. Returns what changed by that.
+    #[must_use]
     pub fn end_list(&self) -> Vec<Change<K>> {
         let gone = {
             let mut stored = self.write();

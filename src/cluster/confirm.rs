@@ -13,8 +13,11 @@ use tokio::sync::Mutex;
 
 /// Shared reads: what is read, and what was found.
 pub struct Confirmations<T, V> {
-    reads: SyncMutex<HashMap<T, Arc<Mutex<Option<Found<V>>>>>>,
+    reads: SyncMutex<HashMap<T, Slot<V>>>,
 }
+
+/// The latest read of one thing; locked while it is read anew.
+type Slot<V> = Arc<Mutex<Option<Found<V>>>>;
 
 struct Found<V> {
     began: Instant,
@@ -60,7 +63,7 @@ impl<T: Clone + Eq + Hash, V: Clone> Confirmations<T, V> {
         result
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<T, Arc<Mutex<Option<Found<V>>>>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<T, Slot<V>>> {
         self.reads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -296,7 +296,7 @@ pub fn observe_area(caches: &Caches, namespace: &str) -> Area {
         }
         _ => ConflictingDuties::Warn,
     };
-    Area { namespaces, about_enclave, conflicts, scope }
+    Area { scope, namespaces, about_enclave, conflicts }
 }
 
 /// Whether a Community refuses roles that let somebody approve what they may change.

@@ -81,11 +81,11 @@ macro_rules! caches {
             /// The watches that fill the caches: futures that never return.
             #[must_use]
             pub fn watches(client: &Client, enqueuer: &Enqueuer) -> Vec<BoxFuture<'static, ()>> {
-                let mut watches: Vec<BoxFuture<'static, ()>> = Vec::new();
-                $(watches.push(keep::<$kind>(client.clone(), $config, enqueuer.clone()).boxed());)*
-                watches.push(run_cilium(client.clone(), enqueuer.clone()).boxed());
-                watches.push(run_listing(client.clone(), enqueuer.clone()).boxed());
-                watches
+                vec![
+                    $(keep::<$kind>(client.clone(), $config, enqueuer.clone()).boxed(),)*
+                    run_cilium(client.clone(), enqueuer.clone()).boxed(),
+                    run_listing(client.clone(), enqueuer.clone()).boxed(),
+                ]
             }
 
             /// Ends when every cache has been filled once.

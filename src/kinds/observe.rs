@@ -188,7 +188,7 @@ pub fn observe_connection(
         .zip(reference)
         .and_then(|(community, reference)| find_enclave(caches, community, &reference.enclave));
     let siblings = count_siblings(caches, &declared.object);
-    ObservedConnection { siblings, declared, link, destination, policies, cilium_policies }
+    ObservedConnection { declared, link, destination, policies, cilium_policies, siblings }
 }
 
 /// How many other connections in its namespace are in force, and how many wait that were there before it.

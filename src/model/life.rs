@@ -173,7 +173,7 @@ pub fn judge<K: Gated>(object: &K, circumstances: &Circumstances<'_>) -> Result<
                 approved.name_any(),
                 describe_cause(&error),
             );
-            return Ok(Judgement::Blocked(spec_unreadable(what, applied)));
+            return Ok(Judgement::Blocked(spec_unreadable(&what, applied)));
         }
         return match hold_for_policies(circumstances.integrity) {
             None => Ok(Judgement::Enact(
@@ -204,7 +204,7 @@ pub fn judge<K: Gated>(object: &K, circumstances: &Circumstances<'_>) -> Result<
         ));
     }
     if let Some(unreadable) = K::unreadable(object.spec()) {
-        return Ok(Judgement::Blocked(spec_unreadable(describe_unreadable(unreadable), applied)));
+        return Ok(Judgement::Blocked(spec_unreadable(&describe_unreadable(unreadable), applied)));
     }
     let replaced = applied.and_then(|applied| {
         let now = circumstances.references.as_deref().unwrap_or_default();
@@ -260,7 +260,7 @@ pub fn describe_unreadable(unreadable: &Unreadable) -> String {
     format!("the spec cannot be read, so nobody can be asked for it: {unreadable}; {what_to_do}")
 }
 
-fn spec_unreadable(what: String, applied: Option<&Applied>) -> Missing {
+fn spec_unreadable(what: &str, applied: Option<&Applied>) -> Missing {
     let in_force = if applied.is_some() { "; what was applied before stays in force" } else { "" };
     Missing { reason: reason::SPEC_UNREADABLE, message: format!("{what}{in_force}") }
 }

@@ -144,7 +144,7 @@ mod tests {
     use super::*;
     use crate::api::common::PrincipalKind;
     use crate::api::gate::Applied;
-    use crate::api::{Content, EnclaveSpec, Time};
+    use crate::api::{CommunitySpec, Content, EnclaveSpec, Time};
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -211,7 +211,7 @@ mod tests {
         let seen = |content: serde_json::Value, now| {
             let mut enclave = enclave(&on, &on);
             enclave.gate_mut().applied.as_mut().unwrap().spec = Content::unreadable(Some(content), "odd");
-            Exceptions::in_enclave(&Community::new("c", Default::default()), &enclave, at(now))
+            Exceptions::in_enclave(&Community::new("c", CommunitySpec::default()), &enclave, at(now))
         };
         let applied = serde_json::json!({"network": 5, "maintenance": on});
         assert_eq!(seen(applied.clone(), 99).advanced().len(), 2);

@@ -188,9 +188,9 @@ fn describe_enforcement(enforcement: &Enforcement) -> Wanted {
 fn progress(standing: &Standing, enforcement: &Enforcement) -> Option<&'static str> {
     match (standing, enforcement) {
         (_, Enforcement::Blocked(Missing { reason: reason::NAMESPACE_CONFLICT, .. }))
-        | (Standing::Blocked(Missing { reason: reason::SPEC_UNREADABLE, .. }), _)
         | (
-            Standing::Held(
+            Standing::Blocked(Missing { reason: reason::SPEC_UNREADABLE, .. })
+            | Standing::Held(
                 HoldCause::Rejected { .. }
                 | HoldCause::Expired
                 | HoldCause::PoliciesNotIntact { .. }

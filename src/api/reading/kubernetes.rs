@@ -8,7 +8,9 @@ use k8s_openapi::api::admissionregistration::v1::{
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{LimitRange, Namespace, ResourceQuota, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, Subject};
+use k8s_openapi::api::rbac::v1::{
+    AggregationRule, ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, Subject,
+};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::de::DeserializeOwned;
@@ -118,7 +120,7 @@ impl Readable for ClusterRole {
     const FIELDS: &'static [&'static str] = &["aggregationRule", "rules"];
 
     fn put_together(metadata: ObjectMeta, parts: &mut Parts) -> Self {
-        let aggregation_rule = parts.whole_or("aggregationRule", || Some(Default::default()));
+        let aggregation_rule = parts.whole_or("aggregationRule", || Some(AggregationRule::default()));
         Self { metadata, aggregation_rule, rules: parts.rules() }
     }
 }
@@ -147,6 +149,8 @@ macro_rules! compared_by_spec {
         $(impl Readable for $kind {
             const FIELDS: &'static [&'static str] = &["spec"];
 
+            // Some of these kinds have a status, which nobody reads.
+            #[allow(clippy::needless_update)]
             fn put_together(metadata: ObjectMeta, parts: &mut Parts) -> Self {
                 Self { metadata, spec: parts.whole("spec")$(.$or_default())?, ..Self::default() }
             }

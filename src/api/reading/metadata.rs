@@ -36,7 +36,7 @@ impl<'de> Visitor<'de> for Metadata<'_> {
             match key.as_ref() {
                 "name" => found.name = read("name", &map.next_value::<Box<RawValue>>()?, unread),
                 "namespace" => {
-                    found.namespace = read("namespace", &map.next_value::<Box<RawValue>>()?, unread)
+                    found.namespace = read("namespace", &map.next_value::<Box<RawValue>>()?, unread);
                 }
                 "uid" => found.uid = read("uid", &map.next_value::<Box<RawValue>>()?, unread),
                 "resourceVersion" => {

@@ -139,23 +139,23 @@ impl<K: Resource<DynamicType = ()>> Resource for Item<K> {
     type DynamicType = ();
     type Scope = K::Scope;
 
-    fn kind(_: &()) -> std::borrow::Cow<'_, str> {
+    fn kind((): &()) -> std::borrow::Cow<'_, str> {
         K::kind(&())
     }
 
-    fn group(_: &()) -> std::borrow::Cow<'_, str> {
+    fn group((): &()) -> std::borrow::Cow<'_, str> {
         K::group(&())
     }
 
-    fn version(_: &()) -> std::borrow::Cow<'_, str> {
+    fn version((): &()) -> std::borrow::Cow<'_, str> {
         K::version(&())
     }
 
-    fn api_version(_: &()) -> std::borrow::Cow<'_, str> {
+    fn api_version((): &()) -> std::borrow::Cow<'_, str> {
         K::api_version(&())
     }
 
-    fn plural(_: &()) -> std::borrow::Cow<'_, str> {
+    fn plural((): &()) -> std::borrow::Cow<'_, str> {
         K::plural(&())
     }
 

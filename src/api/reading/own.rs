@@ -239,7 +239,7 @@ impl Parts {
         // Named after the fields of the status that are read in any case.
         fields_too_deep(&raw, unread);
         if let Some(audit) = audit {
-            *status.audit() = read_audit(audit, unread);
+            *status.audit() = read_audit(&audit, unread);
         }
         Some(status)
     }
@@ -341,7 +341,7 @@ fn read_applied(raw: &RawValue, unread: &mut Vec<Unread>) -> Applied {
 }
 
 /// Facts that are still to be told. One that only another version can tell is kept as it is.
-fn read_audit(audit: Value, unread: &mut Vec<Unread>) -> Audit {
+fn read_audit(audit: &Value, unread: &mut Vec<Unread>) -> Audit {
     let waiting = audit.get("waiting").and_then(Value::as_array).cloned().unwrap_or_default();
     let mut found = Audit {
         recorded: audit.get("recorded").and_then(Value::as_i64).unwrap_or_default(),

@@ -55,8 +55,12 @@ pub fn on_connection(enqueuer: &Enqueuer, change: &Change<EnclaveConnection>) {
                 enqueue_leaving(enqueuer, endpoint.as_ref());
             }
             DestinationEnd::Community { endpoint, hub, .. } => {
-                endpoint.iter().for_each(|endpoint| enqueue_leaving(enqueuer, endpoint.as_ref()));
-                hub.iter().for_each(|hub| enqueue_leaving(enqueuer, hub.as_ref()));
+                if let Some(endpoint) = endpoint {
+                    enqueue_leaving(enqueuer, endpoint.as_ref());
+                }
+                if let Some(hub) = hub {
+                    enqueue_leaving(enqueuer, hub.as_ref());
+                }
             }
             DestinationEnd::Enclave { endpoint: None, .. } => {}
         }
