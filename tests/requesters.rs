@@ -310,7 +310,7 @@ impl World {
                     wrote = true;
                 }
                 Write::ConfirmPolicies { .. } | Write::ConfirmRules(_) => {}
-                write => panic!("nothing else is written here: {write:?}"),
+                other => panic!("nothing else is written here: {other:?}"),
             }
         }
         let is_current = self.live.metadata.resource_version == object.metadata.resource_version;

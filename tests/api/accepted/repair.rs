@@ -29,7 +29,7 @@ pub fn repair(kind: Kind, spec: &mut Value, dice: &mut Dice) {
     everywhere(spec, dice);
     let fields = spec.as_object_mut().unwrap();
     match kind {
-        Kind::Community | Kind::ApprovalRequest | Kind::RoleActivation => {}
+        Kind::Community | Kind::ApprovalRequest | Kind::RoleActivation | Kind::RoleAssignment => {}
         Kind::CommunityEndpoint => {
             let destination = fields["destination"].as_object_mut().unwrap();
             keep_one(destination, &["cidrs", "service", "fqdns", "transitHub"], json!({"name": "hub"}), dice);
@@ -61,7 +61,6 @@ pub fn repair(kind: Kind, spec: &mut Value, dice: &mut Dice) {
                 keep_one(fields, &["expiresAt", "duration"], Value::Null, dice);
             }
         }
-        Kind::RoleAssignment => {}
         Kind::RoleEligibility => {
             if !["enclave-owner", "enclave-contributor", "enclave-reader"].contains(&text(fields, "role")) {
                 fields.remove("workload");
@@ -150,10 +149,8 @@ fn repair_object(fields: &mut Fields, dice: &mut Dice) {
         _ => {}
     }
     match text(fields, "operator") {
-        "In" | "NotIn" => {
-            if fields.get("values").and_then(Value::as_array).is_none_or(Vec::is_empty) {
-                fields.insert("values".into(), json!(["", "a"]));
-            }
+        "In" | "NotIn" if fields.get("values").and_then(Value::as_array).is_none_or(Vec::is_empty) => {
+            fields.insert("values".into(), json!(["", "a"]));
         }
         "Exists" | "DoesNotExist" => {
             fields.remove("values");
@@ -167,7 +164,7 @@ fn repair_object(fields: &mut Fields, dice: &mut Dice) {
         fields.insert("endPort".into(), json!(65535));
     }
     if has(fields, "except") {
-        let part = match text(fields, "cidr") {
+        let excepted = match text(fields, "cidr") {
             "0.0.0.0/0" => json!(["10.0.0.0/8", "0.0.0.0/1"]),
             "10.0.0.0/8" => json!(["10.255.255.255/32"]),
             "198.51.100.0/24" => json!(["198.51.100.128/25"]),
@@ -175,7 +172,7 @@ fn repair_object(fields: &mut Fields, dice: &mut Dice) {
             "2001:db8::/32" => json!(["2001:db8:1::/48"]),
             _ => json!([]),
         };
-        fields.insert("except".into(), part);
+        fields.insert("except".into(), excepted);
     }
     if matches!(text(fields, "mode"), "General" | "Advanced") {
         for (name, value) in [

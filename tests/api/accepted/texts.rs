@@ -307,9 +307,10 @@ fn names_of(field: &str) -> Option<&'static [&'static str]> {
 /// So many characters that most patterns take, or some that people write where all are taken.
 pub fn plain(dice: &mut Dice, schema: Schema<'_>, length: usize) -> String {
     let is_free = schema.text("pattern").is_empty() || schema.text("pattern").contains("cntrl");
-    let letters: &[char] = match is_free {
-        true => &['a', 'ß', '日', '🦀', '"', '\\', '<', '\'', ':', '/', '%', '\u{202e}', '\u{feff}', '{'],
-        false => &['a'],
+    let letters: &[char] = if is_free {
+        &['a', 'ß', '日', '🦀', '"', '\\', '<', '\'', ':', '/', '%', '\u{202e}', '\u{feff}', '{']
+    } else {
+        &['a']
     };
     let letter = *dice.pick(letters);
     let text: String = std::iter::repeat_n(letter, length).collect();
