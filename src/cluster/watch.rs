@@ -5,10 +5,13 @@ use std::time::{Duration, Instant};
 
 use backon::ExponentialBuilder;
 use futures::StreamExt;
-use kube::Api;
+use http::{Request, Uri};
+use kube::client::Body;
 use kube::runtime::utils::{Backoff, ResetTimerBackoff};
 use kube::runtime::watcher::{self, Event, InitialListStrategy::ListWatch};
 use kube::runtime::{WatchStreamExt, watcher as watch};
+use kube::{Api, Client};
+use tower::service_fn;
 use tracing::{info, warn};
 
 use super::unreadable::{Counts, Unreadables};
@@ -85,6 +88,31 @@ pub async fn run_watch<K>(
         config.initial_list_strategy = ListWatch;
         config = config.page_size(PAGE);
     }
+}
+
+/// A client for watches whose first list is as new as the API server can make it. kube asks for any version
+/// that there is (`resourceVersion=0`), which an API server that lags behind the others answers with what was;
+/// and what was may explain rights that are over, or not yet explain those that were given since.
+///
+/// # Panics
+/// Outside a tokio runtime.
+#[must_use]
+pub fn list_consistently(client: Client) -> Client {
+    let namespace = client.default_namespace().to_owned();
+    let service = service_fn(move |mut request: Request<Body>| {
+        if let Some(uri) = ask_for_the_latest(request.uri()) {
+            *request.uri_mut() = uri;
+        }
+        let client = client.clone();
+        async move { client.send(request).await }
+    });
+    Client::new(service, namespace)
+}
+
+fn ask_for_the_latest(uri: &Uri) -> Option<Uri> {
+    let query = uri.query().filter(|query| query.split('&').any(|part| part == "sendInitialEvents=true"))?;
+    let parts: Vec<&str> = query.split('&').filter(|part| *part != "resourceVersion=0").collect();
+    format!("{}?{}", uri.path(), parts.join("&")).parse().ok()
 }
 
 /// Whether the API server says that it does not send lists as watches.
@@ -170,6 +198,19 @@ fn describe(error: &watcher::Error) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_that_is_streamed_is_the_latest_one_and_other_watches_go_on_where_they_were() {
+        let asked = |uri: &str| ask_for_the_latest(&uri.parse().unwrap()).map(|uri| uri.to_string());
+        let first = "/api/v1/pods?&watch=true&resourceVersion=0&sendInitialEvents=true&resourceVersionMatch=NotOlderThan";
+        assert_eq!(
+            asked(first).as_deref(),
+            Some("/api/v1/pods?&watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan")
+        );
+        assert_eq!(asked("/api/v1/pods?&watch=true&resourceVersion=0"), None);
+        assert_eq!(asked("/api/v1/pods?&watch=true&resourceVersion=7"), None);
+        assert_eq!(asked("/api/v1/pods"), None);
+    }
 
     #[test]
     fn only_a_server_that_does_not_answer_cannot_be_reached() {

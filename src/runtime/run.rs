@@ -25,6 +25,7 @@ use crate::api::names::{OPERATOR, reason};
 use crate::cluster::clock::Clock;
 use crate::cluster::events::Events;
 use crate::cluster::fence::Fence;
+use crate::cluster::watch::list_consistently;
 use crate::cluster::workqueue::Workqueue;
 use crate::cluster::writes::Writer;
 use crate::controllers::telling::{Outlet, run_telling};
@@ -100,7 +101,8 @@ pub async fn run_operator(
     let caches = enqueuer.caches.clone();
     // Dropped at the end, which ends the watches.
     let mut tasks = JoinSet::new();
-    for watch in Caches::watches(&client, &enqueuer) {
+    let watching = list_consistently(client.clone());
+    for watch in Caches::watches(&watching, &enqueuer) {
         tasks.spawn(watch);
     }
     let (is_ready, ready) = watch::channel(false);
