@@ -11,7 +11,7 @@ use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
 
 use crate::stamp::{CONDITION, Part, names_of, stamp};
-use crate::world::{World, enclave, enclaves, namespaced, object, on_a_runtime};
+use crate::world::{World, enclave, enclaves, namespaced, on_a_runtime, write_status_of};
 
 /// What happens to one object.
 #[derive(Clone, Debug)]
@@ -91,8 +91,8 @@ fn the_policies_stamp_what_the_model_says() {
                 }
                 Step::Status { generation, complete_for, pending } => {
                     let status = status_of(&known, *generation, *complete_for, *pending);
-                    let written = Enclave { status: Some(object(status)), ..known };
-                    operator.replace_status("e", &PostParams::default(), &written).await.unwrap()
+                    let before = serde_json::to_value(&known).unwrap();
+                    write_status_of(&operator, "e", &before, &status).await.unwrap()
                 }
                 Step::Unwitnessed => {
                     let other = json!({"metadata": {"annotations": {REQUESTED_GENERATION: "99999"}}});

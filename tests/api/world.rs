@@ -427,6 +427,33 @@ where
     api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await
 }
 
+/// Writes a status on the version that was read, as the operator does: by what changes in it.
+pub async fn write_status_of<K>(
+    api: &Api<K>,
+    name: &str,
+    before: &Value,
+    status: &Value,
+) -> Result<K, kube::Error>
+where
+    K: Clone + Debug + DeserializeOwned,
+{
+    let version = &before["metadata"]["resourceVersion"];
+    let changes = changes(&before["status"], status);
+    let patch = json!({"metadata": {"resourceVersion": version}, "status": changes});
+    api.patch_status(name, &PatchParams::default(), &Patch::Merge(patch)).await
+}
+
+/// The JSON merge patch that makes one value of another.
+fn changes(before: &Value, after: &Value) -> Value {
+    let (Value::Object(before), Value::Object(after)) = (before, after) else { return after.clone() };
+    let gone = before.keys().filter(|key| !after.contains_key(*key)).map(|key| (key.clone(), Value::Null));
+    let there = after.iter().map(|(key, value)| {
+        let known = before.get(key).unwrap_or(&Value::Null);
+        (key.clone(), changes(known, value))
+    });
+    Value::Object(gone.chain(there).collect())
+}
+
 /// Changes what the operator manages, as only the operator's account can.
 pub async fn change_as_operator<K>(world: &World, namespace: &str, name: &str, change: impl Fn(&mut K))
 where

@@ -40,7 +40,7 @@ use tokio::sync::Mutex;
 use crate::support::{User, eventually, wait_until};
 use crate::world::{
     SOON, World, active_community, assert_refused, communities, community, enclave, enclaves, object,
-    on_a_runtime, requests, wait_for_community, wait_for_request,
+    on_a_runtime, requests, wait_for_community, wait_for_request, write_status_of,
 };
 
 const VERIFY_VOTE: &str = "enclave-operator-verify-vote";
@@ -457,9 +457,10 @@ where
     K: Clone + Debug + Serialize + DeserializeOwned,
 {
     until_nobody_interferes(async || {
-        let mut value = serde_json::to_value(api.get(name).await?).unwrap();
-        change(&mut value["status"]);
-        api.replace_status(name, &PostParams::default(), &object(value)).await
+        let before = serde_json::to_value(api.get(name).await?).unwrap();
+        let mut status = before["status"].clone();
+        change(&mut status);
+        write_status_of(api, name, &before, &status).await
     })
     .await
 }

@@ -156,8 +156,14 @@ async fn a07_edit_between_two_votes() {
 }
 
 /// Deletes the Enclave "e", which was never applied, and makes it again under the same name.
-async fn re_create(api: &Api<Enclave>) -> Enclave {
+async fn re_create(world: &World, api: &Api<Enclave>, namespace: &str) -> Enclave {
     api.delete("e", &DeleteParams::default()).await.unwrap();
+    // It owns nothing; where no operator runs, nobody else lets it go.
+    let theirs = enclaves(&operator(world).await, namespace);
+    match patch(&theirs, "e", json!({"metadata": {"finalizers": null}})).await {
+        Err(kube::Error::Api(status)) if status.code == 404 => {}
+        freed => drop(freed.unwrap()),
+    }
     wait_gone(api.clone(), "e", SOON, "the Enclave goes").await;
     api.create(&PostParams::default(), &enclave("e", &json!({}))).await.unwrap()
 }
@@ -190,7 +196,7 @@ async fn a08_delete_and_re_create_under_the_same_name() {
         let (alice, bob) = (world.alice(), world.bob());
         let api = enclaves(&alice, "a08");
         let first = ask(world, "a08", hold_everything()).await;
-        re_create(&api).await;
+        re_create(world, &api, "a08").await;
         wait_for_request_state(&alice, "a08", &first, RequestState::Withdrawn).await;
         let late = approve(&bob, "a08", &first, Run::ForReal).await;
         assert_refused(late, "this request is Withdrawn");
@@ -200,7 +206,7 @@ async fn a08_delete_and_re_create_under_the_same_name() {
         stop_operator(world);
         approve(&bob, "a08", &second, Run::ForReal).await.unwrap();
         let voted = requests(&alice, "a08").get(&second).await.unwrap();
-        let new = re_create(&api).await;
+        let new = re_create(world, &api, "a08").await;
         start_operator(world);
         wait_for_request_state(&alice, "a08", &second, RequestState::Withdrawn).await;
         assert_only_the_uid_is_in_the_way(world, "a08", &voted, &new).await;
@@ -305,7 +311,7 @@ async fn a22_approved_request_whose_target_was_re_created() {
         approve(&world.bob(), "a22", &request, Run::ForReal).await.unwrap();
         decide_as_operator(world, "a22", &request).await;
         let approved = requests(&world.alice(), "a22").get(&request).await.unwrap();
-        let new = re_create(&enclaves(&world.alice(), "a22")).await;
+        let new = re_create(world, &enclaves(&world.alice(), "a22"), "a22").await;
         start_operator(world);
         assert_only_the_uid_is_in_the_way(world, "a22", &approved, &new).await;
     })

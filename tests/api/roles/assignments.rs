@@ -6,7 +6,9 @@ use kube::api::DeleteParams;
 
 use super::*;
 use crate::support::{eventually, wait_gone};
-use crate::world::{assert_refused, condition, may, patch, right, vote, wait_for_access, wait_for_hold};
+use crate::world::{
+    assert_refused, condition, may, patch, right, vote, wait_for_access, wait_for_hold, write_status_of,
+};
 
 #[tokio::test]
 async fn a_role_reaches_every_namespace_of_its_scope_and_follows_them() {
@@ -185,10 +187,10 @@ async fn what_cannot_be_read_stays_as_it_is_until_it_is_deleted() {
 
     let theirs = Place::assignments(&world.operator().await, &control);
     eventually("nobody writes in between", SOON, async || {
-        let mut changed = api.get("readers").await.unwrap();
-        let applied = changed.status.as_mut().unwrap().gate.applied.as_mut().unwrap();
-        applied.spec = serde_json::from_value(json!({"role": "of-a-later-version"})).unwrap();
-        theirs.replace_status("readers", &PostParams::default(), &changed).await.ok()
+        let before = serde_json::to_value(api.get("readers").await.unwrap()).unwrap();
+        let mut status = before["status"].clone();
+        status["applied"]["spec"] = json!({"role": "of-a-later-version"});
+        write_status_of(&theirs, "readers", &before, &status).await.ok()
     })
     .await;
     let is_unreadable = |assignment: &RoleAssignment| {
