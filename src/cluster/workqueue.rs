@@ -61,8 +61,8 @@ struct State {
 #[derive(Default)]
 struct Item {
     stage: Stage,
-    /// When it is added by itself.
-    wake_at: Option<Instant>,
+    /// When it is added by itself, and how.
+    wake_at: Option<(Instant, Priority)>,
     /// How often in a row it failed.
     failures: u32,
 }
@@ -72,8 +72,9 @@ enum Stage {
     #[default]
     Idle,
     Queued(Priority),
-    /// Being worked on; with a priority when it was added meanwhile.
-    Active(Option<Priority>),
+    /// Being worked on, with the priority that it was taken out with, and the one with which it was added
+    /// meanwhile, if it was.
+    Active(Priority, Option<Priority>),
 }
 
 impl Workqueue {
@@ -170,7 +171,7 @@ impl State {
                 self.queue(priority).push_back(key);
             }
             Stage::Queued(_) => {}
-            Stage::Active(again) => *again = Some(again.map_or(priority, |again| again.max(priority))),
+            Stage::Active(_, again) => *again = Some(again.map_or(priority, |again| again.max(priority))),
         }
     }
 
@@ -190,9 +191,9 @@ impl State {
             while let Some(key) = self.queue(priority).pop_front() {
                 let Some(item) = self.items.get_mut(&key) else { continue };
                 if item.stage == Stage::Queued(priority) {
-                    item.stage = Stage::Active(None);
+                    item.stage = Stage::Active(priority, None);
                     // Whatever it waited for is looked at now.
-                    if let Some(due) = item.wake_at.take() {
+                    if let Some((due, _)) = item.wake_at.take() {
                         self.waiting.remove(&(due, key.clone()));
                     }
                     return Some(key);
@@ -207,19 +208,18 @@ impl State {
             && *due <= now
             && let Some((_, key)) = self.waiting.pop_first()
         {
-            if let Some(item) = self.items.get_mut(&key) {
-                item.wake_at = None;
+            let wake = self.items.get_mut(&key).and_then(|item| item.wake_at.take());
+            if let Some((_, priority)) = wake {
+                self.add(key, priority);
             }
-            // What ends by itself is a closing as often as not.
-            self.add(key, Priority::Closing);
         }
     }
 
     fn finish(&mut self, key: &Key, outcome: Outcome, now: Instant) {
         let Some(item) = self.items.get_mut(key) else { return };
-        let again = match std::mem::take(&mut item.stage) {
-            Stage::Active(again) => again,
-            Stage::Idle | Stage::Queued(_) => None,
+        let (taken, again) = match std::mem::take(&mut item.stage) {
+            Stage::Active(taken, again) => (taken, again),
+            Stage::Idle | Stage::Queued(_) => (Priority::Normal, None),
         };
         let wait = match outcome {
             Outcome::Done => {
@@ -228,18 +228,20 @@ impl State {
             }
             Outcome::RequeueAfter(wait) => {
                 item.failures = 0;
-                Some(wait)
+                // What ends by itself is a closing as often as not.
+                Some((wait, Priority::Closing))
             }
             Outcome::Failed => {
                 item.failures = item.failures.saturating_add(1);
-                Some(backoff(item.failures))
+                Some((backoff(item.failures), taken))
             }
         };
         if let Some(priority) = again {
-            self.add(key.clone(), priority);
-        } else if let Some(wait) = wait {
+            // What has not been closed yet does not lose its place by an ordinary change.
+            self.add(key.clone(), if outcome == Outcome::Failed { priority.max(taken) } else { priority });
+        } else if let Some((wait, priority)) = wait {
             let due = now + wait;
-            item.wake_at = Some(due);
+            item.wake_at = Some((due, priority));
             self.waiting.insert((due, key.clone()));
         } else if let Entry::Occupied(entry) = self.items.entry(key.clone()) {
             entry.remove();
@@ -322,6 +324,27 @@ mod tests {
         assert_eq!(queue.take(Priority::Normal, now), Some(key("one")));
         queue.finish(&key("one"), Outcome::Done, now);
         assert_eq!((queue.failures(&key("one")), queue.remembered()), (0, 0));
+    }
+
+    /// A thousand objects that fail do not stand in the way of one that is to be closed.
+    #[test]
+    fn what_failed_comes_again_as_it_came() {
+        for priority in [Priority::Normal, Priority::Closing] {
+            let queue = queue();
+            let now = Instant::now();
+            queue.add(key("one"), priority);
+            assert_eq!(queue.take(priority, now), Some(key("one")));
+            queue.finish(&key("one"), Outcome::Failed, now);
+            let closing = (priority == Priority::Closing).then(|| key("one"));
+            assert_eq!(queue.take(Priority::Closing, now + MIN_RETRY), closing);
+        }
+        let queue = queue();
+        let now = Instant::now();
+        queue.add(key("one"), Priority::Closing);
+        assert!(queue.take(Priority::Closing, now).is_some());
+        queue.add(key("one"), Priority::Normal);
+        queue.finish(&key("one"), Outcome::Failed, now);
+        assert_eq!(queue.take(Priority::Closing, now), Some(key("one")), "it is still to be closed");
     }
 
     #[test]
