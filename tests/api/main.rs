@@ -20,6 +20,7 @@ mod clock;
 mod examples;
 mod finalizer;
 mod flow;
+mod gaps;
 mod handover;
 mod hub_and_spoke;
 mod impact;

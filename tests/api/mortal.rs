@@ -2,13 +2,15 @@
 //! write, and the operator never learns of it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::SeqCst;
 use std::task::{Context, Poll};
 
 use enclave_operator::runtime::{Settings, run_operator};
 use futures::future::BoxFuture;
 use http::{Method, Request, Response};
 use kube::client::{Body, ClientBuilder};
+use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 use tower::{Layer, Service};
 
@@ -46,37 +48,69 @@ impl Drop for End<'_> {
     }
 }
 
-fn live_again_and_again(account: &User, settings: &Settings, over: &Notify) -> usize {
-    for life in 1.. {
-        // A runtime of its own, dropped with everything in it: nothing gets to say goodbye.
+/// How a life of the operator ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// By its last write.
+    Died,
+    /// The story was over before.
+    Outlived,
+}
+
+/// Runs the operator until it has made so many writes, or `story` has ended.
+pub fn live<T>(account: &User, settings: &Settings, writes: usize, story: impl Future<Output = T>) -> Life {
+    let mortal = Operator::start(account, settings, writes);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        tokio::select! {
+            () = mortal.death.notified() => Life::Died,
+            _ = story => Life::Outlived,
+        }
+    })
+}
+
+/// An operator in a runtime of its own, which is dropped with everything in it: nothing gets to say goodbye.
+struct Operator {
+    runtime: Option<Runtime>,
+    death: Arc<Notify>,
+}
+
+impl Operator {
+    fn start(account: &User, settings: &Settings, writes: usize) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let death = Arc::new(Notify::new());
-        let layer = DeathLayer { writes: Arc::new(AtomicUsize::new(0)), death: Arc::clone(&death) };
-        let config = account.config();
-        let settings = settings.clone();
+        let layer = DeathLayer { left: Arc::new(AtomicUsize::new(writes)), death: Arc::clone(&death) };
+        let (config, settings) = (account.config(), settings.clone());
         runtime.spawn(async move {
             let client = ClientBuilder::try_from(config).unwrap().with_layer(&layer).build();
             Box::pin(run_operator(client, &settings, std::future::pending())).await
         });
-        let ended = runtime.block_on(async {
-            tokio::select! {
-                () = death.notified() => false,
-                () = over.notified() => true,
-            }
-        });
-        runtime.shutdown_background();
-        if ended {
+        Self { runtime: Some(runtime), death }
+    }
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+fn live_again_and_again(account: &User, settings: &Settings, over: &Notify) -> usize {
+    for life in 1.. {
+        if live(account, settings, 1, over.notified()) == Life::Outlived {
             return life;
         }
     }
     unreachable!("the loop has no end")
 }
 
-/// Lets one write through and swallows its answer; from then on nothing is answered.
+/// Lets so many writes through and swallows the answer to the last one; from then on nothing is answered.
 #[derive(Clone)]
 struct DeathLayer {
-    writes: Arc<AtomicUsize>,
+    left: Arc<AtomicUsize>,
     death: Arc<Notify>,
 }
 
@@ -114,15 +148,17 @@ where
         let path = request.uri().path();
         let is_other = path.contains("/leases") || path.ends_with("/selfsubjectreviews");
         let is_write = request.method() != Method::GET && !is_other;
-        let earlier = self.layer.writes.fetch_add(usize::from(is_write), Ordering::SeqCst);
-        if is_write && earlier > 0 {
-            return Box::pin(std::future::pending());
-        }
+        let left = match is_write {
+            true => self.layer.left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)),
+            false => Ok(usize::MAX),
+        };
+        // It is dead already.
+        let Ok(left) = left else { return Box::pin(std::future::pending()) };
         let answer = self.inner.call(request);
         let death = Arc::clone(&self.layer.death);
         Box::pin(async move {
             let answer = answer.await;
-            if is_write {
+            if left == 1 {
                 death.notify_one();
                 std::future::pending::<()>().await;
             }
