@@ -10,16 +10,24 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use kube::Resource;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 /// A kind that is cached.
-pub trait Indexed: Resource<DynamicType = ()> + Send + Sync + 'static {
+pub trait Indexed: Resource<DynamicType = ()> + Serialize + DeserializeOwned + Send + Sync + 'static {
     /// The names of its indexes.
     type By: Copy + Eq + Hash + Debug + Send + Sync + 'static;
 
     /// Adds the values under which the object is found, index by index. A value that is added twice counts
     /// once.
     fn index(&self, add: &mut dyn FnMut(Self::By, &str));
+
+    /// Whether it is held as text, and decoded each time it is looked at: what there is most of, and what
+    /// nobody looks at any more. Decoded it takes several times the memory.
+    fn is_packed(&self) -> bool {
+        false
+    }
 }
 
 /// The indexes of a kind that is looked up by key and namespace only: there are none.
@@ -112,9 +120,37 @@ struct Shared<K: Indexed> {
     filled: watch::Sender<bool>,
 }
 
+/// How an object is held.
+enum Held<K> {
+    Decoded(Arc<K>),
+    /// As JSON.
+    Packed(Box<[u8]>),
+}
+
+impl<K: Indexed> Held<K> {
+    fn new(object: Arc<K>) -> Self {
+        if !object.is_packed() {
+            return Self::Decoded(object);
+        }
+        let text = serde_json::to_vec(object.as_ref()).map(Vec::into_boxed_slice);
+        // What does not come out again is not put in.
+        match text {
+            Ok(text) if serde_json::from_slice::<K>(&text).is_ok() => Self::Packed(text),
+            Ok(_) | Err(_) => Self::Decoded(object),
+        }
+    }
+
+    fn object(&self) -> Option<Arc<K>> {
+        match self {
+            Self::Decoded(object) => Some(Arc::clone(object)),
+            Self::Packed(text) => serde_json::from_slice(text).ok().map(Arc::new),
+        }
+    }
+}
+
 /// Objects stand in slots, so that an index need not be touched when an object changes in something else.
 struct Stored<K: Indexed> {
-    slots: Vec<Option<Arc<K>>>,
+    slots: Vec<Option<Held<K>>>,
     free: Vec<usize>,
     /// Slots by namespace and name.
     names: HashMap<Box<str>, HashMap<Box<str>, usize>>,
@@ -144,7 +180,7 @@ impl<K: Indexed> Cache<K> {
     pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<K>> {
         self.count_visits(1);
         let stored = self.read();
-        stored.at(*stored.names.get(namespace)?.get(name)?).cloned()
+        stored.at(*stored.names.get(namespace)?.get(name)?)
     }
 
     /// The objects in a namespace, in no order.
@@ -152,7 +188,7 @@ impl<K: Indexed> Cache<K> {
     pub fn in_namespace(&self, namespace: &str) -> Vec<Arc<K>> {
         let stored = self.read();
         let slots = stored.names.get(namespace).into_iter().flat_map(HashMap::values);
-        let found: Vec<Arc<K>> = slots.filter_map(|slot| stored.at(*slot)).cloned().collect();
+        let found: Vec<Arc<K>> = slots.filter_map(|slot| stored.at(*slot)).collect();
         self.count_visits(found.len());
         found
     }
@@ -162,7 +198,7 @@ impl<K: Indexed> Cache<K> {
     pub fn by(&self, index: K::By, value: &str) -> Vec<Arc<K>> {
         let stored = self.read();
         let slots = stored.indexes.get(&index).and_then(|index| index.get(value)).into_iter().flatten();
-        let found: Vec<Arc<K>> = slots.filter_map(|slot| stored.at(*slot)).cloned().collect();
+        let found: Vec<Arc<K>> = slots.filter_map(|slot| stored.at(*slot)).collect();
         self.count_visits(found.len());
         found
     }
@@ -187,7 +223,7 @@ impl<K: Indexed> Cache<K> {
     #[must_use]
     pub fn all(&self) -> Vec<Arc<K>> {
         let stored = self.read();
-        let found: Vec<Arc<K>> = stored.slots.iter().flatten().cloned().collect();
+        let found: Vec<Arc<K>> = stored.slots.iter().flatten().filter_map(Held::object).collect();
         self.count_visits(found.len());
         found
     }
@@ -310,8 +346,8 @@ impl<K: Indexed> Cache<K> {
 }
 
 impl<K: Indexed> Stored<K> {
-    fn at(&self, slot: usize) -> Option<&Arc<K>> {
-        self.slots.get(slot)?.as_ref()
+    fn at(&self, slot: usize) -> Option<Arc<K>> {
+        self.slots.get(slot)?.as_ref()?.object()
     }
 
     fn put(&mut self, object: Arc<K>) -> Option<Change<K>> {
@@ -324,7 +360,7 @@ impl<K: Indexed> Stored<K> {
             });
             self.names.entry(namespace.into()).or_default().insert(name.into(), slot);
             self.reindex(slot, &[], &values(object.as_ref()));
-            self.occupy(slot, Some(Arc::clone(&object)));
+            self.occupy(slot, Some(Held::new(Arc::clone(&object))));
             self.note_listed(slot);
             return Some(Change { before: None, after: Some(object) });
         };
@@ -341,12 +377,13 @@ impl<K: Indexed> Stored<K> {
         if old != new {
             self.reindex(slot, &old, &new);
         }
-        let before = self.occupy(slot, Some(Arc::clone(&object)));
-        Some(Change { before, after: Some(object) })
+        self.occupy(slot, Some(Held::new(Arc::clone(&object))));
+        Some(Change { before: Some(before), after: Some(object) })
     }
 
     fn take_out(&mut self, slot: usize) -> Option<Change<K>> {
-        let before = self.occupy(slot, None)?;
+        let before = self.at(slot)?;
+        self.occupy(slot, None);
         let (namespace, name) = names(before.as_ref());
         if let Some(names) = self.names.get_mut(namespace) {
             names.remove(name);
@@ -359,8 +396,10 @@ impl<K: Indexed> Stored<K> {
         Some(Change { before: Some(before), after: None })
     }
 
-    fn occupy(&mut self, slot: usize, object: Option<Arc<K>>) -> Option<Arc<K>> {
-        self.slots.get_mut(slot).and_then(|slot| std::mem::replace(slot, object))
+    fn occupy(&mut self, slot: usize, object: Option<Held<K>>) {
+        if let Some(slot) = self.slots.get_mut(slot) {
+            *slot = object;
+        }
     }
 
     fn note_listed(&mut self, slot: usize) {

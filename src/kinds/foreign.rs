@@ -75,14 +75,17 @@ all_relevant!(
 /// Requests are kept for long, and of one that is decided nobody reads any more what it was about.
 impl Relevant for ApprovalRequest {
     fn kept(self, _: &Caches) -> Self {
-        let status = self.status.as_ref();
-        let is_settled = status.is_some_and(|status| match status.state {
-            None | Some(RequestState::Pending) => false,
-            Some(RequestState::Approved) => status.enacted_at.is_some() && status.audit.is_told(),
-            Some(_) => status.audit.is_told(),
-        });
-        if is_settled { without_content(self) } else { self }
+        if is_settled(&self) { without_content(self) } else { self }
     }
+}
+
+/// Whether a request is decided, in force if it was approved, and told.
+pub(super) fn is_settled(request: &ApprovalRequest) -> bool {
+    request.status.as_ref().is_some_and(|status| match status.state {
+        None | Some(RequestState::Pending) => false,
+        Some(RequestState::Approved) => status.enacted_at.is_some() && status.audit.is_told(),
+        Some(_) => status.audit.is_told(),
+    })
 }
 
 /// A request without what those who decide need of it. What is left says what became of which generation.

@@ -10,6 +10,7 @@ use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBind
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{Resource, ResourceExt};
 
+use super::foreign::is_settled;
 use super::observe::namespace_of;
 use crate::api::approval_request::RequestState;
 use crate::api::common::Principal;
@@ -36,23 +37,26 @@ fn namespace_of_object<K: Resource>(object: &K) -> &str {
 }
 
 macro_rules! not_indexed {
-    ($($kind:ty),*) => {
+    ($($kind:ty),* => $is_packed:literal) => {
         $(impl Indexed for $kind {
             type By = NoIndex;
 
             fn index(&self, _: &mut dyn FnMut(NoIndex, &str)) {}
+
+            fn is_packed(&self) -> bool {
+                $is_packed
+            }
         })*
     };
 }
+not_indexed!(ResourceQuota, LimitRange => true);
 not_indexed!(
-    ResourceQuota,
-    LimitRange,
     ClusterRole,
     CustomResourceDefinition,
     MutatingAdmissionPolicy,
     MutatingAdmissionPolicyBinding,
     ValidatingAdmissionPolicy,
-    ValidatingAdmissionPolicyBinding
+    ValidatingAdmissionPolicyBinding => false
 );
 
 /// Indexes of Communities.
@@ -158,6 +162,10 @@ impl Indexed for ApprovalRequest {
                 &pair(target.namespace.as_deref().unwrap_or_default(), &target.name),
             );
         }
+    }
+
+    fn is_packed(&self) -> bool {
+        is_settled(self)
     }
 }
 
@@ -388,6 +396,10 @@ macro_rules! rbac {
                     add(RbacBy::Maker, maker);
                 }
             }
+
+            fn is_packed(&self) -> bool {
+                true
+            }
         })*
     };
 }
@@ -437,6 +449,10 @@ macro_rules! policies {
                 if !Self::is_ours(name) {
                     add(PolicyBy::OfOthersIn, namespace_of_object(self));
                 }
+            }
+
+            fn is_packed(&self) -> bool {
+                true
             }
         })*
     };

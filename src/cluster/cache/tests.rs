@@ -17,6 +17,10 @@ impl Indexed for ConfigMap {
             add(By::Owner, owner);
         }
     }
+
+    fn is_packed(&self) -> bool {
+        self.immutable == Some(true)
+    }
 }
 
 fn object(namespace: &str, name: &str, version: u64, owners: &[&str]) -> Arc<ConfigMap> {
@@ -27,7 +31,13 @@ fn object(namespace: &str, name: &str, version: u64, owners: &[&str]) -> Arc<Con
         ..ObjectMeta::default()
     };
     let data = owners.iter().map(|owner| ((*owner).to_owned(), String::new())).collect();
-    Arc::new(ConfigMap { metadata, data: Some(data), ..ConfigMap::default() })
+    // Every other version is held as text.
+    Arc::new(ConfigMap {
+        metadata,
+        data: Some(data),
+        immutable: Some(version % 2 == 0),
+        ..ConfigMap::default()
+    })
 }
 
 fn names_of(found: &[Arc<ConfigMap>]) -> Vec<String> {
@@ -123,6 +133,17 @@ fn a_namespace_that_is_listed_brings_what_was_not_kept_and_nothing_that_went_mea
         (names_of(&cache.all()), cache.count(By::Owner, "x")),
         (vec!["a/known".into(), "a/new".into()], 1)
     );
+}
+
+#[test]
+fn what_is_held_as_text_comes_out_as_it_was() {
+    let cache = Cache::<ConfigMap>::default();
+    let (packed, decoded) = (object("a", "packed", 2, &["x", "y"]), object("a", "decoded", 1, &["x"]));
+    cache.apply(Arc::clone(&packed));
+    cache.apply(Arc::clone(&decoded));
+    assert_eq!(cache.get("a", "packed").as_ref(), Some(&packed));
+    assert!(!Arc::ptr_eq(&cache.get("a", "packed").unwrap(), &packed), "it is not kept decoded");
+    assert!(Arc::ptr_eq(&cache.get("a", "decoded").unwrap(), &decoded));
 }
 
 #[test]
