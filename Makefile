@@ -55,19 +55,19 @@ test-packets: need-packets control-plane tools need-rust ## Test with real packe
 BENCH_VARIABLES := ROW SIZE PAIRS VOTES RATED_VOTES EDITS ASSIGNMENTS ELIGIBILITIES REVOCATIONS DECIDED \
 	FOREIGN LARGE SECONDS CREATIONS OUT LABEL NOTE
 BENCH = $(foreach name,$(BENCH_VARIABLES),$(if $($(name)),BENCH_$(name)='$($(name))')) \
-	cargo bench --quiet --locked --profile bench-quick --bench operator
+	cargo bench --quiet --locked --bench operator --profile
 
 .PHONY: bench
 bench: control-plane need-rust ## Measure the operator as it is shipped (ROW, SIZE, OUT, LABEL: docs/performance.md)
 	@tests/tools/build helm >/dev/null
 	cargo build --locked --release --bin enclave-operator
-	BENCH_PROGRAM=$(CURDIR)/target/release/enclave-operator BENCH_PROFILE='the profile release' $(BENCH)
+	BENCH_PROGRAM=$(CURDIR)/target/release/enclave-operator BENCH_PROFILE='the profile release' $(BENCH) baseline
 
 .PHONY: bench-quick
-bench-quick: control-plane need-rust ## Measure what can be measured in minutes; fail only on counts
+bench-quick: control-plane need-rust ## Measure what can be measured in minutes, unoptimised; fail only on counts
 	@tests/tools/build helm >/dev/null
 	@rm -rf target/bench
-	BENCH_QUICK=1 BENCH_PROFILE='the profile bench-quick' $(BENCH)
+	BENCH_QUICK=1 BENCH_PROFILE='the profile dev' $(BENCH) dev
 
 # At a terminal the cluster is left up; without one this is a test that cleans up behind itself.
 .PHONY: demo

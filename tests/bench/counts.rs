@@ -1,5 +1,6 @@
 //! How many requests the operator made, according to the API server's audit log.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
@@ -35,6 +36,8 @@ pub struct Counts {
     pub conflicts: usize,
     /// Writes that were answered with another error.
     pub refused: usize,
+    /// All of them: verb, resource and what went wrong, to find out where they come from.
+    pub each: BTreeMap<String, usize>,
 }
 
 impl Since {
@@ -63,6 +66,13 @@ impl Counts {
     }
 
     fn add(&mut self, request: &Write) {
+        if request.verb != "watch" {
+            let failed = if request.code >= 400 { format!(" {}", request.code) } else { String::new() };
+            let (verb, resource) = (&request.verb, &request.resource);
+            let slash = if request.subresource.is_empty() { "" } else { "/" };
+            let what = format!("{verb} {resource}{slash}{}{failed}", request.subresource);
+            *self.each.entry(what).or_default() += 1;
+        }
         let is_read = ["get", "list"].contains(&request.verb.as_str());
         if !is_read && request.verb != "watch" {
             match request.code {
