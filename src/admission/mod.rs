@@ -106,6 +106,20 @@ const OPTIONAL_SOURCES: [(&str, &str); 1] =
 /// Names of the policies in [`OPTIONAL_SOURCES`] and of their bindings.
 const OPTIONAL: [&str; 1] = ["enclave-operator-stamp-finalizer"];
 
+/// Names of the policies, and of their bindings, that say who asked and who decided and where, and that keep
+/// everybody else from saying it. Without one of them a vote proves nothing.
+const WITNESSES: [&str; 9] = [
+    "enclave-operator-namespace-labels",
+    "enclave-operator-operator-only",
+    "enclave-operator-stamp-activation",
+    "enclave-operator-stamp-requester",
+    "enclave-operator-stamp-vote",
+    "enclave-operator-verify-activation",
+    "enclave-operator-verify-grants",
+    "enclave-operator-verify-requester",
+    "enclave-operator-verify-vote",
+];
+
 /// The users as which Kubernetes empties a namespace that is being deleted.
 const NAMESPACE_CONTROLLERS: [&str; 2] =
     ["system:serviceaccount:kube-system:namespace-controller", "system:kube-controller-manager"];
@@ -332,6 +346,12 @@ impl PolicyIdentity {
         let texts: Vec<String> = all.into_iter().map(|Self(text)| text).collect();
         sha256(texts.concat().as_bytes())
     }
+}
+
+/// Whether a vote proves nothing without this policy or binding.
+#[must_use]
+pub fn is_witness<K: ResourceExt>(object: &K) -> bool {
+    object.meta().name.as_deref().is_some_and(|name| WITNESSES.contains(&name))
 }
 
 /// Whether an object of the operator's is one that has to be as it was built.

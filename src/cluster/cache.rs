@@ -8,6 +8,7 @@ use std::fmt::Debug;
 use std::hash::Hash;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Instant;
 
 use kube::Resource;
 use serde::Serialize;
@@ -157,6 +158,10 @@ struct Stored<K: Indexed> {
     indexes: HashMap<K::By, HashMap<Box<str>, BTreeSet<usize>>>,
     /// While the watch lists anew: the slots of the objects that it listed so far.
     listed: Option<HashSet<usize>>,
+    /// When the watch had listed everything last.
+    list_ended: Option<Instant>,
+    /// The highest version with which the watch saw something go.
+    newest_gone: u64,
     /// While a namespace is listed: the names of what went there meanwhile.
     gone: HashMap<Box<str>, HashSet<Box<str>>>,
 }
@@ -169,6 +174,8 @@ impl<K: Indexed> Default for Stored<K> {
             names: HashMap::new(),
             indexes: HashMap::new(),
             listed: None,
+            list_ended: None,
+            newest_gone: 0,
             gone: HashMap::new(),
         }
     }
@@ -253,17 +260,22 @@ impl<K: Indexed> Cache<K> {
         self.write().put(object)
     }
 
-    /// Takes in what the API server answered to a write of this process, before the watch brings it.
-    /// Returns what changed.
+    /// Takes in what the API server answered to a write of this process that was sent at `sent` or later,
+    /// before the watch brings it. Returns what changed.
     ///
-    /// Versions are numbers that grow (KEP 5504). Only what is here already is changed: an object that is
-    /// not, or not any more, is left to the watch, which may have seen it go since.
-    pub fn apply_written(&self, object: Arc<K>) -> Option<Change<K>> {
+    /// Versions are numbers that grow (KEP 5504). What is not here is new, or the watch has seen it go since,
+    /// with a higher version; when the watch listed anew meanwhile, nobody can tell, and it is left to the
+    /// watch.
+    pub fn apply_written(&self, object: Arc<K>, sent: Instant) -> Option<Change<K>> {
         let mut stored = self.write();
         let (namespace, name) = names(object.as_ref());
-        let slot = *stored.names.get(namespace)?.get(name)?;
-        let is_it = stored.at(slot).is_some_and(|known| known.meta().uid == object.meta().uid);
-        if is_it { stored.replace(slot, object) } else { None }
+        if let Some(slot) = stored.names.get(namespace).and_then(|names| names.get(name)).copied() {
+            let is_it = stored.at(slot).is_some_and(|known| known.meta().uid == object.meta().uid);
+            return if is_it { stored.replace(slot, object) } else { None };
+        }
+        let has_listed_since = stored.listed.is_some() || stored.list_ended.is_none_or(|ended| ended >= sent);
+        let is_gone = version(object.as_ref()).is_none_or(|version| version <= stored.newest_gone);
+        if has_listed_since || is_gone { None } else { stored.put(object) }
     }
 
     /// Takes out an object that the watch saw go. Returns what changed.
@@ -273,8 +285,13 @@ impl<K: Indexed> Cache<K> {
         if let Some(gone) = stored.gone.get_mut(namespace) {
             gone.insert(name.into());
         }
+        stored.newest_gone = stored.newest_gone.max(version(object).unwrap_or(u64::MAX));
         let slot = *stored.names.get(namespace)?.get(name)?;
-        stored.take_out(slot)
+        // What was made again since is another one, and known by the answer to its creation.
+        let is_newer = stored.at(slot).is_some_and(|known| {
+            known.meta().uid != object.meta().uid && version(known.as_ref()) > version(object)
+        });
+        if is_newer { None } else { stored.take_out(slot) }
     }
 
     /// Takes out an object by its key, whatever version it is. Returns what changed.
@@ -296,6 +313,7 @@ impl<K: Indexed> Cache<K> {
         let gone = {
             let mut stored = self.write();
             let Some(listed) = stored.listed.take() else { return Vec::new() };
+            stored.list_ended = Some(Instant::now());
             let kept = |slot: &usize| !listed.contains(slot);
             let occupied = stored.slots.iter().enumerate().filter(|(_, object)| object.is_some());
             let gone: Vec<usize> = occupied.map(|(slot, _)| slot).filter(kept).collect();

@@ -7,13 +7,16 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
 
 /// Shared reads: what is read, and what was found.
 pub struct Confirmations<T, V> {
     reads: SyncMutex<HashMap<T, Slot<V>>>,
+    /// So long after one read began the next one of the same thing begins at the earliest, so that more share
+    /// it.
+    interval: Duration,
 }
 
 /// The latest read of one thing; locked while it is read anew.
@@ -26,16 +29,30 @@ struct Found<V> {
 
 impl<T, V> Default for Confirmations<T, V> {
     fn default() -> Self {
-        Self { reads: SyncMutex::default() }
+        Self::every(Duration::ZERO)
+    }
+}
+
+impl<T, V> Confirmations<T, V> {
+    /// Reads of one thing that begin so long after each other at least.
+    #[must_use]
+    pub fn every(interval: Duration) -> Self {
+        Self { reads: SyncMutex::default(), interval }
     }
 }
 
 impl<T: Clone + Eq + Hash, V: Clone> Confirmations<T, V> {
-    /// What a read finds that began at `since` or later: one that was made for another, or a new one.
+    /// What a read finds that began at `since` or later, and when it began: one that was made for another, or a
+    /// new one.
     ///
     /// # Errors
     /// Those of the read. Nobody else is served by one that failed.
-    pub async fn read<E, F>(&self, what: T, since: Instant, read: impl FnOnce() -> F) -> Result<V, E>
+    pub async fn read<E, F>(
+        &self,
+        what: T,
+        since: Instant,
+        read: impl FnOnce() -> F,
+    ) -> Result<(V, Instant), E>
     where
         F: Future<Output = Result<V, E>>,
     {
@@ -44,14 +61,17 @@ impl<T: Clone + Eq + Hash, V: Clone> Confirmations<T, V> {
             // Those who wait here are served by whoever gets it first.
             let mut found = slot.lock().await;
             match &*found {
-                Some(found) if found.began >= since => Ok(found.value.clone()),
-                _ => {
+                Some(found) if found.began >= since => Ok((found.value.clone(), found.began)),
+                latest => {
+                    if let Some(latest) = latest {
+                        tokio::time::sleep_until((latest.began + self.interval).into()).await;
+                    }
                     let began = Instant::now();
                     let result = read().await;
                     if let Ok(value) = &result {
                         *found = Some(Found { began, value: value.clone() });
                     }
-                    result
+                    result.map(|value| (value, began))
                 }
             }
         };
@@ -81,6 +101,10 @@ mod tests {
 
     use super::*;
 
+    async fn value<V, E>(read: impl Future<Output = Result<(V, Instant), E>>) -> Result<V, E> {
+        read.await.map(|(value, _)| value)
+    }
+
     #[tokio::test]
     async fn those_who_wait_share_one_read_that_begins_after_they_came() {
         let confirmations = Confirmations::<&str, usize>::default();
@@ -91,27 +115,54 @@ mod tests {
             gate.acquire().await.unwrap().forget();
             Ok::<_, Infallible>(number)
         };
-        let first = confirmations.read("policies", Instant::now(), read);
+        let first = value(confirmations.read("policies", Instant::now(), read));
         let mut first = std::pin::pin!(first);
         assert!(futures::poll!(first.as_mut()).is_pending());
         // They came while the first read was under way, so it proves nothing to them.
         let since = Instant::now();
         let mut others =
-            std::pin::pin!(join_all((0..100).map(|_| confirmations.read("policies", since, read))));
+            std::pin::pin!(join_all((0..100).map(|_| value(confirmations.read("policies", since, read)))));
         assert!(futures::poll!(others.as_mut()).is_pending());
         gate.add_permits(2);
         assert_eq!(first.await, Ok(1));
         assert!(others.await.into_iter().all(|found| found == Ok(2)));
         assert_eq!(reads.get(), 2);
-        assert_eq!(confirmations.read("policies", since, read).await, Ok(2), "it still proves what it did");
+        assert_eq!(
+            value(confirmations.read("policies", since, read)).await,
+            Ok(2),
+            "it still proves what it did"
+        );
+    }
+
+    #[tokio::test]
+    async fn reads_of_one_thing_begin_at_intervals() {
+        let confirmations = Confirmations::<&str, usize>::every(Duration::from_millis(20));
+        let reads = Cell::new(0);
+        let read = || async {
+            reads.set(reads.get() + 1);
+            Ok::<_, Infallible>(reads.get())
+        };
+        let began = Instant::now();
+        assert_eq!(
+            value(confirmations.read("a", Instant::now(), read)).await,
+            Ok(1),
+            "the first one at once"
+        );
+        let since = Instant::now();
+        let all = join_all((0..50).map(|_| value(confirmations.read("a", since, read)))).await;
+        assert!(all.into_iter().all(|found| found == Ok(2)));
+        assert!(began.elapsed() >= Duration::from_millis(20) && reads.get() == 2);
     }
 
     #[tokio::test]
     async fn a_read_that_failed_serves_nobody_else() {
         let confirmations = Confirmations::<&str, usize>::default();
         let since = Instant::now();
-        assert_eq!(confirmations.read("a", since, || async { Err("no answer") }).await, Err("no answer"));
-        assert_eq!(confirmations.read("a", since, || async { Ok::<_, &str>(1) }).await, Ok(1));
+        assert_eq!(
+            value(confirmations.read("a", since, || async { Err("no answer") })).await,
+            Err("no answer")
+        );
+        assert_eq!(value(confirmations.read("a", since, || async { Ok::<_, &str>(1) })).await, Ok(1));
     }
 
     #[tokio::test]
@@ -119,7 +170,8 @@ mod tests {
         let confirmations = Confirmations::<usize, usize>::default();
         for number in 0..1000 {
             let found =
-                confirmations.read(number, Instant::now(), || async { Ok::<_, Infallible>(number) }).await;
+                value(confirmations.read(number, Instant::now(), || async { Ok::<_, Infallible>(number) }))
+                    .await;
             assert_eq!(found, Ok(number));
         }
         assert!(confirmations.lock().len() <= MOST_KEPT + 1);

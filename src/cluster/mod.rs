@@ -9,4 +9,5 @@ pub mod fence;
 pub mod unreadable;
 pub mod watch;
 pub mod workqueue;
+pub mod writer;
 pub mod writes;

@@ -29,10 +29,13 @@ pub enum Priority {
 pub enum Outcome {
     /// It is done until something changes.
     Done,
-    /// It is done, and has to be looked at again after this time.
-    RequeueAfter(Duration),
-    /// It failed, and is tried again with back-off.
-    Failed,
+    /// It is done, and has to be looked at again after this time, with this priority.
+    RequeueAfter(Duration, Priority),
+    /// It failed, and is tried again with back-off, or when something ends if that is earlier.
+    Failed {
+        /// When something ends that it is to close.
+        ends_in: Option<Duration>,
+    },
 }
 
 /// A queue of objects of one kind. Cloning gives another handle of the same queue.
@@ -125,6 +128,13 @@ impl Workqueue {
     pub fn finish(&self, key: &Key, outcome: Outcome, now: Instant) {
         self.lock().finish(key, outcome, now);
         self.shared.added.notify_one();
+    }
+
+    /// Whether an object that is being worked on was taken out to close something.
+    #[must_use]
+    pub fn is_closing(&self, key: &Key) -> bool {
+        let state = self.lock();
+        state.items.get(key).is_some_and(|item| matches!(item.stage, Stage::Active(Priority::Closing, _)))
     }
 
     /// How often in a row working on an object has failed.
@@ -226,19 +236,21 @@ impl State {
                 item.failures = 0;
                 None
             }
-            Outcome::RequeueAfter(wait) => {
+            Outcome::RequeueAfter(wait, priority) => {
                 item.failures = 0;
-                // What ends by itself is a closing as often as not.
-                Some((wait, Priority::Closing))
+                Some((wait, priority))
             }
-            Outcome::Failed => {
+            Outcome::Failed { ends_in } => {
                 item.failures = item.failures.saturating_add(1);
-                Some((backoff(item.failures), taken))
+                let retry = (backoff(item.failures), taken);
+                let end = ends_in.map(|wait| (wait, Priority::Closing));
+                Some(end.filter(|(wait, _)| *wait <= retry.0).unwrap_or(retry))
             }
         };
         if let Some(priority) = again {
             // What has not been closed yet does not lose its place by an ordinary change.
-            self.add(key.clone(), if outcome == Outcome::Failed { priority.max(taken) } else { priority });
+            let has_failed = matches!(outcome, Outcome::Failed { .. });
+            self.add(key.clone(), if has_failed { priority.max(taken) } else { priority });
         } else if let Some((wait, priority)) = wait {
             let due = now + wait;
             item.wake_at = Some((due, priority));
@@ -267,6 +279,8 @@ mod tests {
         queue.open();
         queue
     }
+
+    const FAILED: Outcome = Outcome::Failed { ends_in: None };
 
     fn take(queue: &Workqueue) -> Option<Key> {
         queue.take(Priority::Normal, Instant::now())
@@ -312,7 +326,7 @@ mod tests {
         queue.add(key("one"), Priority::Normal);
         for expected in [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000] {
             assert_eq!(queue.take(Priority::Normal, now), Some(key("one")));
-            queue.finish(&key("one"), Outcome::Failed, now);
+            queue.finish(&key("one"), FAILED, now);
             let wait = Duration::from_millis(expected);
             assert_eq!(
                 queue.take(Priority::Normal, now + wait.saturating_sub(Duration::from_millis(1))),
@@ -334,7 +348,7 @@ mod tests {
             let now = Instant::now();
             queue.add(key("one"), priority);
             assert_eq!(queue.take(priority, now), Some(key("one")));
-            queue.finish(&key("one"), Outcome::Failed, now);
+            queue.finish(&key("one"), FAILED, now);
             let closing = (priority == Priority::Closing).then(|| key("one"));
             assert_eq!(queue.take(Priority::Closing, now + MIN_RETRY), closing);
         }
@@ -343,8 +357,24 @@ mod tests {
         queue.add(key("one"), Priority::Closing);
         assert!(queue.take(Priority::Closing, now).is_some());
         queue.add(key("one"), Priority::Normal);
-        queue.finish(&key("one"), Outcome::Failed, now);
+        queue.finish(&key("one"), FAILED, now);
         assert_eq!(queue.take(Priority::Closing, now), Some(key("one")), "it is still to be closed");
+    }
+
+    #[test]
+    fn what_ends_while_it_fails_is_closed_in_time() {
+        let queue = queue();
+        let mut now = Instant::now();
+        queue.add(key("one"), Priority::Normal);
+        // Back-off alone would be half a minute by now.
+        for _ in 0..10 {
+            assert_eq!(queue.take(Priority::Normal, now), Some(key("one")));
+            queue.finish(&key("one"), FAILED, now);
+            now += MAX_RETRY;
+        }
+        assert_eq!(queue.take(Priority::Normal, now), Some(key("one")));
+        queue.finish(&key("one"), Outcome::Failed { ends_in: Some(Duration::from_secs(5)) }, now);
+        assert_eq!(queue.take(Priority::Closing, now + Duration::from_secs(5)), Some(key("one")));
     }
 
     #[test]
@@ -353,7 +383,7 @@ mod tests {
         let now = Instant::now();
         queue.add(key("one"), Priority::Normal);
         assert!(queue.take(Priority::Normal, now).is_some());
-        queue.finish(&key("one"), Outcome::RequeueAfter(Duration::from_secs(60)), now);
+        queue.finish(&key("one"), Outcome::RequeueAfter(Duration::from_secs(60), Priority::Closing), now);
         queue.add(key("one"), Priority::Normal);
         assert_eq!(queue.take(Priority::Normal, now), Some(key("one")));
         queue.finish(&key("one"), Outcome::Done, now);
@@ -379,7 +409,11 @@ mod tests {
         queue.add(key("one"), Priority::Normal);
         queue.wait().await;
         assert!(take(&queue).is_some());
-        queue.finish(&key("one"), Outcome::RequeueAfter(Duration::from_millis(5)), Instant::now());
+        queue.finish(
+            &key("one"),
+            Outcome::RequeueAfter(Duration::from_millis(5), Priority::Normal),
+            Instant::now(),
+        );
         while take(&queue).is_none() {
             queue.wait().await;
         }

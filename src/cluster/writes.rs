@@ -1,34 +1,30 @@
 //! Guarded writes: each succeeds only on the version that was observed.
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
 use std::fmt::Debug;
-use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{DeleteParams, GetParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
-use kube::core::{DynamicObject, Request};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::core::Request;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::confirm::Confirmations;
 use super::fence::is_refused;
-use crate::admission::{Policies, PolicyIdentity};
+use super::writer::{Writer, get_any};
 use crate::api::approval_request::Target;
-use crate::api::names::{FINALIZER, OPERATOR, label};
-use crate::api::reading::{AnyKind, Item, Readable};
+use crate::api::names::{FINALIZER, OPERATOR};
+use crate::api::reading::{Item, Readable};
 use crate::api::{
     ApprovalRequest, Community, CommunityEndpoint, Enclave, EnclaveConnection, EnclaveEndpoint,
-    EnclaveWorkload, Kind, RoleActivation, RoleAssignment, RoleEligibility, TransitHub,
+    EnclaveWorkload, RoleActivation, RoleAssignment, RoleEligibility, TransitHub,
 };
 use crate::model::facts::enacted_status;
-use crate::model::scope::RulesOrigin;
+use crate::plan::Write;
 use crate::plan::child::{Child, Verb};
 use crate::plan::place::is_owned;
-use crate::plan::{ConfirmBy, Write};
 
 /// A write did not happen.
 #[derive(Debug, thiserror::Error)]
@@ -119,97 +115,12 @@ pub enum Written<K> {
     TheObjectItself(Option<Box<K>>),
     /// A request about it; as it is by then.
     Request(Box<ApprovalRequest>),
+    /// A namespace; as it is by then.
+    Namespace(Box<Namespace>),
+    /// Something in a namespace; as it is by then.
+    Child(Child),
     /// Something else, or nothing.
     Another,
-}
-
-/// Makes writes, and the reads that have to precede some of them.
-pub struct Writer {
-    pub client: Client,
-    /// The admission policies that the watches know.
-    known_policies: Box<dyn Fn() -> Policies + Send + Sync>,
-    confirmations: Confirmations<Confirmed, String>,
-    /// When the votes of a request were counted last, by its UID; of the latest requests.
-    counted: Mutex<VecDeque<(String, Instant)>>,
-}
-
-/// What is read once more before something takes effect.
-#[derive(Clone, PartialEq, Eq, Hash)]
-enum Confirmed {
-    /// The fingerprint of the admission policies, each read by itself.
-    PoliciesOneByOne,
-    /// The same, read as lists.
-    PoliciesListed,
-    /// UID and digest of what is applied of an object that carries rules.
-    Rules(Kind, Option<String>, String),
-}
-
-impl Writer {
-    /// Writes with this client. `known_policies` are the admission policies that the watches know.
-    #[must_use]
-    pub fn new(client: Client, known_policies: impl Fn() -> Policies + Send + Sync + 'static) -> Self {
-        let known_policies = Box::new(known_policies);
-        Self { client, known_policies, confirmations: Confirmations::default(), counted: Mutex::default() }
-    }
-
-    async fn confirm_policies<K>(
-        &self,
-        witness: &str,
-        by: ConfirmBy,
-        since: Instant,
-    ) -> Result<Written<K>, WriteError> {
-        let one_by_one = || get_policies(&self.client, (self.known_policies)());
-        let listed = || async { list_policies(&self.client).await.map(|live| live.fingerprint()) };
-        let live = match by {
-            ConfirmBy::Get => self.confirmations.read(Confirmed::PoliciesOneByOne, since, one_by_one).await,
-            ConfirmBy::CountingVotes(request) => {
-                self.note_votes(request, since);
-                self.confirmations.read(Confirmed::PoliciesOneByOne, since, one_by_one).await
-            }
-            ConfirmBy::VotesCounted(request) => {
-                let since = self.votes_counted(&request).unwrap_or(since);
-                self.confirmations.read(Confirmed::PoliciesOneByOne, since, one_by_one).await
-            }
-            ConfirmBy::List => self.confirmations.read(Confirmed::PoliciesListed, since, listed).await,
-        };
-        go_on_if(confirmed(live, "look at the admission policies again")? == witness)
-    }
-
-    /// The votes of a request, all that had been seen at that time, are being counted.
-    fn note_votes(&self, request: String, at: Instant) {
-        const MOST: usize = 1024;
-        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-        counted.retain(|(known, _)| *known != request);
-        if counted.len() == MOST {
-            counted.pop_front();
-        }
-        counted.push_back((request, at));
-    }
-
-    /// When the votes of a request were counted last, if it is known.
-    fn votes_counted(&self, request: &str) -> Option<Instant> {
-        let counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-        counted.iter().find(|(known, _)| known == request).map(|(_, at)| *at)
-    }
-
-    async fn confirm_rules<K>(&self, origin: &RulesOrigin, since: Instant) -> Result<Written<K>, WriteError> {
-        let RulesOrigin { kind, namespace, name, uid, digest } = origin;
-        let read = || async {
-            let live = get_any(&self.client, *kind, namespace.as_deref(), name).await?;
-            let describe = |live: AnyKind| {
-                let uid = live.meta().uid.clone().unwrap_or_default();
-                describe_rules(&uid, &live.applied_digest().unwrap_or_default())
-            };
-            Ok(live.map(describe).unwrap_or_default())
-        };
-        let what = Confirmed::Rules(*kind, namespace.clone(), name.clone());
-        let live = self.confirmations.read(what, since, read);
-        go_on_if(confirmed(live.await, "look at the approval rules again")? == describe_rules(uid, digest))
-    }
-}
-
-fn describe_rules(uid: &str, digest: &str) -> String {
-    format!("{uid} {digest}")
 }
 
 /// Makes one write on behalf of `object`. What has to be confirmed for it is read at `since` or later.
@@ -245,42 +156,56 @@ pub async fn apply_write<K: Served>(
             let live = confirmed(api.get_opt(&name).await, "look whether the namespace is gone")?;
             go_on_if(live.is_none_or(|namespace| !is_owned(&namespace.read().0, &owner_uid)))
         }
-        Write::ConfirmRules(origin) => writer.confirm_rules(&origin, since).await,
-        Write::ConfirmPolicies { witness, by } => writer.confirm_policies(&witness, by, since).await,
+        Write::ConfirmRules(origin) => {
+            let confirmation = writer.confirm_rules(&origin, since).await;
+            go_on_if(confirmed(confirmation, "look at the approval rules again")?)
+        }
+        Write::ConfirmPolicies { witness, by } => {
+            let confirmation = writer.confirm_policies(&witness, by, since).await;
+            go_on_if(confirmed(confirmation, "look at the admission policies again")?)
+        }
         Write::CreateRequest(request) => {
             let result = send_creation(client, &request.api(client), request.as_ref()).await;
-            outcome(result, "create the ApprovalRequest").map(|_| Written::Another)
+            let answer = outcome(result, "create the ApprovalRequest")?;
+            Ok(read_answer(&answer).map_or(Written::Another, |made| Written::Request(Box::new(made))))
         }
         Write::MarkEnacted { request, at } => {
-            let status = Some(enacted_status(&request, at));
-            let enacted = ApprovalRequest { status, ..ApprovalRequest::clone(&request) };
+            let mut status = enacted_status(&request, at);
+            (writer.settle)(&request.uid().unwrap_or_default(), &mut status.audit);
+            let enacted = ApprovalRequest { status: Some(status), ..ApprovalRequest::clone(&request) };
             let written = publish_status(client, request.as_ref(), &enacted).await?;
             Ok(written.map_or(Written::Another, |request| Written::Request(Box::new(request))))
         }
         Write::CreateNamespace(namespace) => {
             let api: Api<Namespace> = Api::all(client.clone());
             let result = send_creation(client, &api, namespace.as_ref()).await;
-            outcome(result, "create the namespace").map(|_| Written::Another)
+            Ok(namespace_in(&outcome(result, "create the namespace")?))
         }
         Write::ReplaceNamespace(namespace) => {
             let api: Api<Namespace> = Api::all(client.clone());
             let result = send_replacement(client, &api, namespace.as_ref()).await;
-            outcome(result, "put the namespace back").map(|_| Written::Another)
+            Ok(namespace_in(&outcome(result, "put the namespace back")?))
         }
         Write::DeleteNamespace { name, uid } => {
             let api: Api<Namespace> = Api::all(client.clone());
             let result = send_deletion(client, &api, &name, &guarded_deletion(Some(uid), None)).await;
             outcome(result, "delete the namespace").map(|_| Written::Another)
         }
-        Write::Child(verb, child) => write_child(client, verb, child).await.map(|()| Written::Another),
+        Write::Child(verb, child) => {
+            write_child(client, verb, child).await.map(|made| made.map_or(Written::Another, Written::Child))
+        }
     }
 }
 
-/// Makes, puts back or takes away something.
+fn namespace_in<K>(answer: &str) -> Written<K> {
+    read_answer(answer).map_or(Written::Another, |namespace| Written::Namespace(Box::new(namespace)))
+}
+
+/// Makes, puts back or takes away something. Returns it as it is then, unless it was taken away.
 ///
 /// # Errors
 /// As [`apply_write`].
-pub async fn write_child(client: &Client, verb: Verb, child: Child) -> Result<(), WriteError> {
+pub async fn write_child(client: &Client, verb: Verb, child: Child) -> Result<Option<Child>, WriteError> {
     match child {
         Child::NetworkPolicy(child) => write_one(client, &api_of(client, &*child), verb, &*child).await,
         Child::CiliumNetworkPolicy(child) => write_one(client, &api_of(client, &*child), verb, &*child).await,
@@ -387,63 +312,6 @@ async fn confirm_gone<K>(client: &Client, target: &Target) -> Result<Written<K>,
     go_on_if(!is_there)
 }
 
-async fn get_any(
-    client: &Client,
-    kind: Kind,
-    namespace: Option<&str>,
-    name: &str,
-) -> Result<Option<AnyKind>, kube::Error> {
-    let api: Api<DynamicObject> = match namespace {
-        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &kind.resource()),
-        None => Api::all_with(client.clone(), &kind.resource()),
-    };
-    let request = request_of(&api).get(name, &GetParams::default()).map_err(kube::Error::BuildRequest)?;
-    match client.request(request).await {
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
-        found => found.map(Some),
-    }
-}
-
-async fn list_policies(client: &Client) -> Result<Policies, kube::Error> {
-    let (mutating, mutating_bindings, validating, validating_bindings) =
-        futures::try_join!(list_all(client), list_all(client), list_all(client), list_all(client))?;
-    Ok(Policies { mutating, mutating_bindings, validating, validating_bindings })
-}
-
-async fn list_all<K>(client: &Client) -> Result<Vec<K>, kube::Error>
-where
-    K: Readable + Debug + 'static,
-{
-    let parameters = ListParams::default().labels(&format!("{}={OPERATOR}", label::PART_OF));
-    let api: Api<Item<K>> = Api::all(client.clone());
-    Ok(api.list(&parameters).await?.items.into_iter().map(|item| item.read().0).collect())
-}
-
-/// The fingerprint of the admission policies that the watches know, each read anew. One of that name that the
-/// watches do not know yet is not among them, and makes no difference to those that must be there.
-async fn get_policies(client: &Client, known: Policies) -> Result<String, kube::Error> {
-    async fn get_all<K>(client: &Client, known: &[K]) -> Result<Vec<PolicyIdentity>, kube::Error>
-    where
-        K: Readable + 'static,
-    {
-        let api: Api<Item<K>> = Api::all(client.clone());
-        let reads = known.iter().map(|policy| {
-            let (api, name) = (api.clone(), policy.name_any());
-            async move { api.get_opt(&name).await }
-        });
-        let found = futures::future::try_join_all(reads).await?;
-        Ok(found.iter().flatten().filter_map(PolicyIdentity::of).collect())
-    }
-    let Policies { mutating, mutating_bindings, validating, validating_bindings } = known;
-    let (mutating, mutating_bindings, validating, validating_bindings) = futures::try_join!(
-        get_all(client, &mutating),
-        get_all(client, &mutating_bindings),
-        get_all(client, &validating),
-        get_all(client, &validating_bindings),
-    )?;
-    Ok(PolicyIdentity::fingerprint([mutating, mutating_bindings, validating, validating_bindings].concat()))
-}
-
 fn confirmed<T>(result: Result<T, kube::Error>, what: &'static str) -> Result<T, WriteError> {
     result.map_err(|source| WriteError::Failed { what: what.into(), source })
 }
@@ -459,9 +327,14 @@ where
     Api::namespaced(client.clone(), &child.namespace().unwrap_or_default())
 }
 
-async fn write_one<K>(client: &Client, api: &Api<K>, verb: Verb, child: &K) -> Result<(), WriteError>
+async fn write_one<K>(
+    client: &Client,
+    api: &Api<K>,
+    verb: Verb,
+    child: &K,
+) -> Result<Option<Child>, WriteError>
 where
-    K: Resource<DynamicType = ()> + Serialize,
+    K: Resource<DynamicType = ()> + Serialize + Readable + Into<Child>,
 {
     let name = child.name_any();
     let (result, doing) = match verb {
@@ -472,7 +345,14 @@ where
         }
     };
     let place = child.namespace().map(|namespace| namespace + "/").unwrap_or_default();
-    outcome(result, format!("{doing} {} {place}{name}", K::kind(&()))).map(drop)
+    match result {
+        // It is gone already.
+        Err(kube::Error::Api(status)) if verb == Verb::Delete && status.code == 404 => Ok(None),
+        result => {
+            let answer = outcome(result, format!("{doing} {} {place}{name}", K::kind(&())))?;
+            Ok(if verb == Verb::Delete { None } else { read_answer::<K>(&answer).map(Into::into) })
+        }
+    }
 }
 
 async fn patch_metadata<K: Served>(

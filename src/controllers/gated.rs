@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::{Known, Reconciled};
 use crate::api::audit::{Audit, Fact};
+use crate::api::gate::Applied;
 use crate::api::{
     Community, CommunityEndpoint, CommunityEndpointStatus, CommunityStatus, Enclave, EnclaveConnection,
     EnclaveConnectionStatus, EnclaveEndpoint, EnclaveEndpointStatus, EnclaveStatus, EnclaveWorkload,
@@ -57,6 +58,10 @@ macro_rules! controller {
 
             fn audit_mut(status: &mut $status) -> &mut Audit {
                 &mut status.gate.audit
+            }
+
+            fn applied(status: &$status) -> Option<&Applied> {
+                status.gate.applied.as_ref()
             }
 
             fn facts(&self, after: &$status, now: Timestamp) -> Vec<Fact> {

@@ -1,6 +1,7 @@
 //! One controller per kind: observe, plan, apply, publish. What a kind does differently is how it
 //! is observed and planned; everything else is here, once.
 
+use std::num::NonZero;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,18 +10,20 @@ use std::time::{Duration, Instant};
 use futures::{FutureExt, StreamExt};
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, error, info, warn};
 
 use crate::api::Kind;
 use crate::api::audit::{Audit, Fact, FactType};
+use crate::api::gate::Applied;
 use crate::api::names::reason;
 use crate::cluster::cache::Key;
 use crate::cluster::clock::Clock;
 use crate::cluster::events::Events;
 use crate::cluster::workqueue::{Outcome, Priority, Workqueue};
-use crate::cluster::writes::{Served, WriteError, Writer, Written, apply_write, publish_status};
+use crate::cluster::writer::{Applying, Writer};
+use crate::cluster::writes::{Served, WriteError, Written, apply_write, publish_status};
 use crate::kinds::caches::{Cached, Caches};
 use crate::kinds::enqueue::{Enqueuer, Guard};
 use crate::kinds::with_controlled_kinds;
@@ -43,6 +46,8 @@ const CONCURRENCY_FOR_CLOSING: usize = 4;
 const FAILURES_UNTIL_DEGRADED: u32 = 3;
 /// So many times in a row the world has to have moved on before that is shown as Degraded.
 const RACES_UNTIL_DEGRADED: u32 = 8;
+/// So many times in a row one reconciliation goes on with what it made itself, before it lets others see it.
+const MOST_ROUNDS: usize = 8;
 /// What is longer is waited for in parts.
 const LONG_WAIT: Duration = Duration::from_secs(60);
 
@@ -58,6 +63,15 @@ pub struct Context {
     /// How long decided requests are kept.
     pub retain_requests_for: SignedDuration,
     pub metrics: Metrics,
+    /// Turns at planning what closes nothing: one processor is left for what does.
+    pub planning: Semaphore,
+}
+
+/// So many plans are made at a time, beside those that close something.
+#[must_use]
+pub fn turns_at_planning() -> Semaphore {
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+    Semaphore::new(processors.saturating_sub(1).max(1))
 }
 
 impl Context {
@@ -99,6 +113,11 @@ pub trait Reconciled: Served + Cached {
 
     /// The facts in a status.
     fn audit_mut(status: &mut Self::Status) -> &mut Audit;
+
+    /// What is applied, of a kind that can carry approval rules.
+    fn applied(_status: &Self::Status) -> Option<&Applied> {
+        None
+    }
 
     /// What becomes true with a new status.
     fn facts(&self, after: &Self::Status, now: Timestamp) -> Vec<Fact>;
@@ -166,27 +185,36 @@ async fn work_on<K: Reconciled>(context: Arc<Context>, queue: Workqueue, key: Ke
         // It is gone, and so is all that was known of it.
         None => Outcome::Done,
         Some(object) => {
-            let failures = queue.failures(&key);
-            let reconciliation = AssertUnwindSafe(reconcile(object, &context, failures)).catch_unwind();
+            let tried = Tried { closing: queue.is_closing(&key), failures: queue.failures(&key) };
+            let reconciliation = AssertUnwindSafe(reconcile(object, &context, tried)).catch_unwind();
             reconciliation.await.unwrap_or_else(|_| {
                 let (kind, namespace, name) = (K::KIND, &*key.namespace, &*key.name);
                 error!(%kind, namespace, name, "reconciling ended by a defect of this program; it is tried again");
-                Outcome::Failed
+                Outcome::Failed { ends_in: None }
             })
         }
     };
     queue.finish(&key, outcome, Instant::now());
 }
 
-async fn reconcile<K: Reconciled>(object: Arc<K>, context: &Context, failures: u32) -> Outcome {
-    match reconcile_once(&object, context).await {
+/// How an object came to be reconciled.
+#[derive(Clone, Copy)]
+struct Tried {
+    /// To close something.
+    closing: bool,
+    /// How often in a row it failed before.
+    failures: u32,
+}
+
+async fn reconcile<K: Reconciled>(object: Arc<K>, context: &Context, tried: Tried) -> Outcome {
+    match reconcile_once(&object, context, tried).await {
         Ok(wait) => {
             let counted = if context.guard.borrow().is_some() { Counted::Done } else { Counted::Waiting };
             context.metrics.count_reconciliation(&K::kind(&()), counted);
-            wait.map_or(Outcome::Done, Outcome::RequeueAfter)
+            wait.map_or(Outcome::Done, |(wait, priority)| Outcome::RequeueAfter(wait, priority))
         }
-        Err(Failed { error, planned }) => {
-            let times = failures.saturating_add(1);
+        Err(Failed { error, planned, ends_in }) => {
+            let times = tried.failures.saturating_add(1);
             let message = error.describe();
             let (counted, limit) = match &error {
                 // As a rule the watch brings the news at once; if it never does, that is a failure.
@@ -196,7 +224,7 @@ async fn reconcile<K: Reconciled>(object: Arc<K>, context: &Context, failures: u
             context.metrics.count_reconciliation(&K::kind(&()), counted);
             if times < limit && limit == RACES_UNTIL_DEGRADED {
                 debug!(kind = %K::kind(&()), name = object.name_any(), times, "the world moved on, looking again");
-                return Outcome::Failed;
+                return Outcome::Failed { ends_in };
             }
             warn!(
                 kind = %K::kind(&()),
@@ -210,7 +238,7 @@ async fn reconcile<K: Reconciled>(object: Arc<K>, context: &Context, failures: u
             if times >= limit {
                 publish_degraded(context, object.as_ref(), planned, &message).await;
             }
-            Outcome::Failed
+            Outcome::Failed { ends_in }
         }
     }
 }
@@ -220,27 +248,67 @@ struct Failed<S> {
     error: WriteError,
     /// The status that would be true but for the error.
     planned: Option<S>,
+    /// When something ends that is to be closed.
+    ends_in: Option<Duration>,
 }
 
 impl<S> From<WriteError> for Failed<S> {
     fn from(error: WriteError) -> Self {
-        Self { error, planned: None }
+        Self { error, planned: None, ends_in: None }
     }
 }
+
+/// How long until an object is to be looked at again, and how.
+type LookAgain = Option<(Duration, Priority)>;
 
 async fn reconcile_once<K: Reconciled>(
     object: &Arc<K>,
     context: &Context,
-) -> Result<Option<Duration>, Failed<K::Status>> {
-    // What is confirmed for it is read later than this.
-    let since = Instant::now();
-    let now = context.clock.now();
-    let Some(guard) = context.guard.borrow().clone() else { return Ok(None) };
-    let retain_requests_for = context.retain_requests_for;
-    let known = Known { caches: context.caches(), guard, retain_requests_for, now };
-    let plan = K::plan(Arc::clone(object), known);
-    let Plan { repairs, writes, beside, status, notices, wake_at } = plan;
-    let failure = repair_all(object.as_ref(), context, repairs, since).await;
+    tried: Tried,
+) -> Result<LookAgain, Failed<K::Status>> {
+    let mut object = Arc::clone(object);
+    let mut repaired: Vec<Write> = Vec::new();
+    for round in 1.. {
+        // Thousands that wait for their turn must not keep the processors from what closes.
+        let turn = if tried.closing { None } else { context.planning.acquire().await.ok() };
+        // What is confirmed for it is read later than this.
+        let since = Instant::now();
+        let now = context.clock.now();
+        let Some(guard) = context.guard.borrow().clone() else { return Ok(None) };
+        let retain_requests_for = context.retain_requests_for;
+        let known = Known { caches: context.caches(), guard, retain_requests_for, now };
+        let mut plan = K::plan(Arc::clone(&object), known);
+        drop(turn);
+        let mut repairs = std::mem::take(&mut plan.repairs);
+        // What was sent and still differs for the caches has to be brought by the watch.
+        repairs.retain(|repair| !repaired.contains(repair));
+        let is_new = !repairs.is_empty();
+        let failure = repair_all(object.as_ref(), context, repairs.clone(), since).await;
+        // What was made is known by the answers. So what comes next is done at once, and nobody reads of the
+        // steps between.
+        if is_new && failure.is_none() && plan.writes.is_empty() && round < MOST_ROUNDS {
+            repaired.append(&mut repairs);
+            let Key { namespace, name } = Key::of(object.as_ref());
+            let Some(latest) = K::cache(context.caches()).get(&namespace, &name) else { return Ok(None) };
+            object = latest;
+            continue;
+        }
+        let ends_in = plan.wake_at.map(|at| until(at, now));
+        let done = carry_out(object.as_ref(), context, plan, failure, (since, now)).await;
+        return done.map_err(|failed| Failed { ends_in, ..failed });
+    }
+    Ok(None)
+}
+
+/// Makes the writes of a plan and publishes its status.
+async fn carry_out<K: Reconciled>(
+    object: &K,
+    context: &Context,
+    plan: Plan<K::Status>,
+    failure: Option<WriteError>,
+    (since, now): (Instant, Timestamp),
+) -> Result<LookAgain, Failed<K::Status>> {
+    let Plan { repairs: _, writes, beside, status, notices, wake_at } = plan;
     for write in writes {
         // What becomes true with its end is recorded first.
         if write == Write::RemoveFinalizer
@@ -249,16 +317,25 @@ async fn reconcile_once<K: Reconciled>(
             break;
         }
         debug!(kind = %K::kind(&()), name = object.name_any(), ?write, "writing");
-        match apply_write(&context.writer, object.as_ref(), write, since).await? {
+        // Its rules go with it.
+        let applying = (write == Write::RemoveFinalizer).then(|| before_applying(object, context)).flatten();
+        match apply_write(&context.writer, object, write, since).await? {
             Written::Another => {}
+            Written::Namespace(namespace) => context.enqueuer.take_in_written(*namespace, since),
+            Written::Child(child) => context.enqueuer.take_in_child(child, since),
             Written::Request(request) => {
-                context.metrics.count_enactment(&K::kind(&()));
-                context.enqueuer.take_in_written(*request);
+                if request.status.as_ref().is_some_and(|status| status.enacted_at.is_some()) {
+                    context.metrics.count_enactment(&K::kind(&()));
+                }
+                context.enqueuer.take_in_written(*request, since);
             }
             // What was observed is old now. The rest is done with what it is by then.
             Written::TheObjectItself(after) => {
                 if let Some(after) = after {
-                    context.enqueuer.take_in_written(*after);
+                    context.enqueuer.take_in_written(*after, since);
+                }
+                if let Some(applying) = applying {
+                    applying.is_gone();
                 }
                 return failure.map_or(Ok(None), |error| Err(error.into()));
             }
@@ -266,43 +343,65 @@ async fn reconcile_once<K: Reconciled>(
     }
     // A status that says that all is well is not published while a repair fails.
     if let Some(error) = failure {
-        return Err(Failed { error, planned: status });
+        return Err(Failed { error, planned: status, ends_in: None });
     }
+    let mut settles_in = None;
     if let Some(status) = status.or_else(|| object.status().cloned()) {
-        let confirm =
-            beside.into_iter().map(|write| apply_write(&context.writer, object.as_ref(), write, since));
+        let confirm = beside.into_iter().map(|write| apply_write(&context.writer, object, write, since));
         // Whoever acts on the status confirms the same, so what comes of it is not looked at here.
-        let published = publish(object.as_ref(), context, status, notices, now);
+        let published = publish(object, context, status, notices, now);
         let (published, _) = futures::join!(published, futures::future::join_all(confirm));
-        published?;
+        settles_in = published?;
     }
-    Ok(wake_at.map(|at| until(at, now)))
+    // What ends by itself is a closing as often as not.
+    let end = wake_at.map(|at| (until(at, now), Priority::Closing));
+    let settles = settles_in.map(|wait| (wait, Priority::Normal));
+    Ok(end.into_iter().chain(settles).min_by_key(|(wait, _)| *wait))
+}
+
+/// Of kinds that carry approval rules.
+fn before_applying<'a, K: Reconciled>(object: &K, context: &'a Context) -> Option<Applying<'a>> {
+    let carries_rules = matches!(K::KIND, Kind::Community | Kind::Enclave | Kind::EnclaveEndpoint);
+    let metadata = object.meta();
+    let name = metadata.name.as_deref().unwrap_or_default();
+    carries_rules.then(|| context.writer.before_applying(K::KIND, metadata.namespace.as_deref(), name))
 }
 
 /// Writes a status with what becomes true with it, if that is another one than before. What has facts that
 /// are to be told cannot be deleted under them: its finalizer is there before the first one is recorded.
+/// Returns how long what was told stays on it, if that is all there would be to write.
 async fn publish<K: Reconciled>(
     object: &K,
     context: &Context,
     status: K::Status,
     notices: Vec<Notice>,
     now: Timestamp,
-) -> Result<(), WriteError> {
+) -> Result<Option<Duration>, WriteError> {
+    let sent = Instant::now();
     let (mut status, facts) = with_facts(object, status, context, now);
     if !K::audit_mut(&mut status).is_empty() && is_without_finalizer(object) {
-        let written = apply_write(&context.writer, object, Write::AddFinalizer, Instant::now()).await?;
+        let written = apply_write(&context.writer, object, Write::AddFinalizer, sent).await?;
         if let Written::TheObjectItself(Some(after)) = written {
-            context.enqueuer.take_in_written(*after);
+            context.enqueuer.take_in_written(*after, sent);
         }
-        return Ok(());
+        return Ok(None);
     }
     if object.status() == Some(&status) {
-        return Ok(());
+        return Ok(None);
     }
+    if let Some(wait) = settles_in(object, &mut status, context) {
+        return Ok(Some(wait));
+    }
+    let applying = (object.status().and_then(K::applied) != K::applied(&status))
+        .then(|| before_applying(object, context))
+        .flatten();
     let after = publish_status(&context.writer.client, object, &object.with_status(status)).await?;
     // What it concerns goes on at once, without waiting for the watch to bring it.
     if let Some(after) = after {
-        context.enqueuer.take_in_written(after);
+        context.enqueuer.take_in_written(after, sent);
+        if let Some(applying) = applying {
+            applying.is_known();
+        }
     }
     count_facts(object, &facts, &context.metrics);
     for notice in notices {
@@ -315,7 +414,23 @@ async fn publish<K: Reconciled>(
         );
         context.events.publish(&object.object_ref(&()), notice).await;
     }
-    Ok(())
+    Ok(None)
+}
+
+/// How long a status need not be written that differs only by facts that were told and are taken off.
+fn settles_in<K: Reconciled>(object: &K, status: &mut K::Status, context: &Context) -> Option<Duration> {
+    // Its finalizer waits for them.
+    if object.meta().deletion_timestamp.is_some() {
+        return None;
+    }
+    let mut before = object.status()?.clone();
+    let stays = K::audit_mut(status).clone();
+    let told = std::mem::replace(K::audit_mut(&mut before), stays.clone());
+    let only_settles = before == *status
+        && told.recorded == stays.recorded
+        && stays.waiting.iter().all(|fact| told.waiting.contains(fact));
+    let wait = context.enqueuer.untold.settles_in(&object.uid().unwrap_or_default(), &told);
+    (only_settles && !wait.is_zero()).then_some(wait)
 }
 
 /// Nobody can put one on what is being deleted already.
@@ -366,7 +481,7 @@ async fn repair_all<K: Reconciled>(
         let results: Vec<_> = futures::stream::iter(std::iter::once(first).chain(more))
             .map(|repair| {
                 debug!(kind = %K::kind(&()), name = object.name_any(), ?repair, "repairing");
-                apply_write(&context.writer, object, repair, since)
+                repair_one(object, context, repair, since)
             })
             .buffered(CONCURRENCY)
             .collect()
@@ -374,6 +489,20 @@ async fn repair_all<K: Reconciled>(
         failure = failure.or(results.into_iter().find_map(Result::err));
     }
     failure
+}
+
+async fn repair_one<K: Reconciled>(
+    object: &K,
+    context: &Context,
+    repair: Write,
+    since: Instant,
+) -> Result<(), WriteError> {
+    match apply_write(&context.writer, object, repair, since).await? {
+        Written::Namespace(namespace) => context.enqueuer.take_in_written(*namespace, since),
+        Written::Child(child) => context.enqueuer.take_in_child(child, since),
+        Written::TheObjectItself(_) | Written::Request(_) | Written::Another => {}
+    }
+    Ok(())
 }
 
 async fn publish_degraded<K: Reconciled>(
@@ -400,7 +529,63 @@ fn until(at: Timestamp, now: Timestamp) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
+
+    /// Ten thousand entries of one kind: what closes is next, and so is another kind. Seen in the order in
+    /// which they begin, which does not depend on how fast the machine is.
+    #[tokio::test]
+    async fn neither_what_closes_nor_another_kind_waits_behind_ten_thousand() {
+        let (many, other) = (Workqueue::default(), Workqueue::default());
+        many.open();
+        other.open();
+        for number in 0..10_000 {
+            many.add(Key::new("many", &format!("n{number}")), Priority::Normal);
+        }
+        let (begun, is_over) = (Arc::new(Mutex::new(Vec::new())), Arc::new(tokio::sync::Notify::new()));
+        let work = |queue: &Workqueue| {
+            let (queue, begun, is_over) = (queue.clone(), Arc::clone(&begun), Arc::clone(&is_over));
+            move |key: Key| {
+                let (queue, begun, is_over) = (queue.clone(), Arc::clone(&begun), Arc::clone(&is_over));
+                async move {
+                    let number = {
+                        let mut begun = begun.lock().unwrap();
+                        begun.push(key.clone());
+                        begun.len()
+                    };
+                    // In the middle of it.
+                    if number == 1000 {
+                        queue.add(Key::new("many", "n9999"), Priority::Closing);
+                    }
+                    tokio::task::yield_now().await;
+                    queue.finish(&key, Outcome::Done, Instant::now());
+                    if number == 5000 {
+                        is_over.notify_one();
+                    }
+                }
+            }
+        };
+        let mut workers = JoinSet::new();
+        for queue in [&many, &other] {
+            let (queue, work) = (queue.clone(), work(queue));
+            workers.spawn(async move { run_queue(&queue, work).await });
+        }
+        while begun.lock().unwrap().len() < 2000 {
+            tokio::task::yield_now().await;
+        }
+        let before = begun.lock().unwrap().len();
+        other.add(Key::new("other", "one"), Priority::Normal);
+        is_over.notified().await;
+        let begun = begun.lock().unwrap();
+        let place_of = |namespace: &str, name: &str| {
+            begun.iter().position(|key| *key == Key::new(namespace, name)).expect("it was worked on")
+        };
+        let closing = place_of("many", "n9999");
+        assert!((1000..1000 + MOST_AT_A_TIME).contains(&closing), "what closes began as number {closing}");
+        let other = place_of("other", "one");
+        assert!(other < before + 3 * MOST_AT_A_TIME, "another kind began as number {other}, after {before}");
+    }
 
     #[test]
     fn a_long_wait_is_halved_until_it_is_short() {

@@ -11,7 +11,7 @@ use tracing::{error, info, warn};
 
 use super::{Context, run_queue, until};
 use crate::cluster::cache::Key;
-use crate::cluster::workqueue::Outcome;
+use crate::cluster::workqueue::{Outcome, Priority};
 use crate::cluster::writes::{WriteError, write_child};
 use crate::kinds::access::{observe_one_grant, observe_stray_role};
 use crate::kinds::watches::roles::enqueue_all_revocations;
@@ -27,7 +27,7 @@ pub async fn sweep(context: &Arc<Context>) {
     enqueue_all_revocations(&context.enqueuer);
     let queue = &context.enqueuer.queues.revocation;
     let overdue = Overdue::default();
-    let next = || queue.take(crate::cluster::workqueue::Priority::Closing, Instant::now());
+    let next = || queue.take(Priority::Closing, Instant::now());
     let due = futures::stream::iter(std::iter::from_fn(next));
     // What fails is tried again by `run_revocation`.
     futures::StreamExt::for_each_concurrent(due, super::CONCURRENCY, |key| {
@@ -47,7 +47,7 @@ async fn revoke_and_finish(context: Arc<Context>, overdue: Overdue, key: Key) {
     let outcome = AssertUnwindSafe(revoke(&context, &overdue, &key)).catch_unwind().await;
     let outcome = outcome.unwrap_or_else(|_| {
         error!(grant = &*key.name, "taking rights away ended by a defect of this program; it is tried again");
-        Outcome::Failed
+        Outcome::Failed { ends_in: None }
     });
     context.enqueuer.queues.revocation.finish(&key, outcome, Instant::now());
 }
@@ -62,6 +62,10 @@ async fn revoke(context: &Context, overdue: &Overdue, key: &Key) -> Outcome {
     };
     let closes = plan_access(grant.as_slice(), &around, now).closes;
     context.metrics.overdue_closings.set(overdue.note(key, closes.len()));
+    // What is not known any more ends when it says so itself.
+    let ends = grant.and_then(|grant| grant.ends_at).into_iter().chain(around.live.ends());
+    let end = ends.filter(|end| *end > now).min();
+    let ends_in = end.map(|end| until(end, now));
     let mut failure = None;
     for write in closes {
         let Write::Child(verb, child) = write else { continue };
@@ -70,20 +74,17 @@ async fn revoke(context: &Context, overdue: &Overdue, key: &Key) -> Outcome {
         let written = write_child(&context.writer.client, verb, child);
         match tokio::time::timeout(LONGEST_WRITE, written).await {
             // It is gone, or not what it was: the watch tells.
-            Ok(Ok(()) | Err(WriteError::Outdated)) => {}
+            Ok(Ok(_) | Err(WriteError::Outdated)) => {}
             Ok(Err(error)) => failure = Some(error.describe()),
             Err(_) => failure = Some(format!("the API server did not answer within {LONGEST_WRITE:?}")),
         }
     }
     if let Some(error) = failure {
         warn!(grant = &*key.name, error, "failed to take rights away, trying again");
-        return Outcome::Failed;
+        return Outcome::Failed { ends_in };
     }
     context.metrics.overdue_closings.set(overdue.note(key, 0));
-    // What is not known any more ends when it says so itself.
-    let ends = grant.and_then(|grant| grant.ends_at).into_iter().chain(around.live.ends());
-    let end = ends.filter(|end| *end > now).min();
-    end.map_or(Outcome::Done, |end| Outcome::RequeueAfter(until(end, now)))
+    ends_in.map_or(Outcome::Done, |wait| Outcome::RequeueAfter(wait, Priority::Closing))
 }
 
 /// How many writes that take rights away are not done yet, by grant.

@@ -1,6 +1,7 @@
 //! What the operator knows of the cluster: one cache per kind, each kept by one watch.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures::future::{BoxFuture, FutureExt};
 use k8s_openapi::api::admissionregistration::v1::{
@@ -28,6 +29,7 @@ use crate::api::{
 use crate::cluster::cache::{Cache, Change, Indexed, Key};
 use crate::cluster::unreadable::Counts;
 use crate::cluster::watch::{Seen, run_watch};
+use crate::plan::child::Child;
 
 /// A kind that is cached.
 pub trait Cached: Indexed + Relevant {
@@ -197,11 +199,37 @@ impl Enqueuer {
         }
     }
 
-    /// Takes in what the API server answered to a write, before the watch brings it.
-    pub fn take_in_written<K: Cached>(&self, object: K) {
-        if let Some(change) = K::cache(&self.caches).apply_written(Arc::new(object.kept(&self.caches))) {
+    /// Takes in what the API server answered to a write that was sent at `sent` or later, before the watch
+    /// brings it.
+    pub fn take_in_written<K: Cached>(&self, object: K, sent: Instant) {
+        if !K::is_relevant(&self.caches, &object) {
+            return;
+        }
+        if let Some(change) = K::cache(&self.caches).apply_written(Arc::new(object.kept(&self.caches)), sent)
+        {
             K::enqueue(self, &change);
         }
+    }
+
+    /// As [`Enqueuer::take_in_written`].
+    pub fn take_in_child(&self, child: Child, sent: Instant) {
+        macro_rules! take_in {
+            ($($kind:ident),*) => {
+                match child {
+                    $(Child::$kind(child) => self.take_in_written(*child, sent),)*
+                }
+            };
+        }
+        take_in!(
+            NetworkPolicy,
+            CiliumNetworkPolicy,
+            ResourceQuota,
+            LimitRange,
+            Role,
+            RoleBinding,
+            ClusterRole,
+            ClusterRoleBinding
+        );
     }
 
     pub(super) fn drop_one<K: Cached>(&self, Key { namespace, name }: &Key, cache: &Cache<K>) {

@@ -253,7 +253,7 @@ pub(super) async fn run_listing(client: Client, enqueuer: Enqueuer) {
                 Ok(()) => Outcome::Done,
                 Err(error) => {
                     warn!(namespace = &*key.name, %error, "failed to list a namespace that became the operator's, trying again");
-                    Outcome::Failed
+                    Outcome::Failed { ends_in: None }
                 }
             };
             queue.finish(&key, outcome, Instant::now());

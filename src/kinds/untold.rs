@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use kube::{Resource, ResourceExt};
@@ -68,6 +69,9 @@ pub struct Untold {
 struct Known {
     /// Objects with facts that somebody may still have to be told.
     waiting: BTreeSet<(Kind, Key)>,
+    /// Those of them that each sink has to look at: what it has taken it looks at once more, when that
+    /// changes. A sink that is not here has not looked yet.
+    to_look_at: HashMap<SinkName, BTreeSet<(Kind, Key)>>,
     /// Who has taken a fact, beyond what stands on its object.
     taken: HashMap<(String, i64), Taken>,
     /// Sinks that did not take what they were given last.
@@ -117,7 +121,13 @@ struct Taken {
     /// Who is to take it.
     required: Vec<SinkName>,
     by: BTreeSet<SinkName>,
+    /// When a sink took it last.
+    at: Option<Instant>,
 }
+
+/// What was told is taken off its object so much later, unless its status is written before for something
+/// else: most of what happens makes another write within this time.
+pub const SETTLE_AFTER: Duration = Duration::from_secs(3);
 
 impl Untold {
     /// Facts are told to these sinks.
@@ -147,9 +157,16 @@ impl Untold {
                 known.taken.remove(&(uid.clone(), fact.number));
             }
         }
-        if facts.is_empty() {
-            known.waiting.remove(&key);
+        // Who is to be told is said in it.
+        if K::kind_told() == Kind::Community {
+            known.to_look_at.clear();
+        }
+        // Changes may arrive here in another order than in the cache, so whether something waits is seen there.
+        if facts.is_empty() && !known.waiting.contains(&key) {
             return;
+        }
+        for keys in known.to_look_at.values_mut() {
+            keys.insert(key.clone());
         }
         known.waiting.insert(key);
         drop(known);
@@ -163,13 +180,21 @@ impl Untold {
         let mut found = Found { sink, ..Found::default() };
         let cluster = cluster(caches);
         let mut known = self.lock();
-        let waiting: Vec<(Kind, Key)> = known.waiting.iter().cloned().collect();
-        for (kind, Key { namespace, name }) in waiting {
+        let to_look_at = known.to_look_at.remove(sink).unwrap_or_else(|| known.waiting.clone());
+        let mut left = BTreeSet::new();
+        for (kind, key) in to_look_at {
+            let Key { namespace, name } = &key;
+            let before = found.events.len();
             macro_rules! look_into {
                 ($($cache:ident: $kind:ident,)*) => {
                     match kind {
                         $(Kind::$kind => {
-                            let Some(object) = caches.$cache.get(&namespace, &name) else { continue };
+                            let object = caches.$cache.get(namespace, name);
+                            let Some(object) = object.filter(|object| object.audit().is_some_and(|audit| !audit.is_told()))
+                            else {
+                                known.waiting.remove(&(kind, key));
+                                continue;
+                            };
                             let channels = |type_| channels(caches, object.as_ref(), type_);
                             found.look_at(object.as_ref(), &mut known, &self.sinks, channels, &cluster);
                         })*
@@ -177,7 +202,11 @@ impl Untold {
                 };
             }
             with_controlled_kinds!(look_into);
+            if found.events.len() > before {
+                left.insert((kind, key));
+            }
         }
+        known.to_look_at.insert(sink, left);
         drop(known);
         let Found { mut events, told, .. } = found;
         events.sort_by(|one, other| (one.order, &one.id).cmp(&(other.order, &other.id)));
@@ -217,6 +246,16 @@ impl Untold {
         let taken = known.taken.entry(event.id.clone()).or_default();
         taken.required.clone_from(&event.required);
         taken.by.insert(sink);
+        taken.at = Some(Instant::now());
+    }
+
+    /// How long what was told of an object may stay on it, when there is nothing else to write.
+    #[must_use]
+    pub fn settles_in(&self, uid: &str, audit: &Audit) -> Duration {
+        let known = self.lock();
+        let told =
+            audit.waiting.iter().filter_map(|fact| known.taken.get(&(uid.to_owned(), fact.number))?.at);
+        told.min().map_or(Duration::ZERO, |at| SETTLE_AFTER.saturating_sub(at.elapsed()))
     }
 
     /// A sink did not take a fact.

@@ -206,7 +206,8 @@ fn progress(standing: &Standing, enforcement: &Enforcement) -> Option<&'static s
 }
 
 /// An Event for each change of state, told with the reason and the words of the Ready condition. None for
-/// what came into force without anybody's decision: when all goes its way there is nothing to read.
+/// what came into force without anybody's decision, nor for what waits on the way there for something that
+/// was declared after it: when all goes its way there is nothing to read.
 #[must_use]
 pub fn notices<K: Gated>(object: &K, after: &GateStatus) -> Vec<Notice> {
     let ready = |status: &GateStatus| {
@@ -224,7 +225,7 @@ pub fn notices<K: Gated>(object: &K, after: &GateStatus) -> Vec<Notice> {
     }
     let (Some(state), Some(reason)) = (after.state, event_reason(&now.reason)) else { return Vec::new() };
     let is_decided = after.applied.as_ref().is_some_and(|applied| applied.approval_request.is_some());
-    if reason == reason::ACTIVE && !is_decided {
+    if (reason == reason::ACTIVE && !is_decided) || (goes_on_by_itself(reason) && after.applied.is_none()) {
         return Vec::new();
     }
     let severity = match state {
@@ -237,6 +238,22 @@ pub fn notices<K: Gated>(object: &K, after: &GateStatus) -> Vec<Notice> {
         State::Pending | State::Approved | State::Active | State::Connected => Severity::Normal,
     };
     vec![Notice { severity, reason, message: format!("{state}: {}", now.message) }]
+}
+
+/// Whether what is new waits with this reason until something else is there. For what was in force it means
+/// that it closes.
+fn goes_on_by_itself(reason: &str) -> bool {
+    [
+        reason::COMMUNITY_NOT_ACTIVE,
+        reason::ENCLAVE_NOT_ACTIVE,
+        reason::ENDPOINT_NOT_FOUND,
+        reason::ENDPOINT_NOT_ACTIVE,
+        reason::WORKLOAD_NOT_FOUND,
+        reason::WORKLOAD_NOT_ACTIVE,
+        reason::TRANSIT_HUB_NOT_FOUND,
+        reason::TRANSIT_HUB_NOT_ACTIVE,
+    ]
+    .contains(&reason)
 }
 
 /// The reasons of Ready that are worth an Event.
@@ -268,6 +285,8 @@ fn event_reason(ready: &str) -> Option<&'static str> {
         reason::DISABLED,
         reason::ENDED,
         reason::CHILDREN_EXIST,
+        reason::CONFLICTING_DUTIES,
+        reason::SCOPE_NOT_FOUND,
         reason::APPLIED_UNREADABLE,
         reason::SPEC_UNREADABLE,
     ]

@@ -20,6 +20,7 @@ use super::election::{Election, LeaseLost};
 use super::metrics::Metrics;
 use super::serve::run_server;
 use crate::admission::{PolicyError, build_policies};
+use crate::api::audit::Audit;
 use crate::api::community::Channel;
 use crate::api::names::{OPERATOR, reason};
 use crate::cluster::clock::Clock;
@@ -27,7 +28,7 @@ use crate::cluster::events::Events;
 use crate::cluster::fence::Fence;
 use crate::cluster::watch::list_consistently;
 use crate::cluster::workqueue::Workqueue;
-use crate::cluster::writes::Writer;
+use crate::cluster::writer::Writer;
 use crate::controllers::telling::{Outlet, run_telling};
 use crate::controllers::{self, Context, revocation};
 use crate::kinds::caches::Caches;
@@ -118,9 +119,10 @@ pub async fn run_operator(
         async move { run_telling_integrity(guard, &events, &namespace, &metrics).await }
     };
 
-    let known_policies = caches.clone();
+    let (known_policies, untold) = (caches.clone(), Arc::clone(&enqueuer.untold));
+    let settle = move |uid: &str, audit: &mut Audit| untold.settle(uid, audit);
     let context = Arc::new(Context {
-        writer: Writer::new(writer.clone(), move || known_policies.observe_policies()),
+        writer: Writer::new(writer.clone(), move || known_policies.observe_policies(), settle),
         enqueuer,
         guard,
         events: Events::new(writer, &settings.identity),
@@ -128,6 +130,7 @@ pub async fn run_operator(
         ca_file: settings.audit.ca_file.clone(),
         retain_requests_for: settings.retain_requests_for,
         metrics: metrics.clone(),
+        planning: controllers::turns_at_planning(),
     });
     if let Some(found) = observe_own_name(&client).await {
         let expected = installation.operator_username();

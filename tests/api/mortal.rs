@@ -148,9 +148,10 @@ where
         let path = request.uri().path();
         let is_other = path.contains("/leases") || path.ends_with("/selfsubjectreviews");
         let is_write = request.method() != Method::GET && !is_other;
-        let left = match is_write {
-            true => self.layer.left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)),
-            false => Ok(usize::MAX),
+        let left = if is_write {
+            self.layer.left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1))
+        } else {
+            Ok(usize::MAX)
         };
         // It is dead already.
         let Ok(left) = left else { return Box::pin(std::future::pending()) };

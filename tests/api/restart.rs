@@ -18,7 +18,7 @@ use crate::support::{Write, eventually, wait_gone, wait_until, writes_by};
 use crate::world::{
     SOON, World, active_community, enclave, enclaves, hold_everything, on_a_runtime, operator_settings,
     patch, requests, vote, wait_for_enclave, wait_for_request, wait_for_request_state, wait_for_state,
-    wait_until_applied,
+    wait_until_applied, wait_until_told,
 };
 
 const OPERATOR: &str = "system:serviceaccount:enclave-system:enclave-operator";
@@ -220,8 +220,9 @@ fn a_converged_cluster_sees_no_writes() {
         let communities = crate::world::communities(&world.alice());
         communities.create(&PostParams::default(), &conflict).await.unwrap();
         crate::world::wait_for_community(&communities, "default", State::Inactive).await;
-        // The last write of all is the Event that tells of the last change.
         wait_for_event(&world, "default", "NamespaceConflict").await;
+        // The last writes of all take off what was told.
+        wait_until_told(&world).await;
     });
 
     assert_no_writes_for(&world, Duration::from_secs(60));

@@ -11,7 +11,7 @@ use enclave_operator::model::gated::Gated;
 use enclave_operator::runtime::Settings;
 use enclave_operator::runtime::settings::{AuditSettings, InstallationSettings};
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview};
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::core::{DynamicObject, NamespaceResourceScope};
 use kube::{Api, Client, Resource};
 use serde::Serialize;
@@ -272,7 +272,6 @@ where
     Api::namespaced(client, namespace)
 }
 
-/// A Community as a user writes it.
 /// The objects of a kind, in a namespace unless it has none.
 pub fn kind_api(client: &Client, kind: Kind, namespace: &str) -> Api<DynamicObject> {
     match namespace {
@@ -281,6 +280,29 @@ pub fn kind_api(client: &Client, kind: Kind, namespace: &str) -> Api<DynamicObje
     }
 }
 
+/// Waits until no object has facts any more that were told, or are to be told.
+pub async fn wait_until_told(world: &World) {
+    wait_until_told_within(world, SOON).await;
+}
+
+/// As [`wait_until_told`].
+pub async fn wait_until_told_within(world: &World, limit: Duration) {
+    let client = world.administrator();
+    eventually("no fact waits on any object", limit, async || {
+        for kind in Kind::ALL {
+            for object in kind_api(&client, kind, "").list(&ListParams::default()).await.ok()? {
+                let waiting = object.data.pointer("/status/audit/waiting").and_then(Value::as_array);
+                if waiting.is_some_and(|waiting| !waiting.is_empty()) {
+                    return None;
+                }
+            }
+        }
+        Some(())
+    })
+    .await;
+}
+
+/// A Community as a user writes it.
 pub fn community(name: &str, spec: &Value) -> Community {
     object(json!({
         "apiVersion": "enclave-operator.io/v1alpha1", "kind": "Community",

@@ -35,7 +35,7 @@ fn object(namespace: &str, name: &str, version: u64, owners: &[&str]) -> Arc<Con
     Arc::new(ConfigMap {
         metadata,
         data: Some(data),
-        immutable: Some(version % 2 == 0),
+        immutable: Some(version.is_multiple_of(2)),
         ..ConfigMap::default()
     })
 }
@@ -87,17 +87,43 @@ fn a_version_that_is_known_is_no_change_and_an_older_one_never_comes_back() {
 #[test]
 fn what_was_written_is_known_at_once_and_does_not_bring_back_what_is_gone() {
     let cache = Cache::<ConfigMap>::default();
+    let written = |object| cache.apply_written(object, Instant::now());
+    assert!(written(object("a", "new", 3, &[])).is_none(), "nothing was listed yet");
+    cache.begin_list();
+    assert!(written(object("a", "new", 3, &[])).is_none(), "the list says whether it is there");
     cache.apply(object("a", "one", 5, &[]));
-    assert!(cache.apply_written(object("a", "one", 7, &["written"])).is_some());
+    drop(cache.end_list());
+    assert!(written(object("a", "one", 7, &["written"])).is_some());
     assert!(cache.apply(object("a", "one", 7, &["written"])).is_none(), "the watch brings what is known");
-    cache.remove(&object("a", "one", 9, &[]));
-    assert!(cache.apply_written(object("a", "one", 8, &[])).is_none());
-    assert!(cache.get("a", "one").is_none());
+    assert!(written(object("a", "new", 8, &["made"])).is_some());
+    assert_eq!(names_of(&cache.by(By::Owner, "made")), ["a/new"]);
+    assert!(cache.apply(object("a", "new", 8, &["made"])).is_none(), "the watch brings what is known");
+    cache.remove(&object("a", "one", 10, &[]));
+    assert!(written(object("a", "one", 9, &[])).is_none());
+    assert!(written(object("a", "went", 9, &[])).is_none(), "the watch may have seen it go");
+    assert!(cache.get("a", "one").is_none() && cache.get("a", "went").is_none());
+
+    // The list that began since may have been made before it went.
+    let sent = Instant::now();
+    cache.begin_list();
+    cache.apply(object("a", "new", 8, &[]));
+    drop(cache.end_list());
+    assert!(cache.apply_written(object("a", "late", 12, &[]), sent).is_none());
+
+    // What went under its name is heard of after it was made again.
+    let made_again = |uid: &str, version| {
+        let mut again = ConfigMap::clone(&object("a", "again", version, &[]));
+        again.metadata.uid = Some(uid.to_owned());
+        Arc::new(again)
+    };
+    assert!(written(made_again("new", 20)).is_some());
+    assert!(cache.remove(&made_again("old", 19)).is_none());
+    assert!(cache.get("a", "again").is_some());
+    assert!(cache.remove(&made_again("new", 21)).is_some());
 
     // While the watch lists anew, only the list says what is still there.
-    cache.apply(object("a", "two", 1, &[]));
     cache.begin_list();
-    assert!(cache.apply_written(object("a", "two", 2, &[])).is_some());
+    assert!(written(object("a", "new", 14, &[])).is_some());
     assert_eq!(cache.end_list().len(), 1);
 }
 

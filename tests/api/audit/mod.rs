@@ -7,9 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use enclave_operator::api::approval_request::{RequestState, Verdict};
-use enclave_operator::api::{
-    ApprovalRequest, Community, Enclave, EnclaveWorkload, FactType, RoleActivation, State,
-};
+use enclave_operator::api::{Community, Enclave, EnclaveWorkload, FactType, RoleActivation, State};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, ResourceExt};
@@ -22,7 +20,7 @@ use crate::support::{Mood, Process, Sink, User, eventually, wait_gone, wait_unti
 use crate::world::{
     SOON, Watched, World, active_community, communities, enclave, enclaves, hold_everything, on_a_runtime,
     operator_settings, patch, requests, vote, wait_for_access, wait_for_enclave, wait_for_hold,
-    wait_for_request, wait_for_request_state, wait_until_applied,
+    wait_for_request, wait_for_request_state, wait_until_applied, wait_until_told,
 };
 
 const DOCUMENT: &str = include_str!("../../../docs/audit.md");
@@ -67,34 +65,6 @@ fn printed(process: &Process) -> Vec<Value> {
     let log = process.log();
     let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     lines.filter(|line| line["specversion"] == "1.0").collect()
-}
-
-/// Nothing waits to be told any more.
-async fn wait_until_told(world: &World) {
-    wait_until_told_within(world, SOON).await;
-}
-
-async fn wait_until_told_within(world: &World, limit: Duration) {
-    eventually("everything is told", limit, async || {
-        let client = world.administrator();
-        let mut waiting = 0;
-        for request in Api::<ApprovalRequest>::all(client.clone()).list(&ListParams::default()).await.ok()? {
-            waiting += request.status.map_or(0, |status| status.audit.waiting.len());
-        }
-        for community in Api::<Community>::all(client.clone()).list(&ListParams::default()).await.ok()? {
-            waiting += community.status.map_or(0, |status| status.gate.audit.waiting.len());
-        }
-        for enclave in Api::<Enclave>::all(client.clone()).list(&ListParams::default()).await.ok()? {
-            waiting += enclave.status.map_or(0, |status| status.gate.audit.waiting.len());
-        }
-        for activation in
-            Api::<RoleActivation>::all(client.clone()).list(&ListParams::default()).await.ok()?
-        {
-            waiting += activation.status.map_or(0, |status| status.audit.waiting.len());
-        }
-        (waiting == 0).then_some(())
-    })
-    .await;
 }
 
 /// The ids of events.

@@ -1,6 +1,7 @@
 //! Sinks that are down, slow, refuse what they get, or have no room.
 
 use super::*;
+use crate::world::wait_until_told_within;
 
 /// How long it takes from a vote until the change is in force.
 pub(super) async fn approve_one(world: &World, name: &str) -> Duration {

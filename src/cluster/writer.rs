@@ -1,0 +1,339 @@
+//! What is read once more, from the API server itself, before something takes effect.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::fmt::Debug;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use kube::api::{GetParams, ListParams};
+use kube::core::{DynamicObject, Request};
+use kube::{Api, Client, ResourceExt};
+
+use super::confirm::Confirmations;
+use crate::admission::{Policies, PolicyIdentity, is_witness};
+use crate::api::Kind;
+use crate::api::audit::Audit;
+use crate::api::names::{OPERATOR, label};
+use crate::api::reading::{AnyKind, Item, Readable};
+use crate::model::scope::RulesOrigin;
+use crate::plan::ConfirmBy;
+
+/// Makes writes, and the reads that have to precede some of them.
+pub struct Writer {
+    pub client: Client,
+    /// The admission policies that the watches know.
+    known_policies: Box<dyn Fn() -> Policies + Send + Sync>,
+    pub(super) settle: Box<Settle>,
+    /// Each read by itself.
+    policies: Confirmations<(), String>,
+    /// The same, read as lists.
+    policy_lists: Confirmations<(), String>,
+    rules: Confirmations<Place, String>,
+    known_rules: KnownRules,
+    /// When the votes of a request were counted last, by its UID; of the latest requests.
+    counted: Mutex<VecDeque<(String, Instant)>>,
+}
+
+/// Takes off the facts of the object with a UID what everybody was told.
+type Settle = dyn Fn(&str, &mut Audit) + Send + Sync;
+
+/// Where an object is that carries rules.
+type Place = (Kind, Option<String>, String);
+
+/// Lists of the policies begin so long after each other at least: many changes share one.
+const LISTS_EVERY: Duration = Duration::from_millis(250);
+
+impl Writer {
+    /// Writes with this client. `known_policies` are the admission policies that the watches know; `settle`
+    /// takes off the facts of the object with a UID what everybody was told.
+    #[must_use]
+    pub fn new(
+        client: Client,
+        known_policies: impl Fn() -> Policies + Send + Sync + 'static,
+        settle: impl Fn(&str, &mut Audit) + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            client,
+            known_policies: Box::new(known_policies),
+            settle: Box::new(settle),
+            policies: Confirmations::default(),
+            policy_lists: Confirmations::every(LISTS_EVERY),
+            rules: Confirmations::default(),
+            known_rules: KnownRules::default(),
+            counted: Mutex::default(),
+        }
+    }
+
+    /// Whether the API server runs the admission policies with this fingerprint, as of a read that began at
+    /// `since` or later.
+    pub(super) async fn confirm_policies(
+        &self,
+        witness: &str,
+        by: ConfirmBy,
+        since: Instant,
+    ) -> Result<bool, kube::Error> {
+        let one_by_one = || get_policies(&self.client, (self.known_policies)());
+        let listed = || async { list_policies(&self.client).await.map(|live| live.fingerprint()) };
+        let live = match by {
+            ConfirmBy::Get => self.policies.read((), since, one_by_one).await,
+            ConfirmBy::CountingVotes(request) => {
+                self.note_votes(request, since);
+                self.policies.read((), since, one_by_one).await
+            }
+            ConfirmBy::VotesCounted(request) => {
+                let since = self.votes_counted(&request).unwrap_or(since);
+                self.policies.read((), since, one_by_one).await
+            }
+            ConfirmBy::List => self.policy_lists.read((), since, listed).await,
+        };
+        Ok(live?.0 == witness)
+    }
+
+    /// The votes of a request, all that had been seen at that time, are being counted.
+    fn note_votes(&self, request: String, at: Instant) {
+        const MOST: usize = 1024;
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        counted.retain(|(known, _)| *known != request);
+        if counted.len() == MOST {
+            counted.pop_front();
+        }
+        counted.push_back((request, at));
+    }
+
+    /// When the votes of a request were counted last, if it was a moment ago.
+    fn votes_counted(&self, request: &str) -> Option<Instant> {
+        const MOMENT: Duration = Duration::from_secs(5);
+        let counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = counted.iter().find(|(known, _)| known == request).map(|(_, at)| *at);
+        at.filter(|at| at.elapsed() < MOMENT)
+    }
+
+    /// Whether what is applied of an object that carries rules is still what they were read from.
+    ///
+    /// What is applied is written by the one that leads, and by nobody else. So what was read from the API
+    /// server once since it leads stays true until it writes that itself ([`Writer::before_applying`]).
+    pub(super) async fn confirm_rules(
+        &self,
+        origin: &RulesOrigin,
+        since: Instant,
+    ) -> Result<bool, kube::Error> {
+        let RulesOrigin { kind, namespace, name, uid, digest } = origin;
+        let (place, expected) = ((*kind, namespace.clone(), name.clone()), describe_rules(uid, digest));
+        if self.known_rules.are(&place, &expected) {
+            return Ok(true);
+        }
+        let read = || async {
+            let live = get_any(&self.client, *kind, namespace.as_deref(), name).await?;
+            let describe = |live: AnyKind| {
+                let uid = live.meta().uid.clone().unwrap_or_default();
+                describe_rules(&uid, &live.applied_digest().unwrap_or_default())
+            };
+            Ok::<_, kube::Error>(live.map(describe).unwrap_or_default())
+        };
+        // A read that began before the latest write of them proves nothing any more.
+        let since = self.known_rules.written_at(&place).map_or(since, |at| at.max(since));
+        let (live, began) = self.rules.read(place.clone(), since, read).await?;
+        let is_so = live == expected;
+        self.known_rules.note(place, live, began);
+        Ok(is_so)
+    }
+
+    /// To be called before what is applied of an object is written, or its finalizer is removed. Until the
+    /// answer is known to the caches, which is said with [`Applying::is_known`], its rules are read anew each
+    /// time.
+    #[must_use]
+    pub fn before_applying(&self, kind: Kind, namespace: Option<&str>, name: &str) -> Applying<'_> {
+        let place = (kind, namespace.map(ToOwned::to_owned), name.to_owned());
+        self.known_rules.begin(&place);
+        Applying { rules: &self.known_rules, place }
+    }
+}
+
+/// What is applied of an object is being written.
+pub struct Applying<'a> {
+    rules: &'a KnownRules,
+    place: Place,
+}
+
+impl Applying<'_> {
+    /// The write succeeded and the caches have its answer. Without this call nobody knows what is applied.
+    pub fn is_known(self) {
+        self.rules.end(&self.place);
+    }
+
+    /// The object is gone with its finalizer.
+    pub fn is_gone(self) {
+        self.rules.forget(&self.place);
+    }
+}
+
+/// What is applied of objects that carry rules, as it was read since this process leads.
+#[derive(Default)]
+struct KnownRules {
+    shared: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    rules: HashMap<Place, String>,
+    /// Those that are being written, or of which it is not known whether they were.
+    uncertain: HashSet<Place>,
+    /// When the latest write of each began, or its answer was known.
+    written: HashMap<Place, Instant>,
+}
+
+impl KnownRules {
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn are(&self, place: &Place, expected: &str) -> bool {
+        self.lock().rules.get(place).is_some_and(|known| known == expected)
+    }
+
+    fn written_at(&self, place: &Place) -> Option<Instant> {
+        self.lock().written.get(place).copied()
+    }
+
+    fn note(&self, place: Place, rules: String, began: Instant) {
+        let mut known = self.lock();
+        let is_latest = known.written.get(&place).is_none_or(|written| began > *written);
+        if is_latest && !known.uncertain.contains(&place) && !rules.is_empty() {
+            known.rules.insert(place, rules);
+        }
+    }
+
+    fn begin(&self, place: &Place) {
+        let mut known = self.lock();
+        known.rules.remove(place);
+        known.uncertain.insert(place.clone());
+        known.written.insert(place.clone(), Instant::now());
+    }
+
+    fn end(&self, place: &Place) {
+        let mut known = self.lock();
+        known.uncertain.remove(place);
+        known.written.insert(place.clone(), Instant::now());
+    }
+
+    /// Another object in its place has another UID.
+    fn forget(&self, place: &Place) {
+        let mut known = self.lock();
+        known.rules.remove(place);
+        known.uncertain.remove(place);
+        known.written.remove(place);
+    }
+}
+
+fn describe_rules(uid: &str, digest: &str) -> String {
+    format!("{uid} {digest}")
+}
+
+pub(super) async fn get_any(
+    client: &Client,
+    kind: Kind,
+    namespace: Option<&str>,
+    name: &str,
+) -> Result<Option<AnyKind>, kube::Error> {
+    let api: Api<DynamicObject> = match namespace {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &kind.resource()),
+        None => Api::all_with(client.clone(), &kind.resource()),
+    };
+    let request = Request::new(api.resource_url())
+        .get(name, &GetParams::default())
+        .map_err(kube::Error::BuildRequest)?;
+    match client.request(request).await {
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+        found => found.map(Some),
+    }
+}
+
+async fn list_policies(client: &Client) -> Result<Policies, kube::Error> {
+    let (mutating, mutating_bindings, validating, validating_bindings) =
+        futures::try_join!(list_all(client), list_all(client), list_all(client), list_all(client))?;
+    Ok(Policies { mutating, mutating_bindings, validating, validating_bindings })
+}
+
+async fn list_all<K>(client: &Client) -> Result<Vec<K>, kube::Error>
+where
+    K: Readable + Debug + 'static,
+{
+    let parameters = ListParams::default().labels(&format!("{}={OPERATOR}", label::PART_OF));
+    let api: Api<Item<K>> = Api::all(client.clone());
+    Ok(api.list(&parameters).await?.items.into_iter().map(|item| item.read().0).collect())
+}
+
+/// The fingerprint of the admission policies that the watches know, of which those are read anew, each by
+/// itself, that a vote proves nothing without. One of that name that the watches do not know yet is not among
+/// them, and makes no difference to those that must be there.
+async fn get_policies(client: &Client, known: Policies) -> Result<String, kube::Error> {
+    async fn get_all<K>(client: &Client, known: &[K]) -> Result<Vec<PolicyIdentity>, kube::Error>
+    where
+        K: Readable + 'static,
+    {
+        let api: Api<Item<K>> = Api::all(client.clone());
+        let (witnesses, others): (Vec<&K>, Vec<&K>) = known.iter().partition(|policy| is_witness(*policy));
+        let reads = witnesses.into_iter().map(|policy| {
+            let (api, name) = (api.clone(), policy.name_any());
+            async move { api.get_opt(&name).await }
+        });
+        let found = futures::future::try_join_all(reads).await?;
+        let others = others.into_iter().filter_map(PolicyIdentity::of);
+        Ok(found.iter().flatten().filter_map(PolicyIdentity::of).chain(others).collect())
+    }
+    let Policies { mutating, mutating_bindings, validating, validating_bindings } = known;
+    let (mutating, mutating_bindings, validating, validating_bindings) = futures::try_join!(
+        get_all(client, &mutating),
+        get_all(client, &mutating_bindings),
+        get_all(client, &validating),
+        get_all(client, &validating_bindings),
+    )?;
+    Ok(PolicyIdentity::fingerprint([mutating, mutating_bindings, validating, validating_bindings].concat()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(name: &str) -> Place {
+        (Kind::Enclave, Some("acme".into()), name.into())
+    }
+
+    /// A read counts until what it found is written, and not when it may have been made before that.
+    #[test]
+    fn what_was_read_counts_until_it_is_written() {
+        let known = KnownRules::default();
+        let before = Instant::now();
+        known.note(place("a"), "old".into(), before);
+        assert!(known.are(&place("a"), "old") && !known.are(&place("a"), "new"));
+        assert!(!known.are(&place("b"), "old"));
+
+        known.begin(&place("a"));
+        assert!(!known.are(&place("a"), "old"));
+        // While it is written nothing that is read counts, nor afterwards what was read before.
+        let meanwhile = Instant::now();
+        known.note(place("a"), "old".into(), meanwhile);
+        assert!(!known.are(&place("a"), "old"));
+        known.end(&place("a"));
+        for early in [before, meanwhile] {
+            known.note(place("a"), "old".into(), early);
+            assert!(!known.are(&place("a"), "old"), "it was read before the write was done");
+        }
+        assert!(known.written_at(&place("a")).unwrap() >= meanwhile, "such a read is not even shared");
+        known.note(place("a"), "new".into(), Instant::now() + Duration::from_millis(1));
+        assert!(known.are(&place("a"), "new"));
+    }
+
+    #[test]
+    fn a_write_of_which_nobody_knows_the_end_leaves_it_uncertain() {
+        let known = KnownRules::default();
+        let later = || Instant::now() + Duration::from_millis(1);
+        known.begin(&place("a"));
+        known.note(place("a"), "old".into(), later());
+        assert!(!known.are(&place("a"), "old"));
+        known.begin(&place("a"));
+        known.end(&place("a"));
+        known.note(place("a"), "new".into(), later());
+        assert!(known.are(&place("a"), "new"));
+    }
+}
