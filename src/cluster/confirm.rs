@@ -14,8 +14,8 @@ use tokio::sync::Mutex;
 /// Shared reads: what is read, and what was found.
 pub struct Confirmations<T, V> {
     reads: SyncMutex<HashMap<T, Slot<V>>>,
-    /// So long after one read began the next one of the same thing begins at the earliest, so that more share
-    /// it.
+    /// So long after a read that served [`BUSY`] or more began the next one of the same thing begins at the
+    /// earliest, so that still more share it.
     interval: Duration,
 }
 
@@ -25,6 +25,8 @@ type Slot<V> = Arc<Mutex<Option<Found<V>>>>;
 struct Found<V> {
     began: Instant,
     value: V,
+    /// How many it served.
+    served: usize,
 }
 
 impl<T, V> Default for Confirmations<T, V> {
@@ -34,7 +36,7 @@ impl<T, V> Default for Confirmations<T, V> {
 }
 
 impl<T, V> Confirmations<T, V> {
-    /// Reads of one thing that begin so long after each other at least.
+    /// Reads of one thing that begin so long after each other at least while many ask for them.
     #[must_use]
     pub fn every(interval: Duration) -> Self {
         Self { reads: SyncMutex::default(), interval }
@@ -60,16 +62,19 @@ impl<T: Clone + Eq + Hash, V: Clone> Confirmations<T, V> {
         let result = {
             // Those who wait here are served by whoever gets it first.
             let mut found = slot.lock().await;
-            match &*found {
-                Some(found) if found.began >= since => Ok((found.value.clone(), found.began)),
+            match &mut *found {
+                Some(found) if found.began >= since => {
+                    found.served += 1;
+                    Ok((found.value.clone(), found.began))
+                }
                 latest => {
-                    if let Some(latest) = latest {
+                    if let Some(latest) = latest.as_ref().filter(|latest| latest.served >= BUSY) {
                         tokio::time::sleep_until((latest.began + self.interval).into()).await;
                     }
                     let began = Instant::now();
                     let result = read().await;
                     if let Ok(value) = &result {
-                        *found = Some(Found { began, value: value.clone() });
+                        *found = Some(Found { began, value: value.clone(), served: 1 });
                     }
                     result.map(|value| (value, began))
                 }
@@ -87,6 +92,9 @@ impl<T: Clone + Eq + Hash, V: Clone> Confirmations<T, V> {
         self.reads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// A read that served so many was asked for by many things at a time, and not by one after the other.
+const BUSY: usize = 4;
 
 /// What was read is kept for so many things; it serves those who come a moment later.
 const MOST_KEPT: usize = 64;
@@ -136,22 +144,21 @@ mod tests {
 
     #[tokio::test]
     async fn reads_of_one_thing_begin_at_intervals() {
-        let confirmations = Confirmations::<&str, usize>::every(Duration::from_millis(20));
-        let reads = Cell::new(0);
-        let read = || async {
+        let confirmations = &Confirmations::<&str, usize>::every(Duration::from_millis(20));
+        let reads = &Cell::new(0);
+        let read = move || async {
             reads.set(reads.get() + 1);
             Ok::<_, Infallible>(reads.get())
         };
+        let all_read = |since| join_all((0..50).map(move |_| value(confirmations.read("a", since, read))));
         let began = Instant::now();
-        assert_eq!(
-            value(confirmations.read("a", Instant::now(), read)).await,
-            Ok(1),
-            "the first one at once"
-        );
-        let since = Instant::now();
-        let all = join_all((0..50).map(|_| value(confirmations.read("a", since, read)))).await;
-        assert!(all.into_iter().all(|found| found == Ok(2)));
-        assert!(began.elapsed() >= Duration::from_millis(20) && reads.get() == 2);
+        for number in 1..=10 {
+            let one = value(confirmations.read("a", Instant::now(), read)).await;
+            assert_eq!(one, Ok(number), "one after the other does not wait");
+        }
+        assert!(all_read(Instant::now()).await.into_iter().all(|found| found == Ok(11)));
+        assert!(all_read(Instant::now()).await.into_iter().all(|found| found == Ok(12)));
+        assert!(began.elapsed() >= Duration::from_millis(20) && reads.get() == 12);
     }
 
     #[tokio::test]

@@ -40,7 +40,7 @@ type Settle = dyn Fn(&str, &mut Audit) + Send + Sync;
 /// Where an object is that carries rules.
 type Place = (Kind, Option<String>, String);
 
-/// Lists of the policies begin so long after each other at least: many changes share one.
+/// Lists of the policies begin so long after each other at least while many changes need one: they share it.
 const LISTS_EVERY: Duration = Duration::from_millis(250);
 
 impl Writer {
