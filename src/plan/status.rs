@@ -225,7 +225,7 @@ pub fn notices<K: Gated>(object: &K, after: &GateStatus) -> Vec<Notice> {
     }
     let (Some(state), Some(reason)) = (after.state, event_reason(&now.reason)) else { return Vec::new() };
     let is_decided = after.applied.as_ref().is_some_and(|applied| applied.approval_request.is_some());
-    if (reason == reason::ACTIVE && !is_decided) || (goes_on_by_itself(reason) && after.applied.is_none()) {
+    if (reason == reason::ACTIVE && !is_decided) || (WAITING.contains(&reason) && after.applied.is_none()) {
         return Vec::new();
     }
     let severity = match state {
@@ -240,21 +240,18 @@ pub fn notices<K: Gated>(object: &K, after: &GateStatus) -> Vec<Notice> {
     vec![Notice { severity, reason, message: format!("{state}: {}", now.message) }]
 }
 
-/// Whether what is new waits with this reason until something else is there. For what was in force it means
-/// that it closes.
-fn goes_on_by_itself(reason: &str) -> bool {
-    [
-        reason::COMMUNITY_NOT_ACTIVE,
-        reason::ENCLAVE_NOT_ACTIVE,
-        reason::ENDPOINT_NOT_FOUND,
-        reason::ENDPOINT_NOT_ACTIVE,
-        reason::WORKLOAD_NOT_FOUND,
-        reason::WORKLOAD_NOT_ACTIVE,
-        reason::TRANSIT_HUB_NOT_FOUND,
-        reason::TRANSIT_HUB_NOT_ACTIVE,
-    ]
-    .contains(&reason)
-}
+/// Reasons with which what is new waits until something else is there. For what was in force they mean that
+/// access is closed.
+const WAITING: [&str; 8] = [
+    reason::COMMUNITY_NOT_ACTIVE,
+    reason::ENCLAVE_NOT_ACTIVE,
+    reason::ENDPOINT_NOT_FOUND,
+    reason::ENDPOINT_NOT_ACTIVE,
+    reason::WORKLOAD_NOT_FOUND,
+    reason::WORKLOAD_NOT_ACTIVE,
+    reason::TRANSIT_HUB_NOT_FOUND,
+    reason::TRANSIT_HUB_NOT_ACTIVE,
+];
 
 /// The reasons of Ready that are worth an Event.
 fn event_reason(ready: &str) -> Option<&'static str> {
@@ -270,15 +267,7 @@ fn event_reason(ready: &str) -> Option<&'static str> {
         reason::NAMESPACE_CONFLICT,
         reason::NAMESPACE_TERMINATING,
         reason::COMMUNITY_NOT_FOUND,
-        reason::COMMUNITY_NOT_ACTIVE,
         reason::ENCLAVE_NOT_FOUND,
-        reason::ENCLAVE_NOT_ACTIVE,
-        reason::ENDPOINT_NOT_FOUND,
-        reason::ENDPOINT_NOT_ACTIVE,
-        reason::WORKLOAD_NOT_FOUND,
-        reason::WORKLOAD_NOT_ACTIVE,
-        reason::TRANSIT_HUB_NOT_FOUND,
-        reason::TRANSIT_HUB_NOT_ACTIVE,
         reason::DESTINATION_NOT_ALLOWED,
         reason::FQDN_BACKEND_MISSING,
         reason::LIMIT_REACHED,
@@ -291,6 +280,7 @@ fn event_reason(ready: &str) -> Option<&'static str> {
         reason::SPEC_UNREADABLE,
     ]
     .into_iter()
+    .chain(WAITING)
     .find(|reason| *reason == ready)
 }
 
