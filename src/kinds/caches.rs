@@ -29,7 +29,7 @@ use crate::api::{
 use crate::cluster::cache::{Cache, Change, Indexed, Key};
 use crate::cluster::unreadable::Counts;
 use crate::cluster::watch::{Seen, run_watch};
-use crate::plan::child::Child;
+use crate::plan::child::{Child, with_child_kinds};
 
 /// A kind that is cached.
 pub trait Cached: Indexed + Relevant {
@@ -220,16 +220,7 @@ impl Enqueuer {
                 }
             };
         }
-        take_in!(
-            NetworkPolicy,
-            CiliumNetworkPolicy,
-            ResourceQuota,
-            LimitRange,
-            Role,
-            RoleBinding,
-            ClusterRole,
-            ClusterRoleBinding
-        );
+        with_child_kinds!(take_in);
     }
 
     pub(super) fn drop_one<K: Cached>(&self, Key { namespace, name }: &Key, cache: &Cache<K>) {

@@ -25,6 +25,23 @@ pub enum Verb {
     Delete,
 }
 
+/// Calls a macro with the kinds of [`Child`].
+macro_rules! with_child_kinds {
+    ($use:ident) => {
+        $use! {
+            NetworkPolicy,
+            CiliumNetworkPolicy,
+            ResourceQuota,
+            LimitRange,
+            Role,
+            RoleBinding,
+            ClusterRole,
+            ClusterRoleBinding
+        }
+    };
+}
+pub(crate) use with_child_kinds;
+
 macro_rules! children {
     ($($kind:ident),*) => {
         /// Something that the operator makes besides namespaces, by kind.
@@ -49,16 +66,7 @@ macro_rules! children {
         })*
     };
 }
-children!(
-    NetworkPolicy,
-    CiliumNetworkPolicy,
-    ResourceQuota,
-    LimitRange,
-    Role,
-    RoleBinding,
-    ClusterRole,
-    ClusterRoleBinding
-);
+with_child_kinds!(children);
 
 /// Whether what others changed is put back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
