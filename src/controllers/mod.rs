@@ -267,8 +267,9 @@ async fn reconcile_once<K: Reconciled>(
     tried: Tried,
 ) -> Result<LookAgain, Failed<K::Status>> {
     let mut object = Arc::clone(object);
-    let mut repaired: Vec<Write> = Vec::new();
-    for round in 1.. {
+    let (mut repaired, mut round): (Vec<Write>, usize) = (Vec::new(), 0);
+    loop {
+        round += 1;
         // Thousands that wait for their turn must not keep the processors from what closes.
         let turn = if tried.closing { None } else { context.planning.acquire().await.ok() };
         // What is confirmed for it is read later than this.
@@ -297,7 +298,6 @@ async fn reconcile_once<K: Reconciled>(
         let done = carry_out(object.as_ref(), context, plan, failure, (since, now)).await;
         return done.map_err(|failed| Failed { ends_in, ..failed });
     }
-    Ok(None)
 }
 
 /// Makes the writes of a plan and publishes its status.
