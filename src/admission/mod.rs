@@ -391,6 +391,22 @@ mod tests {
         build_policies(&Installation::default()).unwrap()
     }
 
+    /// A name that is no policy would be one less that is read again before a vote counts.
+    #[test]
+    fn every_witness_is_a_policy_with_a_binding() {
+        fn all<K: ResourceExt>(objects: &[K]) -> Vec<String> {
+            objects.iter().filter(|object| is_witness(*object)).map(ResourceExt::name_any).collect()
+        }
+        let policies = build_policies(&Installation::default()).unwrap();
+        let names = |policies: Vec<String>, bindings: Vec<String>| -> Vec<String> {
+            policies.into_iter().filter(|name| bindings.contains(name)).collect()
+        };
+        let mut found = names(all(&policies.mutating), all(&policies.mutating_bindings));
+        found.extend(names(all(&policies.validating), all(&policies.validating_bindings)));
+        found.sort();
+        assert_eq!(found, WITNESSES);
+    }
+
     #[test]
     fn every_source_is_a_policy_with_its_binding_and_nothing_is_left_to_fill_in() {
         let policies = policies();

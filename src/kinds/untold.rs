@@ -424,6 +424,35 @@ mod tests {
         assert_eq!(settled(&alone, &noted_on_it), []);
     }
 
+    /// The watch and the answer to a write arrive in two threads.
+    #[test]
+    fn a_fact_is_found_though_an_older_change_is_heard_of_after_it() {
+        let caches = Caches::detached("enclave-system");
+        let untold = Untold::new(vec!["stdout"]);
+        assert_eq!(ids(&untold.find("stdout", &caches).0), [""; 0]);
+        put(&untold, &caches, &request("a", &[1]));
+        untold.on_change(&Change { before: None, after: Some(Arc::new(request("a", &[]))) });
+        assert_eq!(ids(&untold.find("stdout", &caches).0), ["a.1"]);
+        // What the cache says is the truth: there is nothing left.
+        caches.requests.apply(Arc::new(request("a", &[])));
+        assert_eq!(ids(&untold.find("stdout", &caches).0), [""; 0]);
+        assert_eq!(untold.lock().waiting.len(), 0);
+    }
+
+    #[test]
+    fn what_was_told_stays_for_a_moment_and_what_was_not_asks_for_no_time() {
+        let caches = Caches::detached("enclave-system");
+        let untold = Untold::new(vec!["stdout"]);
+        let request = request("a", &[1]);
+        put(&untold, &caches, &request);
+        let audit = request.status.clone().unwrap().audit;
+        assert_eq!(untold.settles_in("a", &audit), Duration::ZERO);
+        untold.take("stdout", &untold.find("stdout", &caches).0[0]);
+        let wait = untold.settles_in("a", &audit);
+        assert!(wait > Duration::ZERO && wait <= SETTLE_AFTER, "{wait:?}");
+        assert_eq!(settled(&untold, &request), [], "another write takes it off at once");
+    }
+
     /// A channel may be taken out of its Community while people were not told by it.
     #[test]
     fn a_fact_that_fewer_are_to_take_than_before_goes_when_those_have_it() {
