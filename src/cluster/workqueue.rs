@@ -27,11 +27,11 @@ pub enum Priority {
 /// How working on an object ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It is done until something changes.
+    /// Done until something changes.
     Done,
-    /// It is done, and has to be looked at again after this time, with this priority.
+    /// Done, and to be looked at again after this time, with this priority.
     RequeueAfter(Duration, Priority),
-    /// It failed, and is tried again with back-off, or when something ends if that is earlier.
+    /// To be tried again with back-off, or when something ends if that is earlier.
     Failed {
         /// When something ends that it is to close.
         ends_in: Option<Duration>,

@@ -346,7 +346,7 @@ where
     };
     let place = child.namespace().map(|namespace| namespace + "/").unwrap_or_default();
     match result {
-        // It is gone already.
+        // Gone already.
         Err(kube::Error::Api(status)) if verb == Verb::Delete && status.code == 404 => Ok(None),
         result => {
             let answer = outcome(result, format!("{doing} {} {place}{name}", K::kind(&())))?;

@@ -153,7 +153,7 @@ where
         } else {
             Ok(usize::MAX)
         };
-        // It is dead already.
+        // The operator is dead already.
         let Ok(left) = left else { return Box::pin(std::future::pending()) };
         let answer = self.inner.call(request);
         let death = Arc::clone(&self.layer.death);
