@@ -7,13 +7,16 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Instant;
 
 use kube::Resource;
+use kube::api::ObjectMeta;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
+
+use super::packing::{Packed, Packing, Recent};
 
 /// A kind that is cached.
 pub trait Indexed: Resource<DynamicType = ()> + Serialize + DeserializeOwned + Send + Sync + 'static {
@@ -24,7 +27,7 @@ pub trait Indexed: Resource<DynamicType = ()> + Serialize + DeserializeOwned + S
     /// once.
     fn index(&self, add: &mut dyn FnMut(Self::By, &str));
 
-    /// Whether it is held as text, and decoded each time it is looked at: what there is most of, and what
+    /// Whether it is held as compressed text, and decoded each time it is looked at: what there is most of, and what
     /// nobody looks at any more. Decoded it takes several times the memory.
     fn is_packed(&self) -> bool {
         false
@@ -124,27 +127,58 @@ struct Shared<K: Indexed> {
 /// How an object is held.
 enum Held<K> {
     Decoded(Arc<K>),
-    /// As JSON.
-    Packed(Box<[u8]>),
+    Packed(Packed),
 }
 
 impl<K: Indexed> Held<K> {
-    fn new(object: Arc<K>) -> Self {
-        if !object.is_packed() {
-            return Self::Decoded(object);
+    fn version(&self) -> Option<u64> {
+        match self {
+            Self::Decoded(object) => version(object.as_ref()),
+            Self::Packed(packed) => packed.version,
         }
-        let text = serde_json::to_vec(object.as_ref()).map(Vec::into_boxed_slice);
-        // What does not come out again is not put in.
-        match text {
-            Ok(text) if serde_json::from_slice::<K>(&text).is_ok() => Self::Packed(text),
-            Ok(_) | Err(_) => Self::Decoded(object),
+    }
+}
+
+/// Where an index leads: most lead to one object.
+enum Slots {
+    One(usize),
+    More(BTreeSet<usize>),
+}
+
+impl Slots {
+    fn add(&mut self, slot: usize) {
+        match self {
+            Self::One(one) if *one == slot => {}
+            Self::One(one) => *self = Self::More([*one, slot].into()),
+            Self::More(slots) => {
+                slots.insert(slot);
+            }
         }
     }
 
-    fn object(&self) -> Option<Arc<K>> {
+    /// Returns whether none is left.
+    fn remove(&mut self, slot: usize) -> bool {
         match self {
-            Self::Decoded(object) => Some(Arc::clone(object)),
-            Self::Packed(text) => serde_json::from_slice(text).ok().map(Arc::new),
+            Self::One(one) => *one == slot,
+            Self::More(slots) => {
+                slots.remove(&slot);
+                slots.is_empty()
+            }
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = usize> {
+        let (one, more) = match self {
+            Self::One(one) => (Some(*one), None),
+            Self::More(slots) => (None, Some(slots)),
+        };
+        one.into_iter().chain(more.into_iter().flatten().copied())
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::One(_) => 1,
+            Self::More(slots) => slots.len(),
         }
     }
 }
@@ -153,9 +187,11 @@ impl<K: Indexed> Held<K> {
 struct Stored<K: Indexed> {
     slots: Vec<Option<Held<K>>>,
     free: Vec<usize>,
+    packing: Packing,
+    recent: Mutex<Recent<K>>,
     /// Slots by namespace and name.
     names: HashMap<Box<str>, HashMap<Box<str>, usize>>,
-    indexes: HashMap<K::By, HashMap<Box<str>, BTreeSet<usize>>>,
+    indexes: HashMap<K::By, HashMap<Box<str>, Slots>>,
     /// While the watch lists anew: the slots of the objects that it listed so far.
     listed: Option<HashSet<usize>>,
     /// When the watch had listed everything last.
@@ -171,6 +207,8 @@ impl<K: Indexed> Default for Stored<K> {
         Self {
             slots: Vec::new(),
             free: Vec::new(),
+            packing: Packing::default(),
+            recent: Mutex::default(),
             names: HashMap::new(),
             indexes: HashMap::new(),
             listed: None,
@@ -204,8 +242,9 @@ impl<K: Indexed> Cache<K> {
     #[must_use]
     pub fn by(&self, index: K::By, value: &str) -> Vec<Arc<K>> {
         let stored = self.read();
-        let slots = stored.indexes.get(&index).and_then(|index| index.get(value)).into_iter().flatten();
-        let found: Vec<Arc<K>> = slots.filter_map(|slot| stored.at(*slot)).collect();
+        let slots = stored.indexes.get(&index).and_then(|index| index.get(value));
+        let slots = slots.into_iter().flat_map(Slots::iter);
+        let found: Vec<Arc<K>> = slots.filter_map(|slot| stored.at(slot)).collect();
         self.count_visits(found.len());
         found
     }
@@ -214,7 +253,7 @@ impl<K: Indexed> Cache<K> {
     #[must_use]
     pub fn count(&self, index: K::By, value: &str) -> usize {
         let stored = self.read();
-        stored.indexes.get(&index).and_then(|index| index.get(value)).map_or(0, BTreeSet::len)
+        stored.indexes.get(&index).and_then(|index| index.get(value)).map_or(0, Slots::len)
     }
 
     /// The values that an index has, each with the number of its objects.
@@ -230,7 +269,21 @@ impl<K: Indexed> Cache<K> {
     #[must_use]
     pub fn all(&self) -> Vec<Arc<K>> {
         let stored = self.read();
-        let found: Vec<Arc<K>> = stored.slots.iter().flatten().filter_map(Held::object).collect();
+        let found: Vec<Arc<K>> =
+            stored.slots.iter().flatten().filter_map(|held| stored.object_in(held)).collect();
+        self.count_visits(found.len());
+        found
+    }
+
+    /// All objects that are not held as text, in no order. For what [`Cache::all`] is for.
+    #[must_use]
+    pub fn unpacked(&self) -> Vec<Arc<K>> {
+        let stored = self.read();
+        let decoded = |held: &Held<K>| match held {
+            Held::Decoded(object) => Some(Arc::clone(object)),
+            Held::Packed(_) => None,
+        };
+        let found: Vec<Arc<K>> = stored.slots.iter().flatten().filter_map(decoded).collect();
         self.count_visits(found.len());
         found
     }
@@ -252,6 +305,18 @@ impl<K: Indexed> Cache<K> {
     #[must_use]
     pub fn visited(&self) -> u64 {
         self.shared.visited.load(Ordering::Relaxed)
+    }
+
+    /// Whether this version of an object stands here, or a later one. While the watch lists anew nobody can tell:
+    /// what is listed is noted.
+    #[must_use]
+    pub fn knows(&self, metadata: &ObjectMeta) -> bool {
+        let stored = self.read();
+        let (namespace, name) = names_in(metadata);
+        let slot = stored.names.get(namespace).and_then(|names| names.get(name));
+        let held = slot.and_then(|slot| stored.slots.get(*slot)?.as_ref());
+        stored.listed.is_none()
+            && held.and_then(Held::version).zip(version_in(metadata)).is_some_and(|(held, it)| it <= held)
     }
 
     /// Takes in what the watch saw. Returns what changed; `None` when nothing did, as for an object that
@@ -365,7 +430,34 @@ impl<K: Indexed> Cache<K> {
 
 impl<K: Indexed> Stored<K> {
     fn at(&self, slot: usize) -> Option<Arc<K>> {
-        self.slots.get(slot)?.as_ref()?.object()
+        match self.slots.get(slot)?.as_ref()? {
+            Held::Decoded(object) => Some(Arc::clone(object)),
+            Held::Packed(packed) => {
+                let known = self.recent().get(slot);
+                known.or_else(|| {
+                    let object = self.packing.unpack(packed).map(Arc::new)?;
+                    self.recent().put(slot, &object);
+                    Some(object)
+                })
+            }
+        }
+    }
+
+    /// The same of what is looked at once.
+    fn object_in(&self, held: &Held<K>) -> Option<Arc<K>> {
+        match held {
+            Held::Decoded(object) => Some(Arc::clone(object)),
+            Held::Packed(packed) => self.packing.unpack(packed).map(Arc::new),
+        }
+    }
+
+    fn recent(&self) -> MutexGuard<'_, Recent<K>> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn hold(&mut self, object: &Arc<K>) -> Held<K> {
+        let packed = object.is_packed().then(|| self.packing.pack(object.as_ref(), version(object.as_ref())));
+        packed.flatten().map_or_else(|| Held::Decoded(Arc::clone(object)), Held::Packed)
     }
 
     fn put(&mut self, object: Arc<K>) -> Option<Change<K>> {
@@ -378,7 +470,8 @@ impl<K: Indexed> Stored<K> {
             });
             self.names.entry(namespace.into()).or_default().insert(name.into(), slot);
             self.reindex(slot, &[], &values(object.as_ref()));
-            self.occupy(slot, Some(Held::new(Arc::clone(&object))));
+            let held = self.hold(&object);
+            self.occupy(slot, Some(held));
             self.note_listed(slot);
             return Some(Change { before: None, after: Some(object) });
         };
@@ -395,7 +488,8 @@ impl<K: Indexed> Stored<K> {
         if old != new {
             self.reindex(slot, &old, &new);
         }
-        self.occupy(slot, Some(Held::new(Arc::clone(&object))));
+        let held = self.hold(&object);
+        self.occupy(slot, Some(held));
         Some(Change { before: Some(before), after: Some(object) })
     }
 
@@ -415,6 +509,7 @@ impl<K: Indexed> Stored<K> {
     }
 
     fn occupy(&mut self, slot: usize, object: Option<Held<K>>) {
+        self.recent().forget(slot);
         if let Some(slot) = self.slots.get_mut(slot) {
             *slot = object;
         }
@@ -430,13 +525,13 @@ impl<K: Indexed> Stored<K> {
         for (by, value) in old {
             let Some(index) = self.indexes.get_mut(by) else { continue };
             let Some(slots) = index.get_mut(value) else { continue };
-            slots.remove(&slot);
-            if slots.is_empty() {
+            if slots.remove(slot) {
                 index.remove(value);
             }
         }
         for (by, value) in new {
-            self.indexes.entry(*by).or_default().entry(value.clone()).or_default().insert(slot);
+            let slots = self.indexes.entry(*by).or_default().entry(value.clone());
+            slots.and_modify(|slots| slots.add(slot)).or_insert(Slots::One(slot));
         }
     }
 }
@@ -450,12 +545,19 @@ fn is_no_news<K: Resource>(known: &K, object: &K) -> bool {
 }
 
 fn version<K: Resource>(object: &K) -> Option<u64> {
-    object.meta().resource_version.as_deref()?.parse().ok()
+    version_in(object.meta())
+}
+
+fn version_in(metadata: &ObjectMeta) -> Option<u64> {
+    metadata.resource_version.as_deref()?.parse().ok()
 }
 
 fn names<K: Resource>(object: &K) -> (&str, &str) {
-    let meta = object.meta();
-    (meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default())
+    names_in(object.meta())
+}
+
+fn names_in(metadata: &ObjectMeta) -> (&str, &str) {
+    (metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default())
 }
 
 fn values<K: Indexed>(object: &K) -> Vec<(K::By, Box<str>)> {

@@ -6,6 +6,7 @@ pub mod clock;
 pub mod confirm;
 pub mod events;
 pub mod fence;
+mod packing;
 pub mod unreadable;
 pub mod watch;
 pub mod workqueue;

@@ -86,6 +86,12 @@ impl Unreadables {
         self.counts.set(&self.kind, self.named.len());
     }
 
+    /// Whether an object is among those that could not be read.
+    #[must_use]
+    pub fn has<K: ResourceExt>(&self, object: &K) -> bool {
+        !self.named.is_empty() && self.named.contains_key(&(object.namespace(), object.name_any()))
+    }
+
     /// Notes that an object is gone, or can be read.
     pub fn forget<K: ResourceExt>(&mut self, object: &K) {
         if self.named.is_empty() {

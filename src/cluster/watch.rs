@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 use backon::ExponentialBuilder;
 use futures::StreamExt;
 use http::{Request, Uri};
+
+use kube::api::ObjectMeta;
 use kube::client::Body;
 use kube::runtime::utils::{Backoff, ResetTimerBackoff};
 use kube::runtime::watcher::{self, Event, InitialListStrategy::ListWatch};
 use kube::runtime::{WatchStreamExt, watcher as watch};
-use kube::{Api, Client};
+use kube::{Api, Client, Resource};
 use tower::service_fn;
 use tracing::{info, warn};
 
@@ -46,11 +48,13 @@ const PAGE: u32 = 100;
 /// people.
 ///
 /// Objects come one by one and are read part by part (see [`crate::api::reading`]): whatever is in one, it
-/// is told, and neither the list nor another object's event waits for it.
+/// is told, and neither the list nor another object's event waits for it. A change that `is_known` already,
+/// because it was this process that made it, is not read again and not told.
 pub async fn run_watch<K>(
     api: Api<Item<K>>,
     config: watcher::Config,
     counts: Counts,
+    is_known: impl Fn(&ObjectMeta) -> bool,
     mut see: impl FnMut(Seen<K>),
 ) where
     K: Readable + Clone + Debug + Send + Sync + 'static,
@@ -83,7 +87,10 @@ pub async fn run_watch<K>(
             if !matches!(event, Event::Init) && trouble.take().is_some() {
                 info!(resource = %plural, "watching again");
             }
-            see(read_event(event, &mut unreadables));
+            match &event {
+                Event::Apply(item) if is_known(item.meta()) && !unreadables.has(item) => {}
+                _ => see(read_event(event, &mut unreadables)),
+            }
         }
         config.initial_list_strategy = ListWatch;
         config = config.page_size(PAGE);

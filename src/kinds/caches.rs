@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::{LimitRange, Namespace, ResourceQuota, ServiceAc
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::ObjectMeta;
 use kube::runtime::watcher::Config;
 use kube::{Api, Client};
 use tokio::sync::watch;
@@ -170,7 +171,9 @@ where
         enqueuer.caches.namespaces.wait_until_filled().await;
     }
     let counts = enqueuer.caches.unreadable.clone();
-    run_watch(Api::all(client), config, counts, move |seen| enqueuer.take_in::<K>(seen)).await;
+    let cache = K::cache(&enqueuer.caches).clone();
+    let is_known = move |metadata: &ObjectMeta| cache.knows(metadata);
+    run_watch(Api::all(client), config, counts, is_known, move |seen| enqueuer.take_in::<K>(seen)).await;
 }
 
 impl Enqueuer {
@@ -285,7 +288,9 @@ async fn run_cilium(client: Client, enqueuer: Enqueuer) {
         return;
     }
     let counts = enqueuer.caches.unreadable.clone();
-    run_watch(Api::all(client), all(), counts, move |seen| {
+    let cache = enqueuer.caches.cilium_policies.clone();
+    let is_known = move |metadata: &ObjectMeta| cache.knows(metadata);
+    run_watch(Api::all(client), all(), counts, is_known, move |seen| {
         let is_filled = matches!(seen, Seen::ListEnds);
         enqueuer.take_in::<CiliumNetworkPolicy>(seen);
         if is_filled && enqueuer.caches.cilium.send_replace(Cilium::Known) != Cilium::Known {

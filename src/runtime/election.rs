@@ -125,24 +125,30 @@ async fn watch_lease(
     let leases = Api::namespaced(client, &namespace);
     let config = Config::default().fields(&format!("metadata.name={OPERATOR}"));
     let mut listed = None;
-    run_watch(leases, config, Counts::default(), move |seen: Seen<Lease>| {
-        let lease = match seen {
-            Seen::ListBegins => {
-                listed = None;
-                return;
+    run_watch(
+        leases,
+        config,
+        Counts::default(),
+        |_| false,
+        move |seen: Seen<Lease>| {
+            let lease = match seen {
+                Seen::ListBegins => {
+                    listed = None;
+                    return;
+                }
+                Seen::Applied(lease) => {
+                    listed = Some(lease.clone());
+                    Some(lease)
+                }
+                Seen::Deleted(_) => None,
+                Seen::ListEnds => listed.take(),
+            };
+            if lease.as_ref().and_then(holder).is_none() {
+                released.notify_one();
             }
-            Seen::Applied(lease) => {
-                listed = Some(lease.clone());
-                Some(lease)
-            }
-            Seen::Deleted(_) => None,
-            Seen::ListEnds => listed.take(),
-        };
-        if lease.as_ref().and_then(holder).is_none() {
-            released.notify_one();
-        }
-        saw.send_replace(lease);
-    })
+            saw.send_replace(lease);
+        },
+    )
     .await;
 }
 

@@ -51,6 +51,28 @@ fn names_of(found: &[Arc<ConfigMap>]) -> Vec<String> {
     names
 }
 
+/// What a watch brings of it need not be read: it is this version or an older one. While a list says what there
+/// is, everything in it counts.
+#[test]
+fn a_version_is_known_once_it_stands_here() {
+    let cache = Cache::<ConfigMap>::default();
+    let knows = |version| cache.knows(&object("a", "one", version, &[]).metadata);
+    assert!(!knows(1), "there is nothing yet");
+    // One is held as text, the other is not.
+    for version in [4, 7] {
+        cache.apply(object("a", "one", version, &[]));
+        assert_eq!([version - 1, version, version + 1].map(knows), [true, true, false]);
+    }
+    assert!(!cache.knows(&object("a", "two", 1, &[]).metadata) && !cache.knows(&ObjectMeta::default()));
+    let mut odd = object("a", "one", 1, &[]).metadata.clone();
+    odd.resource_version = Some("x".into());
+    assert!(!cache.knows(&odd), "a version that is no number may be any");
+    cache.begin_list();
+    assert!(!knows(7));
+    assert_eq!(cache.end_list().len(), 1, "it was not listed");
+    assert!(!knows(7));
+}
+
 #[test]
 fn objects_are_found_by_key_namespace_and_index_until_they_go() {
     let cache = Cache::<ConfigMap>::default();

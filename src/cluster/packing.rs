@@ -1,0 +1,134 @@
+//! Objects as compressed text, for what there is most of and what nobody looks at any more.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use lz4_flex::block::{compress_prepend_size_with_dict, decompress_size_prepended_with_dict};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// How much of the first object is compared with those after it.
+const MOST_COMMON: usize = 4096;
+
+/// So many objects that were looked at lately are kept as they are, and up to twice as many.
+const MOST_RECENT: usize = 256;
+
+/// What was unpacked lately, by slot: looked at again, it need not be read again.
+pub(super) struct Recent<K> {
+    latest: HashMap<usize, Arc<K>>,
+    before: HashMap<usize, Arc<K>>,
+}
+
+impl<K> Default for Recent<K> {
+    fn default() -> Self {
+        Self { latest: HashMap::new(), before: HashMap::new() }
+    }
+}
+
+impl<K> Recent<K> {
+    pub fn get(&mut self, slot: usize) -> Option<Arc<K>> {
+        if let Some(object) = self.latest.get(&slot) {
+            return Some(Arc::clone(object));
+        }
+        let object = self.before.remove(&slot)?;
+        self.put(slot, &object);
+        Some(object)
+    }
+
+    pub fn put(&mut self, slot: usize, object: &Arc<K>) {
+        if self.latest.len() >= MOST_RECENT {
+            self.before = std::mem::take(&mut self.latest);
+        }
+        self.latest.insert(slot, Arc::clone(object));
+    }
+
+    pub fn forget(&mut self, slot: usize) {
+        self.latest.remove(&slot);
+        self.before.remove(&slot);
+    }
+}
+
+/// Packs objects of one kind. They resemble each other, so each is told by what differs from the first one.
+#[derive(Default)]
+pub(super) struct Packing {
+    first: Option<Box<[u8]>>,
+}
+
+/// An object as text, compressed as an LZ4 block.
+pub(super) struct Packed {
+    pub version: Option<u64>,
+    text: Box<[u8]>,
+}
+
+impl Packing {
+    /// `None` when it would not come out again.
+    pub fn pack<K>(&mut self, object: &K, version: Option<u64>) -> Option<Packed>
+    where
+        K: Serialize + DeserializeOwned,
+    {
+        let text = serde_json::to_vec(object).ok()?;
+        serde_json::from_slice::<K>(&text).ok()?;
+        let first = self.first.get_or_insert_with(|| text.iter().take(MOST_COMMON).copied().collect());
+        Some(Packed { version, text: compress_prepend_size_with_dict(&text, first).into_boxed_slice() })
+    }
+
+    pub fn unpack<K: DeserializeOwned>(&self, packed: &Packed) -> Option<K> {
+        let text = decompress_size_prepended_with_dict(&packed.text, self.first.as_deref()?).ok()?;
+        serde_json::from_slice(&text).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Whatever the first one was.
+        #[test]
+        fn what_is_packed_comes_out_again(texts in prop::collection::vec(".{0,6000}", 1..6)) {
+            let mut packing = Packing::default();
+            let packed: Vec<_> = texts.iter().map(|text| packing.pack(text, Some(1)).unwrap()).collect();
+            for (packed, text) in packed.iter().zip(&texts) {
+                prop_assert_eq!(packing.unpack::<String>(packed), Some(text.clone()));
+            }
+        }
+    }
+
+    #[test]
+    fn few_objects_are_kept_unpacked_and_the_latest_of_them() {
+        let mut recent = Recent::default();
+        let is_kept = |recent: &mut Recent<usize>, slot| {
+            let object = recent.get(slot);
+            if object.is_none() {
+                recent.put(slot, &Arc::new(slot));
+            }
+            assert_eq!(recent.get(slot).as_deref(), Some(&slot));
+            object.is_some()
+        };
+        for slot in 1..10 * MOST_RECENT {
+            assert!(!is_kept(&mut recent, slot));
+            assert_eq!(is_kept(&mut recent, 0), slot > 1, "it is looked at all the time");
+        }
+        assert!(recent.latest.len() + recent.before.len() <= 2 * MOST_RECENT);
+        assert!(is_kept(&mut recent, 9 * MOST_RECENT + 10) && !is_kept(&mut recent, 1));
+        recent.forget(0);
+        assert!(recent.get(0).is_none());
+    }
+
+    #[test]
+    fn objects_of_a_kind_take_a_fraction_of_their_text() {
+        let object = |number: u32| {
+            serde_json::json!({
+                "metadata": {"name": format!("enclave-operator:connection:a:{number}"), "namespace": "acme-payments-api"},
+                "spec": {"podSelector": {}, "policyTypes": ["Egress"], "egress": [{"ports": [{"port": 5432}]}]},
+            })
+        };
+        let mut packing = Packing::default();
+        let packed = (0..100).filter_map(|number| packing.pack(&object(number), None));
+        let (packed, text): (usize, usize) =
+            (packed.map(|one| one.text.len()).sum(), (0..100).map(|one| object(one).to_string().len()).sum());
+        assert!(packed * 3 < text, "{packed} of {text} bytes");
+    }
+}
