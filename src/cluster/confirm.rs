@@ -14,32 +14,52 @@ use tokio::sync::Mutex;
 /// Shared reads: what is read, and what was found.
 pub struct Confirmations<T, V> {
     reads: SyncMutex<HashMap<T, Slot<V>>>,
-    /// So long after a read that served [`BUSY`] or more began the next one of the same thing begins at the
-    /// earliest, so that still more share it.
-    interval: Duration,
+    pace: Pace,
+}
+
+/// How often one thing is read. Whoever has to wait shares a read with those who come meanwhile.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// So many reads at once do not wait.
+    pub burst: u32,
+    /// So long after each other they begin in the long run.
+    pub interval: Duration,
+}
+
+impl Pace {
+    /// As often as somebody asks.
+    pub const FREE: Self = Self { burst: 0, interval: Duration::ZERO };
+
+    /// When a read that is asked for `now` begins, and when the next one is due in the long run if this one was
+    /// due at `due`: the generic cell rate algorithm.
+    fn begin(self, due: Option<Instant>, now: Instant) -> (Instant, Instant) {
+        let due = due.unwrap_or(now);
+        let allowance = self.interval.saturating_mul(self.burst.saturating_sub(1));
+        let begin = due.checked_sub(allowance).map_or(now, |earliest| earliest.max(now));
+        (begin, due.max(begin) + self.interval)
+    }
 }
 
 /// The latest read of one thing; locked while it is read anew.
-type Slot<V> = Arc<Mutex<Option<Found<V>>>>;
+type Slot<V> = Arc<Mutex<Latest<V>>>;
 
-struct Found<V> {
-    began: Instant,
-    value: V,
-    /// How many it served.
-    served: usize,
+struct Latest<V> {
+    found: Option<(V, Instant)>,
+    /// When the next read is due in the long run.
+    due: Option<Instant>,
 }
 
-impl<T, V> Default for Confirmations<T, V> {
+impl<V> Default for Latest<V> {
     fn default() -> Self {
-        Self::every(Duration::ZERO)
+        Self { found: None, due: None }
     }
 }
 
 impl<T, V> Confirmations<T, V> {
-    /// Reads of one thing that begin so long after each other at least while many ask for them.
+    /// Reads at this pace.
     #[must_use]
-    pub fn every(interval: Duration) -> Self {
-        Self { reads: SyncMutex::default(), interval }
+    pub fn at(pace: Pace) -> Self {
+        Self { reads: SyncMutex::default(), pace }
     }
 }
 
@@ -61,20 +81,20 @@ impl<T: Clone + Eq + Hash, V: Clone> Confirmations<T, V> {
         let slot = Arc::clone(self.lock().entry(what.clone()).or_default());
         let result = {
             // Those who wait here are served by whoever gets it first.
-            let mut found = slot.lock().await;
-            match &mut *found {
-                Some(found) if found.began >= since => {
-                    found.served += 1;
-                    Ok((found.value.clone(), found.began))
-                }
-                latest => {
-                    if let Some(latest) = latest.as_ref().filter(|latest| latest.served >= BUSY) {
-                        tokio::time::sleep_until((latest.began + self.interval).into()).await;
+            let mut latest = slot.lock().await;
+            match &latest.found {
+                Some((value, began)) if *began >= since => Ok((value.clone(), *began)),
+                _ => {
+                    let now = Instant::now();
+                    let (at, due) = self.pace.begin(latest.due, now);
+                    if at > now {
+                        tokio::time::sleep_until(at.into()).await;
                     }
+                    latest.due = Some(due);
                     let began = Instant::now();
                     let result = read().await;
                     if let Ok(value) = &result {
-                        *found = Some(Found { began, value: value.clone(), served: 1 });
+                        latest.found = Some((value.clone(), began));
                     }
                     result.map(|value| (value, began))
                 }
@@ -92,9 +112,6 @@ impl<T: Clone + Eq + Hash, V: Clone> Confirmations<T, V> {
         self.reads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
-
-/// A read that served so many was asked for by many things at a time, and not by one after the other.
-const BUSY: usize = 4;
 
 /// What was read is kept for so many things; it serves those who come a moment later.
 const MOST_KEPT: usize = 64;
@@ -115,7 +132,7 @@ mod tests {
 
     #[tokio::test]
     async fn those_who_wait_share_one_read_that_begins_after_they_came() {
-        let confirmations = Confirmations::<&str, usize>::default();
+        let confirmations = Confirmations::<&str, usize>::at(Pace::FREE);
         let (reads, gate) = (Cell::new(0), Semaphore::new(0));
         let read = || async {
             reads.set(reads.get() + 1);
@@ -143,27 +160,52 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn reads_of_one_thing_begin_at_intervals() {
-        let confirmations = &Confirmations::<&str, usize>::every(Duration::from_millis(20));
+    async fn a_burst_of_reads_goes_at_once_and_more_of_them_at_intervals() {
+        let interval = Duration::from_millis(20);
+        let confirmations = &Confirmations::<&str, usize>::at(Pace { burst: 3, interval });
         let reads = &Cell::new(0);
         let read = move || async {
             reads.set(reads.get() + 1);
             Ok::<_, Infallible>(reads.get())
         };
-        let all_read = |since| join_all((0..50).map(move |_| value(confirmations.read("a", since, read))));
-        let began = Instant::now();
-        for number in 1..=10 {
-            let one = value(confirmations.read("a", Instant::now(), read)).await;
-            assert_eq!(one, Ok(number), "one after the other does not wait");
+        let one = || value(confirmations.read("a", Instant::now(), read));
+        let start = Instant::now();
+        for number in 1..=3 {
+            assert_eq!(one().await, Ok(number));
         }
-        assert!(all_read(Instant::now()).await.into_iter().all(|found| found == Ok(11)));
-        assert!(all_read(Instant::now()).await.into_iter().all(|found| found == Ok(12)));
-        assert!(began.elapsed() >= Duration::from_millis(20) && reads.get() == 12);
+        // These wait, and share.
+        assert!(join_all((0..50).map(|_| one())).await.into_iter().all(|found| found == Ok(4)));
+        assert!(start.elapsed() >= interval, "four reads take an interval at least");
+        assert_eq!(
+            value(confirmations.read("b", Instant::now(), read)).await,
+            Ok(5),
+            "another thing is another"
+        );
+    }
+
+    #[test]
+    fn the_pace_is_kept_in_the_long_run() {
+        let pace = Pace { burst: 3, interval: Duration::from_secs(1) };
+        let start = Instant::now();
+        let seconds = |times: &[u64]| {
+            let mut due = None;
+            let begin = times.iter().map(|second| {
+                let (begin, next) = pace.begin(due, start + Duration::from_secs(*second));
+                due = Some(next);
+                begin.duration_since(start).as_secs()
+            });
+            begin.collect::<Vec<u64>>()
+        };
+        assert_eq!(seconds(&[0; 6]), [0, 0, 0, 1, 2, 3]);
+        assert_eq!(seconds(&[0, 1, 2, 3, 4, 5]), [0, 1, 2, 3, 4, 5]);
+        assert_eq!(seconds(&[0, 0, 0, 0, 9, 9, 9, 9]), [0, 0, 0, 1, 9, 9, 9, 10]);
+        let (begin, due) = Pace::FREE.begin(Some(start), start);
+        assert_eq!((begin, due), (start, start));
     }
 
     #[tokio::test]
     async fn a_read_that_failed_serves_nobody_else() {
-        let confirmations = Confirmations::<&str, usize>::default();
+        let confirmations = Confirmations::<&str, usize>::at(Pace::FREE);
         let since = Instant::now();
         assert_eq!(
             value(confirmations.read("a", since, || async { Err("no answer") })).await,
@@ -174,7 +216,7 @@ mod tests {
 
     #[tokio::test]
     async fn it_keeps_few_reads() {
-        let confirmations = Confirmations::<usize, usize>::default();
+        let confirmations = Confirmations::<usize, usize>::at(Pace::FREE);
         for number in 0..1000 {
             let found =
                 value(confirmations.read(number, Instant::now(), || async { Ok::<_, Infallible>(number) }))
