@@ -130,6 +130,16 @@ impl Workqueue {
         self.shared.added.notify_one();
     }
 
+    /// What is known is looked at now, so that what the object was added for until now is done with that. What
+    /// closes stays what it is.
+    pub fn look(&self, key: &Key) {
+        if let Some(item) = self.lock().items.get_mut(key)
+            && let Stage::Active(taken, Some(again)) = item.stage
+        {
+            item.stage = Stage::Active(taken.max(again), None);
+        }
+    }
+
     /// Whether an object that is being worked on was taken out to close something.
     #[must_use]
     pub fn is_closing(&self, key: &Key) -> bool {
@@ -284,6 +294,32 @@ mod tests {
 
     fn take(queue: &Workqueue) -> Option<Key> {
         queue.take(Priority::Normal, Instant::now())
+    }
+
+    /// What it was added for before it is looked at is done with that; what comes afterwards is not.
+    #[test]
+    fn an_object_is_worked_on_again_for_what_came_after_the_look() {
+        let queue = queue();
+        queue.add(key("one"), Priority::Normal);
+        let one = take(&queue).unwrap();
+        queue.add(key("one"), Priority::Closing);
+        queue.look(&one);
+        assert!(queue.is_closing(&one), "what closes is not forgotten");
+        queue.finish(&one, Outcome::Done, Instant::now());
+        assert!(take(&queue).is_none());
+
+        queue.add(key("one"), Priority::Normal);
+        let one = take(&queue).unwrap();
+        queue.add(key("one"), Priority::Normal);
+        queue.look(&one);
+        queue.add(key("one"), Priority::Normal);
+        queue.finish(&one, Outcome::Done, Instant::now());
+        assert_eq!(take(&queue), Some(one.clone()));
+        // Nothing to look at twice, and nothing that is not worked on.
+        queue.look(&one);
+        queue.look(&key("other"));
+        queue.finish(&one, Outcome::Done, Instant::now());
+        assert_eq!(queue.remembered(), 0);
     }
 
     #[test]

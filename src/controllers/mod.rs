@@ -35,6 +35,7 @@ use crate::runtime::metrics::{Metrics, Outcome as Counted};
 mod activation;
 mod approval_request;
 mod gated;
+mod retention;
 pub mod revocation;
 pub mod telling;
 
@@ -141,6 +142,7 @@ pub async fn run(context: Arc<Context>) {
         };
     }
     with_controlled_kinds!(spawn_all);
+    controllers.spawn(retention::run(Arc::clone(&context)));
     if let Some(Err(error)) = controllers.join_next().await {
         error!(%error, "a controller ended by a defect of this program");
     }
@@ -185,8 +187,9 @@ async fn work_on<K: Reconciled>(context: Arc<Context>, queue: Workqueue, key: Ke
         // It is gone, and so is all that was known of it.
         None => Outcome::Done,
         Some(object) => {
-            let tried = Tried { closing: queue.is_closing(&key), failures: queue.failures(&key) };
-            let reconciliation = AssertUnwindSafe(reconcile(object, &context, tried)).catch_unwind();
+            let failures = queue.failures(&key);
+            let work = Work { queue: &queue, key: &key };
+            let reconciliation = AssertUnwindSafe(reconcile(object, &context, work, failures)).catch_unwind();
             reconciliation.await.unwrap_or_else(|_| {
                 let (kind, namespace, name) = (K::KIND, &*key.namespace, &*key.name);
                 error!(%kind, namespace, name, "reconciling ended by a defect of this program; it is tried again");
@@ -197,24 +200,28 @@ async fn work_on<K: Reconciled>(context: Arc<Context>, queue: Workqueue, key: Ke
     queue.finish(&key, outcome, Instant::now());
 }
 
-/// How an object came to be reconciled.
+/// An object that is being worked on, in its queue.
 #[derive(Clone, Copy)]
-struct Tried {
-    /// To close something.
-    closing: bool,
-    /// How often in a row it failed before.
-    failures: u32,
+struct Work<'a> {
+    queue: &'a Workqueue,
+    key: &'a Key,
 }
 
-async fn reconcile<K: Reconciled>(object: Arc<K>, context: &Context, tried: Tried) -> Outcome {
-    match reconcile_once(&object, context, tried).await {
+/// `failures` is how often in a row that failed before.
+async fn reconcile<K: Reconciled>(
+    object: Arc<K>,
+    context: &Context,
+    work: Work<'_>,
+    failures: u32,
+) -> Outcome {
+    match reconcile_once::<K>(context, work).await {
         Ok(wait) => {
             let counted = if context.guard.borrow().is_some() { Counted::Done } else { Counted::Waiting };
             context.metrics.count_reconciliation(&K::kind(&()), counted);
             wait.map_or(Outcome::Done, |(wait, priority)| Outcome::RequeueAfter(wait, priority))
         }
         Err(Failed { error, planned, ends_in }) => {
-            let times = tried.failures.saturating_add(1);
+            let times = failures.saturating_add(1);
             let message = error.describe();
             let (counted, limit) = match &error {
                 // As a rule the watch brings the news at once; if it never does, that is a failure.
@@ -262,16 +269,17 @@ impl<S> From<WriteError> for Failed<S> {
 type LookAgain = Option<(Duration, Priority)>;
 
 async fn reconcile_once<K: Reconciled>(
-    object: &Arc<K>,
     context: &Context,
-    tried: Tried,
+    Work { queue, key }: Work<'_>,
 ) -> Result<LookAgain, Failed<K::Status>> {
-    let mut object = Arc::clone(object);
     let (mut repaired, mut round): (Vec<Write>, usize) = (Vec::new(), 0);
     loop {
         round += 1;
         // Thousands that wait for their turn must not keep the processors from what closes.
-        let turn = if tried.closing { None } else { context.planning.acquire().await.ok() };
+        let turn = if queue.is_closing(key) { None } else { context.planning.acquire().await.ok() };
+        // What it was added for before is known from here on, and that is what it is planned from.
+        queue.look(key);
+        let Some(object) = K::cache(context.caches()).get(&key.namespace, &key.name) else { return Ok(None) };
         // What is confirmed for it is read later than this.
         let since = Instant::now();
         let now = context.clock.now();
@@ -289,9 +297,6 @@ async fn reconcile_once<K: Reconciled>(
         // steps between.
         if is_new && failure.is_none() && plan.writes.is_empty() && round < MOST_ROUNDS {
             repaired.append(&mut repairs);
-            let Key { namespace, name } = Key::of(object.as_ref());
-            let Some(latest) = K::cache(context.caches()).get(&namespace, &name) else { return Ok(None) };
-            object = latest;
             continue;
         }
         let ends_in = plan.wake_at.map(|at| until(at, now));
@@ -353,8 +358,9 @@ async fn carry_out<K: Reconciled>(
         let (published, _) = futures::join!(published, futures::future::join_all(confirm));
         settles_in = published?;
     }
-    // What ends by itself is a closing as often as not.
-    let end = wake_at.map(|at| (until(at, now), Priority::Closing));
+    // What ends by itself is a closing as often as not; a request opens and closes nothing.
+    let priority = if K::KIND == Kind::ApprovalRequest { Priority::Normal } else { Priority::Closing };
+    let end = wake_at.map(|at| (until(at, now), priority));
     let settles = settles_in.map(|wait| (wait, Priority::Normal));
     Ok(end.into_iter().chain(settles).min_by_key(|(wait, _)| *wait))
 }

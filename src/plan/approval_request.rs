@@ -127,6 +127,9 @@ fn remind_at(request: &ApprovalRequest) -> Timestamp {
     expires_at.saturating_sub(quarter.min(SignedDuration::from_hours(24))).unwrap_or(expires_at)
 }
 
+/// A settled request is looked at so long before it is old at most.
+pub const RETENTION_STEP: SignedDuration = SignedDuration::from_hours(1);
+
 /// A decided request is deleted when it is old, unless it still says what becomes of the latest
 /// spec: without it the same content would be proposed again.
 fn plan_retention(observed: &ObservedRequest, now: Timestamp) -> Plan<ApprovalRequestStatus> {
@@ -145,7 +148,9 @@ fn plan_retention(observed: &ObservedRequest, now: Timestamp) -> Plan<ApprovalRe
     let Some(decided_at) = decided_at.filter(|_| !in_use) else { return Plan::nothing() };
     let until = decided_at.saturating_add(observed.retain_for).unwrap_or(Timestamp::MAX);
     if now < until {
-        return Plan { wake_at: Some(until), ..Plan::nothing() };
+        // There may be a hundred thousand that wait for months.
+        let is_near = until.duration_since(now) <= RETENTION_STEP;
+        return Plan { wake_at: is_near.then_some(until), ..Plan::nothing() };
     }
     let gone = (observed.target == TargetView::Gone)
         .then(|| Write::ConfirmTargetGone(observed.request.spec.target.clone()));

@@ -1,0 +1,144 @@
+//! Decided requests are kept for long, and nothing is done about them until they are old. They are looked at by
+//! the hour in which they were decided, so that no timer is held for each.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::Context;
+use crate::api::Kind;
+use crate::cluster::workqueue::Priority;
+use crate::kinds::enqueue::Enqueuer;
+use crate::kinds::index::{RequestBy, hour};
+use crate::plan::approval_request::RETENTION_STEP;
+
+/// Enqueues the requests of an hour when the first of them may be old. Never returns.
+pub async fn run(context: Arc<Context>) {
+    let mut seen = None;
+    loop {
+        let latest =
+            context.clock.now().saturating_sub(context.retain_requests_for).unwrap_or(Timestamp::MIN);
+        enqueue_decided(&context.enqueuer, &mut seen, hour(latest));
+        tokio::time::sleep(until_the_next_hour(latest)).await;
+    }
+}
+
+/// Enqueues what was decided in an hour up to `latest`. What was decided in an hour that is `seen` is looked at
+/// when it changes, and knows when it will be old.
+fn enqueue_decided(enqueuer: &Enqueuer, seen: &mut Option<i64>, latest: i64) {
+    let hours = enqueuer.caches.requests.values(RequestBy::SettledIn);
+    for (number, value) in
+        hours.into_iter().filter_map(|(value, _)| Some((value.parse::<i64>().ok()?, value)))
+    {
+        if number <= latest && seen.is_none_or(|seen| seen < number) {
+            let requests = enqueuer.caches.requests.by(RequestBy::SettledIn, &value);
+            enqueuer.enqueue_objects(Kind::ApprovalRequest, &requests, Priority::Normal);
+        }
+    }
+    *seen = Some(seen.map_or(latest, |seen| seen.max(latest)));
+}
+
+fn until_the_next_hour(at: Timestamp) -> Duration {
+    let next = Timestamp::from_second((hour(at) + 1).saturating_mul(3600)).unwrap_or(Timestamp::MAX);
+    let wait = next.duration_since(at).clamp(SignedDuration::from_secs(1), RETENTION_STEP);
+    wait.unsigned_abs()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::admission::{Installation, build_policies};
+    use crate::api::approval_request::{ApprovalRequest, ApprovalRequestStatus, RequestState};
+    use crate::api::{Time, names};
+    use crate::cluster::clock::Clock;
+    use crate::cluster::watch::Seen;
+    use crate::cluster::workqueue::Workqueue;
+    use crate::kinds::caches::Caches;
+    use crate::kinds::queues::Queues;
+    use crate::kinds::sentry::Sentry;
+    use crate::kinds::untold::Untold;
+    use crate::model::request::tests::a_request;
+
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn request(name: &str, state: RequestState, decided_at: Option<i64>) -> ApprovalRequest {
+        let mut request = ApprovalRequest::new(name, a_request());
+        request.metadata.namespace = Some("acme".into());
+        request.metadata.resource_version = Some("1".into());
+        request.metadata.finalizers = Some(vec![names::FINALIZER.into()]);
+        request.status = Some(ApprovalRequestStatus {
+            state: Some(state),
+            decided_at: decided_at.map(|second| Time(at(second))),
+            ..ApprovalRequestStatus::default()
+        });
+        request
+    }
+
+    /// Those that are settled, hour by hour and once; the others at once when everything is.
+    #[test]
+    fn settled_requests_are_looked_at_when_they_may_be_old() {
+        let enqueuer = Enqueuer {
+            caches: Caches::detached("enclave-system"),
+            queues: Arc::new(Queues::default()),
+            unlisted: Workqueue::default(),
+            sentry: Arc::new(Sentry::new(
+                build_policies(&Installation::default()).unwrap(),
+                Clock::new(at(0)),
+            )),
+            untold: Arc::new(Untold::new(Vec::new())),
+            guard: tokio::sync::watch::Sender::new(None),
+        };
+        let mut leaving = request("leaving", RequestState::Rejected, Some(20));
+        leaving.metadata.deletion_timestamp = Some(Time(at(30)).into());
+        for request in [
+            request("first", RequestState::Rejected, Some(10)),
+            request("second", RequestState::Expired, Some(3599)),
+            request("third", RequestState::Withdrawn, Some(3600)),
+            request("undecided", RequestState::Pending, None),
+            request("unfinished", RequestState::Approved, Some(10)),
+            leaving,
+        ] {
+            enqueuer.take_in(Seen::Applied(request));
+        }
+        enqueuer.queues.open();
+        let queue = enqueuer.queues.of(Kind::ApprovalRequest);
+        let queued = || {
+            let now = std::time::Instant::now();
+            let mut names: Vec<String> = std::iter::from_fn(|| {
+                let key = queue.take(Priority::Normal, now)?;
+                queue.finish(&key, crate::cluster::workqueue::Outcome::Done, now);
+                Some(key.name.into_string())
+            })
+            .collect();
+            names.sort();
+            names
+        };
+        enqueuer.enqueue_everything();
+        assert_eq!(queued(), ["leaving", "undecided", "unfinished"]);
+
+        let mut seen = None;
+        let mut look = |second| {
+            enqueue_decided(&enqueuer, &mut seen, hour(at(second)));
+            queued()
+        };
+        assert!(look(-1).is_empty());
+        assert_eq!(look(0), ["first", "second"]);
+        assert!(look(3599).is_empty(), "what was looked at knows when it will be old");
+        assert_eq!(look(3600), ["third"]);
+        assert!(look(7200).is_empty());
+        let from_anew = &mut None;
+        enqueue_decided(&enqueuer, from_anew, hour(at(1_000_000)));
+        assert_eq!(queued(), ["first", "second", "third"], "when it begins to lead");
+    }
+
+    #[test]
+    fn it_looks_when_the_next_hour_begins() {
+        let seconds = |second| until_the_next_hour(at(second)).as_secs();
+        assert_eq!([0, 1, 3599, 3600, -1].map(seconds), [3600, 3599, 1, 3600, 1]);
+        assert_eq!(until_the_next_hour(Timestamp::MAX), Duration::from_secs(1));
+    }
+}
