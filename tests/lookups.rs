@@ -1,18 +1,19 @@
 //! What an event costs: how many cached objects are looked at for it, with a thousand objects and with a
-//! hundred thousand. A scan would show as a number that grows with what exists.
+//! hundred thousand. A scan would show as a number that grows with what exists. And whom an event wakes.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use enclave_operator::admission::{Installation, build_policies};
 use enclave_operator::api::names::{FINALIZER, label, purpose};
 use enclave_operator::api::{
-    Community, Enclave, EnclaveConnection, EnclaveEndpoint, EnclaveWorkload, RoleAssignment,
+    Community, Enclave, EnclaveConnection, EnclaveEndpoint, EnclaveWorkload, Kind, RoleAssignment,
 };
 use enclave_operator::cluster::clock::Clock;
 use enclave_operator::cluster::watch::Seen;
-use enclave_operator::cluster::workqueue::Workqueue;
+use enclave_operator::cluster::workqueue::{Outcome, Priority, Workqueue};
 use enclave_operator::controllers::{Known, Reconciled};
 use enclave_operator::kinds::caches::{Cached, Caches};
 use enclave_operator::kinds::enqueue::{Enqueuer, Guard};
@@ -21,6 +22,7 @@ use enclave_operator::kinds::sentry::Sentry;
 use enclave_operator::kinds::untold::Untold;
 use enclave_operator::model::gated::Gated;
 use enclave_operator::model::life::{Integrity, as_if_applied};
+use enclave_operator::model::naming::grant;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -216,6 +218,20 @@ fn measure(world: &mut World) -> Vec<(&'static str, u64)> {
     let assignment = applied::<RoleAssignment>("RoleAssignment", &control, "readers", &given);
     measured.push(("a role that is given in an Enclave", world.event(&assignment)));
 
+    // More than may be looked at, for one look at all of them to be seen.
+    let grant_binding = |number: usize| -> RoleBinding {
+        let name = grant(Kind::RoleAssignment, &control, &format!("given-{number}"));
+        serde_json::from_value(json!({
+            "metadata": {"namespace": control, "name": name},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"},
+        }))
+        .unwrap()
+    };
+    for number in 0..500 {
+        world.see(&grant_binding(number));
+    }
+    measured.push(("a binding beside 500 that give roles", world.event(&grant_binding(500))));
+
     measured.push(("planning a connection", world.reconciliation::<EnclaveConnection>(&control, "to-2")));
     measured.push(("planning an endpoint", world.reconciliation::<EnclaveEndpoint>(&control, "api")));
     measured.push(("planning a workload", world.reconciliation::<EnclaveWorkload>(&control, "api")));
@@ -247,4 +263,97 @@ fn a_scan_would_be_seen() {
     assert_eq!(world.enqueuer.caches.visited() - before, all.len() as u64);
     assert_eq!(all.len(), 50 * CONNECTIONS);
     assert!(all.iter().all(|connection| connection.name_any().starts_with("to-")));
+}
+
+/// The workloads that are queued, with their priority.
+fn woken(world: &World) -> Vec<(String, Priority)> {
+    let queue = world.enqueuer.queues.of(Kind::EnclaveWorkload);
+    let mut woken = Vec::new();
+    for priority in [Priority::Closing, Priority::Normal] {
+        while let Some(key) = queue.take(priority, Instant::now()) {
+            queue.finish(&key, Outcome::Done, Instant::now());
+            woken.push((key.namespace.into_string(), priority));
+        }
+    }
+    woken.sort();
+    woken
+}
+
+/// The policies of a connection are made with the workloads at its ends. They are looked at when what it opens
+/// changes, and not for each step of its life.
+#[test]
+fn a_connection_wakes_the_workloads_at_its_ends_when_what_it_opens_changes() {
+    let mut world = World::of(10);
+    let ends = |priority| vec![(control(0), priority), (control(1), priority)];
+    let latest = |world: &World| (*world.get::<EnclaveConnection>(&control(0), "to-1")).clone();
+    woken(&world);
+
+    let mut never_applied: EnclaveConnection = latest(&world);
+    never_applied.metadata.name = Some("new".into());
+    never_applied.metadata.uid = Some("uid-new".into());
+    never_applied.status = None;
+    world.see(&never_applied);
+    assert_eq!(woken(&world), []);
+    never_applied.metadata.deletion_timestamp = Some(enclave_operator::api::Time(now()).into());
+    world.see(&never_applied);
+    assert_eq!(woken(&world), []);
+
+    let enforced = json!([{
+        "type": "Enforced", "status": "True", "reason": "Enforced", "message": "",
+        "lastTransitionTime": "2026-06-01T00:00:00Z",
+    }]);
+    let mut connection = latest(&world);
+    let status = |connection: &mut EnclaveConnection| connection.status.take().unwrap();
+    let before = status(&mut connection);
+    connection.status = Some(before.clone());
+    connection.status.as_mut().unwrap().gate.conditions = serde_json::from_value(enforced).unwrap();
+    world.see(&connection);
+    assert_eq!(woken(&world), [], "it is in force now");
+    connection.status = Some(before);
+    world.see(&connection);
+    assert_eq!(woken(&world), ends(Priority::Normal), "it is not in force any more");
+
+    connection.status.as_mut().unwrap().expires_at = Some(enclave_operator::api::Time(now()));
+    world.see(&connection);
+    assert_eq!(woken(&world), ends(Priority::Normal), "it ends");
+    connection.spec.enabled = false;
+    world.see(&connection);
+    assert_eq!(woken(&world), ends(Priority::Closing), "it is closed");
+    let applied = connection.status.as_mut().unwrap().gate.applied.take();
+    world.see(&connection);
+    assert_eq!(woken(&world), ends(Priority::Normal), "nothing of it is applied any more");
+    connection.status.as_mut().unwrap().gate.applied = applied;
+    world.see(&connection);
+    assert_eq!(woken(&world), ends(Priority::Closing), "it is applied");
+    connection.metadata.deletion_timestamp = Some(enclave_operator::api::Time(now()).into());
+    world.see(&connection);
+    assert_eq!(woken(&world), ends(Priority::Closing), "it goes");
+}
+
+/// Where nobody gets in but those whom a workload lists, whatever else gives a role is taken away.
+#[test]
+fn a_binding_of_a_grant_wakes_a_workload_that_is_isolated() {
+    let binding = |number: usize| -> RoleBinding {
+        let name = grant(Kind::RoleAssignment, "acme", &format!("given-{number}"));
+        serde_json::from_value(json!({
+            "metadata": {"namespace": pods(0), "name": name},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"},
+        }))
+        .unwrap()
+    };
+    let mut world = World::of(10);
+    woken(&world);
+    world.see(&binding(1));
+    assert_eq!(woken(&world), []);
+    let isolated = json!({"accessMode": "Isolated"});
+    world.see(&applied::<EnclaveWorkload>("EnclaveWorkload", &control(0), "api", &isolated));
+    woken(&world);
+    world.see(&binding(2));
+    assert_eq!(woken(&world), [(control(0), Priority::Normal)]);
+    let mut other = binding(3);
+    other.metadata.name = Some("enclave-operator:listed".into());
+    world.see(&applied::<EnclaveWorkload>("EnclaveWorkload", &control(0), "api", &json!({})));
+    woken(&world);
+    world.see(&other);
+    assert_eq!(woken(&world), [(control(0), Priority::Normal)], "what is made with it concerns it always");
 }

@@ -83,16 +83,28 @@ impl Content {
     pub fn to_spec<S: DeserializeOwned + Clone + Send + Sync + 'static>(
         &self,
     ) -> Result<S, UnreadableContent> {
+        self.view(S::clone)
+    }
+
+    /// What `view` sees in the content as a spec, which is not copied for that.
+    ///
+    /// # Errors
+    /// As [`Content::to_spec`].
+    pub fn view<S: DeserializeOwned + Send + Sync + 'static, V>(
+        &self,
+        view: impl FnOnce(&S) -> V,
+    ) -> Result<V, UnreadableContent> {
         if let Some(why) = &self.0.unreadable {
             return Err(UnreadableContent(serde::de::Error::custom(why)));
         }
         if let Some(spec) = self.0.spec.get().and_then(|spec| spec.downcast_ref::<S>()) {
-            return Ok(spec.clone());
+            return Ok(view(spec));
         }
         let spec: S = serde_json::from_str(&self.0.text).map_err(UnreadableContent)?;
+        let seen = view(&spec);
         // A content belongs to one kind; whoever reads it as another one's reads it for himself.
-        let _ = self.0.spec.set(Box::new(spec.clone()));
-        Ok(spec)
+        let _ = self.0.spec.set(Box::new(spec));
+        Ok(seen)
     }
 
     /// Whether it is an object, as every spec is.

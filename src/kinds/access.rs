@@ -21,7 +21,7 @@ use crate::cluster::cache::{Cache, Indexed, Key};
 use crate::model::activation::{NotEligible, asker};
 use crate::model::gated::Gated;
 use crate::model::grants::{Duty, Grant, Managed, Scope};
-use crate::model::life::{JudgeError, applied_spec};
+use crate::model::life::{JudgeError, applied_spec, view_applied};
 use crate::model::naming;
 use crate::plan::activation::{ObservedActivation, grant_of_activation};
 use crate::plan::assignment::{ObservedAssignment, grant_of_assignment};
@@ -302,8 +302,8 @@ pub fn observe_area(caches: &Caches, namespace: &str) -> Area {
 /// Whether a Community refuses roles that let somebody approve what they may change.
 #[must_use]
 pub fn refuses_conflicts(community: &Community) -> bool {
-    let applied = applied_spec(community).ok().flatten();
-    applied.is_some_and(|spec| spec.conflicting_duties == ConflictingDuties::Refuse)
+    let refuses = view_applied(community, |spec| spec.conflicting_duties == ConflictingDuties::Refuse);
+    refuses.ok().flatten().unwrap_or_default()
 }
 
 /// What a namespace is the scope of.
@@ -345,10 +345,11 @@ fn managed(caches: &Caches, namespace: &Namespace) -> Option<Managed> {
     // The label comes last when a workload becomes isolated.
     let applied = enclave.zip(workload).and_then(|(enclave, workload)| {
         let control = naming::enclave_namespace(community, enclave);
-        applied_spec(caches.workloads.get(&control, workload)?.as_ref()).ok().flatten()
+        let workload = caches.workloads.get(&control, workload)?;
+        view_applied(workload.as_ref(), |spec| spec.access_mode).ok().flatten()
     });
     let is_isolated = labels.get(label::ACCESS_MODE).is_some_and(|mode| mode == access::ISOLATED)
-        || applied.is_some_and(|spec| spec.access_mode == AccessMode::Isolated);
+        || applied == Some(AccessMode::Isolated);
     Some(Managed {
         name: namespace.name_any(),
         community: community.clone(),

@@ -56,8 +56,9 @@ macro_rules! enqueue_all {
     ($($name:ident: $kind:ident,)*) => {
         impl Enqueuer {
             /// Enqueues everything: when this process begins to lead, and when the admission policies changed.
+            /// Requests that are settled wait until they are old.
             pub fn enqueue_everything(&self) {
-                $(self.enqueue_objects(Kind::$kind, &self.caches.$name.all(), Priority::Normal);)*
+                $(self.enqueue_objects(Kind::$kind, &self.caches.$name.unpacked(), Priority::Normal);)*
                 roles::enqueue_all_revocations(self);
             }
         }
@@ -204,7 +205,14 @@ impl Enqueuer {
     }
 
     pub(super) fn on_role_binding(&self, change: &Change<RoleBinding>) {
-        self.on_child(change);
+        let name = change.latest().and_then(|binding| binding.metadata.name.as_deref());
+        if name.is_some_and(naming::is_of_grant) {
+            if self.queues.is_open() {
+                workload::on_grant(self, change);
+            }
+        } else {
+            self.on_child(change);
+        }
         self.on_rbac(change);
     }
 
@@ -255,7 +263,7 @@ impl Enqueuer {
     }
 
     /// Enqueues objects of a kind.
-    pub(super) fn enqueue_objects<K: Resource>(&self, kind: Kind, objects: &[Arc<K>], priority: Priority) {
+    pub fn enqueue_objects<K: Resource>(&self, kind: Kind, objects: &[Arc<K>], priority: Priority) {
         for object in objects {
             self.enqueue_object(kind, object.as_ref(), priority);
         }

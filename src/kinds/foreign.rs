@@ -79,9 +79,10 @@ impl Relevant for ApprovalRequest {
     }
 }
 
-/// Whether a request is decided, in force if it was approved, and told.
+/// Whether a request is decided, in force if it was approved, and told, and stays for now.
 pub(super) fn is_settled(request: &ApprovalRequest) -> bool {
-    request.status.as_ref().is_some_and(|status| match status.state {
+    let status = request.status.as_ref().filter(|_| request.metadata.deletion_timestamp.is_none());
+    status.is_some_and(|status| match status.state {
         None | Some(RequestState::Pending) => false,
         Some(RequestState::Approved) => status.enacted_at.is_some() && status.audit.is_told(),
         Some(_) => status.audit.is_told(),

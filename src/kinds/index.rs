@@ -1,5 +1,6 @@
 //! Under what the objects of each kind are found.
 
+use jiff::Timestamp;
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingAdmissionPolicy, MutatingAdmissionPolicyBinding, ValidatingAdmissionPolicy,
     ValidatingAdmissionPolicyBinding,
@@ -136,6 +137,15 @@ pub enum RequestBy {
     AboutEnclave,
     /// Kind of the target, of requests that are Pending.
     PendingKind,
+    /// The hour in which it was decided, as [`hour`], of requests of which nothing is to be done until they are
+    /// old.
+    SettledIn,
+}
+
+/// The hour of a point in time, counted from 1970.
+#[must_use]
+pub fn hour(at: Timestamp) -> i64 {
+    at.as_second().div_euclid(3600)
 }
 
 impl Indexed for ApprovalRequest {
@@ -156,6 +166,11 @@ impl Indexed for ApprovalRequest {
             add(RequestBy::PendingKind, target.kind.name());
         }
         let is_undecided = status.is_none_or(|status| status.decided_at.is_none());
+        if let Some(decided_at) =
+            status.and_then(|status| status.decided_at.as_ref()).filter(|_| is_settled(self))
+        {
+            add(RequestBy::SettledIn, &hour(decided_at.0).to_string());
+        }
         if target.kind == Kind::Enclave && is_undecided {
             add(
                 RequestBy::AboutEnclave,
@@ -377,6 +392,8 @@ pub enum RbacBy {
     Maker,
     /// Its namespace, when it has no name that only the operator's may have.
     OfOthersIn,
+    /// Its namespace, when it has the name of what the operator makes there beside grants.
+    OfThePlace,
 }
 
 macro_rules! rbac {
@@ -391,6 +408,8 @@ macro_rules! rbac {
                 }
                 if !name.starts_with(ROLE_BINDING) {
                     add(RbacBy::OfOthersIn, namespace_of_object(self));
+                } else if !is_of_grant(name) {
+                    add(RbacBy::OfThePlace, namespace_of_object(self));
                 }
                 if let Some(maker) = maker(self) {
                     add(RbacBy::Maker, maker);

@@ -15,7 +15,7 @@ use crate::api::{
     EnclaveWorkload, TransitHub,
 };
 use crate::cluster::cache::Key;
-use crate::model::life::applied_spec;
+use crate::model::life::{applied_spec, view_applied};
 use crate::model::naming::workload_namespace;
 use crate::model::reach::{DestinationEnd, Link, NamesBackend, SourceEnd, WorkloadEnd};
 use crate::plan::declared::Home;
@@ -123,7 +123,7 @@ fn outside_end(
 }
 
 fn owner_of_gateway(caches: &Caches, hub: &TransitHub) -> Option<String> {
-    let gateway = applied_spec(hub).ok().flatten()?.gateway?;
+    let gateway = view_applied(hub, |spec| spec.gateway.clone()).ok().flatten()??;
     owner_of(caches, &gateway.namespace)
 }
 
@@ -169,7 +169,7 @@ pub fn find_enclave(caches: &Caches, community: &Community, name: &str) -> Optio
 
 /// The workload whose pods an endpoint offers, as applied.
 fn offered_workload(endpoint: &EnclaveEndpoint) -> Option<String> {
-    applied_spec(endpoint).ok().flatten().map(|spec| spec.workload)
+    view_applied(endpoint, |spec| spec.workload.clone()).ok().flatten()
 }
 
 /// The connections that come from a workload or lead to it.

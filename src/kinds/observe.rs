@@ -7,10 +7,11 @@ use kube::ResourceExt;
 use super::caches::Caches;
 use super::enqueue::Guard;
 use super::foreign::is_managed;
-use super::index::{ConnectionBy, EnclaveBy, NamespaceBy, PolicyBy, RequestBy, pair};
+use super::index::{ConnectionBy, EnclaveBy, NamespaceBy, PolicyBy, RbacBy, RequestBy, pair};
 use super::leftovers::{of_community, of_enclave};
 use super::links::{find_enclave, link_of, links_of_workload, namespace_of_workload};
 use crate::api::approval_request::Target;
+use crate::api::enclave_workload::AccessMode;
 use crate::api::gate::Reference;
 use crate::api::names::{child, label, purpose};
 use crate::api::{
@@ -19,7 +20,7 @@ use crate::api::{
 };
 use crate::cluster::cache::{Cache, Indexed};
 use crate::model::gated::Gated;
-use crate::model::life::{applied_spec, as_if_applied};
+use crate::model::life::{applied_spec, as_if_applied, view_applied};
 use crate::model::naming::{approval_request, community_namespace, enclave_namespace, workload_namespace};
 use crate::model::reach::{Link, find_references};
 use crate::model::request::TargetView;
@@ -72,7 +73,7 @@ pub fn observe_community(caches: &Caches, community: Arc<Community>, guard: Guar
     let namespace = namespace_of(&community);
     let owns = owns_namespace(caches, &community, &namespace);
     ObservedCommunity {
-        place: observe_place(caches, &namespace),
+        place: observe_place(caches, &namespace, Bindings::OfThePlace),
         of_others: of_community(caches, &community),
         enclaves: if owns { caches.enclaves.count(EnclaveBy::CountedIn, &namespace) } else { 0 },
         declared: observe_declared(caches, community, guard),
@@ -85,7 +86,7 @@ pub fn observe_enclave(caches: &Caches, enclave: Arc<Enclave>, guard: Guard) -> 
     let declared = observe_declared(caches, enclave, guard);
     let place = match &declared.home {
         Home::Community(community) => {
-            observe_place(caches, &control_namespace_of(community, &declared.object))
+            observe_place(caches, &control_namespace_of(community, &declared.object), Bindings::OfThePlace)
         }
         Home::Nowhere | Home::Enclave(..) => observe_place_owned_by(caches, declared.object.as_ref()),
     };
@@ -151,6 +152,7 @@ pub fn observe_workload(caches: &Caches, workload: Arc<EnclaveWorkload>, guard: 
         Home::Enclave(community, enclave) => observe_place(
             caches,
             &workload_namespace(&community.name_any(), &enclave.name_any(), &declared.object.name_any()),
+            if is_isolated(&declared.object) { Bindings::All } else { Bindings::OfThePlace },
         ),
         Home::Nowhere | Home::Community(_) => observe_place_owned_by(caches, declared.object.as_ref()),
     };
@@ -345,12 +347,30 @@ fn view_target<K: Gated>(request: &ApprovalRequest, target: Option<&K>) -> Targe
     if generation == request.spec.target.generation { TargetView::Proposed } else { TargetView::EditedAgain }
 }
 
-fn observe_place(caches: &Caches, namespace: &str) -> ObservedPlace {
+/// Which bindings of roles in a namespace concern it.
+#[derive(Clone, Copy)]
+enum Bindings {
+    /// All: nobody gets in but those whom it lists.
+    All,
+    /// Those that are made with it. There may be a thousand others, of grants.
+    OfThePlace,
+}
+
+/// Whether it is isolated, or is to be.
+pub(super) fn is_isolated(workload: &EnclaveWorkload) -> bool {
+    workload.spec.access_mode == AccessMode::Isolated
+        || view_applied(workload, |spec| spec.access_mode).ok().flatten() == Some(AccessMode::Isolated)
+}
+
+fn observe_place(caches: &Caches, namespace: &str, bindings: Bindings) -> ObservedPlace {
     ObservedPlace {
         namespace: caches.namespaces.get("", namespace),
         policies: caches.network_policies.in_namespace(namespace),
         cilium_policies: caches.cilium_policies.in_namespace(namespace),
-        bindings: caches.role_bindings.in_namespace(namespace),
+        bindings: match bindings {
+            Bindings::All => caches.role_bindings.in_namespace(namespace),
+            Bindings::OfThePlace => caches.role_bindings.by(RbacBy::OfThePlace, namespace),
+        },
         quota: caches.quotas.get(namespace, child::QUOTA),
         container_defaults: caches.container_defaults.get(namespace, child::CONTAINER_DEFAULTS),
     }
@@ -360,7 +380,9 @@ fn observe_place(caches: &Caches, namespace: &str) -> ObservedPlace {
 fn observe_place_owned_by<K: Gated>(caches: &Caches, owner: &K) -> ObservedPlace {
     let uid = owner.uid().unwrap_or_default();
     let found = caches.namespaces.by(NamespaceBy::OwnerUid, &uid).into_iter().next();
-    found.map_or_else(ObservedPlace::default, |namespace| observe_place(caches, &namespace.name_any()))
+    found.map_or_else(ObservedPlace::default, |namespace| {
+        observe_place(caches, &namespace.name_any(), Bindings::OfThePlace)
+    })
 }
 
 fn count_in<K: Gated + Indexed>(cache: &Cache<K>, namespace: &str) -> usize {

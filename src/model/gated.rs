@@ -35,6 +35,9 @@ pub trait Gated: kube::Resource<DynamicType = ()> {
     /// Its kind.
     const KIND: Kind;
 
+    /// Whether something is made for it. What needs nothing is in force as soon as it is recorded as applied.
+    const IS_MADE: bool = true;
+
     /// The spec that the user wants.
     fn spec(&self) -> &Self::Spec;
 
@@ -257,6 +260,8 @@ macro_rules! made_changed_retired {
 }
 
 impl Gated for CommunityEndpoint {
+    const IS_MADE: bool = false;
+
     made_changed_retired!(
         CommunityEndpoint,
         CommunityEndpointSpec,
@@ -266,6 +271,8 @@ impl Gated for CommunityEndpoint {
 }
 
 impl Gated for TransitHub {
+    const IS_MADE: bool = false;
+
     made_changed_retired!(TransitHub, TransitHubSpec, TransitHubUpdate, TransitHubDeletion);
 }
 
@@ -274,6 +281,8 @@ impl Gated for EnclaveWorkload {
 }
 
 impl Gated for EnclaveEndpoint {
+    const IS_MADE: bool = false;
+
     made_changed_retired!(
         EnclaveEndpoint,
         EnclaveEndpointSpec,

@@ -145,12 +145,19 @@ pub struct Circumstances<'a> {
 /// # Errors
 /// When this version cannot read it.
 pub fn applied_spec<K: Gated>(object: &K) -> Result<Option<K::Spec>, JudgeError> {
-    object
-        .gate()
-        .and_then(|gate| gate.applied.as_ref())
-        .map(|applied| applied.spec.to_spec())
-        .transpose()
-        .map_err(JudgeError::AppliedUnreadable)
+    view_applied(object, K::Spec::clone)
+}
+
+/// What `view` sees in the applied content of an object, which is not copied for that.
+///
+/// # Errors
+/// As [`applied_spec`].
+pub fn view_applied<K: Gated, V>(
+    object: &K,
+    view: impl FnOnce(&K::Spec) -> V,
+) -> Result<Option<V>, JudgeError> {
+    let applied = object.gate().and_then(|gate| gate.applied.as_ref());
+    applied.map(|applied| applied.spec.view(view)).transpose().map_err(JudgeError::AppliedUnreadable)
 }
 
 /// Judges the latest spec of an object.
@@ -352,17 +359,18 @@ fn weigh<K: Gated>(
     })
 }
 
-/// Whether the rules in force hold the deletion of an object. What was never applied can go: there
-/// is nothing in force to protect.
+/// Whether the rules hold the deletion of an object of which this is applied. What was never applied can go:
+/// there is nothing in force to protect.
 ///
 /// # Errors
 /// When what is applied cannot be read.
 pub fn is_deletion_protected<K: Gated>(
     object: &K,
+    applied: Option<&Applied>,
     circumstances: &Circumstances<'_>,
 ) -> Result<bool, JudgeError> {
-    let applied = applied_spec(object)?;
-    Ok(match applied {
+    let applied = applied.map(|applied| applied.spec.to_spec::<K::Spec>()).transpose();
+    Ok(match applied.map_err(JudgeError::AppliedUnreadable)? {
         Some(spec) => match &circumstances.outer_rules {
             Ok(outer) => {
                 let retired = K::retired(&spec);

@@ -3,7 +3,7 @@
 use kube::ResourceExt;
 
 use super::gated::Gated;
-use super::life::{JudgeError, applied_spec};
+use super::life::{JudgeError, view_applied};
 use crate::api::approvals::Approvals;
 use crate::api::community::{ConflictingDuties, ServiceAccountVotes};
 use crate::api::names::reason;
@@ -77,14 +77,16 @@ impl OuterRules {
     /// # Errors
     /// When what is applied of it cannot be read.
     pub fn of_community(community: &Community) -> Result<Option<Self>, JudgeError> {
-        let Some(spec) = applied_spec(community)? else { return Ok(None) };
-        let service_account_votes = spec.service_account_votes;
+        let seen = view_applied(community, |spec| {
+            (spec.service_account_votes, spec.conflicting_duties == ConflictingDuties::Refuse)
+        });
+        let Some((service_account_votes, refuses_conflicts)) = seen? else { return Ok(None) };
         let leaving = Missing::leaving(community, reason::COMMUNITY_NOT_ACTIVE);
         Ok(ScopeRules::of(community)?.map(|rules| Self {
             scopes: vec![rules],
             service_account_votes,
             leaving,
-            refuses_conflicts: spec.conflicting_duties == ConflictingDuties::Refuse,
+            refuses_conflicts,
         }))
     }
 }
@@ -95,11 +97,10 @@ impl ScopeRules {
     /// # Errors
     /// When what is applied of it cannot be read.
     pub fn of<K: Gated>(object: &K) -> Result<Option<Self>, JudgeError> {
-        let applied = applied_spec(object)?;
+        let approvals = view_applied(object, |spec| K::approvals(spec).cloned())?.flatten();
         let digest = object.gate().and_then(|gate| gate.applied.as_ref()).map(|applied| &applied.digest);
-        let approvals = applied.as_ref().and_then(K::approvals);
         Ok(approvals.zip(digest).map(|(approvals, digest)| Self {
-            approvals: approvals.clone(),
+            approvals,
             origin: RulesOrigin {
                 kind: K::KIND,
                 namespace: object.namespace(),

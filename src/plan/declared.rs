@@ -126,7 +126,9 @@ where
     let (enforcement, repairs) = match gate.standing {
         // Enforcing starts with the next observation, when what is applied is stored. What was applied
         // before is kept in shape, and closed as far as it has to be, until then.
-        Standing::Enacting => (Enforcement::Underway, repair(applied_spec(object)?.as_ref())),
+        Standing::Enacting if K::IS_MADE || applied.as_ref().is_some_and(K::retires) => {
+            (Enforcement::Underway, repair(applied_spec(object)?.as_ref()))
+        }
         _ => enforce(applied.as_ref()),
     };
     Ok(conclude(declared, gate, &enforcement, repairs, now))

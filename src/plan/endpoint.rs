@@ -99,3 +99,69 @@ impl Endpoint for TransitHub {
         declared.home.rules_in_community(Self::KINDS)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::api::{Community, Enclave, State};
+    use crate::model::life::{Integrity, as_if_applied};
+    use crate::plan::Write;
+    use crate::plan::declared::Home;
+
+    fn in_force<K: Gated + Clone + serde::de::DeserializeOwned>(
+        kind: &str,
+        namespace: Option<&str>,
+    ) -> Arc<K> {
+        let object: K = serde_json::from_value(json!({
+            "apiVersion": "enclave-operator.io/v1alpha1", "kind": kind,
+            "metadata": {"name": "one", "namespace": namespace, "uid": kind, "generation": 1}, "spec": {},
+        }))
+        .unwrap();
+        Arc::new(as_if_applied(&object, &[]).unwrap())
+    }
+
+    fn observed(spec: &Value) -> ObservedEndpoint<EnclaveEndpoint> {
+        let endpoint: EnclaveEndpoint = serde_json::from_value(json!({
+            "apiVersion": "enclave-operator.io/v1alpha1", "kind": "EnclaveEndpoint",
+            "metadata": {
+                "name": "web", "namespace": "one-one", "uid": "web", "generation": 1,
+                "finalizers": [crate::api::names::FINALIZER],
+            },
+            "spec": spec,
+        }))
+        .unwrap();
+        let declared = Declared {
+            object: Arc::new(endpoint),
+            home: Home::Enclave(
+                in_force::<Community>("Community", None),
+                in_force::<Enclave>("Enclave", Some("one")),
+            ),
+            requests: Vec::new(),
+            integrity: Integrity::Intact,
+            witness: String::new(),
+        };
+        ObservedEndpoint { declared, links: Vec::new(), imagined: Vec::new() }
+    }
+
+    /// One write says that it is applied, that it is in force, and whether it may be deleted: in between somebody
+    /// could delete it together with its rules.
+    #[test]
+    fn it_is_in_force_and_protected_as_soon_as_it_is_recorded() {
+        let planned = |approvals: Value| {
+            let spec = json!({"workload": "api", "ports": [{"port": 443}], "approvals": approvals});
+            let plan = plan_endpoint(&observed(&spec), Timestamp::UNIX_EPOCH);
+            assert!(plan.writes.iter().all(|write| !matches!(write, Write::CreateRequest(_))));
+            let gate = plan.status.unwrap();
+            assert!(gate.applied.is_some() && gate.pending.is_none());
+            assert!(gate.conditions.iter().all(|one| one.status == "True" && one.type_ != "Reconciling"));
+            (gate.state, gate.deletion_protected)
+        };
+        let rules = json!({"rules": [{"operation": "ConnectionCreation", "policy": "Required"}]});
+        assert_eq!(planned(json!({})), (Some(State::Active), Some(false)));
+        assert_eq!(planned(rules), (Some(State::Active), Some(true)));
+    }
+}

@@ -76,7 +76,8 @@ pub fn plan_gate<K: Gated>(
     circumstances: &Circumstances<'_>,
 ) -> Result<Gate, JudgeError> {
     let applied = object.gate().and_then(|gate| gate.applied.clone());
-    let deletion_protected = is_deletion_protected(object, circumstances)?;
+    let is_protected = |applied: Option<&Applied>| is_deletion_protected(object, applied, circumstances);
+    let deletion_protected = is_protected(applied.as_ref())?;
     match judge(object, circumstances)? {
         Judgement::InForce => {
             let writes = plan_closing_the_books(object, applied.as_ref(), requests, circumstances);
@@ -91,11 +92,12 @@ pub fn plan_gate<K: Gated>(
             deletion_protected,
             writes: vec![Write::AddFinalizer],
         }),
+        // What comes into force is protected from that moment on.
         Judgement::Enact(applied, ground) => Ok(Gate {
+            deletion_protected: is_protected(Some(&applied))?,
             applied: Some(applied),
             pending: None,
             standing: Standing::Enacting,
-            deletion_protected,
             writes: plan_confirmation(ground, circumstances.witness),
         }),
         Judgement::Blocked(why) => {

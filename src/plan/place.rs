@@ -95,7 +95,7 @@ pub struct ObservedPlace {
     pub policies: Vec<Arc<NetworkPolicy>>,
     /// The same, of Cilium.
     pub cilium_policies: Vec<Arc<CiliumNetworkPolicy>>,
-    /// All bindings of roles in it, those of others too.
+    /// The bindings of roles that are made with it; where only those get in whom it lists, all that there are.
     pub bindings: Vec<Arc<RoleBinding>>,
     /// The operator's quota.
     pub quota: Option<Arc<ResourceQuota>>,

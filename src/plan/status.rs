@@ -59,10 +59,10 @@ fn state<K: Gated>(standing: &Standing, enforcement: &Enforcement) -> State {
             | Enforcement::Blocked(Missing { reason: reason::NAMESPACE_TERMINATING, .. }),
         ) => State::Degraded,
         (Standing::Held(_) | Standing::Blocked(_), _) => State::Pending,
+        (Standing::Enacting | Standing::InForce, Enforcement::Complete | Enforcement::Paused) => open,
         (Standing::Enacting, _) | (Standing::InForce, Enforcement::Underway | Enforcement::Nothing) => {
             State::Approved
         }
-        (Standing::InForce, Enforcement::Complete | Enforcement::Paused) => open,
         (Standing::InForce, Enforcement::Blocked(_)) => shut,
     }
 }
@@ -200,7 +200,8 @@ fn progress(standing: &Standing, enforcement: &Enforcement) -> Option<&'static s
             ),
             _,
         ) => Some(condition::STALLED),
-        (Standing::InForce, Enforcement::Complete | Enforcement::Paused | Enforcement::Closed(_)) => None,
+        (Standing::Enacting | Standing::InForce, Enforcement::Complete | Enforcement::Paused)
+        | (Standing::InForce, Enforcement::Closed(_)) => None,
         _ => Some(condition::RECONCILING),
     }
 }

@@ -22,7 +22,7 @@ use crate::kinds::enqueue::{Enqueuer, concerns_others, grant_of, priority_of};
 use crate::kinds::index::{ActivationBy, GivenBy, pair};
 use crate::kinds::observe::{control_namespace_of, home_of, namespace_of};
 use crate::model::gated::Gated;
-use crate::model::life::applied_spec;
+use crate::model::life::{applied_spec, view_applied};
 use crate::model::naming::{ROLE_BINDING, enclave_namespace, is_of_grant, parse_grant};
 
 /// Its rules count for roles that are given in it and in its Enclaves.
@@ -56,8 +56,7 @@ pub fn on_workload(enqueuer: &Enqueuer, change: &Change<EnclaveWorkload>) {
     if let Some(maker) = change.latest().and_then(|workload| maker(workload.as_ref())) {
         enqueue_activations_of(enqueuer, maker, change.before.is_some() && change.after.is_some());
     }
-    let mode =
-        |workload: &EnclaveWorkload| applied_spec(workload).ok().flatten().map(|spec| spec.access_mode);
+    let mode = |workload: &EnclaveWorkload| view_applied(workload, |spec| spec.access_mode).ok().flatten();
     if !change.differs(mode) {
         return;
     }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::ResourceExt;
 
 use super::connection::connections_of;
@@ -16,11 +17,13 @@ use crate::cluster::cache::Change;
 use crate::cluster::workqueue::Priority;
 use crate::kinds::enqueue::{Enqueuer, concerns_others, priority_of};
 use crate::kinds::links::link_of;
-use crate::kinds::observe::{control_namespace_of, home_of, namespace_of};
-use crate::model::life::applied_spec;
+use crate::kinds::observe::{control_namespace_of, home_of, is_isolated, namespace_of};
+use crate::model::life::{applied_spec, view_applied};
 use crate::model::naming::enclave_namespace;
 use crate::model::reach::{DestinationEnd, Link, SourceEnd, WorkloadEnd};
 use crate::plan::declared::Home;
+use crate::plan::place::WasEnforced;
+use crate::plan::status::was_enforced;
 
 /// Its DNS, rules and maintenance count in all Enclaves.
 pub fn on_community(enqueuer: &Enqueuer, change: &Change<Community>) {
@@ -68,15 +71,22 @@ pub fn on_endpoint(enqueuer: &Enqueuer, change: &Change<EnclaveEndpoint>) {
     }
 }
 
-/// Its policies stand in the namespaces of the workloads at both ends.
+/// Its policies stand in the namespaces of the workloads at both ends. Of one that was never applied there are
+/// none, and one that is seen in force now needs nothing more.
 pub fn on_connection(enqueuer: &Enqueuer, change: &Change<EnclaveConnection>) {
-    use crate::plan::status::was_enforced;
+    let opens = |connection: &EnclaveConnection| {
+        let status = connection.status.as_ref()?;
+        let applied = status.gate.applied.clone()?;
+        let goes = connection.metadata.deletion_timestamp.is_some();
+        Some((connection.uid(), goes, applied, connection.spec.clone(), status.expires_at.clone()))
+    };
     // Policies that were not seen in force yet are made while healing is paused, too.
-    if concerns_others(change)
-        || change
-            .differs(|connection| connection.status.as_ref().and_then(|status| status.expires_at.clone()))
-        || change.differs(was_enforced)
-    {
+    let was_enforced = |version: &Option<Arc<EnclaveConnection>>| {
+        version.as_deref().is_some_and(|connection| was_enforced(connection) == WasEnforced::Yes)
+    };
+    let ceases = was_enforced(&change.before) && !was_enforced(&change.after);
+    let before = change.before.as_deref().and_then(opens);
+    if ceases || before != change.after.as_deref().and_then(opens) {
         enqueue_ends(enqueuer, change.versions().cloned(), priority_of(change));
     }
 }
@@ -108,8 +118,8 @@ pub(super) fn enqueue_ends(
 pub fn on_namespace(enqueuer: &Enqueuer, change: &Change<Namespace>) {
     let Some(namespace) = change.latest() else { return };
     let name = namespace.name_any();
-    for (control, workload) in splits(&name) {
-        enqueuer.queues.add(Kind::EnclaveWorkload, control, workload, Priority::Normal);
+    for workload in splits(&name).filter_map(|(control, name)| enqueuer.caches.workloads.get(control, name)) {
+        enqueuer.enqueue_object(Kind::EnclaveWorkload, workload.as_ref(), Priority::Normal);
     }
     if let Some(labels) = labels_of(namespace)
         && let (Some(enclave), Some(workload)) = (labels.enclave, labels.workload)
@@ -137,13 +147,27 @@ pub fn on_child(enqueuer: &Enqueuer, namespace: &Namespace) {
     }
 }
 
+/// What gives a role there concerns it only when nobody gets in but those whom it lists.
+pub fn on_grant(enqueuer: &Enqueuer, change: &Change<RoleBinding>) {
+    let namespace = change.latest().and_then(|binding| binding.metadata.namespace.as_deref());
+    let namespace = namespace.and_then(|namespace| enqueuer.caches.namespaces.get("", namespace));
+    let Some(labels) = namespace.as_deref().and_then(labels_of) else { return };
+    if let (Some(enclave), Some(workload)) = (labels.enclave, labels.workload) {
+        let control = enclave_namespace(labels.community, enclave);
+        let workload = enqueuer.caches.workloads.get(&control, workload);
+        if let Some(workload) = workload.filter(|workload| is_isolated(workload)) {
+            enqueuer.enqueue_object(Kind::EnclaveWorkload, workload.as_ref(), Priority::Normal);
+        }
+    }
+}
+
 fn enqueue_siblings(enqueuer: &Enqueuer, control: &str) {
     let Home::Enclave(_, enclave) = home_of(&enqueuer.caches, control) else { return };
     let is_open = |spec: &crate::api::EnclaveSpec| {
         spec.network.workload_communication == WorkloadCommunication::Allowed
     };
     // What cannot be read may be anything.
-    if applied_spec(enclave.as_ref()).map_or(true, |spec| spec.as_ref().is_some_and(is_open)) {
+    if view_applied(enclave.as_ref(), is_open).map_or(true, Option::unwrap_or_default) {
         enqueue_in(enqueuer, control, Priority::Normal);
     }
 }
