@@ -69,7 +69,9 @@ impl Packing {
         let text = serde_json::to_vec(object).ok()?;
         serde_json::from_slice::<K>(&text).ok()?;
         let first = self.first.get_or_insert_with(|| text.iter().take(MOST_COMMON).copied().collect());
-        Some(Packed { version, text: compress_prepend_size_with_dict(&text, first).into_boxed_slice() })
+        let packed = compress_prepend_size_with_dict(&text, first);
+        let is_same = decompress_size_prepended_with_dict(&packed, first).is_ok_and(|again| again == text);
+        is_same.then(|| Packed { version, text: packed.into_boxed_slice() })
     }
 
     pub fn unpack<K: DeserializeOwned>(&self, packed: &Packed) -> Option<K> {

@@ -131,13 +131,16 @@ impl Workqueue {
     }
 
     /// What is known is looked at now, so that what the object was added for until now is done with that. What
-    /// closes stays what it is.
-    pub fn look(&self, key: &Key) {
+    /// closes stays what it is. Returns whether it was added since it was taken out or looked at last.
+    #[must_use]
+    pub fn look(&self, key: &Key) -> bool {
         if let Some(item) = self.lock().items.get_mut(key)
             && let Stage::Active(taken, Some(again)) = item.stage
         {
             item.stage = Stage::Active(taken.max(again), None);
+            return true;
         }
+        false
     }
 
     /// Whether an object that is being worked on was taken out to close something.
@@ -302,8 +305,9 @@ mod tests {
         let queue = queue();
         queue.add(key("one"), Priority::Normal);
         let one = take(&queue).unwrap();
+        assert!(!queue.look(&one));
         queue.add(key("one"), Priority::Closing);
-        queue.look(&one);
+        assert!(queue.look(&one));
         assert!(queue.is_closing(&one), "what closes is not forgotten");
         queue.finish(&one, Outcome::Done, Instant::now());
         assert!(take(&queue).is_none());
@@ -311,13 +315,12 @@ mod tests {
         queue.add(key("one"), Priority::Normal);
         let one = take(&queue).unwrap();
         queue.add(key("one"), Priority::Normal);
-        queue.look(&one);
+        assert!(queue.look(&one));
         queue.add(key("one"), Priority::Normal);
         queue.finish(&one, Outcome::Done, Instant::now());
         assert_eq!(take(&queue), Some(one.clone()));
         // Nothing to look at twice, and nothing that is not worked on.
-        queue.look(&one);
-        queue.look(&key("other"));
+        assert!(!queue.look(&one) && !queue.look(&key("other")));
         queue.finish(&one, Outcome::Done, Instant::now());
         assert_eq!(queue.remembered(), 0);
     }

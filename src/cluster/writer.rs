@@ -47,7 +47,7 @@ type Place = (Kind, Option<String>, String);
 /// people who vote at the same time do not wait, and hundreds share.
 const READS: Pace = Pace { burst: 20, interval: Duration::from_millis(100) };
 /// A list of them waits for the API server's caches anyway.
-const LISTS: Pace = Pace { burst: 20, interval: Duration::from_millis(500) };
+const LISTS: Pace = Pace { burst: 8, interval: Duration::from_millis(250) };
 
 impl Writer {
     /// Writes with this client. `known_policies` are the admission policies that the watches know; `settle`

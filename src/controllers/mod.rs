@@ -242,7 +242,10 @@ async fn reconcile<K: Reconciled>(
                 error = message,
                 "failed to reconcile, trying again"
             );
-            if times >= limit {
+            // As it is by now: a status is written on the latest version.
+            let Key { namespace, name } = work.key;
+            let latest = K::cache(context.caches()).get(namespace, name).filter(|_| times >= limit);
+            if let Some(object) = latest {
                 publish_degraded(context, object.as_ref(), planned, &message).await;
             }
             Outcome::Failed { ends_in }
@@ -278,7 +281,7 @@ async fn reconcile_once<K: Reconciled>(
         // Thousands that wait for their turn must not keep the processors from what closes.
         let turn = if queue.is_closing(key) { None } else { context.planning.acquire().await.ok() };
         // What it was added for before is known from here on, and that is what it is planned from.
-        queue.look(key);
+        let is_woken = queue.look(key);
         let Some(object) = K::cache(context.caches()).get(&key.namespace, &key.name) else { return Ok(None) };
         // What is confirmed for it is read later than this.
         let since = Instant::now();
@@ -289,8 +292,13 @@ async fn reconcile_once<K: Reconciled>(
         let mut plan = K::plan(Arc::clone(&object), known);
         drop(turn);
         let mut repairs = std::mem::take(&mut plan.repairs);
-        // What was sent and still differs for the caches has to be brought by the watch.
+        // What was sent and still differs for the caches has to be brought by the watch. Or it was, and is gone
+        // again: then this look took the wake for it.
+        let planned = repairs.len();
         repairs.retain(|repair| !repaired.contains(repair));
+        if is_woken && repairs.len() < planned {
+            queue.add(key.clone(), Priority::Normal);
+        }
         let is_new = !repairs.is_empty();
         let failure = repair_all(object.as_ref(), context, repairs.clone(), since).await;
         // What was made is known by the answers. So what comes next is done at once, and nobody reads of the

@@ -1,5 +1,6 @@
 //! Decided requests are kept for long, and nothing is done about them until they are old. They are looked at by
-//! the hour in which they were decided, so that no timer is held for each.
+//! the hour in which they were decided, so that no timer is held for each. One that is looked at an hour too early,
+//! or two, holds one (`plan::approval_request`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,6 @@ use crate::api::Kind;
 use crate::cluster::workqueue::Priority;
 use crate::kinds::enqueue::Enqueuer;
 use crate::kinds::index::{RequestBy, hour};
-use crate::plan::approval_request::RETENTION_STEP;
 
 /// Enqueues the requests of an hour when the first of them may be old. Never returns.
 pub async fn run(context: Arc<Context>) {
@@ -24,24 +24,24 @@ pub async fn run(context: Arc<Context>) {
     }
 }
 
-/// Enqueues what was decided in an hour up to `latest`. What was decided in an hour that is `seen` is looked at
-/// when it changes, and knows when it will be old.
+/// Enqueues what was decided in the hours up to `latest`, from that on which was the latest when it was `seen`. Later
+/// ones know themselves when they will be old, but clocks differ, and are put back.
 fn enqueue_decided(enqueuer: &Enqueuer, seen: &mut Option<i64>, latest: i64) {
-    let hours = enqueuer.caches.requests.values(RequestBy::SettledIn);
+    let hours = enqueuer.caches.requests.values(RequestBy::DecidedIn);
     for (number, value) in
         hours.into_iter().filter_map(|(value, _)| Some((value.parse::<i64>().ok()?, value)))
     {
-        if number <= latest && seen.is_none_or(|seen| seen < number) {
-            let requests = enqueuer.caches.requests.by(RequestBy::SettledIn, &value);
+        if number <= latest && seen.is_none_or(|seen| seen <= number) {
+            let requests = enqueuer.caches.requests.by(RequestBy::DecidedIn, &value);
             enqueuer.enqueue_objects(Kind::ApprovalRequest, &requests, Priority::Normal);
         }
     }
-    *seen = Some(seen.map_or(latest, |seen| seen.max(latest)));
+    *seen = Some(latest);
 }
 
 fn until_the_next_hour(at: Timestamp) -> Duration {
     let next = Timestamp::from_second((hour(at) + 1).saturating_mul(3600)).unwrap_or(Timestamp::MAX);
-    let wait = next.duration_since(at).clamp(SignedDuration::from_secs(1), RETENTION_STEP);
+    let wait = next.duration_since(at).clamp(SignedDuration::from_secs(1), SignedDuration::from_hours(1));
     wait.unsigned_abs()
 }
 
@@ -126,13 +126,20 @@ mod tests {
             queued()
         };
         assert!(look(-1).is_empty());
-        assert_eq!(look(0), ["first", "second"]);
-        assert!(look(3599).is_empty(), "what was looked at knows when it will be old");
-        assert_eq!(look(3600), ["third"]);
-        assert!(look(7200).is_empty());
+        // One that was never put into force is deleted like the others if its target is gone.
+        assert_eq!(look(0), ["first", "second", "unfinished"]);
+        assert_eq!(
+            look(3600),
+            ["first", "second", "third", "unfinished"],
+            "the hour before is seen once more"
+        );
+        assert_eq!(look(7200), ["third"]);
+        assert!(look(10_800).is_empty());
+        assert!(look(-3600).is_empty(), "a clock is put back");
+        assert_eq!(look(0), ["first", "second", "unfinished"]);
         let from_anew = &mut None;
         enqueue_decided(&enqueuer, from_anew, hour(at(1_000_000)));
-        assert_eq!(queued(), ["first", "second", "third"], "when it begins to lead");
+        assert_eq!(queued(), ["first", "second", "third", "unfinished"], "when it begins to lead");
     }
 
     #[test]

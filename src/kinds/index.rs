@@ -137,9 +137,8 @@ pub enum RequestBy {
     AboutEnclave,
     /// Kind of the target, of requests that are Pending.
     PendingKind,
-    /// The hour in which it was decided, as [`hour`], of requests of which nothing is to be done until they are
-    /// old.
-    SettledIn,
+    /// The hour in which it was decided, as [`hour`], of requests that are not being deleted.
+    DecidedIn,
 }
 
 /// The hour of a point in time, counted from 1970.
@@ -166,10 +165,9 @@ impl Indexed for ApprovalRequest {
             add(RequestBy::PendingKind, target.kind.name());
         }
         let is_undecided = status.is_none_or(|status| status.decided_at.is_none());
-        if let Some(decided_at) =
-            status.and_then(|status| status.decided_at.as_ref()).filter(|_| is_settled(self))
-        {
-            add(RequestBy::SettledIn, &hour(decided_at.0).to_string());
+        let decided_at = status.and_then(|status| status.decided_at.as_ref());
+        if let Some(at) = decided_at.filter(|_| self.metadata.deletion_timestamp.is_none()) {
+            add(RequestBy::DecidedIn, &hour(at.0).to_string());
         }
         if target.kind == Kind::Enclave && is_undecided {
             add(

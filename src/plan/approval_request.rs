@@ -127,8 +127,9 @@ fn remind_at(request: &ApprovalRequest) -> Timestamp {
     expires_at.saturating_sub(quarter.min(SignedDuration::from_hours(24))).unwrap_or(expires_at)
 }
 
-/// A settled request is looked at so long before it is old at most.
-pub const RETENTION_STEP: SignedDuration = SignedDuration::from_hours(1);
+/// A request that will be old so soon waits for that itself. Others are looked at by the hour, which may be an hour
+/// off when clocks differ.
+const SOON: SignedDuration = SignedDuration::from_hours(2);
 
 /// A decided request is deleted when it is old, unless it still says what becomes of the latest
 /// spec: without it the same content would be proposed again.
@@ -149,8 +150,8 @@ fn plan_retention(observed: &ObservedRequest, now: Timestamp) -> Plan<ApprovalRe
     let until = decided_at.saturating_add(observed.retain_for).unwrap_or(Timestamp::MAX);
     if now < until {
         // There may be a hundred thousand that wait for months.
-        let is_near = until.duration_since(now) <= RETENTION_STEP;
-        return Plan { wake_at: is_near.then_some(until), ..Plan::nothing() };
+        let is_soon = until.duration_since(now) <= SOON;
+        return Plan { wake_at: is_soon.then_some(until), ..Plan::nothing() };
     }
     let gone = (observed.target == TargetView::Gone)
         .then(|| Write::ConfirmTargetGone(observed.request.spec.target.clone()));

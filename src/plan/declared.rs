@@ -123,10 +123,12 @@ where
     if gate.standing != Standing::Enacting && applied.as_ref().is_some_and(K::retires) {
         return Ok(plan_retirement(declared, gate, in_use, repair(applied.as_ref()), now));
     }
+    // What was approved is put into force also when it was edited again since.
+    let is_not_all = gate.applied.as_ref().map(|applied| applied.generation) != object.meta().generation;
     let (enforcement, repairs) = match gate.standing {
         // Enforcing starts with the next observation, when what is applied is stored. What was applied
         // before is kept in shape, and closed as far as it has to be, until then.
-        Standing::Enacting if K::IS_MADE || applied.as_ref().is_some_and(K::retires) => {
+        Standing::Enacting if K::IS_MADE || is_not_all || applied.as_ref().is_some_and(K::retires) => {
             (Enforcement::Underway, repair(applied_spec(object)?.as_ref()))
         }
         _ => enforce(applied.as_ref()),

@@ -107,8 +107,11 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::api::{Community, Enclave, State};
+    use crate::api::approval_request::{ApprovalRequestSpec, Change, Decision, RequestState, Verdict};
+    use crate::api::{ApprovalRequest, ApprovalRequestStatus, Community, Content, Enclave, State, Time};
+    use crate::model::digest::digest;
     use crate::model::life::{Integrity, as_if_applied};
+    use crate::model::request::tests::a_request;
     use crate::plan::Write;
     use crate::plan::declared::Home;
 
@@ -163,5 +166,42 @@ mod tests {
         let rules = json!({"rules": [{"operation": "ConnectionCreation", "policy": "Required"}]});
         assert_eq!(planned(json!({})), (Some(State::Active), Some(false)));
         assert_eq!(planned(rules), (Some(State::Active), Some(true)));
+    }
+
+    /// What was approved is put into force also when it was edited again. That is not what the latest spec says.
+    #[test]
+    fn what_was_edited_again_is_not_shown_as_in_force() {
+        let mut observed = observed(&json!({"workload": "api", "ports": [{"port": 443}]}));
+        let after = Content::of_spec(observed.declared.object.spec()).unwrap();
+        let change = Change { before: None, digest: digest(&after).unwrap(), after, references: Vec::new() };
+        let vote = Decision {
+            approver: "bob".into(),
+            verdict: Verdict::Approved,
+            digest: change.digest.clone(),
+            comment: None,
+            groups: Vec::new(),
+            mfa: None,
+            credential_id: None,
+            observed_at: None,
+        };
+        let mut request = ApprovalRequest::new("web-1", ApprovalRequestSpec { change, ..a_request() });
+        request.spec.target.generation = 1;
+        request.status = Some(ApprovalRequestStatus {
+            state: Some(RequestState::Approved),
+            decided_at: Some(Time(Timestamp::UNIX_EPOCH)),
+            witness: Some(String::new()),
+            decisions: vec![vote],
+            ..ApprovalRequestStatus::default()
+        });
+        observed.declared.requests.push(Arc::new(request));
+        let mut state = |generation| {
+            Arc::make_mut(&mut observed.declared.object).metadata.generation = Some(generation);
+            let gate = plan_endpoint(&observed, Timestamp::UNIX_EPOCH).status.unwrap();
+            let applied = gate.applied.unwrap();
+            assert_eq!((applied.generation, applied.approval_request.as_deref()), (1, Some("web-1")));
+            gate.state
+        };
+        assert_eq!(state(1), Some(State::Active));
+        assert_eq!(state(2), Some(State::Approved));
     }
 }
