@@ -39,8 +39,8 @@ mod retention;
 pub mod revocation;
 pub mod telling;
 
-/// How many objects of a kind are reconciled at a time.
-const CONCURRENCY: usize = 16;
+/// How many objects of a kind are reconciled at a time. Most of them wait for a read that they share.
+const CONCURRENCY: usize = 32;
 /// So many more, when they close something.
 const CONCURRENCY_FOR_CLOSING: usize = 4;
 /// So many reconciliations in a row have to fail before an object is shown as Degraded.
