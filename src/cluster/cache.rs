@@ -249,6 +249,19 @@ impl<K: Indexed> Cache<K> {
         found
     }
 
+    /// Shows the objects that an index has under a value one after the other, so that they are never all decoded
+    /// at once. `visit` must not use this cache.
+    pub fn visit(&self, index: K::By, value: &str, mut visit: impl FnMut(&K)) {
+        let stored = self.read();
+        let slots = stored.indexes.get(&index).and_then(|index| index.get(value));
+        let held =
+            slots.into_iter().flat_map(Slots::iter).filter_map(|slot| stored.slots.get(slot)?.as_ref());
+        for object in held.filter_map(|held| stored.object_in(held)) {
+            self.count_visits(1);
+            visit(&object);
+        }
+    }
+
     /// How many objects an index has under a value.
     #[must_use]
     pub fn count(&self, index: K::By, value: &str) -> usize {

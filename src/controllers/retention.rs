@@ -32,8 +32,10 @@ fn enqueue_decided(enqueuer: &Enqueuer, seen: &mut Option<i64>, latest: i64) {
         hours.into_iter().filter_map(|(value, _)| Some((value.parse::<i64>().ok()?, value)))
     {
         if number <= latest && seen.is_none_or(|seen| seen <= number) {
-            let requests = enqueuer.caches.requests.by(RequestBy::DecidedIn, &value);
-            enqueuer.enqueue_objects(Kind::ApprovalRequest, &requests, Priority::Normal);
+            // Thousands may have been decided in one hour.
+            enqueuer.caches.requests.visit(RequestBy::DecidedIn, &value, |request| {
+                enqueuer.enqueue_object(Kind::ApprovalRequest, request, Priority::Normal);
+            });
         }
     }
     *seen = Some(latest);

@@ -263,13 +263,14 @@ impl Enqueuer {
     }
 
     /// Enqueues objects of a kind.
-    pub fn enqueue_objects<K: Resource>(&self, kind: Kind, objects: &[Arc<K>], priority: Priority) {
+    pub(super) fn enqueue_objects<K: Resource>(&self, kind: Kind, objects: &[Arc<K>], priority: Priority) {
         for object in objects {
             self.enqueue_object(kind, object.as_ref(), priority);
         }
     }
 
-    pub(super) fn enqueue_object<K: Resource>(&self, kind: Kind, object: &K, priority: Priority) {
+    /// Enqueues an object of a kind.
+    pub fn enqueue_object<K: Resource>(&self, kind: Kind, object: &K, priority: Priority) {
         let meta = object.meta();
         let name = meta.name.as_deref().unwrap_or_default();
         self.queues.add(kind, meta.namespace.as_deref().unwrap_or_default(), name, priority);
