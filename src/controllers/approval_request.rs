@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::{Known, Reconciled};
 use crate::api::audit::{Audit, Fact};
 use crate::api::{ApprovalRequest, ApprovalRequestStatus, Kind};
+use crate::cluster::workqueue::Priority;
 use crate::kinds::enqueue::Guard;
 use crate::kinds::observe::observe_target;
 use crate::model::facts::facts_of_request;
@@ -15,6 +16,8 @@ use crate::plan::approval_request::{ObservedRequest, plan_approval_request};
 
 impl Reconciled for ApprovalRequest {
     const KIND: Kind = Kind::ApprovalRequest;
+    /// Expiry, reminders and retention close no access.
+    const WAKE_PRIORITY: Priority = Priority::Normal;
 
     type Status = ApprovalRequestStatus;
 

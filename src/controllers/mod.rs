@@ -102,6 +102,10 @@ pub trait Reconciled: Served + Cached {
     /// Its kind.
     const KIND: Kind;
 
+    /// How an object is looked at when the time comes that its plan names: what ends by itself closes something as
+    /// often as not.
+    const WAKE_PRIORITY: Priority = Priority::Closing;
+
     /// Observes from caches, and plans.
     fn plan(object: Arc<Self>, known: Known<'_>) -> Plan<Self::Status>;
 
@@ -280,7 +284,7 @@ async fn reconcile_once<K: Reconciled>(
         round += 1;
         // Thousands that wait for their turn must not keep the processors from what closes.
         let turn = if queue.is_closing(key) { None } else { context.planning.acquire().await.ok() };
-        // What it was added for before is known from here on, and that is what it is planned from.
+        // Whatever the object was queued for until now is in the caches that the plan reads next.
         let is_woken = queue.look(key);
         let Some(object) = K::cache(context.caches()).get(&key.namespace, &key.name) else { return Ok(None) };
         // What is confirmed for it is read later than this.
@@ -292,8 +296,8 @@ async fn reconcile_once<K: Reconciled>(
         let mut plan = K::plan(Arc::clone(&object), known);
         drop(turn);
         let mut repairs = std::mem::take(&mut plan.repairs);
-        // What was sent and still differs for the caches has to be brought by the watch. Or it was, and is gone
-        // again: then this look took the wake for it.
+        // A write that was sent before is not sent again: the watch brings its result. If the watch did so and then
+        // showed that somebody undid it, that event is among those just cleared, so the object is queued again.
         let planned = repairs.len();
         repairs.retain(|repair| !repaired.contains(repair));
         if is_woken && repairs.len() < planned {
@@ -366,9 +370,7 @@ async fn carry_out<K: Reconciled>(
         let (published, _) = futures::join!(published, futures::future::join_all(confirm));
         settles_in = published?;
     }
-    // What ends by itself is a closing as often as not; a request opens and closes nothing.
-    let priority = if K::KIND == Kind::ApprovalRequest { Priority::Normal } else { Priority::Closing };
-    let end = wake_at.map(|at| (until(at, now), priority));
+    let end = wake_at.map(|at| (until(at, now), K::WAKE_PRIORITY));
     let settles = settles_in.map(|wait| (wait, Priority::Normal));
     Ok(end.into_iter().chain(settles).min_by_key(|(wait, _)| *wait))
 }
