@@ -262,8 +262,15 @@ async fn list_policies(client: &Client) -> Result<String, kube::Error> {
         list_all::<ValidatingAdmissionPolicy>(client),
         list_all::<ValidatingAdmissionPolicyBinding>(client),
     )?;
-    let (mutating, mutating_bindings, validating, validating_bindings) = all;
-    Ok(PolicyIdentity::fingerprint([mutating, mutating_bindings, validating, validating_bindings].concat()))
+    Ok(fingerprint(all))
+}
+
+/// The fingerprint of the identities of each of the four kinds.
+fn fingerprint<T>((a, b, c, d): (T, T, T, T)) -> String
+where
+    T: IntoIterator<Item = PolicyIdentity>,
+{
+    PolicyIdentity::fingerprint(a.into_iter().chain(b).chain(c).chain(d).collect())
 }
 
 /// Their metadata says which they are.
@@ -301,13 +308,13 @@ async fn get_policies(client: &Client, known: Policies) -> Result<String, kube::
         Ok(found.into_iter().flatten().chain(others).collect())
     }
     let Policies { mutating, mutating_bindings, validating, validating_bindings } = known;
-    let (mutating, mutating_bindings, validating, validating_bindings) = futures::try_join!(
+    let all = futures::try_join!(
         get_all(client, &mutating),
         get_all(client, &mutating_bindings),
         get_all(client, &validating),
         get_all(client, &validating_bindings),
     )?;
-    Ok(PolicyIdentity::fingerprint([mutating, mutating_bindings, validating, validating_bindings].concat()))
+    Ok(fingerprint(all))
 }
 
 #[cfg(test)]
