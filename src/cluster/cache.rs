@@ -27,8 +27,8 @@ pub trait Indexed: Resource<DynamicType = ()> + Serialize + DeserializeOwned + S
     /// once.
     fn index(&self, add: &mut dyn FnMut(Self::By, &str));
 
-    /// Whether it is held as compressed text, and decoded each time it is looked at: what there is most of, and what
-    /// nobody looks at any more. Decoded it takes several times the memory.
+    /// Whether an object is held as compressed JSON and decoded when it is read: kinds with many objects, and
+    /// objects that are seldom read. A decoded object takes several times the memory.
     fn is_packed(&self) -> bool {
         false
     }
@@ -320,8 +320,8 @@ impl<K: Indexed> Cache<K> {
         self.shared.visited.load(Ordering::Relaxed)
     }
 
-    /// Whether this version of an object stands here, or a later one. While the watch lists anew nobody can tell:
-    /// what is listed is noted.
+    /// Whether this version of an object, or a later one, is in the cache. Always false during a relist, which has to
+    /// see every object.
     #[must_use]
     pub fn knows(&self, metadata: &ObjectMeta) -> bool {
         let stored = self.read();
@@ -456,7 +456,7 @@ impl<K: Indexed> Stored<K> {
         }
     }
 
-    /// The same of what is looked at once.
+    /// As [`Stored::at`], without keeping the object decoded.
     fn object_in(&self, held: &Held<K>) -> Option<Arc<K>> {
         match held {
             Held::Decoded(object) => Some(Arc::clone(object)),

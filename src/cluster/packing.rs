@@ -1,4 +1,4 @@
-//! Objects as compressed text, for what there is most of and what nobody looks at any more.
+//! Objects as compressed JSON, for kinds with many objects and for objects that are seldom read.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,13 +7,13 @@ use lz4_flex::block::{compress_prepend_size_with_dict, decompress_size_prepended
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// How much of the first object is compared with those after it.
-const MOST_COMMON: usize = 4096;
+/// So many bytes of the first object are the dictionary for the others.
+const DICTIONARY_BYTES: usize = 4096;
 
-/// So many objects that were looked at lately are kept as they are, and up to twice as many.
+/// Between so many and twice as many of the objects that were read last are kept decoded.
 const MOST_RECENT: usize = 256;
 
-/// What was unpacked lately, by slot: looked at again, it need not be read again.
+/// The objects that were read last, decoded, by slot.
 pub(super) struct Recent<K> {
     latest: HashMap<usize, Arc<K>>,
     before: HashMap<usize, Arc<K>>,
@@ -48,10 +48,10 @@ impl<K> Recent<K> {
     }
 }
 
-/// Packs objects of one kind. They resemble each other, so each is told by what differs from the first one.
+/// Compresses objects of one kind with LZ4. The first one is the dictionary: objects of a kind resemble each other.
 #[derive(Default)]
 pub(super) struct Packing {
-    first: Option<Box<[u8]>>,
+    dictionary: Option<Box<[u8]>>,
 }
 
 /// An object as text, compressed as an LZ4 block.
@@ -68,14 +68,16 @@ impl Packing {
     {
         let text = serde_json::to_vec(object).ok()?;
         serde_json::from_slice::<K>(&text).ok()?;
-        let first = self.first.get_or_insert_with(|| text.iter().take(MOST_COMMON).copied().collect());
-        let packed = compress_prepend_size_with_dict(&text, first);
-        let is_same = decompress_size_prepended_with_dict(&packed, first).is_ok_and(|again| again == text);
+        let dictionary =
+            self.dictionary.get_or_insert_with(|| text.iter().take(DICTIONARY_BYTES).copied().collect());
+        let packed = compress_prepend_size_with_dict(&text, dictionary);
+        let is_same =
+            decompress_size_prepended_with_dict(&packed, dictionary).is_ok_and(|again| again == text);
         is_same.then(|| Packed { version, text: packed.into_boxed_slice() })
     }
 
     pub fn unpack<K: DeserializeOwned>(&self, packed: &Packed) -> Option<K> {
-        let text = decompress_size_prepended_with_dict(&packed.text, self.first.as_deref()?).ok()?;
+        let text = decompress_size_prepended_with_dict(&packed.text, self.dictionary.as_deref()?).ok()?;
         serde_json::from_slice(&text).ok()
     }
 }

@@ -48,8 +48,8 @@ const PAGE: u32 = 100;
 /// people.
 ///
 /// Objects come one by one and are read part by part (see [`crate::api::reading`]): whatever is in one, it
-/// is told, and neither the list nor another object's event waits for it. A change that `is_known` already,
-/// because it was this process that made it, is not read again and not told.
+/// is told, and neither the list nor another object's event waits for it. Versions
+/// that `is_known` accepts, such as results of this process's own writes, are skipped before they are decoded.
 pub async fn run_watch<K>(
     api: Api<Item<K>>,
     config: watcher::Config,

@@ -130,8 +130,9 @@ impl Workqueue {
         self.shared.added.notify_one();
     }
 
-    /// What is known is looked at now, so that what the object was added for until now is done with that. What
-    /// closes stays what it is. Returns whether it was added since it was taken out or looked at last.
+    /// Clears the mark that an object under reconciliation was added again: whoever calls this reads the caches
+    /// afterwards, and what the object was added for is in them. Its priority only rises. Returns whether there
+    /// was a mark.
     #[must_use]
     pub fn look(&self, key: &Key) -> bool {
         if let Some(item) = self.lock().items.get_mut(key)
@@ -299,7 +300,7 @@ mod tests {
         queue.take(Priority::Normal, Instant::now())
     }
 
-    /// What it was added for before it is looked at is done with that; what comes afterwards is not.
+    /// Additions before the caches are read are covered by that; later ones are not.
     #[test]
     fn an_object_is_worked_on_again_for_what_came_after_the_look() {
         let queue = queue();

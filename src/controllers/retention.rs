@@ -1,6 +1,6 @@
-//! Decided requests are kept for long, and nothing is done about them until they are old. They are looked at by
-//! the hour in which they were decided, so that no timer is held for each. One that is looked at an hour too early,
-//! or two, holds one (`plan::approval_request`).
+//! Retention of decided ApprovalRequests. They are kept for months, so there is no timer for each: those that were
+//! decided in one hour are queued together when the first of them may be deleted. From then on each has a timer of
+//! its own until its time comes, two hours later at most (`plan::approval_request`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,8 +24,8 @@ pub async fn run(context: Arc<Context>) {
     }
 }
 
-/// Enqueues what was decided in the hours up to `latest`, from that on which was the latest when it was `seen`. Later
-/// ones know themselves when they will be old, but clocks differ, and are put back.
+/// Queues what was decided in the hours from `seen` to `latest`, and notes `latest` as seen. The hour that was the
+/// latest before is queued once more, because clocks of API servers differ and may be set back.
 fn enqueue_decided(enqueuer: &Enqueuer, seen: &mut Option<i64>, latest: i64) {
     let hours = enqueuer.caches.requests.values(RequestBy::DecidedIn);
     for (number, value) in

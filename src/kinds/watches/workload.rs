@@ -71,8 +71,8 @@ pub fn on_endpoint(enqueuer: &Enqueuer, change: &Change<EnclaveEndpoint>) {
     }
 }
 
-/// Its policies stand in the namespaces of the workloads at both ends. Of one that was never applied there are
-/// none, and one that is seen in force now needs nothing more.
+/// The policies of a connection stand in the namespaces of the workloads at both ends. A connection that was never
+/// applied has none, and one whose policies were just seen in force needs nothing more.
 pub fn on_connection(enqueuer: &Enqueuer, change: &Change<EnclaveConnection>) {
     let opens = |connection: &EnclaveConnection| {
         let status = connection.status.as_ref()?;
@@ -147,7 +147,7 @@ pub fn on_child(enqueuer: &Enqueuer, namespace: &Namespace) {
     }
 }
 
-/// What gives a role there concerns it only when nobody gets in but those whom it lists.
+/// A binding of a grant concerns only an isolated workload, which lets nobody in but those whom its spec lists.
 pub fn on_grant(enqueuer: &Enqueuer, change: &Change<RoleBinding>) {
     let namespace = change.latest().and_then(|binding| binding.metadata.namespace.as_deref());
     let namespace = namespace.and_then(|namespace| enqueuer.caches.namespaces.get("", namespace));
