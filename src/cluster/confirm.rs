@@ -17,10 +17,10 @@ pub struct Confirmations<T, V> {
     pace: Pace,
 }
 
-/// How often one thing is read. Whoever has to wait shares a read with those who come meanwhile.
+/// How often something is done, for example one thing is read.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
-    /// So many reads at once do not wait.
+    /// So many at once do not wait.
     pub burst: u32,
     /// So long after each other they begin in the long run.
     pub interval: Duration,
@@ -30,9 +30,10 @@ impl Pace {
     /// As often as somebody asks.
     pub const FREE: Self = Self { burst: 0, interval: Duration::ZERO };
 
-    /// When a read that is asked for `now` begins, and when the next one is due in the long run if this one was
-    /// due at `due`: the generic cell rate algorithm.
-    fn begin(self, due: Option<Instant>, now: Instant) -> (Instant, Instant) {
+    /// When what is asked for `now` begins, and when the next one is due in the long run if this one was due at
+    /// `due`: the generic cell rate algorithm.
+    #[must_use]
+    pub fn begin(self, due: Option<Instant>, now: Instant) -> (Instant, Instant) {
         let due = due.unwrap_or(now);
         let allowance = self.interval.saturating_mul(self.burst.saturating_sub(1));
         let begin = due.checked_sub(allowance).map_or(now, |earliest| earliest.max(now));
