@@ -3,7 +3,7 @@
 //! Look-ups go by key, by namespace, or through an index that the kind declares ([`Indexed`]), as with
 //! client-go's Indexer. A look-up costs what it finds, never what there is; [`Cache::visited`] counts it.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 use super::packing::{Packed, Packing, Recent};
+use super::slots::Slots;
 
 /// A kind that is cached.
 pub trait Indexed: Resource<DynamicType = ()> + Serialize + DeserializeOwned + Send + Sync + 'static {
@@ -135,50 +136,6 @@ impl<K: Indexed> Held<K> {
         match self {
             Self::Decoded(object) => version(object.as_ref()),
             Self::Packed(packed) => packed.version,
-        }
-    }
-}
-
-/// Where an index leads: most lead to one object.
-enum Slots {
-    One(usize),
-    More(BTreeSet<usize>),
-}
-
-impl Slots {
-    fn add(&mut self, slot: usize) {
-        match self {
-            Self::One(one) if *one == slot => {}
-            Self::One(one) => *self = Self::More([*one, slot].into()),
-            Self::More(slots) => {
-                slots.insert(slot);
-            }
-        }
-    }
-
-    /// Returns whether none is left.
-    fn remove(&mut self, slot: usize) -> bool {
-        match self {
-            Self::One(one) => *one == slot,
-            Self::More(slots) => {
-                slots.remove(&slot);
-                slots.is_empty()
-            }
-        }
-    }
-
-    fn iter(&self) -> impl Iterator<Item = usize> {
-        let (one, more) = match self {
-            Self::One(one) => (Some(*one), None),
-            Self::More(slots) => (None, Some(slots)),
-        };
-        one.into_iter().chain(more.into_iter().flatten().copied())
-    }
-
-    fn len(&self) -> usize {
-        match self {
-            Self::One(_) => 1,
-            Self::More(slots) => slots.len(),
         }
     }
 }

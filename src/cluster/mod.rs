@@ -7,6 +7,7 @@ pub mod confirm;
 pub mod events;
 pub mod fence;
 mod packing;
+mod slots;
 pub mod unreadable;
 pub mod watch;
 pub mod workqueue;
