@@ -1,0 +1,142 @@
+//! Publishes what a reconciliation found: the status, what becomes true with it, and the Events.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use tracing::info;
+
+use super::{Context, Reconciled};
+use crate::api::Kind;
+use crate::api::audit::{Fact, FactType};
+use crate::api::names::reason;
+use crate::cluster::writer::Applying;
+use crate::cluster::writes::{Served, WriteError, Written, apply_write, publish_status};
+use crate::model::facts::record;
+use crate::model::gated::has_finalizer;
+use crate::plan::{Notice, Severity, Write};
+use crate::runtime::metrics::Metrics;
+
+/// Of kinds that carry approval rules.
+pub(super) fn before_applying<'a, K: Reconciled>(object: &K, context: &'a Context) -> Option<Applying<'a>> {
+    let carries_rules = matches!(K::KIND, Kind::Community | Kind::Enclave | Kind::EnclaveEndpoint);
+    let metadata = object.meta();
+    let name = metadata.name.as_deref().unwrap_or_default();
+    carries_rules.then(|| context.writer.before_applying(K::KIND, metadata.namespace.as_deref(), name))
+}
+
+/// Writes a status with what becomes true with it, if that is another one than before. What has facts that
+/// are to be told cannot be deleted under them: its finalizer is there before the first one is recorded.
+/// Returns how long what was told stays on it, if that is all there would be to write.
+pub(super) async fn publish<K: Reconciled>(
+    object: &K,
+    context: &Context,
+    status: K::Status,
+    notices: Vec<Notice>,
+    now: Timestamp,
+) -> Result<Option<Duration>, WriteError> {
+    let sent = Instant::now();
+    let (mut status, facts) = with_facts(object, status, context, now);
+    if !K::audit_mut(&mut status).is_empty() && is_without_finalizer(object) {
+        let written = apply_write(&context.writer, object, Write::AddFinalizer, sent).await?;
+        if let Written::TheObjectItself(Some(after)) = written {
+            context.enqueuer.take_in_written(*after, sent);
+        }
+        return Ok(None);
+    }
+    if object.status() == Some(&status) {
+        return Ok(None);
+    }
+    if let Some(wait) = settles_in(object, &mut status, context) {
+        return Ok(Some(wait));
+    }
+    let applying = (object.status().and_then(K::applied) != K::applied(&status))
+        .then(|| before_applying(object, context))
+        .flatten();
+    let after = publish_status(&context.writer.client, object, &object.with_status(status)).await?;
+    // What it concerns goes on at once, without waiting for the watch to bring it.
+    if let Some(after) = after {
+        context.enqueuer.take_in_written(after, sent);
+        if let Some(applying) = applying {
+            applying.is_known();
+        }
+    }
+    count_facts(object, &facts, &context.metrics);
+    for notice in notices {
+        info!(
+            kind = %K::kind(&()),
+            namespace = object.namespace(),
+            name = object.name_any(),
+            reason = notice.reason,
+            message = notice.message,
+        );
+        context.events.publish(&object.object_ref(&()), notice).await;
+    }
+    Ok(None)
+}
+
+/// How long a status need not be written that differs only by facts that were told and are taken off.
+fn settles_in<K: Reconciled>(object: &K, status: &mut K::Status, context: &Context) -> Option<Duration> {
+    // Its finalizer waits for them.
+    if object.meta().deletion_timestamp.is_some() {
+        return None;
+    }
+    let mut before = object.status()?.clone();
+    let stays = K::audit_mut(status).clone();
+    let told = std::mem::replace(K::audit_mut(&mut before), stays.clone());
+    let only_settles = before == *status
+        && told.recorded == stays.recorded
+        && stays.waiting.iter().all(|fact| told.waiting.contains(fact));
+    if !only_settles {
+        return None;
+    }
+    let wait = context.enqueuer.untold.settles_in(&object.uid().unwrap_or_default(), &told, Instant::now());
+    (!wait.is_zero()).then_some(wait)
+}
+
+/// Nobody can put one on what is being deleted already.
+fn is_without_finalizer<K: Served>(object: &K) -> bool {
+    object.meta().deletion_timestamp.is_none() && !has_finalizer(object)
+}
+
+/// A status with what becomes true with it, and without what everybody was told.
+fn with_facts<K: Reconciled>(
+    object: &K,
+    mut status: K::Status,
+    context: &Context,
+    now: Timestamp,
+) -> (K::Status, Vec<Fact>) {
+    let facts = object.facts(&status, now);
+    let audit = K::audit_mut(&mut status);
+    record(audit, facts.iter().cloned());
+    context.enqueuer.untold.settle(&object.uid().unwrap_or_default(), audit);
+    (status, facts)
+}
+
+fn count_facts<K: Reconciled>(object: &K, facts: &[Fact], metrics: &Metrics) {
+    for fact in facts {
+        let made = object.creation_timestamp().map_or(fact.at.0, |at| at.0);
+        match fact.type_ {
+            FactType::Enacted | FactType::Activated => metrics.count_enactment(&K::kind(&())),
+            FactType::Decided | FactType::Expired | FactType::Superseded | FactType::Withdrawn => {
+                metrics.count_decision(fact.type_, fact.at.0.duration_since(made));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Shows that reconciling fails again and again.
+pub(super) async fn publish_degraded<K: Reconciled>(
+    context: &Context,
+    object: &K,
+    planned: Option<K::Status>,
+    message: &str,
+) {
+    let now = context.clock.now();
+    let Some(status) = object.degraded_status(planned, message, now) else { return };
+    let notice =
+        Notice { severity: Severity::Warning, reason: reason::DEGRADED, message: message.to_owned() };
+    // Whoever reconciles it again tries again to show it.
+    let _ = publish(object, context, status, vec![notice], now).await;
+}
