@@ -1,6 +1,6 @@
 //! Finds in the caches what connections join.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use kube::ResourceExt;
@@ -25,24 +25,86 @@ use crate::plan::place::is_owned;
 /// destination in the Community around that, and nowhere else.
 #[must_use]
 pub fn link_of(caches: &Caches, connection: Arc<EnclaveConnection>) -> Link {
-    let declared_in = connection.namespace().unwrap_or_default();
-    let home = home_of(caches, &declared_in);
-    let source = if let Some(hub) = &connection.spec.source.transit_hub {
-        let found = caches.transit_hubs.get(&declared_in, &hub.name);
-        // A hub belongs to the Community, and so does what comes from it.
-        let hub_is_here = matches!(home, Home::Community(_));
-        let hub_found = found.filter(|_| hub_is_here);
-        SourceEnd::TransitHub {
-            name: hub.name.clone(),
-            managed: hub_found.as_deref().and_then(|hub| owner_of_gateway(caches, hub)),
-            hub: hub_found,
+    Resolver::of(caches).link_of(connection)
+}
+
+/// Finds what connections join. What several of them have in common is looked for once, so one resolver is for one
+/// look at the caches.
+struct Resolver<'a> {
+    caches: &'a Caches,
+    /// By namespace.
+    homes: HashMap<Box<str>, Home>,
+    /// By the namespace that the Enclave is declared from, and name.
+    workloads: HashMap<(Box<str>, Box<str>), WorkloadEnd>,
+    /// By the Community, the name of the Enclave (none for an endpoint of the Community), and that of the endpoint.
+    destinations: HashMap<[Box<str>; 3], DestinationEnd>,
+}
+
+impl<'a> Resolver<'a> {
+    fn of(caches: &'a Caches) -> Self {
+        Self { caches, homes: HashMap::new(), workloads: HashMap::new(), destinations: HashMap::new() }
+    }
+
+    fn home_of(&mut self, namespace: &str) -> Home {
+        if let Some(home) = self.homes.get(namespace) {
+            return home.clone();
         }
-    } else {
-        let names = &connection.spec.source.workloads;
-        SourceEnd::Workloads(names.iter().map(|name| workload_end(caches, &home, name)).collect())
-    };
-    let destination = destination_of(caches, home.community(), &connection);
-    Link { connection, source, destination }
+        let home = home_of(self.caches, namespace);
+        self.homes.insert(namespace.into(), home.clone());
+        home
+    }
+
+    fn link_of(&mut self, connection: Arc<EnclaveConnection>) -> Link {
+        let declared_in = connection.metadata.namespace.as_deref().unwrap_or_default();
+        let home = self.home_of(declared_in);
+        let source = if let Some(hub) = &connection.spec.source.transit_hub {
+            let found = self.caches.transit_hubs.get(declared_in, &hub.name);
+            // A hub belongs to the Community, and so does what comes from it.
+            let hub_is_here = matches!(home, Home::Community(_));
+            let hub_found = found.filter(|_| hub_is_here);
+            SourceEnd::TransitHub {
+                name: hub.name.clone(),
+                managed: hub_found.as_deref().and_then(|hub| owner_of_gateway(self.caches, hub)),
+                hub: hub_found,
+            }
+        } else {
+            let names = &connection.spec.source.workloads;
+            let ends = names.iter().map(|name| self.workload_end(declared_in, &home, name));
+            SourceEnd::Workloads(ends.collect())
+        };
+        let destination = self.destination_of(home.community(), &connection);
+        Link { connection, source, destination }
+    }
+
+    /// The workload of this name where `home` is, whose namespace is `declared_in`.
+    fn workload_end(&mut self, declared_in: &str, home: &Home, name: &str) -> WorkloadEnd {
+        let key = (declared_in.into(), name.into());
+        let caches = self.caches;
+        self.workloads.entry(key).or_insert_with(|| workload_end(caches, home, name)).clone()
+    }
+
+    fn destination_of(
+        &mut self,
+        community: Option<&Arc<Community>>,
+        connection: &EnclaveConnection,
+    ) -> DestinationEnd {
+        let (enclave, endpoint) = names_of_destination(connection);
+        let around = community.and_then(|community| community.metadata.name.as_deref()).unwrap_or_default();
+        let key = [around, enclave, endpoint].map(Box::from);
+        let caches = self.caches;
+        let find = || destination_of(caches, community, connection);
+        self.destinations.entry(key).or_insert_with(find).clone()
+    }
+}
+
+/// The Enclave that a connection leads to (empty when it leads to an endpoint of the Community), and the endpoint.
+fn names_of_destination(connection: &EnclaveConnection) -> (&str, &str) {
+    let destination = &connection.spec.destination;
+    match (&destination.enclave_endpoint, &destination.community_endpoint) {
+        (Some(endpoint), _) => (&endpoint.enclave, &endpoint.name),
+        (None, Some(endpoint)) => ("", &endpoint.name),
+        (None, None) => ("", ""),
+    }
 }
 
 fn destination_of(
@@ -198,7 +260,8 @@ pub fn links_of_hub(caches: &Caches, hub: &TransitHub) -> Vec<Link> {
 }
 
 fn resolve_all(caches: &Caches, connections: Vec<Arc<EnclaveConnection>>) -> Vec<Link> {
-    connections.into_iter().map(|connection| link_of(caches, connection)).collect()
+    let mut resolver = Resolver::of(caches);
+    connections.into_iter().map(|connection| resolver.link_of(connection)).collect()
 }
 
 /// The connections that come from a workload or lead to it.
@@ -215,10 +278,16 @@ pub fn connections_with(caches: &Caches, control: &str, workload: &str) -> Vec<A
 #[must_use]
 pub fn connections_to(caches: &Caches, endpoint: &EnclaveEndpoint) -> Vec<Arc<EnclaveConnection>> {
     let home = home_of(caches, endpoint.metadata.namespace.as_deref().unwrap_or_default());
-    let Home::Enclave(_, enclave) = &home else { return Vec::new() };
+    let Home::Enclave(community, enclave) = &home else { return Vec::new() };
     let named =
         caches.connections.by(ConnectionBy::Endpoint, &pair(&enclave.name_any(), &endpoint.name_any()));
-    named.into_iter().filter(|connection| leads_to(caches, connection, endpoint)).collect()
+    let mut resolver = Resolver::of(caches);
+    // Enclaves of other Communities may have the same name.
+    let leads_to = |connection: &Arc<EnclaveConnection>| {
+        let home = resolver.home_of(connection.metadata.namespace.as_deref().unwrap_or_default());
+        home.community().is_some_and(|home| home.metadata.name == community.metadata.name)
+    };
+    named.into_iter().filter(leads_to).collect()
 }
 
 /// The connections that lead to an endpoint of a Community.
@@ -244,19 +313,6 @@ pub fn connections_through(caches: &Caches, hub: &TransitHub) -> Vec<Arc<Enclave
 fn distinct(connections: impl Iterator<Item = Arc<EnclaveConnection>>) -> Vec<Arc<EnclaveConnection>> {
     let by_key = connections.map(|connection| (Key::of(connection.as_ref()), connection));
     by_key.collect::<BTreeMap<Key, Arc<EnclaveConnection>>>().into_values().collect()
-}
-
-fn leads_to(caches: &Caches, connection: &EnclaveConnection, endpoint: &EnclaveEndpoint) -> bool {
-    let Some(reference) = &connection.spec.destination.enclave_endpoint else { return false };
-    if reference.name != endpoint.name_any() {
-        return false;
-    }
-    let home = home_of(caches, &connection.namespace().unwrap_or_default());
-    home.community()
-        .and_then(|community| find_enclave(caches, community, &reference.enclave).map(|it| (community, it)))
-        .is_some_and(|(community, enclave)| {
-            Some(control_namespace_of(community, &enclave)) == endpoint.namespace()
-        })
 }
 
 fn leads_to_community(caches: &Caches, connection: &EnclaveConnection, endpoint: &CommunityEndpoint) -> bool {
