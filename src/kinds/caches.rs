@@ -128,7 +128,7 @@ caches! {
     pub container_defaults: LimitRange = all() => Enqueuer::on_child;
     pub role_bindings: RoleBinding = all() => Enqueuer::on_role_binding;
     pub roles: Role = all() => Enqueuer::on_rbac;
-    pub service_accounts: ServiceAccount = all() => Enqueuer::on_rbac;
+    pub service_accounts: ServiceAccount = but_the_default() => Enqueuer::on_rbac;
     pub cluster_roles: ClusterRole = all() => Enqueuer::on_rbac;
     pub cluster_role_bindings: ClusterRoleBinding = all() => Enqueuer::on_rbac;
     pub(super) definitions: CustomResourceDefinition = named(cilium::DEFINITION) => Enqueuer::on_definition;
@@ -155,6 +155,11 @@ fn all() -> Config {
 
 fn named(name: &str) -> Config {
     all().fields(&format!("metadata.name={name}"))
+}
+
+/// See `foreign::Relevant` of a ServiceAccount.
+fn but_the_default() -> Config {
+    all().fields("metadata.name!=default")
 }
 
 fn policies() -> Config {

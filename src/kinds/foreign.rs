@@ -161,12 +161,14 @@ impl Relevant for Role {
     }
 }
 
-/// Only who made it and when is looked at.
+/// Only who made it and when is looked at. Kubernetes makes a ServiceAccount `default` in every namespace,
+/// whoever's that is, and makes it again when it is deleted: one that somebody makes in its place gives nobody
+/// more.
 impl Relevant for ServiceAccount {
     const IS_FILTERED: bool = true;
 
     fn is_relevant(caches: &Caches, object: &Self) -> bool {
-        has_maker(object) && may_be_managed(caches, object)
+        has_maker(object) && may_be_managed(caches, object) && !has_name(object, |name| name == "default")
     }
 }
 

@@ -88,7 +88,8 @@ fn odd_objects_of_strangers_do_not_keep_the_operator_from_starting() {
         let managed = look(admin, &object, "{.metadata.managedFields}");
         assert!(managed.contains("9999-12-31"), "{kind}: it is not stored: {managed}");
     }
-    change(admin, &["serviceaccount", "default", "-n", "elsewhere"], &deep_metadata());
+    within(&["create", "serviceaccount", "deep"]);
+    change(admin, &["serviceaccount", "deep", "-n", "elsewhere"], &deep_metadata());
     let operator = world.spawn_operator("undisturbed");
     on_a_runtime(async || {
         wait_for_log(&operator, "leading, reconciling").await;
