@@ -2,7 +2,8 @@
 
 use kube::ResourceExt;
 
-use crate::api::{ApprovalRequest, Kind, RoleActivation};
+use crate::api::audit::Audit;
+use crate::api::{ApprovalRequest, ApprovalRequestStatus, Kind, RoleActivation};
 use crate::cluster::cache::Change;
 use crate::cluster::workqueue::Priority;
 use crate::kinds::enqueue::{Enqueuer, concerns_others};
@@ -17,9 +18,14 @@ pub fn on_self(enqueuer: &Enqueuer, change: &Change<ApprovalRequest>) {
     }
 }
 
-/// What the request is about reads its state and its votes.
+/// What the request is about reads its state and its votes, and not what is told of it.
 pub fn wake_target(enqueuer: &Enqueuer, change: &Change<ApprovalRequest>) {
-    if let Some(request) = change.latest() {
+    let view = |request: &ApprovalRequest| {
+        let status =
+            request.status.clone().map(|status| ApprovalRequestStatus { audit: Audit::default(), ..status });
+        (request.uid(), request.metadata.deletion_timestamp.is_some(), status)
+    };
+    if let Some(request) = change.latest().filter(|_| change.differs(view)) {
         let target = &request.spec.target;
         let namespace = target.namespace.as_deref().unwrap_or_default();
         enqueuer.queues.add(target.kind, namespace, &target.name, Priority::Normal);
