@@ -108,17 +108,19 @@ const OPTIONAL: [&str; 1] = ["enclave-operator-stamp-finalizer"];
 
 /// Names of the policies, and of their bindings, that say who asked and who decided and where, and that keep
 /// everybody else from saying it. Without one of them a vote proves nothing.
-const WITNESSES: [&str; 9] = [
+const WITNESSES: [&str; 7] = [
     "enclave-operator-namespace-labels",
     "enclave-operator-operator-only",
-    "enclave-operator-stamp-activation",
     "enclave-operator-stamp-requester",
     "enclave-operator-stamp-vote",
-    "enclave-operator-verify-activation",
     "enclave-operator-verify-grants",
     "enclave-operator-verify-requester",
     "enclave-operator-verify-vote",
 ];
+
+/// The same of those that say who activates a role.
+const WITNESSES_OF_ACTIVATIONS: [&str; 2] =
+    ["enclave-operator-stamp-activation", "enclave-operator-verify-activation"];
 
 /// The users as which Kubernetes empties a namespace that is being deleted.
 const NAMESPACE_CONTROLLERS: [&str; 2] =
@@ -348,10 +350,11 @@ impl PolicyIdentity {
     }
 }
 
-/// Whether a vote proves nothing without this policy or binding.
+/// Whether a vote on a change of this kind proves nothing without this policy or binding.
 #[must_use]
-pub fn is_witness<K: ResourceExt>(object: &K) -> bool {
-    object.meta().name.as_deref().is_some_and(|name| WITNESSES.contains(&name))
+pub fn is_witness<K: ResourceExt>(object: &K, kind: Kind) -> bool {
+    let name = object.meta().name.as_deref().unwrap_or_default();
+    WITNESSES.contains(&name) || (kind == Kind::RoleActivation && WITNESSES_OF_ACTIVATIONS.contains(&name))
 }
 
 /// Whether an object of the operator's is one that has to be as it was built.
@@ -395,7 +398,8 @@ mod tests {
     #[test]
     fn every_witness_is_a_policy_with_a_binding() {
         fn all<K: ResourceExt>(objects: &[K]) -> Vec<String> {
-            objects.iter().filter(|object| is_witness(*object)).map(ResourceExt::name_any).collect()
+            let is_witness = |object: &&K| is_witness(*object, Kind::RoleActivation);
+            objects.iter().filter(is_witness).map(ResourceExt::name_any).collect()
         }
         let policies = build_policies(&Installation::default()).unwrap();
         let names = |policies: Vec<String>, bindings: Vec<String>| -> Vec<String> {
@@ -404,7 +408,9 @@ mod tests {
         let mut found = names(all(&policies.mutating), all(&policies.mutating_bindings));
         found.extend(names(all(&policies.validating), all(&policies.validating_bindings)));
         found.sort();
-        assert_eq!(found, WITNESSES);
+        let mut expected = [&WITNESSES[..], &WITNESSES_OF_ACTIVATIONS].concat();
+        expected.sort_unstable();
+        assert_eq!(found, expected);
     }
 
     #[test]

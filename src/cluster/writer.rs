@@ -27,8 +27,8 @@ pub struct Writer {
     /// The admission policies that the watches know.
     known_policies: Box<dyn Fn() -> Policies + Send + Sync>,
     pub(super) settle: Box<Settle>,
-    /// Each read by itself.
-    policies: Confirmations<(), String>,
+    /// Each read by itself; whether those are among them that say who activates.
+    policies: Confirmations<bool, String>,
     /// The same, read as lists.
     policy_lists: Confirmations<(), String>,
     rules: Confirmations<Place, String>,
@@ -78,21 +78,21 @@ impl Writer {
         by: ConfirmBy,
         since: Instant,
     ) -> Result<bool, kube::Error> {
-        let one_by_one = || get_policies(&self.client, (self.known_policies)());
-        let listed = || list_policies(&self.client);
-        let live = match by {
-            ConfirmBy::Get => self.policies.read((), since, one_by_one).await,
-            ConfirmBy::CountingVotes(request) => {
+        let (kind, since) = match by {
+            ConfirmBy::Get(kind) => (kind, since),
+            ConfirmBy::CountingVotes(kind, request) => {
                 self.note_votes(request, since);
-                self.policies.read((), since, one_by_one).await
+                (kind, since)
             }
-            ConfirmBy::VotesCounted(request) => {
-                let since = self.votes_counted(&request).unwrap_or(since);
-                self.policies.read((), since, one_by_one).await
+            ConfirmBy::VotesCounted(kind, request) => (kind, self.votes_counted(&request).unwrap_or(since)),
+            ConfirmBy::List => {
+                let listed = self.policy_lists.read((), since, || list_policies(&self.client));
+                return Ok(listed.await?.0 == witness);
             }
-            ConfirmBy::List => self.policy_lists.read((), since, listed).await,
         };
-        Ok(live?.0 == witness)
+        let one_by_one = || get_policies(&self.client, kind, (self.known_policies)());
+        let read = self.policies.read(kind == Kind::RoleActivation, since, one_by_one);
+        Ok(read.await?.0 == witness)
     }
 
     /// The votes of a request, all that had been seen at that time, are being counted.
@@ -293,14 +293,15 @@ async fn get_identity<K: Readable + 'static>(
 }
 
 /// The fingerprint of the admission policies that the watches know, of which those are read anew, each by
-/// itself, that a vote proves nothing without. One of that name that the watches do not know yet is not among
+/// itself, that a vote on a change of this kind proves nothing without. One of that name that the watches do not know yet is not among
 /// them, and makes no difference to those that must be there.
-async fn get_policies(client: &Client, known: Policies) -> Result<String, kube::Error> {
-    async fn get_all<K>(client: &Client, known: &[K]) -> Result<Vec<PolicyIdentity>, kube::Error>
+async fn get_policies(client: &Client, kind: Kind, known: Policies) -> Result<String, kube::Error> {
+    async fn get_all<K>(client: &Client, kind: Kind, known: &[K]) -> Result<Vec<PolicyIdentity>, kube::Error>
     where
         K: Readable + 'static,
     {
-        let (witnesses, others): (Vec<&K>, Vec<&K>) = known.iter().partition(|policy| is_witness(*policy));
+        let (witnesses, others): (Vec<&K>, Vec<&K>) =
+            known.iter().partition(|policy| is_witness(*policy, kind));
         let names: Vec<String> = witnesses.into_iter().map(ResourceExt::name_any).collect();
         let reads = names.iter().map(|name| get_identity::<K>(client, name));
         let found = futures::future::try_join_all(reads).await?;
@@ -309,10 +310,10 @@ async fn get_policies(client: &Client, known: Policies) -> Result<String, kube::
     }
     let Policies { mutating, mutating_bindings, validating, validating_bindings } = known;
     let all = futures::try_join!(
-        get_all(client, &mutating),
-        get_all(client, &mutating_bindings),
-        get_all(client, &validating),
-        get_all(client, &validating_bindings),
+        get_all(client, kind, &mutating),
+        get_all(client, kind, &mutating_bindings),
+        get_all(client, kind, &validating),
+        get_all(client, kind, &validating_bindings),
     )?;
     Ok(fingerprint(all))
 }

@@ -97,7 +97,8 @@ pub fn plan_activation(observed: &ObservedActivation, now: Timestamp) -> Plan<Ro
     let is_new = activation.status.as_ref().is_none_or(|status| status.stamps.is_none());
     if is_new && observed.integrity == Integrity::Intact && !matches!(judgement.step, Step::Begin(_)) {
         // From now on it is believed who asked, so the API server is asked whether it really watches.
-        writes.insert(0, Write::ConfirmPolicies { witness: observed.witness.clone(), by: ConfirmBy::Get });
+        let by = ConfirmBy::Get(Kind::RoleActivation);
+        writes.insert(0, Write::ConfirmPolicies { witness: observed.witness.clone(), by });
     }
     let is_bound = opens.is_empty();
     let status = build_status(observed, &judgement, request.map(|request| request.name_any()), is_bound, now);
@@ -164,7 +165,9 @@ fn plan_step(
 ) -> (Vec<Write>, Vec<Write>) {
     match &judgement.step {
         Step::Ask(request) => (vec![Write::CreateRequest(request.clone())], Vec::new()),
-        Step::Begin(ground) => (plan_confirmation(ground.clone(), &observed.witness), Vec::new()),
+        Step::Begin(ground) => {
+            (plan_confirmation(Kind::RoleActivation, ground.clone(), &observed.witness), Vec::new())
+        }
         Step::Nothing if judgement.state == Some(ActivationState::Active) => {
             let mark = plan_mark(request, now);
             let eligible = observed.eligibility.as_ref().ok();

@@ -101,7 +101,8 @@ pub fn plan_approval_request(observed: &ObservedRequest, now: Timestamp) -> Plan
                 Wanted { type_: condition::DECIDED, status: Status::True, reason, message: message.clone() };
             // Approved ends the voting, on the version of the votes that were counted. It takes effect only for
             // who confirms, after the votes were seen, that the policies guarded them.
-            let by = || ConfirmBy::CountingVotes(request.uid().unwrap_or_default());
+            let kind = request.spec.target.kind;
+            let by = || ConfirmBy::CountingVotes(kind, request.uid().unwrap_or_default());
             let beside = (state == RequestState::Approved)
                 .then(|| Write::ConfirmPolicies { witness: observed.witness.clone(), by: by() });
             let confirm = match (state, observed.target) {

@@ -8,10 +8,10 @@ use kube::ResourceExt;
 use super::place::WasEnforced;
 use super::status::was_enforced;
 use super::{ConfirmBy, Write};
-use crate::api::ApprovalRequest;
 use crate::api::gate::{Applied, Pending};
 use crate::api::names::reason;
 use crate::api::reading::Unreadable;
+use crate::api::{ApprovalRequest, Kind};
 use crate::model::gated::{Gated, has_finalizer};
 use crate::model::life::{
     Circumstances, Ground, Hold, HoldCause, JudgeError, Judgement, is_deletion_protected, judge,
@@ -98,7 +98,7 @@ pub fn plan_gate<K: Gated>(
             applied: Some(applied),
             pending: None,
             standing: Standing::Enacting,
-            writes: plan_confirmation(ground, circumstances.witness),
+            writes: plan_confirmation(K::KIND, ground, circumstances.witness),
         }),
         Judgement::Blocked(why) => {
             let writes = plan_closing_the_books(object, applied.as_ref(), requests, circumstances);
@@ -122,10 +122,10 @@ pub fn plan_gate<K: Gated>(
 }
 
 /// What has to be true at the API server, not only in caches, before something takes effect.
-pub(super) fn plan_confirmation(ground: Ground, witness: &str) -> Vec<Write> {
+pub(super) fn plan_confirmation(kind: Kind, ground: Ground, witness: &str) -> Vec<Write> {
     let policies = |by| Write::ConfirmPolicies { witness: witness.to_owned(), by };
     match ground {
-        Ground::Approved { request } => vec![policies(ConfirmBy::VotesCounted(request))],
+        Ground::Approved { request } => vec![policies(ConfirmBy::VotesCounted(kind, request))],
         Ground::NoRule(origins) => std::iter::once(policies(ConfirmBy::List))
             .chain(origins.into_iter().map(Write::ConfirmRules))
             .collect(),

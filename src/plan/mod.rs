@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::Namespace;
 
 use self::child::{Child, Verb};
 use crate::api::approval_request::Target;
-use crate::api::{ApprovalRequest, names};
+use crate::api::{ApprovalRequest, Kind, names};
 use crate::model::scope::RulesOrigin;
 
 pub mod activation;
@@ -109,16 +109,17 @@ pub enum Write {
     Child(Verb, Child),
 }
 
-/// How the admission policies are read once more.
+/// How the admission policies are read once more. Those that bear witness to a change of a kind
+/// (`admission::is_witness`) can be read each by itself: known at once, by many requests, for what people
+/// wait for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConfirmBy {
-    /// Each by itself: known at once, by many requests. For what people wait for.
-    Get,
-    /// As [`ConfirmBy::Get`], while the votes of the request with this UID are counted.
-    CountingVotes(String),
-    /// As [`ConfirmBy::Get`]; a read will do that began after the votes of the request with this UID were
-    /// counted last.
-    VotesCounted(String),
+    /// Each by itself.
+    Get(Kind),
+    /// The same, while the votes of the request with this UID are counted.
+    CountingVotes(Kind, String),
+    /// The same; a read will do that began after the votes of the request with this UID were counted last.
+    VotesCounted(Kind, String),
     /// As lists, which the API server answers when its watch cache is up to date (about 50 ms after a write):
     /// few requests, and one answer serves all who come meanwhile.
     List,
