@@ -87,11 +87,8 @@ fn settles_in<K: Reconciled>(object: &K, status: &mut K::Status, context: &Conte
     let only_settles = before == *status
         && told.recorded == stays.recorded
         && stays.waiting.iter().all(|fact| told.waiting.contains(fact));
-    if !only_settles {
-        return None;
-    }
-    let wait = context.enqueuer.untold.settles_in(&object.uid().unwrap_or_default(), &told, Instant::now());
-    (!wait.is_zero()).then_some(wait)
+    let wait = context.enqueuer.untold.settles_in(&object.uid().unwrap_or_default(), &told);
+    (only_settles && !wait.is_zero()).then_some(wait)
 }
 
 /// Nobody can put one on what is being deleted already.

@@ -16,7 +16,6 @@ use crate::api::Kind;
 use crate::api::audit::{Audit, Fact, FactType};
 use crate::api::community::Channel;
 use crate::cluster::cache::{Change, Key};
-use crate::cluster::confirm::Pace;
 use crate::model::cloud_event::{Told, cloud_event};
 use crate::model::letters::is_for_people;
 use crate::model::life::applied_spec;
@@ -77,8 +76,6 @@ struct Known {
     taken: HashMap<(String, i64), Taken>,
     /// Sinks that did not take what they were given last.
     failing: BTreeSet<SinkName>,
-    /// When the next write is due, in the long run, that only takes off what was told.
-    settling: Option<Instant>,
 }
 
 /// What was found for a sink.
@@ -126,16 +123,11 @@ struct Taken {
     by: BTreeSet<SinkName>,
     /// When a sink took it last.
     at: Option<Instant>,
-    /// When it is taken off its object, if nothing else is written there before.
-    off_at: Option<Instant>,
 }
 
 /// What was told is taken off its object so much later, unless its status is written before for something
 /// else: most of what happens makes another write within this time.
 pub const SETTLE_AFTER: Duration = Duration::from_secs(3);
-/// Of many objects it is taken off one after the other: such a write may come later, and what comes in
-/// bursts is what people do.
-const SETTLING: Pace = Pace { burst: 10, interval: Duration::from_millis(200) };
 
 impl Untold {
     /// Facts are told to these sinks.
@@ -259,24 +251,11 @@ impl Untold {
 
     /// How long what was told of an object may stay on it, when there is nothing else to write.
     #[must_use]
-    pub fn settles_in(&self, uid: &str, audit: &Audit, now: Instant) -> Duration {
-        let mut known = self.lock();
-        let Known { taken, settling, .. } = &mut *known;
-        let ids = || audit.waiting.iter().map(|fact| (uid.to_owned(), fact.number));
-        let told: Vec<&Taken> = ids().filter_map(|id| taken.get(&id)).collect();
-        let off_at = told.iter().filter_map(|taken| taken.off_at).min();
-        let Some(first) = told.iter().filter_map(|taken| taken.at).min() else { return Duration::ZERO };
-        let off_at = off_at.unwrap_or_else(|| {
-            let (off_at, next) = SETTLING.begin(*settling, first + SETTLE_AFTER);
-            *settling = Some(next);
-            for id in ids() {
-                if let Some(taken) = taken.get_mut(&id) {
-                    taken.off_at = Some(off_at);
-                }
-            }
-            off_at
-        });
-        off_at.saturating_duration_since(now)
+    pub fn settles_in(&self, uid: &str, audit: &Audit) -> Duration {
+        let known = self.lock();
+        let told =
+            audit.waiting.iter().filter_map(|fact| known.taken.get(&(uid.to_owned(), fact.number))?.at);
+        told.min().map_or(Duration::ZERO, |at| SETTLE_AFTER.saturating_sub(at.elapsed()))
     }
 
     /// A sink did not take a fact.
@@ -467,41 +446,11 @@ mod tests {
         let request = request("a", &[1]);
         put(&untold, &caches, &request);
         let audit = request.status.clone().unwrap().audit;
-        let now = Instant::now();
-        assert_eq!(untold.settles_in("a", &audit, now), Duration::ZERO);
+        assert_eq!(untold.settles_in("a", &audit), Duration::ZERO);
         untold.take("stdout", &untold.find("stdout", &caches).0[0]);
-        let wait = untold.settles_in("a", &audit, now);
-        assert!(
-            wait > SETTLE_AFTER - Duration::from_secs(1) && wait <= SETTLE_AFTER + now.elapsed(),
-            "{wait:?}"
-        );
-        assert_eq!(untold.settles_in("a", &audit, now + wait), Duration::ZERO);
+        let wait = untold.settles_in("a", &audit);
+        assert!(wait > Duration::ZERO && wait <= SETTLE_AFTER, "{wait:?}");
         assert_eq!(settled(&untold, &request), [], "another write takes it off at once");
-    }
-
-    #[test]
-    fn of_many_objects_it_is_taken_off_one_after_the_other() {
-        let caches = Caches::detached("enclave-system");
-        let untold = Untold::new(vec!["stdout"]);
-        let names: Vec<String> = (0..60).map(|number| format!("r{number}")).collect();
-        for name in &names {
-            put(&untold, &caches, &request(name, &[1]));
-        }
-        let now = Instant::now();
-        for event in untold.find("stdout", &caches).0 {
-            untold.take("stdout", &event);
-        }
-        let wait_of = |name: &String| {
-            let audit = request(name, &[1]).status.unwrap().audit;
-            untold.settles_in(name, &audit, now)
-        };
-        let waits: Vec<Duration> = names.iter().map(wait_of).collect();
-        let within = |limit: Duration| waits.iter().filter(|wait| **wait <= limit).count();
-        let soon = SETTLE_AFTER + Duration::from_millis(199);
-        assert!((10..=13).contains(&within(soon)), "{waits:?}");
-        assert!(within(soon + 10 * Duration::from_millis(200)) <= 23, "{waits:?}");
-        assert_eq!(within(soon + 60 * Duration::from_millis(200)), 60);
-        assert_eq!(names.iter().map(wait_of).collect::<Vec<_>>(), waits, "asked again, it is the same time");
     }
 
     /// A channel may be taken out of its Community while people were not told by it.
