@@ -1,10 +1,14 @@
 //! Kubernetes Events: what people read first when they wonder.
 
+use std::time::{Duration, Instant};
+
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use tokio::sync::mpsc;
 use tracing::warn;
 
+use super::confirm::Pace;
 use super::fence::is_refused;
 use crate::api::names::OPERATOR;
 use crate::plan::{Notice, Severity};
@@ -12,24 +16,60 @@ use crate::plan::{Notice, Severity};
 /// An Event's note may have at most 1024 bytes.
 const MAX_NOTE_BYTES: usize = 1024;
 
-/// Publishes Events as the operator.
+/// So many Events wait at most. What they tell is logged, too.
+const MOST_WAITING: usize = 1000;
+/// Nobody waits for an Event, and one costs the API server as much as a network policy: in a burst of changes
+/// they come after these.
+const PACE: Pace = Pace { burst: 20, interval: Duration::from_millis(100) };
+
+/// Takes Events that are to be published, and waits for none.
 #[derive(Clone)]
 pub struct Events {
-    client: Client,
-    reporter: Reporter,
+    waiting: mpsc::Sender<(ObjectReference, Notice)>,
 }
 
 impl Events {
-    /// Events that name this process as their reporter.
+    /// Where Events are handed in, and who publishes them.
     #[must_use]
-    pub fn new(client: Client, identity: &str) -> Self {
+    pub fn new(client: Client, identity: &str) -> (Self, Publisher) {
+        let (waiting, taken) = mpsc::channel(MOST_WAITING);
         let reporter = Reporter { controller: OPERATOR.into(), instance: Some(identity.to_owned()) };
-        Self { client, reporter }
+        (Self { waiting }, Publisher { client, reporter, taken })
     }
 
-    /// Publishes an Event. A failure is logged and nothing else: Events are for reading, the truth
-    /// is in the status.
-    pub async fn publish(&self, about: &ObjectReference, notice: Notice) {
+    /// Has an Event published, unless too many wait.
+    pub fn publish(&self, about: ObjectReference, notice: Notice) {
+        let reason = notice.reason;
+        if self.waiting.try_send((about, notice)).is_err() {
+            warn!(reason, "too many Events wait to be published, so this one is only in the log");
+        }
+    }
+}
+
+/// Publishes Events as the operator, naming this process as their reporter.
+pub struct Publisher {
+    client: Client,
+    reporter: Reporter,
+    taken: mpsc::Receiver<(ObjectReference, Notice)>,
+}
+
+impl Publisher {
+    /// Publishes one after the other, until nobody can hand in any more.
+    pub async fn run(mut self) {
+        let mut due = None;
+        while let Some((about, notice)) = self.taken.recv().await {
+            let now = Instant::now();
+            let (at, next) = PACE.begin(due, now);
+            due = Some(next);
+            if at > now {
+                tokio::time::sleep_until(at.into()).await;
+            }
+            self.publish(&about, notice).await;
+        }
+    }
+
+    /// A failure is logged and nothing else: Events are for reading, the truth is in the status.
+    async fn publish(&self, about: &ObjectReference, notice: Notice) {
         let event = Event {
             type_: match notice.severity {
                 Severity::Normal => EventType::Normal,
@@ -60,7 +100,21 @@ fn cut(text: &str, bytes: usize) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::cut;
+    use super::*;
+
+    /// Nothing takes them here, as when the API server does not answer.
+    #[tokio::test]
+    async fn nobody_waits_for_an_event_and_not_more_than_so_many_wait() {
+        let unanswered = tower::service_fn(|_: http::Request<kube::client::Body>| async {
+            Err::<http::Response<kube::client::Body>, _>(std::io::Error::other("no answer"))
+        });
+        let (events, publisher) = Events::new(Client::new(unanswered, "default"), "one");
+        for _ in 0..2 * MOST_WAITING {
+            let notice = Notice { severity: Severity::Normal, reason: "Tested", message: String::new() };
+            events.publish(ObjectReference::default(), notice);
+        }
+        assert_eq!(publisher.taken.len(), MOST_WAITING);
+    }
 
     #[test]
     fn a_note_is_cut_at_a_character() {

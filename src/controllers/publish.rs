@@ -70,7 +70,7 @@ pub(super) async fn publish<K: Reconciled>(
             reason = notice.reason,
             message = notice.message,
         );
-        context.events.publish(&object.object_ref(&()), notice).await;
+        context.events.publish(object.object_ref(&()), notice);
     }
     Ok(None)
 }

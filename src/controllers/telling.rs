@@ -193,7 +193,7 @@ pub async fn run_telling(context: Arc<Context>, outlet: Outlet) {
             Some(result) = tellers.join_next_with_id() => match result {
                 Ok((id, report)) => {
                     busy.remove(&id);
-                    settle(&context, &outlet, &mut pauses, &mut attempts, report).await;
+                    settle(&context, &outlet, &mut pauses, &mut attempts, report);
                 }
                 // One that panicked is told again, after a while.
                 Err(error) => {
@@ -255,7 +255,7 @@ async fn tell(context: Arc<Context>, outlet: Outlet, group: Group, events: Vec<(
 }
 
 /// Notes what failed, and says so when it begins and when it ends.
-async fn settle(
+fn settle(
     context: &Context,
     outlet: &Outlet,
     pauses: &mut HashMap<Group, Pause>,
@@ -294,7 +294,7 @@ async fn settle(
             error = text,
             "failed to tell what happened; it stays on its object and is told again"
         );
-        show_to_community(context, outlet, &group, text).await;
+        show_to_community(context, outlet, &group, &text);
     }
     let length = length_after(known, Instant::now());
     // Who asks for no pause at all gets one nevertheless.
@@ -312,12 +312,12 @@ fn length_after(known: Option<&Pause>, now: Instant) -> Duration {
 }
 
 /// Those who set up a channel of a Community cannot read the operator's log.
-async fn show_to_community(context: &Context, outlet: &Outlet, community: &str, error: String) {
+fn show_to_community(context: &Context, outlet: &Outlet, community: &str, error: &str) {
     let Outlet::People(_) = outlet else { return };
     let Some(community) = context.caches().communities.get("", community) else { return };
     let message = format!("people are not told by {}: {error}", outlet.name());
     let notice = Notice { severity: Severity::Warning, reason: reason::NOTIFICATION_FAILED, message };
-    context.events.publish(&community.object_ref(&()), notice).await;
+    context.events.publish(community.object_ref(&()), notice);
 }
 
 /// The events of each group together, in the order of their first ones.

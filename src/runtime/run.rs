@@ -112,20 +112,25 @@ pub async fn run_operator(
     for watch in election.watches() {
         tasks.spawn(watch);
     }
+    let (events, publisher) = Events::new(writer.clone(), &settings.identity);
     let tell = {
         let (guard, namespace) = (guard.clone(), namespace.clone());
-        let metrics = metrics.clone();
-        let events = Events::new(writer.clone(), &settings.identity);
-        async move { run_telling_integrity(guard, &events, &namespace, &metrics).await }
+        let (metrics, events) = (metrics.clone(), events.clone());
+        async move {
+            tokio::select! {
+                () = run_telling_integrity(guard, &events, &namespace, &metrics) => {}
+                () = publisher.run() => {}
+            }
+        }
     };
 
     let (known_policies, untold) = (caches.clone(), Arc::clone(&enqueuer.untold));
     let settle = move |uid: &str, audit: &mut Audit| untold.settle(uid, audit);
     let context = Arc::new(Context {
-        writer: Writer::new(writer.clone(), move || known_policies.observe_policies(), settle),
+        writer: Writer::new(writer, move || known_policies.observe_policies(), settle),
         enqueuer,
         guard,
-        events: Events::new(writer, &settings.identity),
+        events,
         clock,
         ca_file: settings.audit.ca_file.clone(),
         retain_requests_for: settings.retain_requests_for,
@@ -248,19 +253,20 @@ async fn run_telling_integrity(
                 was_broken = true;
                 let message = format!("nothing new is enacted: {SETTLING}");
                 let (severity, reason) = (Severity::Normal, reason::POLICIES_NOT_INTACT);
-                events.publish(&about, Notice { severity, reason, message }).await;
+                events.publish(about.clone(), Notice { severity, reason, message });
             }
             Some(Integrity::Broken(what)) => {
                 was_broken = true;
                 let message = format!("nothing new is enacted: {what}");
                 let (severity, reason) = (Severity::Warning, reason::POLICIES_NOT_INTACT);
-                events.publish(&about, Notice { severity, reason, message }).await;
+                events.publish(about.clone(), Notice { severity, reason, message });
             }
             Some(Integrity::Intact) if was_broken => {
                 was_broken = false;
                 let message = "the admission policies are as installed again".to_owned();
+                info!(message);
                 let (severity, reason) = (Severity::Normal, reason::POLICIES_INTACT);
-                events.publish(&about, Notice { severity, reason, message }).await;
+                events.publish(about.clone(), Notice { severity, reason, message });
             }
             Some(Integrity::Intact) | None => {}
         }
