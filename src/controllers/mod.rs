@@ -306,8 +306,9 @@ async fn reconcile_once<K: Reconciled>(
         let is_new = !repairs.is_empty();
         let failure = repair_all(object.as_ref(), context, repairs.clone(), since).await;
         // What was made is known by the answers. So what comes next is done at once, and nobody reads of the
-        // steps between.
-        if is_new && failure.is_none() && plan.writes.is_empty() && round < MOST_ROUNDS {
+        // steps between. That a request was enacted is said at the end of it.
+        let goes_on = plan.writes.iter().all(|write| matches!(write, Write::MarkEnacted { .. }));
+        if is_new && failure.is_none() && goes_on && round < MOST_ROUNDS {
             repaired.append(&mut repairs);
             continue;
         }
@@ -370,9 +371,10 @@ async fn carry_out<K: Reconciled>(
         let (published, _) = futures::join!(published, futures::future::join_all(confirm));
         settles_in = published?;
     }
-    let end = wake_at.map(|at| (until(at, now), K::WAKE_PRIORITY));
-    let settles = settles_in.map(|wait| (wait, Priority::Normal));
-    Ok(end.into_iter().chain(settles).min_by_key(|(wait, _)| *wait))
+    // An object is looked at once for whatever comes first, so that what ends is not behind what does not matter.
+    let ends_in = wake_at.map(|at| until(at, now));
+    let priority = if ends_in.is_some() { K::WAKE_PRIORITY } else { Priority::Normal };
+    Ok(ends_in.into_iter().chain(settles_in).min().map(|wait| (wait, priority)))
 }
 
 /// Makes repairs, several at a time as long as they are of one sort: what closes is done before anything
