@@ -293,8 +293,8 @@ async fn get_identity<K: Readable + 'static>(
 }
 
 /// The fingerprint of the admission policies that the watches know, of which those are read anew, each by
-/// itself, that a vote on a change of this kind proves nothing without. One of that name that the watches do not know yet is not among
-/// them, and makes no difference to those that must be there.
+/// itself, that a vote on a change of this kind proves nothing without. One of that name that the watches do not
+/// know yet is not among them, and makes no difference to those that must be there.
 async fn get_policies(client: &Client, kind: Kind, known: Policies) -> Result<String, kube::Error> {
     async fn get_all<K>(client: &Client, kind: Kind, known: &[K]) -> Result<Vec<PolicyIdentity>, kube::Error>
     where

@@ -287,9 +287,9 @@ where
     let cache = K::cache(&enqueuer.caches);
     cache.begin_namespace(namespace);
     let listed = api.list(&ListParams::default()).await;
-    for change in
-        cache.end_namespace(namespace, listed?.items.into_iter().map(|item| Arc::new(item.read().0)))
-    {
+    let listed = listed?.items.into_iter().map(|item| item.read().0);
+    let relevant = listed.filter(|object| K::is_relevant(&enqueuer.caches, object));
+    for change in cache.end_namespace(namespace, relevant.map(Arc::new)) {
         K::enqueue(enqueuer, &change);
     }
     Ok(())
