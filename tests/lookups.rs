@@ -9,7 +9,8 @@ use std::time::Instant;
 use enclave_operator::admission::{Installation, build_policies};
 use enclave_operator::api::names::{FINALIZER, label, purpose};
 use enclave_operator::api::{
-    Community, Enclave, EnclaveConnection, EnclaveEndpoint, EnclaveWorkload, Kind, RoleAssignment,
+    ApprovalRequest, Community, Enclave, EnclaveConnection, EnclaveEndpoint, EnclaveWorkload, Kind,
+    RoleAssignment,
 };
 use enclave_operator::cluster::clock::Clock;
 use enclave_operator::cluster::watch::Seen;
@@ -265,14 +266,19 @@ fn a_scan_would_be_seen() {
     assert!(all.iter().all(|connection| connection.name_any().starts_with("to-")));
 }
 
-/// The workloads that are queued, with their priority.
+/// The workloads that are queued, by namespace, with their priority.
 fn woken(world: &World) -> Vec<(String, Priority)> {
-    let queue = world.enqueuer.queues.of(Kind::EnclaveWorkload);
+    woken_of(world, Kind::EnclaveWorkload).into_iter().map(|((namespace, _), how)| (namespace, how)).collect()
+}
+
+/// The objects of a kind that are queued, with their priority.
+fn woken_of(world: &World, kind: Kind) -> Vec<((String, String), Priority)> {
+    let queue = world.enqueuer.queues.of(kind);
     let mut woken = Vec::new();
     for priority in [Priority::Closing, Priority::Normal] {
         while let Some(key) = queue.take(priority, Instant::now()) {
             queue.finish(&key, Outcome::Done, Instant::now());
-            woken.push((key.namespace.into_string(), priority));
+            woken.push(((key.namespace.into_string(), key.name.into_string()), priority));
         }
     }
     woken.sort();
@@ -356,4 +362,78 @@ fn a_binding_of_a_grant_wakes_a_workload_that_is_isolated() {
     woken(&world);
     world.see(&other);
     assert_eq!(woken(&world), [(control(0), Priority::Normal)], "what is made with it concerns it always");
+}
+
+#[test]
+fn a_vote_wakes_what_it_is_about_and_what_is_told_of_a_request_does_not() {
+    let mut world = World::of(1);
+    let request = |status: Value| -> ApprovalRequest {
+        serde_json::from_value(json!({
+            "apiVersion": "enclave-operator.io/v1alpha1",
+            "kind": "ApprovalRequest",
+            "metadata": {"name": "r", "namespace": control(0), "uid": "uid-r", "finalizers": [FINALIZER]},
+            "spec": {
+                "target": {
+                    "kind": "EnclaveWorkload", "namespace": control(0), "name": "api", "generation": 1,
+                    "uid": format!("uid-{}-api", control(0)),
+                },
+                "operations": ["WorkloadUpdate"],
+                "summary": {"operation": "WorkloadUpdate", "requester": "alice", "target": "EnclaveWorkload api"},
+                "impact": {},
+                "requesters": ["alice"],
+                "change": {"after": {}, "digest": "sha256:1"},
+                "policy": {
+                    "minimumApprovers": 2, "expireAfterSeconds": 60, "requireJustification": false,
+                    "requireRejectionComment": false, "requireMfa": false, "requireCredentialId": false,
+                    "serviceAccountVotes": "Forbidden",
+                },
+                "expiresAt": "2026-06-01T00:00:00Z",
+            },
+            "status": status,
+        }))
+        .unwrap()
+    };
+    let told = |count: usize| json!({"recorded": count, "waiting": []});
+    let vote = json!([{"approver": "bob", "verdict": "Approved", "digest": "sha256:1"}]);
+    let to_wake = [(control(0), Priority::Normal)];
+    woken(&world);
+    world.see(&request(json!({"state": "Pending", "audit": told(0)})));
+    assert_eq!(woken(&world), to_wake, "it is new");
+    world.see(&request(json!({"state": "Pending", "audit": told(1)})));
+    assert_eq!(woken(&world), []);
+    world.see(&request(json!({"state": "Pending", "audit": told(1), "decisions": vote})));
+    assert_eq!(woken(&world), to_wake, "somebody voted");
+    world.see(&request(json!({"state": "Approved", "audit": told(2), "decisions": vote})));
+    assert_eq!(woken(&world), to_wake, "it is decided");
+    let mut gone = request(json!({"state": "Approved", "audit": told(2), "decisions": vote}));
+    gone.metadata.deletion_timestamp = Some(enclave_operator::api::Time(now()).into());
+    world.see(&gone);
+    assert_eq!(woken(&world), to_wake, "it goes");
+}
+
+/// Also when it is gone, and is in no cache any more.
+#[test]
+fn an_endpoint_wakes_the_connections_that_lead_to_it_and_no_others() {
+    let mut world = World::of(10);
+    // An Enclave of another Community that has the same name, with a connection to its own endpoint.
+    let other = |purpose: &str, name: &str, owner: &str, enclave: Option<&str>| -> Namespace {
+        let mut namespace = managed(name, purpose, owner, enclave, None);
+        namespace.metadata.labels.as_mut().unwrap().insert(label::COMMUNITY.into(), "beta".into());
+        namespace
+    };
+    world.see(&other(purpose::COMMUNITY, "beta", "uid--beta", None));
+    world.see(&applied::<Community>("Community", "", "beta", &json!({})));
+    world.see(&other(purpose::CONTROL, "beta-e3", "uid-beta-e3", Some("e3")));
+    world.see(&applied::<Enclave>("Enclave", "beta", "e3", &json!({})));
+    let spec = connection("e3");
+    world.see(&applied::<EnclaveConnection>("EnclaveConnection", "beta-e3", "own", &spec));
+    let leading: Vec<(String, String)> =
+        (1..=CONNECTIONS).map(|other| (control((10 + 3 - other) % 10), format!("to-{other}"))).collect();
+    let mut leading: Vec<_> = leading.into_iter().map(|key| (key, Priority::Closing)).collect();
+    leading.sort();
+    woken_of(&world, Kind::EnclaveConnection);
+
+    let endpoint = (*world.get::<EnclaveEndpoint>(&control(3), "api")).clone();
+    world.enqueuer.take_in(Seen::Deleted(endpoint));
+    assert_eq!(woken_of(&world, Kind::EnclaveConnection), leading);
 }

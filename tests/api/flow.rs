@@ -3,7 +3,7 @@
 use enclave_operator::api::approval_request::{RequestState, Verdict};
 use enclave_operator::api::approvals::Operation;
 use enclave_operator::api::names::{FINALIZER, REQUESTED_BY, condition as conditions, label};
-use enclave_operator::api::{Enclave, State};
+use enclave_operator::api::{ApprovalRequest, CommunityEndpoint, Enclave, State};
 use k8s_openapi::api::core::v1::{Namespace, ResourceQuota};
 use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicyIngressRule};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -11,11 +11,13 @@ use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
+use crate::network::make;
 use crate::support::{wait_gone, wait_until};
 use crate::world::{
     SOON, WORLD, active_community, assert_refused, change_as_operator, communities, community, condition,
     enclave, enclaves, hold_everything, namespaced, patch, patch_status, requests, vote, wait_for_community,
-    wait_for_enclave, wait_for_missing, wait_for_request, wait_for_request_state,
+    wait_for_enclave, wait_for_hold, wait_for_missing, wait_for_request, wait_for_request_state,
+    wait_for_state,
 };
 
 #[tokio::test]
@@ -41,6 +43,39 @@ async fn without_a_rule_a_change_is_applied_at_once() {
 
     let none = requests(&alice, "free").list(&ListParams::default()).await.unwrap();
     assert_eq!(none.items.len(), 0, "nothing was asked for");
+}
+
+/// They share the reads that confirm the policies (`cluster::confirm`), and no write is lost over the others.
+#[tokio::test]
+async fn what_many_approve_at_once_is_in_force_and_every_request_says_since_when() {
+    const MANY: usize = 40;
+    let world = &*WORLD;
+    let (alice, carol) = (world.alice(), world.carol());
+    active_community(world, "crowd", &json!({ "approvals": hold_everything() })).await;
+    let endpoints: Api<CommunityEndpoint> = namespaced(alice.client(), "crowd");
+    let mut asked = Vec::new();
+    for number in 0..MANY {
+        let name = format!("e{number}");
+        let cidr = format!("203.0.113.{number}/32");
+        let spec = json!({"destination": {"cidrs": [{"cidr": cidr}]}, "ports": [{"port": 443}]});
+        make(&endpoints, "CommunityEndpoint", &name, spec).await;
+        asked.push((wait_for_hold(&endpoints, &name).await, name));
+    }
+    let votes = asked.iter().map(|(request, _)| vote(&carol, "crowd", request, Verdict::Approved, None));
+    for voted in futures::future::join_all(votes).await {
+        voted.unwrap();
+    }
+    for (request, name) in &asked {
+        let active = wait_for_state(&endpoints, name, State::Active).await;
+        let applied = active.status.unwrap().gate.applied.unwrap();
+        assert_eq!(applied.approval_request.as_ref(), Some(request));
+        let enacted_at = |request: &ApprovalRequest| request.status.as_ref()?.enacted_at.clone();
+        let is_marked = |request: &ApprovalRequest| enacted_at(request).is_some();
+        let marked = requests(&alice, "crowd");
+        let marked =
+            wait_until(marked, request, SOON, "the request says that it was enacted", is_marked).await;
+        assert!(enacted_at(&marked).unwrap().0 >= applied.at.0);
+    }
 }
 
 #[tokio::test]
@@ -106,9 +141,7 @@ async fn an_enclave_exists_only_after_somebody_else_approved_it() {
         &name,
         SOON,
         "the request says that it was enacted",
-        |request: &enclave_operator::api::ApprovalRequest| {
-            request.status.as_ref().is_some_and(|status| status.enacted_at.is_some())
-        },
+        |request: &ApprovalRequest| request.status.as_ref().is_some_and(|status| status.enacted_at.is_some()),
     )
     .await
     .status
