@@ -55,7 +55,7 @@ pub struct EnclaveWorkloadSpec {
     #[x_kube(validation = Rule::new("self.all(name, name in ['cpu', 'memory', 'ephemeral-storage', 'requests.cpu', 'requests.memory', 'requests.ephemeral-storage', 'requests.storage', 'limits.cpu', 'limits.memory', 'limits.ephemeral-storage', 'pods', 'services', 'services.loadbalancers', 'services.nodeports', 'replicationcontrollers', 'resourcequotas', 'secrets', 'configmaps', 'persistentvolumeclaims'] || ((name.startsWith('hugepages-') || name.startsWith('requests.hugepages-') || name.contains('/')) && !format.qualifiedName().validate(name).hasValue()))")
         .message("unknown resource; a quota counts what a ResourceQuota knows, for example requests.cpu, limits.memory, pods or count/jobs.batch"))]
     #[x_kube(validation = Rule::new(whole_numbers_rule())
-        .message("objects and devices are counted in whole numbers of at most 9P, written as such, for example 20"))]
+        .message("objects, devices and the storage of a StorageClass are counted in whole numbers of at most 9P, written as such, for example 20"))]
     pub quota: BTreeMap<String, Quantity>,
     /// What containers get that do not say it themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -82,9 +82,10 @@ pub struct EnclaveWorkloadSpec {
     pub unreadable: Option<Box<Unreadable>>,
 }
 
-/// Kubernetes counts in thousandths, which must not overflow. What is no amount is told by another rule.
+/// Kubernetes counts in thousandths, which must not overflow. What is no amount is told by another rule. The storage of
+/// a StorageClass is counted as extended resources are, so in whole bytes (`IsIntegerResourceName` of Kubernetes).
 fn whole_numbers_rule() -> String {
-    let measured = "name in ['cpu', 'memory', 'ephemeral-storage', 'requests.cpu', 'requests.memory', 'requests.ephemeral-storage', 'requests.storage', 'limits.cpu', 'limits.memory', 'limits.ephemeral-storage'] || name.startsWith('hugepages-') || name.startsWith('requests.hugepages-') || name.endsWith('.storageclass.storage.k8s.io/requests.storage')";
+    let measured = "name in ['cpu', 'memory', 'ephemeral-storage', 'requests.cpu', 'requests.memory', 'requests.ephemeral-storage', 'requests.storage', 'limits.cpu', 'limits.memory', 'limits.ephemeral-storage'] || name.startsWith('hugepages-') || name.startsWith('requests.hugepages-')";
     format!(
         "self.all(name, {measured} || !string(self[name]).matches('{AMOUNT}') || (quantity(string(self[name])).isInteger() && quantity(string(self[name])).compareTo(quantity('9P')) <= 0))"
     )

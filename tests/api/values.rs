@@ -206,9 +206,10 @@ async fn amounts_that_kubernetes_does_not_keep_are_refused_in_words() {
         ("memory", json!("1e999999999"), not_negative),
         ("memory", json!("1000E"), "must not be larger than 9223372036854775807"),
         ("memory", json!("9223372036854775808"), "must not be larger than 9223372036854775807"),
-        ("pods", json!("0.5"), "objects and devices are counted in whole numbers"),
-        ("pods", json!("100P"), "objects and devices are counted in whole numbers"),
-        ("pods", json!("1000000000000000001"), "objects and devices are counted in whole numbers"),
+        ("pods", json!("0.5"), "are counted in whole numbers"),
+        ("pods", json!("100P"), "are counted in whole numbers"),
+        ("pods", json!("1000000000000000001"), "are counted in whole numbers"),
+        ("gold.storageclass.storage.k8s.io/requests.storage", json!("1500m"), "are counted in whole numbers"),
     ] {
         for spec in [
             json!({"quota": {name: amount}}),
