@@ -11,7 +11,7 @@ use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
-use crate::network::make;
+use crate::network::{make, required};
 use crate::support::{wait_gone, wait_until};
 use crate::world::{
     SOON, WORLD, active_community, assert_refused, change_as_operator, communities, community, condition,
@@ -51,7 +51,7 @@ async fn what_many_approve_at_once_is_in_force_and_every_request_says_since_when
     const MANY: usize = 40;
     let world = &*WORLD;
     let (alice, carol) = (world.alice(), world.carol());
-    active_community(world, "crowd", &json!({ "approvals": hold_everything() })).await;
+    active_community(world, "crowd", &json!({ "approvals": required(&["CommunityEndpointUpdate"]) })).await;
     let endpoints: Api<CommunityEndpoint> = namespaced(alice.client(), "crowd");
     let mut asked = Vec::new();
     for number in 0..MANY {
