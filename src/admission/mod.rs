@@ -414,6 +414,19 @@ mod tests {
     }
 
     #[test]
+    fn who_activates_a_role_matters_to_votes_on_activations_only() {
+        let policies = build_policies(&Installation::default()).unwrap();
+        let count = |kind| {
+            let mutating = policies.mutating.iter().filter(|policy| is_witness(*policy, kind)).count();
+            mutating + policies.validating.iter().filter(|policy| is_witness(*policy, kind)).count()
+        };
+        for kind in Kind::ALL {
+            let activations = if kind == Kind::RoleActivation { WITNESSES_OF_ACTIVATIONS.len() } else { 0 };
+            assert_eq!(count(kind), WITNESSES.len() + activations, "{kind}");
+        }
+    }
+
+    #[test]
     fn every_source_is_a_policy_with_its_binding_and_nothing_is_left_to_fill_in() {
         let policies = policies();
         assert_eq!(policies.mutating.len() + policies.validating.len(), SOURCES.len());
