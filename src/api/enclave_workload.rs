@@ -82,8 +82,9 @@ pub struct EnclaveWorkloadSpec {
     pub unreadable: Option<Box<Unreadable>>,
 }
 
-/// Kubernetes counts in thousandths, which must not overflow. What is no amount is told by another rule. The storage of
-/// a StorageClass is counted as extended resources are, so in whole bytes (`IsIntegerResourceName` of Kubernetes).
+/// Kubernetes counts in thousandths, which must not overflow. Another rule refuses what is
+/// no quantity. `requests.storage` of a StorageClass counts as an extended resource, so in whole bytes
+/// (`IsIntegerResourceName` of Kubernetes).
 fn whole_numbers_rule() -> String {
     let measured = "name in ['cpu', 'memory', 'ephemeral-storage', 'requests.cpu', 'requests.memory', 'requests.ephemeral-storage', 'requests.storage', 'limits.cpu', 'limits.memory', 'limits.ephemeral-storage'] || name.startsWith('hugepages-') || name.startsWith('requests.hugepages-')";
     format!(

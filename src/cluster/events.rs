@@ -16,20 +16,19 @@ use crate::plan::{Notice, Severity};
 /// An Event's note may have at most 1024 bytes.
 const MAX_NOTE_BYTES: usize = 1024;
 
-/// So many Events wait at most. What they tell is logged, too.
+/// How many Events are queued at most. Each is logged, too.
 const MOST_WAITING: usize = 1000;
-/// Nobody waits for an Event, and one costs the API server as much as a network policy: in a burst of changes
-/// they come after these.
+/// Nobody waits for an Event, and one costs the API server as much as a NetworkPolicy, which somebody waits for.
 const PACE: Pace = Pace { burst: 20, interval: Duration::from_millis(100) };
 
-/// Takes Events that are to be published, and waits for none.
+/// Queues Events for publishing and never blocks.
 #[derive(Clone)]
 pub struct Events {
     waiting: mpsc::Sender<(ObjectReference, Notice)>,
 }
 
 impl Events {
-    /// Where Events are handed in, and who publishes them.
+    /// The queue, and the task that publishes what is queued.
     #[must_use]
     pub fn new(client: Client, identity: &str) -> (Self, Publisher) {
         let (waiting, taken) = mpsc::channel(MOST_WAITING);
@@ -37,11 +36,11 @@ impl Events {
         (Self { waiting }, Publisher { client, reporter, taken })
     }
 
-    /// Has an Event published, unless too many wait.
+    /// Queues an Event. When the queue is full the Event is dropped, with a line in the log.
     pub fn publish(&self, about: ObjectReference, notice: Notice) {
         let reason = notice.reason;
         if self.waiting.try_send((about, notice)).is_err() {
-            warn!(reason, "too many Events wait to be published, so this one is only in the log");
+            warn!(reason, "the queue of Events is full, so this one is only in the log");
         }
     }
 }
@@ -54,7 +53,7 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Publishes one after the other, until nobody can hand in any more.
+    /// Publishes one Event after the other, until the last [`Events`] is dropped.
     pub async fn run(mut self) {
         let mut due = None;
         while let Some((about, notice)) = self.taken.recv().await {
@@ -102,7 +101,7 @@ fn cut(text: &str, bytes: usize) -> &str {
 mod tests {
     use super::*;
 
-    /// Nothing takes them here, as when the API server does not answer.
+    /// The publisher does not run here, as when the API server does not answer.
     #[tokio::test]
     async fn nobody_waits_for_an_event_and_not_more_than_so_many_wait() {
         let unanswered = tower::service_fn(|_: http::Request<kube::client::Body>| async {

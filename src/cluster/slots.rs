@@ -1,17 +1,17 @@
-//! Where an index of a cache leads.
+//! The slots that an index of a cache has under one value.
 
 use std::collections::BTreeSet;
 
-/// Slots of objects: most values lead to one.
+/// Slots of objects. Most values have one, which needs no set.
 pub enum Slots {
-    /// This one.
+    /// A single slot.
     One(usize),
-    /// These.
+    /// Several slots.
     More(BTreeSet<usize>),
 }
 
 impl Slots {
-    /// One more.
+    /// Adds a slot.
     pub fn add(&mut self, slot: usize) {
         match self {
             Self::One(one) if *one == slot => {}
@@ -22,7 +22,7 @@ impl Slots {
         }
     }
 
-    /// Takes one away. Returns whether none is left.
+    /// Removes a slot. Returns whether none is left.
     pub fn remove(&mut self, slot: usize) -> bool {
         match self {
             Self::One(one) => *one == slot,
@@ -33,7 +33,7 @@ impl Slots {
         }
     }
 
-    /// All of them.
+    /// All slots, in order.
     pub fn iter(&self) -> impl Iterator<Item = usize> {
         let (one, more) = match self {
             Self::One(one) => (Some(*one), None),
@@ -42,7 +42,7 @@ impl Slots {
         one.into_iter().chain(more.into_iter().flatten().copied())
     }
 
-    /// How many there are; never none.
+    /// How many slots there are: at least one.
     pub fn len(&self) -> usize {
         match self {
             Self::One(_) => 1,

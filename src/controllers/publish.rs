@@ -25,9 +25,9 @@ pub(super) fn before_applying<'a, K: Reconciled>(object: &K, context: &'a Contex
     carries_rules.then(|| context.writer.before_applying(K::KIND, metadata.namespace.as_deref(), name))
 }
 
-/// Writes a status with what becomes true with it, if that is another one than before. What has facts that
-/// are to be told cannot be deleted under them: its finalizer is there before the first one is recorded.
-/// Returns how long what was told stays on it, if that is all there would be to write.
+/// Writes a status, with the audit facts that become true with it, if it differs from the one before. The
+/// finalizer is added before the first fact is recorded, so that no object goes with undelivered facts. Returns
+/// how long delivered facts may stay, if removing them is all there would be to write.
 pub(super) async fn publish<K: Reconciled>(
     object: &K,
     context: &Context,
@@ -75,7 +75,7 @@ pub(super) async fn publish<K: Reconciled>(
     Ok(None)
 }
 
-/// How long a status need not be written that differs only by facts that were told and are taken off.
+/// How long a status need not be written that differs only by delivered facts, which are removed from it.
 fn settles_in<K: Reconciled>(object: &K, status: &mut K::Status, context: &Context) -> Option<Duration> {
     // Its finalizer waits for them.
     if object.meta().deletion_timestamp.is_some() {

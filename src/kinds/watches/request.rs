@@ -18,7 +18,7 @@ pub fn on_self(enqueuer: &Enqueuer, change: &Change<ApprovalRequest>) {
     }
 }
 
-/// What the request is about reads its state and its votes, and not what is told of it.
+/// The target reads the state and the votes of a request, not its audit facts.
 pub fn wake_target(enqueuer: &Enqueuer, change: &Change<ApprovalRequest>) {
     let view = |request: &ApprovalRequest| {
         let status =
