@@ -15,6 +15,8 @@ use tokio::sync::Mutex;
 pub struct Confirmations<T, V> {
     reads: SyncMutex<HashMap<T, Slot<V>>>,
     pace: Pace,
+    /// Between two reads of a thing there is at least as much time as the first one took.
+    rests: bool,
 }
 
 /// How often something is done, for example one thing is read.
@@ -60,7 +62,14 @@ impl<T, V> Confirmations<T, V> {
     /// Reads at this pace.
     #[must_use]
     pub fn at(pace: Pace) -> Self {
-        Self { reads: SyncMutex::default(), pace }
+        Self { reads: SyncMutex::default(), pace, rests: false }
+    }
+
+    /// Rests after each read of a thing for as long as that took: on an API server that has time reads follow
+    /// each other soon, and on one that has none those who wait share them.
+    #[must_use]
+    pub fn resting() -> Self {
+        Self { rests: true, ..Self::at(Pace::FREE) }
     }
 }
 
@@ -94,6 +103,10 @@ impl<T: Clone + Eq + Hash, V: Clone> Confirmations<T, V> {
                     latest.due = Some(due);
                     let began = Instant::now();
                     let result = read().await;
+                    if self.rests {
+                        let ended = Instant::now();
+                        latest.due = Some(ended + ended.duration_since(began));
+                    }
                     if let Ok(value) = &result {
                         latest.found = Some((value.clone(), began));
                     }
@@ -182,6 +195,22 @@ mod tests {
             Ok(5),
             "another thing is another"
         );
+    }
+
+    #[tokio::test]
+    async fn after_a_read_there_is_a_rest_as_long_as_it_took() {
+        let confirmations = Confirmations::<&str, ()>::resting();
+        let took = Duration::from_millis(20);
+        let read = || async {
+            tokio::time::sleep(took).await;
+            Ok::<_, Infallible>(())
+        };
+        let start = Instant::now();
+        for number in 1..=3 {
+            assert_eq!(value(confirmations.read("a", Instant::now(), read)).await, Ok(()));
+            let least = took * (2 * number - 1);
+            assert!(start.elapsed() >= least, "{number}: {:?}", start.elapsed());
+        }
     }
 
     #[test]

@@ -43,10 +43,7 @@ type Settle = dyn Fn(&str, &mut Audit) + Send + Sync;
 /// Where an object is that carries rules.
 type Place = (Kind, Option<String>, String);
 
-/// Reading each policy by itself takes the API server about 30 ms of processor time, whoever decides: a dozen
-/// people who vote at the same time do not wait, and hundreds share.
-const READS: Pace = Pace { burst: 20, interval: Duration::from_millis(100) };
-/// A list of them waits for the API server's caches anyway.
+/// A list of the policies waits for the API server's caches anyway.
 const LISTS: Pace = Pace { burst: 8, interval: Duration::from_millis(250) };
 
 impl Writer {
@@ -62,7 +59,7 @@ impl Writer {
             client,
             known_policies: Box::new(known_policies),
             settle: Box::new(settle),
-            policies: Confirmations::at(READS),
+            policies: Confirmations::resting(),
             policy_lists: Confirmations::at(LISTS),
             rules: Confirmations::at(Pace::FREE),
             known_rules: KnownRules::default(),
