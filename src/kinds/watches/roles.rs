@@ -90,8 +90,8 @@ pub fn on_request(enqueuer: &Enqueuer, change: &Change<ApprovalRequest>) {
 /// One role may be in conflict with another, of the same principal.
 pub fn on_assignment(enqueuer: &Enqueuer, change: &Change<RoleAssignment>) {
     let Some(assignment) = change.latest() else { return };
-    revoke(enqueuer, grant_of(Kind::RoleAssignment, assignment.as_ref()));
     if concerns_others(change) {
+        revoke(enqueuer, grant_of(Kind::RoleAssignment, assignment.as_ref()));
         let versions = change.versions().filter_map(|one| applied_spec(one.as_ref()).ok().flatten());
         enqueue_in_conflict(enqueuer, versions.flat_map(|spec| spec.principals), priority_of(change));
         enqueue_activations_by_maker(enqueuer, change);
@@ -101,8 +101,8 @@ pub fn on_assignment(enqueuer: &Enqueuer, change: &Change<RoleAssignment>) {
 /// What is activated with an eligibility ends with it.
 pub fn on_eligibility(enqueuer: &Enqueuer, change: &Change<RoleEligibility>) {
     let Some(eligibility) = change.latest() else { return };
-    revoke(enqueuer, grant_of(Kind::RoleEligibility, eligibility.as_ref()));
     if concerns_others(change) {
+        revoke(enqueuer, grant_of(Kind::RoleEligibility, eligibility.as_ref()));
         let versions = change.versions().filter_map(|one| applied_spec(one.as_ref()).ok().flatten());
         enqueue_in_conflict(enqueuer, versions.flat_map(|spec| spec.principals), priority_of(change));
         let (namespace, name) = (eligibility.namespace().unwrap_or_default(), eligibility.name_any());
