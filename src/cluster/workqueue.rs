@@ -1,5 +1,6 @@
 //! A workqueue as client-go has it: one entry per object, however often it is added; an object is never
-//! worked on twice at a time; what fails is tried again later and later. What closes comes first.
+//! worked on twice at a time; what fails is tried again later and later. What closes comes first, and what
+//! nobody waits for comes last, as with the priorities of controller-runtime.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -14,10 +15,14 @@ use super::cache::Key;
 pub const MIN_RETRY: Duration = Duration::from_millis(500);
 /// See [`MIN_RETRY`].
 pub const MAX_RETRY: Duration = Duration::from_secs(30);
+/// However busy a queue is, what nobody waits for waits no longer than this.
+pub const LONGEST_LOW: Duration = Duration::from_secs(30);
 
 /// In which order objects are taken out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Priority {
+    /// When nothing else of the queue is there or under way: nobody waits for it.
+    Low,
     /// In the order in which they were added.
     Normal,
     /// Before all others: something is to be closed.
@@ -56,6 +61,9 @@ struct State {
     is_open: bool,
     closing: VecDeque<Key>,
     normal: VecDeque<Key>,
+    low: VecDeque<Key>,
+    /// How many objects are being worked on.
+    active: usize,
     /// Only objects that are queued, being worked on, waited for, or failed.
     items: HashMap<Key, Item>,
     waiting: BTreeSet<(Instant, Key)>,
@@ -68,6 +76,10 @@ struct Item {
     wake_at: Option<(Instant, Priority)>,
     /// How often in a row it failed.
     failures: u32,
+    /// Since when something is to be done for it that nobody waits for.
+    low_since: Option<Instant>,
+    /// How often it was added again while it was being worked on.
+    added: usize,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -103,7 +115,8 @@ impl Workqueue {
     }
 
     /// Takes out the next object; `None` when there is none now. With `Priority::Closing` only one that
-    /// closes something. It has to be given back with [`Workqueue::finish`].
+    /// closes something; with `Priority::Normal` none that nobody waits for, unless it waited for
+    /// [`LONGEST_LOW`]. It has to be given back with [`Workqueue::finish`].
     #[must_use]
     pub fn take(&self, at_least: Priority, now: Instant) -> Option<Key> {
         self.lock().take(at_least, now)
@@ -144,11 +157,42 @@ impl Workqueue {
         false
     }
 
+    /// How often an object was added again while it is being worked on, if there is no mark of that now: for
+    /// [`Workqueue::overlook`].
+    #[must_use]
+    pub fn unmarked(&self, key: &Key) -> Option<usize> {
+        let state = self.lock();
+        let item = state.items.get(key)?;
+        matches!(item.stage, Stage::Active(_, None)).then_some(item.added)
+    }
+
+    /// Clears the mark that an object under reconciliation was added again, if that happened once only since it was
+    /// unmarked and had been added so often, and not to close something: it was added by what the caller did, which
+    /// tells him nothing new.
+    pub fn overlook(&self, key: &Key, added: usize) {
+        if let Some(item) = self.lock().items.get_mut(key)
+            && let Stage::Active(taken, Some(Priority::Low | Priority::Normal)) = item.stage
+            && item.added == added + 1
+        {
+            item.stage = Stage::Active(taken, None);
+        }
+    }
+
     /// Whether an object that is being worked on was taken out to close something.
     #[must_use]
     pub fn is_closing(&self, key: &Key) -> bool {
         let state = self.lock();
         state.items.get(key).is_some_and(|item| matches!(item.stage, Stage::Active(Priority::Closing, _)))
+    }
+
+    /// Whether what nobody waits for is better done later for an object that is being worked on: others are queued
+    /// or under way, it was not taken out for that, and it has not waited for [`LONGEST_LOW`] already.
+    #[must_use]
+    pub fn is_later_better(&self, key: &Key, now: Instant) -> bool {
+        let state = self.lock();
+        let Some(item) = state.items.get(key) else { return false };
+        let is_busy = state.active > 1 || !state.normal.is_empty() || !state.closing.is_empty();
+        is_busy && !item.is_overdue(now) && !matches!(item.stage, Stage::Active(Priority::Low, _))
     }
 
     /// How often in a row working on an object has failed.
@@ -161,7 +205,7 @@ impl Workqueue {
     #[must_use]
     pub fn len(&self) -> usize {
         let state = self.lock();
-        state.closing.len() + state.normal.len()
+        state.closing.len() + state.normal.len() + state.low.len()
     }
 
     /// Whether no object is queued.
@@ -181,6 +225,12 @@ impl Workqueue {
     }
 }
 
+impl Item {
+    fn is_overdue(&self, now: Instant) -> bool {
+        self.low_since.is_some_and(|since| now.saturating_duration_since(since) >= LONGEST_LOW)
+    }
+}
+
 impl State {
     fn add(&mut self, key: Key, priority: Priority) {
         let item = self.items.entry(key.clone()).or_default();
@@ -195,7 +245,10 @@ impl State {
                 self.queue(priority).push_back(key);
             }
             Stage::Queued(_) => {}
-            Stage::Active(_, again) => *again = Some(again.map_or(priority, |again| again.max(priority))),
+            Stage::Active(_, again) => {
+                *again = Some(again.map_or(priority, |again| again.max(priority)));
+                item.added += 1;
+            }
         }
     }
 
@@ -203,19 +256,26 @@ impl State {
         match priority {
             Priority::Closing => &mut self.closing,
             Priority::Normal => &mut self.normal,
+            Priority::Low => &mut self.low,
         }
     }
 
     fn take(&mut self, at_least: Priority, now: Instant) -> Option<Key> {
         self.add_due(now);
-        for priority in [Priority::Closing, Priority::Normal] {
-            if priority < at_least {
+        for priority in [Priority::Closing, Priority::Normal, Priority::Low] {
+            if priority < at_least && (priority, at_least) != (Priority::Low, Priority::Normal) {
                 break;
             }
             while let Some(key) = self.queue(priority).pop_front() {
                 let Some(item) = self.items.get_mut(&key) else { continue };
                 if item.stage == Stage::Queued(priority) {
+                    // They stand in the order in which they were added.
+                    if priority < at_least && !item.is_overdue(now) {
+                        self.low.push_front(key);
+                        break;
+                    }
                     item.stage = Stage::Active(priority, None);
+                    self.active += 1;
                     // Whatever it waited for is looked at now.
                     if let Some((due, _)) = item.wake_at.take() {
                         self.waiting.remove(&(due, key.clone()));
@@ -242,8 +302,17 @@ impl State {
     fn finish(&mut self, key: &Key, outcome: Outcome, now: Instant) {
         let Some(item) = self.items.get_mut(key) else { return };
         let (taken, again) = match std::mem::take(&mut item.stage) {
-            Stage::Active(taken, again) => (taken, again),
+            Stage::Active(taken, again) => {
+                self.active -= 1;
+                (taken, again)
+            }
             Stage::Idle | Stage::Queued(_) => (Priority::Normal, None),
+        };
+        // Whatever it was looked at for, it may have found something else.
+        let taken = taken.max(Priority::Normal);
+        item.low_since = match outcome {
+            Outcome::RequeueAfter(wait, Priority::Low) => item.low_since.or(Some(now + wait)),
+            _ => None,
         };
         let wait = match outcome {
             Outcome::Done => {
@@ -324,6 +393,32 @@ mod tests {
         assert!(!queue.look(&one) && !queue.look(&key("other")));
         queue.finish(&one, Outcome::Done, Instant::now());
         assert_eq!(queue.remembered(), 0);
+    }
+
+    /// Only what happened once, and was not there before, can be what the caller did.
+    #[test]
+    fn what_somebody_did_himself_is_overlooked_and_nothing_else() {
+        let queue = queue();
+        let one = key("one");
+        let again = |additions: &[Priority]| {
+            queue.add(one.clone(), Priority::Normal);
+            assert_eq!(take(&queue).as_ref(), Some(&one));
+            let added = queue.unmarked(&one).unwrap();
+            for priority in additions {
+                queue.add(one.clone(), *priority);
+            }
+            assert_eq!(queue.unmarked(&one).is_none(), !additions.is_empty());
+            queue.overlook(&one, added);
+            queue.finish(&one, Outcome::Done, Instant::now());
+            let again = take(&queue).is_some();
+            queue.finish(&one, Outcome::Done, Instant::now());
+            again
+        };
+        assert!(!again(&[Priority::Normal]));
+        assert!(again(&[Priority::Normal, Priority::Normal]), "somebody else did something too");
+        assert!(again(&[Priority::Closing]), "what closes is not overlooked");
+        assert!(!again(&[]));
+        assert_eq!((queue.unmarked(&one), queue.remembered()), (None, 0));
     }
 
     #[test]
@@ -429,6 +524,48 @@ mod tests {
         queue.finish(&key("one"), Outcome::Done, now);
         assert_eq!(queue.take(Priority::Normal, now + Duration::from_secs(61)), None);
         assert_eq!(queue.remembered(), 0);
+    }
+
+    /// A kind that is never idle does what nobody waits for in the end, too.
+    #[test]
+    fn what_nobody_waits_for_comes_last_but_comes() {
+        let queue = queue();
+        let mut now = Instant::now();
+        let later = Outcome::RequeueAfter(Duration::from_secs(1), Priority::Low);
+        queue.add(key("one"), Priority::Normal);
+        assert!(queue.take(Priority::Low, now).is_some());
+        assert!(!queue.is_later_better(&key("one"), now), "nothing else is to be done");
+        queue.add(key("two"), Priority::Normal);
+        assert!(queue.is_later_better(&key("one"), now));
+        queue.finish(&key("one"), later, now);
+        assert_eq!(queue.take(Priority::Normal, now), Some(key("two")));
+        now += Duration::from_secs(1);
+        assert_eq!(queue.take(Priority::Normal, now), None, "another is being worked on");
+        queue.finish(&key("two"), Outcome::Done, now);
+        assert_eq!(queue.take(Priority::Low, now), Some(key("one")));
+        queue.add(key("two"), Priority::Normal);
+        assert!(!queue.is_later_better(&key("one"), now), "it was taken out for that");
+        queue.finish(&key("one"), Outcome::Done, now);
+        assert_eq!(queue.take(Priority::Low, now), Some(key("two")));
+
+        // Again, and this time there is always something else.
+        queue.add(key("one"), Priority::Normal);
+        assert_eq!(queue.take(Priority::Normal, now), Some(key("one")));
+        queue.finish(&key("one"), later, now);
+        now += Duration::from_secs(1);
+        queue.add(key("one"), Priority::Normal);
+        assert_eq!(queue.take(Priority::Normal, now), Some(key("one")), "it rose");
+        queue.finish(&key("one"), later, now);
+        now += LONGEST_LOW;
+        assert_eq!(queue.take(Priority::Normal, now), Some(key("one")), "it has waited long enough");
+        assert!(!queue.is_later_better(&key("one"), now));
+        assert_eq!(queue.take(Priority::Closing, now), None);
+        queue.finish(&key("one"), FAILED, now);
+        assert_eq!(
+            queue.take(Priority::Normal, now + MIN_RETRY),
+            Some(key("one")),
+            "what failed is no trifle"
+        );
     }
 
     #[test]

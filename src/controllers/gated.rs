@@ -10,7 +10,7 @@ use crate::api::gate::Applied;
 use crate::api::{
     Community, CommunityEndpoint, CommunityEndpointStatus, CommunityStatus, Enclave, EnclaveConnection,
     EnclaveConnectionStatus, EnclaveEndpoint, EnclaveEndpointStatus, EnclaveStatus, EnclaveWorkload,
-    EnclaveWorkloadStatus, Kind, RoleAssignment, RoleAssignmentStatus, RoleEligibility,
+    EnclaveWorkloadStatus, GateStatus, Kind, RoleAssignment, RoleAssignmentStatus, RoleEligibility,
     RoleEligibilityStatus, TransitHub, TransitHubStatus,
 };
 use crate::kinds::access::{observe_assignment, observe_eligibility};
@@ -62,6 +62,18 @@ macro_rules! controller {
 
             fn applied(status: &$status) -> Option<&Applied> {
                 status.gate.applied.as_ref()
+            }
+
+            fn only_shows(before: &$status, after: &$status) -> bool {
+                let mut shown = before.clone();
+                shown.gate = GateStatus {
+                    state: after.gate.state,
+                    observed_generation: after.gate.observed_generation,
+                    deletion_protected: after.gate.deletion_protected,
+                    conditions: after.gate.conditions.clone(),
+                    ..shown.gate
+                };
+                shown == *after
             }
 
             fn facts(&self, after: &$status, now: Timestamp) -> Vec<Fact> {

@@ -49,6 +49,9 @@ const FAILURES_UNTIL_DEGRADED: u32 = 3;
 const RACES_UNTIL_DEGRADED: u32 = 8;
 /// So many times in a row one reconciliation goes on with what it made itself, before it lets others see it.
 const MOST_ROUNDS: usize = 8;
+/// How long after a change came into force its request says so, when others of the kind had to be served first:
+/// most of them are then.
+const MARKED_AFTER: Duration = Duration::from_secs(1);
 /// What is longer is waited for in parts.
 const LONG_WAIT: Duration = Duration::from_secs(60);
 
@@ -124,6 +127,11 @@ pub trait Reconciled: Served + Cached {
         None
     }
 
+    /// Whether a status only shows what was found, so that the object need not be looked at again because of it.
+    fn only_shows(_before: &Self::Status, _after: &Self::Status) -> bool {
+        false
+    }
+
     /// What becomes true with a new status.
     fn facts(&self, after: &Self::Status, now: Timestamp) -> Vec<Fact>;
 
@@ -167,7 +175,8 @@ where
     let mut under_way: JoinSet<()> = JoinSet::new();
     loop {
         let at_least = |busy| match busy {
-            0..CONCURRENCY => Some(Priority::Normal),
+            0 => Some(Priority::Low),
+            1..CONCURRENCY => Some(Priority::Normal),
             CONCURRENCY..MOST_AT_A_TIME => Some(Priority::Closing),
             _ => None,
         };
@@ -250,7 +259,7 @@ async fn reconcile<K: Reconciled>(
             let Key { namespace, name } = work.key;
             let latest = K::cache(context.caches()).get(namespace, name).filter(|_| times >= limit);
             if let Some(object) = latest {
-                publish_degraded(context, object.as_ref(), planned, &message).await;
+                publish_degraded(context, object.as_ref(), work, planned, &message).await;
             }
             Outcome::Failed { ends_in }
         }
@@ -307,14 +316,26 @@ async fn reconcile_once<K: Reconciled>(
         let failure = repair_all(object.as_ref(), context, repairs.clone(), since).await;
         // What was made is known by the answers. So what comes next is done at once, and nobody reads of the
         // steps between. That a request was enacted is said at the end of it.
-        let goes_on = plan.writes.iter().all(|write| matches!(write, Write::MarkEnacted { .. }));
-        if is_new && failure.is_none() && goes_on && round < MOST_ROUNDS {
+        let are_marks = plan.writes.iter().all(|write| matches!(write, Write::MarkEnacted { .. }));
+        if is_new && failure.is_none() && are_marks && round < MOST_ROUNDS {
             repaired.append(&mut repairs);
             continue;
         }
         let ends_in = plan.wake_at.map(|at| until(at, now));
-        let done = carry_out(object.as_ref(), context, plan, failure, (since, now)).await;
-        return done.map_err(|failed| Failed { ends_in, ..failed });
+        // Nobody waits for that, and others of the kind do for what is theirs.
+        let is_later = are_marks
+            && !plan.writes.is_empty()
+            && ends_in.is_none()
+            && queue.is_later_better(key, Instant::now());
+        if is_later {
+            plan.writes.clear();
+        }
+        let done =
+            carry_out(object.as_ref(), context, Work { queue, key }, plan, failure, (since, now)).await;
+        return match done {
+            Ok(None) if is_later => Ok(Some((MARKED_AFTER, Priority::Low))),
+            done => done.map_err(|failed| Failed { ends_in, ..failed }),
+        };
     }
 }
 
@@ -322,6 +343,7 @@ async fn reconcile_once<K: Reconciled>(
 async fn carry_out<K: Reconciled>(
     object: &K,
     context: &Context,
+    work: Work<'_>,
     plan: Plan<K::Status>,
     failure: Option<WriteError>,
     (since, now): (Instant, Timestamp),
@@ -367,14 +389,17 @@ async fn carry_out<K: Reconciled>(
     if let Some(status) = status.or_else(|| object.status().cloned()) {
         let confirm = beside.into_iter().map(|write| apply_write(&context.writer, object, write, since));
         // Whoever acts on the status confirms the same, so what comes of it is not looked at here.
-        let published = publish(object, context, status, notices, now);
+        let published = publish(object, context, work, status, notices, now);
         let (published, _) = futures::join!(published, futures::future::join_all(confirm));
         settles_in = published?;
     }
-    // An object is looked at once for whatever comes first, so that what ends is not behind what does not matter.
-    let ends_in = wake_at.map(|at| until(at, now));
-    let priority = if ends_in.is_some() { K::WAKE_PRIORITY } else { Priority::Normal };
-    Ok(ends_in.into_iter().chain(settles_in).min().map(|wait| (wait, priority)))
+    Ok(look_again::<K>(wake_at.map(|at| until(at, now)), settles_in))
+}
+
+/// An object is looked at once for whatever comes first, so that what ends is not behind what nobody waits for.
+fn look_again<K: Reconciled>(ends_in: Option<Duration>, later: Option<Duration>) -> LookAgain {
+    let priority = if ends_in.is_some() { K::WAKE_PRIORITY } else { Priority::Low };
+    ends_in.into_iter().chain(later).min().map(|wait| (wait, priority))
 }
 
 /// Makes repairs, several at a time as long as they are of one sort: what closes is done before anything
@@ -426,73 +451,4 @@ fn until(at: Timestamp, now: Timestamp) -> Duration {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Mutex;
-
-    use super::*;
-
-    /// Ten thousand entries of one kind: what closes is next, and so is another kind. Seen in the order in
-    /// which they begin, which does not depend on how fast the machine is.
-    #[tokio::test]
-    async fn neither_what_closes_nor_another_kind_waits_behind_ten_thousand() {
-        let (many, other) = (Workqueue::default(), Workqueue::default());
-        many.open();
-        other.open();
-        for number in 0..10_000 {
-            many.add(Key::new("many", &format!("n{number}")), Priority::Normal);
-        }
-        let (begun, is_over) = (Arc::new(Mutex::new(Vec::new())), Arc::new(tokio::sync::Notify::new()));
-        let work = |queue: &Workqueue| {
-            let (queue, begun, is_over) = (queue.clone(), Arc::clone(&begun), Arc::clone(&is_over));
-            move |key: Key| {
-                let (queue, begun, is_over) = (queue.clone(), Arc::clone(&begun), Arc::clone(&is_over));
-                async move {
-                    let number = {
-                        let mut begun = begun.lock().unwrap();
-                        begun.push(key.clone());
-                        begun.len()
-                    };
-                    // In the middle of it.
-                    if number == 1000 {
-                        queue.add(Key::new("many", "n9999"), Priority::Closing);
-                    }
-                    tokio::task::yield_now().await;
-                    queue.finish(&key, Outcome::Done, Instant::now());
-                    if number == 5000 {
-                        is_over.notify_one();
-                    }
-                }
-            }
-        };
-        let mut workers = JoinSet::new();
-        for queue in [&many, &other] {
-            let (queue, work) = (queue.clone(), work(queue));
-            workers.spawn(async move { run_queue(&queue, work).await });
-        }
-        while begun.lock().unwrap().len() < 2000 {
-            tokio::task::yield_now().await;
-        }
-        let before = begun.lock().unwrap().len();
-        other.add(Key::new("other", "one"), Priority::Normal);
-        is_over.notified().await;
-        let begun = begun.lock().unwrap();
-        let place_of = |namespace: &str, name: &str| {
-            begun.iter().position(|key| *key == Key::new(namespace, name)).expect("it was worked on")
-        };
-        let closing = place_of("many", "n9999");
-        assert!((1000..1000 + MOST_AT_A_TIME).contains(&closing), "what closes began as number {closing}");
-        let other = place_of("other", "one");
-        assert!(other < before + 3 * MOST_AT_A_TIME, "another kind began as number {other}, after {before}");
-    }
-
-    #[test]
-    fn a_long_wait_is_halved_until_it_is_short() {
-        let wait = |seconds| until(Timestamp::from_second(seconds).unwrap(), Timestamp::UNIX_EPOCH);
-        let second = Duration::from_secs(1);
-        assert_eq!(wait(7 * 86_400), 7 * 43_200 * second);
-        assert_eq!(wait(100), 60 * second);
-        assert_eq!(wait(60), 60 * second);
-        assert_eq!(wait(5), 5 * second);
-        assert_eq!(wait(-5), Duration::from_millis(10));
-    }
-}
+mod tests;

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use tracing::info;
 
-use super::{Context, Reconciled};
+use super::{Context, Reconciled, Work};
 use crate::api::Kind;
 use crate::api::audit::{Fact, FactType};
 use crate::api::names::reason;
@@ -31,6 +31,7 @@ pub(super) fn before_applying<'a, K: Reconciled>(object: &K, context: &'a Contex
 pub(super) async fn publish<K: Reconciled>(
     object: &K,
     context: &Context,
+    Work { queue, key }: Work<'_>,
     status: K::Status,
     notices: Vec<Notice>,
     now: Timestamp,
@@ -53,10 +54,15 @@ pub(super) async fn publish<K: Reconciled>(
     let applying = (object.status().and_then(K::applied) != K::applied(&status))
         .then(|| before_applying(object, context))
         .flatten();
+    let only_shows = facts.is_empty() && object.status().is_some_and(|before| K::only_shows(before, &status));
     let after = publish_status(&context.writer.client, object, &object.with_status(status)).await?;
     // What it concerns goes on at once, without waiting for the watch to bring it.
     if let Some(after) = after {
+        let unmarked = queue.unmarked(key).filter(|_| only_shows);
         context.enqueuer.take_in_written(after, sent);
+        if let Some(added) = unmarked {
+            queue.overlook(key, added);
+        }
         if let Some(applying) = applying {
             applying.is_known();
         }
@@ -127,6 +133,7 @@ fn count_facts<K: Reconciled>(object: &K, facts: &[Fact], metrics: &Metrics) {
 pub(super) async fn publish_degraded<K: Reconciled>(
     context: &Context,
     object: &K,
+    work: Work<'_>,
     planned: Option<K::Status>,
     message: &str,
 ) {
@@ -135,5 +142,5 @@ pub(super) async fn publish_degraded<K: Reconciled>(
     let notice =
         Notice { severity: Severity::Warning, reason: reason::DEGRADED, message: message.to_owned() };
     // Whoever reconciles it again tries again to show it.
-    let _ = publish(object, context, status, vec![notice], now).await;
+    let _ = publish(object, context, work, status, vec![notice], now).await;
 }

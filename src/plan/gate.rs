@@ -164,7 +164,13 @@ pub(super) fn plan_marks(
     let enacted = requests.iter().filter(|request| {
         applied.is_some_and(|applied| is_in_force(request, applied)) && is_unmarked(request)
     });
-    enacted.map(|request| Write::MarkEnacted { request: Arc::clone(request), at: now }).collect()
+    // It may be said a while later.
+    let at = |request: &ApprovalRequest| {
+        let enacted =
+            applied.filter(|applied| applied.approval_request.as_ref() == Some(&request.name_any()));
+        enacted.map_or(now, |applied| applied.at.0.min(now))
+    };
+    enacted.map(|request| Write::MarkEnacted { request: Arc::clone(request), at: at(request) }).collect()
 }
 
 /// Whether a request was approved and does not say that it was put into force.

@@ -1,0 +1,131 @@
+use std::sync::Mutex;
+
+use super::*;
+use crate::api::{ApprovalRequest, EnclaveConnection};
+
+/// Ten thousand entries of one kind: what closes is next, and so is another kind. Seen in the order in
+/// which they begin, which does not depend on how fast the machine is.
+#[tokio::test]
+async fn neither_what_closes_nor_another_kind_waits_behind_ten_thousand() {
+    let (many, other) = (Workqueue::default(), Workqueue::default());
+    many.open();
+    other.open();
+    for number in 0..10_000 {
+        many.add(Key::new("many", &format!("n{number}")), Priority::Normal);
+    }
+    let (begun, is_over) = (Arc::new(Mutex::new(Vec::new())), Arc::new(tokio::sync::Notify::new()));
+    let work = |queue: &Workqueue| {
+        let (queue, begun, is_over) = (queue.clone(), Arc::clone(&begun), Arc::clone(&is_over));
+        move |key: Key| {
+            let (queue, begun, is_over) = (queue.clone(), Arc::clone(&begun), Arc::clone(&is_over));
+            async move {
+                let number = {
+                    let mut begun = begun.lock().unwrap();
+                    begun.push(key.clone());
+                    begun.len()
+                };
+                // In the middle of it.
+                if number == 1000 {
+                    queue.add(Key::new("many", "n9999"), Priority::Closing);
+                }
+                tokio::task::yield_now().await;
+                queue.finish(&key, Outcome::Done, Instant::now());
+                if number == 5000 {
+                    is_over.notify_one();
+                }
+            }
+        }
+    };
+    let mut workers = JoinSet::new();
+    for queue in [&many, &other] {
+        let (queue, work) = (queue.clone(), work(queue));
+        workers.spawn(async move { run_queue(&queue, work).await });
+    }
+    while begun.lock().unwrap().len() < 2000 {
+        tokio::task::yield_now().await;
+    }
+    let before = begun.lock().unwrap().len();
+    other.add(Key::new("other", "one"), Priority::Normal);
+    is_over.notified().await;
+    let begun = begun.lock().unwrap();
+    let place_of = |namespace: &str, name: &str| {
+        begun.iter().position(|key| *key == Key::new(namespace, name)).expect("it was worked on")
+    };
+    let closing = place_of("many", "n9999");
+    assert!((1000..1000 + MOST_AT_A_TIME).contains(&closing), "what closes began as number {closing}");
+    let other = place_of("other", "one");
+    assert!(other < before + 3 * MOST_AT_A_TIME, "another kind began as number {other}, after {before}");
+}
+
+/// The same in time: ten thousand entries whose plans take a millisecond of a processor each, one of them at
+/// a time, and the median of several attempts, for the machine does other things too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn among_ten_thousand_a_closing_begins_in_10_and_another_kind_in_50_milliseconds() {
+    let (many, other) = (Workqueue::default(), Workqueue::default());
+    many.open();
+    other.open();
+    let planning = Arc::new(Semaphore::new(1));
+    let (begun, mut begins) = tokio::sync::mpsc::unbounded_channel();
+    let work = |queue: &Workqueue| {
+        let (queue, begun, planning) = (queue.clone(), begun.clone(), Arc::clone(&planning));
+        move |key: Key| {
+            let (queue, begun, planning) = (queue.clone(), begun.clone(), Arc::clone(&planning));
+            async move {
+                let turn = if queue.is_closing(&key) { None } else { planning.acquire().await.ok() };
+                if !key.name.starts_with('n') {
+                    begun.send(Instant::now()).unwrap();
+                }
+                let start = Instant::now();
+                while start.elapsed() < Duration::from_millis(1) {
+                    std::hint::spin_loop();
+                }
+                drop(turn);
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                queue.finish(&key, Outcome::Done, Instant::now());
+            }
+        }
+    };
+    for number in 0..10_000 {
+        many.add(Key::new("many", &format!("n{number}")), Priority::Normal);
+    }
+    let mut workers = JoinSet::new();
+    for queue in [&many, &other] {
+        let (queue, work) = (queue.clone(), work(queue));
+        workers.spawn(async move { run_queue(&queue, work).await });
+    }
+    for (queue, priority, limit) in [(&many, Priority::Closing, 10), (&other, Priority::Normal, 50)] {
+        let mut waits = Vec::new();
+        for number in 0..15 {
+            let asked = Instant::now();
+            queue.add(Key::new("a", &format!("{priority:?}{number}")), priority);
+            waits.push(begins.recv().await.unwrap().duration_since(asked));
+        }
+        waits.sort_unstable();
+        assert!(many.len() > 1000, "there is still a crowd");
+        assert!(waits[7] <= Duration::from_millis(limit), "{priority:?}: {waits:?}");
+    }
+}
+
+#[test]
+fn a_long_wait_is_halved_until_it_is_short() {
+    let wait = |seconds| until(Timestamp::from_second(seconds).unwrap(), Timestamp::UNIX_EPOCH);
+    let second = Duration::from_secs(1);
+    assert_eq!(wait(7 * 86_400), 7 * 43_200 * second);
+    assert_eq!(wait(100), 60 * second);
+    assert_eq!(wait(60), 60 * second);
+    assert_eq!(wait(5), 5 * second);
+    assert_eq!(wait(-5), Duration::from_millis(10));
+}
+
+/// What ends is looked at as what closes, even if something that nobody waits for is due before.
+#[test]
+fn what_nobody_waits_for_does_not_keep_up_what_ends() {
+    let (soon, late) = (Some(Duration::from_secs(3)), Some(Duration::from_secs(60)));
+    let looks = [(None, None), (None, soon), (late, None), (late, soon), (soon, late)];
+    let closing = |at: Option<Duration>| at.map(|at| (at, Priority::Closing));
+    assert_eq!(
+        looks.map(|(ends_in, later)| look_again::<EnclaveConnection>(ends_in, later)),
+        [None, soon.map(|at| (at, Priority::Low)), closing(late), closing(soon), closing(soon)]
+    );
+    assert_eq!(look_again::<ApprovalRequest>(late, soon), soon.map(|at| (at, Priority::Normal)));
+}
