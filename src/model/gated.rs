@@ -12,6 +12,8 @@ use super::naming::community_namespace;
 use super::rules::parse_duration;
 use crate::api::approvals::{Approvals, Operation};
 use crate::api::common::{ChangeReason, Maintenance, Principal};
+use crate::api::enclave::WorkloadCommunication;
+use crate::api::enclave_workload::{AccessMode, WorkloadPrincipals};
 use crate::api::names::{self, condition, reason};
 use crate::api::reading::Unreadable;
 use crate::api::role_eligibility::ActivationConditions;
@@ -228,9 +230,15 @@ impl Gated for Enclave {
         operations
     }
 
+    /// Beside what cannot be read, what can be read closes: nobody keeps access by another field.
     fn restrict(applied: &EnclaveSpec, wanted: &EnclaveSpec) -> EnclaveSpec {
-        let maintenance = maintenance::restrict(&applied.maintenance, &wanted.maintenance);
-        EnclaveSpec { maintenance, ..applied.clone() }
+        let is_isolated = wanted.network.workload_communication == WorkloadCommunication::Isolated;
+        let closes = wanted.unreadable.is_some() && is_isolated;
+        EnclaveSpec {
+            network: if closes { &wanted.network } else { &applied.network }.clone(),
+            maintenance: maintenance::restrict(&applied.maintenance, &wanted.maintenance),
+            ..applied.clone()
+        }
     }
 
     fn approvals(spec: &EnclaveSpec) -> Option<&Approvals> {
@@ -278,6 +286,22 @@ impl Gated for TransitHub {
 
 impl Gated for EnclaveWorkload {
     made_changed_retired!(EnclaveWorkload, EnclaveWorkloadSpec, WorkloadUpdate, WorkloadDeletion);
+
+    /// Beside what cannot be read, what can be read closes: nobody keeps access by another field. Of those who
+    /// get in only those stay who can be read to be named.
+    fn restrict(applied: &EnclaveWorkloadSpec, wanted: &EnclaveWorkloadSpec) -> EnclaveWorkloadSpec {
+        if wanted.unreadable.is_none() || wanted.access_mode == AccessMode::Standard {
+            return applied.clone();
+        }
+        let nobody = WorkloadPrincipals::default();
+        let named = wanted.principals.as_ref().unwrap_or(&nobody);
+        let principals = applied.principals.as_ref().map(|applied| WorkloadPrincipals {
+            admin: in_both(&applied.admin, &named.admin),
+            edit: in_both(&applied.edit, &named.edit),
+            view: in_both(&applied.view, &named.view),
+        });
+        EnclaveWorkloadSpec { access_mode: AccessMode::Isolated, principals, ..applied.clone() }
+    }
 }
 
 impl Gated for EnclaveEndpoint {

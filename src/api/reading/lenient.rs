@@ -59,6 +59,7 @@ pub(super) fn read<T: DeserializeOwned>(
 ) -> Option<T> {
     let mut gone: Vec<Vec<Step>> = Vec::new();
     let mut substituted: Vec<Vec<Step>> = Vec::new();
+    let mut newer: Vec<Vec<Step>> = Vec::new();
     for _ in 0..MOST_UNREAD {
         let (steps, error) = match serde_path_to_error::deserialize::<_, T>(&value) {
             Ok(read) => return Some(read),
@@ -66,7 +67,17 @@ pub(super) fn read<T: DeserializeOwned>(
         };
         // Entries were taken out before it.
         let original = with_gone(&steps, &gone);
-        found.push(unread(describe(path, &original), &error));
+        let mut one = unread(describe(path, &original), &error);
+        // That it is missing comes of taking it out.
+        if is_missing(&error)
+            && newer.iter().any(|way| way.split_last().is_some_and(|(_, way)| way == original))
+        {
+            one.cause = Cause::Newer;
+        }
+        if one.cause == Cause::Newer {
+            newer.push(original.clone());
+        }
+        found.push(one);
         let (last, parents) = steps.split_last()?;
         let parent = parents.iter().try_fold(&mut value, |value, step| match step {
             Step::Field(name) => value.get_mut(name),
@@ -90,6 +101,11 @@ pub(super) fn read<T: DeserializeOwned>(
         }
     }
     None
+}
+
+/// serde's own words for a field that a struct needs.
+fn is_missing(error: &serde_json::Error) -> bool {
+    error.to_string().starts_with("missing field ")
 }
 
 /// That a field has another type, or cannot be held.

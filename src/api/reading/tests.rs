@@ -243,6 +243,18 @@ fn what_gives_access_and_nothing_else_is_closed_when_it_cannot_be_read() {
     assert_eq!(unread, ["spec.role Newer"]);
     assert_eq!(read_one.spec.principals.len(), 1, "nobody took it back");
     assert!(read_one.spec.unreadable.is_some());
+    // A word that only a newer version knows, in a list, or in what a struct needs.
+    let robot = json!([ann, {"kind": "Robot", "name": "x"}]);
+    let (read_one, unread) =
+        read::<RoleAssignment>(&edited(&assignment, &with(assignment.clone(), "principals", robot)));
+    assert_eq!(unread, ["spec.principals[1].kind Newer", "spec.principals[1] Newer"]);
+    assert_eq!(read_one.spec.principals.len(), 1, "nobody took it back");
+    assert!(read_one.spec.unreadable.is_some_and(|mark| mark.is_only_newer()));
+    let broken = json!([ann, {"kind": "Robot", "name": "x"}, {"kind": "User"}]);
+    let (read_one, unread) =
+        read::<RoleAssignment>(&edited(&assignment, &with(assignment.clone(), "principals", broken)));
+    assert_eq!(unread[2], "spec.principals[2] Wrong");
+    assert_eq!(read_one.spec.principals, [], "one that no version can read");
     let (read_one, unread) = read::<RoleAssignment>(&edited(&assignment, &json!({})));
     assert_eq!((unread, read_one.spec.principals.len()), (vec!["spec Wrong".to_owned()], 0));
 

@@ -4,7 +4,9 @@ use super::*;
 use crate::api::common::{MaintenanceMode, PrincipalKind};
 use crate::api::enclave::{EnclaveNetwork, WorkloadCommunication};
 use crate::api::enclave_connection::{ConnectionDestination, ConnectionSource};
+use crate::api::reading::{Item, Readable};
 use proptest::prelude::*;
+use serde_json::{Value, json};
 
 fn open() -> EnclaveSpec {
     EnclaveSpec {
@@ -123,5 +125,71 @@ proptest! {
         prop_assert!(end(&applied).is_none_or(|applied| end(&closed).is_some_and(|closed| closed <= applied)));
         let asks = EnclaveConnection::operations(Some(&applied), &wanted);
         prop_assert_eq!(asks.is_empty(), closed == wanted);
+    }
+}
+
+/// An object with one spec applied and another one declared.
+fn read<K: Readable>(before: &Value, after: &Value) -> K {
+    let applied = json!({"generation": 1, "digest": "d", "spec": before, "at": "2026-01-01T00:00:00Z"});
+    let object = json!({
+        "metadata": {"name": "x", "namespace": "n", "uid": "u", "resourceVersion": "1", "generation": 2},
+        "spec": after,
+        "status": {"state": "Active", "applied": applied},
+    });
+    serde_json::from_str::<Item<K>>(&object.to_string()).unwrap().read().0
+}
+
+/// Whatever else is unreadable: nobody keeps access by it. What opens waits, and what is not read stays.
+#[test]
+fn what_closes_a_workload_or_an_enclave_is_read_beside_what_cannot_be() {
+    let people = |names: &[&str]| {
+        let people: Vec<Value> = names.iter().map(|name| json!({"kind": "User", "name": name})).collect();
+        json!({"edit": people, "view": [{"kind": "User", "name": "vic"}]})
+    };
+    let closed = |before: &Value, after: &Value| {
+        let workload = read::<EnclaveWorkload>(before, after);
+        let applied: EnclaveWorkloadSpec = serde_json::from_value(before.clone()).unwrap();
+        serde_json::to_value(EnclaveWorkload::restrict(&applied, &workload.spec)).unwrap()
+    };
+    let isolated = |names: &[&str]| json!({"accessMode": "Isolated", "principals": people(names)});
+    let odd = |mut spec: Value| {
+        spec["quota"] = json!("much");
+        spec
+    };
+    let (standard, both) = (json!({"accessMode": "Standard"}), isolated(&["ann", "bob"]));
+    assert_eq!(closed(&standard, &odd(isolated(&["ann"])))["accessMode"], "Isolated");
+    assert_eq!(closed(&standard, &odd(isolated(&["ann"])))["principals"], Value::Null, "nobody new");
+    assert_eq!(closed(&both, &odd(isolated(&["bob", "eve"])))["principals"], people(&["bob"]));
+    assert_eq!(closed(&both, &odd(standard.clone()))["principals"], people(&["ann", "bob"]), "that opens");
+    let mut unreadable = both.clone();
+    unreadable["principals"]["edit"] = json!("all");
+    let vic_only = json!({"view": [{"kind": "User", "name": "vic"}]});
+    assert_eq!(closed(&both, &unreadable)["principals"], vic_only);
+    unreadable["principals"] = json!(7);
+    assert_eq!(closed(&both, &unreadable)["principals"], json!({}));
+    let mut unreadable = both.clone();
+    unreadable["accessMode"] = json!(7);
+    assert_eq!(closed(&both, &unreadable)["accessMode"], "Isolated");
+    assert_eq!(closed(&both, &json!("odd"))["principals"], people(&["ann", "bob"]), "nothing of it is read");
+    assert_eq!(
+        closed(&standard, &isolated(&["ann"]))["accessMode"],
+        "Standard",
+        "what can be read is judged"
+    );
+
+    let closed = |after: &Value| {
+        let before = json!({"network": {"workloadCommunication": "Allowed"}});
+        let enclave = read::<Enclave>(&before, after);
+        let applied: EnclaveSpec = serde_json::from_value(before).unwrap();
+        Enclave::restrict(&applied, &enclave.spec).network.workload_communication
+    };
+    let network = |value: Value| json!({"description": 7, "network": value});
+    assert_eq!(
+        closed(&network(json!({"workloadCommunication": "Isolated"}))),
+        WorkloadCommunication::Isolated
+    );
+    assert_eq!(closed(&network(json!({"workloadCommunication": "Allowed"}))), WorkloadCommunication::Allowed);
+    for odd in [json!(7), json!({"workloadCommunication": 7}), json!({"workloadCommunication": "Some"})] {
+        assert_eq!(closed(&network(odd)), WorkloadCommunication::Allowed, "as it is applied");
     }
 }
