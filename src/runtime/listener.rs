@@ -1,28 +1,32 @@
 //! A listener for a port that anybody in the cluster may reach: it holds few connections, and none for long.
+//! Whoever opens many ends his own.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::serve::Listener;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
-/// So many connections are open at a time; others wait in the queue of the system.
+/// So many connections are open at a time.
 const MOST_CONNECTIONS: usize = 32;
 /// So long a connection lasts, whatever is or is not sent on it. Probes and scrapes take milliseconds.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// Accepts a bounded number of connections that end in time.
+/// Accepts connections that end in time. When there are too many, the oldest one of the address that has most of
+/// them ends: the kubelet's probes are answered whatever others do.
 pub struct BoundedListener {
     listener: TcpListener,
-    seats: Arc<Semaphore>,
+    seats: Arc<Mutex<Seats>>,
+    connections: usize,
     longest: Duration,
 }
 
@@ -37,7 +41,7 @@ impl BoundedListener {
 
     async fn with_limits(address: SocketAddr, connections: usize, longest: Duration) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
-        Ok(Self { listener, seats: Arc::new(Semaphore::new(connections)), longest })
+        Ok(Self { listener, seats: Arc::default(), connections, longest })
     }
 
     /// The address that is listened on.
@@ -55,12 +59,12 @@ impl Listener for BoundedListener {
 
     async fn accept(&mut self) -> (BoundedStream, SocketAddr) {
         loop {
-            // It is never closed.
-            let Ok(seat) = Arc::clone(&self.seats).acquire_owned().await else { continue };
             match self.listener.accept().await {
                 Ok((stream, address)) => {
+                    let (number, ended) = lock(&self.seats).take(address.ip(), self.connections);
                     let ends = Box::pin(tokio::time::sleep(self.longest));
-                    return (BoundedStream { stream, ends, _seat: seat }, address);
+                    let seat = Seat { seats: Arc::clone(&self.seats), number };
+                    return (BoundedStream { stream, ends, ended, _seat: seat }, address);
                 }
                 // As a rule the connection is gone already, or there are too many files open.
                 Err(error) => {
@@ -76,19 +80,69 @@ impl Listener for BoundedListener {
     }
 }
 
+/// The connections that are open, the oldest first.
+#[derive(Default)]
+struct Seats {
+    next: u64,
+    open: Vec<(u64, IpAddr, oneshot::Sender<()>)>,
+}
+
+impl Seats {
+    /// A seat for a connection from this address, and what tells that it is to end. When there is none, an
+    /// address with as many connections as no other loses its oldest, the one that asks before others.
+    fn take(&mut self, address: IpAddr, most: usize) -> (u64, oneshot::Receiver<()>) {
+        if self.open.len() >= most {
+            let mut counts = HashMap::from([(address, 1)]);
+            for (_, other, _) in &self.open {
+                *counts.entry(*other).or_default() += 1;
+            }
+            let greatest = counts.values().copied().max().unwrap_or_default();
+            let has_most = |address: &IpAddr| counts.get(address) == Some(&greatest);
+            let is_own = has_most(&address) && greatest > 1;
+            let loses = |other: &IpAddr| if is_own { *other == address } else { has_most(other) };
+            if let Some(oldest) = self.open.iter().position(|(_, other, _)| loses(other)) {
+                self.open.remove(oldest);
+            }
+        }
+        let (sender, ended) = oneshot::channel();
+        let number = self.next;
+        self.next += 1;
+        self.open.push((number, address, sender));
+        (number, ended)
+    }
+}
+
+fn lock(seats: &Mutex<Seats>) -> MutexGuard<'_, Seats> {
+    seats.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The seat of a connection, which is free when it is dropped.
+struct Seat {
+    seats: Arc<Mutex<Seats>>,
+    number: u64,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        lock(&self.seats).open.retain(|(number, _, _)| *number != self.number);
+    }
+}
+
 /// A connection that ends in time.
 pub struct BoundedStream {
     stream: TcpStream,
     ends: Pin<Box<Sleep>>,
-    _seat: OwnedSemaphorePermit,
+    ended: oneshot::Receiver<()>,
+    _seat: Seat,
 }
 
 impl BoundedStream {
     fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        match self.ends.as_mut().poll(context) {
-            Poll::Ready(()) => Err(io::ErrorKind::TimedOut.into()),
-            Poll::Pending => Ok(()),
+        // The other end of it goes with the seat.
+        if self.ends.as_mut().poll(context).is_ready() || Pin::new(&mut self.ended).poll(context).is_ready() {
+            return Err(io::ErrorKind::TimedOut.into());
         }
+        Ok(())
     }
 }
 
@@ -141,25 +195,63 @@ mod tests {
         answer
     }
 
-    /// Who opens connections and says nothing keeps the others out for a moment only.
-    #[tokio::test]
-    async fn silent_connections_end_and_others_are_served_after_them() {
+    async fn serve(connections: usize, longest: Duration) -> (SocketAddr, tokio::task::JoinHandle<()>) {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let listener = BoundedListener::with_limits(any, 2, Duration::from_millis(200)).await.unwrap();
+        let listener = BoundedListener::with_limits(any, connections, longest).await.unwrap();
         let address = listener.address().unwrap();
         let router = Router::new().route("/", get(|| async { "here" }));
-        let server = tokio::spawn(async { axum::serve(listener, router).await });
+        (address, tokio::spawn(async { axum::serve(listener, router).await.unwrap() }))
+    }
+
+    async fn is_ended(mut stream: TcpStream) {
+        let mut rest = Vec::new();
+        let _ = stream.read_to_end(&mut rest).await;
+    }
+
+    /// Those who open connections and say nothing keep nobody out.
+    #[tokio::test]
+    async fn others_are_served_whatever_silent_connections_there_are() {
+        // An hour, so that nothing ends by time.
+        let (address, server) = serve(2, Duration::from_secs(3600)).await;
         assert!(ask(address).await.ends_with("here"));
         let mut silent = Vec::new();
         for _ in 0..4 {
             silent.push(TcpStream::connect(address).await.unwrap());
         }
         assert!(ask(address).await.ends_with("here"));
-        // They were ended from the other side.
-        for mut stream in silent {
-            let mut rest = Vec::new();
-            let _ = stream.read_to_end(&mut rest).await;
+        // The oldest of them were ended from the other side.
+        for stream in silent.drain(..3) {
+            is_ended(stream).await;
         }
         server.abort();
+    }
+
+    #[tokio::test]
+    async fn a_silent_connection_ends_by_itself() {
+        let (address, server) = serve(2, Duration::from_millis(100)).await;
+        is_ended(TcpStream::connect(address).await.unwrap()).await;
+        assert!(ask(address).await.ends_with("here"));
+        server.abort();
+    }
+
+    #[test]
+    fn who_has_most_connections_loses_the_oldest() {
+        let mut seats = Seats::default();
+        let [greedy, modest, third] = [1, 2, 3].map(|number| IpAddr::from([10, 0, 0, number]));
+        let mut open: Vec<_> =
+            [modest, greedy, greedy].map(|address| seats.take(address, 3).1).into_iter().collect();
+        let ended = |open: &mut Vec<oneshot::Receiver<()>>| {
+            let is_over = |ended: &mut oneshot::Receiver<()>| {
+                matches!(ended.try_recv(), Err(oneshot::error::TryRecvError::Closed))
+            };
+            open.iter_mut().map(is_over).collect::<Vec<bool>>()
+        };
+        open.push(seats.take(third, 3).1);
+        assert_eq!(ended(&mut open), [false, true, false, false]);
+        for _ in 0..100 {
+            open.push(seats.take(greedy, 3).1);
+        }
+        assert_eq!(ended(&mut open)[..4], [false, true, true, false], "others keep theirs");
+        assert_eq!(seats.open.len(), 3);
     }
 }
