@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 pub struct Confirmations<T, V> {
     reads: SyncMutex<HashMap<T, Slot<V>>>,
     pace: Pace,
-    /// Between two reads of a thing there is at least as much time as the first one took.
+    /// See [`Confirmations::resting`].
     rests: bool,
 }
 
@@ -65,8 +65,9 @@ impl<T, V> Confirmations<T, V> {
         Self { reads: SyncMutex::default(), pace, rests: false }
     }
 
-    /// Rests after each read of a thing for as long as that took: on an API server that has time reads follow
-    /// each other soon, and on one that has none those who wait share them.
+    /// Rests after each read of a thing for twice as long as that took, within [`SHORTEST_REST`] and
+    /// [`LONGEST_REST`]: on an API server that has time reads follow each other soon, and on one that has none
+    /// those who wait share them.
     #[must_use]
     pub fn resting() -> Self {
         Self { rests: true, ..Self::at(Pace::FREE) }
@@ -89,30 +90,31 @@ impl<T: Clone + Eq + Hash, V: Clone> Confirmations<T, V> {
         F: Future<Output = Result<V, E>>,
     {
         let slot = Arc::clone(self.lock().entry(what.clone()).or_default());
-        let result = {
+        let result = loop {
             // Those who wait here are served by whoever gets it first.
             let mut latest = slot.lock().await;
-            match &latest.found {
-                Some((value, began)) if *began >= since => Ok((value.clone(), *began)),
-                _ => {
-                    let now = Instant::now();
-                    let (at, due) = self.pace.begin(latest.due, now);
-                    if at > now {
-                        tokio::time::sleep_until(at.into()).await;
-                    }
-                    latest.due = Some(due);
-                    let began = Instant::now();
-                    let result = read().await;
-                    if self.rests {
-                        let ended = Instant::now();
-                        latest.due = Some(ended + ended.duration_since(began));
-                    }
-                    if let Ok(value) = &result {
-                        latest.found = Some((value.clone(), began));
-                    }
-                    result.map(|value| (value, began))
+            if let Some((value, began)) = latest.found.as_ref().filter(|(_, began)| *began >= since) {
+                break Ok((value.clone(), *began));
+            }
+            let now = Instant::now();
+            let (at, due) = self.pace.begin(latest.due, now);
+            if at > now {
+                // Whom the last read serves does not wait for the next one.
+                drop(latest);
+                tokio::time::sleep_until(at.into()).await;
+                continue;
+            }
+            latest.due = Some(due);
+            let began = Instant::now();
+            let result = read().await;
+            if let Ok(value) = &result {
+                let ended = Instant::now();
+                latest.found = Some((value.clone(), began));
+                if self.rests {
+                    latest.due = Some(ended + rest_after(ended.duration_since(began)));
                 }
             }
+            break result.map(|value| (value, began));
         };
         // Two are this one and the map's: nobody waits, so only the latest reads of few things are kept.
         let mut reads = self.lock();
@@ -126,6 +128,16 @@ impl<T: Clone + Eq + Hash, V: Clone> Confirmations<T, V> {
         self.reads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// The rest after a read.
+fn rest_after(took: Duration) -> Duration {
+    (2 * took).clamp(SHORTEST_REST, LONGEST_REST)
+}
+
+/// See [`Confirmations::resting`].
+const SHORTEST_REST: Duration = Duration::from_millis(10);
+/// See [`Confirmations::resting`].
+const LONGEST_REST: Duration = Duration::from_millis(250);
 
 /// What was read is kept for so many things; it serves those who come a moment later.
 const MOST_KEPT: usize = 64;
@@ -197,20 +209,26 @@ mod tests {
         );
     }
 
+    /// Whoever is served by the read before does not wait for the end of the rest, and a read that failed
+    /// needs none.
     #[tokio::test]
-    async fn after_a_read_there_is_a_rest_as_long_as_it_took() {
+    async fn after_a_read_there_is_a_rest() {
         let confirmations = Confirmations::<&str, ()>::resting();
-        let took = Duration::from_millis(20);
-        let read = || async {
-            tokio::time::sleep(took).await;
-            Ok::<_, Infallible>(())
-        };
-        let start = Instant::now();
-        for number in 1..=3 {
-            assert_eq!(value(confirmations.read("a", Instant::now(), read)).await, Ok(()));
-            let least = took * (2 * number - 1);
-            assert!(start.elapsed() >= least, "{number}: {:?}", start.elapsed());
-        }
+        let (start, since) = (Instant::now(), Instant::now());
+        let read = || async { Ok::<_, Infallible>(()) };
+        assert_eq!(value(confirmations.read("a", since, read)).await, Ok(()));
+        let next = confirmations.read("a", Instant::now(), read);
+        let mut next = std::pin::pin!(value(next));
+        assert!(futures::poll!(next.as_mut()).is_pending());
+        assert_eq!(value(confirmations.read("a", since, || async { Err("not asked") })).await, Ok(()));
+        assert_eq!(next.await, Ok(()));
+        assert!(start.elapsed() >= SHORTEST_REST);
+        let fail = || async { Err("no answer") };
+        assert_eq!(value(confirmations.read("b", since, fail)).await, Err("no answer"));
+        let again = confirmations.read("b", since, read);
+        assert!(futures::poll!(std::pin::pin!(again)).is_ready());
+        let rests = [0, 20, 1000].map(|took| rest_after(Duration::from_millis(took)).as_millis());
+        assert_eq!(rests, [10, 40, 250]);
     }
 
     #[test]
