@@ -168,10 +168,8 @@ mod tests {
         assert_eq!(planned(rules), (Some(State::Active), Some(true)));
     }
 
-    /// What was approved is put into force also when it was edited again. That is not what the latest spec says.
-    #[test]
-    fn what_was_edited_again_is_not_shown_as_in_force() {
-        let mut observed = observed(&json!({"workload": "api", "ports": [{"port": 443}]}));
+    /// An approved request for what an endpoint declares.
+    fn approved(observed: &ObservedEndpoint<EnclaveEndpoint>, name: &str) -> ApprovalRequest {
         let after = Content::of_spec(observed.declared.object.spec()).unwrap();
         let change = Change { before: None, digest: digest(&after).unwrap(), after, references: Vec::new() };
         let vote = Decision {
@@ -184,8 +182,8 @@ mod tests {
             credential_id: None,
             observed_at: None,
         };
-        let mut request = ApprovalRequest::new("web-1", ApprovalRequestSpec { change, ..a_request() });
-        request.spec.target.generation = 1;
+        let mut request = ApprovalRequest::new(name, ApprovalRequestSpec { change, ..a_request() });
+        request.spec.target.generation = observed.declared.object.metadata.generation.unwrap();
         request.status = Some(ApprovalRequestStatus {
             state: Some(RequestState::Approved),
             decided_at: Some(Time(Timestamp::UNIX_EPOCH)),
@@ -193,6 +191,14 @@ mod tests {
             decisions: vec![vote],
             ..ApprovalRequestStatus::default()
         });
+        request
+    }
+
+    /// What was approved is put into force also when it was edited again. That is not what the latest spec says.
+    #[test]
+    fn what_was_edited_again_is_not_shown_as_in_force() {
+        let mut observed = observed(&json!({"workload": "api", "ports": [{"port": 443}]}));
+        let request = approved(&observed, "web-1");
         observed.declared.requests.push(Arc::new(request));
         let mut state = |generation| {
             Arc::make_mut(&mut observed.declared.object).metadata.generation = Some(generation);
@@ -203,5 +209,35 @@ mod tests {
         };
         assert_eq!(state(1), Some(State::Active));
         assert_eq!(state(2), Some(State::Approved));
+    }
+
+    /// When the next change is in force and the policies are others, nobody could tell any more that this one was.
+    #[test]
+    fn what_was_in_force_is_said_before_the_next_change_is() {
+        let mut observed = observed(&json!({"workload": "api", "ports": [{"port": 443}]}));
+        let request = approved(&observed, "web-1");
+        observed.declared.requests.push(Arc::new(request));
+        let second = Timestamp::from_second(1).unwrap();
+        let status = plan_endpoint(&observed, second).status;
+        {
+            let endpoint = Arc::make_mut(&mut observed.declared.object);
+            endpoint.status = status.map(|gate| crate::api::EnclaveEndpointStatus { gate });
+            endpoint.metadata.generation = Some(2);
+            endpoint.spec.ports.clear();
+        }
+        let marks = |observed: &ObservedEndpoint<EnclaveEndpoint>| {
+            let plan = plan_endpoint(observed, Timestamp::from_second(60).unwrap());
+            let next = plan.status.unwrap().applied.unwrap().generation;
+            let mut writes = plan.writes.into_iter().peekable();
+            let first =
+                writes.next_if(|write| matches!(write, Write::MarkEnacted { at, .. } if *at == second));
+            (next, first.is_some(), writes.any(|write| matches!(write, Write::MarkEnacted { .. })))
+        };
+        assert_eq!(marks(&observed), (2, true, false), "it asks for no approval");
+        let request = approved(&observed, "web-2");
+        observed.declared.requests.push(Arc::new(request));
+        assert_eq!(marks(&observed), (2, true, false), "it is approved");
+        observed.declared.witness = "others".into();
+        assert!(marks(&observed).1, "by its name");
     }
 }

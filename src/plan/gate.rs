@@ -92,14 +92,24 @@ pub fn plan_gate<K: Gated>(
             deletion_protected,
             writes: vec![Write::AddFinalizer],
         }),
-        // What comes into force is protected from that moment on.
-        Judgement::Enact(applied, ground) => Ok(Gate {
-            deletion_protected: is_protected(Some(&applied))?,
-            applied: Some(applied),
-            pending: None,
-            standing: Standing::Enacting,
-            writes: plan_confirmation(K::KIND, ground, circumstances.witness),
-        }),
+        // What comes into force is protected from that moment on. What was in force before is said first: later
+        // nobody could tell. What only closes does not wait for that.
+        Judgement::Enact(next, ground) => {
+            let mut writes = match ground {
+                Ground::OnlyCloses => Vec::new(),
+                Ground::Approved { .. } | Ground::NoRule(_) => {
+                    plan_marks(applied.as_ref(), requests, circumstances.witness, circumstances.now)
+                }
+            };
+            writes.extend(plan_confirmation(K::KIND, ground, circumstances.witness));
+            Ok(Gate {
+                deletion_protected: is_protected(Some(&next))?,
+                applied: Some(next),
+                pending: None,
+                standing: Standing::Enacting,
+                writes,
+            })
+        }
         Judgement::Blocked(why) => {
             let writes = plan_closing_the_books(object, applied.as_ref(), requests, circumstances);
             // What another version proposed goes on to wait.

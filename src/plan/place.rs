@@ -113,7 +113,8 @@ pub fn enforce(
 ) -> (Enforcement, Vec<Write>) {
     let healing = healing(place, observed, was_enforced);
     match (survey(place, observed, healing), was_enforced) {
-        (Survey::AsPlanned, _) if healing == Healing::Paused => (Enforcement::Paused, Vec::new()),
+        // Whether it was seen so before or not.
+        (Survey::AsPlanned, _) if is_left_alone(place, observed) => (Enforcement::Paused, Vec::new()),
         (Survey::Differs(writes), _) if healing == Healing::Paused => (Enforcement::Paused, writes),
         (Survey::AsPlanned, _) => (Enforcement::Complete, Vec::new()),
         (Survey::Differs(writes), WasEnforced::Yes) => (Enforcement::Complete, writes),
@@ -134,11 +135,15 @@ pub fn enforce(
 
 /// The lock opens on a place that is as it should be; from then on others may change it.
 fn healing(place: &Place, observed: &ObservedPlace, was_enforced: WasEnforced) -> Healing {
-    let open = observed.namespace.as_deref().is_some_and(is_open) && !place.exceptions.advanced().is_empty();
     match was_enforced {
-        WasEnforced::Yes if open => Healing::Paused,
+        WasEnforced::Yes if is_left_alone(place, observed) => Healing::Paused,
         WasEnforced::Yes | WasEnforced::No => Healing::Active,
     }
+}
+
+/// Whether others may change what is in a place.
+fn is_left_alone(place: &Place, observed: &ObservedPlace) -> bool {
+    observed.namespace.as_deref().is_some_and(is_open) && !place.exceptions.advanced().is_empty()
 }
 
 /// Repairs a place of which is known only what its namespace says: what it is for stays as it is

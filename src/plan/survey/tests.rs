@@ -281,6 +281,17 @@ fn what_is_changed_under_advanced_maintenance_stays_until_it_ends() {
     assert_eq!(enforce(&place, &observed, WasEnforced::Yes).1.len(), 4);
 }
 
+/// Whether it was shown to be in force before makes no difference: it would be shown otherwise by the next look.
+#[test]
+fn what_recovers_under_advanced_maintenance_is_left_alone_at_once() {
+    let (mut place, mut observed) = made(furnished());
+    place.exceptions = maintained(MaintenanceMode::Advanced);
+    carry_out(&place, &mut observed);
+    for was_enforced in [WasEnforced::Yes, WasEnforced::No] {
+        assert_eq!(enforce(&place, &observed, was_enforced), (Enforcement::Paused, Vec::new()));
+    }
+}
+
 #[test]
 fn maintenance_keeps_nothing_open_and_nothing_new_out() {
     let (mut place, mut observed) = changed_under(MaintenanceMode::Advanced);
