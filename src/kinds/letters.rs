@@ -4,9 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::rbac::v1::{RoleRef, Subject};
-use kube::{Api, Client};
+use kube::api::GetParams;
+use kube::core::Request;
+use kube::{Client, Resource};
+use serde::Deserialize;
 use tracing::warn;
 
 use super::caches::Caches;
@@ -128,17 +132,29 @@ fn principal(subject: &Subject) -> Option<Principal> {
     Some(Principal { kind, name: subject.name.clone(), namespace: None })
 }
 
+/// What is read of a Secret: whatever else is in it.
+#[derive(Deserialize)]
+struct SecretData {
+    #[serde(default)]
+    data: Option<BTreeMap<String, ByteString>>,
+}
+
 async fn read_settings(client: &Client, namespace: &str) -> Result<BTreeMap<String, String>, DeliveryError> {
-    let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
-    let secret = secrets.get_opt(child::NOTIFICATIONS).await.map_err(|error| DeliveryError::Unreachable {
+    let unreachable = |error: kube::Error| DeliveryError::Unreachable {
         to: "the API server".to_owned(),
         advice: "the Secret with the notifications of a Community could not be read",
         source: Box::new(error),
-    })?;
-    let Some(secret) = secret else {
-        let problem =
-            format!("make the Secret {namespace}/{}, or take the channel off", child::NOTIFICATIONS);
-        return Err(misconfigured(problem));
+    };
+    let request = Request::new(Secret::url_path(&(), Some(namespace)));
+    let request = request.get(child::NOTIFICATIONS, &GetParams::default());
+    let request = request.map_err(|error| unreachable(kube::Error::BuildRequest(error)))?;
+    let secret: SecretData = match client.request(request).await {
+        Err(kube::Error::Api(status)) if status.code == 404 => {
+            let problem =
+                format!("make the Secret {namespace}/{}, or take the channel off", child::NOTIFICATIONS);
+            return Err(misconfigured(problem));
+        }
+        found => found.map_err(unreachable)?,
     };
     let data = secret.data.unwrap_or_default().into_iter();
     Ok(data

@@ -11,6 +11,7 @@ use kube::api::{ListParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::mail_server::{Mail, MailServer, Manners, flood};
+use crate::reading::{change as spoil, odd_metadata};
 use crate::support::{Sink, eventually};
 use crate::world::{
     SOON, WORLD, World, active_community, enclave, enclaves, hold_everything, object, on_a_runtime, patch,
@@ -67,6 +68,9 @@ fn those_who_decide_and_those_who_asked_hear_of_a_request() {
             }),
         )
         .await;
+        // Whatever else is in a Secret, its data is read.
+        let secret = ["secret", "enclave-operator-notifications", "-n", "heard"];
+        spoil(WORLD.plane.administrator_user(), &secret, &odd_metadata("v1", "x"));
         let change = json!({"justification": "<!channel> needed\r\nBcc: eve@example.com", "ticket": "CHG7"});
         let api = enclaves(&alice, "heard");
         api.create(&PostParams::default(), &enclave("e", &json!({ "change": change }))).await.unwrap();

@@ -26,7 +26,7 @@ const OURS: &str = "enclave-operator.io/v1alpha1";
 const AT_ONCE: Duration = Duration::from_secs(8);
 
 /// An entry that anybody may write on an object that he may patch, with a time that a typed client cannot hold.
-fn odd_metadata(api_version: &str, label: &str) -> Value {
+pub fn odd_metadata(api_version: &str, label: &str) -> Value {
     json!({"metadata": {"managedFields": [{
         "manager": "x", "operation": "Update", "apiVersion": api_version, "time": "9999-12-31T23:59:59Z",
         "fieldsType": "FieldsV1", "fieldsV1": {"f:metadata": {"f:labels": {(format!("f:{label}")): {}}}},
@@ -41,7 +41,7 @@ fn deep_metadata() -> Value {
     }]}})
 }
 
-fn change(who: &User, object: &[&str], change: &Value) {
+pub fn change(who: &User, object: &[&str], change: &Value) {
     let change = change.to_string();
     who.kubectl(&[&["patch"], object, &["--type=merge", "-p", &change]].concat()).expect_success();
 }
