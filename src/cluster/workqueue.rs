@@ -15,7 +15,7 @@ use super::cache::Key;
 pub const MIN_RETRY: Duration = Duration::from_millis(500);
 /// See [`MIN_RETRY`].
 pub const MAX_RETRY: Duration = Duration::from_secs(30);
-/// However busy a queue is, what nobody waits for waits no longer than this.
+/// However busy a queue is, what nobody waits for has its turn after this.
 pub const LONGEST_LOW: Duration = Duration::from_secs(30);
 
 /// In which order objects are taken out.
@@ -61,7 +61,8 @@ struct State {
     is_open: bool,
     closing: VecDeque<Key>,
     normal: VecDeque<Key>,
-    low: VecDeque<Key>,
+    /// By the time since when something is to be done for each.
+    low: BTreeSet<(Instant, Key)>,
     /// How many objects are being worked on.
     active: usize,
     /// Only objects that are queued, being worked on, waited for, or failed.
@@ -124,7 +125,7 @@ impl Workqueue {
 
     /// Ends when something was added, or is due.
     pub async fn wait(&self) {
-        let due = self.lock().waiting.first().map(|(due, _)| *due);
+        let due = self.lock().due(Instant::now());
         let is_due = async {
             match due {
                 Some(due) => tokio::time::sleep_until(due.into()).await,
@@ -189,10 +190,15 @@ impl Workqueue {
     /// or under way, it was not taken out for that, and it has not waited for [`LONGEST_LOW`] already.
     #[must_use]
     pub fn is_later_better(&self, key: &Key, now: Instant) -> bool {
-        let state = self.lock();
-        let Some(item) = state.items.get(key) else { return false };
+        let mut state = self.lock();
         let is_busy = state.active > 1 || !state.normal.is_empty() || !state.closing.is_empty();
-        is_busy && !item.is_overdue(now) && !matches!(item.stage, Stage::Active(Priority::Low, _))
+        let Some(item) = state.items.get_mut(key) else { return false };
+        let is_later =
+            is_busy && !matches!(item.stage, Stage::Active(Priority::Low, _)) && !item.is_overdue(now);
+        if is_later {
+            item.low_since.get_or_insert(now);
+        }
+        is_later
     }
 
     /// How often in a row working on an object has failed.
@@ -237,12 +243,12 @@ impl State {
         match &mut item.stage {
             Stage::Idle => {
                 item.stage = Stage::Queued(priority);
-                self.queue(priority).push_back(key);
+                self.push(key, priority);
             }
             // It stays in the other queue too, where it is passed over.
             Stage::Queued(queued) if *queued < priority => {
                 *queued = priority;
-                self.queue(priority).push_back(key);
+                self.push(key, priority);
             }
             Stage::Queued(_) => {}
             Stage::Active(_, again) => {
@@ -252,36 +258,56 @@ impl State {
         }
     }
 
-    fn queue(&mut self, priority: Priority) -> &mut VecDeque<Key> {
+    fn push(&mut self, key: Key, priority: Priority) {
         match priority {
-            Priority::Closing => &mut self.closing,
-            Priority::Normal => &mut self.normal,
-            Priority::Low => &mut self.low,
+            Priority::Closing => self.closing.push_back(key),
+            Priority::Normal => self.normal.push_back(key),
+            Priority::Low => {
+                let since = self.items.get(&key).and_then(|item| item.low_since);
+                self.low.insert((since.unwrap_or_else(Instant::now), key));
+            }
         }
+    }
+
+    fn pop(&mut self, priority: Priority) -> Option<Key> {
+        match priority {
+            Priority::Closing => self.closing.pop_front(),
+            Priority::Normal => self.normal.pop_front(),
+            Priority::Low => self.low.pop_first().map(|(_, key)| key),
+        }
+    }
+
+    /// When something is due by itself. What has waited long enough already needs a seat, and no more time.
+    fn due(&self, now: Instant) -> Option<Instant> {
+        let waiting = self.waiting.first().map(|(due, _)| *due);
+        let low = self.low.first().map(|(since, _)| *since + LONGEST_LOW);
+        waiting.into_iter().chain(low.filter(|due| *due > now)).min()
     }
 
     fn take(&mut self, at_least: Priority, now: Instant) -> Option<Key> {
         self.add_due(now);
-        for priority in [Priority::Closing, Priority::Normal, Priority::Low] {
-            if priority < at_least && (priority, at_least) != (Priority::Low, Priority::Normal) {
-                break;
-            }
-            while let Some(key) = self.queue(priority).pop_front() {
-                let Some(item) = self.items.get_mut(&key) else { continue };
-                if item.stage == Stage::Queued(priority) {
-                    // They stand in the order in which they were added.
-                    if priority < at_least && !item.is_overdue(now) {
-                        self.low.push_front(key);
-                        break;
-                    }
-                    item.stage = Stage::Active(priority, None);
-                    self.active += 1;
-                    // Whatever it waited for is looked at now.
-                    if let Some((due, _)) = item.wake_at.take() {
-                        self.waiting.remove(&(due, key.clone()));
-                    }
-                    return Some(key);
+        let is_overdue = self.low.first().is_some_and(|(since, _)| *since + LONGEST_LOW <= now);
+        let mut order = [Priority::Closing, Priority::Normal, Priority::Low];
+        if is_overdue {
+            order.swap(1, 2);
+        }
+        order.into_iter().find_map(|priority| {
+            let has_seat = priority >= at_least || (is_overdue && at_least == Priority::Normal);
+            if has_seat { self.take_of(priority) } else { None }
+        })
+    }
+
+    fn take_of(&mut self, priority: Priority) -> Option<Key> {
+        while let Some(key) = self.pop(priority) {
+            let Some(item) = self.items.get_mut(&key) else { continue };
+            if item.stage == Stage::Queued(priority) {
+                item.stage = Stage::Active(priority, None);
+                self.active += 1;
+                // Whatever it waited for is looked at now.
+                if let Some((due, _)) = item.wake_at.take() {
+                    self.waiting.remove(&(due, key.clone()));
                 }
+                return Some(key);
             }
         }
         None
@@ -312,7 +338,8 @@ impl State {
         let taken = taken.max(Priority::Normal);
         item.low_since = match outcome {
             Outcome::RequeueAfter(wait, Priority::Low) => item.low_since.or(Some(now + wait)),
-            _ => None,
+            Outcome::Failed { .. } => item.low_since,
+            Outcome::Done | Outcome::RequeueAfter(..) => None,
         };
         let wait = match outcome {
             Outcome::Done => {
@@ -556,16 +583,19 @@ mod tests {
         queue.add(key("one"), Priority::Normal);
         assert_eq!(queue.take(Priority::Normal, now), Some(key("one")), "it rose");
         queue.finish(&key("one"), later, now);
+        now += Duration::from_secs(1);
+        assert_eq!(queue.take(Priority::Normal, now), None);
+        queue.add(key("three"), Priority::Normal);
         now += LONGEST_LOW;
+        assert_eq!(queue.take(Priority::Closing, now), None);
         assert_eq!(queue.take(Priority::Normal, now), Some(key("one")), "it has waited long enough");
         assert!(!queue.is_later_better(&key("one"), now));
         assert_eq!(queue.take(Priority::Closing, now), None);
         queue.finish(&key("one"), FAILED, now);
-        assert_eq!(
-            queue.take(Priority::Normal, now + MIN_RETRY),
-            Some(key("one")),
-            "what failed is no trifle"
-        );
+        assert_eq!(queue.take(Priority::Normal, now), Some(key("three")));
+        now += MIN_RETRY;
+        assert_eq!(queue.take(Priority::Normal, now), Some(key("one")), "what failed is no trifle");
+        assert!(!queue.is_later_better(&key("one"), now), "and it has waited all the time");
     }
 
     #[test]

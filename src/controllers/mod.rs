@@ -326,6 +326,8 @@ async fn reconcile_once<K: Reconciled>(
         let is_later = are_marks
             && !plan.writes.is_empty()
             && ends_in.is_none()
+            && failure.is_none()
+            && object.meta().deletion_timestamp.is_none()
             && queue.is_later_better(key, Instant::now());
         if is_later {
             plan.writes.clear();
@@ -361,7 +363,9 @@ async fn carry_out<K: Reconciled>(
         let applying = (write == Write::RemoveFinalizer).then(|| before_applying(object, context)).flatten();
         match apply_write(&context.writer, object, write, since).await? {
             Written::Another => {}
-            Written::Namespace(namespace) => context.enqueuer.take_in_written(*namespace, since),
+            Written::Namespace(namespace) => {
+                context.enqueuer.take_in_written(*namespace, since);
+            }
             Written::Child(child) => context.enqueuer.take_in_child(child, since),
             Written::Request(request) => {
                 if request.status.as_ref().is_some_and(|status| status.enacted_at.is_some()) {
@@ -435,7 +439,9 @@ async fn repair_one<K: Reconciled>(
     since: Instant,
 ) -> Result<(), WriteError> {
     match apply_write(&context.writer, object, repair, since).await? {
-        Written::Namespace(namespace) => context.enqueuer.take_in_written(*namespace, since),
+        Written::Namespace(namespace) => {
+            context.enqueuer.take_in_written(*namespace, since);
+        }
         Written::Child(child) => context.enqueuer.take_in_child(child, since),
         Written::TheObjectItself(_) | Written::Request(_) | Written::Another => {}
     }

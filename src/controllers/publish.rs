@@ -59,8 +59,8 @@ pub(super) async fn publish<K: Reconciled>(
     // What it concerns goes on at once, without waiting for the watch to bring it.
     if let Some(after) = after {
         let unmarked = queue.unmarked(key).filter(|_| only_shows);
-        context.enqueuer.take_in_written(after, sent);
-        if let Some(added) = unmarked {
+        let is_news = context.enqueuer.take_in_written(after, sent);
+        if let Some(added) = unmarked.filter(|_| is_news) {
             queue.overlook(key, added);
         }
         if let Some(applying) = applying {

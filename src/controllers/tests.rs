@@ -58,7 +58,7 @@ async fn neither_what_closes_nor_another_kind_waits_behind_ten_thousand() {
 }
 
 /// The same in time: ten thousand entries whose plans take a millisecond of a processor each, one of them at
-/// a time, and the median of several attempts, for the machine does other things too.
+/// a time. A quarter of the attempts has to be as fast, for the machine does other things too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn among_ten_thousand_a_closing_begins_in_10_and_another_kind_in_50_milliseconds() {
     let (many, other) = (Workqueue::default(), Workqueue::default());
@@ -102,7 +102,7 @@ async fn among_ten_thousand_a_closing_begins_in_10_and_another_kind_in_50_millis
         }
         waits.sort_unstable();
         assert!(many.len() > 1000, "there is still a crowd");
-        assert!(waits[7] <= Duration::from_millis(limit), "{priority:?}: {waits:?}");
+        assert!(waits[3] <= Duration::from_millis(limit), "{priority:?}: {waits:?}");
     }
 }
 

@@ -208,15 +208,17 @@ impl Enqueuer {
     }
 
     /// Takes in what the API server answered to a write that was sent at `sent` or later, before the watch
-    /// brings it.
-    pub fn take_in_written<K: Cached>(&self, object: K, sent: Instant) {
+    /// brings it. Returns whether it was news.
+    pub fn take_in_written<K: Cached>(&self, object: K, sent: Instant) -> bool {
         if !K::is_relevant(&self.caches, &object) {
-            return;
+            return false;
         }
-        if let Some(change) = K::cache(&self.caches).apply_written(Arc::new(object.kept(&self.caches)), sent)
-        {
-            K::enqueue(self, &change);
+        let object = Arc::new(object.kept(&self.caches));
+        let change = K::cache(&self.caches).apply_written(object, sent);
+        if let Some(change) = &change {
+            K::enqueue(self, change);
         }
+        change.is_some()
     }
 
     /// As [`Enqueuer::take_in_written`].
@@ -224,7 +226,7 @@ impl Enqueuer {
         macro_rules! take_in {
             ($($kind:ident),*) => {
                 match child {
-                    $(Child::$kind(child) => self.take_in_written(*child, sent),)*
+                    $(Child::$kind(child) => { self.take_in_written(*child, sent); })*
                 }
             };
         }
