@@ -288,6 +288,7 @@ impl World {
             .collect();
         let circumstances = Circumstances {
             requests: about.iter().map(AsRef::as_ref).collect(),
+            knows_all_requests: true,
             outer_rules: Ok(self.rules()),
             references: Some(vec![self.reference()]),
             integrity: &Integrity::Intact,

@@ -334,6 +334,7 @@ impl World {
                 object: Arc::new(self.enclave.clone()),
                 home: Home::Community(Arc::new(self.community.clone())),
                 requests: self.requests.values().cloned().map(Arc::new).collect(),
+                knows_all_requests: true,
                 integrity: self.integrity.clone(),
                 witness: self.witness.to_string(),
             },

@@ -32,6 +32,7 @@ use super::reading::Unreadable;
     derive = "PartialEq",
     doc = "An ApprovalRequest is one proposed change that waits for people with the approver role. Decide with: kubectl patch apr NAME -n NAMESPACE --subresource=status --type=merge -p '{\"status\":{\"decision\":\"Approved\",\"comment\":\"...\"}}', or with Rejected instead of Approved.",
     selectable = ".status.state",
+    selectable = ".status.enactedAt",
     printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
     printcolumn(name = "Operation", type_ = "string", json_path = ".spec.summary.operation"),
     printcolumn(name = "Target", type_ = "string", json_path = ".spec.summary.target"),

@@ -33,6 +33,12 @@ pub trait Indexed: Resource<DynamicType = ()> + Serialize + DeserializeOwned + S
     fn is_packed(&self) -> bool {
         false
     }
+
+    /// Whether an object belongs to what is read beside the watch, because the first list of that does not have it
+    /// ([`Cache::end_partial_list`]). What is held as text of such a kind does.
+    fn is_rest(&self) -> bool {
+        false
+    }
 }
 
 /// The indexes of a kind that is looked up by key and namespace only: there are none.
@@ -113,7 +119,7 @@ impl<K: Indexed> Default for Cache<K> {
         let shared = Shared {
             stored: RwLock::new(Stored::default()),
             visited: AtomicU64::new(0),
-            filled: watch::Sender::new(false),
+            filled: watch::Sender::new(Filled::No),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -122,7 +128,27 @@ impl<K: Indexed> Default for Cache<K> {
 struct Shared<K: Indexed> {
     stored: RwLock<Stored<K>>,
     visited: AtomicU64,
-    filled: watch::Sender<bool>,
+    filled: watch::Sender<Filled>,
+}
+
+/// How much of what there is a cache has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filled {
+    /// It was not listed yet.
+    No,
+    /// What the list of the watch has; the rest is read beside it ([`Cache::begin_rest`]).
+    Partly,
+    /// Everything.
+    Wholly,
+}
+
+/// What is read beside the watch.
+#[derive(Default)]
+struct Rest {
+    /// The slots of objects that were seen since it began.
+    seen: HashSet<usize>,
+    /// What the watch saw go since.
+    gone: HashSet<Key>,
 }
 
 /// How an object is held.
@@ -132,6 +158,13 @@ enum Held<K> {
 }
 
 impl<K: Indexed> Held<K> {
+    fn is_rest(&self) -> bool {
+        match self {
+            Self::Decoded(object) => object.is_rest(),
+            Self::Packed(_) => true,
+        }
+    }
+
     fn version(&self) -> Option<u64> {
         match self {
             Self::Decoded(object) => version(object.as_ref()),
@@ -157,6 +190,8 @@ struct Stored<K: Indexed> {
     newest_gone: u64,
     /// While a namespace is listed: the names of what went there meanwhile.
     gone: HashMap<Box<str>, HashSet<Box<str>>>,
+    /// While the rest is read beside the watch.
+    rest: Option<Rest>,
 }
 
 impl<K: Indexed> Default for Stored<K> {
@@ -172,6 +207,7 @@ impl<K: Indexed> Default for Stored<K> {
             list_ended: None,
             newest_gone: 0,
             gone: HashMap::new(),
+            rest: None,
         }
     }
 }
@@ -320,6 +356,9 @@ impl<K: Indexed> Cache<K> {
         if let Some(gone) = stored.gone.get_mut(namespace) {
             gone.insert(name.into());
         }
+        if let Some(rest) = &mut stored.rest {
+            rest.gone.insert(Key::new(namespace, name));
+        }
         stored.newest_gone = stored.newest_gone.max(version(object).unwrap_or(u64::MAX));
         let slot = *stored.names.get(namespace)?.get(name)?;
         // What was made again since is another one, and known by the answer to its creation.
@@ -339,23 +378,65 @@ impl<K: Indexed> Cache<K> {
 
     /// The watch begins to list anew.
     pub fn begin_list(&self) {
-        self.write().listed = Some(HashSet::new());
+        let mut stored = self.write();
+        stored.listed = Some(HashSet::new());
+        stored.rest = None;
     }
 
     /// The watch has listed everything: what it did not list is gone. Returns what changed by that.
     #[must_use]
     pub fn end_list(&self) -> Vec<Change<K>> {
+        let gone = self.write().end_list(|_| true);
+        self.shared.filled.send_replace(Filled::Wholly);
+        gone
+    }
+
+    /// The watch has listed what does not belong to the rest: of that, what it did not list is gone. The rest is to be
+    /// read now. Returns what changed.
+    #[must_use]
+    pub fn end_partial_list(&self) -> Vec<Change<K>> {
+        if self.is_filled() {
+            // Whoever misses something from now on sees that not everything is known.
+            self.shared.filled.send_replace(Filled::Partly);
+        }
+        let gone = self.write().end_list(|held| !held.is_rest());
+        self.shared.filled.send_replace(Filled::Partly);
+        gone
+    }
+
+    /// What the watch did not list is read beside it from now on. Returns whether it can be: not while the watch lists.
+    #[must_use]
+    pub fn begin_rest(&self) -> bool {
+        let mut stored = self.write();
+        let can_be = stored.listed.is_none();
+        stored.rest = can_be.then(Rest::default);
+        can_be
+    }
+
+    /// Takes in what was read beside the watch, unless that has seen it since. Returns what changed.
+    pub fn apply_rest(&self, object: Arc<K>) -> Option<Change<K>> {
+        let mut stored = self.write();
+        let is_gone = stored.rest.as_ref()?.gone.contains(&Key::of(object.as_ref()));
+        if is_gone { None } else { stored.put(object) }
+    }
+
+    /// The rest was read: what is in neither is gone. Returns what changed by that; `None` when the watch began to
+    /// list anew meanwhile, and the rest is to be read again after that.
+    #[must_use]
+    pub fn end_rest(&self) -> Option<Vec<Change<K>>> {
         let gone = {
             let mut stored = self.write();
-            let Some(listed) = stored.listed.take() else { return Vec::new() };
-            stored.list_ended = Some(Instant::now());
-            let kept = |slot: &usize| !listed.contains(slot);
-            let occupied = stored.slots.iter().enumerate().filter(|(_, object)| object.is_some());
-            let gone: Vec<usize> = occupied.map(|(slot, _)| slot).filter(kept).collect();
-            gone.into_iter().filter_map(|slot| stored.take_out(slot)).collect()
+            let Rest { seen, .. } = stored.rest.take()?;
+            stored.take_out_all(|slot, held| held.is_rest() && !seen.contains(&slot))
         };
-        self.shared.filled.send_replace(true);
-        gone
+        self.shared.filled.send_replace(Filled::Wholly);
+        Some(gone)
+    }
+
+    /// How much of what there is this cache has.
+    #[must_use]
+    pub fn filled(&self) -> watch::Receiver<Filled> {
+        self.shared.filled.subscribe()
     }
 
     /// One namespace is listed beside the watch: what the watch sees go meanwhile does not come back by that.
@@ -376,13 +457,19 @@ impl<K: Indexed> Cache<K> {
     /// Ends when the cache has been filled once.
     pub async fn wait_until_filled(&self) {
         // The sender lives as long as this cache.
-        let _ = self.shared.filled.subscribe().wait_for(|filled| *filled).await;
+        let _ = self.filled().wait_for(|filled| *filled != Filled::No).await;
     }
 
     /// Whether the cache has been filled once.
     #[must_use]
     pub fn is_filled(&self) -> bool {
-        *self.shared.filled.borrow()
+        *self.shared.filled.borrow() != Filled::No
+    }
+
+    /// Whether the cache has everything that there is. To be asked after something was not found.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        *self.shared.filled.borrow() == Filled::Wholly
     }
 
     fn count_visits(&self, number: usize) {
@@ -443,13 +530,33 @@ impl<K: Indexed> Stored<K> {
             let held = self.hold(&object);
             self.occupy(slot, Some(held));
             self.note_listed(slot);
+            if let Some(rest) = &mut self.rest {
+                rest.seen.insert(slot);
+            }
             return Some(Change { before: None, after: Some(object) });
         };
         self.note_listed(slot);
         self.replace(slot, object)
     }
 
+    /// Ends a list: of what it was about and did not have, nothing is left.
+    fn end_list(&mut self, is_about: impl Fn(&Held<K>) -> bool) -> Vec<Change<K>> {
+        let Some(listed) = self.listed.take() else { return Vec::new() };
+        self.list_ended = Some(Instant::now());
+        self.take_out_all(|slot, held| is_about(held) && !listed.contains(&slot))
+    }
+
+    fn take_out_all(&mut self, is_gone: impl Fn(usize, &Held<K>) -> bool) -> Vec<Change<K>> {
+        let occupied = self.slots.iter().enumerate().filter_map(|(slot, held)| Some((slot, held.as_ref()?)));
+        let gone: Vec<usize> =
+            occupied.filter(|(slot, held)| is_gone(*slot, held)).map(|(slot, _)| slot).collect();
+        gone.into_iter().filter_map(|slot| self.take_out(slot)).collect()
+    }
+
     fn replace(&mut self, slot: usize, object: Arc<K>) -> Option<Change<K>> {
+        if let Some(rest) = &mut self.rest {
+            rest.seen.insert(slot);
+        }
         let before = self.at(slot)?;
         if is_no_news(before.as_ref(), object.as_ref()) {
             return None;

@@ -36,6 +36,8 @@ pub enum Seen<K> {
     Deleted(K),
     /// Everything that is there was told.
     ListEnds,
+    /// What the first list selects was told. Changes of everything follow.
+    PartOfListEnds,
 }
 
 /// How long one request for a watch lasts: less than the time after which a silent connection is given up
@@ -44,14 +46,24 @@ const WATCH_SECONDS: u32 = 75;
 /// How many objects are held at once where the API server does not send them one by one.
 const PAGE: u32 = 100;
 
+/// The same objects twice: as they are, and by a client that lists a part of them ([`list_selected`]).
+pub struct Apis<K> {
+    /// What is watched.
+    pub all: Api<Item<K>>,
+    /// What is listed at first and after each interruption, if that is not everything.
+    pub part: Option<Api<Item<K>>>,
+}
+
 /// Tells what there is and what changes, for ever. Never returns: every error is retried, with a message for
 /// people.
 ///
 /// Objects come one by one and are read part by part (see [`crate::api::reading`]): whatever is in one, it
 /// is told, and neither the list nor another object's event waits for it. Versions
 /// that `is_known` accepts, such as results of this process's own writes, are skipped before they are decoded.
+///
+/// Where a part is listed at first, an API server that does not know how to select it lists everything.
 pub async fn run_watch<K>(
-    api: Api<Item<K>>,
+    Apis { all, mut part }: Apis<K>,
     config: watcher::Config,
     counts: Counts,
     is_known: impl Fn(&ObjectMeta) -> bool,
@@ -61,22 +73,32 @@ pub async fn run_watch<K>(
 {
     let plural = K::plural(&());
     let mut unreadables = Unreadables::of::<K>(counts);
-    let mut config = config.timeout(WATCH_SECONDS).streaming_lists();
+    let streaming = config.timeout(WATCH_SECONDS).streaming_lists();
+    let in_pages = watcher::Config { initial_list_strategy: ListWatch, ..streaming.clone() }.page_size(PAGE);
+    let mut can_stream = true;
     let mut trouble = None;
     loop {
+        let api = part.as_ref().unwrap_or(&all).clone();
+        let config = if part.is_none() && can_stream { &streaming } else { &in_pages };
         let backoff = ExponentialBuilder::default()
             .with_min_delay(MIN_BACKOFF)
             .with_max_delay(MAX_BACKOFF)
             .without_max_times()
             .with_jitter();
         let backoff = ResetTimerBackoff::new(watcher::ExponentialBackoff::from(backoff), MAX_BACKOFF * 2);
-        let stream = watch(api.clone(), config.clone()).backoff(Patient(backoff));
+        let stream = watch(api, config.clone()).backoff(Patient(backoff));
         let mut stream = std::pin::pin!(stream);
         while let Some(event) = stream.next().await {
             let event = match event {
                 Ok(event) => event,
                 Err(error) if is_streaming_refused(&error) && config.initial_list_strategy != ListWatch => {
                     info!(resource = %plural, "the API server does not stream lists; reading them in pages");
+                    can_stream = false;
+                    break;
+                }
+                Err(error) if is_selection_refused(&error) && part.is_some() => {
+                    info!(resource = %plural, "the API server does not select by these fields; reading everything at first; install the CustomResourceDefinitions of this version");
+                    part = None;
                     break;
                 }
                 Err(error) => {
@@ -89,12 +111,46 @@ pub async fn run_watch<K>(
             }
             match &event {
                 Event::Apply(item) if is_known(item.meta()) && !unreadables.has(item) => {}
+                Event::InitDone if part.is_some() => {
+                    unreadables.end();
+                    see(Seen::PartOfListEnds);
+                }
                 _ => see(read_event(event, &mut unreadables)),
             }
         }
-        config.initial_list_strategy = ListWatch;
-        config = config.page_size(PAGE);
     }
+}
+
+/// A client whose lists have only what this field selector selects, and whose watches have everything.
+///
+/// # Panics
+/// Outside a tokio runtime.
+#[must_use]
+pub fn list_selected(client: Client, selector: &'static str) -> Client {
+    let namespace = client.default_namespace().to_owned();
+    let service = service_fn(move |mut request: Request<Body>| {
+        if let Some(uri) = select(request.uri(), selector) {
+            *request.uri_mut() = uri;
+        }
+        let client = client.clone();
+        async move { client.send(request).await }
+    });
+    Client::new(service, namespace)
+}
+
+fn select(uri: &Uri, selector: &str) -> Option<Uri> {
+    let query = uri.query().unwrap_or_default();
+    if query.split('&').any(|part| part == "watch=true") {
+        return None;
+    }
+    let selector = selector.replace('!', "%21").replace('=', "%3D").replace(',', "%2C");
+    format!("{}?{query}&fieldSelector={selector}", uri.path()).parse().ok()
+}
+
+/// Whether the API server does not know a field by which it was to select.
+fn is_selection_refused(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::InitialListFailed(kube::Error::Api(status))
+        if status.code == 400 && status.message.contains("field label not supported"))
 }
 
 /// A client for watches whose first list is as new as the API server can make it. kube asks for any version
@@ -220,6 +276,14 @@ mod tests {
     }
 
     #[test]
+    fn lists_are_selected_and_watches_are_not() {
+        let asked = |uri: &str| select(&uri.parse().unwrap(), "a.b!=c,d=").map(|uri| uri.to_string());
+        let selected = "/api/v1/pods?limit=100&fieldSelector=a.b%21%3Dc%2Cd%3D";
+        assert_eq!(asked("/api/v1/pods?limit=100").as_deref(), Some(selected));
+        assert_eq!(asked("/api/v1/pods?&watch=true&resourceVersion=7"), None);
+    }
+
+    #[test]
     fn only_a_server_that_does_not_answer_cannot_be_reached() {
         let status = |code, message: &str| kube::core::Status {
             code,
@@ -244,5 +308,8 @@ mod tests {
         assert!(is_streaming_refused(&start(status(422, refused))));
         assert!(!is_streaming_refused(&start(status(422, "another"))));
         assert!(!is_streaming_refused(&start(status(403, refused))));
+        let first = |status| watcher::Error::InitialListFailed(kube::Error::Api(Box::new(status)));
+        assert!(is_selection_refused(&first(status(400, "field label not supported: status.enactedAt"))));
+        assert!(!is_selection_refused(&first(status(400, "another"))));
     }
 }

@@ -9,12 +9,18 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Context;
 use crate::api::Kind;
+use crate::cluster::cache::Filled;
 use crate::cluster::workqueue::Priority;
 use crate::kinds::enqueue::Enqueuer;
 use crate::kinds::index::{RequestBy, hour};
 
 /// Enqueues the requests of an hour when the first of them may be old. Never returns.
 pub async fn run(context: Arc<Context>) {
+    // Those of an hour that was looked at before they were known would wait for the next start.
+    let mut filled = context.caches().requests.filled();
+    if filled.wait_for(|filled| *filled == Filled::Wholly).await.is_err() {
+        return;
+    }
     let mut seen = None;
     loop {
         let latest =

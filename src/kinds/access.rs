@@ -165,11 +165,13 @@ pub fn observe_activation(
             "what is applied of RoleEligibility {name} cannot be read by this version"
         ))),
     };
+    let requests = caches.requests.by(RequestBy::Target, &uid);
     ObservedActivation {
         eligibility,
         area: observe_area(caches, &namespace),
         home: home_of(caches, &namespace),
-        requests: caches.requests.by(RequestBy::Target, &uid),
+        requests,
+        knows_all_requests: caches.requests.is_whole(),
         others: observe_held(caches, &activation),
         around: observe_around(caches, Kind::RoleActivation, &namespace, &activation.name_any()),
         integrity: guard.integrity,

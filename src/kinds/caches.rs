@@ -19,6 +19,7 @@ use tokio::sync::watch;
 
 use super::enqueue::Enqueuer;
 use super::foreign::{Relevant, run_listing};
+use super::rest::run_rest;
 use crate::admission::Policies;
 use crate::api::cilium;
 use crate::api::names::{self, label};
@@ -29,7 +30,7 @@ use crate::api::{
 };
 use crate::cluster::cache::{Cache, Change, Indexed, Key};
 use crate::cluster::unreadable::Counts;
-use crate::cluster::watch::{Seen, run_watch};
+use crate::cluster::watch::{Apis, Seen, list_selected, run_watch};
 use crate::plan::child::{Child, with_child_kinds};
 
 /// A kind that is cached.
@@ -88,6 +89,7 @@ macro_rules! caches {
                     $(keep::<$kind>(client.clone(), $config, enqueuer.clone()).boxed(),)*
                     run_cilium(client.clone(), enqueuer.clone()).boxed(),
                     run_listing(client.clone(), enqueuer.clone()).boxed(),
+                    run_rest(client.clone(), enqueuer.clone()).boxed(),
                 ]
             }
 
@@ -178,7 +180,9 @@ where
     let counts = enqueuer.caches.unreadable.clone();
     let cache = K::cache(&enqueuer.caches).clone();
     let is_known = move |metadata: &ObjectMeta| cache.knows(metadata);
-    run_watch(Api::all(client), config, counts, is_known, move |seen| enqueuer.take_in::<K>(seen)).await;
+    let part = K::FIRST.map(|selector| Api::all(list_selected(client.clone(), selector)));
+    let apis = Apis { all: Api::all(client), part };
+    run_watch(apis, config, counts, is_known, move |seen| enqueuer.take_in::<K>(seen)).await;
 }
 
 impl Enqueuer {
@@ -201,6 +205,11 @@ impl Enqueuer {
             }
             Seen::ListEnds => {
                 for change in cache.end_list() {
+                    K::enqueue(self, &change);
+                }
+            }
+            Seen::PartOfListEnds => {
+                for change in cache.end_partial_list() {
                     K::enqueue(self, &change);
                 }
             }
@@ -297,7 +306,8 @@ async fn run_cilium(client: Client, enqueuer: Enqueuer) {
     let counts = enqueuer.caches.unreadable.clone();
     let cache = enqueuer.caches.cilium_policies.clone();
     let is_known = move |metadata: &ObjectMeta| cache.knows(metadata);
-    run_watch(Api::all(client), all(), counts, is_known, move |seen| {
+    let apis = Apis { all: Api::all(client), part: None };
+    run_watch(apis, all(), counts, is_known, move |seen| {
         let is_filled = matches!(seen, Seen::ListEnds);
         enqueuer.take_in::<CiliumNetworkPolicy>(seen);
         if is_filled && enqueuer.caches.cilium.send_replace(Cilium::Known) != Cilium::Known {

@@ -16,6 +16,7 @@ use super::queues::Queues;
 use super::sentry::Sentry;
 use super::untold::{Address, Untold};
 use super::watches::{community, connection, enclave, endpoint, request, roles, workload};
+use crate::api::role_activation::ActivationState;
 use crate::api::{
     ApprovalRequest, Community, CommunityEndpoint, Enclave, EnclaveConnection, EnclaveEndpoint,
     EnclaveWorkload, Kind, RoleActivation, RoleAssignment, RoleEligibility, TransitHub,
@@ -65,6 +66,29 @@ macro_rules! enqueue_all {
     };
 }
 with_controlled_kinds!(enqueue_all);
+
+macro_rules! enqueue_what_waits {
+    ($($name:ident: $kind:ident,)*) => {
+        impl Enqueuer {
+            /// Enqueues what waits for a request.
+            pub(super) fn enqueue_what_waits(&self) {
+                $(for object in self.caches.$name.all() {
+                    let pending = object.gate().and_then(|gate| gate.pending.as_ref());
+                    if pending.is_some_and(|pending| pending.approval_request.is_some()) {
+                        self.enqueue_object(Kind::$kind, object.as_ref(), Priority::Normal);
+                    }
+                })*
+                for activation in self.caches.activations.all() {
+                    let state = activation.status.as_ref().and_then(|status| status.state);
+                    if state == Some(ActivationState::PendingApproval) {
+                        self.enqueue_object(Kind::RoleActivation, activation.as_ref(), Priority::Normal);
+                    }
+                }
+            }
+        }
+    };
+}
+crate::kinds::with_gated_kinds!(enqueue_what_waits);
 
 impl Enqueuer {
     pub(super) fn on_community(&self, change: &Change<Community>) {

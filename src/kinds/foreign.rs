@@ -19,6 +19,7 @@ use tracing::warn;
 
 use super::caches::{Cached, Caches};
 use super::enqueue::Enqueuer;
+use super::index::LIVE_REQUESTS;
 use crate::api::approval_request::{self, ApprovalRequestSpec, EffectivePolicy, Impact, RequestState};
 use crate::api::names::{annotation, label};
 use crate::api::reading::{Item, Readable};
@@ -36,6 +37,10 @@ use crate::model::roles::cluster_role;
 pub trait Relevant: Sized {
     /// Whether something is not kept at all. Its watch begins when the namespaces are known then.
     const IS_FILTERED: bool = false;
+
+    /// Selects what has to be known before anything is done, where there may be much more: that is read afterwards
+    /// ([`super::rest`]).
+    const FIRST: Option<&'static str> = None;
 
     /// Whether an object is kept.
     fn is_relevant(_caches: &Caches, _object: &Self) -> bool {
@@ -74,6 +79,8 @@ all_relevant!(
 
 /// Requests are kept for long, and of one that is decided nobody reads any more what it was about.
 impl Relevant for ApprovalRequest {
+    const FIRST: Option<&'static str> = Some(LIVE_REQUESTS);
+
     fn kept(self, _: &Caches) -> Self {
         if is_settled(&self) { without_content(self) } else { self }
     }

@@ -153,12 +153,7 @@ impl Indexed for ApprovalRequest {
     fn index(&self, add: &mut dyn FnMut(RequestBy, &str)) {
         let (target, status) = (&self.spec.target, self.status.as_ref());
         add(RequestBy::Target, &target.uid);
-        let is_live = match status.and_then(|status| status.state) {
-            None | Some(RequestState::Pending) => true,
-            Some(RequestState::Approved) => status.is_some_and(|status| status.enacted_at.is_none()),
-            Some(_) => false,
-        };
-        if is_live {
+        if is_live(self) {
             add(RequestBy::LiveTarget, &target.uid);
         }
         if status.and_then(|status| status.state) == Some(RequestState::Pending) {
@@ -179,6 +174,23 @@ impl Indexed for ApprovalRequest {
 
     fn is_packed(&self) -> bool {
         is_settled(self)
+    }
+
+    fn is_rest(&self) -> bool {
+        !is_live(self)
+    }
+}
+
+/// Selects the requests that are [`is_live`], in the API server.
+pub(super) const LIVE_REQUESTS: &str = "status.enactedAt=,status.state!=Rejected,status.state!=Expired,status.state!=Superseded,status.state!=Withdrawn";
+
+/// Whether a request is undecided, or approved and not marked as enacted.
+fn is_live(request: &ApprovalRequest) -> bool {
+    let status = request.status.as_ref();
+    match status.and_then(|status| status.state) {
+        None | Some(RequestState::Pending) => true,
+        Some(RequestState::Approved) => status.is_some_and(|status| status.enacted_at.is_none()),
+        Some(_) => false,
     }
 }
 

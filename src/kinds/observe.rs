@@ -238,9 +238,12 @@ where
 pub(super) fn observe_declared<K: Gated>(caches: &Caches, object: Arc<K>, guard: Guard) -> Declared<K> {
     let home = object.meta().namespace.as_deref().map_or(Home::Nowhere, |name| home_of(caches, name));
     let uid = object.uid().unwrap_or_default();
+    let requests = observe_requests(caches, object.as_ref(), &uid);
     Declared {
         home,
-        requests: observe_requests(caches, object.as_ref(), &uid),
+        requests,
+        // Asked after looking, so that nothing comes between.
+        knows_all_requests: caches.requests.is_whole(),
         object,
         integrity: guard.integrity,
         witness: guard.witness,

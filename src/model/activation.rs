@@ -67,6 +67,8 @@ pub struct Circumstances<'a> {
     pub conflict: Option<String>,
     /// The request about this activation.
     pub request: Option<&'a ApprovalRequest>,
+    /// Whether there is no request if none is given.
+    pub knows_all_requests: bool,
     /// The rules of the scopes around it.
     pub outer_rules: Result<&'a OuterRules, &'a Missing>,
     pub integrity: &'a Integrity,
@@ -96,6 +98,8 @@ pub enum Step {
     Ask(Box<ApprovalRequest>),
     /// It begins now, for this reason.
     Begin(Ground),
+    /// Nothing, and it stays as it is shown: somebody was asked, and it is not known yet what became of that.
+    Unknown,
 }
 
 impl Judgement {
@@ -322,6 +326,11 @@ fn begin(
         }
         Ground::Approved { request: request.metadata.uid.clone().unwrap_or_default() }
     } else {
+        let is_asked_for = activation.status.as_ref().is_some_and(|status| status.approval_request.is_some());
+        if is_asked_for && !circumstances.knows_all_requests {
+            let judgement = Judgement::wait(reason::APPROVAL_PENDING, "it is not known yet");
+            return Ok(Judgement { step: Step::Unknown, ..judgement });
+        }
         let outer = match circumstances.outer_rules {
             Ok(outer) => outer,
             Err(Missing { reason, message }) => return Ok(Judgement::wait(reason, message.clone())),

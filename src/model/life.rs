@@ -59,6 +59,8 @@ pub enum Judgement {
     Enact(Applied, Ground),
     /// It waits, and what is applied stays in force.
     Hold(Hold),
+    /// It waits for a request of which is not known yet what became of it.
+    Unknown,
     /// It cannot be asked for as it is.
     Blocked(Missing),
 }
@@ -126,6 +128,8 @@ pub enum JudgeError {
 pub struct Circumstances<'a> {
     /// All requests about this very object (same UID).
     pub requests: Vec<&'a ApprovalRequest>,
+    /// Whether there are no others.
+    pub knows_all_requests: bool,
     /// The applied approval rules of the scopes around the object, or why they are not known; its
     /// own are added by the judgement.
     pub outer_rules: Result<OuterRules, Missing>,
@@ -238,6 +242,9 @@ pub fn judge<K: Gated>(object: &K, circumstances: &Circumstances<'_>) -> Result<
     let requirement = |outer: &OuterRules| {
         requirement::<K>(before.as_ref(), &after, &proposal.operations, outer).to_policy()
     };
+    if !circumstances.knows_all_requests && is_asked_for(object, &proposal, &circumstances.requests) {
+        return Ok(Judgement::Unknown);
+    }
     // Whoever made the other object did not ask for this.
     let nobody_asked = replaced.filter(|_| before.as_ref() == Some(&after) && !is_edited(object, applied));
     Ok(match weigh(object, &proposal, nobody_asked, requirement, circumstances) {
@@ -287,6 +294,15 @@ impl From<HoldCause> for Waiting {
     fn from(cause: HoldCause) -> Self {
         Self { cause, approval_request: None, new_request: None }
     }
+}
+
+/// Whether somebody was asked for a proposal by a request that is not among these.
+fn is_asked_for<K: Gated>(object: &K, proposal: &Proposal, requests: &[&ApprovalRequest]) -> bool {
+    let pending = object.gate().and_then(|gate| gate.pending.as_ref());
+    pending.filter(|pending| pending.generation == proposal.generation).is_some_and(|pending| {
+        pending.approval_request.is_some()
+            && requests.iter().all(|request| request.spec.target.generation != proposal.generation)
+    })
 }
 
 /// Whether a proposal needs an approval: what to apply, and the rules that ask for none; or why it

@@ -41,6 +41,8 @@ pub struct ObservedActivation {
     pub home: Home,
     /// The requests about it.
     pub requests: Vec<Arc<ApprovalRequest>>,
+    /// Whether there are no others.
+    pub knows_all_requests: bool,
     /// What there is of its rights.
     pub around: Surroundings,
     pub integrity: Integrity,
@@ -78,6 +80,7 @@ pub fn plan_activation(observed: &ObservedActivation, now: Timestamp) -> Plan<Ro
             .filter(|outer| outer.refuses_conflicts)
             .and_then(|_| find_conflict(observed)),
         request: request.map(AsRef::as_ref),
+        knows_all_requests: observed.knows_all_requests,
         outer_rules: outer_rules.as_ref(),
         integrity: &observed.integrity,
         witness: &observed.witness,
@@ -91,6 +94,9 @@ pub fn plan_activation(observed: &ObservedActivation, now: Timestamp) -> Plan<Ro
         ends_at: None,
         step: Step::Nothing,
     });
+    if judgement.step == Step::Unknown {
+        return Plan::nothing();
+    }
     let wakes = [judgement.starts_at, judgement.ends_at].into_iter().flatten().filter(|at| *at > now);
     let wake_at = wakes.min();
     let (mut writes, opens) = plan_step(observed, &judgement, request, now);
@@ -176,7 +182,7 @@ fn plan_step(
             let AccessPlan { opens, .. } = plan_access(&grants, &observed.around, now);
             (mark.into_iter().collect(), opens)
         }
-        Step::Nothing => (Vec::new(), Vec::new()),
+        Step::Nothing | Step::Unknown => (Vec::new(), Vec::new()),
     }
 }
 
@@ -197,7 +203,7 @@ fn build_status(
     let before = activation.status.clone().unwrap_or_default();
     let asked = match &judgement.step {
         Step::Ask(request) => Some(request.name_any()),
-        Step::Nothing | Step::Begin(_) => request,
+        Step::Nothing | Step::Begin(_) | Step::Unknown => request,
     };
     let is_active = judgement.state == Some(ActivationState::Active);
     let is_over = judgement.state.is_some_and(ActivationState::is_final);

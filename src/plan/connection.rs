@@ -293,6 +293,7 @@ mod tests {
                 object: Arc::clone(&connection),
                 home: Home::Enclave(community, enclave),
                 requests: Vec::new(),
+                knows_all_requests: true,
                 integrity: Integrity::Intact,
                 witness: String::new(),
             },

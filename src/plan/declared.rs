@@ -25,6 +25,8 @@ pub struct Declared<K> {
     pub home: Home,
     /// Requests about this very object.
     pub requests: Vec<Arc<ApprovalRequest>>,
+    /// Whether there are no others.
+    pub knows_all_requests: bool,
     /// Whether the admission policies are intact.
     pub integrity: Integrity,
     /// Fingerprint of the admission policies that stand guard.
@@ -111,6 +113,7 @@ where
         &declared.requests,
         &Circumstances {
             requests: declared.requests.iter().map(AsRef::as_ref).collect(),
+            knows_all_requests: declared.knows_all_requests,
             outer_rules,
             references,
             integrity: &declared.integrity,
@@ -133,6 +136,9 @@ where
         }
         _ => enforce(applied.as_ref()),
     };
+    if gate.standing == Standing::Unknown {
+        return Ok(Plan { repairs, writes: gate.writes, ..Plan::nothing() });
+    }
     Ok(conclude(declared, gate, &enforcement, repairs, now))
 }
 

@@ -144,6 +144,7 @@ mod tests {
                 in_force::<Enclave>("Enclave", Some("one")),
             ),
             requests: Vec::new(),
+            knows_all_requests: true,
             integrity: Integrity::Intact,
             witness: String::new(),
         };
@@ -239,5 +240,37 @@ mod tests {
         assert_eq!(marks(&observed), (2, true, false), "it is approved");
         observed.declared.witness = "others".into();
         assert!(marks(&observed).1, "by its name");
+    }
+
+    /// What was asked for may have been rejected, and then the rules do not count.
+    #[test]
+    fn what_was_asked_for_stays_as_it_is_until_the_request_is_known() {
+        let mut observed = observed(&json!({"workload": "api", "ports": [{"port": 443}]}));
+        let judged = |observed: &ObservedEndpoint<EnclaveEndpoint>| {
+            let plan = plan_endpoint(observed, Timestamp::UNIX_EPOCH);
+            (plan.status.map(|gate| gate.state), plan.writes.len())
+        };
+        let pending = crate::api::gate::Pending {
+            generation: 1,
+            digest: String::new(),
+            operations: Vec::new(),
+            approval_request: Some("web-1".into()),
+            since: Time(Timestamp::UNIX_EPOCH),
+        };
+        let gate = GateStatus { pending: Some(pending), ..Default::default() };
+        Arc::make_mut(&mut observed.declared.object).status =
+            Some(crate::api::EnclaveEndpointStatus { gate });
+        observed.declared.knows_all_requests = false;
+        assert_eq!(judged(&observed), (None, 0));
+        let mut rejected = approved(&observed, "web-1");
+        observed.declared.knows_all_requests = true;
+        assert_eq!(judged(&observed).0, Some(Some(State::Active)), "there is none, and no rule asks for one");
+        observed.declared.knows_all_requests = false;
+        rejected.status.as_mut().unwrap().state = Some(RequestState::Rejected);
+        observed.declared.requests.push(Arc::new(rejected));
+        assert_eq!(judged(&observed).0, Some(Some(State::Rejected)));
+        // Another generation was not asked for yet.
+        Arc::make_mut(&mut observed.declared.object).metadata.generation = Some(2);
+        assert_eq!(judged(&observed).0, Some(Some(State::Active)));
     }
 }

@@ -45,6 +45,8 @@ pub enum Standing {
     Held(HoldCause),
     /// It is not judged: something around it is missing, or it is being deleted.
     Blocked(Missing),
+    /// It is not judged yet, and stays as it is shown.
+    Unknown,
 }
 
 /// How far what is applied is enforced.
@@ -116,6 +118,11 @@ pub fn plan_gate<K: Gated>(
             let is_newer = K::unreadable(object.spec()).is_none_or(Unreadable::is_only_newer);
             let pending = object.gate().and_then(|gate| gate.pending.clone()).filter(|_| is_newer);
             Ok(Gate { applied, pending, standing: Standing::Blocked(why), deletion_protected, writes })
+        }
+        Judgement::Unknown => {
+            let writes = plan_closing_the_books(object, applied.as_ref(), requests, circumstances);
+            let pending = object.gate().and_then(|gate| gate.pending.clone());
+            Ok(Gate { applied, pending, standing: Standing::Unknown, deletion_protected, writes })
         }
         Judgement::Hold(Hold { pending, cause, new_request }) => {
             let mut writes = plan_closing_the_books(object, applied.as_ref(), requests, circumstances);

@@ -58,7 +58,7 @@ fn state<K: Gated>(standing: &Standing, enforcement: &Enforcement) -> State {
             Enforcement::Partial(_)
             | Enforcement::Blocked(Missing { reason: reason::NAMESPACE_TERMINATING, .. }),
         ) => State::Degraded,
-        (Standing::Held(_) | Standing::Blocked(_), _) => State::Pending,
+        (Standing::Held(_) | Standing::Blocked(_) | Standing::Unknown, _) => State::Pending,
         (Standing::Enacting | Standing::InForce, Enforcement::Complete | Enforcement::Paused) => open,
         (Standing::Enacting, _) | (Standing::InForce, Enforcement::Underway | Enforcement::Nothing) => {
             State::Approved
@@ -160,6 +160,9 @@ fn describe_standing(gate: &Gate) -> Wanted {
             format!("{what}, and nobody approved that; edit the spec (spec.change is enough) to ask for it"),
         ),
         Standing::Blocked(Missing { reason, message }) => wanted(Status::False, reason, message.clone()),
+        Standing::Unknown => {
+            wanted(Status::False, reason::APPROVAL_PENDING, format!("it is not known yet{in_force}"))
+        }
     }
 }
 

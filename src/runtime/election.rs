@@ -19,7 +19,7 @@ use super::Settings;
 use crate::api::names::OPERATOR;
 use crate::cluster::fence::{Fence, LEASE_DURATION, RENEW_DEADLINE, RENEW_PERIOD};
 use crate::cluster::unreadable::Counts;
-use crate::cluster::watch::{Seen, run_watch};
+use crate::cluster::watch::{Apis, Seen, run_watch};
 
 /// The lease was lost: another process leads now, or the API server could not be reached in time.
 #[derive(Clone, Copy, Debug)]
@@ -122,11 +122,11 @@ async fn watch_lease(
     released: Arc<Notify>,
     saw: watch::Sender<Option<Lease>>,
 ) {
-    let leases = Api::namespaced(client, &namespace);
+    let apis = Apis { all: Api::namespaced(client, &namespace), part: None };
     let config = Config::default().fields(&format!("metadata.name={OPERATOR}"));
     let mut listed = None;
     run_watch(
-        leases,
+        apis,
         config,
         Counts::default(),
         |_| false,
@@ -141,7 +141,7 @@ async fn watch_lease(
                     Some(lease)
                 }
                 Seen::Deleted(_) => None,
-                Seen::ListEnds => listed.take(),
+                Seen::ListEnds | Seen::PartOfListEnds => listed.take(),
             };
             if lease.as_ref().and_then(holder).is_none() {
                 released.notify_one();

@@ -17,6 +17,7 @@ mod accepted;
 mod audit;
 mod bypass;
 mod clock;
+mod decided;
 mod examples;
 mod finalizer;
 mod flow;

@@ -80,6 +80,7 @@ fn judge(
             eligibility: Ok(eligible),
             conflict: None,
             request,
+            knows_all_requests: true,
             outer_rules: Ok(&OuterRules::none()),
             integrity: &Integrity::Intact,
             witness: "guard",
@@ -97,6 +98,7 @@ fn told(judgement: &Judgement) -> String {
         Step::Nothing => "",
         Step::Ask(_) => " ask",
         Step::Begin(_) => " begin",
+        Step::Unknown => " unknown",
     };
     format!(
         "{state} {} {}..{}{step}",
@@ -178,6 +180,7 @@ fn who_asked_is_believed_only_from_policies_that_stand_guard() {
             eligibility: Ok(&open),
             conflict: None,
             request: None,
+            knows_all_requests: true,
             outer_rules: Ok(&OuterRules::none()),
             integrity,
             witness: "guard",
@@ -270,4 +273,37 @@ fn somebody_else_has_to_decide_where_that_is_asked_for() {
         request.status = Some(status);
         assert_eq!(told(&judge(&asked("nina", ""), &held, Some(&request), 2)), expected);
     }
+}
+
+/// What was asked for may have been rejected. Nothing begins, and nobody is asked again, before that is known; and
+/// whoever gives it back is heard.
+#[test]
+fn an_activation_whose_request_is_not_known_yet_stays_as_it_is() {
+    let open = spec(|_| {});
+    let mut activation = asked("nina", "");
+    activation.status = Some(RoleActivationStatus {
+        state: Some(ActivationState::PendingApproval),
+        role: Some(Role::EnclaveOwner),
+        eligibility_uid: Some("uid".into()),
+        stamps: asker(&activation).map(|asker| asker.digest()),
+        approval_request: Some("asked".into()),
+        ..RoleActivationStatus::default()
+    });
+    let judge = |activation: &RoleActivation, knows_all_requests| {
+        let circumstances = Circumstances {
+            eligibility: Ok(&open),
+            conflict: None,
+            request: None,
+            knows_all_requests,
+            outer_rules: Ok(&OuterRules::none()),
+            integrity: &Integrity::Intact,
+            witness: "guard",
+            now: at(1),
+        };
+        told(&judge_activation(activation, &circumstances).unwrap())
+    };
+    assert_eq!(judge(&activation, false), "waits ApprovalPending -..- unknown");
+    assert_eq!(judge(&activation, true), "Active Active 1..31 begin");
+    activation.spec.deactivate = true;
+    assert_eq!(judge(&activation, false), "Deactivated Deactivated -..-");
 }

@@ -19,7 +19,7 @@ const SIZE: usize = 8 * 1024;
 pub async fn measure(measuring: &mut Measuring<'_>, stage: &mut Stage) {
     let count = measuring.settings.rated_votes;
     let turns = measuring.settings.decided.len() + 1;
-    let mut held = Held::declare(stage, "kept", turns * count + 1).await;
+    let mut held = Held::declare(stage, "kept", turns * (count + 1) + 1).await;
     // One that was decided is the pattern for the others.
     held.vote_one_by_one(stage, 1).await;
     let mut all = vec![0];
@@ -35,9 +35,12 @@ pub async fn measure(measuring: &mut Measuring<'_>, stage: &mut Stage) {
         } else {
             stage.stop_operator();
         }
-        let started = stage.start_operator().await;
+        let (open, started) = held.vote_meanwhile(stage).await;
         let with = format!(" with {kept} decided requests kept");
-        restart::report(measuring, &with, &[started], if kept > 0 { 5.0 } else { 2.0 });
+        let what = format!("start until a change that is approved meanwhile is in force{with}");
+        measuring.add(measuring.figure(what, "s", open).at_most(if kept > 0 { 5.0 } else { 2.0 }));
+        // Beside everything else it reads those that are decided.
+        restart::report(measuring, &with, &[started], None);
         if kept == 0 {
             without = started.resident;
         } else {

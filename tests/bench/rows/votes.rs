@@ -17,7 +17,7 @@ use crate::bare_watchers::{PolicyWriter, connection_numbers};
 use crate::figures::{milliseconds, percentile};
 use crate::load::{Load, hold_connections};
 use crate::sightings::{Key, Sightings};
-use crate::stage::Stage;
+use crate::stage::{Stage, Started};
 
 const ENCLAVES: usize = 10;
 const LIMIT: Duration = Duration::from_secs(300);
@@ -139,6 +139,14 @@ impl Held {
             votes.push(tokio::spawn(async move { vote(&approver, &policies, &ballot).await }));
         }
         futures::future::try_join_all(votes).await.unwrap()
+    }
+
+    /// Starts the operator, and votes at the same time. Returns the seconds until what was approved is open, too.
+    pub async fn vote_meanwhile(&mut self, stage: &mut Stage) -> (f64, Started) {
+        let ballots = self.take(1);
+        let (approver, policies) = (stage.approver.clone(), std::sync::Arc::clone(&self.policies));
+        let (open, started) = futures::join!(vote(&approver, &policies, &ballots[0]), stage.start_operator());
+        (open / 1000.0, started)
     }
 
     fn take(&mut self, count: usize) -> Vec<Ballot> {

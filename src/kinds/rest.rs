@@ -1,0 +1,89 @@
+//! Decided requests, of which there may be tens of thousands that nobody waits for: they are read when everything
+//! else is known and under way. Until then nothing is concluded from the absence of one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::api::ListParams;
+use kube::{Api, Client};
+use tracing::{info, warn};
+
+use super::enqueue::Enqueuer;
+use super::foreign::{Relevant, is_settled};
+use crate::api::ApprovalRequest;
+use crate::api::reading::Item;
+use crate::cluster::cache::{Change, Filled};
+
+/// How many are read at a time.
+const PAGE: u32 = 200;
+/// How long after a failure it is tried again.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Reads the decided requests after each list of the others. Never returns.
+pub(super) async fn run_rest(client: Client, enqueuer: Enqueuer) {
+    let requests = &enqueuer.caches.requests;
+    let mut filled = requests.filled();
+    loop {
+        // The sender is in the cache.
+        if filled.wait_for(|filled| *filled == Filled::Partly).await.is_err() {
+            return;
+        }
+        enqueuer.caches.wait_until_filled().await;
+        filled.mark_unchanged();
+        match read_rest(&client, &enqueuer).await {
+            Ok(true) => {}
+            // The watch lists anew; it is read again after that.
+            Ok(false) => {
+                if filled.changed().await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => {
+                warn!(%error, "failed to read the decided ApprovalRequests, trying again");
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    }
+}
+
+/// Returns whether everything is known then.
+async fn read_rest(client: &Client, enqueuer: &Enqueuer) -> Result<bool, kube::Error> {
+    let requests = &enqueuer.caches.requests;
+    if !requests.begin_rest() {
+        return Ok(false);
+    }
+    let api: Api<Item<ApprovalRequest>> = Api::all(client.clone());
+    let mut parameters = ListParams::default().limit(PAGE);
+    loop {
+        let page = api.list(&parameters).await?;
+        for item in page.items {
+            let request = item.read().0.kept(&enqueuer.caches);
+            if let Some(change) = requests.apply_rest(Arc::new(request)) {
+                enqueuer.on_rest(&change);
+            }
+        }
+        parameters.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
+        if parameters.continue_token.is_none() {
+            break;
+        }
+    }
+    let Some(gone) = requests.end_rest() else { return Ok(false) };
+    for change in gone {
+        enqueuer.on_request(&change);
+    }
+    info!(count = requests.len(), "all ApprovalRequests are known");
+    // Whoever waited for a request that is decided.
+    enqueuer.enqueue_what_waits();
+    Ok(true)
+}
+
+impl Enqueuer {
+    /// A decided request was read. Nothing is done about one that is settled, and its target knew what became of it.
+    fn on_rest(&self, change: &Change<ApprovalRequest>) {
+        if change.after.as_deref().is_some_and(is_settled) {
+            self.untold.on_change(change);
+        } else {
+            self.on_request(change);
+        }
+    }
+}
