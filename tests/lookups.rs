@@ -51,6 +51,7 @@ impl World {
             caches: Caches::detached("enclave-system"),
             queues: Arc::new(Queues::default()),
             unlisted: Workqueue::default(),
+            waiting: Arc::default(),
             sentry: Arc::new(Sentry::new(policies, Clock::new(now()))),
             untold: Arc::new(Untold::new(Vec::new())),
             guard: tokio::sync::watch::Sender::new(None),

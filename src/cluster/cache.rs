@@ -386,7 +386,9 @@ impl<K: Indexed> Cache<K> {
     /// The watch has listed everything: what it did not list is gone. Returns what changed by that.
     #[must_use]
     pub fn end_list(&self) -> Vec<Change<K>> {
-        let gone = self.write().end_list(|_| true);
+        let mut stored = self.write();
+        let gone = stored.end_list(|_| true);
+        // Told under the lock, so that it is never said of what came after.
         self.shared.filled.send_replace(Filled::Wholly);
         gone
     }
@@ -395,11 +397,8 @@ impl<K: Indexed> Cache<K> {
     /// read now. Returns what changed.
     #[must_use]
     pub fn end_partial_list(&self) -> Vec<Change<K>> {
-        if self.is_filled() {
-            // Whoever misses something from now on sees that not everything is known.
-            self.shared.filled.send_replace(Filled::Partly);
-        }
-        let gone = self.write().end_list(|held| !held.is_rest());
+        let mut stored = self.write();
+        let gone = stored.end_list(|held| !held.is_rest());
         self.shared.filled.send_replace(Filled::Partly);
         gone
     }
@@ -424,13 +423,17 @@ impl<K: Indexed> Cache<K> {
     /// list anew meanwhile, and the rest is to be read again after that.
     #[must_use]
     pub fn end_rest(&self) -> Option<Vec<Change<K>>> {
-        let gone = {
-            let mut stored = self.write();
-            let Rest { seen, .. } = stored.rest.take()?;
-            stored.take_out_all(|slot, held| held.is_rest() && !seen.contains(&slot))
-        };
+        let mut stored = self.write();
+        let Rest { seen, .. } = stored.rest.take()?;
+        let gone = stored.take_out_all(|slot, held| held.is_rest() && !seen.contains(&slot));
         self.shared.filled.send_replace(Filled::Wholly);
         Some(gone)
+    }
+
+    /// Whether what was begun with [`Cache::begin_rest`] still goes on.
+    #[must_use]
+    pub fn is_reading_rest(&self) -> bool {
+        self.read().rest.is_some()
     }
 
     /// How much of what there is this cache has.
@@ -466,7 +469,8 @@ impl<K: Indexed> Cache<K> {
         *self.shared.filled.borrow() != Filled::No
     }
 
-    /// Whether the cache has everything that there is. To be asked after something was not found.
+    /// Whether the cache has everything that there is. What is not found is not there only if that is so before and
+    /// after looking.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         *self.shared.filled.borrow() == Filled::Wholly

@@ -321,6 +321,9 @@ async fn reconcile_once<K: Reconciled>(
             repaired.append(&mut repairs);
             continue;
         }
+        if plan.waits_for_requests {
+            context.enqueuer.enqueue_when_requests_are_known(K::KIND, key);
+        }
         let ends_in = plan.wake_at.map(|at| until(at, now));
         // Nobody waits for that, and others of the kind do for what is theirs.
         let is_later = are_marks
@@ -350,7 +353,7 @@ async fn carry_out<K: Reconciled>(
     failure: Option<WriteError>,
     (since, now): (Instant, Timestamp),
 ) -> Result<LookAgain, Failed<K::Status>> {
-    let Plan { repairs: _, writes, beside, status, notices, wake_at } = plan;
+    let Plan { repairs: _, writes, beside, status, notices, wake_at, waits_for_requests: _ } = plan;
     for write in writes {
         // What becomes true with its end is recorded first.
         if write == Write::RemoveFinalizer

@@ -93,6 +93,7 @@ mod tests {
             caches: Caches::detached("enclave-system"),
             queues: Arc::new(Queues::default()),
             unlisted: Workqueue::default(),
+            waiting: Arc::default(),
             sentry: Arc::new(Sentry::new(
                 build_policies(&Installation::default()).unwrap(),
                 Clock::new(at(0)),

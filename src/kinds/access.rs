@@ -11,7 +11,7 @@ use super::caches::Caches;
 use super::enqueue::{Guard, grant_of};
 use super::foreign::is_managed;
 use super::index::{ActivationBy, CommunityBy, GivenBy, NamespaceBy, RbacBy, RequestBy, WorkloadBy, pair};
-use super::observe::{home_of, namespace_of, observe_declared};
+use super::observe::{home_of, namespace_of, observe_declared, whole};
 use crate::api::common::Principal;
 use crate::api::community::ConflictingDuties;
 use crate::api::enclave_workload::AccessMode;
@@ -165,13 +165,13 @@ pub fn observe_activation(
             "what is applied of RoleEligibility {name} cannot be read by this version"
         ))),
     };
-    let requests = caches.requests.by(RequestBy::Target, &uid);
+    let (requests, knows_all_requests) = whole(caches, || caches.requests.by(RequestBy::Target, &uid));
     ObservedActivation {
         eligibility,
         area: observe_area(caches, &namespace),
         home: home_of(caches, &namespace),
         requests,
-        knows_all_requests: caches.requests.is_whole(),
+        knows_all_requests,
         others: observe_held(caches, &activation),
         around: observe_around(caches, Kind::RoleActivation, &namespace, &activation.name_any()),
         integrity: guard.integrity,

@@ -1,7 +1,8 @@
 //! What is enqueued when something changes. Each kind says itself what wakes it ([`super::watches`]); here is
 //! the table of changes, and what all share.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::api::core::v1::{Namespace, ResourceQuota};
 use k8s_openapi::api::rbac::v1::RoleBinding;
@@ -16,12 +17,11 @@ use super::queues::Queues;
 use super::sentry::Sentry;
 use super::untold::{Address, Untold};
 use super::watches::{community, connection, enclave, endpoint, request, roles, workload};
-use crate::api::role_activation::ActivationState;
 use crate::api::{
     ApprovalRequest, Community, CommunityEndpoint, Enclave, EnclaveConnection, EnclaveEndpoint,
     EnclaveWorkload, Kind, RoleActivation, RoleAssignment, RoleEligibility, TransitHub,
 };
-use crate::cluster::cache::{Change, Indexed};
+use crate::cluster::cache::{Change, Indexed, Key};
 use crate::cluster::workqueue::{Priority, Workqueue};
 use crate::model::cloud_event::Told;
 use crate::model::gated::Gated;
@@ -45,6 +45,8 @@ pub struct Enqueuer {
     pub queues: Arc<Queues>,
     /// Namespaces that became the operator's after they were seen: what is in them is not known yet.
     pub unlisted: Workqueue,
+    /// What waits for all requests to be known.
+    pub waiting: Arc<Mutex<HashSet<(Kind, Key)>>>,
     /// Judges the admission policies.
     pub sentry: Arc<Sentry>,
     /// What is still to be told.
@@ -66,29 +68,6 @@ macro_rules! enqueue_all {
     };
 }
 with_controlled_kinds!(enqueue_all);
-
-macro_rules! enqueue_what_waits {
-    ($($name:ident: $kind:ident,)*) => {
-        impl Enqueuer {
-            /// Enqueues what waits for a request.
-            pub(super) fn enqueue_what_waits(&self) {
-                $(for object in self.caches.$name.all() {
-                    let pending = object.gate().and_then(|gate| gate.pending.as_ref());
-                    if pending.is_some_and(|pending| pending.approval_request.is_some()) {
-                        self.enqueue_object(Kind::$kind, object.as_ref(), Priority::Normal);
-                    }
-                })*
-                for activation in self.caches.activations.all() {
-                    let state = activation.status.as_ref().and_then(|status| status.state);
-                    if state == Some(ActivationState::PendingApproval) {
-                        self.enqueue_object(Kind::RoleActivation, activation.as_ref(), Priority::Normal);
-                    }
-                }
-            }
-        }
-    };
-}
-crate::kinds::with_gated_kinds!(enqueue_what_waits);
 
 impl Enqueuer {
     pub(super) fn on_community(&self, change: &Change<Community>) {
@@ -279,6 +258,26 @@ impl Enqueuer {
             }
             self.enqueue_everything();
         }
+    }
+
+    /// Enqueues an object when all requests are known, which may be so by now.
+    pub fn enqueue_when_requests_are_known(&self, kind: Kind, key: &Key) {
+        self.lock_waiting().insert((kind, key.clone()));
+        if self.caches.requests.is_whole() {
+            self.enqueue_what_waits();
+        }
+    }
+
+    /// Enqueues what waits for all requests to be known.
+    pub(super) fn enqueue_what_waits(&self) {
+        let waiting = std::mem::take(&mut *self.lock_waiting());
+        for (kind, Key { namespace, name }) in waiting {
+            self.queues.add(kind, &namespace, &name, Priority::Normal);
+        }
+    }
+
+    fn lock_waiting(&self) -> MutexGuard<'_, HashSet<(Kind, Key)>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Enqueues one object.

@@ -22,24 +22,6 @@ macro_rules! with_controlled_kinds {
 }
 pub(crate) use with_controlled_kinds;
 
-/// As [`with_controlled_kinds`], with the kinds whose changes can be held.
-macro_rules! with_gated_kinds {
-    ($use:ident) => {
-        $use! {
-            communities: Community,
-            enclaves: Enclave,
-            community_endpoints: CommunityEndpoint,
-            transit_hubs: TransitHub,
-            workloads: EnclaveWorkload,
-            endpoints: EnclaveEndpoint,
-            connections: EnclaveConnection,
-            assignments: RoleAssignment,
-            eligibilities: RoleEligibility,
-        }
-    };
-}
-pub(crate) use with_gated_kinds;
-
 pub mod access;
 pub mod caches;
 pub mod enqueue;

@@ -238,16 +238,23 @@ where
 pub(super) fn observe_declared<K: Gated>(caches: &Caches, object: Arc<K>, guard: Guard) -> Declared<K> {
     let home = object.meta().namespace.as_deref().map_or(Home::Nowhere, |name| home_of(caches, name));
     let uid = object.uid().unwrap_or_default();
-    let requests = observe_requests(caches, object.as_ref(), &uid);
+    let (requests, knows_all_requests) = whole(caches, || observe_requests(caches, object.as_ref(), &uid));
     Declared {
         home,
         requests,
-        // Asked after looking, so that nothing comes between.
-        knows_all_requests: caches.requests.is_whole(),
+        knows_all_requests,
         object,
         integrity: guard.integrity,
         witness: guard.witness,
     }
+}
+
+/// What is found among the requests, and whether there was nothing else all the time while it was looked for: they may
+/// become known, or be dropped, meanwhile.
+pub(super) fn whole<T>(caches: &Caches, look: impl FnOnce() -> T) -> (T, bool) {
+    let was_whole = caches.requests.is_whole();
+    let found = look();
+    (found, was_whole && caches.requests.is_whole())
 }
 
 /// The requests about an object that still say something about it: those that are undecided or not enacted

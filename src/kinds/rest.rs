@@ -14,8 +14,8 @@ use crate::api::ApprovalRequest;
 use crate::api::reading::Item;
 use crate::cluster::cache::{Change, Filled};
 
-/// How many are read at a time.
-const PAGE: u32 = 200;
+/// How many are read at a time: each may have a megabyte.
+const PAGE: u32 = 50;
 /// How long after a failure it is tried again.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -62,6 +62,9 @@ async fn read_rest(client: &Client, enqueuer: &Enqueuer) -> Result<bool, kube::E
                 enqueuer.on_rest(&change);
             }
         }
+        if !requests.is_reading_rest() {
+            return Ok(false);
+        }
         parameters.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
         if parameters.continue_token.is_none() {
             break;
@@ -72,7 +75,7 @@ async fn read_rest(client: &Client, enqueuer: &Enqueuer) -> Result<bool, kube::E
         enqueuer.on_request(&change);
     }
     info!(count = requests.len(), "all ApprovalRequests are known");
-    // Whoever waited for a request that is decided.
+    // Whoever waited for that.
     enqueuer.enqueue_what_waits();
     Ok(true)
 }
@@ -80,10 +83,59 @@ async fn read_rest(client: &Client, enqueuer: &Enqueuer) -> Result<bool, kube::E
 impl Enqueuer {
     /// A decided request was read. Nothing is done about one that is settled, and its target knew what became of it.
     fn on_rest(&self, change: &Change<ApprovalRequest>) {
-        if change.after.as_deref().is_some_and(is_settled) {
+        // What was known before as something else is news.
+        if change.before.is_none() && change.after.as_deref().is_some_and(is_settled) {
             self.untold.on_change(change);
         } else {
             self.on_request(change);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::admission::{Installation, build_policies};
+    use crate::api::Kind;
+    use crate::cluster::cache::Key;
+    use crate::cluster::clock::Clock;
+    use crate::cluster::workqueue::{Priority, Workqueue};
+    use crate::kinds::caches::Caches;
+    use crate::kinds::queues::Queues;
+    use crate::kinds::sentry::Sentry;
+    use crate::kinds::untold::Untold;
+
+    #[test]
+    fn what_waits_for_requests_is_looked_at_when_all_are_known_or_at_once_if_they_are_by_now() {
+        let policies = build_policies(&Installation::default()).unwrap();
+        let enqueuer = Enqueuer {
+            caches: Caches::detached("enclave-system"),
+            queues: Arc::new(Queues::default()),
+            unlisted: Workqueue::default(),
+            waiting: Arc::default(),
+            sentry: Arc::new(Sentry::new(policies, Clock::new(Timestamp::UNIX_EPOCH))),
+            untold: Arc::new(Untold::new(Vec::new())),
+            guard: tokio::sync::watch::Sender::new(None),
+        };
+        enqueuer.queues.open();
+        let queue = enqueuer.queues.of(Kind::Enclave);
+        let key = Key::new("acme", "payments");
+        enqueuer.enqueue_when_requests_are_known(Kind::Enclave, &key);
+        let requests = &enqueuer.caches.requests;
+        requests.begin_list();
+        assert!(requests.end_partial_list().is_empty() && requests.begin_rest());
+        enqueuer.enqueue_when_requests_are_known(Kind::Enclave, &key);
+        assert!(queue.is_empty(), "not all are known");
+        assert!(requests.end_rest().is_some());
+        enqueuer.enqueue_what_waits();
+        assert_eq!(queue.take(Priority::Normal, Instant::now()), Some(key.clone()));
+        assert!(enqueuer.waiting.lock().unwrap().is_empty());
+        let other = Key::new("acme", "other");
+        enqueuer.enqueue_when_requests_are_known(Kind::Enclave, &other);
+        assert_eq!(queue.take(Priority::Normal, Instant::now()), Some(other));
     }
 }

@@ -233,7 +233,7 @@ impl Gated for Enclave {
     /// Beside what cannot be read, what can be read closes: nobody keeps access by another field.
     fn restrict(applied: &EnclaveSpec, wanted: &EnclaveSpec) -> EnclaveSpec {
         let is_isolated = wanted.network.workload_communication == WorkloadCommunication::Isolated;
-        let closes = wanted.unreadable.is_some() && is_isolated;
+        let closes = is_wrong(wanted.unreadable.as_deref()) && is_isolated;
         EnclaveSpec {
             network: if closes { &wanted.network } else { &applied.network }.clone(),
             maintenance: maintenance::restrict(&applied.maintenance, &wanted.maintenance),
@@ -290,7 +290,7 @@ impl Gated for EnclaveWorkload {
     /// Beside what cannot be read, what can be read closes: nobody keeps access by another field. Of those who
     /// get in only those stay who can be read to be named.
     fn restrict(applied: &EnclaveWorkloadSpec, wanted: &EnclaveWorkloadSpec) -> EnclaveWorkloadSpec {
-        if wanted.unreadable.is_none() || wanted.access_mode == AccessMode::Standard {
+        if !is_wrong(wanted.unreadable.as_deref()) || wanted.access_mode == AccessMode::Standard {
             return applied.clone();
         }
         let nobody = WorkloadPrincipals::default();
@@ -408,6 +408,11 @@ fn role_change<K: Gated>(before: Option<&K::Spec>, after: &K::Spec) -> BTreeSet<
 }
 
 /// Those who are in both lists, in the order of the wanted one: a list that only lost some is equal to it.
+/// Whether something cannot be read by any version.
+fn is_wrong(unreadable: Option<&Unreadable>) -> bool {
+    unreadable.is_some_and(|unreadable| !unreadable.is_only_newer())
+}
+
 fn in_both(applied: &[Principal], wanted: &[Principal]) -> Vec<Principal> {
     wanted.iter().filter(|principal| applied.contains(principal)).cloned().collect()
 }

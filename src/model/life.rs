@@ -242,7 +242,7 @@ pub fn judge<K: Gated>(object: &K, circumstances: &Circumstances<'_>) -> Result<
     let requirement = |outer: &OuterRules| {
         requirement::<K>(before.as_ref(), &after, &proposal.operations, outer).to_policy()
     };
-    if !circumstances.knows_all_requests && is_asked_for(object, &proposal, &circumstances.requests) {
+    if !circumstances.knows_all_requests && may_be_asked_for(object, &proposal, &circumstances.requests) {
         return Ok(Judgement::Unknown);
     }
     // Whoever made the other object did not ask for this.
@@ -296,13 +296,14 @@ impl From<HoldCause> for Waiting {
     }
 }
 
-/// Whether somebody was asked for a proposal by a request that is not among these.
-fn is_asked_for<K: Gated>(object: &K, proposal: &Proposal, requests: &[&ApprovalRequest]) -> bool {
-    let pending = object.gate().and_then(|gate| gate.pending.as_ref());
-    pending.filter(|pending| pending.generation == proposal.generation).is_some_and(|pending| {
-        pending.approval_request.is_some()
-            && requests.iter().all(|request| request.spec.target.generation != proposal.generation)
-    })
+/// Whether there may be a request for a proposal that is not among these: its generation was looked at before.
+fn may_be_asked_for<K: Gated>(object: &K, proposal: &Proposal, requests: &[&ApprovalRequest]) -> bool {
+    let was_seen = object.gate().is_some_and(|gate| {
+        let pending = gate.pending.as_ref().map(|pending| pending.generation);
+        let applied = gate.applied.as_ref().map(|applied| applied.generation);
+        [pending, applied, gate.observed_generation].contains(&Some(proposal.generation))
+    });
+    was_seen && requests.iter().all(|request| request.spec.target.generation != proposal.generation)
 }
 
 /// Whether a proposal needs an approval: what to apply, and the rules that ask for none; or why it

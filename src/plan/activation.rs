@@ -95,7 +95,7 @@ pub fn plan_activation(observed: &ObservedActivation, now: Timestamp) -> Plan<Ro
         step: Step::Nothing,
     });
     if judgement.step == Step::Unknown {
-        return Plan::nothing();
+        return Plan { waits_for_requests: true, ..Plan::nothing() };
     }
     let wakes = [judgement.starts_at, judgement.ends_at].into_iter().flatten().filter(|at| *at > now);
     let wake_at = wakes.min();
@@ -119,6 +119,7 @@ pub fn plan_activation(observed: &ObservedActivation, now: Timestamp) -> Plan<Ro
         status: Some(status),
         notices: notices.into_iter().collect(),
         wake_at,
+        waits_for_requests: false,
     };
     tell_impact(&mut plan, || {
         let Ok(Eligible { spec, .. }) = &observed.eligibility else { return Default::default() };

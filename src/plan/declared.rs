@@ -137,7 +137,7 @@ where
         _ => enforce(applied.as_ref()),
     };
     if gate.standing == Standing::Unknown {
-        return Ok(Plan { repairs, writes: gate.writes, ..Plan::nothing() });
+        return Ok(Plan { repairs, writes: gate.writes, waits_for_requests: true, ..Plan::nothing() });
     }
     Ok(conclude(declared, gate, &enforcement, repairs, now))
 }
@@ -224,6 +224,7 @@ fn conclude<K: Gated>(
         writes: gate.writes,
         beside: Vec::new(),
         wake_at: None,
+        waits_for_requests: false,
     }
 }
 
@@ -335,7 +336,8 @@ fn rules_of_community(community: &Community) -> Result<Result<OuterRules, Missin
 impl<S> Plan<S> {
     /// The same plan with another status.
     pub fn with_status<T>(self, status: impl FnOnce(S) -> T) -> Plan<T> {
-        let Self { repairs, writes, beside, status: before, notices, wake_at } = self;
-        Plan { repairs, writes, beside, status: before.map(status), notices, wake_at }
+        let Self { repairs, writes, beside, status: before, notices, wake_at, waits_for_requests } = self;
+        let status = before.map(status);
+        Plan { repairs, writes, beside, status, notices, wake_at, waits_for_requests }
     }
 }

@@ -248,6 +248,7 @@ mod tests {
         let mut observed = observed(&json!({"workload": "api", "ports": [{"port": 443}]}));
         let judged = |observed: &ObservedEndpoint<EnclaveEndpoint>| {
             let plan = plan_endpoint(observed, Timestamp::UNIX_EPOCH);
+            assert_eq!(plan.waits_for_requests, plan.status.is_none());
             (plan.status.map(|gate| gate.state), plan.writes.len())
         };
         let pending = crate::api::gate::Pending {
@@ -257,6 +258,12 @@ mod tests {
             approval_request: Some("web-1".into()),
             since: Time(Timestamp::UNIX_EPOCH),
         };
+        // It was looked at, and what it waited for was another thing than the request.
+        let gate = GateStatus { observed_generation: Some(1), ..Default::default() };
+        Arc::make_mut(&mut observed.declared.object).status =
+            Some(crate::api::EnclaveEndpointStatus { gate });
+        observed.declared.knows_all_requests = false;
+        assert_eq!(judged(&observed), (None, 0));
         let gate = GateStatus { pending: Some(pending), ..Default::default() };
         Arc::make_mut(&mut observed.declared.object).status =
             Some(crate::api::EnclaveEndpointStatus { gate });

@@ -57,6 +57,8 @@ pub struct Plan<S> {
     pub notices: Vec<Notice>,
     /// When to look again although nothing was seen to change.
     pub wake_at: Option<Timestamp>,
+    /// Whether to look again when all requests are known.
+    pub waits_for_requests: bool,
 }
 
 impl<S> Plan<S> {
@@ -70,6 +72,7 @@ impl<S> Plan<S> {
             status: None,
             notices: Vec::new(),
             wake_at: None,
+            waits_for_requests: false,
         }
     }
 }

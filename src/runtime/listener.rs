@@ -21,6 +21,9 @@ const MOST_CONNECTIONS: usize = 32;
 /// So long a connection lasts, whatever is or is not sent on it. Probes and scrapes take milliseconds.
 const LONGEST: Duration = Duration::from_secs(30);
 
+/// The time between two connections when there are too many.
+const BRAKE: Duration = Duration::from_millis(1);
+
 /// Accepts connections that end in time. When there are too many, the oldest one of the address that has most of
 /// them ends: the kubelet's probes are answered whatever others do.
 pub struct BoundedListener {
@@ -61,10 +64,15 @@ impl Listener for BoundedListener {
         loop {
             match self.listener.accept().await {
                 Ok((stream, address)) => {
+                    let is_full = lock(&self.seats).open.len() >= self.connections;
                     let (number, ended) = lock(&self.seats).take(address.ip(), self.connections);
-                    let ends = Box::pin(tokio::time::sleep(self.longest));
                     let seat = Seat { seats: Arc::clone(&self.seats), number };
-                    return (BoundedStream { stream, ends, ended, _seat: seat }, address);
+                    if is_full {
+                        // Whoever opens one after the other gets no processor for it.
+                        tokio::time::sleep(BRAKE).await;
+                    }
+                    let ends = Box::pin(tokio::time::sleep(self.longest));
+                    return (BoundedStream { stream, ends, ended, is_over: false, _seat: seat }, address);
                 }
                 // As a rule the connection is gone already, or there are too many files open.
                 Err(error) => {
@@ -133,16 +141,17 @@ pub struct BoundedStream {
     stream: TcpStream,
     ends: Pin<Box<Sleep>>,
     ended: oneshot::Receiver<()>,
+    is_over: bool,
     _seat: Seat,
 }
 
 impl BoundedStream {
     fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        // The other end of it goes with the seat.
-        if self.ends.as_mut().poll(context).is_ready() || Pin::new(&mut self.ended).poll(context).is_ready() {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        Ok(())
+        // The other end of it goes with the seat. What has ended must not be asked again.
+        self.is_over = self.is_over
+            || self.ends.as_mut().poll(context).is_ready()
+            || Pin::new(&mut self.ended).poll(context).is_ready();
+        if self.is_over { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) }
     }
 }
 
@@ -222,6 +231,30 @@ mod tests {
         // The oldest of them were ended from the other side.
         for stream in silent.drain(..3) {
             is_ended(stream).await;
+        }
+        server.abort();
+    }
+
+    /// One that was used and is kept open is asked more than once after it was ended.
+    #[tokio::test]
+    async fn a_connection_that_was_used_is_ended_like_another() {
+        let (address, server) = serve(1, Duration::from_secs(3600)).await;
+        let mut used = TcpStream::connect(address).await.unwrap();
+        used.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        let mut answer = [0; 4096];
+        let read = used.read(&mut answer).await.unwrap();
+        assert!(String::from_utf8_lossy(&answer[..read]).contains("200 OK"));
+        assert!(ask(address).await.ends_with("here"));
+        is_ended(used).await;
+        let mut stream = BoundedStream {
+            stream: TcpStream::connect(address).await.unwrap(),
+            ends: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            ended: oneshot::channel().1,
+            is_over: false,
+            _seat: Seat { seats: Arc::default(), number: 0 },
+        };
+        for _ in 0..3 {
+            assert!(stream.read_u8().await.is_err(), "it has ended");
         }
         server.abort();
     }

@@ -95,6 +95,7 @@ pub async fn run_operator(
         caches: Caches::detached(namespace),
         queues: Arc::new(Queues::default()),
         unlisted: Workqueue::default(),
+        waiting: Arc::default(),
         sentry,
         untold: Arc::new(Untold::new(sinks.iter().map(EventSink::kind).collect())),
         guard: guard_sender,

@@ -177,6 +177,11 @@ fn what_closes_a_workload_or_an_enclave_is_read_beside_what_cannot_be() {
         "what can be read is judged"
     );
 
+    let mut newer = both.clone();
+    newer["accessMode"] = json!("Shared");
+    newer.as_object_mut().unwrap().remove("principals");
+    assert_eq!(closed(&both, &newer)["principals"], people(&["ann", "bob"]), "only a newer version knows it");
+
     let closed = |after: &Value| {
         let before = json!({"network": {"workloadCommunication": "Allowed"}});
         let enclave = read::<Enclave>(&before, after);
