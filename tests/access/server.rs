@@ -33,6 +33,14 @@ pub trait Stored: Cached + Clone + Serialize + DeserializeOwned {
     fn shelf_mut(server: &mut Server) -> &mut BTreeMap<Key, Self>;
 }
 
+/// Caches of an operator that has listed everything, and found nothing yet.
+fn empty_caches() -> Caches {
+    let caches = Caches::detached(SYSTEM);
+    caches.requests.begin_list();
+    assert!(caches.requests.end_list().is_empty());
+    caches
+}
+
 macro_rules! shelves {
     ($($name:ident: $kind:ident,)*) => {
         pub struct Server {
@@ -46,12 +54,12 @@ macro_rules! shelves {
 
         impl Server {
             pub fn new(now: Timestamp) -> Self {
-                Self { now, number: 10_000, $($name: BTreeMap::new(),)* caches: Caches::detached(SYSTEM) }
+                Self { now, number: 10_000, $($name: BTreeMap::new(),)* caches: empty_caches() }
             }
 
             /// Another operator process: its caches are filled anew.
             pub fn relist(&mut self) {
-                self.caches = Caches::detached(SYSTEM);
+                self.caches = empty_caches();
                 $(for object in self.$name.values() {
                     self.cache::<$kind>().apply(Arc::new(object.clone()));
                 })*
