@@ -407,12 +407,12 @@ fn role_change<K: Gated>(before: Option<&K::Spec>, after: &K::Spec) -> BTreeSet<
     collect([(gives, Operation::RoleChange)])
 }
 
-/// Those who are in both lists, in the order of the wanted one: a list that only lost some is equal to it.
 /// Whether something cannot be read by any version.
 fn is_wrong(unreadable: Option<&Unreadable>) -> bool {
     unreadable.is_some_and(|unreadable| !unreadable.is_only_newer())
 }
 
+/// Those who are in both lists, in the order of the wanted one: a list that only lost some is equal to it.
 fn in_both(applied: &[Principal], wanted: &[Principal]) -> Vec<Principal> {
     wanted.iter().filter(|principal| applied.contains(principal)).cloned().collect()
 }
