@@ -34,9 +34,9 @@ pub trait Indexed: Resource<DynamicType = ()> + Serialize + DeserializeOwned + S
         false
     }
 
-    /// Whether an object belongs to what is read beside the watch, because the first list of that does not have it
-    /// ([`Cache::end_partial_list`]). What is held as text of such a kind does.
-    fn is_rest(&self) -> bool {
+    /// Whether the first list of the watch leaves an object out, which is then read beside the watch
+    /// ([`Cache::end_partial_list`]). What is held as text of such a kind is such an object.
+    fn is_backfilled(&self) -> bool {
         false
     }
 }
@@ -134,17 +134,17 @@ struct Shared<K: Indexed> {
 /// How much of what there is a cache has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Filled {
-    /// It was not listed yet.
+    /// Nothing: there was no list yet.
     No,
-    /// What the list of the watch has; the rest is read beside it ([`Cache::begin_rest`]).
+    /// What the first list of the watch has; what that leaves out is read beside it ([`Cache::begin_backfill`]).
     Partly,
     /// Everything.
     Wholly,
 }
 
-/// What is read beside the watch.
+/// The state of reading, beside the watch, what its first list left out.
 #[derive(Default)]
-struct Rest {
+struct Backfill {
     /// The slots of objects that were seen since it began.
     seen: HashSet<usize>,
     /// What the watch saw go since.
@@ -158,9 +158,9 @@ enum Held<K> {
 }
 
 impl<K: Indexed> Held<K> {
-    fn is_rest(&self) -> bool {
+    fn is_backfilled(&self) -> bool {
         match self {
-            Self::Decoded(object) => object.is_rest(),
+            Self::Decoded(object) => object.is_backfilled(),
             Self::Packed(_) => true,
         }
     }
@@ -190,8 +190,8 @@ struct Stored<K: Indexed> {
     newest_gone: u64,
     /// While a namespace is listed: the names of what went there meanwhile.
     gone: HashMap<Box<str>, HashSet<Box<str>>>,
-    /// While the rest is read beside the watch.
-    rest: Option<Rest>,
+    /// While what the first list left out is read.
+    backfill: Option<Backfill>,
 }
 
 impl<K: Indexed> Default for Stored<K> {
@@ -207,7 +207,7 @@ impl<K: Indexed> Default for Stored<K> {
             list_ended: None,
             newest_gone: 0,
             gone: HashMap::new(),
-            rest: None,
+            backfill: None,
         }
     }
 }
@@ -356,8 +356,8 @@ impl<K: Indexed> Cache<K> {
         if let Some(gone) = stored.gone.get_mut(namespace) {
             gone.insert(name.into());
         }
-        if let Some(rest) = &mut stored.rest {
-            rest.gone.insert(Key::new(namespace, name));
+        if let Some(backfill) = &mut stored.backfill {
+            backfill.gone.insert(Key::new(namespace, name));
         }
         stored.newest_gone = stored.newest_gone.max(version(object).unwrap_or(u64::MAX));
         let slot = *stored.names.get(namespace)?.get(name)?;
@@ -380,7 +380,7 @@ impl<K: Indexed> Cache<K> {
     pub fn begin_list(&self) {
         let mut stored = self.write();
         stored.listed = Some(HashSet::new());
-        stored.rest = None;
+        stored.backfill = None;
     }
 
     /// The watch has listed everything: what it did not list is gone. Returns what changed by that.
@@ -388,52 +388,52 @@ impl<K: Indexed> Cache<K> {
     pub fn end_list(&self) -> Vec<Change<K>> {
         let mut stored = self.write();
         let gone = stored.end_list(|_| true);
-        // Told under the lock, so that it is never said of what came after.
+        // Under the lock, so that no later list comes between.
         self.shared.filled.send_replace(Filled::Wholly);
         gone
     }
 
-    /// The watch has listed what does not belong to the rest: of that, what it did not list is gone. The rest is to be
-    /// read now. Returns what changed.
+    /// The watch has listed a part: of that, what it did not list is gone. What the list leaves out is to be read now.
+    /// Returns what changed.
     #[must_use]
     pub fn end_partial_list(&self) -> Vec<Change<K>> {
         let mut stored = self.write();
-        let gone = stored.end_list(|held| !held.is_rest());
+        let gone = stored.end_list(|held| !held.is_backfilled());
         self.shared.filled.send_replace(Filled::Partly);
         gone
     }
 
-    /// What the watch did not list is read beside it from now on. Returns whether it can be: not while the watch lists.
+    /// What the first list left out is read from now on. Returns whether that can be: not while the watch lists.
     #[must_use]
-    pub fn begin_rest(&self) -> bool {
+    pub fn begin_backfill(&self) -> bool {
         let mut stored = self.write();
         let can_be = stored.listed.is_none();
-        stored.rest = can_be.then(Rest::default);
+        stored.backfill = can_be.then(Backfill::default);
         can_be
     }
 
     /// Takes in what was read beside the watch, unless that has seen it since. Returns what changed.
-    pub fn apply_rest(&self, object: Arc<K>) -> Option<Change<K>> {
+    pub fn apply_backfilled(&self, object: Arc<K>) -> Option<Change<K>> {
         let mut stored = self.write();
-        let is_gone = stored.rest.as_ref()?.gone.contains(&Key::of(object.as_ref()));
+        let is_gone = stored.backfill.as_ref()?.gone.contains(&Key::of(object.as_ref()));
         if is_gone { None } else { stored.put(object) }
     }
 
-    /// The rest was read: what is in neither is gone. Returns what changed by that; `None` when the watch began to
-    /// list anew meanwhile, and the rest is to be read again after that.
+    /// Everything was read: what was seen neither by that nor by the watch is gone. Returns what changed by that;
+    /// `None` when the watch began to list anew meanwhile, after which this is to be done again.
     #[must_use]
-    pub fn end_rest(&self) -> Option<Vec<Change<K>>> {
+    pub fn end_backfill(&self) -> Option<Vec<Change<K>>> {
         let mut stored = self.write();
-        let Rest { seen, .. } = stored.rest.take()?;
-        let gone = stored.take_out_all(|slot, held| held.is_rest() && !seen.contains(&slot));
+        let Backfill { seen, .. } = stored.backfill.take()?;
+        let gone = stored.take_out_all(|slot, held| held.is_backfilled() && !seen.contains(&slot));
         self.shared.filled.send_replace(Filled::Wholly);
         Some(gone)
     }
 
-    /// Whether what was begun with [`Cache::begin_rest`] still goes on.
+    /// Whether what was begun with [`Cache::begin_backfill`] still goes on.
     #[must_use]
-    pub fn is_reading_rest(&self) -> bool {
-        self.read().rest.is_some()
+    pub fn is_backfilling(&self) -> bool {
+        self.read().backfill.is_some()
     }
 
     /// How much of what there is this cache has.
@@ -534,8 +534,8 @@ impl<K: Indexed> Stored<K> {
             let held = self.hold(&object);
             self.occupy(slot, Some(held));
             self.note_listed(slot);
-            if let Some(rest) = &mut self.rest {
-                rest.seen.insert(slot);
+            if let Some(backfill) = &mut self.backfill {
+                backfill.seen.insert(slot);
             }
             return Some(Change { before: None, after: Some(object) });
         };
@@ -558,8 +558,8 @@ impl<K: Indexed> Stored<K> {
     }
 
     fn replace(&mut self, slot: usize, object: Arc<K>) -> Option<Change<K>> {
-        if let Some(rest) = &mut self.rest {
-            rest.seen.insert(slot);
+        if let Some(backfill) = &mut self.backfill {
+            backfill.seen.insert(slot);
         }
         let before = self.at(slot)?;
         if is_no_news(before.as_ref(), object.as_ref()) {

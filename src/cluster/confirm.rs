@@ -15,8 +15,8 @@ use tokio::sync::Mutex;
 pub struct Confirmations<T, V> {
     reads: SyncMutex<HashMap<T, Slot<V>>>,
     pace: Pace,
-    /// See [`Confirmations::resting`].
-    rests: bool,
+    /// See [`Confirmations::with_cooldown`].
+    cools_down: bool,
 }
 
 /// How often something is done, for example one thing is read.
@@ -62,15 +62,15 @@ impl<T, V> Confirmations<T, V> {
     /// Reads at this pace.
     #[must_use]
     pub fn at(pace: Pace) -> Self {
-        Self { reads: SyncMutex::default(), pace, rests: false }
+        Self { reads: SyncMutex::default(), pace, cools_down: false }
     }
 
-    /// Rests after each read of a thing for twice as long as that took, within [`SHORTEST_REST`] and
-    /// [`LONGEST_REST`]: on an API server that has time reads follow each other soon, and on one that has none
+    /// Reads nothing after each read of a thing for twice as long as that took, within [`SHORTEST_COOLDOWN`] and
+    /// [`LONGEST_COOLDOWN`]: on an API server that has time reads follow each other soon, and on one that has none
     /// those who wait share them.
     #[must_use]
-    pub fn resting() -> Self {
-        Self { rests: true, ..Self::at(Pace::FREE) }
+    pub fn with_cooldown() -> Self {
+        Self { cools_down: true, ..Self::at(Pace::FREE) }
     }
 }
 
@@ -110,8 +110,8 @@ impl<T: Clone + Eq + Hash, V: Clone> Confirmations<T, V> {
             if let Ok(value) = &result {
                 let ended = Instant::now();
                 latest.found = Some((value.clone(), began));
-                if self.rests {
-                    latest.due = Some(ended + rest_after(ended.duration_since(began)));
+                if self.cools_down {
+                    latest.due = Some(ended + cooldown_after(ended.duration_since(began)));
                 }
             }
             break result.map(|value| (value, began));
@@ -129,15 +129,15 @@ impl<T: Clone + Eq + Hash, V: Clone> Confirmations<T, V> {
     }
 }
 
-/// The rest after a read.
-fn rest_after(took: Duration) -> Duration {
-    (2 * took).clamp(SHORTEST_REST, LONGEST_REST)
+/// How long nothing is read after a read.
+fn cooldown_after(took: Duration) -> Duration {
+    (2 * took).clamp(SHORTEST_COOLDOWN, LONGEST_COOLDOWN)
 }
 
-/// See [`Confirmations::resting`].
-const SHORTEST_REST: Duration = Duration::from_millis(10);
-/// See [`Confirmations::resting`].
-const LONGEST_REST: Duration = Duration::from_millis(250);
+/// See [`Confirmations::with_cooldown`].
+const SHORTEST_COOLDOWN: Duration = Duration::from_millis(10);
+/// See [`Confirmations::with_cooldown`].
+const LONGEST_COOLDOWN: Duration = Duration::from_millis(250);
 
 /// What was read is kept for so many things; it serves those who come a moment later.
 const MOST_KEPT: usize = 64;
@@ -209,11 +209,11 @@ mod tests {
         );
     }
 
-    /// Whoever is served by the read before does not wait for the end of the rest, and a read that failed
+    /// Whoever is served by the read before does not wait for the end of the cooldown, and a read that failed
     /// needs none.
     #[tokio::test]
-    async fn after_a_read_there_is_a_rest() {
-        let confirmations = Confirmations::<&str, ()>::resting();
+    async fn after_a_read_there_is_a_cooldown() {
+        let confirmations = Confirmations::<&str, ()>::with_cooldown();
         let (start, since) = (Instant::now(), Instant::now());
         let read = || async { Ok::<_, Infallible>(()) };
         assert_eq!(value(confirmations.read("a", since, read)).await, Ok(()));
@@ -222,13 +222,13 @@ mod tests {
         assert!(futures::poll!(next.as_mut()).is_pending());
         assert_eq!(value(confirmations.read("a", since, || async { Err("not asked") })).await, Ok(()));
         assert_eq!(next.await, Ok(()));
-        assert!(start.elapsed() >= SHORTEST_REST);
+        assert!(start.elapsed() >= SHORTEST_COOLDOWN);
         let fail = || async { Err("no answer") };
         assert_eq!(value(confirmations.read("b", since, fail)).await, Err("no answer"));
         let again = confirmations.read("b", since, read);
         assert!(futures::poll!(std::pin::pin!(again)).is_ready());
-        let rests = [0, 20, 1000].map(|took| rest_after(Duration::from_millis(took)).as_millis());
-        assert_eq!(rests, [10, 40, 250]);
+        let cooldowns = [0, 20, 1000].map(|took| cooldown_after(Duration::from_millis(took)).as_millis());
+        assert_eq!(cooldowns, [10, 40, 250]);
     }
 
     #[test]

@@ -59,7 +59,7 @@ impl Writer {
             client,
             known_policies: Box::new(known_policies),
             settle: Box::new(settle),
-            policies: Confirmations::resting(),
+            policies: Confirmations::with_cooldown(),
             policy_lists: Confirmations::at(LISTS),
             rules: Confirmations::at(Pace::FREE),
             known_rules: KnownRules::default(),

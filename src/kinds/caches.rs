@@ -17,9 +17,9 @@ use kube::runtime::watcher::Config;
 use kube::{Api, Client};
 use tokio::sync::watch;
 
+use super::backfill::run_backfill;
 use super::enqueue::Enqueuer;
 use super::foreign::{Relevant, run_listing};
-use super::rest::run_rest;
 use crate::admission::Policies;
 use crate::api::cilium;
 use crate::api::names::{self, label};
@@ -89,7 +89,7 @@ macro_rules! caches {
                     $(keep::<$kind>(client.clone(), $config, enqueuer.clone()).boxed(),)*
                     run_cilium(client.clone(), enqueuer.clone()).boxed(),
                     run_listing(client.clone(), enqueuer.clone()).boxed(),
-                    run_rest(client.clone(), enqueuer.clone()).boxed(),
+                    run_backfill(client.clone(), enqueuer.clone()).boxed(),
                 ]
             }
 

@@ -39,7 +39,7 @@ pub trait Relevant: Sized {
     const IS_FILTERED: bool = false;
 
     /// Selects what has to be known before anything is done, where there may be much more: that is read afterwards
-    /// ([`super::rest`]).
+    /// ([`super::backfill`]).
     const FIRST: Option<&'static str> = None;
 
     /// Whether an object is kept.

@@ -176,7 +176,7 @@ impl Indexed for ApprovalRequest {
         is_settled(self)
     }
 
-    fn is_rest(&self) -> bool {
+    fn is_backfilled(&self) -> bool {
         !is_live(self)
     }
 }

@@ -23,6 +23,7 @@ macro_rules! with_controlled_kinds {
 pub(crate) use with_controlled_kinds;
 
 pub mod access;
+mod backfill;
 pub mod caches;
 pub mod enqueue;
 pub mod foreign;
@@ -32,7 +33,6 @@ pub mod letters;
 pub mod links;
 pub mod observe;
 pub mod queues;
-mod rest;
 pub mod sentry;
 pub mod untold;
 pub mod watches;

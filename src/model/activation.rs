@@ -328,7 +328,8 @@ fn begin(
     } else {
         let is_asked_for = activation.status.as_ref().is_some_and(|status| status.approval_request.is_some());
         if is_asked_for && !circumstances.knows_all_requests {
-            let judgement = Judgement::wait(reason::APPROVAL_PENDING, "it is not known yet");
+            let judgement =
+                Judgement::wait(reason::APPROVAL_PENDING, "whether it was approved is not known yet");
             return Ok(Judgement { step: Step::Unknown, ..judgement });
         }
         let outer = match circumstances.outer_rules {

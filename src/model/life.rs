@@ -59,7 +59,7 @@ pub enum Judgement {
     Enact(Applied, Ground),
     /// It waits, and what is applied stays in force.
     Hold(Hold),
-    /// It waits for a request of which is not known yet what became of it.
+    /// What became of the request that the spec may wait for is not known yet; nothing changes until then.
     Unknown,
     /// It cannot be asked for as it is.
     Blocked(Missing),

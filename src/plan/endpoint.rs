@@ -258,7 +258,7 @@ mod tests {
             approval_request: Some("web-1".into()),
             since: Time(Timestamp::UNIX_EPOCH),
         };
-        // It was looked at, and what it waited for was another thing than the request.
+        // The generation was looked at, and what it waited for was another thing than the request.
         let gate = GateStatus { observed_generation: Some(1), ..Default::default() };
         Arc::make_mut(&mut observed.declared.object).status =
             Some(crate::api::EnclaveEndpointStatus { gate });

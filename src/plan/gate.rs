@@ -45,7 +45,7 @@ pub enum Standing {
     Held(HoldCause),
     /// It is not judged: something around it is missing, or it is being deleted.
     Blocked(Missing),
-    /// It is not judged yet, and stays as it is shown.
+    /// Not judged before all requests are known; the status stays as it is.
     Unknown,
 }
 
@@ -181,7 +181,7 @@ pub(super) fn plan_marks(
     let enacted = requests.iter().filter(|request| {
         applied.is_some_and(|applied| is_in_force(request, applied)) && is_unmarked(request)
     });
-    // It may be said a while later.
+    // The mark may be written a while later.
     let at = |request: &ApprovalRequest| {
         let enacted =
             applied.filter(|applied| applied.approval_request.as_ref() == Some(&request.name_any()));

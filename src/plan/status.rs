@@ -160,9 +160,11 @@ fn describe_standing(gate: &Gate) -> Wanted {
             format!("{what}, and nobody approved that; edit the spec (spec.change is enough) to ask for it"),
         ),
         Standing::Blocked(Missing { reason, message }) => wanted(Status::False, reason, message.clone()),
-        Standing::Unknown => {
-            wanted(Status::False, reason::APPROVAL_PENDING, format!("it is not known yet{in_force}"))
-        }
+        Standing::Unknown => wanted(
+            Status::False,
+            reason::APPROVAL_PENDING,
+            format!("whether it was approved is not known yet{in_force}"),
+        ),
     }
 }
 

@@ -55,7 +55,7 @@ fn what_was_rejected_stays_so_while_the_rejection_is_not_read_yet() {
     on_a_runtime(async || {
         let (alice, bob) = (world.alice(), world.bob());
         let api = enclaves(&alice, "kept");
-        // It works: what was asked for is decided and put into force, and so is what needs no approval.
+        // The operator works: what was asked for is decided and put into force, and so is what needs no approval.
         let request = wait_for_request(&alice, "kept", "open").await;
         vote(&bob, "kept", &request, Verdict::Approved, None).await.unwrap();
         wait_for_enclave(&api, "open", State::Active).await;

@@ -22,7 +22,7 @@ impl Indexed for ConfigMap {
         self.immutable == Some(true)
     }
 
-    fn is_rest(&self) -> bool {
+    fn is_backfilled(&self) -> bool {
         self.is_packed()
     }
 }
@@ -236,26 +236,26 @@ proptest! {
     }
 }
 
-/// What an API server has, what it has told of it, and what is read of it beside the watch.
+/// What an API server has, how many events of it the watch has delivered, and a list that is read beside that.
 #[derive(Default)]
 struct Server {
     live: HashMap<u8, Arc<ConfigMap>>,
     /// Each object with whether it is still there.
     log: Vec<(Arc<ConfigMap>, bool)>,
-    told: usize,
+    delivered: usize,
     version: u64,
     /// A snapshot, the last first.
-    rest: Option<Vec<Arc<ConfigMap>>>,
+    snapshot: Option<Vec<Arc<ConfigMap>>>,
 }
 
 impl Server {
-    fn change(&mut self, name: u8, is_rest: bool, is_there: bool) {
+    fn change(&mut self, name: u8, is_backfilled: bool, is_there: bool) {
         if !is_there && !self.live.contains_key(&name) {
             return;
         }
         self.version += 1;
         let mut object = ConfigMap::clone(&object("a", &name.to_string(), self.version, &[]));
-        object.immutable = Some(is_rest);
+        object.immutable = Some(is_backfilled);
         let object = Arc::new(object);
         if is_there {
             self.live.insert(name, Arc::clone(&object));
@@ -267,16 +267,16 @@ impl Server {
 
     fn list(&mut self, cache: &Cache<ConfigMap>) {
         cache.begin_list();
-        for object in self.live.values().filter(|object| !object.is_rest()) {
+        for object in self.live.values().filter(|object| !object.is_backfilled()) {
             cache.apply(Arc::clone(object));
         }
         let _ = cache.end_partial_list();
-        self.told = self.log.len();
+        self.delivered = self.log.len();
     }
 
-    fn tell(&mut self, cache: &Cache<ConfigMap>) {
-        let Some((object, is_there)) = self.log.get(self.told).cloned() else { return };
-        self.told += 1;
+    fn deliver(&mut self, cache: &Cache<ConfigMap>) {
+        let Some((object, is_there)) = self.log.get(self.delivered).cloned() else { return };
+        self.delivered += 1;
         if !is_there {
             cache.remove(&object);
         } else if !cache.knows(&object.metadata) {
@@ -284,17 +284,17 @@ impl Server {
         }
     }
 
-    fn read_rest(&mut self, cache: &Cache<ConfigMap>) {
-        let Some(left) = &mut self.rest else {
-            assert!(cache.begin_rest());
-            self.rest = Some(self.live.values().cloned().collect());
+    fn read_backfill(&mut self, cache: &Cache<ConfigMap>) {
+        let Some(left) = &mut self.snapshot else {
+            assert!(cache.begin_backfill());
+            self.snapshot = Some(self.live.values().cloned().collect());
             return;
         };
         if let Some(object) = left.pop() {
-            cache.apply_rest(object);
+            cache.apply_backfilled(object);
         } else {
-            self.rest = None;
-            let _ = cache.end_rest();
+            self.snapshot = None;
+            let _ = cache.end_backfill();
         }
     }
 
@@ -304,49 +304,49 @@ impl Server {
 }
 
 proptest! {
-    /// Whatever happens while the rest is read, and however late the watch is: a cache that says that it is whole has
-    /// what the API server has when the watch told everything, and never misses what the first list is for.
+    /// Whatever happens during a backfill, and however late the watch is: a cache that says that it is whole has
+    /// what the API server has when the watch has delivered everything, and never misses what the first list is for.
     #[test]
     fn what_is_read_beside_the_watch_makes_the_cache_whole(
         before in prop::collection::vec((0_u8..6, any::<bool>()), 0..6),
         steps in prop::collection::vec((0_u8..8, 0_u8..6, any::<bool>()), 0..80),
     ) {
         let (cache, mut server) = (Cache::<ConfigMap>::default(), Server::default());
-        for (name, is_rest) in before {
-            server.change(name, is_rest, true);
+        for (name, is_backfilled) in before {
+            server.change(name, is_backfilled, true);
         }
         prop_assert!(!cache.is_filled());
         server.list(&cache);
         prop_assert!(cache.is_filled() && !cache.is_whole());
-        for (step, name, is_rest) in steps {
+        for (step, name, is_backfilled) in steps {
             match step {
-                0 | 1 => server.change(name, is_rest, true),
-                2 => server.change(name, is_rest, false),
-                3 | 4 => server.tell(&cache),
-                5 | 6 => server.read_rest(&cache),
-                // It ends what is being read.
+                0 | 1 => server.change(name, is_backfilled, true),
+                2 => server.change(name, is_backfilled, false),
+                3 | 4 => server.deliver(&cache),
+                5 | 6 => server.read_backfill(&cache),
+                // A new list ends the backfill.
                 _ => {
                     server.list(&cache);
-                    server.rest = None;
+                    server.snapshot = None;
                 }
             }
-            if server.told == server.log.len() {
+            if server.delivered == server.log.len() {
                 let known = names_of(&cache.all());
                 if cache.is_whole() {
                     prop_assert_eq!(known, server.names());
                 } else {
-                    let first = server.live.values().filter(|object| !object.is_rest()).cloned();
+                    let first = server.live.values().filter(|object| !object.is_backfilled()).cloned();
                     let first = names_of(&first.collect::<Vec<_>>());
                     prop_assert!(first.iter().all(|name| known.contains(name)), "{known:?} {first:?}");
                 }
             }
         }
-        while server.told < server.log.len() {
-            server.tell(&cache);
+        while server.delivered < server.log.len() {
+            server.deliver(&cache);
         }
-        server.rest = None;
+        server.snapshot = None;
         for _ in 0..server.live.len() + 2 {
-            server.read_rest(&cache);
+            server.read_backfill(&cache);
         }
         prop_assert!(cache.is_whole());
         prop_assert_eq!(names_of(&cache.all()), server.names());

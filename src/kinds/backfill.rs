@@ -20,7 +20,7 @@ const PAGE: u32 = 50;
 const RETRY: Duration = Duration::from_secs(5);
 
 /// Reads the decided requests after each list of the others. Never returns.
-pub(super) async fn run_rest(client: Client, enqueuer: Enqueuer) {
+pub(super) async fn run_backfill(client: Client, enqueuer: Enqueuer) {
     let requests = &enqueuer.caches.requests;
     let mut filled = requests.filled();
     loop {
@@ -30,7 +30,7 @@ pub(super) async fn run_rest(client: Client, enqueuer: Enqueuer) {
         }
         enqueuer.caches.wait_until_filled().await;
         filled.mark_unchanged();
-        match read_rest(&client, &enqueuer).await {
+        match read_backfill(&client, &enqueuer).await {
             Ok(true) => {}
             // The watch lists anew; it is read again after that.
             Ok(false) => {
@@ -47,9 +47,9 @@ pub(super) async fn run_rest(client: Client, enqueuer: Enqueuer) {
 }
 
 /// Returns whether everything is known then.
-async fn read_rest(client: &Client, enqueuer: &Enqueuer) -> Result<bool, kube::Error> {
+async fn read_backfill(client: &Client, enqueuer: &Enqueuer) -> Result<bool, kube::Error> {
     let requests = &enqueuer.caches.requests;
-    if !requests.begin_rest() {
+    if !requests.begin_backfill() {
         return Ok(false);
     }
     let api: Api<Item<ApprovalRequest>> = Api::all(client.clone());
@@ -58,11 +58,11 @@ async fn read_rest(client: &Client, enqueuer: &Enqueuer) -> Result<bool, kube::E
         let page = api.list(&parameters).await?;
         for item in page.items {
             let request = item.read().0.kept(&enqueuer.caches);
-            if let Some(change) = requests.apply_rest(Arc::new(request)) {
-                enqueuer.on_rest(&change);
+            if let Some(change) = requests.apply_backfilled(Arc::new(request)) {
+                enqueuer.on_backfilled(&change);
             }
         }
-        if !requests.is_reading_rest() {
+        if !requests.is_backfilling() {
             return Ok(false);
         }
         parameters.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
@@ -70,7 +70,7 @@ async fn read_rest(client: &Client, enqueuer: &Enqueuer) -> Result<bool, kube::E
             break;
         }
     }
-    let Some(gone) = requests.end_rest() else { return Ok(false) };
+    let Some(gone) = requests.end_backfill() else { return Ok(false) };
     for change in gone {
         enqueuer.on_request(&change);
     }
@@ -82,7 +82,7 @@ async fn read_rest(client: &Client, enqueuer: &Enqueuer) -> Result<bool, kube::E
 
 impl Enqueuer {
     /// A decided request was read. Nothing is done about one that is settled, and its target knew what became of it.
-    fn on_rest(&self, change: &Change<ApprovalRequest>) {
+    fn on_backfilled(&self, change: &Change<ApprovalRequest>) {
         // What was known before as something else is news.
         if change.before.is_none() && change.after.as_deref().is_some_and(is_settled) {
             self.untold.on_change(change);
@@ -127,10 +127,10 @@ mod tests {
         enqueuer.enqueue_when_requests_are_known(Kind::Enclave, &key);
         let requests = &enqueuer.caches.requests;
         requests.begin_list();
-        assert!(requests.end_partial_list().is_empty() && requests.begin_rest());
+        assert!(requests.end_partial_list().is_empty() && requests.begin_backfill());
         enqueuer.enqueue_when_requests_are_known(Kind::Enclave, &key);
         assert!(queue.is_empty(), "not all are known");
-        assert!(requests.end_rest().is_some());
+        assert!(requests.end_backfill().is_some());
         enqueuer.enqueue_what_waits();
         assert_eq!(queue.take(Priority::Normal, Instant::now()), Some(key.clone()));
         assert!(enqueuer.waiting.lock().unwrap().is_empty());
