@@ -14,13 +14,11 @@ use enclave_operator::api::{
 };
 use enclave_operator::cluster::clock::Clock;
 use enclave_operator::cluster::watch::Seen;
-use enclave_operator::cluster::workqueue::{Outcome, Priority, Workqueue};
+use enclave_operator::cluster::workqueue::{Outcome, Priority};
 use enclave_operator::controllers::{Known, Reconciled};
-use enclave_operator::kinds::caches::{Cached, Caches};
+use enclave_operator::kinds::caches::Cached;
 use enclave_operator::kinds::enqueue::{Enqueuer, Guard};
-use enclave_operator::kinds::queues::Queues;
 use enclave_operator::kinds::sentry::Sentry;
-use enclave_operator::kinds::untold::Untold;
 use enclave_operator::model::gated::Gated;
 use enclave_operator::model::life::{Integrity, as_if_applied};
 use enclave_operator::model::naming::grant;
@@ -47,15 +45,12 @@ struct World {
 impl World {
     fn of(enclaves: usize) -> Self {
         let policies = build_policies(&Installation::default()).unwrap();
-        let enqueuer = Enqueuer {
-            caches: Caches::detached("enclave-system"),
-            queues: Arc::new(Queues::default()),
-            unlisted: Workqueue::default(),
-            waiting: Arc::default(),
-            sentry: Arc::new(Sentry::new(policies, Clock::new(now()))),
-            untold: Arc::new(Untold::new(Vec::new())),
-            guard: tokio::sync::watch::Sender::new(None),
-        };
+        let enqueuer = Enqueuer::new(
+            "enclave-system",
+            Arc::new(Sentry::new(policies, Clock::new(now()))),
+            Vec::new(),
+            tokio::sync::watch::Sender::new(None),
+        );
         let mut world = Self { enqueuer, enclaves, version: 0 };
         world.see(&managed("acme", purpose::COMMUNITY, "uid--acme", None, None));
         world.see(&applied::<Community>("Community", "", "acme", &json!({})));

@@ -60,11 +60,7 @@ mod tests {
     use crate::api::{Time, names};
     use crate::cluster::clock::Clock;
     use crate::cluster::watch::Seen;
-    use crate::cluster::workqueue::Workqueue;
-    use crate::kinds::caches::Caches;
-    use crate::kinds::queues::Queues;
     use crate::kinds::sentry::Sentry;
-    use crate::kinds::untold::Untold;
     use crate::model::request::tests::a_request;
 
     use super::*;
@@ -89,18 +85,12 @@ mod tests {
     /// Those that are settled, hour by hour and once; the others at once when everything is.
     #[test]
     fn settled_requests_are_looked_at_when_they_may_be_old() {
-        let enqueuer = Enqueuer {
-            caches: Caches::detached("enclave-system"),
-            queues: Arc::new(Queues::default()),
-            unlisted: Workqueue::default(),
-            waiting: Arc::default(),
-            sentry: Arc::new(Sentry::new(
-                build_policies(&Installation::default()).unwrap(),
-                Clock::new(at(0)),
-            )),
-            untold: Arc::new(Untold::new(Vec::new())),
-            guard: tokio::sync::watch::Sender::new(None),
-        };
+        let enqueuer = Enqueuer::new(
+            "enclave-system",
+            Arc::new(Sentry::new(build_policies(&Installation::default()).unwrap(), Clock::new(at(0)))),
+            Vec::new(),
+            tokio::sync::watch::Sender::new(None),
+        );
         let mut leaving = request("leaving", RequestState::Rejected, Some(20));
         leaving.metadata.deletion_timestamp = Some(Time(at(30)).into());
         for request in [

@@ -103,24 +103,18 @@ mod tests {
     use crate::api::Kind;
     use crate::cluster::cache::Key;
     use crate::cluster::clock::Clock;
-    use crate::cluster::workqueue::{Priority, Workqueue};
-    use crate::kinds::caches::Caches;
-    use crate::kinds::queues::Queues;
+    use crate::cluster::workqueue::Priority;
     use crate::kinds::sentry::Sentry;
-    use crate::kinds::untold::Untold;
 
     #[test]
     fn what_waits_for_requests_is_looked_at_when_all_are_known_or_at_once_if_they_are_by_now() {
         let policies = build_policies(&Installation::default()).unwrap();
-        let enqueuer = Enqueuer {
-            caches: Caches::detached("enclave-system"),
-            queues: Arc::new(Queues::default()),
-            unlisted: Workqueue::default(),
-            waiting: Arc::default(),
-            sentry: Arc::new(Sentry::new(policies, Clock::new(Timestamp::UNIX_EPOCH))),
-            untold: Arc::new(Untold::new(Vec::new())),
-            guard: tokio::sync::watch::Sender::new(None),
-        };
+        let enqueuer = Enqueuer::new(
+            "enclave-system",
+            Arc::new(Sentry::new(policies, Clock::new(Timestamp::UNIX_EPOCH))),
+            Vec::new(),
+            tokio::sync::watch::Sender::new(None),
+        );
         enqueuer.queues.open();
         let queue = enqueuer.queues.of(Kind::Enclave);
         let key = Key::new("acme", "payments");

@@ -70,6 +70,26 @@ macro_rules! enqueue_all {
 with_controlled_kinds!(enqueue_all);
 
 impl Enqueuer {
+    /// Nothing is known yet and nothing is enqueued. `system` is the operator's own namespace, `sinks` are those that
+    /// facts are told to; `guard` gets what stands guard.
+    #[must_use]
+    pub fn new(
+        system: &str,
+        sentry: Arc<Sentry>,
+        sinks: Vec<&'static str>,
+        guard: watch::Sender<Option<Guard>>,
+    ) -> Self {
+        Self {
+            caches: Caches::detached(system),
+            queues: Arc::default(),
+            unlisted: Workqueue::default(),
+            waiting: Arc::default(),
+            sentry,
+            untold: Arc::new(Untold::new(sinks)),
+            guard,
+        }
+    }
+
     pub(super) fn on_community(&self, change: &Change<Community>) {
         if self.on_own(change) {
             self.enqueue_gated(change);

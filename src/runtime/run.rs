@@ -27,15 +27,12 @@ use crate::cluster::clock::Clock;
 use crate::cluster::events::Events;
 use crate::cluster::fence::Fence;
 use crate::cluster::watch::list_consistently;
-use crate::cluster::workqueue::Workqueue;
 use crate::cluster::writer::Writer;
 use crate::controllers::telling::{Outlet, run_telling};
 use crate::controllers::{self, Context, revocation};
 use crate::kinds::caches::Caches;
 use crate::kinds::enqueue::{Enqueuer, Guard};
-use crate::kinds::queues::Queues;
 use crate::kinds::sentry::{Sentry, run_settling};
-use crate::kinds::untold::Untold;
 use crate::model::life::{Integrity, SETTLING};
 use crate::plan::{Notice, Severity};
 use crate::sinks::{DeliveryError, EventSink};
@@ -91,15 +88,8 @@ pub async fn run_operator(
     let sentry = Arc::new(Sentry::new(build_policies(&installation)?, clock.clone()));
     let (guard_sender, guard) = watch::channel(None);
     let sinks = settings.audit.sinks()?;
-    let enqueuer = Enqueuer {
-        caches: Caches::detached(namespace),
-        queues: Arc::new(Queues::default()),
-        unlisted: Workqueue::default(),
-        waiting: Arc::default(),
-        sentry,
-        untold: Arc::new(Untold::new(sinks.iter().map(EventSink::kind).collect())),
-        guard: guard_sender,
-    };
+    let enqueuer =
+        Enqueuer::new(namespace, sentry, sinks.iter().map(EventSink::kind).collect(), guard_sender);
     let caches = enqueuer.caches.clone();
     // Dropped at the end, which ends the watches.
     let mut tasks = JoinSet::new();
