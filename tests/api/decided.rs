@@ -2,21 +2,17 @@
 //! from the absence of one.
 
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use enclave_operator::api::State;
 use enclave_operator::api::approval_request::Verdict;
-use enclave_operator::runtime::run_operator;
-use futures::future::BoxFuture;
-use http::{Request, Response};
-use kube::ResourceExt;
+use http::Request;
 use kube::api::PostParams;
-use kube::client::{Body, ClientBuilder};
+use kube::client::Body;
+use kube::{Client, ResourceExt};
 use serde_json::json;
 use tokio::sync::{Notify, Semaphore};
-use tower::{Layer, Service};
 
-use crate::support::User;
+use crate::in_process::InProcess;
 use crate::world::{
     World, active_community, communities, enclave, enclaves, hold_everything, on_a_runtime,
     operator_settings, patch, vote, wait_for_enclave, wait_for_hold, wait_for_request, wait_until_applied,
@@ -50,8 +46,23 @@ fn what_was_rejected_stays_so_while_the_rejection_is_not_read_yet() {
 
     let account = on_a_runtime(async || world.operator().await);
     let (released, answered) = (Arc::new(Semaphore::new(0)), Arc::new(Notify::new()));
-    let layer = HoldLayer { released: Arc::clone(&released), answered: Arc::clone(&answered) };
-    let operator = Held::start(&account, layer);
+    let meddle = {
+        let (released, answered) = (Arc::clone(&released), Arc::clone(&answered));
+        move |request: Request<Body>, client: Client| {
+            let (released, answered) = (Arc::clone(&released), Arc::clone(&answered));
+            async move {
+                if !is_backfill(&request) {
+                    return client.send(request).await;
+                }
+                released.acquire().await.unwrap().forget();
+                let answer = client.send(request).await;
+                answered.notify_one();
+                answer
+            }
+        }
+    };
+    // The same identity as the one that was killed: it need not wait for its own lease.
+    let operator = InProcess::start(&account, &operator_settings("decided"), meddle);
     on_a_runtime(async || {
         let (alice, bob) = (world.alice(), world.bob());
         let api = enclaves(&alice, "kept");
@@ -78,81 +89,10 @@ async fn make_active(world: &World, name: &str) {
     wait_for_enclave(&api, name, State::Active).await;
 }
 
-/// An operator in a runtime of its own, whose list of all requests is held.
-struct Held(Option<tokio::runtime::Runtime>);
-
-impl Held {
-    fn start(account: &User, layer: HoldLayer) -> Self {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let config = account.config();
-        runtime.spawn(async move {
-            let client = ClientBuilder::try_from(config).unwrap().with_layer(&layer).build();
-            // The same identity as the one that was killed: it need not wait for its own lease.
-            Box::pin(run_operator(client, &operator_settings("decided"), std::future::pending())).await
-        });
-        Self(Some(runtime))
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
-        }
-    }
-}
-
-/// Holds the list of all requests until there is a permit, and tells that it was answered.
-#[derive(Clone)]
-struct HoldLayer {
-    released: Arc<Semaphore>,
-    answered: Arc<Notify>,
-}
-
-impl<S> Layer<S> for HoldLayer {
-    type Service = Holding<S>;
-
-    fn layer(&self, inner: S) -> Holding<S> {
-        Holding { inner, layer: self.clone() }
-    }
-}
-
-struct Holding<S> {
-    inner: S,
-    layer: HoldLayer,
-}
-
-impl<S, B> Service<Request<Body>> for Holding<S>
-where
-    S: Service<Request<Body>, Response = Response<B>>,
-    S::Future: Send + 'static,
-    S::Error: Send + 'static,
-    B: Send + 'static,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = BoxFuture<'static, Result<S::Response, S::Error>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let query = request.uri().query().unwrap_or_default();
-        let is_held = request.uri().path().ends_with("/approvalrequests")
-            && !query.contains("watch=true")
-            && !query.contains("fieldSelector");
-        let answer = self.inner.call(request);
-        let HoldLayer { released, answered } = self.layer.clone();
-        Box::pin(async move {
-            if !is_held {
-                return answer.await;
-            }
-            released.acquire().await.unwrap().forget();
-            let answer = answer.await;
-            answered.notify_one();
-            answer
-        })
-    }
+/// The first list of all requests, which has decided ones too.
+fn is_backfill(request: &Request<Body>) -> bool {
+    let query = request.uri().query().unwrap_or_default();
+    request.uri().path().ends_with("/approvalrequests")
+        && !query.contains("watch=true")
+        && !query.contains("fieldSelector")
 }

@@ -25,6 +25,7 @@ mod gaps;
 mod handover;
 mod hub_and_spoke;
 mod impact;
+mod in_process;
 mod lock;
 mod metrics;
 mod mfa;
