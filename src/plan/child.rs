@@ -68,6 +68,28 @@ macro_rules! children {
 }
 with_child_kinds!(children);
 
+impl Child {
+    /// Whether it is a role or a binding.
+    #[must_use]
+    pub const fn is_rbac(&self) -> bool {
+        matches!(
+            self,
+            Self::Role(_) | Self::RoleBinding(_) | Self::ClusterRole(_) | Self::ClusterRoleBinding(_)
+        )
+    }
+
+    /// Whether it binds a role that the operator makes. That has to be there before: the operator may bind
+    /// whatever gives no more than its own rights, which the API server looks up in the role.
+    #[must_use]
+    pub fn binds_made_role(&self) -> bool {
+        match self {
+            Self::RoleBinding(binding) => is_of_grant(&binding.role_ref.name),
+            Self::ClusterRoleBinding(binding) => is_of_grant(&binding.role_ref.name),
+            _ => false,
+        }
+    }
+}
+
 /// Whether what others changed is put back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Healing {

@@ -76,12 +76,10 @@ pub fn plan_access(grants: &[Grant], around: &Surroundings, now: Timestamp) -> A
     let mut plan = AccessPlan::default();
     plan.compare(&wanted.cluster_role_bindings, &around.live.cluster_role_bindings, around, now);
     plan.compare(&wanted.role_bindings, &around.live.role_bindings, around, now);
-    // What is bound has to be there before: roles come first when something opens, and they close last.
-    let mut roles = AccessPlan::default();
-    roles.compare(&wanted.cluster_roles, &around.live.cluster_roles, around, now);
-    roles.compare(&wanted.roles, &around.live.roles, around, now);
-    plan.closes.extend(roles.closes);
-    plan.opens.splice(0..0, roles.opens);
+    plan.compare(&wanted.cluster_roles, &around.live.cluster_roles, around, now);
+    plan.compare(&wanted.roles, &around.live.roles, around, now);
+    // What is bound has to be there before. All else that opens is made beside the roles.
+    plan.opens.sort_by_key(|open| matches!(open, Write::Child(_, child) if child.binds_made_role()));
     plan
 }
 

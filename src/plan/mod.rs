@@ -134,8 +134,10 @@ impl Write {
     pub fn sort(&self) -> impl PartialEq + use<> {
         let child = match self {
             Self::Child(verb, child) => {
-                let name = child.metadata().name.as_deref();
-                Some((*verb, std::mem::discriminant(child), name == Some(names::child::DEFAULT_DENY)))
+                let is_default_deny = child.metadata().name.as_deref() == Some(names::child::DEFAULT_DENY);
+                let needs_role = *verb == Verb::Create && child.binds_made_role();
+                let kind = (!child.is_rbac()).then(|| std::mem::discriminant(child));
+                Some((*verb, kind, is_default_deny, needs_role))
             }
             _ => None,
         };

@@ -37,6 +37,7 @@ mod reading;
 mod restart;
 mod rights;
 mod roles;
+mod round_trips;
 mod scale;
 mod scenarios;
 mod stamps;
