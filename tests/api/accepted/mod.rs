@@ -1,8 +1,8 @@
 //! What the schema accepts, the operator reads: values made from the generated CRDs are tried on a real API
 //! server, and each one that it takes is read, written back as an equal value, and comes to rest.
 //!
-//! `ENCLAVE_OPERATOR_VALUES` says how many values of each kind have to be accepted (200), and
-//! `ENCLAVE_OPERATOR_VALUES_SEED` repeats a run.
+//! `ENCLAVE_OPERATOR_VALUES` says how many values of each kind have to be accepted (200), of which 200 are stored,
+//! and `ENCLAVE_OPERATOR_VALUES_SEED` repeats a run.
 
 mod dice;
 mod equal;
@@ -38,6 +38,10 @@ use crate::world::{SOON, World, kind_api, on_a_runtime};
 const VALUES: &str = "ENCLAVE_OPERATOR_VALUES";
 const SEED: &str = "ENCLAVE_OPERATOR_VALUES_SEED";
 const COMMUNITY: &str = "values";
+/// Where roles are given: each counts in all namespaces of its Community, so there are few of them.
+const ROLES: &str = "valueroles";
+/// So many values of each kind are stored at most.
+const MOST_STORED: usize = 200;
 const OPERATOR: &str = "system:serviceaccount:enclave-system:enclave-operator";
 /// So long nothing is written when nothing is left to do: every retry and every timer is shorter, or longer
 /// than the test by far.
@@ -62,7 +66,9 @@ fn what_the_schema_accepts_the_operator_reads_and_comes_to_rest() {
     eprintln!("{SEED}={seed} {VALUES}={wanted}");
     let world = World::start();
     let stored = on_a_runtime(async || {
-        Story::begin_in(&world, COMMUNITY, json!({})).await;
+        for community in [COMMUNITY, ROLES] {
+            Story::begin_in(&world, community, json!({})).await;
+        }
         let mut stored = Vec::new();
         for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::ApprovalRequest) {
             let started = Instant::now();
@@ -70,7 +76,7 @@ fn what_the_schema_accepts_the_operator_reads_and_comes_to_rest() {
             for value in &accepted {
                 assert_same(value);
             }
-            let some = store(&world, kind, &accepted, 16 + wanted / 100).await;
+            let some = store(&world, kind, &accepted).await;
             eprintln!(
                 "{kind}: {} of {tried} accepted, {} stored, {:.1?}",
                 accepted.len(),
@@ -171,16 +177,16 @@ fn object(kind: Kind, name: &str, spec: &Value) -> DynamicObject {
 
 /// Where an object of a kind is declared.
 fn namespace_for(kind: Kind, spec: &Value) -> String {
-    let in_the_enclave = format!("{COMMUNITY}-payments");
     match kind {
         Kind::Community => String::new(),
         Kind::CommunityEndpoint | Kind::TransitHub | Kind::Enclave => COMMUNITY.into(),
         Kind::RoleAssignment | Kind::RoleEligibility
             if !spec["role"].as_str().unwrap_or_default().starts_with("enclave-") =>
         {
-            COMMUNITY.into()
+            ROLES.into()
         }
-        _ => in_the_enclave,
+        Kind::RoleAssignment | Kind::RoleEligibility | Kind::RoleActivation => format!("{ROLES}-payments"),
+        _ => format!("{COMMUNITY}-payments"),
     }
 }
 
@@ -233,21 +239,24 @@ fn spec_schema_of(kind: Kind) -> Value {
     READ.with_borrow_mut(|read| read.entry(kind.plural()).or_insert_with(|| spec_schema(kind)).clone())
 }
 
-/// Stores some of the values, spread over all of them.
-async fn store(world: &World, kind: Kind, accepted: &[Accepted], amount: usize) -> Vec<Accepted> {
+/// Stores values, spread over all of them if there are too many.
+async fn store(world: &World, kind: Kind, accepted: &[Accepted]) -> Vec<Accepted> {
     let client = world.administrator();
-    let mut stored = Vec::new();
-    for (number, value) in accepted.iter().step_by((accepted.len() / amount).max(1)).enumerate() {
+    let some = accepted.iter().step_by((accepted.len() / MOST_STORED).max(1)).take(MOST_STORED).enumerate();
+    let stored = futures::stream::iter(some).map(|(number, value)| {
         let mut spec = value.object["spec"].clone();
         repair::settle(kind, &mut spec);
         let api = kind_api(&client, kind, &value.namespace);
-        let made = api.create(&PostParams::default(), &object(kind, &format!("v{number}"), &spec)).await;
-        let made = made.unwrap_or_else(|error| panic!("accepted and not stored: {error}\n{spec:#}"));
-        let object = serde_json::to_value(made).unwrap();
-        stored.push(Accepted { kind, namespace: value.namespace.clone(), object });
-        assert_same(stored.last().unwrap());
-    }
-    stored
+        async move {
+            let made = api.create(&PostParams::default(), &object(kind, &format!("v{number}"), &spec)).await;
+            let made = made.unwrap_or_else(|error| panic!("accepted and not stored: {error}\n{spec:#}"));
+            let object = serde_json::to_value(made).unwrap();
+            let stored = Accepted { kind, namespace: value.namespace.clone(), object };
+            assert_same(&stored);
+            stored
+        }
+    });
+    stored.buffered(8).collect().await
 }
 
 /// The lease is renewed all the time.
