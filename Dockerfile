@@ -1,7 +1,10 @@
 # The operator as a static program on an image with nothing else but certificates and time zones.
 FROM rust:1-alpine AS build
+# jemalloc is built with it.
+RUN apk add --no-cache make
 WORKDIR /src
 # Dependencies are a layer of their own: it is built again only when they change.
+COPY .cargo .cargo
 COPY Cargo.toml Cargo.lock ./
 RUN mkdir src && touch src/lib.rs && echo 'fn main() {}' >src/main.rs && \
     cargo build --release --locked --bin enclave-operator

@@ -7,9 +7,14 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use enclave_operator::install::{self, chart};
 use enclave_operator::runtime::{RunError, Settings, run::build_client, run_operator};
+use tikv_jemallocator::Jemalloc;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::warn;
 use tracing_subscriber::EnvFilter;
+
+/// The same allocator whatever C library the program is built with.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 /// Isolated enclaves on Kubernetes: changes that wait for approval, roles that end by themselves.
 #[derive(Parser)]
