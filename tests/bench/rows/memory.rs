@@ -6,7 +6,7 @@ use super::{Measuring, limit};
 use crate::bare_watchers::{HOLD, HOLDING};
 use crate::measure::{CLIENT, peak, processor_time, resident, wait_until_quiet};
 use crate::stage::Stage;
-use crate::support::eventually;
+use crate::support::{Process, eventually};
 
 const LIMIT: Duration = Duration::from_secs(300);
 
@@ -14,7 +14,8 @@ pub async fn measure(measuring: &mut Measuring<'_>, stage: &mut Stage) {
     stage.wait_until_quiet(limit(measuring.size)).await;
     stage.stop_operator();
     let started = stage.start_operator().await;
-    let (bare, bare_peak, cpu) = watcher(stage).await;
+    let watcher = hold_everything(stage).await.id();
+    let (bare, bare_peak, cpu) = (resident(watcher), peak(watcher), processor_time(watcher).as_secs_f64());
     let figure = measuring.paired("resident memory after a restart", "MiB", &[(started.resident, bare)]);
     measuring.add(figure.at_most(64.0));
     let figure = measuring.paired("peak of memory in a restart", "MiB", &[(started.peak, bare_peak)]);
@@ -23,8 +24,8 @@ pub async fn measure(measuring: &mut Measuring<'_>, stage: &mut Stage) {
     measuring.add(figure);
 }
 
-/// Memory of B3, its peak, and the processor time until it holds everything.
-async fn watcher(stage: &Stage) -> (f64, f64, f64) {
+/// B3, which holds everything.
+pub async fn hold_everything(stage: &Stage) -> Process {
     let mut command = stage.account.command(&std::env::current_exe().unwrap());
     command.arg(HOLD);
     let watcher = stage.plane.spawn(command, "bare-watcher").unwrap();
@@ -33,5 +34,5 @@ async fn watcher(stage: &Stage) -> (f64, f64, f64) {
     })
     .await;
     wait_until_quiet(watcher.id(), CLIENT, LIMIT).await;
-    (resident(watcher.id()), peak(watcher.id()), processor_time(watcher.id()).as_secs_f64())
+    watcher
 }

@@ -11,10 +11,12 @@ use kube::api::{DeleteParams, PostParams};
 use serde_json::json;
 
 use super::edit::role_binding;
+use super::memory::hold_everything;
 use super::provisioning::provision;
 use super::{Measuring, limit};
 use crate::figures::{milliseconds, percentile};
 use crate::load::{Load, assignment, eligibility, person};
+use crate::measure::{CLIENT, processor_time, wait_until_quiet};
 use crate::sightings::Sightings;
 use crate::stage::Stage;
 
@@ -38,10 +40,14 @@ pub async fn measure(measuring: &mut Measuring<'_>, stage: &Stage) {
         is_active(made.status.as_ref().map(|status| &status.gate.state))
     })
     .await;
-    let before = made.count();
+    let (before, cpu) = (made.count(), stage.operator_cpu());
     stage.owner.create_all((0..assignments).map(|number| assignment(&control(number), number))).await;
     made.wait_for_count(before + assignments, limit(assignments), "the roles are given").await;
     stage.wait_until_quiet(LIMIT).await;
+    let each = (stage.operator_cpu() - cpu) * 1000.0 / assignments as f64;
+    let what = format!("processor time of the operator for one assignment while {assignments} are made");
+    let figure = measuring.figure(what, "ms", each);
+    measuring.add(figure.at_most(2.0));
     more(measuring, stage, &load, &bindings, assignments, "").await;
 
     let eligible = Sightings::of(stage.everywhere::<RoleEligibility>(), |made| {
@@ -79,26 +85,33 @@ fn is_active(state: Option<&Option<State>>) -> bool {
     state.copied().flatten() == Some(State::Active)
 }
 
-/// What a namespace of others costs the operator.
+/// What a namespace of others costs the operator, and B3, which sees it too.
 async fn namespaces(measuring: &mut Measuring<'_>, stage: &Stage, prefix: &str, with: &str) {
-    stage.wait_until_quiet(LIMIT).await;
+    let operator = one_namespace(stage, stage.operator_id(), prefix).await;
+    let watcher = hold_everything(stage).await;
+    let bare = one_namespace(stage, watcher.id(), &format!("{prefix}-bare")).await;
+    let what = format!("processor time of the operator for one namespace of others, {with}");
+    measuring.add(measuring.paired(&what, "ms", &[(operator, bare)]).at_most(0.05));
+}
+
+/// Processor time of a process for one namespace, in milliseconds.
+async fn one_namespace(stage: &Stage, process: u32, prefix: &str) -> f64 {
+    let cpu = || processor_time(process).as_secs_f64();
+    wait_until_quiet(process, CLIENT, LIMIT).await;
     let all: Api<Namespace> = stage.everywhere();
-    let (began, cpu) = (Instant::now(), stage.operator_cpu());
+    let (began, before) = (Instant::now(), cpu());
     for number in 0..NAMESPACES {
         let namespace: Namespace =
             serde_json::from_value(json!({"metadata": {"name": format!("{prefix}-{number:03}")}})).unwrap();
         all.create(&PostParams::default(), &namespace).await.unwrap();
     }
-    stage.wait_until_quiet(LIMIT).await;
-    let (took, used) = (began.elapsed(), stage.operator_cpu() - cpu);
+    wait_until_quiet(process, CLIENT, LIMIT).await;
+    let (took, used) = (began.elapsed(), cpu() - before);
     // What it uses in as much time anyway, with leases to renew.
-    let cpu = stage.operator_cpu();
+    let before = cpu();
     tokio::time::sleep(took).await;
-    let idle = stage.operator_cpu() - cpu;
-    let each = (used - idle).max(0.0) * 1000.0 / NAMESPACES as f64;
-    let what = format!("processor time of the operator for one namespace of others, {with}");
-    let figure = measuring.figure(what, "ms", each).raw(json!({"used": used, "idle": idle}));
-    measuring.add(figure.at_most(0.05));
+    let idle = cpu() - before;
+    (used - idle).max(0.0) * 1000.0 / NAMESPACES as f64
 }
 
 /// What one more assignment costs, and how long it takes.
@@ -122,9 +135,8 @@ async fn more(
     }
     stage.wait_until_quiet(LIMIT).await;
     let each = (stage.operator_cpu() - cpu) * 1000.0 / MORE as f64;
-    let what = format!("processor time of the operator for one assignment more than {from}{with}");
-    let figure = measuring.figure(what, "ms", each);
-    measuring.add(figure.at_most(2.0));
+    let what = format!("processor time of the operator for one assignment more than {from}{with}, by itself");
+    measuring.add(measuring.figure(what, "ms", each));
     let what = format!("role asked → bound with {from} assignments{with}");
     let figure = measuring.median(&what, "ms", &latencies);
     measuring.add(figure.at_most(60.0));
