@@ -14,8 +14,9 @@ pub async fn measure(measuring: &mut Measuring<'_>, stage: &mut Stage) {
     stage.wait_until_quiet(limit(measuring.size)).await;
     stage.stop_operator();
     let started = stage.start_operator().await;
-    let watcher = hold_everything(stage).await.id();
-    let (bare, bare_peak, cpu) = (resident(watcher), peak(watcher), processor_time(watcher).as_secs_f64());
+    let watcher = hold_everything(stage).await;
+    let (bare, bare_peak) = (resident(watcher.id()), peak(watcher.id()));
+    let cpu = processor_time(watcher.id()).as_secs_f64();
     let figure = measuring.paired("resident memory after a restart", "MiB", &[(started.resident, bare)]);
     measuring.add(figure.at_most(64.0));
     let figure = measuring.paired("peak of memory in a restart", "MiB", &[(started.peak, bare_peak)]);
