@@ -19,17 +19,50 @@ fn imports(folder: &str) -> BTreeMap<String, BTreeSet<String>> {
             (name, text)
         })
         .collect();
-    let module = folder.replace('/', "::");
+    let module = format!("crate::{}::", folder.replace('/', "::"));
     let imports_of = |text: &str| -> BTreeSet<String> {
-        let named = |name: &&String| {
-            [format!("super::{name}::"), format!("crate::{module}::{name}::")]
-                .iter()
-                .any(|path| text.contains(path))
-        };
-        modules.keys().filter(named).cloned().collect()
+        let named = named_after(text, "super::").into_iter().chain(named_after(text, &module));
+        named.filter(|name| modules.contains_key(name)).collect()
     };
     let all = modules.iter().filter(|(name, _)| *name != "mod");
     all.map(|(name, text)| (name.clone(), imports_of(text))).collect()
+}
+
+/// The first names of the paths that follow a prefix, those in braces too.
+fn named_after(text: &str, prefix: &str) -> BTreeSet<String> {
+    let first =
+        |path: &str| path.trim().split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap().to_owned();
+    let mut named = BTreeSet::new();
+    for (at, _) in text.match_indices(prefix) {
+        let rest = &text[at + prefix.len()..];
+        let Some(group) = rest.strip_prefix('{') else {
+            named.insert(first(rest));
+            continue;
+        };
+        let (mut depth, mut begins) = (0, 0);
+        for (at, character) in group.char_indices() {
+            match (character, depth) {
+                ('{', _) => depth += 1,
+                (',' | '}', 0) => {
+                    named.insert(first(&group[begins..at]));
+                    begins = at + 1;
+                    if character == '}' {
+                        break;
+                    }
+                }
+                ('}', _) => depth -= 1,
+                _ => {}
+            }
+        }
+    }
+    named
+}
+
+#[test]
+fn imports_are_found_in_braces_too() {
+    let text = "use super::{a, b::{c, d}, e as f};\nuse super::g::h;\nfn i() { super::j::k() }";
+    let named: Vec<String> = named_after(text, "super::").into_iter().collect();
+    assert_eq!(named, ["a", "b", "e", "g", "j"]);
 }
 
 /// A way from a module back to itself, if there is one.
@@ -79,6 +112,19 @@ fn a_cycle_would_be_found() {
     };
     assert!(find_cycle(&imports(&[("a", "b"), ("b", "c"), ("c", "a")])).is_some());
     assert_eq!(find_cycle(&imports(&[("a", "b"), ("a", "c"), ("b", "c")])), None);
+}
+
+/// What is for any kind does not know the kinds, nor who uses it.
+#[test]
+fn cluster_imports_nothing_from_above() {
+    for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cluster")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            let above = ["kinds", "controllers", "runtime", "install", "sinks"];
+            let named = named_after(&std::fs::read_to_string(&path).unwrap(), "crate::");
+            assert!(above.iter().all(|above| !named.contains(*above)), "{} names {named:?}", path.display());
+        }
+    }
 }
 
 /// Pure code names no client, no runtime and no clock.

@@ -7,13 +7,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use http::{Method, Request};
+use http::{Method, Request, StatusCode};
 use kube::Client;
 use kube::client::Body;
 use tokio::sync::watch;
 use tower::service_fn;
-
-use crate::runtime::metrics::{Metrics, WriteLabels};
 
 /// So long after it was renewed the lease is relied on; the election gives up then too. Another process
 /// takes the lease at the earliest [`LEASE_DURATION`] after the renewal.
@@ -38,8 +36,11 @@ pub struct Fence {
     path: Arc<str>,
     held: Arc<Mutex<Held>>,
     under_way: watch::Sender<usize>,
-    metrics: Metrics,
+    count: Arc<Count>,
 }
+
+/// Is told of each write that was let through: its method and path, and the answer if there was one.
+type Count = dyn Fn(&Method, &str, Option<StatusCode>) + Send + Sync;
 
 /// What is known of the lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,12 +54,17 @@ enum Held {
 }
 
 impl Fence {
-    /// A closed fence around this lease.
+    /// A closed fence around this lease. `count` is told of each write that was let through: its method and path,
+    /// and the answer if there was one.
     #[must_use]
-    pub fn new(namespace: &str, lease: &str, metrics: Metrics) -> Self {
+    pub fn new(
+        namespace: &str,
+        lease: &str,
+        count: impl Fn(&Method, &str, Option<StatusCode>) + Send + Sync + 'static,
+    ) -> Self {
         let path = format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{lease}");
         let held = Arc::new(Mutex::new(Held::Never));
-        Self { path: path.into(), held, under_way: watch::Sender::new(0), metrics }
+        Self { path: path.into(), held, under_way: watch::Sender::new(0), count: Arc::new(count) }
     }
 
     /// The client for the election: each renewal made with it opens the fence for a while.
@@ -97,7 +103,7 @@ impl Fence {
                 if request.method() == Method::GET {
                     return client.send(request).await;
                 }
-                let labels = WriteLabels::of(request.method(), request.uri().path());
+                let (method, path) = (request.method().clone(), request.uri().path().to_owned());
                 let Some(passage) = fence.enter() else { return Err(refusal()) };
                 let answer = tokio::select! {
                     // First of all: a process that slept must not send what is due since.
@@ -105,7 +111,7 @@ impl Fence {
                     () = tokio::time::sleep_until(passage.until.into()) => Err(refusal()),
                     answer = client.send(request) => answer,
                 };
-                fence.metrics.count_write(labels, answer.as_ref().map(http::Response::status).ok());
+                (fence.count)(&method, &path, answer.as_ref().map(http::Response::status).ok());
                 answer
             }
         });
@@ -215,7 +221,7 @@ mod tests {
     }
 
     fn fence() -> Fence {
-        Fence::new("enclave-system", "operator", Metrics::default())
+        Fence::new("enclave-system", "operator", |_, _, _| {})
     }
 
     fn is_refused<T>(result: &Result<T, kube::Error>) -> bool {

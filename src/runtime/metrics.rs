@@ -62,7 +62,7 @@ struct RoleLabels {
 
 /// What was written, and what became of it.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub struct WriteLabels {
+struct WriteLabels {
     resource: String,
     verb: &'static str,
     outcome: &'static str,
@@ -100,8 +100,7 @@ impl Outcome {
 
 impl WriteLabels {
     /// What a request writes, by its method and path: `/api/v1/…` or `/apis/GROUP/VERSION/…`.
-    #[must_use]
-    pub fn of(method: &Method, path: &str) -> Self {
+    fn of(method: &Method, path: &str) -> Self {
         let verb = match *method {
             Method::POST => "create",
             Method::PUT => "update",
@@ -166,7 +165,7 @@ impl Metrics {
     }
 
     /// Counts a write by the status of its answer; without one it could not be made.
-    pub fn count_write(&self, written: WriteLabels, answer: Option<StatusCode>) {
+    pub fn count_write(&self, method: &Method, path: &str, answer: Option<StatusCode>) {
         let outcome = match answer {
             Some(status) if status.is_success() => "done",
             // Not what was observed any more.
@@ -174,7 +173,7 @@ impl Metrics {
             Some(status) if status.is_client_error() => "refused",
             Some(_) | None => "failed",
         };
-        self.writes.get_or_create(&WriteLabels { outcome, ..written }).inc();
+        self.writes.get_or_create(&WriteLabels { outcome, ..WriteLabels::of(method, path) }).inc();
     }
 
     /// Counts something that a sink was given, by what became of it: `delivered`, `failed` or `given_up`.
@@ -347,7 +346,7 @@ mod tests {
     #[test]
     fn a_write_counts_by_what_became_of_it() {
         let metrics = Metrics::default();
-        let written = WriteLabels::of(&Method::PUT, "/api/v1/namespaces/acme");
+        let (method, path) = (Method::PUT, "/api/v1/namespaces/acme");
         for (answer, outcome) in [
             (Some(StatusCode::OK), "done"),
             (Some(StatusCode::CONFLICT), "outdated"),
@@ -355,9 +354,9 @@ mod tests {
             (Some(StatusCode::INTERNAL_SERVER_ERROR), "failed"),
             (None, "failed"),
         ] {
-            let labels = WriteLabels { outcome, ..written.clone() };
+            let labels = WriteLabels { outcome, ..WriteLabels::of(&method, path) };
             let before = metrics.writes.get_or_create(&labels).get();
-            metrics.count_write(written.clone(), answer);
+            metrics.count_write(&method, path, answer);
             assert_eq!(metrics.writes.get_or_create(&labels).get(), before + 1, "{outcome}");
         }
     }

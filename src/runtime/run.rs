@@ -82,7 +82,10 @@ pub async fn run_operator(
     let namespace = &settings.installation.namespace;
     let clock = Clock::new(Timestamp::now());
     let client = clock.listen(client);
-    let fence = Fence::new(namespace, OPERATOR, metrics.clone());
+    let fence = {
+        let metrics = metrics.clone();
+        Fence::new(namespace, OPERATOR, move |method, path, answer| metrics.count_write(method, path, answer))
+    };
     let writer = fence.guard(client.clone());
     let installation = settings.installation.installation();
     let sentry = Arc::new(Sentry::new(build_policies(&installation)?, clock.clone()));
