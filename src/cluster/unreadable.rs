@@ -1,4 +1,4 @@
-//! Which objects cannot be read as a whole: told once an hour, and counted.
+//! Which objects cannot be read as a whole: told at most once an hour, and counted.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,7 +36,7 @@ pub struct Unreadables {
     counts: Counts,
     /// When each was named last.
     named: HashMap<(Option<String>, String), Instant>,
-    /// Those known before the list that is being read.
+    /// When those were named that can be read or are gone by now, or are not told yet by the list that is being read.
     before: HashMap<(Option<String>, String), Instant>,
 }
 
@@ -56,7 +56,6 @@ impl Unreadables {
 
     /// The list is complete.
     pub fn end(&mut self) {
-        self.before.clear();
         self.counts.set(&self.kind, self.named.len());
     }
 
@@ -66,11 +65,15 @@ impl Unreadables {
         if unread.is_empty() {
             return self.forget(object);
         }
-        let known = self.named.get(&key).or_else(|| self.before.get(&key)).copied();
-        if known.is_none() && self.named.len() >= MOST {
+        let known = self.named.get(&key).copied().or_else(|| self.before.remove(&key));
+        if !self.named.contains_key(&key) && self.named.len() >= MOST {
             return;
         }
-        let is_due = known.is_none_or(|at| now.saturating_duration_since(at) >= SILENCE);
+        let is_silent = |at: Instant| now.saturating_duration_since(at) < SILENCE;
+        if self.before.len() > MOST {
+            self.before.retain(|_, at| is_silent(*at));
+        }
+        let is_due = known.is_none_or(|at| !is_silent(at));
         if is_due {
             let fields: Vec<String> = unread.iter().take(5).map(ToString::to_string).collect();
             warn!(
@@ -97,8 +100,13 @@ impl Unreadables {
         if self.named.is_empty() {
             return;
         }
-        if self.named.remove(&(object.namespace(), object.name_any())).is_some() {
+        let key = (object.namespace(), object.name_any());
+        if let Some(at) = self.named.remove(&key) {
             self.counts.set(&self.kind, self.named.len());
+            // It may be changed back and forth, and is not named anew each time.
+            if self.before.len() < 2 * MOST {
+                self.before.insert(key, at);
+            }
         }
     }
 }
@@ -135,6 +143,9 @@ mod tests {
         assert_eq!((count(), named_at(&known)), (1, Some(start + SILENCE)));
         known.note(&one, &[], start + SILENCE);
         assert_eq!(count(), 0);
+        // Whoever changes it back and forth does not fill the log.
+        known.note(&one, &unread, start + SILENCE * 3 / 2);
+        assert_eq!((count(), named_at(&known)), (1, Some(start + SILENCE)));
     }
 
     #[test]
@@ -146,5 +157,11 @@ mod tests {
             known.note(&Enclave::new(&number.to_string(), EnclaveSpec::default()), &unread, Instant::now());
         }
         assert_eq!((known.named.len(), counts.by_kind()["Enclave"]), (MOST, MOST));
+        for number in 0..8 * MOST {
+            let object = Enclave::new(&number.to_string(), EnclaveSpec::default());
+            known.note(&object, &unread, Instant::now());
+            known.forget(&object);
+        }
+        assert!(known.before.len() <= 2 * MOST, "{}", known.before.len());
     }
 }
