@@ -135,11 +135,17 @@ impl Readable for CustomResourceDefinition {
 }
 
 impl Readable for CiliumNetworkPolicy {
-    const FIELDS: &'static [&'static str] = &["spec"];
+    const FIELDS: &'static [&'static str] = &["spec", "specs"];
 
+    /// Cilium lets through what `spec` and what `specs` lets through. The operator writes no `specs`, so one that has
+    /// some is not what was written.
     fn put_together(metadata: ObjectMeta, parts: &mut Parts) -> Self {
         let nothing = || CiliumNetworkPolicySpec { rules: serde_json::Map::new() };
-        Self { metadata, spec: parts.whole("spec").unwrap_or_else(nothing) }
+        let mut spec: CiliumNetworkPolicySpec = parts.whole("spec").unwrap_or_else(nothing);
+        if parts.take("specs").is_some() {
+            spec.rules.insert("specs".to_owned(), UNREADABLE.into());
+        }
+        Self { metadata, spec }
     }
 }
 

@@ -429,3 +429,22 @@ fn a_message_names_the_field_and_is_cut() {
     );
     assert!(text.len() < 1_000 && !text.contains(['\n', '\u{7}']) && !text.contains(" at line "), "{text}");
 }
+
+/// Cilium lets through what stands in `specs`, too.
+#[test]
+fn a_cilium_policy_with_more_rules_is_not_what_was_written() {
+    let policy = |more: Value| {
+        let mut policy = json!({
+            "apiVersion": "cilium.io/v2", "kind": "CiliumNetworkPolicy", "metadata": {"name": "p", "namespace": "n"},
+            "spec": {"endpointSelector": {}, "egress": []},
+        });
+        policy.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        serde_json::from_value::<Item<CiliumNetworkPolicy>>(policy).unwrap().read().0.spec
+    };
+    let written = policy(json!({}));
+    assert_eq!(written, policy(json!({"specs": null})));
+    for specs in [json!([]), json!([{"endpointSelector": {}, "egress": [{"toEntities": ["all"]}]}]), json!(5)]
+    {
+        assert_ne!(written, policy(json!({ "specs": specs })));
+    }
+}
