@@ -32,12 +32,18 @@ pub fn has_metadata(live: &ObjectMeta, wanted: &ObjectMeta) -> bool {
     same(&live.labels, &wanted.labels) && same(&live.annotations, &wanted.annotations)
 }
 
-/// The live metadata with what is wanted of labels and annotations.
+/// How many bytes the API server takes as names and values of annotations (`TotalAnnotationSizeLimitB`).
+const MOST_OF_ANNOTATIONS: usize = 256 * 1024;
+
+/// The live metadata with what is wanted of labels and annotations. Where both do not fit, those of others give way:
+/// nobody keeps something as it is by filling them.
 #[must_use]
 pub fn merge_metadata(live: &ObjectMeta, wanted: ObjectMeta) -> ObjectMeta {
+    let merged = merge(&live.annotations, wanted.annotations.clone());
+    let size: usize = merged.iter().flatten().map(|(key, value)| key.len() + value.len()).sum();
     ObjectMeta {
         labels: merge(&live.labels, wanted.labels),
-        annotations: merge(&live.annotations, wanted.annotations),
+        annotations: if size > MOST_OF_ANNOTATIONS { wanted.annotations } else { merged },
         managed_fields: None,
         ..live.clone()
     }
@@ -62,6 +68,18 @@ mod tests {
     fn annotated(entries: &[(&str, &str)]) -> ObjectMeta {
         let entries = entries.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
         ObjectMeta { annotations: Some(entries.collect()), ..ObjectMeta::default() }
+    }
+
+    #[test]
+    fn what_is_wanted_fits_whatever_others_wrote() {
+        let wanted = annotated(&[("enclave-operator.io/content", "sha256:1")]);
+        let filled = |bytes: usize| annotated(&[("team", &"x".repeat(bytes))]);
+        let merged = |bytes| merge_metadata(&filled(bytes), wanted.clone()).annotations.unwrap();
+        let own: usize =
+            wanted.annotations.iter().flatten().map(|(key, value)| key.len() + value.len()).sum();
+        let room = MOST_OF_ANNOTATIONS - own - "team".len();
+        assert_eq!(merged(room).len(), 2);
+        assert_eq!(Some(merged(room + 1)), wanted.annotations);
     }
 
     #[test]
