@@ -21,7 +21,7 @@ use super::caches::{Cached, Caches};
 use super::enqueue::Enqueuer;
 use super::index::LIVE_REQUESTS;
 use crate::api::approval_request::{self, ApprovalRequestSpec, EffectivePolicy, Impact, RequestState};
-use crate::api::names::{annotation, label};
+use crate::api::names::{PREFIX, annotation, label};
 use crate::api::reading::{Item, Readable};
 use crate::api::{
     ApprovalRequest, ApprovalRequestStatus, CiliumNetworkPolicy, Community, CommunityEndpoint, Content,
@@ -54,12 +54,19 @@ pub trait Relevant: Sized {
     }
 }
 
-macro_rules! all_relevant {
+/// Of what people declare the operator reads only the annotations that are stamped, and writes none: others may be as
+/// large as people like.
+macro_rules! declared {
     ($($kind:ty),*) => {
-        $(impl Relevant for $kind {})*
+        $(impl Relevant for $kind {
+            fn kept(mut self, _: &Caches) -> Self {
+                keep_annotations(&mut self.metadata, |name| name.starts_with(PREFIX));
+                self
+            }
+        })*
     };
 }
-all_relevant!(
+declared!(
     Community,
     Enclave,
     CommunityEndpoint,
@@ -69,7 +76,21 @@ all_relevant!(
     EnclaveConnection,
     RoleAssignment,
     RoleEligibility,
-    RoleActivation,
+    RoleActivation
+);
+
+fn keep_annotations(metadata: &mut ObjectMeta, is_kept: impl Fn(&str) -> bool) {
+    if let Some(annotations) = &mut metadata.annotations {
+        annotations.retain(|name, _| is_kept(name));
+    }
+}
+
+macro_rules! all_relevant {
+    ($($kind:ty),*) => {
+        $(impl Relevant for $kind {})*
+    };
+}
+all_relevant!(
     CustomResourceDefinition,
     MutatingAdmissionPolicy,
     MutatingAdmissionPolicyBinding,
@@ -156,6 +177,14 @@ impl Relevant for RoleBinding {
             || object.metadata.namespace.as_deref() == Some(&caches.system)
             || may_be_managed(caches, object)
     }
+
+    /// Those of others are only ever taken away.
+    fn kept(mut self, _: &Caches) -> Self {
+        if !has_name(&self, |name| name.starts_with(ROLE_BINDING)) {
+            keep_annotations(&mut self.metadata, |name| name == annotation::CREATED_BY);
+        }
+        self
+    }
 }
 
 impl Relevant for Role {
@@ -165,6 +194,15 @@ impl Relevant for Role {
         has_name(object, is_of_grant)
             || ((has_name(object, |name| name.starts_with(ROLE_BINDING)) || has_maker(object))
                 && may_be_managed(caches, object))
+    }
+
+    /// Of one of others only who made it and when is looked at.
+    fn kept(mut self, _: &Caches) -> Self {
+        if !has_name(&self, |name| name.starts_with(ROLE_BINDING)) {
+            keep_annotations(&mut self.metadata, |name| name == annotation::CREATED_BY);
+            self.rules = None;
+        }
+        self
     }
 }
 
@@ -176,6 +214,11 @@ impl Relevant for ServiceAccount {
 
     fn is_relevant(caches: &Caches, object: &Self) -> bool {
         has_maker(object) && may_be_managed(caches, object) && !has_name(object, |name| name == "default")
+    }
+
+    fn kept(mut self, _: &Caches) -> Self {
+        keep_annotations(&mut self.metadata, |name| name == annotation::CREATED_BY);
+        self
     }
 }
 
@@ -300,4 +343,137 @@ where
         K::enqueue(enqueuer, &change);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use serde::de::DeserializeOwned;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::admission::{Installation, build_policies};
+    use crate::cluster::clock::Clock;
+    use crate::kinds::sentry::Sentry;
+
+    fn enqueuer() -> Enqueuer {
+        let policies = build_policies(&Installation::default()).unwrap();
+        Enqueuer::new(
+            "enclave-system",
+            Arc::new(Sentry::new(policies, Clock::new(Timestamp::UNIX_EPOCH))),
+            Vec::new(),
+            tokio::sync::watch::Sender::new(None),
+        )
+    }
+
+    fn object<K: DeserializeOwned>(namespace: Option<&str>, name: &str, more: Value) -> K {
+        let mut object = more;
+        object["metadata"]["name"] = json!(name);
+        object["metadata"]["uid"] = json!(format!("{namespace:?}/{name}"));
+        object["metadata"]["resourceVersion"] = json!("7");
+        if let Some(namespace) = namespace {
+            object["metadata"]["namespace"] = json!(namespace);
+        }
+        serde_json::from_value(object).unwrap()
+    }
+
+    fn namespace(name: &str, is_ours: bool) -> Namespace {
+        let labels = if is_ours { json!({ label::OWNER_UID: "u" }) } else { json!({}) };
+        object(None, name, json!({"metadata": {"labels": labels}}))
+    }
+
+    /// One of each kind in a namespace, without any mark of the operator's. Returns how many are kept.
+    fn fill(enqueuer: &Enqueuer, namespace: &str) -> usize {
+        let caches = &enqueuer.caches;
+        let bind = json!({"roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"}});
+        let kept = [
+            take_in::<NetworkPolicy>(caches, &object(Some(namespace), "o", json!({"spec": {}}))),
+            take_in::<ResourceQuota>(caches, &object(Some(namespace), "o", json!({}))),
+            take_in::<LimitRange>(caches, &object(Some(namespace), "o", json!({}))),
+            take_in::<RoleBinding>(caches, &object(Some(namespace), "o", bind)),
+            take_in::<Role>(caches, &object(Some(namespace), "o", json!({}))),
+            take_in::<ServiceAccount>(caches, &object(Some(namespace), "o", json!({}))),
+        ];
+        kept.into_iter().filter(|kept| *kept).count()
+    }
+
+    fn take_in<K: Relevant>(caches: &Caches, object: &K) -> bool {
+        K::is_relevant(caches, object)
+    }
+
+    #[test]
+    fn of_what_is_in_namespaces_of_others_nothing_is_kept() {
+        let enqueuer = enqueuer();
+        let caches = &enqueuer.caches;
+        caches.namespaces.apply(Arc::new(namespace("theirs", false).kept(caches)));
+        caches.namespaces.apply(Arc::new(namespace("ours", true).kept(caches)));
+        assert_eq!(fill(&enqueuer, "theirs"), 0);
+        // A Role and a ServiceAccount of people matter when it is known who made them.
+        assert_eq!(fill(&enqueuer, "ours"), 4);
+        assert_eq!(fill(&enqueuer, "unknown"), 4, "its namespace may be one of the operator's");
+        let mark = json!({"metadata": {"annotations": {annotation::CREATED_BY: "alice"}}});
+        assert!(take_in::<Role>(caches, &object(Some("ours"), "r", mark.clone())));
+        assert!(take_in::<ServiceAccount>(caches, &object(Some("ours"), "s", mark.clone())));
+        assert!(!take_in::<ServiceAccount>(caches, &object(Some("theirs"), "s", mark)));
+        // What carries the name of a grant gives rights wherever it is.
+        let name = format!("{ROLE_BINDING}rasg:acme:x");
+        let bind = json!({"roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"}});
+        assert!(take_in::<RoleBinding>(caches, &object(Some("theirs"), &name, bind)));
+        assert!(take_in::<Role>(caches, &object(Some("theirs"), &name, json!({}))));
+        let theirs = caches.namespaces.get("", "theirs").unwrap();
+        assert_eq!((theirs.metadata.labels.as_ref(), theirs.metadata.uid.is_some()), (None, true));
+    }
+
+    /// Whoever may write in a namespace of the operator's must not fill its memory.
+    #[test]
+    fn what_nobody_reads_is_not_kept() {
+        let enqueuer = enqueuer();
+        let caches = &enqueuer.caches;
+        let annotated = |more: Value| {
+            let mut object = more;
+            object["metadata"]["annotations"] =
+                json!({ annotation::CREATED_BY: "alice", "filler": "x".repeat(1000) });
+            object
+        };
+        let size = |object: Value| object.to_string().len();
+        let account: ServiceAccount = object(Some("ours"), "s", annotated(json!({})));
+        assert!(size(json!(account.kept(caches))) < 300);
+        let role: Role = object(
+            Some("ours"),
+            "r",
+            annotated(
+                json!({"rules": [{"verbs": ["get"], "resources": ["x".repeat(1000)], "apiGroups": [""]}]}),
+            ),
+        );
+        assert!(size(json!(role.kept(caches))) < 300);
+        let bind = json!({"roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"}});
+        let binding: RoleBinding = object(Some("ours"), "b", annotated(bind.clone()));
+        assert!(size(json!(binding.kept(caches))) < 400);
+        let own: RoleBinding = object(Some("ours"), &format!("{ROLE_BINDING}rasg:acme:x"), annotated(bind));
+        assert!(size(json!(own.kept(caches))) > 1000, "it is written back");
+        let spec = json!({"spec": {"eligibility": "e", "duration": "1h"}});
+        let activation: RoleActivation = object(Some("ours"), "a", annotated(spec));
+        let annotations = activation.kept(caches).metadata.annotations.unwrap();
+        assert_eq!(annotations.into_keys().collect::<Vec<_>>(), [annotation::CREATED_BY]);
+    }
+
+    #[test]
+    fn a_namespace_that_becomes_the_operators_is_listed_and_one_that_turns_out_to_be_of_others_is_dropped() {
+        let enqueuer = enqueuer();
+        enqueuer.unlisted.open();
+        let caches = &enqueuer.caches;
+        let see = |seen: Namespace| {
+            let change = caches.namespaces.apply(Arc::new(seen)).unwrap();
+            on_namespace(&enqueuer, &change);
+        };
+        let mut later = namespace("n", false);
+        see(later.clone());
+        later.metadata.labels = namespace("n", true).metadata.labels;
+        later.metadata.resource_version = Some("8".into());
+        see(later);
+        assert_eq!(enqueuer.unlisted.take(Priority::Normal, Instant::now()), Some(Key::new("", "n")));
+        caches.network_policies.apply(Arc::new(object(Some("late"), "o", json!({"spec": {}}))));
+        see(namespace("late", false));
+        assert_eq!(caches.network_policies.get("late", "o"), None);
+    }
 }
