@@ -6,7 +6,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures::FutureExt;
+use futures::{FutureExt, StreamExt, future};
 use tracing::{error, info, warn};
 
 use super::{Context, run_queue, until};
@@ -30,7 +30,7 @@ pub async fn sweep(context: &Arc<Context>) {
     let next = || queue.take(Priority::Closing, Instant::now());
     let due = futures::stream::iter(std::iter::from_fn(next));
     // What fails is tried again by `run_revocation`.
-    futures::StreamExt::for_each_concurrent(due, super::CONCURRENCY, |key| {
+    due.for_each_concurrent(super::CONCURRENCY, |key| {
         revoke_and_finish(Arc::clone(context), overdue.clone(), key)
     })
     .await;
@@ -66,25 +66,32 @@ async fn revoke(context: &Context, overdue: &Overdue, key: &Key) -> Outcome {
     let ends = grant.and_then(|grant| grant.ends_at).into_iter().chain(around.live.ends());
     let end = ends.filter(|end| *end > now).min();
     let ends_in = end.map(|end| until(end, now));
-    let mut failure = None;
-    for write in closes {
-        let Write::Child(verb, child) = write else { continue };
-        let (namespace, name) = (child.metadata().namespace.clone(), child.metadata().name.clone());
-        info!(?verb, namespace, name, "taking rights away");
-        let written = write_child(&context.writer.client, verb, child);
-        match tokio::time::timeout(LONGEST_WRITE, written).await {
-            // It is gone, or not what it was: the watch tells.
-            Ok(Ok(_) | Err(WriteError::Outdated)) => {}
-            Ok(Err(error)) => failure = Some(error.describe()),
-            Err(_) => failure = Some(format!("the API server did not answer within {LONGEST_WRITE:?}")),
-        }
-    }
+    // One that gets no answer keeps none of the others.
+    let writes = futures::stream::iter(closes).map(|write| close(context, write));
+    let failure = writes
+        .buffer_unordered(super::CONCURRENCY)
+        .fold(None, |failure, error| future::ready(failure.or(error)))
+        .await;
     if let Some(error) = failure {
         warn!(grant = &*key.name, error, "failed to take rights away, trying again");
         return Outcome::Failed { ends_in };
     }
     context.metrics.overdue_closings.set(overdue.note(key, 0));
     ends_in.map_or(Outcome::Done, |wait| Outcome::RequeueAfter(wait, Priority::Closing))
+}
+
+/// Makes one write that takes rights away; says what went wrong.
+async fn close(context: &Context, write: Write) -> Option<String> {
+    let Write::Child(verb, child) = write else { return None };
+    let (namespace, name) = (child.metadata().namespace.clone(), child.metadata().name.clone());
+    info!(?verb, namespace, name, "taking rights away");
+    let written = write_child(&context.writer.client, verb, child);
+    match tokio::time::timeout(LONGEST_WRITE, written).await {
+        // It is gone, or not what it was: the watch tells.
+        Ok(Ok(_) | Err(WriteError::Outdated)) => None,
+        Ok(Err(error)) => Some(error.describe()),
+        Err(_) => Some(format!("the API server did not answer within {LONGEST_WRITE:?}")),
+    }
 }
 
 /// How many writes that take rights away are not done yet, by grant.

@@ -7,15 +7,17 @@ use enclave_operator::api::State;
 use enclave_operator::api::approval_request::{RequestState, Verdict};
 use http::{Method, Request};
 use kube::Client;
+use kube::api::DeleteParams;
 use kube::client::Body;
 use serde_json::json;
 
 use crate::in_process::{Answer, InProcess};
 use crate::network::{Story, make, required, to_the_ledger};
 use crate::roles::Place;
+use crate::support::wait_gone;
 use crate::world::{
-    World, on_a_runtime, operator_settings, vote, wait_for_hold, wait_for_request_state, wait_for_state,
-    wait_until_told,
+    SOON, World, on_a_runtime, operator_settings, vote, wait_for_hold, wait_for_request_state,
+    wait_for_state, wait_until_told,
 };
 
 /// Every request takes so much longer: those that are sent side by side overlap then.
@@ -53,9 +55,19 @@ impl Trips {
     /// The longest chain of requests since then, each of which began when the one before had ended, to the last one
     /// that is like this.
     fn longest_chain(&self, since: Instant, last: impl Fn(&Trip) -> bool) -> Vec<Trip> {
+        self.longest_chain_of(since, |_| true, last)
+    }
+
+    /// The same, of those that are like `one`.
+    fn longest_chain_of(
+        &self,
+        since: Instant,
+        one: impl Fn(&Trip) -> bool,
+        last: impl Fn(&Trip) -> bool,
+    ) -> Vec<Trip> {
         let all = self.0.lock().unwrap();
         let mut chains: Vec<Vec<Trip>> = Vec::new();
-        for trip in all.iter().filter(|trip| trip.began >= since) {
+        for trip in all.iter().filter(|trip| trip.began >= since && one(trip)) {
             let before =
                 chains.iter().filter(|chain| chain.last().is_some_and(|one| one.ended <= trip.began));
             let mut chain = before.max_by_key(|chain| chain.len()).cloned().unwrap_or_default();
@@ -106,6 +118,21 @@ fn from_the_last_vote_to_what_it_opens_there_are_three_round_trips() {
         wait_for_state(&assignments, "readers", State::Active).await;
         let control = format!("{}/rolebindings", place.control("payments"));
         assert_at_most_three(&trips.longest_chain(voted, |trip| made(trip, &control)));
+
+        // And what it gives in many namespaces is taken away side by side.
+        let assignments = Place::assignments(&alice, "triproles");
+        let spec = json!({"role": "community-reader", "principals": [{"kind": "User", "name": "grace"}]});
+        crate::roles::make(&assignments, "RoleAssignment", "everywhere", &spec).await.unwrap();
+        let request = wait_for_hold(&assignments, "everywhere").await;
+        vote_on(&world, "triproles", &request).await;
+        wait_for_state(&assignments, "everywhere", State::Active).await;
+        let now = Instant::now();
+        assignments.delete("everywhere", &DeleteParams::default()).await.unwrap();
+        wait_gone(assignments, "everywhere", SOON, "it goes with its rights").await;
+        let is_taken = |trip: &Trip| trip.what.starts_with("DELETE") && trip.what.contains("/rolebindings/");
+        assert!(trips.0.lock().unwrap().iter().filter(|trip| is_taken(trip)).count() >= 5);
+        let chain = trips.longest_chain_of(now, is_taken, |_| true);
+        assert_eq!(chain.len(), 1, "one after the other: {chain:#?}");
     });
     drop(operator);
 }
