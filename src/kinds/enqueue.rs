@@ -15,7 +15,7 @@ use tracing::warn;
 use super::caches::{Caches, is_served};
 use super::queues::Queues;
 use super::sentry::Sentry;
-use super::untold::{Address, Untold};
+use super::untold::{Address, Untold, channels_of};
 use super::watches::{community, connection, enclave, endpoint, request, roles, workload};
 use crate::api::{
     ApprovalRequest, Community, CommunityEndpoint, Enclave, EnclaveConnection, EnclaveEndpoint,
@@ -91,6 +91,9 @@ impl Enqueuer {
     }
 
     pub(super) fn on_community(&self, change: &Change<Community>) {
+        if change.differs(channels_of) {
+            self.untold.look_at_everything();
+        }
         if self.on_own(change) {
             self.enqueue_gated(change);
             enclave::on_community(self, change);

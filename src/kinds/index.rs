@@ -365,6 +365,8 @@ pub enum ActivationBy {
     User,
     /// Who activated, while it is Active.
     ActiveUser,
+    /// Who activates, while it is not over.
+    OpenUser,
     /// The role, while it is Active.
     ActiveRole,
     /// Its namespace, while it is Active.
@@ -380,6 +382,9 @@ impl Indexed for RoleActivation {
         let is_active = status.state == Some(ActivationState::Active);
         if let Some(user) = &status.user {
             add(ActivationBy::User, user);
+            if status.state.is_none_or(|state| !state.is_final()) {
+                add(ActivationBy::OpenUser, user);
+            }
             if is_active {
                 add(ActivationBy::ActiveUser, user);
             }

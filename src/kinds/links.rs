@@ -290,6 +290,18 @@ pub fn connections_to(caches: &Caches, endpoint: &EnclaveEndpoint) -> Vec<Arc<En
     named.into_iter().filter(leads_to).collect()
 }
 
+/// The connections that lead into an Enclave of a Community. Enclaves of others may have the same name.
+#[must_use]
+pub fn connections_into(caches: &Caches, community: &str, enclave: &str) -> Vec<Arc<EnclaveConnection>> {
+    let mut resolver = Resolver::of(caches);
+    let mut leading = caches.connections.by(ConnectionBy::DestinationEnclave, enclave);
+    leading.retain(|connection| {
+        let home = resolver.home_of(connection.metadata.namespace.as_deref().unwrap_or_default());
+        home.community().is_none_or(|home| home.metadata.name.as_deref() == Some(community))
+    });
+    leading
+}
+
 /// The connections that lead to an endpoint of a Community.
 #[must_use]
 pub fn connections_to_community(

@@ -206,6 +206,10 @@ fn count_siblings(caches: &Caches, connection: &EnclaveConnection) -> usize {
         let in_force = caches.connections.by(ConnectionBy::InForceIn, namespace);
         return in_force.iter().filter(|other| !other.is_record()).count();
     }
+    // As a rule there is room for all that wait, whoever was there first.
+    if in_force + caches.connections.count(ConnectionBy::NewIn, namespace) <= MOST_CONNECTIONS {
+        return in_force;
+    }
     let waiting = caches.connections.by(ConnectionBy::NewIn, namespace);
     let before = waiting.iter().filter(|other| !other.is_record() && is_older(other, connection));
     in_force + before.count()

@@ -12,9 +12,9 @@ use tokio::sync::watch;
 
 use super::caches::Caches;
 use super::observe::home_of;
-use crate::api::Kind;
 use crate::api::audit::{Audit, Fact, FactType};
 use crate::api::community::Channel;
+use crate::api::{Community, Kind};
 use crate::cluster::cache::{Change, Key};
 use crate::model::cloud_event::{Told, cloud_event};
 use crate::model::letters::is_for_people;
@@ -142,6 +142,11 @@ impl Untold {
         self.changed.subscribe()
     }
 
+    /// Others are to be told, so all that waits is looked at anew.
+    pub fn look_at_everything(&self) {
+        self.lock().to_look_at.clear();
+    }
+
     /// An object changed.
     pub fn on_change<K: Told + Resource<DynamicType = ()>>(&self, change: &Change<K>) {
         let Some(object) = change.latest() else { return };
@@ -156,10 +161,6 @@ impl Untold {
             if facts.iter().all(|other| other.number != fact.number) {
                 known.taken.remove(&(uid.clone(), fact.number));
             }
-        }
-        // Who is to be told is said in it.
-        if K::kind_told() == Kind::Community {
-            known.to_look_at.clear();
         }
         // Changes may arrive here in another order than in the cache, so whether something waits is seen there.
         if facts.is_empty() && !known.waiting.contains(&key) {
@@ -304,8 +305,12 @@ fn channels<K: Told>(caches: &Caches, object: &K, type_: FactType) -> Vec<Channe
         return Vec::new();
     }
     let home = home_of(caches, &object.namespace().unwrap_or_default());
-    let applied = home.community().and_then(|community| applied_spec(community.as_ref()).ok().flatten());
-    applied.map(|spec| spec.notifications.channels).unwrap_or_default()
+    home.community().map(|community| channels_of(community)).unwrap_or_default()
+}
+
+/// By which channels people hear of the requests in a Community.
+pub(super) fn channels_of(community: &Community) -> Vec<Channel> {
+    applied_spec(community).ok().flatten().map(|spec| spec.notifications.channels).unwrap_or_default()
 }
 
 /// What identifies the cluster in events: the UID of its namespace `kube-system`.

@@ -18,10 +18,13 @@ use crate::cluster::cache::Change;
 use crate::cluster::workqueue::Priority;
 use crate::kinds::enqueue::{Enqueuer, concerns_others, priority_of};
 use crate::kinds::index::{CommunityEndpointBy, ConnectionBy, HubBy, connection_of_policy};
-use crate::kinds::links::{connections_through, connections_to, connections_to_community, connections_with};
+use crate::kinds::links::{
+    connections_into, connections_through, connections_to, connections_to_community, connections_with,
+};
 use crate::kinds::observe::{control_namespace_of, home_of, namespace_of};
 use crate::model::gated::Gated;
 use crate::model::naming::enclave_namespace;
+use crate::plan::connection::MOST_CONNECTIONS;
 
 /// Its rules count in it, and how it resolves names.
 pub fn on_community(enqueuer: &Enqueuer, change: &Change<Community>) {
@@ -44,9 +47,9 @@ pub fn on_enclave(enqueuer: &Enqueuer, change: &Change<Enclave>) {
     let home = home_of(&enqueuer.caches, enclave.metadata.namespace.as_deref().unwrap_or_default());
     if let Some(community) = home.community() {
         enqueue_in(enqueuer, &control_namespace_of(community, enclave));
+        let leading = connections_into(&enqueuer.caches, &community.name_any(), &enclave.name_any());
+        enqueue(enqueuer, &leading, priority_of(change));
     }
-    let leading = enqueuer.caches.connections.by(ConnectionBy::DestinationEnclave, &enclave.name_any());
-    enqueue(enqueuer, &leading, priority_of(change));
 }
 
 /// What it leads to changed: so may have what a request about it asks for.
@@ -86,8 +89,12 @@ pub fn on_sibling(enqueuer: &Enqueuer, change: &Change<EnclaveConnection>) {
     let Some(connection) = change.latest() else { return };
     if change.after.is_none() || connection.is_record() {
         let namespace = connection.metadata.namespace.as_deref().unwrap_or_default();
-        let waiting = enqueuer.caches.connections.by(ConnectionBy::NewIn, namespace);
-        enqueue(enqueuer, &waiting, Priority::Normal);
+        let connections = &enqueuer.caches.connections;
+        let count = |by| connections.count(by, namespace);
+        // With it there was no room for all of them.
+        if count(ConnectionBy::InForceIn) + count(ConnectionBy::NewIn) >= MOST_CONNECTIONS {
+            enqueue(enqueuer, &connections.by(ConnectionBy::NewIn, namespace), Priority::Normal);
+        }
     }
 }
 
@@ -104,7 +111,7 @@ pub fn on_namespace(enqueuer: &Enqueuer, change: &Change<Namespace>) {
         // What is declared in it waits for it to be known, and so do those that lead into it.
         enqueue_declared(enqueuer, &name);
         if let (Some(enclave), None) = (labels.enclave, labels.workload) {
-            let leading = caches.connections.by(ConnectionBy::DestinationEnclave, enclave);
+            let leading = connections_into(caches, labels.community, enclave);
             enqueue(enqueuer, &leading, Priority::Normal);
         }
     }

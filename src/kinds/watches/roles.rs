@@ -2,8 +2,9 @@
 //! given in changes, the namespaces in it, what there is of their rights, and who else has which role. The
 //! same changes may take rights away, which the revocation worker sees to.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
+use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Resource, ResourceExt};
 
@@ -18,12 +19,14 @@ use crate::api::{
 };
 use crate::cluster::cache::{Change, Indexed, Key};
 use crate::cluster::workqueue::Priority;
+use crate::kinds::caches::Caches;
 use crate::kinds::enqueue::{Enqueuer, concerns_others, grant_of, priority_of};
 use crate::kinds::index::{ActivationBy, GivenBy, pair};
 use crate::kinds::observe::{control_namespace_of, home_of, namespace_of};
 use crate::model::gated::Gated;
 use crate::model::life::{applied_spec, view_applied};
 use crate::model::naming::{ROLE_BINDING, enclave_namespace, is_of_grant, parse_grant};
+use crate::plan::declared::Home;
 
 /// Its rules count for roles that are given in it and in its Enclaves.
 pub fn on_community(enqueuer: &Enqueuer, change: &Change<Community>) {
@@ -54,7 +57,7 @@ pub fn on_enclave(enqueuer: &Enqueuer, change: &Change<Enclave>) {
 /// Into an isolated workload nobody gets by a role.
 pub fn on_workload(enqueuer: &Enqueuer, change: &Change<EnclaveWorkload>) {
     if let Some(maker) = change.latest().and_then(|workload| maker(workload.as_ref())) {
-        enqueue_activations_of(enqueuer, maker, change.before.is_some() && change.after.is_some());
+        enqueue_activations_of(enqueuer, maker, change);
     }
     let mode = |workload: &EnclaveWorkload| view_applied(workload, |spec| spec.access_mode).ok().flatten();
     if !change.differs(mode) {
@@ -93,7 +96,9 @@ pub fn on_assignment(enqueuer: &Enqueuer, change: &Change<RoleAssignment>) {
     if concerns_others(change) {
         revoke(enqueuer, grant_of(Kind::RoleAssignment, assignment.as_ref()));
         let versions = change.versions().filter_map(|one| applied_spec(one.as_ref()).ok().flatten());
-        enqueue_in_conflict(enqueuer, versions.flat_map(|spec| spec.principals), priority_of(change));
+        let namespace = assignment.metadata.namespace.as_deref().unwrap_or_default();
+        let principals = versions.flat_map(|spec| spec.principals);
+        enqueue_in_conflict(enqueuer, namespace, principals, priority_of(change));
         enqueue_activations_by_maker(enqueuer, change);
     }
 }
@@ -104,8 +109,9 @@ pub fn on_eligibility(enqueuer: &Enqueuer, change: &Change<RoleEligibility>) {
     if concerns_others(change) {
         revoke(enqueuer, grant_of(Kind::RoleEligibility, eligibility.as_ref()));
         let versions = change.versions().filter_map(|one| applied_spec(one.as_ref()).ok().flatten());
-        enqueue_in_conflict(enqueuer, versions.flat_map(|spec| spec.principals), priority_of(change));
         let (namespace, name) = (eligibility.namespace().unwrap_or_default(), eligibility.name_any());
+        let principals = versions.flat_map(|spec| spec.principals);
+        enqueue_in_conflict(enqueuer, &namespace, principals, priority_of(change));
         for activation in enqueuer.caches.activations.by(ActivationBy::Eligibility, &pair(&namespace, &name))
         {
             revoke(enqueuer, grant_of(Kind::RoleActivation, activation.as_ref()));
@@ -130,7 +136,7 @@ pub fn on_activation(enqueuer: &Enqueuer, change: &Change<RoleActivation>) {
         let eligibility = &activation.spec.eligibility;
         enqueuer.queues.add(Kind::RoleEligibility, namespace, eligibility, Priority::Normal);
         if let Some(user) = activation.status.as_ref().and_then(|status| status.user.as_ref()) {
-            let others = enqueuer.caches.activations.by(ActivationBy::User, user);
+            let others = enqueuer.caches.activations.by(ActivationBy::OpenUser, user);
             enqueuer.enqueue_objects(Kind::RoleActivation, &others, Priority::Normal);
         }
     }
@@ -180,12 +186,14 @@ pub fn on_rbac<K: Indexed>(enqueuer: &Enqueuer, change: &Change<K>) {
     let name = object.meta().name.as_deref().unwrap_or_default();
     if let Some((kind, namespace, declared)) = parse_grant(name) {
         enqueuer.queues.add(kind, namespace, declared, Priority::Normal);
-        revoke(enqueuer, name.to_owned());
+        // What is new is as a rule what the operator made: what somebody lost goes first.
+        let priority = if change.before.is_none() { Priority::Normal } else { Priority::Closing };
+        enqueuer.queues.revocation.add(Key::new("", name), priority);
     } else if name.starts_with(ROLE_BINDING) {
         let namespace = object.meta().namespace.as_deref().unwrap_or_default();
         enqueuer.queues.revocation.add(Key::new(namespace, name), Priority::Closing);
     } else if let Some(maker) = maker(object.as_ref()) {
-        enqueue_activations_of(enqueuer, maker, change.before.is_some() && change.after.is_some());
+        enqueue_activations_of(enqueuer, maker, change);
     }
 }
 
@@ -224,17 +232,32 @@ fn maker<K: Resource>(object: &K) -> Option<&str> {
     object.meta().annotations.as_ref()?.get(annotation::CREATED_BY).map(String::as_str)
 }
 
-/// What is over tells what was left behind, which changes when that comes or goes.
-fn enqueue_activations_of(enqueuer: &Enqueuer, maker: &str, stays: bool) {
-    if !stays {
-        let activations = enqueuer.caches.activations.by(ActivationBy::User, maker);
-        enqueuer.enqueue_objects(Kind::RoleActivation, &activations, Priority::Normal);
+/// How far apart the clocks are at most by which something was made and a role began or ended.
+const CLOCKS: SignedDuration = SignedDuration::from_mins(1);
+
+/// What is over tells what was left behind that was made meanwhile, which changes when that comes or goes.
+fn enqueue_activations_of<K: Resource>(enqueuer: &Enqueuer, maker: &str, change: &Change<K>) {
+    let Some(made) = change.latest().filter(|_| change.before.is_none() || change.after.is_none()) else {
+        return;
+    };
+    let made = made.meta().creation_timestamp.as_ref().map(|at| at.0);
+    let is_in = |activation: &RoleActivation| {
+        let (Some(made), Some(status)) = (made, &activation.status) else { return true };
+        let began =
+            status.starts_at.as_ref().is_none_or(|at| at.0.saturating_sub(CLOCKS).is_ok_and(|at| at <= made));
+        began
+            && status.ends_at.as_ref().is_none_or(|at| at.0.saturating_add(CLOCKS).is_ok_and(|at| at >= made))
+    };
+    for activation in enqueuer.caches.activations.by(ActivationBy::User, maker) {
+        if is_in(&activation) {
+            enqueuer.enqueue_object(Kind::RoleActivation, activation.as_ref(), Priority::Normal);
+        }
     }
 }
 
 fn enqueue_activations_by_maker<K: Gated>(enqueuer: &Enqueuer, change: &Change<K>) {
     if let Some(maker) = change.latest().and_then(|object| maker(object.as_ref())) {
-        enqueue_activations_of(enqueuer, maker, change.before.is_some() && change.after.is_some());
+        enqueue_activations_of(enqueuer, maker, change);
     }
 }
 
@@ -286,18 +309,60 @@ fn active_in(enqueuer: &Enqueuer, namespace: &str) -> Vec<std::sync::Arc<RoleAct
     enqueuer.caches.activations.by(ActivationBy::ActiveIn, namespace)
 }
 
-fn enqueue_in_conflict(enqueuer: &Enqueuer, principals: impl Iterator<Item = Principal>, priority: Priority) {
+/// What is given to the same principals where the roles of both count.
+fn enqueue_in_conflict(
+    enqueuer: &Enqueuer,
+    namespace: &str,
+    principals: impl Iterator<Item = Principal>,
+    priority: Priority,
+) {
     let caches = &enqueuer.caches;
+    let mut places = Places::around(caches, namespace);
     let principals: BTreeSet<(String, Option<String>)> =
         principals.map(|principal| (principal.line(), principal.username())).collect();
     for (line, user) in principals {
-        let assignments = caches.assignments.by(GivenBy::WantedPrincipal, &line);
+        let mut assignments = caches.assignments.by(GivenBy::WantedPrincipal, &line);
+        assignments.retain(|one| places.overlap(one.as_ref()));
         enqueuer.enqueue_objects(Kind::RoleAssignment, &assignments, priority);
-        let eligibilities = caches.eligibilities.by(GivenBy::WantedPrincipal, &line);
+        let mut eligibilities = caches.eligibilities.by(GivenBy::WantedPrincipal, &line);
+        eligibilities.retain(|one| places.overlap(one.as_ref()));
         enqueuer.enqueue_objects(Kind::RoleEligibility, &eligibilities, priority);
         if let Some(user) = user {
-            let activations = caches.activations.by(ActivationBy::User, &user);
+            let mut activations = caches.activations.by(ActivationBy::OpenUser, &user);
+            activations.retain(|one| places.overlap(one.as_ref()));
             enqueuer.enqueue_objects(Kind::RoleActivation, &activations, priority);
         }
+    }
+}
+
+/// Where roles are given that count where those of one namespace do. What is not known may be anywhere.
+struct Places<'a> {
+    caches: &'a Caches,
+    namespace: &'a str,
+    home: Home,
+    known: HashMap<String, bool>,
+}
+
+impl<'a> Places<'a> {
+    fn around(caches: &'a Caches, namespace: &'a str) -> Self {
+        Self { caches, namespace, home: home_of(caches, namespace), known: HashMap::new() }
+    }
+
+    fn overlap<K: Resource>(&mut self, given: &K) -> bool {
+        let other = given.meta().namespace.as_deref().unwrap_or_default();
+        if let Some(overlap) = self.known.get(other) {
+            return *overlap;
+        }
+        let name = |community: &Community| community.metadata.name.clone();
+        let overlap = self.namespace == other
+            || match (&self.home, &home_of(self.caches, other)) {
+                (Home::Nowhere, _) | (_, Home::Nowhere) => true,
+                (Home::Enclave(..), Home::Enclave(..)) => false,
+                (one, other) => {
+                    one.community().map(|one| name(one)) == other.community().map(|other| name(other))
+                }
+            };
+        self.known.insert(other.to_owned(), overlap);
+        overlap
     }
 }
