@@ -44,3 +44,4 @@ mod stamps;
 mod trouble;
 mod upgrade;
 mod values;
+mod witness;

@@ -1,0 +1,94 @@
+//! A vote takes effect only while the API server itself says that the policies are there that bear witness to it,
+//! whatever the watches of the policies say.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+
+use enclave_operator::api::State;
+use enclave_operator::api::approval_request::{RequestState, Verdict};
+use http::{Method, Request, Response, StatusCode};
+use kube::Client;
+use kube::client::Body;
+use serde_json::json;
+
+use crate::in_process::{Answer, InProcess};
+use crate::network::{Story, make, required, to_the_ledger};
+use crate::support::eventually;
+use crate::world::{
+    SOON, World, on_a_runtime, operator_settings, vote, wait_for_hold, wait_for_request_state, wait_for_state,
+};
+
+const WITNESS: &str = "/validatingadmissionpolicybindings/enclave-operator-verify-vote";
+
+/// What the test does with the requests of the operator.
+#[derive(Clone, Default)]
+struct Lie {
+    /// The binding that lets votes be verified is not there, for whoever asks for it.
+    is_gone: Arc<AtomicBool>,
+    /// How often somebody asked for it while it was gone.
+    asked: Arc<AtomicUsize>,
+    /// How many watches began without a list that is streamed, but that of requests, which lists a part at first.
+    unstreamed: Arc<AtomicUsize>,
+    watches: Arc<AtomicUsize>,
+}
+
+impl Lie {
+    async fn answer(self, request: Request<Body>, client: Client) -> Answer {
+        let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
+        if query.contains("watch=true") && !path.ends_with("/approvalrequests") {
+            self.watches.fetch_add(1, SeqCst);
+            let is_first = !query.contains("resourceVersion=") || query.contains("sendInitialEvents=true");
+            if is_first && !query.contains("sendInitialEvents=true") {
+                self.unstreamed.fetch_add(1, SeqCst);
+            }
+        }
+        let is_list = request.method() == Method::GET && query.contains("limit=");
+        if is_list && !path.ends_with("/approvalrequests") {
+            self.unstreamed.fetch_add(1, SeqCst);
+        }
+        if request.method() == Method::GET && path.ends_with(WITNESS) && self.is_gone.load(SeqCst) {
+            self.asked.fetch_add(1, SeqCst);
+            let status = json!({
+                "apiVersion": "v1", "kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404,
+                "message": "it is gone",
+            });
+            let answer = Response::builder().status(StatusCode::NOT_FOUND);
+            return Ok(answer.body(Body::from(status.to_string().into_bytes())).unwrap());
+        }
+        client.send(request).await
+    }
+}
+
+#[test]
+fn nothing_is_put_into_force_while_a_witness_is_gone_that_its_watch_still_shows() {
+    let world = World::without_operator();
+    world.install();
+    world.start_operator("witness");
+    let story =
+        on_a_runtime(async || Story::begin_in(&world, "witness", required(&["ConnectionCreation"])).await);
+    world.kill_operator();
+    let account = on_a_runtime(async || world.operator().await);
+    let lie = Lie::default();
+    let operator = InProcess::start(&account, &operator_settings("witness"), {
+        let lie = lie.clone();
+        move |request, client| lie.clone().answer(request, client)
+    });
+    on_a_runtime(async || {
+        let (connections, control) = (story.connections(), story.control("payments"));
+        make(&connections, "EnclaveConnection", "out", to_the_ledger()).await;
+        let request = wait_for_hold(&connections, "out").await;
+        lie.is_gone.store(true, SeqCst);
+        vote(&world.bob(), &control, &request, Verdict::Approved, None).await.unwrap();
+        wait_for_request_state(&world.bob(), &control, &request, RequestState::Approved).await;
+        // Once when the votes were counted, and once more when that was a while ago.
+        eventually("it was tried again", SOON, async || (lie.asked.load(SeqCst) > 1).then_some(())).await;
+        let gate = connections.get("out").await.unwrap().status.unwrap().gate;
+        assert_eq!(gate.applied, None, "its vote has no witness");
+        story.wait_for_policies(&story.pods_of("payments", "api"), &[]).await;
+        lie.is_gone.store(false, SeqCst);
+        wait_for_state(&connections, "out", State::Connected).await;
+    });
+    drop(operator);
+    assert!(lie.watches.load(SeqCst) > 15, "the operator watches");
+    assert_eq!(lie.unstreamed.load(SeqCst), 0, "lists are streamed, so that no page of them is held whole");
+}
