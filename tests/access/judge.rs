@@ -12,7 +12,7 @@ use enclave_operator::api::{
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use crate::books::{Books, GiftKind, Poll, Terms, Trust};
+use crate::books::{Ask, Books, GiftKind, Poll, Terms, Trust};
 use crate::rights::Rights;
 use crate::server::Server;
 use crate::words::{terms_of_assignment, terms_of_eligibility};
@@ -111,7 +111,8 @@ impl Books {
             Some(Superseded) => assert!(gift.is_some_and(|gift| gift.latest().0 > *generation)),
             Some(Withdrawn) => {
                 let is_over = |state: ActivationState| state.is_final();
-                let asked = seen.asks.get(uid).is_some_and(|ask| !ask.state.is_some_and(is_over));
+                let is_asked = |ask: &Ask| !ask.given_back && !ask.state.is_some_and(is_over);
+                let asked = seen.asks.get(uid).is_some_and(is_asked);
                 let is_back = gift.is_none_or(|gift| {
                     gift.leaving || gift.in_force.as_ref().is_some_and(|one| one.2 == *gift.latest().1)
                 });
@@ -232,7 +233,7 @@ impl Books {
         }
     }
 
-    fn check_ask_at_rest(&self, uid: &str, ask: &crate::books::Ask) {
+    fn check_ask_at_rest(&self, uid: &str, ask: &Ask) {
         use ActivationState::{Active, PendingApproval, Scheduled};
         let is_over = ask.state.is_some_and(ActivationState::is_final);
         if is_over {
