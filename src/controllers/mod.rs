@@ -69,6 +69,14 @@ pub struct Context {
     pub metrics: Metrics,
     /// Turns at planning what closes nothing: one processor is left for what does.
     pub planning: Semaphore,
+    /// Writes that take rights away, beside one of each grant.
+    pub closing: Semaphore,
+}
+
+/// So many rights are taken away at a time, beside one of each grant.
+#[must_use]
+pub fn lanes_for_closing() -> Semaphore {
+    Semaphore::new(CONCURRENCY)
 }
 
 /// So many plans are made at a time, beside those that close something.

@@ -66,18 +66,31 @@ async fn revoke(context: &Context, overdue: &Overdue, key: &Key) -> Outcome {
     let ends = grant.and_then(|grant| grant.ends_at).into_iter().chain(around.live.ends());
     let end = ends.filter(|end| *end > now).min();
     let ends_in = end.map(|end| until(end, now));
-    // One that gets no answer keeps none of the others.
-    let writes = futures::stream::iter(closes).map(|write| close(context, write));
-    let failure = writes
-        .buffer_unordered(super::CONCURRENCY)
-        .fold(None, |failure, error| future::ready(failure.or(error)))
-        .await;
+    let failure = close_all(context, closes).await;
     if let Some(error) = failure {
         warn!(grant = &*key.name, error, "failed to take rights away, trying again");
         return Outcome::Failed { ends_in };
     }
     context.metrics.overdue_closings.set(overdue.note(key, 0));
     ends_in.map_or(Outcome::Done, |wait| Outcome::RequeueAfter(wait, Priority::Closing))
+}
+
+/// Makes writes side by side, so that one that gets no answer keeps none of the others. All grants together have a
+/// number of lanes, so that many of them do not crowd out one; one lane each grant has in any case. Says what went
+/// wrong.
+async fn close_all(context: &Context, closes: Vec<Write>) -> Option<String> {
+    let more: Vec<_> = (1..closes.len()).map_while(|_| context.closing.try_acquire().ok()).collect();
+    let closes = Mutex::new(closes.into_iter());
+    let next = || closes.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let lane = async || {
+        let mut failure = None;
+        while let Some(write) = next() {
+            failure = failure.or(close(context, write).await);
+        }
+        failure
+    };
+    let lanes = std::iter::repeat_with(lane).take(1 + more.len());
+    future::join_all(lanes).await.into_iter().flatten().next()
 }
 
 /// Makes one write that takes rights away; says what went wrong.

@@ -45,6 +45,8 @@ pub struct Enqueuer {
     pub queues: Arc<Queues>,
     /// Namespaces that became the operator's after they were seen: what is in them is not known yet.
     pub unlisted: Workqueue,
+    /// Names of namespaces of others that went; see `kinds::foreign`.
+    pub(super) gone: Arc<Mutex<HashSet<String>>>,
     /// What waits for all requests to be known.
     pub waiting: Arc<Mutex<HashSet<(Kind, Key)>>>,
     /// Judges the admission policies.
@@ -83,6 +85,7 @@ impl Enqueuer {
             caches: Caches::detached(system),
             queues: Arc::default(),
             unlisted: Workqueue::default(),
+            gone: Arc::default(),
             waiting: Arc::default(),
             sentry,
             untold: Arc::new(Untold::new(sinks)),

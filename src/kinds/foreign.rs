@@ -2,7 +2,7 @@
 //! carry a name or a mark of the operator.
 
 use std::fmt::Debug;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use k8s_openapi::api::admissionregistration::v1::{
@@ -21,7 +21,9 @@ use super::caches::{Cached, Caches};
 use super::enqueue::Enqueuer;
 use super::index::LIVE_REQUESTS;
 use crate::api::approval_request::{self, ApprovalRequestSpec, EffectivePolicy, Impact, RequestState};
-use crate::api::names::{PREFIX, annotation, label};
+use crate::api::names::{
+    REQUESTED_BY, REQUESTED_GENERATION, REQUESTED_GROUPS, REQUESTED_MFA, annotation, label,
+};
 use crate::api::reading::{Item, Readable};
 use crate::api::{
     ApprovalRequest, ApprovalRequestStatus, CiliumNetworkPolicy, Community, CommunityEndpoint, Content,
@@ -54,13 +56,17 @@ pub trait Relevant: Sized {
     }
 }
 
-/// Of what people declare the operator reads only the annotations that are stamped, and writes none: others may be as
-/// large as people like.
+/// Of the metadata that people write into what they declare, as much as they like, the operator reads only these
+/// annotations, most of which are stamped, and no labels. It writes none of it.
+const READ: &[&str] = &[REQUESTED_BY, REQUESTED_GENERATION, annotation::CREATED_BY];
+/// Of an activation it reads who asks, too.
+const READ_OF_ACTIVATIONS: &[&str] = &[REQUESTED_GROUPS, REQUESTED_MFA];
+
 macro_rules! declared {
     ($($kind:ty),*) => {
         $(impl Relevant for $kind {
             fn kept(mut self, _: &Caches) -> Self {
-                keep_annotations(&mut self.metadata, |name| name.starts_with(PREFIX));
+                keep_annotations(&mut self.metadata, |name| READ.contains(&name));
                 self
             }
         })*
@@ -75,11 +81,21 @@ declared!(
     EnclaveEndpoint,
     EnclaveConnection,
     RoleAssignment,
-    RoleEligibility,
-    RoleActivation
+    RoleEligibility
 );
 
+impl Relevant for RoleActivation {
+    fn kept(mut self, _: &Caches) -> Self {
+        keep_annotations(&mut self.metadata, |name| {
+            READ.contains(&name) || READ_OF_ACTIVATIONS.contains(&name)
+        });
+        self
+    }
+}
+
+/// Keeps these annotations, and no labels.
 fn keep_annotations(metadata: &mut ObjectMeta, is_kept: impl Fn(&str) -> bool) {
+    metadata.labels = None;
     if let Some(annotations) = &mut metadata.annotations {
         annotations.retain(|name, _| is_kept(name));
     }
@@ -266,14 +282,30 @@ macro_rules! with_filtered_kinds {
     };
 }
 
+/// So many names are remembered at most of namespaces that went.
+const MOST_GONE: usize = 10_000;
+
 /// A namespace turns out to be one of others, or becomes one of the operator.
 pub(super) fn on_namespace(enqueuer: &Enqueuer, change: &Change<Namespace>) {
-    let Some(namespace) = &change.after else { return };
     let was_managed = change.before.as_deref().map(is_managed);
+    let mut gone = enqueuer.gone.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(namespace) = &change.after else {
+        if let Some(before) = change.before.as_deref().filter(|_| was_managed == Some(false)) {
+            if gone.len() == MOST_GONE {
+                gone.clear();
+            }
+            gone.insert(before.name_any());
+        }
+        return;
+    };
     let name = namespace.name_any();
+    // The watch of something that was made in it at once may have been ahead, and what it told was dropped.
+    let was_of_others = gone.remove(&name);
+    drop(gone);
     match (was_managed, is_managed(namespace)) {
         // What is in it was not kept.
         (Some(false), true) => enqueuer.unlisted.add(Key::new("", &name), Priority::Normal),
+        (None, true) if was_of_others => enqueuer.unlisted.add(Key::new("", &name), Priority::Normal),
         (None | Some(true), false) => drop_all_in(enqueuer, &name),
         (None | Some(true), true) | (Some(false), false) => {}
     }
@@ -339,7 +371,8 @@ where
     let listed = api.list(&ListParams::default()).await;
     let listed = listed?.items.into_iter().map(|item| item.read().0);
     let relevant = listed.filter(|object| K::is_relevant(&enqueuer.caches, object));
-    for change in cache.end_namespace(namespace, relevant.map(Arc::new)) {
+    let kept = relevant.map(|object| Arc::new(object.kept(&enqueuer.caches)));
+    for change in cache.end_namespace(namespace, kept) {
         K::enqueue(enqueuer, &change);
     }
     Ok(())
@@ -453,8 +486,9 @@ mod tests {
         assert!(size(json!(own.kept(caches))) > 1000, "it is written back");
         let spec = json!({"spec": {"eligibility": "e", "duration": "1h"}});
         let activation: RoleActivation = object(Some("ours"), "a", annotated(spec));
-        let annotations = activation.kept(caches).metadata.annotations.unwrap();
-        assert_eq!(annotations.into_keys().collect::<Vec<_>>(), [annotation::CREATED_BY]);
+        let kept = activation.kept(caches).metadata;
+        assert_eq!(kept.labels, None);
+        assert_eq!(kept.annotations.unwrap().into_keys().collect::<Vec<_>>(), [annotation::CREATED_BY]);
     }
 
     #[test]
@@ -475,5 +509,12 @@ mod tests {
         caches.network_policies.apply(Arc::new(object(Some("late"), "o", json!({"spec": {}}))));
         see(namespace("late", false));
         assert_eq!(caches.network_policies.get("late", "o"), None);
+        // It goes and is made anew by the operator: what was told of it before that was dropped.
+        on_namespace(&enqueuer, &caches.namespaces.remove(&namespace("late", false)).unwrap());
+        see(namespace("late", true));
+        assert_eq!(enqueuer.unlisted.take(Priority::Normal, Instant::now()), Some(Key::new("", "late")));
+        // One that nobody had before needs no list.
+        see(namespace("new", true));
+        assert_eq!(enqueuer.unlisted.take(Priority::Normal, Instant::now()), None);
     }
 }

@@ -35,15 +35,21 @@ pub fn has_metadata(live: &ObjectMeta, wanted: &ObjectMeta) -> bool {
 /// How many bytes the API server takes as names and values of annotations (`TotalAnnotationSizeLimitB`).
 const MOST_OF_ANNOTATIONS: usize = 256 * 1024;
 
+/// So many bytes of labels may others have put on a child. The API server has a limit for objects as a whole only.
+const MOST_OF_LABELS: usize = 64 * 1024;
+
 /// The live metadata with what is wanted of labels and annotations. Where both do not fit, those of others give way:
 /// nobody keeps something as it is by filling them.
 #[must_use]
 pub fn merge_metadata(live: &ObjectMeta, wanted: ObjectMeta) -> ObjectMeta {
-    let merged = merge(&live.annotations, wanted.annotations.clone());
-    let size: usize = merged.iter().flatten().map(|(key, value)| key.len() + value.len()).sum();
+    let merge = |live, wanted: Entries, most| {
+        let merged = merge(live, wanted.clone());
+        let size: usize = merged.iter().flatten().map(|(key, value)| key.len() + value.len()).sum();
+        if size > most { wanted } else { merged }
+    };
     ObjectMeta {
-        labels: merge(&live.labels, wanted.labels),
-        annotations: if size > MOST_OF_ANNOTATIONS { wanted.annotations } else { merged },
+        labels: merge(&live.labels, wanted.labels, MOST_OF_LABELS),
+        annotations: merge(&live.annotations, wanted.annotations, MOST_OF_ANNOTATIONS),
         managed_fields: None,
         ..live.clone()
     }
@@ -80,6 +86,9 @@ mod tests {
         let room = MOST_OF_ANNOTATIONS - own - "team".len();
         assert_eq!(merged(room).len(), 2);
         assert_eq!(Some(merged(room + 1)), wanted.annotations);
+        let labels = ObjectMeta { labels: filled(MOST_OF_LABELS).annotations, ..ObjectMeta::default() };
+        let wanted = child_metadata("acme", "child");
+        assert_eq!(merge_metadata(&labels, wanted.clone()).labels, wanted.labels);
     }
 
     #[test]

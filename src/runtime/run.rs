@@ -130,6 +130,7 @@ pub async fn run_operator(
         retain_requests_for: settings.retain_requests_for,
         metrics: metrics.clone(),
         planning: controllers::turns_at_planning(),
+        closing: controllers::lanes_for_closing(),
     });
     if let Some(found) = observe_own_name(&client).await {
         let expected = installation.operator_username();

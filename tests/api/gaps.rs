@@ -281,6 +281,7 @@ impl<C: Changes> Held<C> {
         let settings = operator_settings("gaps");
         let mut outcomes = Vec::new();
         for meanwhile in [Meanwhile::Rejected, Meanwhile::Withdrawn] {
+            let mut outlived = false;
             for writes in 0..MOST_WRITES {
                 let name = name_of(meanwhile, writes);
                 let request = self.requests[&name].clone();
@@ -295,6 +296,7 @@ impl<C: Changes> Held<C> {
                 on_a_runtime(async || case.assert_nothing_is_half_done().await);
                 if life == Life::Outlived {
                     // There are no gaps behind this one.
+                    outlived = true;
                     break;
                 }
                 let accepted = on_a_runtime(async || case.act(meanwhile).await);
@@ -303,6 +305,7 @@ impl<C: Changes> Held<C> {
                 let state = on_a_runtime(async || case.assert_lawful(meanwhile, accepted).await);
                 outcomes.push((meanwhile, writes, accepted, state));
             }
+            assert!(outlived, "an enactment has more writes than {MOST_WRITES}");
         }
         println!("{outcomes:#?}");
         // Before the decision was written, and after: both were met. Of what came before, some is still to be told.

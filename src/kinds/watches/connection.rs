@@ -91,8 +91,8 @@ pub fn on_sibling(enqueuer: &Enqueuer, change: &Change<EnclaveConnection>) {
         let namespace = connection.metadata.namespace.as_deref().unwrap_or_default();
         let connections = &enqueuer.caches.connections;
         let count = |by| connections.count(by, namespace);
-        // With it there was no room for all of them.
-        if count(ConnectionBy::InForceIn) + count(ConnectionBy::NewIn) >= MOST_CONNECTIONS {
+        // With it there may have been no room for all of them, nor with others that went at the same time.
+        if count(ConnectionBy::InForceIn) + count(ConnectionBy::NewIn) >= MOST_CONNECTIONS / 2 {
             enqueue(enqueuer, &connections.by(ConnectionBy::NewIn, namespace), Priority::Normal);
         }
     }

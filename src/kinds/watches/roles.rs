@@ -186,8 +186,9 @@ pub fn on_rbac<K: Indexed>(enqueuer: &Enqueuer, change: &Change<K>) {
     let name = object.meta().name.as_deref().unwrap_or_default();
     if let Some((kind, namespace, declared)) = parse_grant(name) {
         enqueuer.queues.add(kind, namespace, declared, Priority::Normal);
-        // What is new is as a rule what the operator made: what somebody lost goes first.
-        let priority = if change.before.is_none() { Priority::Normal } else { Priority::Closing };
+        // What is new is as a rule what the operator made of it: what somebody lost goes first.
+        let is_made = change.before.is_none() && is_given(&enqueuer.caches, kind, namespace, declared);
+        let priority = if is_made { Priority::Normal } else { Priority::Closing };
         enqueuer.queues.revocation.add(Key::new("", name), priority);
     } else if name.starts_with(ROLE_BINDING) {
         let namespace = object.meta().namespace.as_deref().unwrap_or_default();
@@ -195,6 +196,27 @@ pub fn on_rbac<K: Indexed>(enqueuer: &Enqueuer, change: &Change<K>) {
     } else if let Some(maker) = maker(object.as_ref()) {
         enqueue_activations_of(enqueuer, maker, change);
     }
+}
+
+/// Whether what declares a grant is there, and nobody is about to take it away.
+fn is_given(caches: &Caches, kind: Kind, namespace: &str, name: &str) -> bool {
+    match kind {
+        Kind::RoleAssignment => {
+            caches.assignments.get(namespace, name).is_some_and(|one| stays(one.as_ref()))
+        }
+        Kind::RoleEligibility => {
+            caches.eligibilities.get(namespace, name).is_some_and(|one| stays(one.as_ref()))
+        }
+        Kind::RoleActivation => {
+            let activation = caches.activations.get(namespace, name);
+            activation.is_some_and(|one| stays(one.as_ref()) && !one.spec.deactivate)
+        }
+        _ => false,
+    }
+}
+
+fn stays<K: Resource>(object: &K) -> bool {
+    object.meta().deletion_timestamp.is_none()
 }
 
 /// Everything that there is of rights, and everything that gives some.
