@@ -130,16 +130,28 @@ pub fn is_running(folder: &Path) -> io::Result<bool> {
 
 /// Kills what [`Watchdog::release`] left and removes the folder.
 pub fn end_released(folder: &Path) -> io::Result<()> {
-    if let Some(group) = running_group(folder)? {
-        Command::new("sh").args(["-c", r#"kill -KILL "-$1""#, "kill", &group]).status()?;
+    let group = running_group(folder)?;
+    if let Some(group) = &group {
+        Command::new("sh").args(["-c", r#"kill -KILL "-$1""#, "kill", group]).status()?;
     }
     for _ in 0..100 {
-        if !is_running(folder)? && std::fs::remove_dir_all(folder).is_ok() {
+        let is_over = group.as_deref().map_or(Ok(true), is_gone)?;
+        if is_over && std::fs::remove_dir_all(folder).is_ok() {
             return Ok(());
         }
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
     std::fs::remove_dir_all(folder)
+}
+
+/// Whether no process of a group is left. One that is about to end has no arguments any more by which it could be known.
+fn is_gone(group: &str) -> io::Result<bool> {
+    let listing = Command::new("ps").args(["-A", "-o", "pgid=", "-o", "stat="]).output()?;
+    let is_left = String::from_utf8_lossy(&listing.stdout).lines().any(|line| {
+        let mut fields = line.split_whitespace();
+        fields.next() == Some(group) && fields.next().is_some_and(|state| !state.starts_with('Z'))
+    });
+    Ok(!is_left)
 }
 
 /// The recorded process group, if it still is this folder's: since a reboot its number may
