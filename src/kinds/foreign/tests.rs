@@ -1,0 +1,142 @@
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::admission::{Installation, build_policies};
+use crate::cluster::clock::Clock;
+use crate::kinds::sentry::Sentry;
+
+fn enqueuer() -> Enqueuer {
+    let policies = build_policies(&Installation::default()).unwrap();
+    Enqueuer::new(
+        "enclave-system",
+        Arc::new(Sentry::new(policies, Clock::new(Timestamp::UNIX_EPOCH))),
+        Vec::new(),
+        tokio::sync::watch::Sender::new(None),
+    )
+}
+
+fn object<K: DeserializeOwned>(namespace: Option<&str>, name: &str, more: Value) -> K {
+    let mut object = more;
+    object["metadata"]["name"] = json!(name);
+    object["metadata"]["uid"] = json!(format!("{namespace:?}/{name}"));
+    object["metadata"]["resourceVersion"] = json!("7");
+    if let Some(namespace) = namespace {
+        object["metadata"]["namespace"] = json!(namespace);
+    }
+    serde_json::from_value(object).unwrap()
+}
+
+fn namespace(name: &str, is_ours: bool) -> Namespace {
+    let labels = if is_ours { json!({ label::OWNER_UID: "u" }) } else { json!({}) };
+    object(None, name, json!({"metadata": {"labels": labels}}))
+}
+
+/// One of each kind in a namespace, without any mark of the operator's. Returns how many are kept.
+fn fill(enqueuer: &Enqueuer, namespace: &str) -> usize {
+    let caches = &enqueuer.caches;
+    let bind =
+        json!({"roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"}});
+    let kept = [
+        is_kept::<NetworkPolicy>(caches, &object(Some(namespace), "o", json!({"spec": {}}))),
+        is_kept::<ResourceQuota>(caches, &object(Some(namespace), "o", json!({}))),
+        is_kept::<LimitRange>(caches, &object(Some(namespace), "o", json!({}))),
+        is_kept::<RoleBinding>(caches, &object(Some(namespace), "o", bind)),
+        is_kept::<Role>(caches, &object(Some(namespace), "o", json!({}))),
+        is_kept::<ServiceAccount>(caches, &object(Some(namespace), "o", json!({}))),
+    ];
+    kept.into_iter().filter(|kept| *kept).count()
+}
+
+fn is_kept<K: Relevant>(caches: &Caches, object: &K) -> bool {
+    K::is_relevant(caches, object)
+}
+
+#[test]
+fn of_what_is_in_namespaces_of_others_nothing_is_kept() {
+    let enqueuer = enqueuer();
+    let caches = &enqueuer.caches;
+    caches.namespaces.apply(Arc::new(namespace("theirs", false).kept(caches)));
+    caches.namespaces.apply(Arc::new(namespace("ours", true).kept(caches)));
+    assert_eq!(fill(&enqueuer, "theirs"), 0);
+    // A Role and a ServiceAccount of people matter when it is known who made them.
+    assert_eq!(fill(&enqueuer, "ours"), 4);
+    assert_eq!(fill(&enqueuer, "unknown"), 4, "its namespace may be one of the operator's");
+    let mark = json!({"metadata": {"annotations": {annotation::CREATED_BY: "alice"}}});
+    assert!(is_kept::<Role>(caches, &object(Some("ours"), "r", mark.clone())));
+    assert!(is_kept::<ServiceAccount>(caches, &object(Some("ours"), "s", mark.clone())));
+    assert!(!is_kept::<ServiceAccount>(caches, &object(Some("theirs"), "s", mark)));
+    // What carries the name of a grant gives rights wherever it is.
+    let name = format!("{ROLE_BINDING}rasg:acme:x");
+    let bind =
+        json!({"roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"}});
+    assert!(is_kept::<RoleBinding>(caches, &object(Some("theirs"), &name, bind)));
+    assert!(is_kept::<Role>(caches, &object(Some("theirs"), &name, json!({}))));
+    let theirs = caches.namespaces.get("", "theirs").unwrap();
+    assert_eq!((theirs.metadata.labels.as_ref(), theirs.metadata.uid.is_some()), (None, true));
+}
+
+/// Whoever may write in a namespace of the operator's must not fill its memory.
+#[test]
+fn what_nobody_reads_is_not_kept() {
+    let enqueuer = enqueuer();
+    let caches = &enqueuer.caches;
+    let annotated = |more: Value| {
+        let mut object = more;
+        object["metadata"]["annotations"] = json!({
+            annotation::CREATED_BY: "alice",
+            "filler": "x".repeat(1000),
+            format!("{}filler", crate::api::names::PREFIX): "x".repeat(1000),
+        });
+        object["metadata"]["labels"] = json!({"filler": "x".repeat(1000)});
+        object
+    };
+    let size = |object: Value| object.to_string().len();
+    let account: ServiceAccount = object(Some("ours"), "s", annotated(json!({})));
+    assert!(size(json!(account.kept(caches))) < 300);
+    let role: Role = object(
+        Some("ours"),
+        "r",
+        annotated(json!({"rules": [{"verbs": ["get"], "resources": ["x".repeat(1000)], "apiGroups": [""]}]})),
+    );
+    assert!(size(json!(role.kept(caches))) < 300);
+    let bind =
+        json!({"roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"}});
+    let binding: RoleBinding = object(Some("ours"), "b", annotated(bind.clone()));
+    assert!(size(json!(binding.kept(caches))) < 400);
+    let own: RoleBinding = object(Some("ours"), &format!("{ROLE_BINDING}rasg:acme:x"), annotated(bind));
+    assert!(size(json!(own.kept(caches))) > 1000, "it is written back");
+    let spec = json!({"spec": {"eligibility": "e", "duration": "1h"}});
+    let activation: RoleActivation = object(Some("ours"), "a", annotated(spec));
+    let kept = activation.kept(caches).metadata;
+    assert_eq!(kept.labels, None);
+    assert_eq!(kept.annotations.unwrap().into_keys().collect::<Vec<_>>(), [annotation::CREATED_BY]);
+}
+
+#[test]
+fn a_namespace_that_becomes_the_operators_is_listed_and_one_that_turns_out_to_be_of_others_is_dropped() {
+    let enqueuer = enqueuer();
+    enqueuer.unlisted.open();
+    let caches = &enqueuer.caches;
+    let see = |seen: Namespace| {
+        let change = caches.namespaces.apply(Arc::new(seen)).unwrap();
+        on_namespace(&enqueuer, &change);
+    };
+    let mut later = namespace("n", false);
+    see(later.clone());
+    later.metadata.labels = namespace("n", true).metadata.labels;
+    later.metadata.resource_version = Some("8".into());
+    see(later);
+    assert_eq!(enqueuer.unlisted.take(Priority::Normal, Instant::now()), Some(Key::new("", "n")));
+    caches.network_policies.apply(Arc::new(object(Some("late"), "o", json!({"spec": {}}))));
+    see(namespace("late", false));
+    assert_eq!(caches.network_policies.get("late", "o"), None);
+    // It goes and is made anew by the operator: what was told of it before that was dropped.
+    on_namespace(&enqueuer, &caches.namespaces.remove(&namespace("late", false)).unwrap());
+    see(namespace("late", true));
+    assert_eq!(enqueuer.unlisted.take(Priority::Normal, Instant::now()), Some(Key::new("", "late")));
+    // One that nobody had before needs no list.
+    see(namespace("new", true));
+    assert_eq!(enqueuer.unlisted.take(Priority::Normal, Instant::now()), None);
+}
