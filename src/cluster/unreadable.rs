@@ -1,4 +1,4 @@
-//! Which objects cannot be read as a whole: told at most once an hour, and counted.
+//! Which objects cannot be read as a whole: logged at most once an hour, and counted.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,7 +36,7 @@ pub struct Unreadables {
     counts: Counts,
     /// When each was named last.
     named: HashMap<(Option<String>, String), Instant>,
-    /// When those were named that can be read or are gone by now, or are not told yet by the list that is being read.
+    /// When those were logged that can be read or are gone by now, or are not yet in the list that is being read.
     before: HashMap<(Option<String>, String), Instant>,
 }
 
@@ -51,6 +51,9 @@ impl Unreadables {
 
     /// A list begins: it says which there are.
     pub fn begin(&mut self) {
+        if self.before.len() > MOST {
+            self.before.clear();
+        }
         self.before.extend(self.named.drain());
     }
 
@@ -103,7 +106,7 @@ impl Unreadables {
         let key = (object.namespace(), object.name_any());
         if let Some(at) = self.named.remove(&key) {
             self.counts.set(&self.kind, self.named.len());
-            // It may be changed back and forth, and is not named anew each time.
+            // Whoever changes it back and forth does not fill the log.
             if self.before.len() < 2 * MOST {
                 self.before.insert(key, at);
             }
@@ -161,6 +164,11 @@ mod tests {
             let object = Enclave::new(&number.to_string(), EnclaveSpec::default());
             known.note(&object, &unread, Instant::now());
             known.forget(&object);
+        }
+        for number in 0..8 * MOST {
+            known.begin();
+            known.note(&Enclave::new(&number.to_string(), EnclaveSpec::default()), &unread, Instant::now());
+            known.end();
         }
         assert!(known.before.len() <= 2 * MOST, "{}", known.before.len());
     }
