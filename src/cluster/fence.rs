@@ -39,7 +39,7 @@ pub struct Fence {
     count: Arc<Count>,
 }
 
-/// Is told of each write that was let through: its method and path, and the answer if there was one.
+/// Observes each write that was let through: its method and path, and the answer if there was one.
 type Count = dyn Fn(&Method, &str, Option<StatusCode>) + Send + Sync;
 
 /// What is known of the lease.
@@ -54,7 +54,7 @@ enum Held {
 }
 
 impl Fence {
-    /// A closed fence around this lease. `count` is told of each write that was let through: its method and path,
+    /// A closed fence around this lease. `count` observes each write that was let through: its method and path,
     /// and the answer if there was one.
     #[must_use]
     pub fn new(

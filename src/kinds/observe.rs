@@ -321,7 +321,7 @@ fn view_activation(request: &ApprovalRequest, target: Option<&RoleActivation>) -
         }
         Some(_) | None if target.metadata.deletion_timestamp.is_some() => TargetView::Gone,
         Some(state) if state.is_final() => TargetView::Ended,
-        // It was given back before it was active.
+        // Given back before it was active.
         Some(_) | None if target.spec.deactivate => TargetView::Ended,
         Some(_) | None => TargetView::Proposed,
     }

@@ -142,7 +142,7 @@ impl Untold {
         self.changed.subscribe()
     }
 
-    /// Others are to be told, so all that waits is looked at anew.
+    /// The recipients changed, so each sink looks at all facts that wait.
     pub fn look_at_everything(&self) {
         self.lock().to_look_at.clear();
     }
