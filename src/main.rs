@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use enclave_operator::install::{self, chart};
-use enclave_operator::runtime::{RunError, Settings, run::build_client, run_operator};
+use enclave_operator::runtime::{RunError, Settings, client::build_client, run_operator};
 use tikv_jemallocator::Jemalloc;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::warn;

@@ -14,6 +14,7 @@ use kube::runtime::watcher::{self, Event, InitialListStrategy::ListWatch};
 use kube::runtime::{WatchStreamExt, watcher as watch};
 use kube::{Api, Client, Resource};
 use tower::service_fn;
+use tower::timeout::error::Elapsed;
 use tracing::{info, warn};
 
 use super::unreadable::{Counts, Unreadables};
@@ -41,8 +42,8 @@ pub enum Seen<K> {
 }
 
 /// How long one request for a watch lasts: less than the time after which a silent connection is given up
-/// (`runtime::build_client`), so that nothing is wrong when nothing happens.
-const WATCH_SECONDS: u32 = 75;
+/// (`runtime::client`), so that nothing is wrong when nothing happens.
+pub const WATCH_SECONDS: u32 = 75;
 /// How many objects are held at once where the API server does not send them one by one.
 const PAGE: u32 = 100;
 
@@ -254,8 +255,15 @@ fn describe(error: &watcher::Error) -> &'static str {
             | watcher::Error::InitialListFailed(kube::Error::SerdeError(_) | kube::Error::FromUtf8(_))
             | watcher::Error::WatchFailed(kube::Error::SerdeError(_) | kube::Error::FromUtf8(_)),
         ) => "the API server's answer is no object or list that this version knows",
+        (None, _) if has_source::<Elapsed>(error) => "the API server did not answer in time",
         (None, _) => "the API server cannot be reached",
     }
+}
+
+/// Whether something of this type is behind an error.
+fn has_source<E: std::error::Error + 'static>(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut sources = std::iter::successors(Some(error), |error| error.source());
+    sources.any(|source| source.is::<E>())
 }
 
 #[cfg(test)]
@@ -293,6 +301,11 @@ mod tests {
         let unreached = "the API server cannot be reached";
         let lost = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
         assert_eq!(describe(&watcher::Error::WatchFailed(kube::Error::ReadEvents(lost))), unreached);
+        let late = kube::Error::Service(Box::new(Elapsed::new()));
+        assert_eq!(
+            describe(&watcher::Error::WatchStartFailed(late)),
+            "the API server did not answer in time"
+        );
         let odd = || kube::Error::SerdeError(serde_json::from_str::<()>("x").unwrap_err());
         for error in [
             watcher::Error::WatchFailed(odd()),

@@ -1,5 +1,6 @@
 //! The process: settings, leader election, start and shutdown.
 
+pub mod client;
 pub mod election;
 mod listener;
 pub mod metrics;

@@ -3,7 +3,6 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
@@ -52,19 +51,6 @@ pub enum RunError {
     WrongAccount { found: String, expected: String },
     #[error("the lease was lost: another process leads now, or the API server could not be reached in time")]
     LeaseLost,
-}
-
-/// A client whose requests end in time: closing access must not wait for a connection that is
-/// silently dead. Watches hear a bookmark about once a minute, so silence longer than that is a
-/// fault; everything else is answered within seconds.
-///
-/// # Errors
-/// When the configuration has no usable credentials.
-pub fn build_client(mut config: kube::Config) -> Result<Client, kube::Error> {
-    config.connect_timeout = Some(Duration::from_secs(5));
-    config.read_timeout = Some(Duration::from_secs(90));
-    config.write_timeout = Some(Duration::from_secs(10));
-    Client::try_from(config)
 }
 
 /// Runs the operator until `shutdown` ends: fills the caches, waits for the lease, and then
