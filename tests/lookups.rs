@@ -7,15 +7,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use enclave_operator::admission::{Installation, build_policies};
-use enclave_operator::api::names::{FINALIZER, label, purpose};
+use enclave_operator::api::names::{FINALIZER, annotation, label, purpose};
 use enclave_operator::api::{
     ApprovalRequest, Community, Enclave, EnclaveConnection, EnclaveEndpoint, EnclaveWorkload, Kind,
-    RoleAssignment,
+    RoleActivation, RoleAssignment, RoleEligibility,
 };
 use enclave_operator::cluster::clock::Clock;
 use enclave_operator::cluster::watch::Seen;
 use enclave_operator::cluster::workqueue::{Outcome, Priority};
 use enclave_operator::controllers::{Known, Reconciled};
+use enclave_operator::kinds::access::observe_one_grant;
 use enclave_operator::kinds::caches::Cached;
 use enclave_operator::kinds::enqueue::{Enqueuer, Guard};
 use enclave_operator::kinds::sentry::Sentry;
@@ -23,17 +24,16 @@ use enclave_operator::model::gated::Gated;
 use enclave_operator::model::life::{Integrity, as_if_applied};
 use enclave_operator::model::naming::grant;
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{Namespace, ResourceQuota};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::rbac::v1::RoleBinding;
-use kube::ResourceExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-/// Objects of an Enclave: itself, its workload and endpoint, five connections, two namespaces, and the
-/// policies of those.
-const PER_ENCLAVE: usize = 20;
+/// Objects for each Enclave: itself, its workload and endpoint, five connections, two namespaces, the policies of
+/// those, a role, an eligibility, an activation, a request, and as many Communities that each have an Enclave `prod`.
+const PER_ENCLAVE: usize = 30;
 const CONNECTIONS: usize = 5;
 
 struct World {
@@ -79,9 +79,43 @@ impl World {
             }
             world.see(&policy(&control, "enclave-operator-default-deny"));
             world.see(&policy(&pods, "enclave-operator-default-deny"));
+            // One person has a role in each Enclave, may have another, and has it.
+            world.see(&applied::<RoleAssignment>(
+                "RoleAssignment",
+                &control,
+                "readers",
+                &role("enclave-reader"),
+            ));
+            world.see(&applied::<RoleEligibility>("RoleEligibility", &control, "owners", &eligible("8h")));
+            world.see(&activation(&control, "Active"));
+            world.see(&request(&control, &json!({"state": "Pending"})));
+            world.add_community(&format!("c{number}"));
         }
+        // A replica that does not lead queues nothing, whatever happens.
+        assert!(Kind::ALL.into_iter().all(|kind| world.enqueuer.queues.of(kind).remembered() == 0));
+        assert_eq!(world.enqueuer.queues.revocation.remembered(), 0);
         world.enqueuer.queues.open();
         world
+    }
+
+    /// A Community with an Enclave that others have by the same name, and a connection in it.
+    fn add_community(&mut self, community: &str) {
+        let control = format!("{community}-prod");
+        let owner = format!("uid-{community}-prod");
+        self.see(&managed_in(
+            community,
+            community,
+            purpose::COMMUNITY,
+            &format!("uid--{community}"),
+            None,
+            None,
+        ));
+        self.see(&managed_in(community, &control, purpose::CONTROL, &owner, Some("prod"), None));
+        self.see(&applied::<Community>("Community", "", community, &json!({})));
+        self.see(&applied::<Enclave>("Enclave", community, "prod", &json!({})));
+        let endpoint = json!({"workload": "api", "ports": [{"protocol": "TCP", "port": 443}]});
+        self.see(&applied::<EnclaveEndpoint>("EnclaveEndpoint", &control, "api", &endpoint));
+        self.see(&applied::<EnclaveConnection>("EnclaveConnection", &control, "own", &connection("prod")));
     }
 
     fn see<K: Cached + Clone>(&mut self, object: &K) {
@@ -161,7 +195,18 @@ fn managed(
     enclave: Option<&str>,
     workload: Option<&str>,
 ) -> Namespace {
-    let mut labels = json!({label::OWNER_UID: owner, label::PURPOSE: purpose, label::COMMUNITY: "acme"});
+    managed_in("acme", name, purpose, owner, enclave, workload)
+}
+
+fn managed_in(
+    community: &str,
+    name: &str,
+    purpose: &str,
+    owner: &str,
+    enclave: Option<&str>,
+    workload: Option<&str>,
+) -> Namespace {
+    let mut labels = json!({label::OWNER_UID: owner, label::PURPOSE: purpose, label::COMMUNITY: community});
     for (key, value) in [(label::ENCLAVE, enclave), (label::WORKLOAD, workload)] {
         if let Some(value) = value {
             labels[key] = json!(value);
@@ -171,10 +216,76 @@ fn managed(
         .unwrap()
 }
 
+fn role(role: &str) -> Value {
+    json!({"role": role, "principals": [{"kind": "User", "name": "ann"}]})
+}
+
+fn eligible(longest: &str) -> Value {
+    let mut spec = role("enclave-owner");
+    spec["activation"] = json!({"maxDuration": longest});
+    spec
+}
+
+fn activation(namespace: &str, state: &str) -> RoleActivation {
+    serde_json::from_value(json!({
+        "apiVersion": "enclave-operator.io/v1alpha1",
+        "kind": "RoleActivation",
+        "metadata": {
+            "name": "now", "namespace": namespace, "uid": format!("uid-{namespace}-now"), "generation": 1,
+            "annotations": {annotation::CREATED_BY: "ann"}, "finalizers": [FINALIZER],
+        },
+        "spec": {"eligibility": "owners", "duration": "1h"},
+        "status": {
+            "observedGeneration": 1, "state": state, "user": "ann", "role": "enclave-owner",
+            "eligibilityUid": format!("uid-{namespace}-owners"),
+            "startsAt": "2026-05-31T23:30:00Z", "endsAt": "2026-06-01T00:30:00Z",
+        },
+    }))
+    .unwrap()
+}
+
+/// A request about the workload of an Enclave.
+fn request(control: &str, status: &Value) -> ApprovalRequest {
+    serde_json::from_value(json!({
+        "apiVersion": "enclave-operator.io/v1alpha1",
+        "kind": "ApprovalRequest",
+        "metadata": {
+            "name": "r", "namespace": control, "uid": format!("uid-{control}-r"), "finalizers": [FINALIZER],
+        },
+        "spec": {
+            "target": {
+                "kind": "EnclaveWorkload", "namespace": control, "name": "api", "generation": 1,
+                "uid": format!("uid-{control}-api"),
+            },
+            "operations": ["WorkloadUpdate"],
+            "summary": {"operation": "WorkloadUpdate", "requester": "alice", "target": "EnclaveWorkload api"},
+            "impact": {},
+            "requesters": ["alice"],
+            "change": {"after": {}, "digest": "sha256:1"},
+            "policy": {
+                "minimumApprovers": 2, "expireAfterSeconds": 60, "requireJustification": false,
+                "requireRejectionComment": false, "requireMfa": false, "requireCredentialId": false,
+                "serviceAccountVotes": "Forbidden",
+            },
+            "expiresAt": "2026-06-01T00:00:00Z",
+        },
+        "status": status,
+    }))
+    .unwrap()
+}
+
 fn policy(namespace: &str, name: &str) -> NetworkPolicy {
     serde_json::from_value(
         json!({"metadata": {"namespace": namespace, "name": name}, "spec": {"podSelector": {}}}),
     )
+    .unwrap()
+}
+
+fn quota(namespace: &str, used: &str) -> ResourceQuota {
+    serde_json::from_value(json!({
+        "metadata": {"namespace": namespace, "name": "enclave-operator-quota"},
+        "spec": {"hard": {"pods": "5"}}, "status": {"used": {"pods": used}},
+    }))
     .unwrap()
 }
 
@@ -211,9 +322,31 @@ fn measure(world: &mut World) -> Vec<(&'static str, u64)> {
     });
     let binding: RoleBinding = serde_json::from_value(binding).unwrap();
     measured.push(("a binding of others", world.event(&binding)));
-    let given = json!({"role": "enclave-reader", "principals": [{"kind": "User", "name": "ann"}]});
-    let assignment = applied::<RoleAssignment>("RoleAssignment", &control, "readers", &given);
+    let assignment = applied::<RoleAssignment>("RoleAssignment", &control, "more", &role("enclave-reader"));
     measured.push(("a role that is given in an Enclave", world.event(&assignment)));
+    let mut assignment: RoleAssignment = (*world.get::<RoleAssignment>(&control, "more")).clone();
+    assignment.metadata.deletion_timestamp = Some(enclave_operator::api::Time(now()).into());
+    measured.push(("a role that is taken from who has many", world.event(&assignment)));
+    let eligibility = applied::<RoleEligibility>("RoleEligibility", &control, "owners", &eligible("4h"));
+    measured.push(("an eligibility of who has many", world.event(&eligibility)));
+    measured.push(("an activation that ends", world.event(&activation(&control, "Expired"))));
+    measured.push(("an activation", world.event(&activation(&control, "Active"))));
+    let vote = json!([{"approver": "bob", "verdict": "Approved", "digest": "sha256:1"}]);
+    let voted = request(&control, &json!({"state": "Pending", "decisions": vote}));
+    measured.push(("a vote", world.event(&voted)));
+    world.see(&quota(&pods, "1"));
+    measured.push(("a Pod that starts under a quota", world.event(&quota(&pods, "2"))));
+
+    // Of the same names in each Community.
+    let there = format!("c{far}-prod");
+    let mut endpoint: EnclaveEndpoint = (*world.get::<EnclaveEndpoint>(&there, "api")).clone();
+    endpoint.metadata.generation = Some(2);
+    endpoint.spec.ports.truncate(0);
+    measured.push(("an endpoint with the name of many", world.event(&endpoint)));
+    measured.push(("planning that endpoint", world.reconciliation::<EnclaveEndpoint>(&there, "api")));
+    let mut enclave: Enclave = (*world.get::<Enclave>(&format!("c{far}"), "prod")).clone();
+    enclave.metadata.deletion_timestamp = Some(enclave_operator::api::Time(now()).into());
+    measured.push(("an Enclave with the name of many", world.event(&enclave)));
 
     // More than may be looked at, for one look at all of them to be seen.
     let grant_binding = |number: usize| -> RoleBinding {
@@ -235,6 +368,17 @@ fn measure(world: &mut World) -> Vec<(&'static str, u64)> {
     measured.push(("planning an Enclave", world.reconciliation::<Enclave>("acme", &name(far))));
     measured.push(("planning a Community", world.reconciliation::<Community>("", "acme")));
     measured.push(("planning an assignment", world.reconciliation::<RoleAssignment>(&control, "readers")));
+    measured.push(("planning an eligibility", world.reconciliation::<RoleEligibility>(&control, "owners")));
+    measured.push(("planning an activation", world.reconciliation::<RoleActivation>(&control, "now")));
+    measured.push(("planning a request", world.reconciliation::<ApprovalRequest>(&control, "r")));
+    for (what, kind, name) in [
+        ("looking at whether an assignment is over", Kind::RoleAssignment, "readers"),
+        ("looking at whether an activation is over", Kind::RoleActivation, "now"),
+    ] {
+        let before = world.enqueuer.caches.visited();
+        let _ = observe_one_grant(&world.enqueuer.caches, &grant(kind, &control, name));
+        measured.push((what, world.enqueuer.caches.visited() - before));
+    }
     measured
 }
 
@@ -258,8 +402,7 @@ fn a_scan_would_be_seen() {
     let before = world.enqueuer.caches.visited();
     let all = world.enqueuer.caches.connections.all();
     assert_eq!(world.enqueuer.caches.visited() - before, all.len() as u64);
-    assert_eq!(all.len(), 50 * CONNECTIONS);
-    assert!(all.iter().all(|connection| connection.name_any().starts_with("to-")));
+    assert_eq!(all.len(), 50 * (CONNECTIONS + 1));
 }
 
 /// The workloads that are queued, by namespace, with their priority.
@@ -361,37 +504,26 @@ fn a_binding_of_a_grant_wakes_a_workload_that_is_isolated() {
 }
 
 #[test]
+fn a_pod_that_starts_under_a_quota_wakes_nobody() {
+    let mut world = World::of(2);
+    world.see(&quota(&pods(0), "1"));
+    woken(&world);
+    world.see(&quota(&pods(0), "2"));
+    assert_eq!(woken(&world), []);
+    let mut other = quota(&pods(0), "2");
+    other.spec.as_mut().unwrap().hard = None;
+    world.see(&other);
+    assert_eq!(woken(&world), [(control(0), Priority::Normal)], "somebody changed it");
+}
+
+#[test]
 fn a_vote_wakes_what_it_is_about_and_what_is_told_of_a_request_does_not() {
     let mut world = World::of(1);
-    let request = |status: Value| -> ApprovalRequest {
-        serde_json::from_value(json!({
-            "apiVersion": "enclave-operator.io/v1alpha1",
-            "kind": "ApprovalRequest",
-            "metadata": {"name": "r", "namespace": control(0), "uid": "uid-r", "finalizers": [FINALIZER]},
-            "spec": {
-                "target": {
-                    "kind": "EnclaveWorkload", "namespace": control(0), "name": "api", "generation": 1,
-                    "uid": format!("uid-{}-api", control(0)),
-                },
-                "operations": ["WorkloadUpdate"],
-                "summary": {"operation": "WorkloadUpdate", "requester": "alice", "target": "EnclaveWorkload api"},
-                "impact": {},
-                "requesters": ["alice"],
-                "change": {"after": {}, "digest": "sha256:1"},
-                "policy": {
-                    "minimumApprovers": 2, "expireAfterSeconds": 60, "requireJustification": false,
-                    "requireRejectionComment": false, "requireMfa": false, "requireCredentialId": false,
-                    "serviceAccountVotes": "Forbidden",
-                },
-                "expiresAt": "2026-06-01T00:00:00Z",
-            },
-            "status": status,
-        }))
-        .unwrap()
-    };
+    let request = |status: Value| request(&control(0), &status);
     let told = |count: usize| json!({"recorded": count, "waiting": []});
     let vote = json!([{"approver": "bob", "verdict": "Approved", "digest": "sha256:1"}]);
     let to_wake = [(control(0), Priority::Normal)];
+    world.enqueuer.take_in(Seen::Deleted(request(json!({"state": "Pending"}))));
     woken(&world);
     world.see(&request(json!({"state": "Pending", "audit": told(0)})));
     assert_eq!(woken(&world), to_wake, "it is new");
@@ -412,14 +544,9 @@ fn a_vote_wakes_what_it_is_about_and_what_is_told_of_a_request_does_not() {
 fn an_endpoint_wakes_the_connections_that_lead_to_it_and_no_others() {
     let mut world = World::of(10);
     // An Enclave of another Community that has the same name, with a connection to its own endpoint.
-    let other = |purpose: &str, name: &str, owner: &str, enclave: Option<&str>| -> Namespace {
-        let mut namespace = managed(name, purpose, owner, enclave, None);
-        namespace.metadata.labels.as_mut().unwrap().insert(label::COMMUNITY.into(), "beta".into());
-        namespace
-    };
-    world.see(&other(purpose::COMMUNITY, "beta", "uid--beta", None));
+    world.see(&managed_in("beta", "beta", purpose::COMMUNITY, "uid--beta", None, None));
     world.see(&applied::<Community>("Community", "", "beta", &json!({})));
-    world.see(&other(purpose::CONTROL, "beta-e3", "uid-beta-e3", Some("e3")));
+    world.see(&managed_in("beta", "beta-e3", purpose::CONTROL, "uid-beta-e3", Some("e3"), None));
     world.see(&applied::<Enclave>("Enclave", "beta", "e3", &json!({})));
     let spec = connection("e3");
     world.see(&applied::<EnclaveConnection>("EnclaveConnection", "beta-e3", "own", &spec));

@@ -262,8 +262,7 @@ fn describe(error: &watcher::Error) -> &'static str {
 
 /// Whether something of this type is behind an error.
 fn has_source<E: std::error::Error + 'static>(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut sources = std::iter::successors(Some(error), |error| error.source());
-    sources.any(|source| source.is::<E>())
+    error.is::<E>() || error.source().is_some_and(has_source::<E>)
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ pub struct Writer {
     policy_lists: Confirmations<(), String>,
     rules: Confirmations<Place, String>,
     known_rules: KnownRules,
-    /// When the votes of a request were counted last, by its UID; of the latest requests.
+    /// When the votes of a request were counted last ([`crate::model::votes::describe_votes`]); of the latest ones.
     counted: Mutex<VecDeque<(String, Instant)>>,
 }
 
@@ -77,11 +77,11 @@ impl Writer {
     ) -> Result<bool, kube::Error> {
         let (kind, since) = match by {
             ConfirmBy::Get(kind) => (kind, since),
-            ConfirmBy::CountingVotes(kind, request) => {
-                self.note_votes(request, since);
+            ConfirmBy::CountingVotes(kind, votes) => {
+                self.note_votes(votes, since);
                 (kind, since)
             }
-            ConfirmBy::VotesCounted(kind, request) => (kind, self.votes_counted(&request).unwrap_or(since)),
+            ConfirmBy::VotesCounted(kind, votes) => (kind, self.votes_counted(&votes).unwrap_or(since)),
             ConfirmBy::List => {
                 let listed = self.policy_lists.read((), since, || list_policies(&self.client));
                 return Ok(listed.await?.0 == witness);
@@ -92,22 +92,22 @@ impl Writer {
         Ok(read.await?.0 == witness)
     }
 
-    /// The votes of a request, all that had been seen at that time, are being counted.
-    fn note_votes(&self, request: String, at: Instant) {
+    /// These votes of a request are being counted, which had been seen at that time.
+    fn note_votes(&self, votes: String, at: Instant) {
         const MOST: usize = 1024;
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-        counted.retain(|(known, _)| *known != request);
+        counted.retain(|(known, _)| *known != votes);
         if counted.len() == MOST {
             counted.pop_front();
         }
-        counted.push_back((request, at));
+        counted.push_back((votes, at));
     }
 
-    /// When the votes of a request were counted last, if it was a moment ago.
-    fn votes_counted(&self, request: &str) -> Option<Instant> {
+    /// When these votes of a request were counted last, if it was a moment ago.
+    fn votes_counted(&self, votes: &str) -> Option<Instant> {
         const MOMENT: Duration = Duration::from_secs(5);
         let counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = counted.iter().find(|(known, _)| known == request).map(|(_, at)| *at);
+        let at = counted.iter().find(|(known, _)| known == votes).map(|(_, at)| *at);
         at.filter(|at| at.elapsed() < MOMENT)
     }
 

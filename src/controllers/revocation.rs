@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::{FutureExt, StreamExt, future};
+use jiff::Timestamp;
 use tracing::{error, info, warn};
 
 use super::{Context, run_queue, until};
@@ -14,6 +15,7 @@ use crate::cluster::cache::Key;
 use crate::cluster::workqueue::{Outcome, Priority};
 use crate::cluster::writes::{WriteError, write_child};
 use crate::kinds::access::{observe_one_grant, observe_stray_role};
+use crate::kinds::caches::Caches;
 use crate::kinds::watches::roles::enqueue_all_revocations;
 use crate::model::grants::Grant;
 use crate::plan::Write;
@@ -52,20 +54,33 @@ async fn revoke_and_finish(context: Arc<Context>, overdue: Overdue, key: Key) {
     context.enqueuer.queues.revocation.finish(&key, outcome, Instant::now());
 }
 
-/// Takes away what one grant does not explain of what has its name.
-async fn revoke(context: &Context, overdue: &Overdue, key: &Key) -> Outcome {
-    let now = context.clock.now();
+/// What a key of the queue stands for: what has to be taken away now, and when to look at it again.
+#[derive(Debug)]
+pub struct Due {
+    pub closes: Vec<Write>,
+    /// In the future.
+    pub ends: Option<Timestamp>,
+}
+
+/// Finds what a grant does not explain of what has its name; or a role that nothing explains.
+#[must_use]
+pub fn plan_revocation(caches: &Caches, key: &Key, now: Timestamp) -> Due {
     let (grant, around): (Option<Grant>, Surroundings) = if key.namespace.is_empty() {
-        observe_one_grant(context.caches(), &key.name)
+        observe_one_grant(caches, &key.name)
     } else {
-        (None, observe_stray_role(context.caches(), &key.namespace, &key.name))
+        (None, observe_stray_role(caches, &key.namespace, &key.name))
     };
     let closes = plan_access(grant.as_slice(), &around, now).closes;
-    context.metrics.overdue_closings.set(overdue.note(key, closes.len()));
     // What is not known any more ends when it says so itself.
     let ends = grant.and_then(|grant| grant.ends_at).into_iter().chain(around.live.ends());
-    let end = ends.filter(|end| *end > now).min();
-    let ends_in = end.map(|end| until(end, now));
+    Due { closes, ends: ends.filter(|end| *end > now).min() }
+}
+
+async fn revoke(context: &Context, overdue: &Overdue, key: &Key) -> Outcome {
+    let now = context.clock.now();
+    let Due { closes, ends } = plan_revocation(context.caches(), key, now);
+    context.metrics.overdue_closings.set(overdue.note(key, closes.len()));
+    let ends_in = ends.map(|end| until(end, now));
     let failure = close_all(context, closes).await;
     if let Some(error) = failure {
         warn!(grant = &*key.name, error, "failed to take rights away, trying again");

@@ -1,6 +1,6 @@
 //! Gathers who has which rights, and who should have them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -8,15 +8,19 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::{Resource, ResourceExt};
 
 use super::caches::Caches;
-use super::enqueue::{Guard, grant_of};
+use super::enqueue::Guard;
 use super::foreign::is_managed;
-use super::index::{ActivationBy, CommunityBy, GivenBy, NamespaceBy, RbacBy, RequestBy, WorkloadBy, pair};
+use super::index::{
+    ActivationBy, CommunityBy, GivenBy, NamespaceBy, Near, RbacBy, RequestBy, WorkloadBy, pair,
+};
 use super::observe::{home_of, namespace_of, observe_declared, whole};
 use crate::api::common::Principal;
 use crate::api::community::ConflictingDuties;
 use crate::api::enclave_workload::AccessMode;
 use crate::api::names::{access, child, label};
-use crate::api::{Community, Kind, RoleActivation, RoleActivationStatus, RoleAssignment, RoleEligibility};
+use crate::api::{
+    ActivationState, Community, Kind, RoleActivation, RoleActivationStatus, RoleAssignment, RoleEligibility,
+};
 use crate::cluster::cache::{Cache, Indexed, Key};
 use crate::model::activation::{NotEligible, asker};
 use crate::model::gated::Gated;
@@ -30,40 +34,16 @@ use crate::plan::eligibility::{ObservedEligibility, effective, grant_of_eligibil
 use crate::plan::given::Area;
 use crate::plan::grants::{Objects, Surroundings};
 
-/// Everything that somebody should have now, and everything that there is.
-#[must_use]
-pub fn observe_access(caches: &Caches) -> (Vec<Grant>, Surroundings) {
-    let mut around = Surroundings { live: observe_all_objects(caches), ..Surroundings::default() };
-    let mut grants = Vec::new();
-    let mut add = |name: &str, grant: Result<Option<Grant>, Unknown>| match grant {
-        Ok(grant) => grants.extend(grant),
-        Err(Unknown) => {
-            around.unknown.insert(name.to_owned());
-        }
-    };
-    macro_rules! add_all {
-        ($($cache:ident: $kind:ident,)*) => {
-            $(for object in caches.$cache.all() {
-                let name = grant_of(Kind::$kind, object.as_ref());
-                add(&name, observe_grant(caches, &name));
-            })*
-        };
-    }
-    add_all!(assignments: RoleAssignment, eligibilities: RoleEligibility, activations: RoleActivation,);
-    (grants, around)
-}
-
 /// What somebody should have now by one grant, and what there is of it. `name` is that of everything that is
 /// made for it.
 #[must_use]
 pub fn observe_one_grant(caches: &Caches, name: &str) -> (Option<Grant>, Surroundings) {
     let live = observe_objects(caches, name);
-    match observe_grant(caches, name) {
-        Ok(grant) => (grant, Surroundings { live, ..Surroundings::default() }),
-        Err(Unknown) => {
-            (None, Surroundings { live, unknown: [name.to_owned()].into(), ..Surroundings::default() })
-        }
-    }
+    let (grant, unknown) = match observe_grant(caches, name) {
+        Ok(grant) => (grant, BTreeMap::new()),
+        Err(Unknown) => (None, [(name.to_owned(), named_principals(caches, name))].into()),
+    };
+    (grant, Surroundings { live, unknown, ..Surroundings::default() })
 }
 
 /// A role that somebody left under Advanced maintenance, with a name that only the operator's may have and
@@ -105,11 +85,24 @@ fn observe_grant(caches: &Caches, name: &str) -> Result<Option<Grant>, Unknown> 
             if is_newer && activation.metadata.deletion_timestamp.is_none() {
                 return Err(Unknown);
             }
-            let eligible =
-                find_eligibility(caches, &activation).and_then(|one| effective(&one).ok().flatten());
+            let eligible = match find_eligibility(caches, &activation).map(|one| effective(&one)) {
+                // What is applied of it cannot be read: nobody loses a role for that, and nobody keeps one that he
+                // gave back.
+                Some(Err(_)) if is_held(&activation) => return Err(Unknown),
+                found => found.and_then(Result::ok).flatten(),
+            };
             Ok(grant_of_activation(&activation, eligible.as_ref(), &area()))
         }
     }
+}
+
+/// Whom an assignment names that can be read; `None` where nobody can tell. What is applied of it may be unreadable,
+/// and who was taken out of it loses his rights all the same.
+fn named_principals(caches: &Caches, name: &str) -> Option<BTreeSet<Principal>> {
+    let (Kind::RoleAssignment, namespace, declared) = naming::parse_grant(name)? else { return None };
+    let assignment = caches.assignments.get(namespace, declared)?;
+    let spec = &assignment.spec;
+    spec.unreadable.is_none().then(|| spec.principals.iter().cloned().collect())
 }
 
 /// Gathers what is known of an assignment.
@@ -123,7 +116,12 @@ pub fn observe_assignment(
     ObservedAssignment {
         area: observe_area(caches, &namespace),
         around: observe_around(caches, Kind::RoleAssignment, &namespace, &assignment.name_any()),
-        others: observe_duties(caches, &assignment.spec.principals, assignment.metadata.uid.as_deref()),
+        others: observe_duties(
+            caches,
+            &namespace,
+            &assignment.spec.principals,
+            assignment.metadata.uid.as_deref(),
+        ),
         declared: observe_declared(caches, assignment, guard),
     }
 }
@@ -139,7 +137,12 @@ pub fn observe_eligibility(
     ObservedEligibility {
         area: observe_area(caches, &namespace),
         around: observe_around(caches, Kind::RoleEligibility, &namespace, &name),
-        others: observe_duties(caches, &eligibility.spec.principals, eligibility.metadata.uid.as_deref()),
+        others: observe_duties(
+            caches,
+            &namespace,
+            &eligibility.spec.principals,
+            eligibility.metadata.uid.as_deref(),
+        ),
         activations: caches.activations.by(ActivationBy::Eligibility, &pair(&namespace, &name)),
         declared: observe_declared(caches, eligibility, guard),
     }
@@ -161,7 +164,7 @@ pub fn observe_activation(
         None => Err(NotEligible::For(format!("there is no RoleEligibility {name} in namespace {namespace}"))),
         Some(Ok(None)) => Err(NotEligible::Yet(format!("RoleEligibility {name} is not in force"))),
         Some(Ok(Some(eligible))) => Ok(eligible),
-        Some(Err(_)) => Err(NotEligible::Yet(format!(
+        Some(Err(_)) => Err(NotEligible::Unknown(format!(
             "what is applied of RoleEligibility {name} cannot be read by this version"
         ))),
     };
@@ -220,6 +223,14 @@ fn made_between<K: Resource<DynamicType = ()>>(
     described
 }
 
+/// Whether an activation is Active and nobody gave it back.
+fn is_held(activation: &RoleActivation) -> bool {
+    let state = activation.status.as_ref().and_then(|status| status.state);
+    state == Some(ActivationState::Active)
+        && !activation.spec.deactivate
+        && activation.metadata.deletion_timestamp.is_none()
+}
+
 fn find_eligibility(caches: &Caches, activation: &RoleActivation) -> Option<Arc<RoleEligibility>> {
     caches.eligibilities.get(activation.metadata.namespace.as_deref()?, &activation.spec.eligibility)
 }
@@ -227,7 +238,7 @@ fn find_eligibility(caches: &Caches, activation: &RoleActivation) -> Option<Arc<
 fn observe_around(caches: &Caches, kind: Kind, namespace: &str, name: &str) -> Surroundings {
     Surroundings {
         live: observe_objects(caches, &naming::grant(kind, namespace, name)),
-        unknown: BTreeSet::new(),
+        unknown: BTreeMap::new(),
         bare: observe_bare(caches, namespace),
     }
 }
@@ -240,8 +251,9 @@ fn duty_of_assignment(caches: &Caches, assignment: &RoleAssignment) -> Option<Du
 /// What the person who activates holds now: by assignments, and by other activations.
 fn observe_held(caches: &Caches, activation: &RoleActivation) -> Vec<Duty> {
     let Some(user) = asker(activation).map(|asker| asker.user) else { return Vec::new() };
-    let assigned = caches.assignments.by(GivenBy::Principal, &format!("User:{user}"));
-    let others = caches.activations.by(ActivationBy::ActiveUser, &user).into_iter();
+    let places = overlapping(caches, activation.metadata.namespace.as_deref().unwrap_or_default());
+    let assigned = find_near(&caches.assignments, GivenBy::Principal, &places, &format!("User:{user}"));
+    let others = find_near(&caches.activations, ActivationBy::ActiveUser, &places, &user).into_iter();
     let others = others.filter(|other| other.metadata.uid != activation.metadata.uid);
     let active = others.filter_map(|other| {
         let status = other.status.as_ref()?;
@@ -251,15 +263,21 @@ fn observe_held(caches: &Caches, activation: &RoleActivation) -> Vec<Duty> {
     assigned.iter().filter_map(|other| duty_of_assignment(caches, other)).chain(active).collect()
 }
 
-/// What other assignments and eligibilities give to these principals.
-fn observe_duties(caches: &Caches, principals: &[Principal], but: Option<&str>) -> Vec<Duty> {
+/// What other assignments and eligibilities give to these principals where the roles of both count.
+fn observe_duties(
+    caches: &Caches,
+    namespace: &str,
+    principals: &[Principal],
+    but: Option<&str>,
+) -> Vec<Duty> {
+    let places = overlapping(caches, namespace);
     let lines: BTreeSet<String> = principals.iter().map(Principal::line).collect();
     let mut duties = Vec::new();
     for line in &lines {
-        let assignments = caches.assignments.by(GivenBy::Principal, line).into_iter();
+        let assignments = find_near(&caches.assignments, GivenBy::Principal, &places, line).into_iter();
         let assignments = assignments.filter(|other| other.metadata.uid.as_deref() != but);
         duties.extend(assignments.filter_map(|other| duty_of_assignment(caches, &other)));
-        let eligibilities = caches.eligibilities.by(GivenBy::Principal, line).into_iter();
+        let eligibilities = find_near(&caches.eligibilities, GivenBy::Principal, &places, line).into_iter();
         let eligibilities = eligibilities.filter(|other| other.metadata.uid.as_deref() != but);
         duties.extend(eligibilities.filter_map(|other| duty_of_eligibility(caches, &other)));
     }
@@ -327,6 +345,28 @@ fn scope_of(caches: &Caches, namespace: &str) -> Option<Scope> {
     }
 }
 
+/// Where roles are given that count where those of a namespace do, and some more. What is not known may be anywhere.
+#[must_use]
+pub fn overlapping(caches: &Caches, namespace: &str) -> Vec<Near> {
+    let everywhere = Near::In(caches.system.to_string());
+    match scope_of(caches, namespace) {
+        None | Some(Scope::System { .. }) => vec![Near::Anywhere],
+        Some(Scope::Community { community, namespace }) => {
+            vec![Near::In(namespace), Near::Beneath(community), everywhere]
+        }
+        Some(Scope::Enclave { community_namespace, namespace, .. }) => {
+            vec![Near::In(namespace), Near::In(community_namespace), everywhere]
+        }
+    }
+}
+
+/// What is found there.
+#[must_use]
+pub fn find_near<K: Indexed>(cache: &Cache<K>, by: K::By, places: &[Near], what: &str) -> Vec<Arc<K>> {
+    let found = places.iter().flat_map(|near| cache.by(by, &near.key(what)));
+    found.map(|object| (Key::of(object.as_ref()), object)).collect::<BTreeMap<_, _>>().into_values().collect()
+}
+
 fn open_requests_about_enclave(caches: &Caches, namespace: &str, enclave: &str) -> Vec<String> {
     let requests = caches.requests.by(RequestBy::AboutEnclave, &pair(namespace, enclave));
     let mut names: Vec<String> = requests.iter().map(|request| request.name_any()).collect();
@@ -389,26 +429,5 @@ fn observe_objects(caches: &Caches, grant: &str) -> Objects {
         role_bindings: caches.role_bindings.by(RbacBy::Grant, grant),
         cluster_roles: caches.cluster_roles.get("", grant).into_iter().collect(),
         cluster_role_bindings: caches.cluster_role_bindings.get("", grant).into_iter().collect(),
-    }
-}
-
-/// Everything that carries the name of a grant, and what somebody may have left with such a name under
-/// Advanced maintenance.
-fn observe_all_objects(caches: &Caches) -> Objects {
-    fn of_grants<K: Indexed>(cache: &Cache<K>) -> Vec<Arc<K>> {
-        let mut all = cache.all();
-        all.retain(|object| object.meta().name.as_deref().is_some_and(naming::is_of_grant));
-        all
-    }
-    let mut roles = caches.roles.all();
-    roles.retain(|role| {
-        let Key { namespace, name } = Key::of(role.as_ref());
-        naming::is_of_grant(&name) || !observe_stray_role(caches, &namespace, &name).live.roles.is_empty()
-    });
-    Objects {
-        roles,
-        role_bindings: of_grants(&caches.role_bindings),
-        cluster_roles: of_grants(&caches.cluster_roles),
-        cluster_role_bindings: of_grants(&caches.cluster_role_bindings),
     }
 }

@@ -1,7 +1,7 @@
 //! What the operator knows of the cluster: one cache per kind, each kept by one watch.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::future::{BoxFuture, FutureExt};
 use k8s_openapi::api::admissionregistration::v1::{
@@ -16,6 +16,7 @@ use kube::api::ObjectMeta;
 use kube::runtime::watcher::Config;
 use kube::{Api, Client};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::backfill::run_backfill;
 use super::enqueue::Enqueuer;
@@ -93,12 +94,14 @@ macro_rules! caches {
                 ]
             }
 
-            /// Ends when every cache has been filled once.
+            /// Ends when every cache has been filled once. That of Cilium's policies is waited for a while only: whether
+            /// they are served is not ours to say, and only connections to names need them ([`Caches::has_cilium`]).
             pub async fn wait_until_filled(&self) {
                 let Self { $($name,)* system: _, cilium_policies, cilium: _, unreadable: _ } = self;
                 futures::join!($($name.wait_until_filled(),)*);
                 if self.definitions.all().iter().any(|definition| is_served(definition)) {
-                    cilium_policies.wait_until_filled().await;
+                    // Without an answer until then, it is as if Cilium was not there.
+                    let _ = timeout(LONGEST_WAIT_FOR_CILIUM, cilium_policies.wait_until_filled()).await;
                 }
             }
 
@@ -254,6 +257,9 @@ pub(super) fn is_served(definition: &CustomResourceDefinition) -> bool {
     let conditions = definition.status.as_ref().and_then(|status| status.conditions.as_ref());
     conditions.into_iter().flatten().any(|one| one.type_ == "Established" && one.status == "True")
 }
+
+/// Nothing closes until the caches are filled.
+const LONGEST_WAIT_FOR_CILIUM: Duration = Duration::from_secs(10);
 
 /// How far Cilium can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

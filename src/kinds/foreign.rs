@@ -11,7 +11,7 @@ use k8s_openapi::api::admissionregistration::v1::{
 };
 use k8s_openapi::api::core::v1::{LimitRange, Namespace, ResourceQuota, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding, Subject};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{ListParams, ObjectMeta};
 use kube::{Api, Client, Resource, ResourceExt};
@@ -189,19 +189,32 @@ impl Relevant for RoleBinding {
     const IS_FILTERED: bool = true;
 
     fn is_relevant(caches: &Caches, object: &Self) -> bool {
-        has_name(object, |name| name.starts_with(ROLE_BINDING))
+        has_name(object, is_of_grant)
             || object.metadata.namespace.as_deref() == Some(&caches.system)
             || may_be_managed(caches, object)
     }
 
-    /// Those of others are only ever taken away.
+    /// Those of others are only ever shown, with whom they name first.
     fn kept(mut self, _: &Caches) -> Self {
         if !has_name(&self, |name| name.starts_with(ROLE_BINDING)) {
             keep_annotations(&mut self.metadata, |name| name == annotation::CREATED_BY);
+            let mut room = MOST_NAMED;
+            let has_room = |subject: &Subject| {
+                room = room.checked_sub(1 + subject.name.len() / 64)?;
+                Some(())
+            };
+            if let Some(subjects) = &mut self.subjects {
+                let named = subjects.iter().map_while(has_room).count();
+                subjects.truncate(named);
+                subjects.shrink_to_fit();
+            }
         }
         self
     }
 }
+
+/// So many subjects are kept of a binding of others, and fewer where names are longer than 64 bytes.
+const MOST_NAMED: usize = 256;
 
 impl Relevant for Role {
     const IS_FILTERED: bool = true;

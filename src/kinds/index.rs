@@ -24,13 +24,49 @@ use crate::api::{
 use crate::cluster::cache::{Indexed, NoIndex};
 use crate::model::gated::Gated;
 use crate::model::life::applied_spec;
-use crate::model::naming::{CONNECTION_POLICY, ROLE_BINDING, is_of_grant};
+use crate::model::naming::{CONNECTION_POLICY, ROLE_BINDING, is_of_grant, splits};
 use crate::plan::child::Made;
 
 /// A value of two parts. Neither part has a `/`, or only the last one.
 #[must_use]
 pub fn pair(first: &str, second: &str) -> String {
     format!("{first}/{second}")
+}
+
+/// Where something may stand that is given by name: in roles, to principals.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Near {
+    Anywhere,
+    /// In this namespace.
+    In(String),
+    /// In a namespace whose name begins as those of the Enclaves of this Community.
+    Beneath(String),
+}
+
+impl Near {
+    /// What is there, as it is indexed.
+    #[must_use]
+    pub fn key(&self, what: &str) -> String {
+        match self {
+            Self::Anywhere => what.to_owned(),
+            Self::In(namespace) => pair(namespace, what),
+            // No name ends so.
+            Self::Beneath(community) => pair(&format!("{community}-"), what),
+        }
+    }
+}
+
+/// Under which keys something is found that is given in a namespace.
+fn keys_near(namespace: &str, what: &str) -> Vec<String> {
+    let beneath = splits(namespace).map(|(community, _)| Near::Beneath(community.to_owned()));
+    let near = [Near::Anywhere, Near::In(namespace.to_owned())].into_iter().chain(beneath);
+    near.map(|near| near.key(what)).collect()
+}
+
+/// Communities that may surround what is declared in a namespace, as namespaces are named: an Enclave's begins with
+/// the name of its Community, and one of a Community is found under its own name, which may be any.
+fn may_surround(namespace: &str) -> impl Iterator<Item = &str> {
+    [namespace].into_iter().chain(splits(namespace).map(|(community, _)| community))
 }
 
 fn namespace_of_object<K: Resource>(object: &K) -> &str {
@@ -274,19 +310,21 @@ impl Indexed for TransitHub {
     }
 }
 
-/// Indexes of EnclaveConnections. What one leads to is named in its spec, by names that are unique in a
-/// Community; of connections in other Communities that name the same the caller keeps his own.
+/// Indexes of EnclaveConnections. What one leads to is named in its spec, by names that are unique in a Community.
+/// Which that is does not stand there, so it is found under each that [`may_surround`] it, and the caller keeps his
+/// own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ConnectionBy {
     /// Namespace and name of a workload that it comes from, as a [`pair`].
     SourceWorkload,
     /// Namespace and name of the hub that it comes from, as a [`pair`].
     SourceHub,
-    /// Names of the Enclave and the EnclaveEndpoint that it leads to, as a [`pair`].
+    /// A Community that may surround it, and the names of the Enclave and the EnclaveEndpoint that it leads to, as a
+    /// [`pair`] with a pair.
     Endpoint,
-    /// Name of the Enclave that it leads into.
+    /// A Community that may surround it, and the name of the Enclave that it leads into, as a [`pair`].
     DestinationEnclave,
-    /// Name of the CommunityEndpoint that it leads to.
+    /// A Community that may surround it, and the name of the CommunityEndpoint that it leads to, as a [`pair`].
     CommunityEndpoint,
     /// Its namespace, when something of it is applied.
     InForceIn,
@@ -307,12 +345,15 @@ impl Indexed for EnclaveConnection {
             add(ConnectionBy::SourceHub, &pair(namespace, &hub.name));
         }
         let destination = &self.spec.destination;
-        if let Some(endpoint) = &destination.enclave_endpoint {
-            add(ConnectionBy::Endpoint, &pair(&endpoint.enclave, &endpoint.name));
-            add(ConnectionBy::DestinationEnclave, &endpoint.enclave);
-        }
-        if let Some(endpoint) = &destination.community_endpoint {
-            add(ConnectionBy::CommunityEndpoint, &endpoint.name);
+        for community in may_surround(namespace) {
+            if let Some(endpoint) = &destination.enclave_endpoint {
+                let named = pair(&endpoint.enclave, &endpoint.name);
+                add(ConnectionBy::Endpoint, &pair(community, &named));
+                add(ConnectionBy::DestinationEnclave, &pair(community, &endpoint.enclave));
+            }
+            if let Some(endpoint) = &destination.community_endpoint {
+                add(ConnectionBy::CommunityEndpoint, &pair(community, &endpoint.name));
+            }
         }
         let is_applied = self.status.as_ref().is_some_and(|status| status.gate.applied.is_some());
         add(if is_applied { ConnectionBy::InForceIn } else { ConnectionBy::NewIn }, namespace);
@@ -322,9 +363,9 @@ impl Indexed for EnclaveConnection {
 /// Indexes of what gives roles to principals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum GivenBy {
-    /// A principal ([`Principal::line`]), of what is applied.
+    /// A principal ([`Principal::line`]) [`Near`] a place, of what is applied.
     Principal,
-    /// A principal ([`Principal::line`]), of what is wanted.
+    /// A principal ([`Principal::line`]) [`Near`] a place, of what is wanted.
     WantedPrincipal,
     /// Who made it, as the API server stamped it.
     Maker,
@@ -341,11 +382,14 @@ macro_rules! given {
 
             fn index(&self, add: &mut dyn FnMut(GivenBy, &str)) {
                 let applied = applied_spec(self).ok().flatten();
+                let namespace = namespace_of_object(self);
                 for principal in applied.iter().flat_map(|spec| &spec.principals).map(Principal::line) {
-                    add(GivenBy::Principal, &principal);
+                    for key in keys_near(namespace, &principal) {
+ add(GivenBy::Principal, &key);
+ }
                 }
                 for principal in self.spec.principals.iter().map(Principal::line) {
-                    add(GivenBy::WantedPrincipal, &principal);
+                    for key in keys_near(namespace, &principal) { add(GivenBy::WantedPrincipal, &key); }
                 }
                 if let Some(maker) = maker(self) {
                     add(GivenBy::Maker, maker);
@@ -361,12 +405,16 @@ given!(RoleAssignment, RoleEligibility);
 pub enum ActivationBy {
     /// Namespace and name of the eligibility, as a [`pair`].
     Eligibility,
+    /// The same, while it is not over.
+    OpenEligibility,
     /// Who activated, when it is known.
     User,
-    /// Who activated, while it is Active.
+    /// Who activated, [`Near`] a place, while it is Active.
     ActiveUser,
-    /// Who activates, while it is not over.
+    /// Who activates, [`Near`] a place, while it is not over.
     OpenUser,
+    /// Its namespace, while it is not over.
+    OpenIn,
     /// The role, while it is Active.
     ActiveRole,
     /// Its namespace, while it is Active.
@@ -377,20 +425,33 @@ impl Indexed for RoleActivation {
     type By = ActivationBy;
 
     fn index(&self, add: &mut dyn FnMut(ActivationBy, &str)) {
-        add(ActivationBy::Eligibility, &pair(namespace_of_object(self), &self.spec.eligibility));
+        let namespace = namespace_of_object(self);
+        let eligibility = pair(namespace, &self.spec.eligibility);
+        add(ActivationBy::Eligibility, &eligibility);
+        let state = self.status.as_ref().and_then(|status| status.state);
+        let (is_active, is_open) =
+            (state == Some(ActivationState::Active), state.is_none_or(|state| !state.is_final()));
+        if is_open {
+            add(ActivationBy::OpenIn, namespace);
+            add(ActivationBy::OpenEligibility, &eligibility);
+        }
         let Some(status) = &self.status else { return };
-        let is_active = status.state == Some(ActivationState::Active);
         if let Some(user) = &status.user {
             add(ActivationBy::User, user);
-            if status.state.is_none_or(|state| !state.is_final()) {
-                add(ActivationBy::OpenUser, user);
+            let keys = keys_near(namespace, user);
+            if is_open {
+                for key in &keys {
+                    add(ActivationBy::OpenUser, key);
+                }
             }
             if is_active {
-                add(ActivationBy::ActiveUser, user);
+                for key in &keys {
+                    add(ActivationBy::ActiveUser, key);
+                }
             }
         }
         if is_active {
-            add(ActivationBy::ActiveIn, namespace_of_object(self));
+            add(ActivationBy::ActiveIn, namespace);
         }
         if let Some(role) = status.role.filter(|_| is_active) {
             add(ActivationBy::ActiveRole, role.name());

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use kube::ResourceExt;
 
 use super::caches::Caches;
-use super::index::{CommunityEndpointBy, ConnectionBy, EndpointBy, pair};
+use super::index::{CommunityBy, CommunityEndpointBy, ConnectionBy, EndpointBy, pair};
 use super::observe::{control_namespace_of, home_of, namespace_of};
 use crate::api::community::FqdnBackend;
 use crate::api::names::label;
@@ -279,8 +279,8 @@ pub fn connections_with(caches: &Caches, control: &str, workload: &str) -> Vec<A
 pub fn connections_to(caches: &Caches, endpoint: &EnclaveEndpoint) -> Vec<Arc<EnclaveConnection>> {
     let home = home_of(caches, endpoint.metadata.namespace.as_deref().unwrap_or_default());
     let Home::Enclave(community, enclave) = &home else { return Vec::new() };
-    let named =
-        caches.connections.by(ConnectionBy::Endpoint, &pair(&enclave.name_any(), &endpoint.name_any()));
+    let named = pair(&enclave.name_any(), &endpoint.name_any());
+    let named = connections_around(caches, ConnectionBy::Endpoint, community, &named);
     let mut resolver = Resolver::of(caches);
     // Enclaves of other Communities may have the same name.
     let leads_to = |connection: &Arc<EnclaveConnection>| {
@@ -294,7 +294,10 @@ pub fn connections_to(caches: &Caches, endpoint: &EnclaveEndpoint) -> Vec<Arc<En
 #[must_use]
 pub fn connections_into(caches: &Caches, community: &str, enclave: &str) -> Vec<Arc<EnclaveConnection>> {
     let mut resolver = Resolver::of(caches);
-    let mut leading = caches.connections.by(ConnectionBy::DestinationEnclave, enclave);
+    let mut leading = match caches.communities.get("", community) {
+        Some(community) => connections_around(caches, ConnectionBy::DestinationEnclave, &community, enclave),
+        None => caches.connections.by(ConnectionBy::DestinationEnclave, &pair(community, enclave)),
+    };
     leading.retain(|connection| {
         let home = resolver.home_of(connection.metadata.namespace.as_deref().unwrap_or_default());
         home.community().is_none_or(|home| home.metadata.name.as_deref() == Some(community))
@@ -308,8 +311,23 @@ pub fn connections_to_community(
     caches: &Caches,
     endpoint: &CommunityEndpoint,
 ) -> Vec<Arc<EnclaveConnection>> {
-    let named = caches.connections.by(ConnectionBy::CommunityEndpoint, &endpoint.name_any());
-    named.into_iter().filter(|connection| leads_to_community(caches, connection, endpoint)).collect()
+    let namespace = endpoint.metadata.namespace.as_deref().unwrap_or_default();
+    let communities = caches.communities.by(CommunityBy::Namespace, namespace);
+    let named = communities.iter().flat_map(|community| {
+        connections_around(caches, ConnectionBy::CommunityEndpoint, community, &endpoint.name_any())
+    });
+    distinct(named.filter(|connection| leads_to_community(caches, connection, endpoint)))
+}
+
+/// The connections in a Community that lead to what has this name, and some of others whose names begin as its own.
+fn connections_around(
+    caches: &Caches,
+    by: ConnectionBy,
+    community: &Community,
+    named: &str,
+) -> Vec<Arc<EnclaveConnection>> {
+    let around = [community.name_any(), namespace_of(community)];
+    distinct(around.iter().flat_map(|around| caches.connections.by(by, &pair(around, named))))
 }
 
 /// The connections that come from a hub or lead through it.

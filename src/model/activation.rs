@@ -12,6 +12,7 @@ use super::proposal::{About, Proposal, build_request};
 use super::request::{is_rightly_approved, is_witnessed};
 use super::rules::{Requirement, parse_duration};
 use super::scope::{Missing, OuterRules};
+use super::votes::describe_votes;
 use crate::api::approval_request::{EffectivePolicy, RequestState};
 use crate::api::approvals::{Approvals, Operation};
 use crate::api::common::{ChangeReason, Principal, PrincipalKind};
@@ -57,6 +58,8 @@ pub enum NotEligible {
     For(String),
     /// There is one, and it may be in force later.
     Yet(String),
+    /// There is one, and this version cannot read what is applied of it.
+    Unknown(String),
 }
 
 /// What is known when an activation is judged.
@@ -221,6 +224,14 @@ pub fn judge_activation(
             let message = format!("{why}; this goes on when it is");
             return Ok(Judgement::wait(reason::NOT_ELIGIBLE, message));
         }
+        // It gets nothing, and keeps what it has until its end.
+        Err(NotEligible::Unknown(why)) => {
+            let judgement = match known {
+                Some(state) => Judgement::new(state, reason::APPLIED_UNREADABLE, why.clone()),
+                None => Judgement::wait(reason::APPLIED_UNREADABLE, why.as_str()),
+            };
+            return Ok(Judgement { starts_at, ends_at, ..judgement });
+        }
         Err(NotEligible::For(why) | NotEligible::Yet(why)) => {
             return ended(lost, reason::NOT_ELIGIBLE, why.clone());
         }
@@ -324,7 +335,7 @@ fn begin(
         if let Some(judgement) = judge_request(request, circumstances.witness) {
             return Ok(judgement);
         }
-        Ground::Approved { request: request.metadata.uid.clone().unwrap_or_default() }
+        Ground::Approved { votes: describe_votes(request) }
     } else {
         let is_asked_for = activation.status.as_ref().is_some_and(|status| status.approval_request.is_some());
         if is_asked_for && !circumstances.knows_all_requests {

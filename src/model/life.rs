@@ -12,7 +12,7 @@ use super::proposal::{About, Proposal, baseline, build_request};
 use super::request::{is_rightly_approved, is_witnessed};
 use super::rules::Requirement;
 use super::scope::{Missing, OuterRules, RulesOrigin};
-use super::votes::{Tally, tally};
+use super::votes::{Tally, describe_votes, tally};
 use crate::api::approval_request::{EffectivePolicy, RequestState};
 use crate::api::approvals::Operation;
 use crate::api::common::ChangeReason;
@@ -68,8 +68,8 @@ pub enum Judgement {
 /// Why a content may be recorded as applied.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Ground {
-    /// It is approved, by the request with this UID.
-    Approved { request: String },
+    /// It is approved, by these votes of a request ([`describe_votes`]).
+    Approved { votes: String },
     /// These rules, as they were read, ask for no approval.
     NoRule(Vec<RulesOrigin>),
     /// It only takes access away, which never waits.
@@ -189,7 +189,7 @@ pub fn judge<K: Gated>(object: &K, circumstances: &Circumstances<'_>) -> Result<
         return match hold_for_policies(circumstances.integrity) {
             None => Ok(Judgement::Enact(
                 applied_from(approved, circumstances.now),
-                Ground::Approved { request: approved.uid().unwrap_or_default() },
+                Ground::Approved { votes: describe_votes(approved) },
             )),
             Some(cause) => Ok(Judgement::Hold(Hold {
                 pending: Pending {

@@ -21,6 +21,11 @@ pub fn workload_namespace(community: &str, enclave: &str, workload: &str) -> Str
     format!("{}-{workload}", enclave_namespace(community, enclave))
 }
 
+/// The two parts of a name at each of its hyphens: names of namespaces are joined by them.
+pub fn splits(name: &str) -> impl Iterator<Item = (&str, &str)> {
+    name.match_indices('-').filter_map(|(at, _)| Some((name.get(..at)?, name.get(at + 1..)?)))
+}
+
 /// Name of the network policy of a connection for one direction (`egress` or `ingress`), in each
 /// namespace that it touches. No other connection has the same: there is no `.` in its name and
 /// namespace.

@@ -140,7 +140,12 @@ pub fn resolve(link: &Link, now: Timestamp) -> Result<Passage, JudgeError> {
     if connection.metadata.deletion_timestamp.is_some() {
         return off(reason::TERMINATING, "being deleted: nothing passes any more".into());
     }
-    let Some(applied) = applied_spec(connection)? else { return Ok(Passage::NotApplied) };
+    // What closes counts, whatever is applied and whether or not that can be read.
+    let (unapplied, effective) = match applied_spec(connection) {
+        Ok(None) => return Ok(Passage::NotApplied),
+        Ok(Some(applied)) => (None, EnclaveConnection::restrict(&applied, connection.spec())),
+        Err(error) => (Some(error), connection.spec.clone()),
+    };
     let unreadable = connection.spec.unreadable.as_ref().filter(|unreadable| !unreadable.is_only_newer());
     if let Some(unreadable) = unreadable {
         return off(
@@ -148,12 +153,14 @@ pub fn resolve(link: &Link, now: Timestamp) -> Result<Passage, JudgeError> {
             format!("{}; until then nothing passes", describe_unreadable(unreadable)),
         );
     }
-    let effective = EnclaveConnection::restrict(&applied, connection.spec());
     if !effective.enabled {
         return off(reason::DISABLED, "disabled (spec.enabled): nothing passes".into());
     }
     if let Some(end) = ends_at(connection, &effective).filter(|end| *end <= now) {
         return off(reason::ENDED, format!("ended at {end}: nothing passes any more"));
+    }
+    if let Some(error) = unapplied {
+        return Err(error);
     }
     if let Some(reference) = replaced(link) {
         let Reference { kind, namespace, name, .. } = reference;

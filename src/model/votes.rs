@@ -2,9 +2,19 @@
 
 use std::collections::BTreeMap;
 
+use super::digest::sha256;
+use crate::api::ApprovalRequest;
 use crate::api::approval_request::{ApprovalRequestSpec, Decision, Verdict};
 use crate::api::common::{Principal, PrincipalKind};
 use crate::api::community::ServiceAccountVotes;
+
+/// Which votes a request has, in a short text: the same for the same votes of the same request.
+#[must_use]
+pub fn describe_votes(request: &ApprovalRequest) -> String {
+    let decisions = request.status.as_ref().map_or(&[][..], |status| &status.decisions);
+    let votes = serde_json::to_vec(decisions).unwrap_or_default();
+    format!("{} {}", request.metadata.uid.as_deref().unwrap_or_default(), sha256(&votes))
+}
 
 /// What the votes say.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,8 +4,6 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use kube::ResourceExt;
-
 use super::conditions::{Status, Wanted, build_conditions};
 use super::gate::is_unmarked;
 use super::{ConfirmBy, Notice, Plan, Severity, Write};
@@ -15,6 +13,7 @@ use crate::api::{ApprovalRequest, ApprovalRequestStatus, Time};
 use crate::model::gated::has_finalizer;
 use crate::model::life::Integrity;
 use crate::model::request::{TargetView, Verdict, Votes, decide};
+use crate::model::votes::describe_votes;
 
 /// What was seen of a request and its target.
 #[derive(Clone, Debug)]
@@ -102,7 +101,7 @@ pub fn plan_approval_request(observed: &ObservedRequest, now: Timestamp) -> Plan
             // Approved ends the voting, on the version of the votes that were counted. It takes effect only for
             // who confirms, after the votes were seen, that the policies guarded them.
             let kind = request.spec.target.kind;
-            let by = || ConfirmBy::CountingVotes(kind, request.uid().unwrap_or_default());
+            let by = || ConfirmBy::CountingVotes(kind, describe_votes(request));
             let beside = (state == RequestState::Approved)
                 .then(|| Write::ConfirmPolicies { witness: observed.witness.clone(), by: by() });
             let confirm = match (state, observed.target) {
@@ -146,7 +145,12 @@ fn plan_retention(observed: &ObservedRequest, now: Timestamp) -> Plan<ApprovalRe
         && observed.target != TargetView::Gone;
     // One without a finalizer would be gone at once.
     let untold = status.is_some_and(|status| !status.audit.is_told());
-    let in_use = unfinished || untold || matches!(observed.target, TargetView::Proposed | TargetView::Behind);
+    // What it is about may be something that only a newer version knows.
+    let is_unknown = request.spec.unreadable.is_some();
+    let in_use = unfinished
+        || untold
+        || is_unknown
+        || matches!(observed.target, TargetView::Proposed | TargetView::Behind);
     let Some(decided_at) = decided_at.filter(|_| !in_use) else { return Plan::nothing() };
     let until = decided_at.saturating_add(observed.retain_for).unwrap_or(Timestamp::MAX);
     if now < until {
@@ -202,10 +206,11 @@ mod tests {
 
     #[test]
     fn a_decided_request_is_kept_while_it_is_young_or_says_why_something_waits() {
+        use crate::api::reading::{Cause, Unread, Unreadable};
         use RequestState::{Approved, Rejected, Superseded};
         use TargetView::{EditedAgain, EditedBack, Gone, Proposed};
         let at = |second| Timestamp::from_second(second).unwrap();
-        let planned = |state, enacted: Option<i64>, target, now| {
+        let observed = |state, enacted: Option<i64>, target| {
             let mut request = ApprovalRequest::new("r", a_request());
             request.status = Some(ApprovalRequestStatus {
                 state: Some(state),
@@ -214,14 +219,16 @@ mod tests {
                 enacted_at: enacted.map(|second| Time(at(second))),
                 ..ApprovalRequestStatus::default()
             });
-            let observed = ObservedRequest {
+            ObservedRequest {
                 request: Arc::new(request),
                 target,
                 integrity: Integrity::Intact,
                 witness: "guard".into(),
                 retain_for: SignedDuration::from_secs(100),
-            };
-            plan_approval_request(&observed, at(now))
+            }
+        };
+        let planned = |state, enacted: Option<i64>, target, now| {
+            plan_approval_request(&observed(state, enacted, target), at(now))
         };
         for (state, enacted, target, deleted) in [
             (Rejected, None, Proposed, false),
@@ -234,6 +241,11 @@ mod tests {
             let writes = planned(state, enacted, target, 1100).writes;
             assert_eq!(writes == [Write::DeleteSelf], deleted, "{state} {target:?}");
         }
+        let unread = Unread { path: "spec.target.kind".into(), why: "odd".into(), cause: Cause::Newer };
+        let mut request = ApprovalRequest::clone(&observed(Rejected, None, Gone).request);
+        request.spec.unreadable = Unreadable::of(vec![unread]);
+        let unknown = ObservedRequest { request: Arc::new(request), ..observed(Rejected, None, Gone) };
+        assert_eq!(plan_approval_request(&unknown, at(1100)).writes, [], "what it is about is not known");
         assert_eq!(planned(Rejected, None, EditedAgain, 1000).wake_at, Some(at(1100)));
         let writes = planned(Approved, None, Gone, 1100).writes;
         assert!(matches!(writes.as_slice(), [Write::ConfirmTargetGone(_), Write::DeleteSelf]));

@@ -350,6 +350,34 @@ mod tests {
     }
 
     #[test]
+    fn what_closes_counts_when_what_is_applied_cannot_be_read() {
+        let resolved = |spec: serde_json::Value, ended: bool| {
+            let mut observed = observed(0);
+            let object = serde_json::to_value(observed.declared.object.as_ref()).unwrap();
+            let mut connection =
+                serde_json::to_value(in_force::<EnclaveConnection>(object).as_ref()).unwrap();
+            connection["status"]["applied"]["spec"] = serde_json::json!({"source": "of-a-later-version"});
+            for (field, value) in spec.as_object().unwrap() {
+                connection["spec"][field] = value.clone();
+            }
+            if ended {
+                connection["status"]["expiresAt"] = "1970-01-01T00:00:00Z".into();
+            }
+            observed.link.connection = Arc::new(serde_json::from_value(connection).unwrap());
+            match resolve(&observed.link, Timestamp::UNIX_EPOCH) {
+                Ok(Passage::Off(Missing { reason, .. })) => reason,
+                Ok(other) => panic!("{other:?}"),
+                Err(_) => "it stays as it is",
+            }
+        };
+        let nothing = || serde_json::json!({});
+        assert_eq!(resolved(nothing(), false), "it stays as it is");
+        assert_eq!(resolved(serde_json::json!({"enabled": false}), false), reason::DISABLED);
+        assert_eq!(resolved(serde_json::json!({"expiresAt": "1970-01-01T00:00:00Z"}), false), reason::ENDED);
+        assert_eq!(resolved(nothing(), true), reason::ENDED);
+    }
+
+    #[test]
     fn one_connection_too_many_waits_and_says_why() {
         let state = |siblings| {
             let gate = plan_connection(&observed(siblings), Timestamp::UNIX_EPOCH).status.unwrap().gate;

@@ -142,7 +142,7 @@ pub fn plan_gate<K: Gated>(
 pub(super) fn plan_confirmation(kind: Kind, ground: Ground, witness: &str) -> Vec<Write> {
     let policies = |by| Write::ConfirmPolicies { witness: witness.to_owned(), by };
     match ground {
-        Ground::Approved { request } => vec![policies(ConfirmBy::VotesCounted(kind, request))],
+        Ground::Approved { votes } => vec![policies(ConfirmBy::VotesCounted(kind, votes))],
         Ground::NoRule(origins) => std::iter::once(policies(ConfirmBy::List))
             .chain(origins.into_iter().map(Write::ConfirmRules))
             .collect(),

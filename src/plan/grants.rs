@@ -17,6 +17,7 @@ use super::Write;
 use super::bindings::{cluster_role_ref, role_ref, subject};
 use super::child::{Child, Verb, free_metadata, is_free};
 use super::metadata::{child_metadata, has_metadata};
+use crate::api::common::Principal;
 use crate::api::names::annotation;
 use crate::model::grants::{Grant, Right};
 
@@ -60,8 +61,9 @@ pub struct AccessPlan {
 pub struct Surroundings {
     /// The objects that carry the name of a grant, or one that only the operator's may have.
     pub live: Objects,
-    /// Names of grants of which is not known now what they consist of: what was made for them stays.
-    pub unknown: BTreeSet<String>,
+    /// Names of grants of which is not known now what they consist of: what was made for them stays, for these
+    /// principals only where somebody is named.
+    pub unknown: BTreeMap<String, Option<BTreeSet<Principal>>>,
     /// Namespaces in which nothing is opened: not everything that guards them is there.
     pub bare: BTreeSet<String>,
 }
@@ -94,11 +96,21 @@ impl AccessPlan {
         let wanted: BTreeMap<_, &K> = wanted.iter().map(|wanted| (key(wanted), wanted.as_ref())).collect();
         let live = live.iter().map(|live| (key(live), live.as_ref()));
         // What is unknown stays, but no longer than until the end that is written on it.
-        let is_concerned = |name: &String, live: &K| !around.unknown.contains(name) || is_over(live, now);
-        let live: BTreeMap<_, &K> = live.filter(|((_, name), live)| is_concerned(name, live)).collect();
-        for (key, live) in &live {
-            self.closes.extend(plan_narrowing(*live, wanted.get(key).copied(), now));
+        let is_unknown = |name: &String, live: &K| around.unknown.get(name).filter(|_| !is_over(live, now));
+        let mut known: BTreeMap<_, &K> = BTreeMap::new();
+        for (key, live) in live {
+            match is_unknown(&key.1, live) {
+                None => {
+                    self.closes.extend(plan_narrowing(live, wanted.get(&key).copied(), now));
+                    known.insert(key, live);
+                }
+                Some(Some(named)) => {
+                    self.closes.extend(plan_narrowing(live, Some(&live.only_for(named)), now));
+                }
+                Some(None) => {}
+            }
         }
+        let live = known;
         let guarded = |namespace: &Option<String>| !namespace.iter().any(|one| around.bare.contains(one));
         for (key, wanted) in wanted.iter().filter(|((namespace, _), _)| guarded(namespace)) {
             self.opens.extend(plan_widening(live.get(key).copied(), *wanted));
@@ -154,6 +166,9 @@ trait Gives: Resource<DynamicType = ()> + Clone + Into<Child> {
     fn narrow(&self, wanted: &Self) -> Option<Self>;
     /// Whether both give the same.
     fn gives_same(&self, other: &Self) -> bool;
+    /// As it is, to nobody but these.
+    #[must_use]
+    fn only_for(&self, principals: &BTreeSet<Principal>) -> Self;
 }
 
 /// What binds a role: it cannot be changed which.
@@ -169,6 +184,11 @@ macro_rules! binds {
             fn gives_same(&self, other: &Self) -> bool {
                 self.role_ref == other.role_ref && self.subjects == other.subjects
             }
+
+            fn only_for(&self, principals: &BTreeSet<Principal>) -> Self {
+                let named: Vec<Subject> = principals.iter().map(subject).collect();
+                Self { subjects: Some(in_both(self.subjects.as_ref(), Some(&named))), ..self.clone() }
+            }
         }
     };
 }
@@ -183,6 +203,11 @@ impl Gives for Role {
     fn gives_same(&self, other: &Self) -> bool {
         self.rules == other.rules
     }
+
+    /// It says what may be done, not who may.
+    fn only_for(&self, _: &BTreeSet<Principal>) -> Self {
+        self.clone()
+    }
 }
 
 impl Gives for ClusterRole {
@@ -194,6 +219,11 @@ impl Gives for ClusterRole {
 
     fn gives_same(&self, other: &Self) -> bool {
         self.rules == other.rules && self.aggregation_rule == other.aggregation_rule
+    }
+
+    /// As of a Role.
+    fn only_for(&self, _: &BTreeSet<Principal>) -> Self {
+        self.clone()
     }
 }
 

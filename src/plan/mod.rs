@@ -119,9 +119,9 @@ pub enum Write {
 pub enum ConfirmBy {
     /// Each by itself.
     Get(Kind),
-    /// The same, while the votes of the request with this UID are counted.
+    /// The same, while these votes of a request are counted ([`crate::model::votes::describe_votes`]).
     CountingVotes(Kind, String),
-    /// The same; a read will do that began after the votes of the request with this UID were counted last.
+    /// The same; a read will do that began after these votes of a request were counted last.
     VotesCounted(Kind, String),
     /// As lists, which the API server answers when its watch cache is up to date (about 50 ms after a write):
     /// few requests, and one answer serves all who come meanwhile.

@@ -1,20 +1,22 @@
 //! The operator: it observes and plans as in a cluster, and its writes go to the API server in memory.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use enclave_operator::api::names::FINALIZER;
 use enclave_operator::api::{
     ActivationState, ApprovalRequest, Kind, RoleActivation, RoleAssignment, RoleEligibility, Time,
 };
+use enclave_operator::cluster::cache::Key as Marked;
+use enclave_operator::cluster::workqueue::{Outcome, Priority};
+use enclave_operator::controllers::revocation::{Due, plan_revocation};
 use enclave_operator::controllers::{Known, Reconciled};
-use enclave_operator::kinds::access::observe_access;
 use enclave_operator::kinds::enqueue::Guard;
 use enclave_operator::model::life::Integrity;
 use enclave_operator::model::scope::RulesOrigin;
 use enclave_operator::plan::child::{Child, Verb};
-use enclave_operator::plan::grants::plan_access;
 use enclave_operator::plan::{Plan, Write};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use crate::books::{Books, Trust};
@@ -148,11 +150,15 @@ impl World {
             Job::Activation(key) => plan!(RoleActivation, key),
             Job::Request(key) => plan!(ApprovalRequest, key),
             Job::Closing => {
-                let closes = self.plan_closing();
+                let Some((key, Due { closes, ends })) = self.plan_closing() else { return };
+                self.under_way += 1;
                 self.planned.push(Box::new(move |world| {
-                    for (verb, child) in closes {
-                        let _ = world.write_child(verb, child);
+                    let mut failed = false;
+                    for (verb, child) in closes.into_iter().map(closing) {
+                        failed |= world.write_child(verb, child).is_err();
                     }
+                    world.under_way -= 1;
+                    world.finish_closing(key, ends, failed);
                 }));
             }
         }
@@ -176,27 +182,51 @@ impl World {
         }
     }
 
-    fn plan_closing(&self) -> Vec<(Verb, Child)> {
-        let (grants, around) = observe_access(&self.server.caches);
-        let closes = plan_access(&grants, &around, self.books.now).closes.into_iter();
-        closes
-            .map(|write| match write {
-                Write::Child(verb, child) => (verb, child),
-                other => panic!("{other:?} does not close"),
-            })
-            .collect()
+    /// What is to be looked at next, by what changed and what ended, and what it takes away.
+    fn plan_closing(&self) -> Option<(Marked, Due)> {
+        let key = self.server.enqueuer.queues.revocation.take(Priority::Low, self.instant())?;
+        let due = plan_revocation(&self.server.enqueuer.caches, &key, self.books.now);
+        Some((key, due))
     }
 
-    /// What the closing worker does at a time; if nothing goes wrong, nothing is left to be closed.
+    fn finish_closing(&mut self, key: Marked, ends: Option<Timestamp>, failed: bool) {
+        let ends_in = ends.map(|end| Duration::try_from(end.duration_since(self.books.now)).unwrap());
+        let outcome = match ends_in {
+            Some(wait) if !failed => Outcome::RequeueAfter(wait, Priority::Closing),
+            None if !failed => Outcome::Done,
+            ends_in => Outcome::Failed { ends_in },
+        };
+        self.server.enqueuer.queues.revocation.finish(&key, outcome, self.instant());
+        self.again.extend(failed.then_some(key));
+    }
+
+    /// The operator's time, as its queues count it. Clocks may be set back, and a queue never hears of a time before
+    /// it began.
+    fn instant(&self) -> Instant {
+        let passed = self.books.now.duration_since(Timestamp::UNIX_EPOCH);
+        self.origin + Duration::try_from(passed).unwrap()
+    }
+
+    /// What the closing worker does at a time; if nothing goes wrong and nothing is under way, nothing is left to be
+    /// closed.
     pub fn close(&mut self, hands: &mut Hands) -> Result<(), Dead> {
-        let mut failed = false;
-        for (verb, child) in self.plan_closing() {
-            self.tally.closings += 1;
-            failed |= hands
-                .write(&child.metadata().name.clone().unwrap(), || self.write_child(verb, child))?
-                .is_err();
+        // What failed is tried again after a while.
+        for key in std::mem::take(&mut self.again) {
+            self.server.enqueuer.queues.revocation.add(key, Priority::Closing);
         }
-        if !failed {
+        let mut all_done = true;
+        while let Some((key, Due { closes, ends })) = self.plan_closing() {
+            let mut failed = false;
+            for write in closes {
+                self.tally.closings += 1;
+                let (verb, child) = closing(write);
+                let name = child.metadata().name.clone().unwrap();
+                failed |= hands.write(&name, || self.write_child(verb, child))?.is_err();
+            }
+            all_done &= !failed;
+            self.finish_closing(key, ends, failed);
+        }
+        if all_done && self.under_way == 0 {
             self.books.check_closed(&self.server);
         }
         Ok(())
@@ -210,7 +240,7 @@ impl World {
             Trust::Broken => Integrity::Broken("missing".into()),
         };
         let guard = Guard { integrity, witness: self.witness.to_string() };
-        let (caches, now) = (&self.server.caches, self.books.now);
+        let (caches, now) = (&self.server.enqueuer.caches, self.books.now);
         let known = Known { caches, guard, retain_requests_for: RETAINED, now };
         let plan = K::plan(Arc::new(object.clone()), known);
         Some((object, plan, self.books.clone()))
@@ -339,6 +369,13 @@ impl World {
         let mut hands = Hands::steady();
         self.work(!order, &mut hands);
         assert!(hands.writes.is_empty(), "written after a restart: {:?}", hands.writes);
+    }
+}
+
+fn closing(write: Write) -> (Verb, Child) {
+    match write {
+        Write::Child(verb, child) => (verb, child),
+        other => panic!("{other:?} does not close"),
     }
 }
 

@@ -1,13 +1,18 @@
-//! The API server in memory: it keeps objects, refuses what is outdated, and tells the operator's caches.
+//! The API server in memory: it keeps objects, refuses what is outdated, and tells the operator what changes.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
+use enclave_operator::admission::{Installation, build_policies};
 use enclave_operator::api::{
     ApprovalRequest, Community, Enclave, EnclaveWorkload, RoleActivation, RoleAssignment, RoleEligibility,
 };
-use enclave_operator::cluster::cache::Cache;
-use enclave_operator::kinds::caches::{Cached, Caches};
+use enclave_operator::cluster::clock::Clock;
+use enclave_operator::cluster::watch::Seen;
+use enclave_operator::kinds::caches::Cached;
+use enclave_operator::kinds::enqueue::Enqueuer;
+use enclave_operator::kinds::sentry::Sentry;
+use enclave_operator::kinds::watches::roles::enqueue_all_revocations;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -16,6 +21,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::watch::Sender;
 
 /// The operator's own namespace.
 pub const SYSTEM: &str = "enclave-system";
@@ -33,12 +39,19 @@ pub trait Stored: Cached + Clone + Serialize + DeserializeOwned {
     fn shelf_mut(server: &mut Server) -> &mut BTreeMap<Key, Self>;
 }
 
-/// Caches of an operator that has listed everything, and found nothing yet.
-fn empty_caches() -> Caches {
-    let caches = Caches::detached(SYSTEM);
-    caches.requests.begin_list();
-    assert!(caches.requests.end_list().is_empty());
-    caches
+/// What judges the admission policies, of which there are none here.
+static SENTRY: LazyLock<Arc<Sentry>> = LazyLock::new(|| {
+    let policies = build_policies(&Installation::default()).unwrap();
+    Arc::new(Sentry::new(policies, Clock::new(Timestamp::UNIX_EPOCH)))
+});
+
+/// An operator that has listed everything, found nothing yet, and does not lead yet.
+fn empty() -> Enqueuer {
+    let enqueuer = Enqueuer::new(SYSTEM, Arc::clone(&SENTRY), Vec::new(), Sender::new(None));
+    for seen in [Seen::ListBegins, Seen::ListEnds] {
+        enqueuer.take_in::<ApprovalRequest>(seen);
+    }
+    enqueuer
 }
 
 macro_rules! shelves {
@@ -49,20 +62,25 @@ macro_rules! shelves {
             /// Of the last write, and of the last object.
             number: u32,
             $(pub $name: BTreeMap<Key, $kind>,)*
-            pub caches: Caches,
+            /// The operator: what it knows, and what it has to look at.
+            pub enqueuer: Enqueuer,
         }
 
         impl Server {
             pub fn new(now: Timestamp) -> Self {
-                Self { now, number: 10_000, $($name: BTreeMap::new(),)* caches: empty_caches() }
+                let server = Self { now, number: 10_000, $($name: BTreeMap::new(),)* enqueuer: empty() };
+                server.enqueuer.queues.open();
+                server
             }
 
-            /// Another operator process: its caches are filled anew.
+            /// Another operator process: its caches are filled anew, and then it leads.
             pub fn relist(&mut self) {
-                self.caches = empty_caches();
+                self.enqueuer = empty();
                 $(for object in self.$name.values() {
-                    self.cache::<$kind>().apply(Arc::new(object.clone()));
+                    self.enqueuer.take_in(Seen::<$kind>::Applied(object.clone()));
                 })*
+                self.enqueuer.queues.open();
+                enqueue_all_revocations(&self.enqueuer);
             }
         }
 
@@ -97,10 +115,6 @@ pub fn key_of<K: Resource<DynamicType = ()>>(object: &K) -> Key {
 }
 
 impl Server {
-    fn cache<K: Stored>(&self) -> &Cache<K> {
-        K::cache(&self.caches)
-    }
-
     pub fn get<K: Stored>(&self, key: &Key) -> Option<&K> {
         K::shelf(self).get(key)
     }
@@ -110,7 +124,7 @@ impl Server {
         self.number += 1;
         object.meta_mut().resource_version = Some(self.number.to_string());
         let object: K = serde_json::from_value(serde_json::to_value(object).unwrap()).unwrap();
-        self.cache().apply(Arc::new(object.clone()));
+        self.enqueuer.take_in(Seen::Applied(object.clone()));
         K::shelf_mut(self).insert(key_of(&object), object);
     }
 
@@ -164,7 +178,7 @@ impl Server {
 
     pub fn remove<K: Stored>(&mut self, key: &Key) {
         if let Some(object) = K::shelf_mut(self).remove(key) {
-            self.cache().remove(&object);
+            self.enqueuer.take_in(Seen::Deleted(object));
         }
     }
 

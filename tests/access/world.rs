@@ -1,8 +1,11 @@
 //! A small cluster, and what happens around the roles in it: in the API server, and in the books.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use enclave_operator::api::names::{access, annotation, label};
+use enclave_operator::cluster::cache::Key as Marked;
+use enclave_operator::kinds::watches::roles::enqueue_all_revocations;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -28,6 +31,12 @@ pub struct World {
     /// How far the operator is off.
     skew: SignedDuration,
     pub planned: Vec<Planned>,
+    /// How much of it takes rights away.
+    pub under_way: usize,
+    /// What could not be taken away, and is tried again.
+    pub again: Vec<Marked>,
+    /// When time began.
+    pub origin: Instant,
     pub tally: Tally,
 }
 
@@ -44,7 +53,8 @@ impl World {
             polls: BTreeMap::new(),
         };
         let (server, planned, skew) = (Server::new(now), Vec::new(), SignedDuration::ZERO);
-        let mut world = Self { server, books, witness: 0, skew, planned, tally: Tally::default() };
+        let (under_way, again, origin, tally) = (0, Vec::new(), Instant::now(), Tally::default());
+        let mut world = Self { server, books, witness: 0, skew, planned, under_way, again, origin, tally };
         crate::cluster::found(&mut world.server);
         for scope in 0..3 {
             world.rule(scope, Rules::default());
@@ -71,7 +81,11 @@ impl World {
             Step::Pass { seconds } => {
                 self.server.now += SignedDuration::from_millis(i64::from(*seconds) * 1000 + 337);
             }
-            Step::Skew { seconds } => self.skew = SignedDuration::from_secs(i64::from(*seconds)),
+            Step::Skew { seconds } => {
+                self.skew = SignedDuration::from_secs(i64::from(*seconds));
+                // As when the clock of the API server is set.
+                enqueue_all_revocations(&self.server.enqueuer);
+            }
             Step::Drift { nth, what } => self.drift(*nth, *what),
             Step::Work { order, writes, faults } => {
                 self.work(*order, &mut Hands { left: *writes, faults: *faults, writes: Vec::new() });
@@ -95,6 +109,8 @@ impl World {
     /// All that the operator knew is lost. The first thing that the next one does is to close.
     pub fn restart(&mut self) {
         self.planned.clear();
+        self.under_way = 0;
+        self.again.clear();
         self.server.relist();
         let _ = self.close(&mut Hands::steady());
     }

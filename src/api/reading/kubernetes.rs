@@ -151,9 +151,10 @@ impl Readable for CiliumNetworkPolicy {
 
 /// Kinds that are compared by their spec.
 macro_rules! compared_by_spec {
-    ($($kind:ident $(. $or_default:ident)?),* $(,)?) => {
+    ($keeps_last_change:literal: $($kind:ident $(. $or_default:ident)?),* $(,)?) => {
         $(impl Readable for $kind {
             const FIELDS: &'static [&'static str] = &["spec"];
+            const KEEPS_LAST_CHANGE: bool = $keeps_last_change;
 
             // Some of these kinds have a status, which nobody reads.
             #[allow(clippy::needless_update)]
@@ -163,11 +164,10 @@ macro_rules! compared_by_spec {
         })*
     };
 }
+compared_by_spec!(false: NetworkPolicy, ResourceQuota, LimitRange, Lease);
+// What was changed a moment ago does not count yet ([`crate::admission::settling`]).
 compared_by_spec!(
-    NetworkPolicy,
-    ResourceQuota,
-    LimitRange,
-    Lease,
+    true:
     MutatingAdmissionPolicy,
     MutatingAdmissionPolicyBinding,
     ValidatingAdmissionPolicy,

@@ -1,10 +1,12 @@
-//! Metadata, field by field. Managed fields are not read: anybody may write some that cannot be held.
+//! Metadata, field by field. Managed fields are not kept: anybody may write some that cannot be held. Of a few kinds
+//! their latest time is.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta, OwnerReference, Time};
+use serde::Deserialize;
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -12,7 +14,11 @@ use super::Unread;
 use super::lenient::wrong;
 
 /// Reads metadata, and names what is left out.
-pub(super) struct Metadata<'a>(pub &'a mut Vec<Unread>);
+pub(super) struct Metadata<'a> {
+    pub unread: &'a mut Vec<Unread>,
+    /// See [`super::Readable::KEEPS_LAST_CHANGE`].
+    pub keeps_last_change: bool,
+}
 
 impl<'de> DeserializeSeed<'de> for Metadata<'_> {
     type Value = ObjectMeta;
@@ -30,7 +36,7 @@ impl<'de> Visitor<'de> for Metadata<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ObjectMeta, A::Error> {
-        let unread = self.0;
+        let Self { unread, keeps_last_change } = self;
         let mut found = ObjectMeta::default();
         while let Some(key) = map.next_key::<std::borrow::Cow<'_, str>>()? {
             match key.as_ref() {
@@ -75,6 +81,12 @@ impl<'de> Visitor<'de> for Metadata<'_> {
                         unread,
                     );
                 }
+                "managedFields" if keeps_last_change => {
+                    let entries = map.next_value::<Box<RawValue>>()?;
+                    found.managed_fields = last_change(&entries).map(|time| {
+                        vec![ManagedFieldsEntry { time: Some(Time(time)), ..ManagedFieldsEntry::default() }]
+                    });
+                }
                 _ => {
                     map.next_value::<IgnoredAny>()?;
                 }
@@ -111,6 +123,17 @@ impl<'de> Visitor<'de> for Metadata<'_> {
         while list.next_element::<IgnoredAny>()?.is_some() {}
         self.visit_unit()
     }
+}
+
+/// The latest time of managed fields. One that cannot be read may be any: it counts as the end of time.
+fn last_change(entries: &RawValue) -> Option<Timestamp> {
+    #[derive(Deserialize)]
+    struct Entry {
+        time: Option<Box<RawValue>>,
+    }
+    let Ok(entries) = serde_json::from_str::<Vec<Entry>>(entries.get()) else { return Some(Timestamp::MAX) };
+    let time = |raw: &RawValue| serde_json::from_str::<Time>(raw.get()).map_or(Timestamp::MAX, |time| time.0);
+    entries.iter().filter_map(|entry| entry.time.as_deref()).map(time).max()
 }
 
 /// Reads one field.

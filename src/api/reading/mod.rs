@@ -93,6 +93,9 @@ pub trait Readable: Resource<DynamicType = ()> + Sized {
     /// The fields that are read of it, beside `metadata`. Others are never kept.
     const FIELDS: &'static [&'static str];
 
+    /// Whether it is kept when somebody wrote it last: the latest time of its managed fields, of which nothing else is.
+    const KEEPS_LAST_CHANGE: bool = false;
+
     /// Puts the object together from what can be read.
     fn put_together(metadata: ObjectMeta, parts: &mut Parts) -> Self;
 }
@@ -194,20 +197,25 @@ impl AnyKind {
 
 impl<'de> Deserialize<'de> for AnyKind {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (metadata, parts) = deserializer.deserialize_any(PartsVisitor(&["status"]))?;
+        let (metadata, parts) =
+            deserializer.deserialize_any(PartsVisitor { fields: &["status"], keeps_last_change: false })?;
         Ok(Self { metadata, parts })
     }
 }
 
 impl<'de, K: Readable> Deserialize<'de> for Item<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (metadata, parts) = deserializer.deserialize_any(PartsVisitor(K::FIELDS))?;
+        let (metadata, parts) = deserializer
+            .deserialize_any(PartsVisitor { fields: K::FIELDS, keeps_last_change: K::KEEPS_LAST_CHANGE })?;
         Ok(Self { metadata, parts, kind: PhantomData })
     }
 }
 
 /// Takes an object apart into its metadata and these fields.
-struct PartsVisitor(&'static [&'static str]);
+struct PartsVisitor {
+    fields: &'static [&'static str],
+    keeps_last_change: bool,
+}
 
 impl<'de> Visitor<'de> for PartsVisitor {
     type Value = (ObjectMeta, Parts);
@@ -220,8 +228,10 @@ impl<'de> Visitor<'de> for PartsVisitor {
         let (mut metadata, mut parts) = (ObjectMeta::default(), Parts::default());
         while let Some(key) = map.next_key::<std::borrow::Cow<'_, str>>()? {
             if key == "metadata" {
-                metadata = map.next_value_seed(metadata::Metadata(&mut parts.unread))?;
-            } else if let Some(field) = self.0.iter().find(|field| **field == key) {
+                let keeps_last_change = self.keeps_last_change;
+                let unread = &mut parts.unread;
+                metadata = map.next_value_seed(metadata::Metadata { unread, keeps_last_change })?;
+            } else if let Some(field) = self.fields.iter().find(|field| **field == key) {
                 parts.fields.push((*field, map.next_value()?));
             } else {
                 map.next_value::<IgnoredAny>()?;

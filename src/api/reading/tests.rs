@@ -1,3 +1,5 @@
+use jiff::Timestamp;
+use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::rbac::v1::RoleBinding;
@@ -87,6 +89,24 @@ fn metadata_that_cannot_be_held_is_left_out_and_the_object_is_not() {
         let (namespace, _) = read_text::<Namespace>(&format!(r#"{{"metadata":{odd},"status":{odd}}}"#));
         assert_eq!(namespace.metadata.name, None);
     }
+}
+
+/// What guards is not believed at once when it was changed a moment ago, whatever its managed fields say else.
+#[test]
+fn of_an_admission_policy_is_kept_when_it_was_changed_last() {
+    let changed = |managed: Value| {
+        let policy = json!({"metadata": {"name": "p", "managedFields": managed}, "spec": {}});
+        let (policy, unread) = read::<ValidatingAdmissionPolicy>(&policy);
+        assert_eq!(unread, [""; 0]);
+        let entries = policy.metadata.managed_fields.unwrap_or_default();
+        entries.first().and_then(|entry| entry.time.as_ref()).map(|time| time.0)
+    };
+    let at = |time: &str| json!({"manager": "m", "time": time, "fieldsV1": {"f:spec": {}}});
+    let (early, late) = ("2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z");
+    assert_eq!(changed(json!([at(early), at(late), {"manager": "m"}])), Some(late.parse().unwrap()));
+    assert_eq!(changed(json!([])), None);
+    assert_eq!(changed(json!([at("tomorrow"), at(late)])), Some(Timestamp::MAX));
+    assert_eq!(changed(json!("all")), Some(Timestamp::MAX));
 }
 
 #[test]

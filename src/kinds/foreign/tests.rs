@@ -77,6 +77,22 @@ fn of_what_is_in_namespaces_of_others_nothing_is_kept() {
     assert_eq!((theirs.metadata.labels.as_ref(), theirs.metadata.uid.is_some()), (None, true));
 }
 
+/// Nor do people fill it with names that only the operator's may have, or with long lists of whom they let in.
+#[test]
+fn of_bindings_of_others_little_is_kept() {
+    let enqueuer = enqueuer();
+    let caches = &enqueuer.caches;
+    caches.namespaces.apply(Arc::new(namespace("theirs", false).kept(caches)));
+    let role = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"});
+    let binding = |namespace: &str, name: &str, length: usize| -> RoleBinding {
+        let subject = json!({"kind": "User", "name": "u".repeat(length)});
+        object(Some(namespace), name, json!({"roleRef": role, "subjects": vec![subject; 1000]}))
+    };
+    assert!(!is_kept(caches, &binding("theirs", &format!("{ROLE_BINDING}x"), 8)));
+    let kept = |length| binding("ours", "o", length).kept(caches).subjects.unwrap().len();
+    assert_eq!((kept(8), kept(640), kept(100_000)), (256, 23, 0));
+}
+
 /// Whoever may write in a namespace of the operator's must not fill its memory.
 #[test]
 fn what_nobody_reads_is_not_kept() {

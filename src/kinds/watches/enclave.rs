@@ -4,7 +4,7 @@
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Resource, ResourceExt};
 
-use super::{labels_of, splits};
+use super::labels_of;
 use crate::api::community::Notifications;
 use crate::api::names::purpose;
 use crate::api::{Community, CommunitySpec, Enclave, EnclaveSpec, Kind};
@@ -14,6 +14,7 @@ use crate::kinds::enqueue::Enqueuer;
 use crate::kinds::observe::namespace_of;
 use crate::model::gated::Gated;
 use crate::model::life::applied_spec;
+use crate::model::naming::splits;
 use crate::plan::child::Made;
 
 /// What the Enclaves of a Community, and all that is declared in them, read of it. Where it sends

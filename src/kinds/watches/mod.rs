@@ -33,8 +33,3 @@ pub(super) fn labels_of(namespace: &Namespace) -> Option<Labels<'_>> {
         workload: text(label::WORKLOAD),
     })
 }
-
-/// The two parts of a name at each of its hyphens: names of namespaces are joined by them.
-pub(super) fn splits(name: &str) -> impl Iterator<Item = (&str, &str)> {
-    name.match_indices('-').filter_map(|(at, _)| Some((name.get(..at)?, name.get(at + 1..)?)))
-}

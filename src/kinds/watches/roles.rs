@@ -19,6 +19,7 @@ use crate::api::{
 };
 use crate::cluster::cache::{Change, Indexed, Key};
 use crate::cluster::workqueue::Priority;
+use crate::kinds::access::{find_near, overlapping};
 use crate::kinds::caches::Caches;
 use crate::kinds::enqueue::{Enqueuer, concerns_others, grant_of, priority_of};
 use crate::kinds::index::{ActivationBy, GivenBy, pair};
@@ -112,8 +113,8 @@ pub fn on_eligibility(enqueuer: &Enqueuer, change: &Change<RoleEligibility>) {
         let (namespace, name) = (eligibility.namespace().unwrap_or_default(), eligibility.name_any());
         let principals = versions.flat_map(|spec| spec.principals);
         enqueue_in_conflict(enqueuer, &namespace, principals, priority_of(change));
-        for activation in enqueuer.caches.activations.by(ActivationBy::Eligibility, &pair(&namespace, &name))
-        {
+        let named = pair(&namespace, &name);
+        for activation in enqueuer.caches.activations.by(ActivationBy::OpenEligibility, &named) {
             revoke(enqueuer, grant_of(Kind::RoleActivation, activation.as_ref()));
             enqueuer.enqueue_object(Kind::RoleActivation, activation.as_ref(), Priority::Closing);
         }
@@ -136,7 +137,8 @@ pub fn on_activation(enqueuer: &Enqueuer, change: &Change<RoleActivation>) {
         let eligibility = &activation.spec.eligibility;
         enqueuer.queues.add(Kind::RoleEligibility, namespace, eligibility, Priority::Normal);
         if let Some(user) = activation.status.as_ref().and_then(|status| status.user.as_ref()) {
-            let others = enqueuer.caches.activations.by(ActivationBy::OpenUser, user);
+            let places = overlapping(&enqueuer.caches, namespace);
+            let others = find_near(&enqueuer.caches.activations, ActivationBy::OpenUser, &places, user);
             enqueuer.enqueue_objects(Kind::RoleActivation, &others, Priority::Normal);
         }
     }
@@ -283,18 +285,22 @@ fn enqueue_activations_by_maker<K: Gated>(enqueuer: &Enqueuer, change: &Change<K
     }
 }
 
-/// What is given in a namespace.
+/// What is given in a namespace, and what is activated there and not over.
 fn enqueue_given_in(enqueuer: &Enqueuer, namespace: &str) {
     let caches = &enqueuer.caches;
     macro_rules! enqueue_each {
-        ($($cache:ident: $kind:ident,)*) => {
-            $(for object in caches.$cache.in_namespace(namespace) {
+        ($($cache:ident.$found:ident($($argument:expr),*): $kind:ident,)*) => {
+            $(for object in caches.$cache.$found($($argument),*) {
                 enqueuer.enqueue_object(Kind::$kind, object.as_ref(), Priority::Normal);
                 revoke(enqueuer, grant_of(Kind::$kind, object.as_ref()));
             })*
         };
     }
-    enqueue_each!(assignments: RoleAssignment, eligibilities: RoleEligibility, activations: RoleActivation,);
+    enqueue_each!(
+        assignments.in_namespace(namespace): RoleAssignment,
+        eligibilities.in_namespace(namespace): RoleEligibility,
+        activations.by(ActivationBy::OpenIn, namespace): RoleActivation,
+    );
 }
 
 /// The namespaces in which roles are given that count in a namespace with these labels. Those that count
@@ -340,17 +346,18 @@ fn enqueue_in_conflict(
 ) {
     let caches = &enqueuer.caches;
     let mut places = Places::around(caches, namespace);
+    let near = overlapping(caches, namespace);
     let principals: BTreeSet<(String, Option<String>)> =
         principals.map(|principal| (principal.line(), principal.username())).collect();
     for (line, user) in principals {
-        let mut assignments = caches.assignments.by(GivenBy::WantedPrincipal, &line);
+        let mut assignments = find_near(&caches.assignments, GivenBy::WantedPrincipal, &near, &line);
         assignments.retain(|one| places.overlap(one.as_ref()));
         enqueuer.enqueue_objects(Kind::RoleAssignment, &assignments, priority);
-        let mut eligibilities = caches.eligibilities.by(GivenBy::WantedPrincipal, &line);
+        let mut eligibilities = find_near(&caches.eligibilities, GivenBy::WantedPrincipal, &near, &line);
         eligibilities.retain(|one| places.overlap(one.as_ref()));
         enqueuer.enqueue_objects(Kind::RoleEligibility, &eligibilities, priority);
         if let Some(user) = user {
-            let mut activations = caches.activations.by(ActivationBy::OpenUser, &user);
+            let mut activations = find_near(&caches.activations, ActivationBy::OpenUser, &near, &user);
             activations.retain(|one| places.overlap(one.as_ref()));
             enqueuer.enqueue_objects(Kind::RoleActivation, &activations, priority);
         }

@@ -9,7 +9,7 @@ use kube::ResourceExt;
 
 use super::connection::connections_of;
 use super::enclave::{concerns_declared, concerns_members};
-use super::{labels_of, splits};
+use super::labels_of;
 use crate::api::enclave::WorkloadCommunication;
 use crate::api::names::purpose;
 use crate::api::{Community, Enclave, EnclaveConnection, EnclaveEndpoint, EnclaveWorkload, Kind};
@@ -19,7 +19,7 @@ use crate::kinds::enqueue::{Enqueuer, concerns_others, priority_of};
 use crate::kinds::links::link_of;
 use crate::kinds::observe::{control_namespace_of, home_of, is_isolated, namespace_of};
 use crate::model::life::{applied_spec, view_applied};
-use crate::model::naming::enclave_namespace;
+use crate::model::naming::{enclave_namespace, splits};
 use crate::model::reach::{DestinationEnd, Link, SourceEnd, WorkloadEnd};
 use crate::plan::declared::Home;
 use crate::plan::place::WasEnforced;
