@@ -3,7 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use enclave_operator::api::{CommunityEndpoint, EnclaveConnection, Kind, State};
+use enclave_operator::api::names::label;
+use enclave_operator::api::{
+    CommunityEndpoint, EnclaveConnection, EnclaveEndpoint, Kind, RoleActivation, RoleEligibility, State,
+    TransitHub,
+};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::Api;
 use kube::api::DeleteParams;
@@ -11,17 +15,17 @@ use serde_json::{Value, json};
 
 use crate::lock::maintenance;
 use crate::network::{self, Story, to_the_ledger};
-use crate::roles::{Place, user};
+use crate::roles::{Place, make, user};
 use crate::support::{Process, User, eventually};
 use crate::trouble::{wait_for_log, wait_for_metric};
 use crate::world::{
-    SOON, WORLD, World, active_community, kind_api, namespaced, on_a_runtime, patch, patch_status,
-    wait_for_access, wait_for_state,
+    SOON, WORLD, World, active_community, kind_api, may, namespaced, on_a_runtime, patch, patch_status,
+    right, wait_for_access, wait_for_state,
 };
 
 const DENY: &str = "enclave-operator-default-deny";
 const RBAC: &str = "rbac.authorization.k8s.io/v1";
-const OURS: &str = "enclave-operator.io/v1alpha1";
+pub const OURS: &str = "enclave-operator.io/v1alpha1";
 /// How fast something closes that queues behind nothing, on a slow machine.
 const AT_ONCE: Duration = Duration::from_secs(8);
 
@@ -51,7 +55,7 @@ fn look(who: &User, object: &[&str], path: &str) -> String {
     who.kubectl(&[&["get"], object, &[path.as_str()]].concat()).expect_success()
 }
 
-async fn wait_to_see(who: &User, object: &[&str], path: &str, wanted: &str) {
+pub async fn wait_to_see(who: &User, object: &[&str], path: &str, wanted: &str) {
     eventually(&format!("{object:?} {path} has {wanted:?}"), SOON, async || {
         look(who, object, path).contains(wanted).then_some(())
     })
@@ -215,6 +219,58 @@ impl Loose {
         }
     }
 
+    /// One of each other kind, a connection to one of them, and a role that somebody activated.
+    async fn declare_the_rest(&self) {
+        let (alice, erin) = (self.world.alice(), self.world.erin());
+        let hubs: Api<TransitHub> = namespaced(alice.client(), "odd");
+        network::make(&hubs, "TransitHub", "hub", json!({"cidrs": [{"cidr": "198.51.100.0/24"}]})).await;
+        wait_for_state(&hubs, "hub", State::Active).await;
+        let endpoints: Api<EnclaveEndpoint> = namespaced(erin.client(), "odd-payments");
+        let offered = json!({"workload": "api", "ports": [{"port": 443}]});
+        network::make(&endpoints, "EnclaveEndpoint", "api", offered).await;
+        wait_for_state(&endpoints, "api", State::Active).await;
+        let connections: Api<EnclaveConnection> = namespaced(erin.client(), "odd-ledger");
+        let spec = json!({
+            "source": {"workloads": ["api"]},
+            "destination": {"enclaveEndpoint": {"enclave": "payments", "name": "api"}},
+        });
+        network::make(&connections, "EnclaveConnection", "in", spec).await;
+        wait_for_state(&connections, "in", State::Connected).await;
+
+        let eligibilities: Api<RoleEligibility> = namespaced(alice.client(), "odd-ledger");
+        let eligible = json!({
+            "role": "enclave-owner", "principals": [user(&self.olga)], "activation": {"maxDuration": "8h"},
+        });
+        make(&eligibilities, "RoleEligibility", "operators", &eligible).await.unwrap();
+        wait_for_state(&eligibilities, "operators", State::Active).await;
+        let activations: Api<RoleActivation> = namespaced(self.olga.client(), "odd-ledger");
+        let activation = json!({"eligibility": "operators", "duration": "1h"});
+        make(&activations, "RoleActivation", "now", &activation).await.unwrap();
+        wait_for_access(&self.olga, "create", "pods", "odd-ledger-api", true).await;
+        for plural in [
+            "enclaves",
+            "communityendpoints",
+            "transithubs",
+            "enclaveendpoints",
+            "roleeligibilities",
+            "roleactivations",
+        ] {
+            self.loosen(plural);
+        }
+    }
+
+    /// Both connections have their policies, at both ends, and the role that was activated is in force.
+    async fn assert_open(&self) {
+        for (namespace, policy) in [
+            ("odd-payments-api", "connection.odd-payments.out.egress"),
+            ("odd-payments-api", "connection.odd-ledger.in.ingress"),
+            ("odd-ledger-api", "connection.odd-ledger.in.egress"),
+        ] {
+            look(self.admin(), &["netpol", policy, "-n", namespace], "{.metadata.name}");
+        }
+        wait_for_access(&self.olga, "create", "pods", "odd-ledger-api", true).await;
+    }
+
     fn admin(&self) -> &User {
         self.world.plane.administrator_user()
     }
@@ -280,8 +336,17 @@ fn an_unreadable_community_is_a_proposal_that_cannot_be_asked_for() {
         loose.assert_healed().await;
         wait_for_access(&loose.olga, "create", "pods", "odd-payments-api", true).await;
         wait_to_see(loose.admin(), &["enc", "payments", "-n", "odd"], "{.status.state}", "Active").await;
+        wait_to_see(loose.admin(), &["econ", "out", "-n", "odd-payments"], "{.status.state}", "Connected")
+            .await;
         let requests = look(loose.admin(), &["apr", "-A"], "{.items}");
         assert_eq!(requests, "[]", "nobody is asked for what nobody can read");
+        // A value that only a newer version knows takes nobody's role back, and gives nobody another.
+        let owners = ["rasg", "owners", "-n", "odd-payments"];
+        loose.spoil(&owners, &json!({"role": "enclave-auditor"})).await;
+        loose.wait_until_blocked(&owners, "spec.role").await;
+        assert!(may(&loose.olga, &right("create", "pods", "odd-payments-api")).await, "she lost her role");
+        change(loose.admin(), &owners, &json!({"spec": {"role": "enclave-owner"}}));
+        wait_to_see(loose.admin(), &owners, "{.status.state}", "Active").await;
         // It is mended as any edit.
         change(loose.admin(), &community, &json!({"spec": {"maintenance": null}}));
         wait_to_see(loose.admin(), &community, "{.status.state}", "Active").await;
@@ -337,6 +402,107 @@ fn what_only_gives_access_is_closed_and_what_runs_stays_and_maintenance_ends() {
             admin.kubectl(&arguments).expect_success();
         }
     });
+}
+
+/// Nobody's unreadable object closes what is somebody else's: what is applied of it goes on, after a restart too.
+/// What only gives access is closed, and all of it can be deleted, but for the Community, whose rules hold that.
+#[test]
+fn what_others_rely_on_stays_as_it_is_applied_and_everything_can_be_deleted() {
+    let (loose, operator) = Loose::make();
+    let admin = loose.admin();
+    on_a_runtime(async || {
+        loose.declare_the_rest().await;
+        for (kind, name, namespace, spec, field) in [
+            ("cep", "outside", "odd", json!({"ports": 7}), "spec.ports"),
+            ("thub", "hub", "odd", json!({"cidrs": {"a": 1}}), "spec.cidrs"),
+            ("eep", "api", "odd-payments", json!({"workload": ["api"]}), "spec.workload"),
+            ("encw", "api", "odd-payments", json!({"podSecurity": 5}), "spec.podSecurity"),
+            ("encw", "api", "odd-ledger", json!({"description": 5}), "spec.description"),
+            ("enc", "payments", "odd", json!({"approvals": "none"}), "spec.approvals"),
+            ("com", "odd", "", json!({"dns": 5}), "spec.dns"),
+        ] {
+            let object = [kind, name, "-n", namespace];
+            loose.spoil(&object, &spec).await;
+            loose.wait_until_blocked(&object, field).await;
+        }
+        loose.assert_open().await;
+    });
+    operator.kill();
+    let operator = loose.world.spawn_operator("loose-2");
+    on_a_runtime(async || {
+        wait_for_log(&operator, "leading, reconciling").await;
+        loose.assert_healed().await;
+        loose.assert_open().await;
+
+        loose
+            .spoil(&["relig", "operators", "-n", "odd-ledger"], &json!({"activation": {"maxDuration": 5}}))
+            .await;
+        loose
+            .wait_until_blocked(&["relig", "operators", "-n", "odd-ledger"], "spec.activation.maxDuration")
+            .await;
+        wait_for_access(&loose.olga, "create", "pods", "odd-ledger-api", false).await;
+        for (kind, name, namespace) in [
+            ("ract", "now", "odd-ledger"),
+            ("relig", "operators", "odd-ledger"),
+            ("rasg", "owners", "odd-payments"),
+            ("econ", "out", "odd-payments"),
+            ("econ", "in", "odd-ledger"),
+            ("eep", "api", "odd-payments"),
+            ("encw", "api", "odd-payments"),
+            ("encw", "api", "odd-ledger"),
+            ("cep", "outside", "odd"),
+            ("thub", "hub", "odd"),
+            ("enc", "payments", "odd"),
+            ("enc", "ledger", "odd"),
+        ] {
+            admin.kubectl(&["delete", kind, name, "-n", namespace, "--timeout=60s"]).expect_success();
+        }
+        eventually("their namespaces are gone", SOON, async || {
+            let namespaces = look(admin, &["ns"], "{.items[*].metadata.name}");
+            (!namespaces.split(' ').any(|name| name.starts_with("odd-"))).then_some(())
+        })
+        .await;
+    });
+}
+
+/// What somebody made in a namespace while it was not the operator's is not missed, though it was not kept.
+#[test]
+fn a_namespace_that_becomes_the_operators_is_read() {
+    let world = World::without_operator();
+    world.install();
+    let operator = world.spawn_operator("regained");
+    let admin = world.plane.administrator_user();
+    on_a_runtime(async || {
+        Place::make_in(&world, "regained", &json!({})).await;
+        let pods = "regained-payments-api";
+        let namespace = ["ns", pods];
+        let owner = look(admin, &namespace, r"{.metadata.labels.enclave-operator\.io/owner-uid}");
+        assert!(!owner.is_empty(), "the namespace says whose it is");
+        let label = |value: Value| json!({"metadata": {"labels": {label::OWNER_UID: value}}}).to_string();
+        let binding = "enclave-operator-namespace-labels";
+        admin.kubectl(&["delete", "validatingadmissionpolicybinding", binding]).expect_success();
+        let taken_off = label(Value::Null);
+        eventually("nobody refuses it any more", SOON, async || {
+            let patched = admin.kubectl(&["patch", "ns", pods, "--type=merge", "-p", &taken_off]);
+            patched.status.success().then_some(())
+        })
+        .await;
+        let workload = ["encw", "api", "-n", "regained-payments"];
+        eventually("it is a namespace of others", SOON, async || {
+            (look(admin, &workload, "{.status.state}") != "Active").then_some(())
+        })
+        .await;
+        let create = ["create", "rolebinding", "sneaky", "-n", pods, "--clusterrole=edit", "--user=eve"];
+        admin.kubectl(&create).expect_success();
+        // What was made later in another namespace is seen, so this was.
+        let elsewhere = ["create", "rolebinding", "later", "-n", "regained-ledger-api", "--clusterrole=view"];
+        admin.kubectl(&[elsewhere.as_slice(), &["--user=eve"]].concat()).expect_success();
+        wait_to_see(admin, &["enc", "ledger", "-n", "regained"], "{.status.standingGrants}", "later").await;
+        admin.kubectl(&["patch", "ns", pods, "--type=merge", "-p", &label(json!(owner))]).expect_success();
+        wait_to_see(admin, &["enc", "payments", "-n", "regained"], "{.status.standingGrants}", "sneaky")
+            .await;
+    });
+    drop(operator);
 }
 
 /// After a rollback, what the newer version wrote is still there.

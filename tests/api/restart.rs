@@ -4,9 +4,10 @@
 use std::time::Duration;
 
 use enclave_operator::api::approval_request::{RequestState, Verdict};
-use enclave_operator::api::{Enclave, State};
-use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Namespace;
+use enclave_operator::api::names::{annotation, child};
+use enclave_operator::api::{Enclave, EnclaveWorkload, State};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::{Namespace, ResourceQuota};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, ResourceExt};
@@ -14,11 +15,12 @@ use serde_json::{Value, json};
 
 use crate::mortal::run_mortal_operator;
 use crate::network::{Story, make, to_the_ledger};
+use crate::roles::{Place, user};
 use crate::support::{Write, eventually, wait_gone, wait_until, writes_by};
 use crate::world::{
-    SOON, World, active_community, enclave, enclaves, hold_everything, on_a_runtime, operator_settings,
-    patch, requests, vote, wait_for_enclave, wait_for_request, wait_for_request_state, wait_for_state,
-    wait_until_applied, wait_until_told,
+    SOON, World, active_community, communities, enclave, enclaves, hold_everything, namespaced, on_a_runtime,
+    operator_settings, patch, requests, vote, wait_for_access, wait_for_enclave, wait_for_request,
+    wait_for_request_state, wait_for_state, wait_until_applied, wait_until_told,
 };
 
 const OPERATOR: &str = "system:serviceaccount:enclave-system:enclave-operator";
@@ -44,6 +46,89 @@ fn an_operator_that_dies_after_every_write_ends_in_the_same_state() {
     for (mortal, steady) in mortal.iter().zip(&steady) {
         assert_eq!(mortal, steady);
     }
+}
+
+/// Cases R6, R7 and R8 with the restart that is in them: maintenance that ends at the end of the calendar, large
+/// numbers as amounts, and maintenance that ends while nobody leads.
+#[test]
+fn what_was_asked_for_before_a_restart_is_the_same_after_it() {
+    let world = World::without_operator();
+    world.install();
+    let operator = world.spawn_operator("verbatim-1");
+    let olga = world.plane.user("olga-verbatim", &[]);
+    let (control, pods) = ("verbatim-payments", "verbatim-payments-api");
+    let numbers = json!({"spec": {"quota": {"limits.memory": 8_589_934_592_i64}}});
+    let mut ends = Timestamp::MIN;
+    on_a_runtime(async || {
+        let rules = json!({"rules": [{"operation": "CommunityUpdate", "policy": "Required"}]});
+        let place = Place::make_in(&world, "verbatim", &json!({ "approvals": rules })).await;
+        place.assign(control, "owners", "enclave-owner", &[user(&olga)]).await;
+        wait_for_access(&olga, "create", "pods", pods, true).await;
+        let alice = world.alice();
+        let off = json!({"spec": {"maintenance": {"mode": "Disabled", "expiresAt": "9999-12-31T23:59:59Z"}}});
+        // It only closes, so nobody has to approve it.
+        patch(&communities(&alice), "verbatim", off).await.unwrap();
+        wait_until_applied(&communities(&alice), "verbatim").await;
+        wait_for_state(&communities(&alice), "verbatim", State::Active).await;
+
+        ends = Timestamp::now() + SignedDuration::from_secs(25);
+        let soon = json!({
+            "mode": "Advanced", "justification": "Networking", "expiresAt": ends.to_string(),
+            "principals": [{"kind": "User", "name": "tina"}],
+        });
+        patch(&enclaves(&alice, "verbatim"), "payments", json!({"spec": {"maintenance": soon}}))
+            .await
+            .unwrap();
+        wait_until(namespaces(&world), pods, SOON, "maintenance begins", is_open).await;
+        let workloads: Api<EnclaveWorkload> = namespaced(alice.client(), control);
+        patch(&workloads, "api", numbers.clone()).await.unwrap();
+        wait_until_applied(&workloads, "api").await;
+    });
+    operator.kill();
+    let _operator = world.spawn_operator("verbatim-2");
+    on_a_runtime(async || {
+        let alice = world.alice();
+        for namespace in [control, pods] {
+            wait_until(namespaces(&world), namespace, SOON, "maintenance ends", |namespace: &Namespace| {
+                !is_open(namespace)
+            })
+            .await;
+        }
+        // To the second.
+        assert!(Timestamp::now() >= ends - SignedDuration::from_secs(1), "it ended before its time");
+        let quotas: Api<ResourceQuota> = namespaced(world.administrator(), pods);
+        wait_until(quotas, child::QUOTA, SOON, "the quota is there", |quota: &ResourceQuota| {
+            let hard = quota.spec.as_ref().and_then(|spec| spec.hard.as_ref());
+            hard.is_some_and(|hard| ["8589934592", "8Gi"].contains(&hard["limits.memory"].0.as_str()))
+        })
+        .await;
+        // Roles are in force, and drift is healed.
+        wait_for_access(&olga, "create", "pods", pods, true).await;
+        let policies: Api<NetworkPolicy> = namespaced(world.operator().await.client(), pods);
+        policies.delete("enclave-operator-default-deny", &DeleteParams::default()).await.unwrap();
+        eventually("it is put back", SOON, async || {
+            policies.get_opt("enclave-operator-default-deny").await.unwrap()
+        })
+        .await;
+        wait_for_state(&communities(&alice), "verbatim", State::Active).await;
+        wait_for_enclave(&enclaves(&alice, "verbatim"), "payments", State::Active).await;
+        // Everything closes and goes.
+        let workloads: Api<EnclaveWorkload> = namespaced(alice.client(), control);
+        workloads.delete("api", &DeleteParams::default()).await.unwrap();
+        wait_gone(workloads, "api", SOON * 2, "the workload goes").await;
+        let enclaves = enclaves(&alice, "verbatim");
+        enclaves.delete("payments", &DeleteParams::default()).await.unwrap();
+        wait_gone(enclaves, "payments", SOON * 2, "the Enclave goes").await;
+    });
+}
+
+fn namespaces(world: &World) -> Api<Namespace> {
+    Api::all(world.administrator())
+}
+
+/// Whether Advanced maintenance opens a namespace.
+fn is_open(namespace: &Namespace) -> bool {
+    namespace.annotations().contains_key(annotation::MAINTENANCE_ADVANCED)
 }
 
 async fn play_all(world: &World, name: &str) -> [Value; 3] {
@@ -206,8 +291,7 @@ fn a_converged_cluster_sees_no_writes() {
         let request = wait_for_request(&world.alice(), "quiet", "maintained").await;
         vote(&world.bob(), "quiet", &request, Verdict::Approved, None).await.unwrap();
         wait_for_enclave(&api, "maintained", State::Active).await;
-        let policies: Api<NetworkPolicy> =
-            crate::world::namespaced(administrator.client(), "quiet-maintained");
+        let policies: Api<NetworkPolicy> = namespaced(administrator.client(), "quiet-maintained");
         crate::lock::until_admitted(async || {
             policies.create(&PostParams::default(), &crate::lock::open_policy("left")).await
         })
@@ -217,7 +301,7 @@ fn a_converged_cluster_sees_no_writes() {
         })
         .await;
         let conflict = crate::world::community("default", &json!({}));
-        let communities = crate::world::communities(&world.alice());
+        let communities = communities(&world.alice());
         communities.create(&PostParams::default(), &conflict).await.unwrap();
         crate::world::wait_for_community(&communities, "default", State::Inactive).await;
         wait_for_event(&world, "default", "NamespaceConflict").await;

@@ -10,12 +10,16 @@ use http::{Method, Request, Response, StatusCode};
 use kube::Client;
 use kube::client::Body;
 use serde_json::json;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
-use crate::in_process::{Answer, InProcess};
+use crate::in_process::{Answer, InProcess, is_write};
 use crate::network::{Story, make, required, to_the_ledger};
+use crate::reading::{OURS, change, odd_metadata, wait_to_see};
 use crate::support::eventually;
 use crate::world::{
-    SOON, World, on_a_runtime, operator_settings, vote, wait_for_hold, wait_for_request_state, wait_for_state,
+    SOON, World, on_a_runtime, operator_settings, vote, wait_for_hold, wait_for_request_state,
+    wait_for_state, wait_until_told,
 };
 
 const WITNESS: &str = "/validatingadmissionpolicybindings/enclave-operator-verify-vote";
@@ -83,8 +87,81 @@ fn nothing_is_put_into_force_while_a_witness_is_gone_that_its_watch_still_shows(
         story.wait_for_policies(&story.pods_of("payments", "api"), &[]).await;
         lie.is_gone.store(false, SeqCst);
         wait_for_state(&connections, "out", State::Connected).await;
+
+        // Nor does anything odd that somebody writes make it read anything anew.
+        let lists = || lie.streamed.load(SeqCst) + lie.paged.load(SeqCst);
+        let (before, admin) = (lists(), world.plane.administrator_user());
+        for number in 0..20 {
+            let label = format!("x{number}");
+            change(admin, &["econ", "out", "-n", &control], &odd_metadata(OURS, &label));
+            change(admin, &["sa", "default", "-n", &control], &odd_metadata("v1", &label));
+            change(admin, &["com", "witness"], &odd_metadata(OURS, &label));
+        }
+        let connection = ["econ", "out", "-n", control.as_str()];
+        change(admin, &connection, &json!({"spec": {"enabled": false}}));
+        wait_to_see(admin, &connection, "{.status.state}", "Inactive").await;
+        assert_eq!(lists(), before, "something is listed anew");
     });
     drop(operator);
     assert!(lie.streamed.load(SeqCst) > 15, "lists are streamed");
     assert_eq!(lie.paged.load(SeqCst), 0, "no page of a list is held whole");
+}
+
+/// Keeps what the operator writes about requests for a while.
+#[derive(Clone)]
+struct Delay {
+    keeps: Arc<AtomicBool>,
+    /// One for each write that is kept.
+    kept: Arc<Semaphore>,
+    /// One for each write that may go on.
+    goes: Arc<Semaphore>,
+}
+
+impl Delay {
+    async fn answer(self, request: Request<Body>, client: Client) -> Answer {
+        let path = request.uri().path();
+        let is_about_a_request = path.contains("/approvalrequests/") && path.ends_with("/status");
+        if is_write(&request) && is_about_a_request && self.keeps.load(SeqCst) {
+            self.kept.add_permits(1);
+            self.goes.acquire().await.unwrap().forget();
+        }
+        client.send(request).await
+    }
+}
+
+/// What ends voting is written on the version of the request that was tallied: who rejects while that write is under
+/// way is heard.
+#[test]
+fn a_rejection_overtakes_an_approval_that_is_under_way() {
+    let world = World::without_operator();
+    world.install();
+    world.start_operator("overtaken");
+    let story =
+        on_a_runtime(async || Story::begin_in(&world, "overtaken", required(&["ConnectionCreation"])).await);
+    world.kill_operator();
+    let account = on_a_runtime(async || world.operator().await);
+    let closed = || Arc::new(Semaphore::new(0));
+    let delay = Delay { keeps: Arc::default(), kept: closed(), goes: closed() };
+    let operator = InProcess::start(&account, &operator_settings("overtaken"), {
+        let delay = delay.clone();
+        move |request, client| delay.clone().answer(request, client)
+    });
+    on_a_runtime(async || {
+        let (connections, control) = (story.connections(), story.control("payments"));
+        make(&connections, "EnclaveConnection", "out", to_the_ledger()).await;
+        let request = wait_for_hold(&connections, "out").await;
+        wait_for_request_state(&world.bob(), &control, &request, RequestState::Pending).await;
+        wait_until_told(&world).await;
+        delay.keeps.store(true, SeqCst);
+        vote(&world.bob(), &control, &request, Verdict::Approved, None).await.unwrap();
+        timeout(SOON, delay.kept.acquire()).await.expect("it is about to be Approved").unwrap().forget();
+        vote(&world.carol(), &control, &request, Verdict::Rejected, Some("no")).await.unwrap();
+        delay.keeps.store(false, SeqCst);
+        delay.goes.add_permits(100);
+        wait_for_request_state(&world.bob(), &control, &request, RequestState::Rejected).await;
+        wait_until_told(&world).await;
+        assert_eq!(connections.get("out").await.unwrap().status.unwrap().gate.applied, None);
+        story.wait_for_policies(&story.pods_of("payments", "api"), &[]).await;
+    });
+    drop(operator);
 }

@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
+use enclave_operator::api::reading::{Item, Readable};
 use enclave_operator::api::{
     Community, CommunityEndpoint, Content, Enclave, EnclaveConnection, EnclaveEndpoint, EnclaveWorkload,
     Kind, RoleActivation, RoleAssignment, RoleEligibility, TransitHub,
@@ -25,7 +26,6 @@ use kube::api::PostParams;
 use kube::core::DynamicObject;
 use kube::{Api, ResourceExt};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use self::dice::Dice;
@@ -192,12 +192,14 @@ fn namespace_for(kind: Kind, spec: &Value) -> String {
 
 /// Reads an object with the type of its kind, and writes its spec.
 fn rewrite(kind: Kind, object: &Value) -> Result<Value, serde_json::Error> {
-    fn through<K: DeserializeOwned, S: Serialize>(
+    fn through<K: Readable, S: Serialize>(
         object: &Value,
         spec: fn(&K) -> &S,
     ) -> Result<Value, serde_json::Error> {
         // As it comes over the wire.
-        let read: K = serde_json::from_str(&object.to_string())?;
+        let item: Item<K> = serde_json::from_str(&object.to_string())?;
+        let (read, unread) = item.read();
+        assert!(unread.is_empty(), "{unread:?}\n{:#}", object["spec"]);
         serde_json::to_value(spec(&read))
     }
     match kind {
@@ -300,7 +302,8 @@ async fn assert_in_force(world: &World, value: &Accepted) -> bool {
     assert_eq!(status["observedGeneration"].as_i64(), live.metadata.generation, "not seen: {}", shown());
     // The state is Degraded too when a connection comes from workloads that do not all exist.
     let conditions = status["conditions"].as_array().unwrap();
-    assert!(conditions.iter().all(|condition| condition["reason"] != "Degraded"), "{}", shown());
+    let has = |reason: &str| conditions.iter().any(|condition| condition["reason"] == reason);
+    assert!(!has("Degraded") && !has("SpecUnreadable"), "{}", shown());
     assert_eq!(live.metadata.generation, Some(1), "{}: its spec was written", live.name_any());
     let Some(applied) = status.get("applied") else { return false };
     assert!(status.get("pending").is_none(), "something is proposed: {}", shown());

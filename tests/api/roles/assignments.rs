@@ -199,8 +199,12 @@ async fn what_cannot_be_read_stays_as_it_is_until_it_is_deleted() {
     };
     wait_until(api.clone(), "readers", SOON, "what is applied cannot be read", is_unreadable).await;
     assert!(may(&olga, &right("list", "enclaveworkloads", &control)).await, "it is kept");
+    // Who is taken out of it loses it all the same, and nobody else gets it.
+    let (otto, only_otto) = (place.user("otto", &[]), json!([user(&place.user("otto", &[]))]));
+    patch(&api, "readers", json!({"spec": {"principals": only_otto}})).await.unwrap();
+    wait_for_access(&olga, "list", "enclaveworkloads", &control, false).await;
+    assert!(!may(&otto, &right("list", "enclaveworkloads", &control)).await, "it cannot be asked for");
 
     api.delete("readers", &DeleteParams::default()).await.unwrap();
-    wait_for_access(&olga, "list", "enclaveworkloads", &control, false).await;
     wait_gone(api, "readers", SOON, "the assignment is gone").await;
 }

@@ -23,7 +23,7 @@ use crate::stage::Stage;
 const ENCLAVES: usize = 4;
 const LIMIT: Duration = Duration::from_secs(300);
 /// Namespaces that are made to see what one costs.
-const NAMESPACES: usize = 200;
+const NAMESPACES: usize = 1000;
 /// Assignments that are made to see what one costs.
 const MORE: usize = 20;
 
@@ -102,7 +102,7 @@ async fn one_namespace(stage: &Stage, process: u32, prefix: &str) -> f64 {
     let (began, before) = (Instant::now(), cpu());
     for number in 0..NAMESPACES {
         let namespace: Namespace =
-            serde_json::from_value(json!({"metadata": {"name": format!("{prefix}-{number:03}")}})).unwrap();
+            serde_json::from_value(json!({"metadata": {"name": format!("{prefix}-{number:04}")}})).unwrap();
         all.create(&PostParams::default(), &namespace).await.unwrap();
     }
     wait_until_quiet(process, CLIENT, LIMIT).await;
