@@ -11,8 +11,10 @@ use crate::api::community::ServiceAccountVotes;
 /// Which votes a request has, in a short text: the same for the same votes of the same request.
 #[must_use]
 pub fn describe_votes(request: &ApprovalRequest) -> String {
-    let decisions = request.status.as_ref().map_or(&[][..], |status| &status.decisions);
-    let votes = serde_json::to_vec(decisions).unwrap_or_default();
+    let decisions = request.status.iter().flat_map(|status| &status.decisions);
+    // When they were seen first is noted when they are counted.
+    let votes: Vec<Decision> = decisions.map(|vote| Decision { observed_at: None, ..vote.clone() }).collect();
+    let votes = serde_json::to_vec(&votes).unwrap_or_default();
     format!("{} {}", request.metadata.uid.as_deref().unwrap_or_default(), sha256(&votes))
 }
 
@@ -94,7 +96,30 @@ fn describe_missing(more: usize, unsatisfied: &[&Principal]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::{ApprovalRequestStatus, Time};
     use crate::model::request::tests::a_request;
+
+    #[test]
+    fn the_same_votes_are_described_the_same_and_others_are_not() {
+        let described = |uid: &str, decisions: Vec<Decision>| {
+            let mut request = ApprovalRequest::new("r", a_request());
+            request.metadata.uid = Some(uid.into());
+            request.status = Some(ApprovalRequestStatus { decisions, ..ApprovalRequestStatus::default() });
+            describe_votes(&request)
+        };
+        let bob = || vote("bob", Verdict::Approved);
+        let mut seen = bob();
+        seen.observed_at = Some(Time(jiff::Timestamp::UNIX_EPOCH));
+        assert_eq!(described("u", vec![bob()]), described("u", vec![seen]));
+        let different = [
+            described("u", vec![bob()]),
+            described("v", vec![bob()]),
+            described("u", vec![vote("bob", Verdict::Rejected)]),
+            described("u", vec![bob(), vote("carol", Verdict::Approved)]),
+            described("u", Vec::new()),
+        ];
+        assert_eq!(different.iter().collect::<std::collections::BTreeSet<_>>().len(), 5);
+    }
 
     fn vote(approver: &str, verdict: Verdict) -> Decision {
         Decision {

@@ -106,8 +106,9 @@ fn what_was_asked_for_before_a_restart_is_the_same_after_it() {
         wait_for_access(&olga, "create", "pods", pods, true).await;
         let policies: Api<NetworkPolicy> = namespaced(world.operator().await.client(), pods);
         policies.delete("enclave-operator-default-deny", &DeleteParams::default()).await.unwrap();
+        let all: Api<NetworkPolicy> = namespaced(world.administrator(), pods);
         eventually("it is put back", SOON, async || {
-            policies.get_opt("enclave-operator-default-deny").await.unwrap()
+            all.get_opt("enclave-operator-default-deny").await.unwrap()
         })
         .await;
         wait_for_state(&communities(&alice), "verbatim", State::Active).await;
