@@ -15,6 +15,7 @@ use enclave_operator::api::{
 use enclave_operator::cluster::clock::Clock;
 use enclave_operator::cluster::watch::Seen;
 use enclave_operator::cluster::workqueue::{Outcome, Priority};
+use enclave_operator::controllers::revocation::plan_revocation;
 use enclave_operator::controllers::{Known, Reconciled};
 use enclave_operator::kinds::access::observe_one_grant;
 use enclave_operator::kinds::caches::Cached;
@@ -141,6 +142,10 @@ impl World {
         let retain_requests_for = SignedDuration::from_hours(1);
         let _ = K::plan(object, Known { caches, guard, retain_requests_for, now: now() });
         caches.visited() - before
+    }
+
+    fn all_pods(&self) -> Vec<String> {
+        (0..self.enclaves).map(pods).collect()
     }
 
     fn get<K: Cached>(&self, namespace: &str, name: &str) -> Arc<K> {
@@ -289,6 +294,28 @@ fn quota(namespace: &str, used: &str) -> ResourceQuota {
     .unwrap()
 }
 
+fn binding_of(namespace: &str, name: &str, user: &str) -> RoleBinding {
+    serde_json::from_value(json!({
+        "metadata": {"namespace": namespace, "name": name},
+        "roleRef": {
+            "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole",
+            "name": "enclave-operator:community-reader",
+        },
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}],
+    }))
+    .unwrap()
+}
+
+/// Looks at everything of which rights may have to be taken away. Returns how many writes would do that.
+fn drain_revocations(world: &World) -> usize {
+    let (queue, mut closes) = (world.enqueuer.queues.revocation.clone(), 0);
+    while let Some(key) = queue.take(Priority::Low, Instant::now()) {
+        closes += plan_revocation(&world.enqueuer.caches, &key, now()).closes.len();
+        queue.finish(&key, Outcome::Done, Instant::now());
+    }
+    closes
+}
+
 /// What is measured, by name.
 fn measure(world: &mut World) -> Vec<(&'static str, u64)> {
     let (far, control, pods) = (world.enclaves / 2, control(world.enclaves / 2), pods(world.enclaves / 2));
@@ -347,6 +374,21 @@ fn measure(world: &mut World) -> Vec<(&'static str, u64)> {
     let mut enclave: Enclave = (*world.get::<Enclave>(&format!("c{far}"), "prod")).clone();
     enclave.metadata.deletion_timestamp = Some(enclave_operator::api::Time(now()).into());
     measured.push(("an Enclave with the name of many", world.event(&enclave)));
+
+    // A role that counts in a whole Community: what somebody does to one of its bindings concerns that alone.
+    let given = json!({"role": "community-reader", "principals": [{"kind": "User", "name": "olga"}]});
+    let everywhere = applied::<RoleAssignment>("RoleAssignment", "acme", "everywhere", &given);
+    measured.push(("a role that is given in a Community", world.event(&everywhere)));
+    let everywhere = grant(Kind::RoleAssignment, "acme", "everywhere");
+    for namespace in &world.all_pods() {
+        world.see(&binding_of(namespace, &everywhere, "olga"));
+    }
+    drain_revocations(world);
+    measured
+        .push(("a binding of a role of the Community", world.event(&binding_of(&pods, &everywhere, "eve"))));
+    let before = world.enqueuer.caches.visited();
+    assert_eq!(drain_revocations(world), 1, "what eve got is taken away");
+    measured.push(("whether it is explained", world.enqueuer.caches.visited() - before));
 
     // More than may be looked at, for one look at all of them to be seen.
     let grant_binding = |number: usize| -> RoleBinding {

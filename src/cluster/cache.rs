@@ -221,6 +221,12 @@ impl<K: Indexed> Cache<K> {
         stored.at(*stored.names.get(namespace)?.get(name)?)
     }
 
+    /// Whether there is an object of this name, without a look at it.
+    #[must_use]
+    pub fn has(&self, namespace: &str, name: &str) -> bool {
+        self.read().names.get(namespace).is_some_and(|names| names.contains_key(name))
+    }
+
     /// The objects in a namespace, in no order.
     #[must_use]
     pub fn in_namespace(&self, namespace: &str) -> Vec<Arc<K>> {

@@ -15,6 +15,7 @@ use kube::runtime::{WatchStreamExt, watcher as watch};
 use kube::{Api, Client, Resource};
 use tower::service_fn;
 use tower::timeout::error::Elapsed;
+use tower_http::timeout::TimeoutError;
 use tracing::{info, warn};
 
 use super::unreadable::{Counts, Unreadables};
@@ -255,14 +256,20 @@ fn describe(error: &watcher::Error) -> &'static str {
             | watcher::Error::InitialListFailed(kube::Error::SerdeError(_) | kube::Error::FromUtf8(_))
             | watcher::Error::WatchFailed(kube::Error::SerdeError(_) | kube::Error::FromUtf8(_)),
         ) => "the API server's answer is no object or list that this version knows",
-        (None, _) if has_source::<Elapsed>(error) => "the API server did not answer in time",
+        (None, _) if has_source::<Elapsed>(error) || has_source::<TimeoutError>(error) => {
+            "the API server did not answer in time"
+        }
         (None, _) => "the API server cannot be reached",
     }
 }
 
 /// Whether something of this type is behind an error.
 fn has_source<E: std::error::Error + 'static>(error: &(dyn std::error::Error + 'static)) -> bool {
-    error.is::<E>() || error.source().is_some_and(has_source::<E>)
+    // What is in an error of the kind that comes from reading is not its source.
+    let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    error.is::<E>()
+        || inner.is_some_and(|inner| has_source::<E>(inner))
+        || error.source().is_some_and(has_source::<E>)
 }
 
 #[cfg(test)]

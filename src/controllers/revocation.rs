@@ -14,10 +14,11 @@ use super::{Context, run_queue, until};
 use crate::cluster::cache::Key;
 use crate::cluster::workqueue::{Outcome, Priority};
 use crate::cluster::writes::{WriteError, write_child};
-use crate::kinds::access::{observe_one_grant, observe_stray_role};
+use crate::kinds::access::{observe_grant_in, observe_one_grant, observe_stray_role};
 use crate::kinds::caches::Caches;
 use crate::kinds::watches::roles::enqueue_all_revocations;
 use crate::model::grants::Grant;
+use crate::model::naming::is_of_grant;
 use crate::plan::Write;
 use crate::plan::grants::{Surroundings, plan_access};
 
@@ -62,11 +63,14 @@ pub struct Due {
     pub ends: Option<Timestamp>,
 }
 
-/// Finds what a grant does not explain of what has its name; or a role that nothing explains.
+/// Finds what a grant does not explain of what has its name, anywhere or in one namespace; or a role that nothing
+/// explains.
 #[must_use]
 pub fn plan_revocation(caches: &Caches, key: &Key, now: Timestamp) -> Due {
     let (grant, around): (Option<Grant>, Surroundings) = if key.namespace.is_empty() {
         observe_one_grant(caches, &key.name)
+    } else if is_of_grant(&key.name) {
+        observe_grant_in(caches, &key.namespace, &key.name)
     } else {
         (None, observe_stray_role(caches, &key.namespace, &key.name))
     };

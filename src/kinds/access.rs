@@ -22,7 +22,7 @@ use crate::api::{
     ActivationState, Community, Kind, RoleActivation, RoleActivationStatus, RoleAssignment, RoleEligibility,
 };
 use crate::cluster::cache::{Cache, Indexed, Key};
-use crate::model::activation::{NotEligible, asker};
+use crate::model::activation::{Eligible, NotEligible, asker};
 use crate::model::gated::Gated;
 use crate::model::grants::{Duty, Grant, Managed, Scope};
 use crate::model::life::{JudgeError, applied_spec, view_applied};
@@ -38,8 +38,27 @@ use crate::plan::grants::{Objects, Surroundings};
 /// made for it.
 #[must_use]
 pub fn observe_one_grant(caches: &Caches, name: &str) -> (Option<Grant>, Surroundings) {
-    let live = observe_objects(caches, name);
-    let (grant, unknown) = match observe_grant(caches, name) {
+    observe_live_grant(caches, name, None, observe_objects(caches, name))
+}
+
+/// The same in one namespace only, whatever others the grant reaches.
+#[must_use]
+pub fn observe_grant_in(caches: &Caches, namespace: &str, name: &str) -> (Option<Grant>, Surroundings) {
+    let live = Objects {
+        roles: caches.roles.get(namespace, name).into_iter().collect(),
+        role_bindings: caches.role_bindings.get(namespace, name).into_iter().collect(),
+        ..Objects::default()
+    };
+    observe_live_grant(caches, name, Some(namespace), live)
+}
+
+fn observe_live_grant(
+    caches: &Caches,
+    name: &str,
+    within: Option<&str>,
+    live: Objects,
+) -> (Option<Grant>, Surroundings) {
+    let (grant, unknown) = match observe_grant(caches, name, within) {
         Ok(grant) => (grant, BTreeMap::new()),
         Err(Unknown) => (None, [(name.to_owned(), named_principals(caches, name))].into()),
     };
@@ -65,9 +84,10 @@ impl From<JudgeError> for Unknown {
     }
 }
 
-fn observe_grant(caches: &Caches, name: &str) -> Result<Option<Grant>, Unknown> {
+/// What a grant gives; of the namespaces of its scope in this one only, if one is named.
+fn observe_grant(caches: &Caches, name: &str, within: Option<&str>) -> Result<Option<Grant>, Unknown> {
     let Some((kind, namespace, declared)) = naming::parse_grant(name) else { return Ok(None) };
-    let area = || observe_area(caches, namespace);
+    let area = || observe_area_within(caches, namespace, within);
     match kind {
         Kind::RoleAssignment => match caches.assignments.get(namespace, declared) {
             Some(assignment) => Ok(grant_of_assignment(&assignment, &area())?),
@@ -85,12 +105,8 @@ fn observe_grant(caches: &Caches, name: &str) -> Result<Option<Grant>, Unknown> 
             if is_newer && activation.metadata.deletion_timestamp.is_none() {
                 return Err(Unknown);
             }
-            let eligible = match find_eligibility(caches, &activation).map(|one| effective(&one)) {
-                // What is applied of it cannot be read: nobody loses a role for that, and nobody keeps one that he
-                // gave back.
-                Some(Err(_)) if is_held(&activation) => return Err(Unknown),
-                found => found.and_then(Result::ok).flatten(),
-            };
+            let eligible = find_eligibility(caches, &activation);
+            let eligible = eligible.and_then(|one| effective_for(&one, &activation).ok().flatten());
             Ok(grant_of_activation(&activation, eligible.as_ref(), &area()))
         }
     }
@@ -102,7 +118,12 @@ fn named_principals(caches: &Caches, name: &str) -> Option<BTreeSet<Principal>> 
     let (Kind::RoleAssignment, namespace, declared) = naming::parse_grant(name)? else { return None };
     let assignment = caches.assignments.get(namespace, declared)?;
     let spec = &assignment.spec;
-    spec.unreadable.is_none().then(|| spec.principals.iter().cloned().collect())
+    match &spec.unreadable {
+        None => Some(spec.principals.iter().cloned().collect()),
+        Some(unreadable) if unreadable.is_only_newer() => None,
+        // One that cannot be read is closed.
+        Some(_) => Some(BTreeSet::new()),
+    }
 }
 
 /// Gathers what is known of an assignment.
@@ -160,11 +181,11 @@ pub fn observe_activation(
     let uid = activation.uid().unwrap_or_default();
     let name = &activation.spec.eligibility;
     let eligibility = find_eligibility(caches, &activation);
-    let eligibility = match eligibility.map(|one| effective(&one)) {
+    let eligibility = match eligibility.map(|one| effective_for(&one, &activation)) {
         None => Err(NotEligible::For(format!("there is no RoleEligibility {name} in namespace {namespace}"))),
         Some(Ok(None)) => Err(NotEligible::Yet(format!("RoleEligibility {name} is not in force"))),
         Some(Ok(Some(eligible))) => Ok(eligible),
-        Some(Err(_)) => Err(NotEligible::Unknown(format!(
+        Some(Err(_)) => Err(NotEligible::Yet(format!(
             "what is applied of RoleEligibility {name} cannot be read by this version"
         ))),
     };
@@ -223,12 +244,27 @@ fn made_between<K: Resource<DynamicType = ()>>(
     described
 }
 
-/// Whether an activation is Active and nobody gave it back.
-fn is_held(activation: &RoleActivation) -> bool {
-    let state = activation.status.as_ref().and_then(|status| status.state);
-    state == Some(ActivationState::Active)
-        && !activation.spec.deactivate
-        && activation.metadata.deletion_timestamp.is_none()
+/// What an eligibility gives to who activates it. When what is applied of it cannot be read, as after a rollback, who
+/// holds the role keeps what can be read of what is wanted: whoever is taken out of that, or whose time is over by it,
+/// loses it, and nobody else gets anything.
+fn effective_for(
+    eligibility: &RoleEligibility,
+    activation: &RoleActivation,
+) -> Result<Option<Eligible>, JudgeError> {
+    let held = activation.status.as_ref().filter(|status| status.state == Some(ActivationState::Active));
+    match (effective(eligibility), held) {
+        (Err(_), Some(held)) => {
+            let mut spec = eligibility.spec.clone();
+            // It cannot be changed, so it is still the one that is held.
+            if let (Some(unreadable), Some(role)) = (&spec.unreadable, held.role)
+                && unreadable.is_only_newer()
+            {
+                spec.role = role;
+            }
+            Ok(Some(Eligible { uid: eligibility.uid().unwrap_or_default(), spec }))
+        }
+        (found, _) => found,
+    }
 }
 
 fn find_eligibility(caches: &Caches, activation: &RoleActivation) -> Option<Arc<RoleEligibility>> {
@@ -292,12 +328,21 @@ fn duty_of_eligibility(caches: &Caches, eligibility: &RoleEligibility) -> Option
 /// Where roles count that are given in a namespace.
 #[must_use]
 pub fn observe_area(caches: &Caches, namespace: &str) -> Area {
+    observe_area_within(caches, namespace, None)
+}
+
+/// Where roles count that are given in a namespace, or of that only this namespace.
+fn observe_area_within(caches: &Caches, namespace: &str, within: Option<&str>) -> Area {
     let scope = scope_of(caches, namespace);
-    let namespaces = match &scope {
-        None => Vec::new(),
-        Some(Scope::System { .. }) => caches.namespaces.by(NamespaceBy::Managed, "true"),
-        Some(Scope::Community { community, .. }) => caches.namespaces.by(NamespaceBy::Community, community),
-        Some(Scope::Enclave { community, enclave, .. }) => {
+    let namespaces = match (&scope, within) {
+        (None, _) => Vec::new(),
+        // Whether roles of this scope count there is left to the rules of roles.
+        (Some(_), Some(within)) => caches.namespaces.get("", within).into_iter().collect(),
+        (Some(Scope::System { .. }), None) => caches.namespaces.by(NamespaceBy::Managed, "true"),
+        (Some(Scope::Community { community, .. }), None) => {
+            caches.namespaces.by(NamespaceBy::Community, community)
+        }
+        (Some(Scope::Enclave { community, enclave, .. }), None) => {
             caches.namespaces.by(NamespaceBy::Enclave, &pair(community, enclave))
         }
     };
@@ -420,7 +465,7 @@ fn observe_bare(caches: &Caches, namespace: &str) -> BTreeSet<String> {
     let around = around
         .filter(|around| caches.namespaces.get("", around).is_some_and(|namespace| is_managed(&namespace)));
     let names = inside.iter().map(|namespace| namespace.name_any()).chain(around);
-    names.filter(|name| caches.network_policies.get(name, child::DEFAULT_DENY).is_none()).collect()
+    names.filter(|name| !caches.network_policies.has(name, child::DEFAULT_DENY)).collect()
 }
 
 fn observe_objects(caches: &Caches, grant: &str) -> Objects {

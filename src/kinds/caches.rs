@@ -100,7 +100,7 @@ macro_rules! caches {
                 let Self { $($name,)* system: _, cilium_policies, cilium: _, unreadable: _ } = self;
                 futures::join!($($name.wait_until_filled(),)*);
                 if self.definitions.all().iter().any(|definition| is_served(definition)) {
-                    // Without an answer until then, it is as if Cilium was not there.
+                    // Until they are known no connection to names is enforced anew, and none of them is touched.
                     let _ = timeout(LONGEST_WAIT_FOR_CILIUM, cilium_policies.wait_until_filled()).await;
                 }
             }

@@ -359,10 +359,11 @@ pub(super) fn concerns_others<K: Gated>(change: &Change<K>) -> bool {
 pub(super) fn priority_of<K: Gated>(change: &Change<K>) -> Priority {
     let Some(after) = change.after.as_deref() else { return Priority::Closing };
     let closes = after.meta().deletion_timestamp.is_some()
-        || applied_spec(after)
-            .ok()
-            .flatten()
-            .is_some_and(|applied| K::restrict(&applied, after.spec()) != applied);
+        || match applied_spec(after) {
+            Ok(applied) => applied.is_some_and(|applied| K::restrict(&applied, after.spec()) != applied),
+            // What is wanted may close something.
+            Err(_) => change.before.as_deref().is_some_and(|before| before.spec() != after.spec()),
+        };
     if closes { Priority::Closing } else { Priority::Normal }
 }
 

@@ -194,27 +194,43 @@ impl Relevant for RoleBinding {
             || may_be_managed(caches, object)
     }
 
-    /// Those of others are only ever shown, with whom they name first.
+    /// Those of others are only ever shown and taken away.
     fn kept(mut self, _: &Caches) -> Self {
         if !has_name(&self, |name| name.starts_with(ROLE_BINDING)) {
             keep_annotations(&mut self.metadata, |name| name == annotation::CREATED_BY);
-            let mut room = MOST_NAMED;
-            let has_room = |subject: &Subject| {
-                room = room.checked_sub(1 + subject.name.len() / 64)?;
-                Some(())
-            };
             if let Some(subjects) = &mut self.subjects {
-                let named = subjects.iter().map_while(has_room).count();
-                subjects.truncate(named);
-                subjects.shrink_to_fit();
+                shorten(subjects);
             }
         }
         self
     }
 }
 
-/// So many subjects are kept of a binding of others, and fewer where names are longer than 64 bytes.
-const MOST_NAMED: usize = 256;
+/// Keeps the first subjects, with names that are not too long, and says how many more there are.
+fn shorten(subjects: &mut Vec<Subject>) {
+    /// Of subjects.
+    const MOST: usize = 100;
+    /// Of characters in a name.
+    const LONGEST: usize = 128;
+    let cut = |text: &mut String| {
+        if let Some((at, _)) = text.char_indices().nth(LONGEST) {
+            text.truncate(at);
+            text.push('…');
+            text.shrink_to_fit();
+        }
+    };
+    let more = subjects.len().saturating_sub(MOST);
+    subjects.truncate(MOST);
+    for subject in &mut *subjects {
+        cut(&mut subject.kind);
+        cut(&mut subject.name);
+        subject.namespace.iter_mut().chain(&mut subject.api_group).for_each(cut);
+    }
+    if more > 0 {
+        subjects.push(Subject { kind: "and".into(), name: format!("{more} more"), ..Subject::default() });
+    }
+    subjects.shrink_to_fit();
+}
 
 impl Relevant for Role {
     const IS_FILTERED: bool = true;

@@ -208,8 +208,9 @@ impl Indexed for ApprovalRequest {
         }
     }
 
+    /// What could not be read of one is not in its JSON, and counts.
     fn is_packed(&self) -> bool {
-        is_settled(self)
+        is_settled(self) && self.spec.unreadable.is_none()
     }
 
     fn is_backfilled(&self) -> bool {

@@ -382,7 +382,12 @@ fn observe_place(caches: &Caches, namespace: &str, bindings: Bindings) -> Observ
     ObservedPlace {
         namespace: caches.namespaces.get("", namespace),
         policies: caches.network_policies.in_namespace(namespace),
-        cilium_policies: caches.cilium_policies.in_namespace(namespace),
+        // While not all of them are known, none is surplus.
+        cilium_policies: if caches.has_cilium() {
+            caches.cilium_policies.in_namespace(namespace)
+        } else {
+            Vec::new()
+        },
         bindings: match bindings {
             Bindings::All => caches.role_bindings.in_namespace(namespace),
             Bindings::OfThePlace => caches.role_bindings.by(RbacBy::OfThePlace, namespace),

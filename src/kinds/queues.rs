@@ -11,7 +11,8 @@ use crate::cluster::workqueue::{Priority, Workqueue};
 pub struct Queues {
     kinds: BTreeMap<Kind, Workqueue>,
     /// Grants of which rights may have to be taken away, by the name of everything that is made for one
-    /// ([`crate::model::naming::grant`]); and roles that nothing explains, by namespace and name.
+    /// ([`crate::model::naming::grant`]), as a whole or in one namespace; and roles that nothing explains, by namespace
+    /// and name.
     pub revocation: Workqueue,
     is_open: AtomicBool,
 }

@@ -58,8 +58,6 @@ pub enum NotEligible {
     For(String),
     /// There is one, and it may be in force later.
     Yet(String),
-    /// There is one, and this version cannot read what is applied of it.
-    Unknown(String),
 }
 
 /// What is known when an activation is judged.
@@ -223,14 +221,6 @@ pub fn judge_activation(
         Err(NotEligible::Yet(why)) if known.is_none() && is_fresh(activation, now) => {
             let message = format!("{why}; this goes on when it is");
             return Ok(Judgement::wait(reason::NOT_ELIGIBLE, message));
-        }
-        // It gets nothing, and keeps what it has until its end.
-        Err(NotEligible::Unknown(why)) => {
-            let judgement = match known {
-                Some(state) => Judgement::new(state, reason::APPLIED_UNREADABLE, why.clone()),
-                None => Judgement::wait(reason::APPLIED_UNREADABLE, why.as_str()),
-            };
-            return Ok(Judgement { starts_at, ends_at, ..judgement });
         }
         Err(NotEligible::For(why) | NotEligible::Yet(why)) => {
             return ended(lost, reason::NOT_ELIGIBLE, why.clone());

@@ -190,7 +190,11 @@ impl World {
     }
 
     fn finish_closing(&mut self, key: Marked, ends: Option<Timestamp>, failed: bool) {
-        let ends_in = ends.map(|end| Duration::try_from(end.duration_since(self.books.now)).unwrap());
+        let ends_in =
+            ends.map(|end| Duration::try_from(end.duration_since(self.books.now)).unwrap_or_default());
+        if ends_in.is_some() {
+            self.ending.insert(key.clone());
+        }
         let outcome = match ends_in {
             Some(wait) if !failed => Outcome::RequeueAfter(wait, Priority::Closing),
             None if !failed => Outcome::Done,

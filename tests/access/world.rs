@@ -1,11 +1,11 @@
 //! A small cluster, and what happens around the roles in it: in the API server, and in the books.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use enclave_operator::api::names::{access, annotation, label};
 use enclave_operator::cluster::cache::Key as Marked;
-use enclave_operator::kinds::watches::roles::enqueue_all_revocations;
+use enclave_operator::cluster::workqueue::Priority;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -35,6 +35,8 @@ pub struct World {
     pub under_way: usize,
     /// What could not be taken away, and is tried again.
     pub again: Vec<Marked>,
+    /// What ends, and is looked at again then.
+    pub ending: BTreeSet<Marked>,
     /// When time began.
     pub origin: Instant,
     pub tally: Tally,
@@ -53,8 +55,10 @@ impl World {
             polls: BTreeMap::new(),
         };
         let (server, planned, skew) = (Server::new(now), Vec::new(), SignedDuration::ZERO);
-        let (under_way, again, origin, tally) = (0, Vec::new(), Instant::now(), Tally::default());
-        let mut world = Self { server, books, witness: 0, skew, planned, under_way, again, origin, tally };
+        let (under_way, again, ending) = (0, Vec::new(), BTreeSet::new());
+        let (origin, tally) = (Instant::now(), Tally::default());
+        let mut world =
+            Self { server, books, witness: 0, skew, planned, under_way, again, ending, origin, tally };
         crate::cluster::found(&mut world.server);
         for scope in 0..3 {
             world.rule(scope, Rules::default());
@@ -83,8 +87,11 @@ impl World {
             }
             Step::Skew { seconds } => {
                 self.skew = SignedDuration::from_secs(i64::from(*seconds));
-                // As when the clock of the API server is set.
-                enqueue_all_revocations(&self.server.enqueuer);
+                // What ends is looked at half-way to its end, again and again, so that no clock leads astray for long:
+                // here at once.
+                for key in std::mem::take(&mut self.ending) {
+                    self.server.enqueuer.queues.revocation.add(key, Priority::Closing);
+                }
             }
             Step::Drift { nth, what } => self.drift(*nth, *what),
             Step::Work { order, writes, faults } => {

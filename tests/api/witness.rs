@@ -91,10 +91,12 @@ fn nothing_is_put_into_force_while_a_witness_is_gone_that_its_watch_still_shows(
         // Nor does anything odd that somebody writes make it read anything anew.
         let lists = || lie.streamed.load(SeqCst) + lie.paged.load(SeqCst);
         let (before, admin) = (lists(), world.plane.administrator_user());
+        admin.kubectl(&["create", "namespace", "elsewhere"]).expect_success();
+        admin.kubectl(&["create", "serviceaccount", "any", "-n", "elsewhere"]).expect_success();
         for number in 0..20 {
             let label = format!("x{number}");
             change(admin, &["econ", "out", "-n", &control], &odd_metadata(OURS, &label));
-            change(admin, &["sa", "default", "-n", &control], &odd_metadata("v1", &label));
+            change(admin, &["sa", "any", "-n", "elsewhere"], &odd_metadata("v1", &label));
             change(admin, &["com", "witness"], &odd_metadata(OURS, &label));
         }
         let connection = ["econ", "out", "-n", control.as_str()];

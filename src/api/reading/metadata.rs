@@ -38,6 +38,7 @@ impl<'de> Visitor<'de> for Metadata<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ObjectMeta, A::Error> {
         let Self { unread, keeps_last_change } = self;
         let mut found = ObjectMeta::default();
+        let mut changed = Timestamp::MAX;
         while let Some(key) = map.next_key::<std::borrow::Cow<'_, str>>()? {
             match key.as_ref() {
                 "name" => found.name = read("name", &map.next_value::<Box<RawValue>>()?, unread),
@@ -82,15 +83,16 @@ impl<'de> Visitor<'de> for Metadata<'_> {
                     );
                 }
                 "managedFields" if keeps_last_change => {
-                    let entries = map.next_value::<Box<RawValue>>()?;
-                    found.managed_fields = last_change(&entries).map(|time| {
-                        vec![ManagedFieldsEntry { time: Some(Time(time)), ..ManagedFieldsEntry::default() }]
-                    });
+                    changed = last_change(&map.next_value::<Box<RawValue>>()?);
                 }
                 _ => {
                     map.next_value::<IgnoredAny>()?;
                 }
             }
+        }
+        if keeps_last_change {
+            let entry = ManagedFieldsEntry { time: Some(Time(changed)), ..ManagedFieldsEntry::default() };
+            found.managed_fields = Some(vec![entry]);
         }
         Ok(found)
     }
@@ -125,15 +127,16 @@ impl<'de> Visitor<'de> for Metadata<'_> {
     }
 }
 
-/// The latest time of managed fields. One that cannot be read may be any: it counts as the end of time.
-fn last_change(entries: &RawValue) -> Option<Timestamp> {
+/// The latest time of managed fields. One that cannot be read may be any, and so may it be when there is none, since
+/// anybody may empty the list: it counts as the end of time.
+fn last_change(entries: &RawValue) -> Timestamp {
     #[derive(Deserialize)]
     struct Entry {
         time: Option<Box<RawValue>>,
     }
-    let Ok(entries) = serde_json::from_str::<Vec<Entry>>(entries.get()) else { return Some(Timestamp::MAX) };
+    let Ok(entries) = serde_json::from_str::<Vec<Entry>>(entries.get()) else { return Timestamp::MAX };
     let time = |raw: &RawValue| serde_json::from_str::<Time>(raw.get()).map_or(Timestamp::MAX, |time| time.0);
-    entries.iter().filter_map(|entry| entry.time.as_deref()).map(time).max()
+    entries.iter().filter_map(|entry| entry.time.as_deref()).map(time).max().unwrap_or(Timestamp::MAX)
 }
 
 /// Reads one field.

@@ -104,7 +104,8 @@ fn of_an_admission_policy_is_kept_when_it_was_changed_last() {
     let at = |time: &str| json!({"manager": "m", "time": time, "fieldsV1": {"f:spec": {}}});
     let (early, late) = ("2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z");
     assert_eq!(changed(json!([at(early), at(late), {"manager": "m"}])), Some(late.parse().unwrap()));
-    assert_eq!(changed(json!([])), None);
+    assert_eq!(changed(json!([])), Some(Timestamp::MAX));
+    assert_eq!(changed(json!([{"manager": "m"}])), Some(Timestamp::MAX));
     assert_eq!(changed(json!([at("tomorrow"), at(late)])), Some(Timestamp::MAX));
     assert_eq!(changed(json!("all")), Some(Timestamp::MAX));
 }

@@ -65,12 +65,12 @@ pub fn on_workload(enqueuer: &Enqueuer, change: &Change<EnclaveWorkload>) {
         return;
     }
     let Some(workload) = change.latest() else { return };
+    // Where its pods run, whatever became of the namespace that it is declared in.
     let control = workload.metadata.namespace.as_deref().unwrap_or_default();
-    let Some(namespace) = enqueuer.caches.namespaces.get("", control) else { return };
-    let name = workload.name_any();
-    let Some(labels) = labels_of(&namespace).map(|labels| Labels { workload: Some(&name), ..labels }) else {
+    let Some(pods) = enqueuer.caches.namespaces.get("", &format!("{control}-{}", workload.name_any())) else {
         return;
     };
+    let Some(labels) = labels_of(&pods) else { return };
     enqueue_covering(enqueuer, &labels);
     revoke_covering(enqueuer, &labels);
 }
@@ -191,7 +191,9 @@ pub fn on_rbac<K: Indexed>(enqueuer: &Enqueuer, change: &Change<K>) {
         // What is new is as a rule what the operator made of it: what somebody lost goes first.
         let is_made = change.before.is_none() && is_given(&enqueuer.caches, kind, namespace, declared);
         let priority = if is_made { Priority::Normal } else { Priority::Closing };
-        enqueuer.queues.revocation.add(Key::new("", name), priority);
+        // An assignment may count in thousands of namespaces, and is looked at in this one. What ends does so as a whole.
+        let there = object.meta().namespace.as_deref().filter(|_| kind == Kind::RoleAssignment);
+        enqueuer.queues.revocation.add(Key::new(there.unwrap_or_default(), name), priority);
     } else if name.starts_with(ROLE_BINDING) {
         let namespace = object.meta().namespace.as_deref().unwrap_or_default();
         enqueuer.queues.revocation.add(Key::new(namespace, name), Priority::Closing);

@@ -132,31 +132,6 @@ fn what_cannot_be_read_ends_and_what_another_version_knows_ends_in_its_time() {
     }
 }
 
-/// After a rollback: nobody loses what he has, and nobody gets anything.
-#[test]
-fn an_eligibility_that_cannot_be_read_gives_nothing_and_takes_nothing() {
-    let unknown = NotEligible::Unknown("another version applied it".into());
-    let judged = |activation: &RoleActivation, minute| {
-        let circumstances = Circumstances {
-            eligibility: Err(&unknown),
-            conflict: None,
-            request: None,
-            knows_all_requests: true,
-            outer_rules: Ok(&OuterRules::none()),
-            integrity: &Integrity::Intact,
-            witness: "guard",
-            now: at(minute),
-        };
-        told(&judge_activation(activation, &circumstances).unwrap())
-    };
-    assert_eq!(judged(&active(), 10), "Active AppliedUnreadable 0..30");
-    assert_eq!(judged(&active(), 30), "Expired Ended 0..30");
-    assert_eq!(judged(&asked("nina", ""), 10), "waits AppliedUnreadable -..-");
-    let mut given_back = active();
-    given_back.spec.deactivate = true;
-    assert_eq!(judged(&given_back, 10), "Deactivated Deactivated 0..10");
-}
-
 #[test]
 fn whoever_is_eligible_begins_at_once_when_nothing_is_asked_for() {
     let open = spec(|_| {});

@@ -178,9 +178,9 @@ async fn a_change_of_roles_waits_for_approval_and_tells_what_is_gained() {
 async fn what_cannot_be_read_stays_as_it_is_until_it_is_deleted() {
     let place = Place::make("unreadable", &json!({})).await;
     let (world, control) = (place.world, place.control("payments"));
-    let olga = place.user("olga", &[]);
+    let (olga, oscar) = (place.user("olga", &[]), place.user("oscar", &[]));
     let api = Place::assignments(&world.alice(), &control);
-    let spec = json!({"role": "enclave-reader", "principals": [user(&olga)]});
+    let spec = json!({"role": "enclave-reader", "principals": [user(&olga), user(&oscar)]});
     make(&api, "RoleAssignment", "readers", &spec).await.unwrap();
     wait_for_state(&api, "readers", State::Active).await;
     wait_for_access(&olga, "list", "enclaveworkloads", &control, true).await;
@@ -200,11 +200,14 @@ async fn what_cannot_be_read_stays_as_it_is_until_it_is_deleted() {
     wait_until(api.clone(), "readers", SOON, "what is applied cannot be read", is_unreadable).await;
     assert!(may(&olga, &right("list", "enclaveworkloads", &control)).await, "it is kept");
     // Who is taken out of it loses it all the same, and nobody else gets it.
-    let (otto, only_otto) = (place.user("otto", &[]), json!([user(&place.user("otto", &[]))]));
-    patch(&api, "readers", json!({"spec": {"principals": only_otto}})).await.unwrap();
+    let otto = place.user("otto", &[]);
+    let others = json!([user(&oscar), user(&otto)]);
+    patch(&api, "readers", json!({"spec": {"principals": others}})).await.unwrap();
     wait_for_access(&olga, "list", "enclaveworkloads", &control, false).await;
     assert!(!may(&otto, &right("list", "enclaveworkloads", &control)).await, "it cannot be asked for");
 
+    assert!(may(&oscar, &right("list", "enclaveworkloads", &control)).await, "he is named still");
     api.delete("readers", &DeleteParams::default()).await.unwrap();
+    wait_for_access(&oscar, "list", "enclaveworkloads", &control, false).await;
     wait_gone(api, "readers", SOON, "the assignment is gone").await;
 }
