@@ -34,6 +34,7 @@ use crate::cluster::cache::{Change, Key};
 use crate::cluster::workqueue::{Outcome, Priority};
 use crate::model::naming::{ROLE_BINDING, is_of_grant};
 use crate::model::roles::cluster_role;
+use crate::plan::child::is_kept_from_going;
 
 /// A kind of which only what concerns the operator is kept.
 pub trait Relevant: Sized {
@@ -194,9 +195,11 @@ impl Relevant for RoleBinding {
             || may_be_managed(caches, object)
     }
 
-    /// Those of others are only ever shown and taken away.
+    /// Those of others are only ever shown and taken away. One that a finalizer keeps is written back without it, and
+    /// then as it is: what would change anything else needs the rights that it gives.
     fn kept(mut self, _: &Caches) -> Self {
-        if !has_name(&self, |name| name.starts_with(ROLE_BINDING)) {
+        let is_of_others = !has_name(&self, |name| name.starts_with(ROLE_BINDING));
+        if is_of_others && !is_kept_from_going(&self) {
             keep_annotations(&mut self.metadata, |name| name == annotation::CREATED_BY);
             if let Some(subjects) = &mut self.subjects {
                 shorten(subjects);

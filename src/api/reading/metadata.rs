@@ -68,6 +68,10 @@ impl<'de> Visitor<'de> for Metadata<'_> {
                     found.deletion_timestamp =
                         time.or_else(|| is_there.then_some(Time(Timestamp::UNIX_EPOCH)));
                 }
+                "deletionGracePeriodSeconds" => {
+                    found.deletion_grace_period_seconds =
+                        read("deletionGracePeriodSeconds", &map.next_value::<Box<RawValue>>()?, unread);
+                }
                 "labels" => found.labels = read_map("labels", &map.next_value::<Box<RawValue>>()?, unread),
                 "annotations" => {
                     found.annotations = read_map("annotations", &map.next_value::<Box<RawValue>>()?, unread);

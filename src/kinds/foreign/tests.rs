@@ -77,7 +77,11 @@ fn of_what_is_in_namespaces_of_others_nothing_is_kept() {
     assert_eq!((theirs.metadata.labels.as_ref(), theirs.metadata.uid.is_some()), (None, true));
 }
 
-/// Nor do people fill it with names that only the operator's may have, or with long lists of whom they let in.
+fn k8s_time() -> k8s_openapi::apimachinery::pkg::apis::meta::v1::Time {
+    k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::UNIX_EPOCH)
+}
+
+/// People do not fill the memory of the operator with names that only the operator's may have, or with long lists of whom they let in.
 #[test]
 fn of_bindings_of_others_little_is_kept() {
     let enqueuer = enqueuer();
@@ -93,6 +97,11 @@ fn of_bindings_of_others_little_is_kept() {
     let longest = |length| kept(length).iter().map(|one| one.name.chars().count()).max();
     assert_eq!((kept(8).len(), kept(8)[100].name.as_str()), (101, "900 more"));
     assert_eq!((longest(8), longest(128), longest(100_000)), (Some(8), Some(128), Some(129)));
+    let mut held = binding("ours", "o", 640);
+    held.metadata.deletion_timestamp = Some(k8s_time());
+    assert_eq!(held.clone().kept(caches).subjects.unwrap().len(), 101, "nothing keeps it");
+    held.metadata.finalizers = Some(vec!["example.test/keep".into()]);
+    assert_eq!(held.clone().kept(caches), held, "it is written back as it is");
 }
 
 /// Whoever may write in a namespace of the operator's must not fill its memory.
@@ -150,7 +159,7 @@ fn a_namespace_that_becomes_the_operators_is_listed_and_one_that_turns_out_to_be
     caches.network_policies.apply(Arc::new(object(Some("late"), "o", json!({"spec": {}}))));
     see(namespace("late", false));
     assert_eq!(caches.network_policies.get("late", "o"), None);
-    // It goes and is made anew by the operator: what was told of it before that was dropped.
+    // The operator makes one in the place of one of others that went: what was told of it before was dropped.
     on_namespace(&enqueuer, &caches.namespaces.remove(&namespace("late", false)).unwrap());
     see(namespace("late", true));
     assert_eq!(enqueuer.unlisted.take(Priority::Normal, Instant::now()), Some(Key::new("", "late")));

@@ -5,7 +5,8 @@ use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::api::{DeleteParams, Patch, PatchParams};
 
 use super::*;
-use crate::world::{assert_refused, patch_status, wait_for_access};
+use crate::support::wait_gone;
+use crate::world::{SOON, assert_refused, patch_status, wait_for_access};
 
 const MANAGED: &str = "and nobody else changes them";
 const ADDITIONAL: &str = "additional ones need maintenance";
@@ -55,6 +56,20 @@ async fn whoever_gets_into_an_isolated_workload_is_listed() {
     };
     let bindings: Api<RoleBinding> = namespaced(place.tina().client(), &place.pods());
     bindings.create(&PostParams::default(), &binding("before")).await.unwrap();
+    // One that a finalizer keeps, of a role that the operator may not bind, with more than it remembers.
+    let make_role = ["create", "role", "own", "--verb=get", "--resource=pods", "-n", &place.pods()];
+    place.world.plane.administrator_user().kubectl(&make_role).expect_success();
+    let subject = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "mallory"});
+    let held: RoleBinding = object(json!({
+        "metadata": {
+            "name": "held", "finalizers": ["example.test/keep"], "annotations": {"example.test/note": "any"},
+            "labels": {"app": "any"},
+        },
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "own"},
+        "subjects": vec![subject; 150],
+    }));
+    let admin: Api<RoleBinding> = namespaced(place.world.administrator(), &place.pods());
+    admin.create(&PostParams::default(), &held).await.unwrap();
 
     let (rita, carol) = (place.world.rita(), place.world.carol());
     let make = ["create", "serviceaccount", "robot", "-n", "default"];
@@ -71,7 +86,7 @@ async fn whoever_gets_into_an_isolated_workload_is_listed() {
 
     // Who got in otherwise does not any more.
     wait_for_access(&place.tina(), "get", "pods", &place.pods(), false).await;
-    let admin: Api<RoleBinding> = namespaced(place.world.administrator(), &place.pods());
+    wait_gone(admin.clone(), "held", SOON, "no finalizer keeps what gives rights").await;
     let names: Vec<String> =
         admin.list(&ListParams::default()).await.unwrap().iter().map(ResourceExt::name_any).collect();
     assert_eq!(names, ["enclave-operator:listed:edit", "enclave-operator:listed:view"]);
