@@ -255,7 +255,7 @@ fn effective_for(
     match (effective(eligibility), held) {
         (Err(_), Some(held)) => {
             let mut spec = eligibility.spec.clone();
-            // It cannot be changed, so it is still the one that is held.
+            // The role of an eligibility never changes, so this is still the one that is held.
             if let (Some(unreadable), Some(role)) = (&spec.unreadable, held.role)
                 && unreadable.is_only_newer()
             {

@@ -66,7 +66,7 @@ fn what_was_asked_for_before_a_restart_is_the_same_after_it() {
         wait_for_access(&olga, "create", "pods", pods, true).await;
         let alice = world.alice();
         let off = json!({"spec": {"maintenance": {"mode": "Disabled", "expiresAt": "9999-12-31T23:59:59Z"}}});
-        // It only closes, so nobody has to approve it.
+        // An edit that only closes needs no approval.
         patch(&communities(&alice), "verbatim", off).await.unwrap();
         wait_until_applied(&communities(&alice), "verbatim").await;
         wait_for_state(&communities(&alice), "verbatim", State::Active).await;
