@@ -118,6 +118,7 @@ impl World {
         self.planned.clear();
         self.under_way = 0;
         self.again.clear();
+        self.ending.clear();
         self.server.relist();
         let _ = self.close(&mut Hands::steady());
     }
