@@ -53,11 +53,12 @@ impl World {
             tokio::sync::watch::Sender::new(None),
         );
         let mut world = Self { enqueuer, enclaves, version: 0 };
-        world.see(&managed("acme", purpose::COMMUNITY, "uid--acme", None, None));
+        world.see(&managed("acme", "acme", purpose::COMMUNITY, "uid--acme", None, None));
         world.see(&applied::<Community>("Community", "", "acme", &json!({})));
         for number in 0..enclaves {
             let (enclave, control, pods) = (name(number), control(number), pods(number));
             world.see(&managed(
+                "acme",
                 &control,
                 purpose::CONTROL,
                 &format!("uid-acme-{enclave}"),
@@ -65,7 +66,7 @@ impl World {
                 None,
             ));
             let owner = format!("uid-{control}-api");
-            world.see(&managed(&pods, purpose::WORKLOAD, &owner, Some(&enclave), Some("api")));
+            world.see(&managed("acme", &pods, purpose::WORKLOAD, &owner, Some(&enclave), Some("api")));
             world.see(&applied::<Enclave>("Enclave", "acme", &enclave, &json!({})));
             world.see(&applied::<EnclaveWorkload>("EnclaveWorkload", &control, "api", &json!({})));
             let endpoint = json!({"workload": "api", "ports": [{"protocol": "TCP", "port": 443}]});
@@ -103,7 +104,7 @@ impl World {
     fn add_community(&mut self, community: &str) {
         let control = format!("{community}-prod");
         let owner = format!("uid-{community}-prod");
-        self.see(&managed_in(
+        self.see(&managed(
             community,
             community,
             purpose::COMMUNITY,
@@ -111,7 +112,7 @@ impl World {
             None,
             None,
         ));
-        self.see(&managed_in(community, &control, purpose::CONTROL, &owner, Some("prod"), None));
+        self.see(&managed(community, &control, purpose::CONTROL, &owner, Some("prod"), None));
         self.see(&applied::<Community>("Community", "", community, &json!({})));
         self.see(&applied::<Enclave>("Enclave", community, "prod", &json!({})));
         let endpoint = json!({"workload": "api", "ports": [{"protocol": "TCP", "port": 443}]});
@@ -194,16 +195,6 @@ fn applied<K: Gated + Clone + DeserializeOwned + Serialize>(
 }
 
 fn managed(
-    name: &str,
-    purpose: &str,
-    owner: &str,
-    enclave: Option<&str>,
-    workload: Option<&str>,
-) -> Namespace {
-    managed_in("acme", name, purpose, owner, enclave, workload)
-}
-
-fn managed_in(
     community: &str,
     name: &str,
     purpose: &str,
@@ -586,9 +577,9 @@ fn a_vote_wakes_what_it_is_about_and_what_is_told_of_a_request_does_not() {
 fn an_endpoint_wakes_the_connections_that_lead_to_it_and_no_others() {
     let mut world = World::of(10);
     // An Enclave of another Community that has the same name, with a connection to its own endpoint.
-    world.see(&managed_in("beta", "beta", purpose::COMMUNITY, "uid--beta", None, None));
+    world.see(&managed("beta", "beta", purpose::COMMUNITY, "uid--beta", None, None));
     world.see(&applied::<Community>("Community", "", "beta", &json!({})));
-    world.see(&managed_in("beta", "beta-e3", purpose::CONTROL, "uid-beta-e3", Some("e3"), None));
+    world.see(&managed("beta", "beta-e3", purpose::CONTROL, "uid-beta-e3", Some("e3"), None));
     world.see(&applied::<Enclave>("Enclave", "beta", "e3", &json!({})));
     let spec = connection("e3");
     world.see(&applied::<EnclaveConnection>("EnclaveConnection", "beta-e3", "own", &spec));
