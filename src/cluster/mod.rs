@@ -3,6 +3,7 @@
 
 pub mod cache;
 pub mod clock;
+mod coalesce;
 pub mod confirm;
 pub mod events;
 pub mod fence;

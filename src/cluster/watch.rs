@@ -4,7 +4,6 @@ use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
 use backon::ExponentialBuilder;
-use futures::StreamExt;
 use http::{Request, Uri};
 
 use kube::api::ObjectMeta;
@@ -18,6 +17,7 @@ use tower::timeout::error::Elapsed;
 use tower_http::timeout::TimeoutError;
 use tracing::{info, warn};
 
+use super::coalesce::Coalesced;
 use super::unreadable::{Counts, Unreadables};
 use crate::api::reading::{Item, Readable};
 
@@ -64,9 +64,12 @@ pub struct Apis<K> {
 /// that `is_known` accepts, such as results of this process's own writes, are skipped before they are decoded.
 ///
 /// Where a part is listed at first, an API server that does not know how to select it lists everything.
+///
+/// Changes that follow each other within `window` are read together ([`Coalesced`]), lists as they come.
 pub async fn run_watch<K>(
     Apis { all, mut part }: Apis<K>,
     config: watcher::Config,
+    window: Duration,
     counts: Counts,
     is_known: impl Fn(&ObjectMeta) -> bool,
     mut see: impl FnMut(Seen<K>),
@@ -79,6 +82,7 @@ pub async fn run_watch<K>(
     let in_pages = watcher::Config { initial_list_strategy: ListWatch, ..streaming.clone() }.page_size(PAGE);
     let mut can_stream = true;
     let mut trouble = None;
+    let mut coalesced = Coalesced::within(window);
     loop {
         let api = part.as_ref().unwrap_or(&all).clone();
         let config = if part.is_none() && can_stream { &streaming } else { &in_pages };
@@ -90,7 +94,9 @@ pub async fn run_watch<K>(
         let backoff = ResetTimerBackoff::new(watcher::ExponentialBackoff::from(backoff), MAX_BACKOFF * 2);
         let stream = watch(api, config.clone()).backoff(Patient(backoff));
         let mut stream = std::pin::pin!(stream);
-        while let Some(event) = stream.next().await {
+        let mut is_listed = false;
+        while let Some(event) = coalesced.next(&mut stream, is_listed).await {
+            is_listed = matches!(event, Ok(Event::Apply(_) | Event::Delete(_) | Event::InitDone));
             let event = match event {
                 Ok(event) => event,
                 Err(error) if is_streaming_refused(&error) && config.initial_list_strategy != ListWatch => {

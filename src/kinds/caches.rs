@@ -185,7 +185,7 @@ where
     let is_known = move |metadata: &ObjectMeta| cache.knows(metadata);
     let part = K::FIRST.map(|selector| Api::all(list_selected(client.clone(), selector)));
     let apis = Apis { all: Api::all(client), part };
-    run_watch(apis, config, counts, is_known, move |seen| enqueuer.take_in::<K>(seen)).await;
+    run_watch(apis, config, K::WINDOW, counts, is_known, move |seen| enqueuer.take_in::<K>(seen)).await;
 }
 
 impl Enqueuer {
@@ -313,7 +313,7 @@ async fn run_cilium(client: Client, enqueuer: Enqueuer) {
     let cache = enqueuer.caches.cilium_policies.clone();
     let is_known = move |metadata: &ObjectMeta| cache.knows(metadata);
     let apis = Apis { all: Api::all(client), part: None };
-    run_watch(apis, all(), counts, is_known, move |seen| {
+    run_watch(apis, all(), CiliumNetworkPolicy::WINDOW, counts, is_known, move |seen| {
         let is_filled = matches!(seen, Seen::ListEnds);
         enqueuer.take_in::<CiliumNetworkPolicy>(seen);
         if is_filled && enqueuer.caches.cilium.send_replace(Cilium::Known) != Cilium::Known {

@@ -3,7 +3,7 @@
 
 use std::fmt::Debug;
 use std::sync::{Arc, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingAdmissionPolicy, MutatingAdmissionPolicyBinding, ValidatingAdmissionPolicy,
@@ -45,6 +45,10 @@ pub trait Relevant: Sized {
     /// ([`super::backfill`]).
     const FIRST: Option<&'static str> = None;
 
+    /// So long changes wait for each other while they follow closely: where others may change much, and a change as a
+    /// rule closes nothing.
+    const WINDOW: Duration = Duration::ZERO;
+
     /// Whether an object is kept.
     fn is_relevant(_caches: &Caches, _object: &Self) -> bool {
         true
@@ -56,6 +60,9 @@ pub trait Relevant: Sized {
         self
     }
 }
+
+/// Much longer than an event takes, and much shorter than anybody waits for a namespace.
+const WHERE_OTHERS_CHANGE_MUCH: Duration = Duration::from_millis(25);
 
 /// Of the metadata that people write into what they declare, as much as they like, the operator reads only these
 /// annotations, most of which are stamped, and no labels. It writes none of it.
@@ -259,6 +266,7 @@ impl Relevant for Role {
 /// more.
 impl Relevant for ServiceAccount {
     const IS_FILTERED: bool = true;
+    const WINDOW: Duration = WHERE_OTHERS_CHANGE_MUCH;
 
     fn is_relevant(caches: &Caches, object: &Self) -> bool {
         has_maker(object) && may_be_managed(caches, object) && !has_name(object, |name| name == "default")
@@ -288,6 +296,8 @@ impl Relevant for ClusterRoleBinding {
 
 /// Of others only is known that it exists: its name may be wanted.
 impl Relevant for Namespace {
+    const WINDOW: Duration = WHERE_OTHERS_CHANGE_MUCH;
+
     fn kept(self, _: &Caches) -> Self {
         if is_managed(&self) || self.metadata.deletion_timestamp.is_some() {
             return self;

@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt};
 use k8s_controller::LeaderElection;
@@ -128,6 +129,7 @@ async fn watch_lease(
     run_watch(
         apis,
         config,
+        Duration::ZERO,
         Counts::default(),
         |_| false,
         move |seen: Seen<Lease>| {

@@ -22,8 +22,6 @@ use crate::stage::Stage;
 
 const ENCLAVES: usize = 4;
 const LIMIT: Duration = Duration::from_secs(300);
-/// Namespaces that are made to see what one costs.
-const NAMESPACES: usize = 1000;
 /// Assignments that are made to see what one costs.
 const MORE: usize = 20;
 
@@ -87,20 +85,34 @@ fn is_active(state: Option<&Option<State>>) -> bool {
 
 /// What a namespace of others costs the operator, and B3, which sees it too.
 async fn namespaces(measuring: &mut Measuring<'_>, stage: &Stage, prefix: &str, with: &str) {
-    let operator = one_namespace(stage, stage.operator_id(), prefix).await;
+    let alone = one_namespace(stage, stage.operator_id(), &format!("{prefix}-alone"), &BY_THEMSELVES).await;
+    let what = format!("processor time of the operator for one namespace of others by itself, {with}");
+    measuring.add(measuring.figure(what, "ms", alone));
+    let operator = one_namespace(stage, stage.operator_id(), prefix, &IN_A_ROW).await;
     let watcher = hold_everything(stage).await;
-    let bare = one_namespace(stage, watcher.id(), &format!("{prefix}-bare")).await;
+    let bare = one_namespace(stage, watcher.id(), &format!("{prefix}-bare"), &IN_A_ROW).await;
     let what = format!("processor time of the operator for one namespace of others, {with}");
     measuring.add(measuring.paired(&what, "ms", &[(operator, bare)]).at_most(0.05));
 }
 
+/// Namespaces of others, and how long after one the next is made.
+struct Made {
+    count: usize,
+    interval: Duration,
+}
+
+const IN_A_ROW: Made = Made { count: 1000, interval: Duration::ZERO };
+/// Further apart than the operator waits for the next one.
+const BY_THEMSELVES: Made = Made { count: 100, interval: Duration::from_millis(50) };
+
 /// Processor time of a process for one namespace, in milliseconds.
-async fn one_namespace(stage: &Stage, process: u32, prefix: &str) -> f64 {
+async fn one_namespace(stage: &Stage, process: u32, prefix: &str, made: &Made) -> f64 {
     let cpu = || processor_time(process).as_secs_f64();
     wait_until_quiet(process, CLIENT, LIMIT).await;
     let all: Api<Namespace> = stage.everywhere();
     let (began, before) = (Instant::now(), cpu());
-    for number in 0..NAMESPACES {
+    for number in 0..made.count {
+        tokio::time::sleep(made.interval).await;
         let namespace: Namespace =
             serde_json::from_value(json!({"metadata": {"name": format!("{prefix}-{number:04}")}})).unwrap();
         all.create(&PostParams::default(), &namespace).await.unwrap();
@@ -111,7 +123,7 @@ async fn one_namespace(stage: &Stage, process: u32, prefix: &str) -> f64 {
     let before = cpu();
     tokio::time::sleep(took).await;
     let idle = cpu() - before;
-    (used - idle).max(0.0) * 1000.0 / NAMESPACES as f64
+    (used - idle).max(0.0) * 1000.0 / made.count as f64
 }
 
 /// What one more assignment costs, and how long it takes.
