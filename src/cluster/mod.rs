@@ -9,6 +9,7 @@ pub mod events;
 pub mod fence;
 mod packing;
 mod slots;
+pub mod text;
 pub mod unreadable;
 pub mod watch;
 pub mod workqueue;

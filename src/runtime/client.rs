@@ -1,11 +1,15 @@
-//! The client for the API server, whose requests end in time.
+//! The client for the API server, whose requests end in time and whose answers are text.
 
 use std::time::Duration;
 
+use http::Response;
 use kube::Client;
-use kube::client::ClientBuilder;
+use kube::client::{ClientBuilder, DynBody};
 use tower::timeout::TimeoutLayer;
+use tower::util::MapResponseLayer;
 use tower_http::timeout::ResponseBodyTimeoutLayer;
+
+use crate::cluster::text::Text;
 
 /// So long the API server may be silent, before an answer or within it, until it counts as gone. It ends requests
 /// within a minute itself, and sends watches a bookmark about as often.
@@ -26,8 +30,9 @@ fn build_with_limit(mut config: kube::Config, silence: Duration) -> Result<Clien
     config.read_timeout = None;
     config.write_timeout = Some(Duration::from_secs(10));
     let builder = ClientBuilder::try_from(config)?;
+    let text = MapResponseLayer::new(|answer: Response<Box<DynBody>>| answer.map(Text::new));
     let within = ResponseBodyTimeoutLayer::new(silence);
-    Ok(builder.with_layer(&within).with_layer(&TimeoutLayer::new(silence)).build())
+    Ok(builder.with_layer(&text).with_layer(&within).with_layer(&TimeoutLayer::new(silence)).build())
 }
 
 #[cfg(test)]

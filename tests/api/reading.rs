@@ -9,8 +9,8 @@ use enclave_operator::api::{
     TransitHub,
 };
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use kube::Api;
 use kube::api::DeleteParams;
+use kube::{Api, Client};
 use serde_json::{Value, json};
 
 use crate::lock::maintenance;
@@ -43,6 +43,31 @@ fn deep_metadata() -> Value {
     json!({"metadata": {"managedFields": [{
         "manager": "x", "operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV1", "fieldsV1": deep,
     }]}})
+}
+
+/// Makes something in whose managed fields stand bytes that are no text, and sees that they are stored.
+fn make_without_text(world: &World, kind: &str, path: &str) {
+    let fields = json!([{
+        "manager": "x", "operation": "Update", "apiVersion": version_in(path),
+        "fieldsType": "FieldsV1", "fieldsV1": {"f:metadata": {"f:labels": {"f:BYTE": {}}}},
+    }]);
+    let metadata = json!({"name": "bytes", "managedFields": fields});
+    let object = json!({"apiVersion": version_in(path), "kind": kind, "metadata": metadata}).to_string();
+    let (before, after) = object.split_once("BYTE").unwrap();
+    let body = [before.as_bytes(), b"\xff", after.as_bytes()].concat();
+    on_a_runtime(async || {
+        let client = Client::try_from(world.plane.administrator()).unwrap();
+        let create = http::Request::post(path).header("Content-Type", "application/json").body(body).unwrap();
+        // The answer is no text either.
+        let _ = client.request_text(create).await;
+        let get = http::Request::get(format!("{path}/bytes")).body(Vec::new()).unwrap();
+        let stored = client.request_text(get).await;
+        assert!(matches!(stored, Err(kube::Error::FromUtf8(_))), "{kind}: it is text: {stored:?}");
+    });
+}
+
+fn version_in(path: &str) -> &str {
+    if path.starts_with("/api/") { "v1" } else { RBAC }
 }
 
 pub fn change(who: &User, object: &[&str], change: &Value) {
@@ -91,6 +116,12 @@ fn odd_objects_of_strangers_do_not_keep_the_operator_from_starting() {
         change(admin, &object, &odd_metadata(api_version, "x"));
         let managed = look(admin, &object, "{.metadata.managedFields}");
         assert!(managed.contains("9999-12-31"), "{kind}: it is not stored: {managed}");
+    }
+    for (kind, path) in [
+        ("ServiceAccount", "/api/v1/namespaces/elsewhere/serviceaccounts"),
+        ("Role", "/apis/rbac.authorization.k8s.io/v1/namespaces/elsewhere/roles"),
+    ] {
+        make_without_text(&world, kind, path);
     }
     within(&["create", "serviceaccount", "deep"]);
     change(admin, &["serviceaccount", "deep", "-n", "elsewhere"], &deep_metadata());
@@ -382,7 +413,11 @@ fn what_only_gives_access_is_closed_and_what_runs_stays_and_maintenance_ends() {
         let namespace = ["ns", "odd-payments-api"];
         wait_to_see(admin, &namespace, "{.metadata.annotations}", "maintenance-advanced").await;
         let workload = ["encw", "api", "-n", "odd-payments"];
-        loose.spoil(&workload, &json!({"quota": {"pods": {"a": 1}}, "containerDefaults": 7})).await;
+        wait_for_access(&loose.olga, "create", "pods", "odd-payments-api", true).await;
+        let isolated = json!({"quota": {"pods": {"a": 1}}, "containerDefaults": 7, "accessMode": "Isolated"});
+        loose.spoil(&workload, &isolated).await;
+        // What it takes away is read beside what cannot be.
+        wait_for_access(&loose.olga, "create", "pods", "odd-payments-api", false).await;
         loose.wait_until_blocked(&workload, "spec.quota.pods").await;
     });
     operator.kill();
