@@ -7,17 +7,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt};
+use http::{Request, Response};
 use k8s_controller::LeaderElection;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::PostParams;
+use kube::client::Body;
 use kube::runtime::watcher::Config;
 use kube::{Api, Client};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
+use tower::service_fn;
 use tracing::info;
 
 use super::Settings;
 use crate::api::names::OPERATOR;
+use crate::api::reading::Item;
 use crate::cluster::fence::{Fence, LEASE_DURATION, RENEW_DEADLINE, RENEW_PERIOD};
 use crate::cluster::unreadable::Counts;
 use crate::cluster::watch::{Apis, Seen, run_watch};
@@ -42,7 +46,8 @@ impl Election {
     #[must_use]
     pub fn new(client: &Client, fence: &Fence, settings: &Settings) -> Self {
         let (namespace, identity) = (settings.installation.namespace.clone(), settings.identity.clone());
-        let protocol = LeaderElection::new(fence.listen(client.clone()), &namespace, OPERATOR, &identity)
+        let reader = read_part_by_part(client.clone());
+        let protocol = LeaderElection::new(fence.listen(reader), &namespace, OPERATOR, &identity)
             .with_lease_duration(LEASE_DURATION)
             .with_renew_deadline(RENEW_DEADLINE)
             .with_retry_period(RENEW_PERIOD);
@@ -114,6 +119,28 @@ impl Election {
             );
         }
     }
+}
+
+/// A client that answers with as much of a lease as can be read: whoever may write leases beside the operator could
+/// otherwise write one that nobody could ever renew or take again.
+fn read_part_by_part(client: Client) -> Client {
+    let namespace = client.default_namespace().to_owned();
+    let service = service_fn(move |request: Request<Body>| {
+        let client = client.clone();
+        async move {
+            let answer = client.send(request).await?;
+            if !answer.status().is_success() {
+                return Ok(answer);
+            }
+            let (head, body) = answer.into_parts();
+            let stored = body.collect_bytes().await?;
+            let read = serde_json::from_slice::<Item<Lease>>(&stored)
+                .and_then(|lease| serde_json::to_vec(&lease.read().0))
+                .map_err(kube::Error::SerdeError)?;
+            Ok::<_, kube::Error>(Response::from_parts(head, Body::from(read)))
+        }
+    });
+    Client::new(service, namespace)
 }
 
 /// Tells what becomes of the lease, and when nobody holds it any more. Never returns.

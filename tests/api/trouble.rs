@@ -13,6 +13,7 @@ use kube::api::{DeleteParams, PostParams};
 use kube::{Api, Resource};
 use serde_json::json;
 
+use crate::reading::{change, odd_metadata, wait_to_see};
 use crate::support::{Process, eventually, wait_until, writes_by};
 use crate::world::{
     SOON, World, active_community, assert_refused, communities, community, condition, enclave, enclaves,
@@ -322,6 +323,37 @@ fn a_lease_that_cannot_be_renewed_ends_all_writes_until_it_can() {
     administrator.kubectl_with_input(&["apply", "-f", "-"], &role.to_string()).expect_success();
     on_a_runtime(async || {
         crate::world::wait_for_community(&communities(&world.alice()), "meanwhile", State::Active).await;
+    });
+}
+
+/// Whoever may write leases beside the operator could otherwise end all closing for good.
+#[test]
+fn a_lease_that_a_typed_client_cannot_hold_is_renewed_and_taken() {
+    let world = World::without_operator();
+    world.install();
+    let first = world.spawn_operator("renews");
+    on_a_runtime(async || wait_for_log(&first, "leading, reconciling").await);
+    let administrator = world.plane.administrator_user();
+    let lease = ["lease", "enclave-operator", "-n", "enclave-system"];
+    let odd = || {
+        let mut odd = odd_metadata("coordination.k8s.io/v1", "x");
+        odd["spec"] =
+            json!({"renewTime": "9999-12-31T23:59:59.000000Z", "acquireTime": "0000-01-01T00:00:00.000000Z"});
+        change(administrator, &lease, &odd);
+    };
+    odd();
+    on_a_runtime(async || {
+        let renewed = format!("{}-", Timestamp::now().strftime("%Y"));
+        wait_to_see(administrator, &lease, "{.spec.renewTime}", &renewed).await;
+        active_community(&world, "renewed", &json!({})).await;
+        assert!(!first.log().contains("waiting for it again"), "it leads all the time");
+    });
+    first.kill();
+    odd();
+    let second = world.spawn_operator("takes");
+    on_a_runtime(async || {
+        wait_for_log(&second, "leading, reconciling").await;
+        active_community(&world, "taken", &json!({})).await;
     });
 }
 
