@@ -9,6 +9,8 @@ use super::{Cause, Unread};
 
 /// So many fields are taken out of one value at most; a value with more of them is unreadable as a whole.
 const MOST_UNREAD: usize = 200;
+/// So many bytes of one value are read at most: it is read once more for each field that is taken out.
+const MOST_READ: usize = 4 << 20;
 /// Texts of clients are cut: they go into messages and logs.
 const LONGEST: usize = 300;
 
@@ -53,16 +55,27 @@ pub(super) fn fields_of(path: &str, raw: &RawValue, unread: &mut Vec<Unread>) ->
 /// Reads a value; `None` when nothing of it can be read.
 pub(super) fn read<T: DeserializeOwned>(
     path: &str,
-    mut value: Value,
+    value: Value,
     substitute: Substitute<'_>,
     found: &mut Vec<Unread>,
 ) -> Option<T> {
+    mend(path, value, substitute, found).map(|(read, _)| read)
+}
+
+/// As [`read`], with the value that was read in the end.
+pub(super) fn mend<T: DeserializeOwned>(
+    path: &str,
+    mut value: Value,
+    substitute: Substitute<'_>,
+    found: &mut Vec<Unread>,
+) -> Option<(T, Value)> {
+    let size = value.to_string().len().max(1);
     let mut gone: Vec<Vec<Step>> = Vec::new();
     let mut substituted: Vec<Vec<Step>> = Vec::new();
     let mut newer: Vec<Vec<Step>> = Vec::new();
-    for _ in 0..MOST_UNREAD {
+    for _ in 0..MOST_UNREAD.min(MOST_READ / size).max(2) {
         let (steps, error) = match serde_path_to_error::deserialize::<_, T>(&value) {
-            Ok(read) => return Some(read),
+            Ok(read) => return Some((read, value)),
             Err(error) => (steps_of(error.path()), error.into_inner()),
         };
         // Entries were taken out before it.

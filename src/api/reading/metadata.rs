@@ -12,6 +12,12 @@ use serde_json::value::RawValue;
 
 use super::Unread;
 use super::lenient::wrong;
+use crate::api::names::FINALIZER;
+
+/// So many finalizers and owners are kept of an object. Writes of its metadata leave out what was more.
+const MOST: usize = 16;
+/// So many characters are kept of each name of an owner.
+const LONGEST: usize = 256;
 
 /// Reads metadata, and names what is left out.
 pub(super) struct Metadata<'a> {
@@ -77,14 +83,12 @@ impl<'de> Visitor<'de> for Metadata<'_> {
                     found.annotations = read_map("annotations", &map.next_value::<Box<RawValue>>()?, unread);
                 }
                 "finalizers" => {
-                    found.finalizers = read_list("finalizers", &map.next_value::<Box<RawValue>>()?, unread);
+                    let all = read_list("finalizers", &map.next_value::<Box<RawValue>>()?, unread);
+                    found.finalizers = all.map(first_finalizers);
                 }
                 "ownerReferences" => {
-                    found.owner_references = read_list::<OwnerReference>(
-                        "ownerReferences",
-                        &map.next_value::<Box<RawValue>>()?,
-                        unread,
-                    );
+                    let all = read_list("ownerReferences", &map.next_value::<Box<RawValue>>()?, unread);
+                    found.owner_references = all.map(first_owners);
                 }
                 "managedFields" if keeps_last_change => {
                     changed = last_change(&map.next_value::<Box<RawValue>>()?);
@@ -141,6 +145,31 @@ fn last_change(entries: &RawValue) -> Timestamp {
     let Ok(entries) = serde_json::from_str::<Vec<Entry>>(entries.get()) else { return Timestamp::MAX };
     let time = |raw: &RawValue| serde_json::from_str::<Time>(raw.get()).map_or(Timestamp::MAX, |time| time.0);
     entries.iter().filter_map(|entry| entry.time.as_deref()).map(time).max().unwrap_or(Timestamp::MAX)
+}
+
+/// The first finalizers, and the operator's own. Kubernetes limits their length and not their number; others' count only
+/// as being there.
+fn first_finalizers(mut all: Vec<String>) -> Vec<String> {
+    let own = all.iter().skip(MOST).any(|name| name == FINALIZER);
+    all.truncate(MOST);
+    all.extend(own.then(|| FINALIZER.to_owned()));
+    all.shrink_to_fit();
+    all
+}
+
+/// The first owners, with names that are not too long: Kubernetes limits neither. That there are some is all that counts.
+fn first_owners(mut all: Vec<OwnerReference>) -> Vec<OwnerReference> {
+    all.truncate(MOST);
+    for owner in &mut all {
+        for text in [&mut owner.api_version, &mut owner.kind, &mut owner.name, &mut owner.uid] {
+            if let Some((end, _)) = text.char_indices().nth(LONGEST) {
+                text.truncate(end);
+                text.shrink_to_fit();
+            }
+        }
+    }
+    all.shrink_to_fit();
+    all
 }
 
 /// Reads one field.

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use super::lenient::{Step, describe_error, fields_of, is_object, read, read_whole};
+use super::lenient::{Step, describe_error, fields_of, is_object, mend, read, read_whole};
 use super::{Cause, Parts, Readable, Unread, Unreadable};
 use crate::api::Time;
 use crate::api::audit::{Audit, Fact};
@@ -287,6 +287,18 @@ fn read_what_can_be<S: Markable>(
         let Some(Step::Field(last)) = steps.last() else { return None };
         Some(emptied(found.clone(), last))
     };
+    // Each field by itself: that much of one is unreadable says nothing of the others.
+    let mut read_alone = |(name, value): (String, Value)| {
+        let mut alone = required.as_object().cloned().unwrap_or_default();
+        alone.insert(name.clone(), value);
+        let value = match mend::<S>("spec", Value::Object(alone), &substitute, &mut unread) {
+            Some((_, mut mended)) => mended.get_mut(&name).map(Value::take),
+            None => known(&name).map(|instead| emptied(instead.clone(), &name)),
+        };
+        Some((name, value?))
+    };
+    let fields: Option<Map<String, Value>> =
+        fields.map(|fields| fields.into_iter().filter_map(&mut read_alone).collect());
     let spec = fields.and_then(|fields| read("spec", Value::Object(fields), &substitute, &mut unread));
     // Nothing of it can be read: it is as what is applied, or what gives nothing.
     let spec = spec.or_else(|| applied.and_then(|applied| serde_json::from_value(applied.clone()).ok()));

@@ -1,6 +1,7 @@
 use jiff::Timestamp;
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::ResourceExt;
@@ -11,6 +12,7 @@ use super::own::Markable;
 use super::*;
 use crate::api::audit::FactType;
 use crate::api::common::MaintenanceMode;
+use crate::api::enclave_workload::AccessMode;
 use crate::api::*;
 
 const NO_TIME: &str = "when it is over";
@@ -314,6 +316,63 @@ fn what_gives_access_and_nothing_else_is_closed_when_it_cannot_be_read() {
         read::<RoleActivation>(&object(&activation, &json!({"state": "Active", "leftBehind": 5})));
     assert_eq!(unread, ["status.leftBehind Wrong"]);
     assert_eq!((read_one.spec.unreadable, read_one.spec.deactivate), (None, false));
+}
+
+/// However much of one field is unreadable, the others are read: nobody keeps access by it.
+#[test]
+fn what_closes_is_read_beside_a_field_with_any_number_of_faults() {
+    let people = |names: &[&str]| {
+        json!(names.iter().map(|name| json!({"kind": "User", "name": name})).collect::<Vec<_>>())
+    };
+    let before = json!({"accessMode": "Standard", "principals": {"edit": people(&["bob", "eve"])}});
+    let faults: serde_json::Map<String, Value> = (0..1000).map(|n| (format!("a{n}"), json!({}))).collect();
+    for quota in [json!(faults), json!({"pods": {"long": "x".repeat(5 << 20)}})] {
+        let after =
+            json!({"accessMode": "Isolated", "principals": {"edit": people(&["bob"])}, "quota": quota});
+        let (workload, _) = read::<EnclaveWorkload>(&edited(&before, &after));
+        assert!(workload.spec.unreadable.is_some());
+        assert_eq!(workload.spec.access_mode, AccessMode::Isolated);
+        assert_eq!(json!(workload.spec.principals), json!({"edit": people(&["bob"])}));
+    }
+    let rules: Vec<Value> = (0..1000).map(|_| json!({"operation": 5})).collect();
+    let on = json!({
+        "mode": "Advanced", "justification": "Networking", "expiresAt": "2026-06-01T00:00:00Z",
+        "principals": people(&["ann"]),
+    });
+    let after = json!({"approvals": {"rules": rules}, "maintenance": {"mode": "Disabled"}});
+    let (enclave, _) = read::<Enclave>(&edited(&json!({"maintenance": on}), &after));
+    assert_eq!(enclave.spec.maintenance.mode, MaintenanceMode::Disabled);
+}
+
+/// Kubernetes limits the number of neither.
+#[test]
+fn finalizers_and_owners_are_kept_as_far_as_they_count() {
+    let owner = json!({"apiVersion": "v1", "kind": "K", "name": "n", "uid": "u".repeat(1 << 20)});
+    let mut finalizers: Vec<String> = (0..5000).map(|number| format!("x.io/{number}")).collect();
+    finalizers.push(names::FINALIZER.to_owned());
+    let object = json!({"metadata": {
+        "name": "a", "finalizers": finalizers, "ownerReferences": vec![owner; 100],
+    }, "spec": {}});
+    let (enclave, unread) = read::<Enclave>(&object);
+    assert_eq!(unread, Vec::<String>::new());
+    assert!(crate::model::gated::has_finalizer(&enclave));
+    let metadata = serde_json::to_string(&enclave.metadata).unwrap();
+    assert!(metadata.len() < 10_000, "{}", metadata.len());
+    let one = json!({"metadata": {"name": "a", "finalizers": ["x.io/1"]}});
+    let (account, _) = read::<ServiceAccount>(&one);
+    assert_eq!(account.metadata.finalizers, Some(vec!["x.io/1".to_owned()]));
+}
+
+#[test]
+fn of_a_lease_is_read_who_holds_it() {
+    let lease = json!({"metadata": {"name": "a", "managedFields": [{"time": NO_TIME}]}, "spec": {
+        "holderIdentity": "one", "leaseDurationSeconds": 15, "renewTime": "9999-12-31T23:59:59.000000Z",
+        "leaseTransitions": 3,
+    }});
+    let (lease, unread) = read::<Lease>(&lease);
+    let spec = lease.spec.unwrap();
+    assert_eq!((spec.holder_identity.as_deref(), spec.lease_transitions), (Some("one"), Some(3)));
+    assert_eq!((spec.renew_time, unread), (None, vec!["spec.renewTime Wrong".to_owned()]));
 }
 
 #[test]
