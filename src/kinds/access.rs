@@ -13,7 +13,7 @@ use super::foreign::is_managed;
 use super::index::{
     ActivationBy, CommunityBy, GivenBy, NamespaceBy, Near, RbacBy, RequestBy, WorkloadBy, pair,
 };
-use super::observe::{home_of, namespace_of, observe_declared, whole};
+use super::observe::{home_of, observe_declared, whole};
 use crate::api::common::Principal;
 use crate::api::community::ConflictingDuties;
 use crate::api::enclave_workload::AccessMode;
@@ -27,6 +27,7 @@ use crate::model::gated::Gated;
 use crate::model::grants::{Duty, Grant, Managed, Scope};
 use crate::model::life::{JudgeError, applied_spec, view_applied};
 use crate::model::naming;
+use crate::model::naming::namespace_of;
 use crate::plan::activation::{ObservedActivation, grant_of_activation};
 use crate::plan::assignment::{ObservedAssignment, grant_of_assignment};
 use crate::plan::declared::Home;

@@ -12,7 +12,6 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::{Resource, ResourceExt};
 
 use super::foreign::is_settled;
-use super::observe::namespace_of;
 use crate::api::approval_request::RequestState;
 use crate::api::common::Principal;
 use crate::api::names::{annotation, label};
@@ -24,7 +23,7 @@ use crate::api::{
 use crate::cluster::cache::{Indexed, NoIndex};
 use crate::model::gated::Gated;
 use crate::model::life::applied_spec;
-use crate::model::naming::{CONNECTION_POLICY, ROLE_BINDING, is_of_grant, splits};
+use crate::model::naming::{CONNECTION_POLICY, ROLE_BINDING, is_of_grant, namespace_of, splits};
 use crate::plan::child::Made;
 
 /// A value of two parts. Neither part has a `/`, or only the last one.

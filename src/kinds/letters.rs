@@ -15,13 +15,14 @@ use tracing::warn;
 
 use super::caches::Caches;
 use super::index::ClusterBindingBy;
-use super::observe::{home_of, namespace_of};
+use super::observe::home_of;
 use super::untold::Event;
 use crate::api::common::{Principal, PrincipalKind};
 use crate::api::community::Channel;
 use crate::api::names::child;
 use crate::api::{ApprovalRequest, Community, Role};
 use crate::model::letters::{Letter, write_letter};
+use crate::model::naming::namespace_of;
 use crate::model::roles::cluster_role;
 use crate::sinks::{
     DeliveryError, HttpSettings, HttpSink, Message, SlackSettings, SlackSink, SmtpSettings, SmtpSink, Token,

@@ -7,7 +7,7 @@ use kube::ResourceExt;
 
 use super::caches::Caches;
 use super::index::{CommunityBy, CommunityEndpointBy, ConnectionBy, EndpointBy, pair};
-use super::observe::{control_namespace_of, home_of, namespace_of};
+use super::observe::{control_namespace_of, home_of};
 use crate::api::community::FqdnBackend;
 use crate::api::names::label;
 use crate::api::{
@@ -16,7 +16,7 @@ use crate::api::{
 };
 use crate::cluster::cache::Key;
 use crate::model::life::{applied_spec, view_applied};
-use crate::model::naming::workload_namespace;
+use crate::model::naming::{namespace_of, workload_namespace};
 use crate::model::reach::{DestinationEnd, Link, NamesBackend, SourceEnd, WorkloadEnd};
 use crate::plan::declared::Home;
 use crate::plan::place::is_owned;

@@ -21,7 +21,7 @@ use crate::api::{
 use crate::cluster::cache::{Cache, Indexed};
 use crate::model::gated::Gated;
 use crate::model::life::{applied_spec, as_if_applied, view_applied};
-use crate::model::naming::{approval_request, community_namespace, enclave_namespace, workload_namespace};
+use crate::model::naming::{approval_request, enclave_namespace, namespace_of, workload_namespace};
 use crate::model::reach::{Link, find_references};
 use crate::model::request::TargetView;
 use crate::plan::community::ObservedCommunity;
@@ -31,12 +31,6 @@ use crate::plan::enclave::{Children, ObservedEnclave};
 use crate::plan::endpoint::ObservedEndpoint;
 use crate::plan::place::{ObservedPlace, is_owned};
 use crate::plan::workload::ObservedWorkload;
-
-/// Namespace that a Community owns, or wants to.
-#[must_use]
-pub fn namespace_of(community: &Community) -> String {
-    community_namespace(&community.name_any(), community.spec.namespace.as_deref())
-}
 
 /// Control namespace that an Enclave owns, or wants to.
 #[must_use]

@@ -3,12 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use kube::ResourceExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::maintenance;
-use super::naming::community_namespace;
+use super::naming::namespace_of;
 use super::rules::parse_duration;
 use crate::api::approvals::{Approvals, Operation};
 use crate::api::common::{ChangeReason, Maintenance, Principal};
@@ -205,7 +204,7 @@ impl Gated for Community {
     }
 
     fn request_namespace(&self) -> String {
-        community_namespace(&self.name_any(), self.spec.namespace.as_deref())
+        namespace_of(self)
     }
 }
 

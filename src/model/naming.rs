@@ -1,12 +1,15 @@
 //! Names that are derived, so that doing something twice finds what the first time made.
 
-use super::roles::ROLE_KINDS;
-use crate::api::Kind;
+use kube::ResourceExt;
 
-/// Namespace of a Community.
+use super::roles::ROLE_KINDS;
+use crate::api::{Community, Kind};
+
+/// Namespace that a Community has, or wants to: that it has one counts more than what can be read of what it wants.
 #[must_use]
-pub fn community_namespace(name: &str, namespace: Option<&str>) -> String {
-    namespace.unwrap_or(name).to_owned()
+pub fn namespace_of(community: &Community) -> String {
+    let has = community.status.as_ref().and_then(|status| status.namespace.clone());
+    has.or_else(|| community.spec.namespace.clone()).unwrap_or_else(|| community.name_any())
 }
 
 /// Control namespace of an Enclave.
@@ -80,11 +83,19 @@ pub fn approval_request(kind: Kind, name: &str, uid: &str, generation: i64) -> S
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::{CommunitySpec, CommunityStatus};
 
     #[test]
     fn names_are_as_documented() {
-        assert_eq!(community_namespace("acme", None), "acme");
-        assert_eq!(community_namespace("acme", Some("acme-hub")), "acme-hub");
+        let mut community = Community::new("acme", CommunitySpec::default());
+        assert_eq!(namespace_of(&community), "acme");
+        community.spec.namespace = Some("acme-hub".to_owned());
+        assert_eq!(namespace_of(&community), "acme-hub");
+        // As when what it wants cannot be read.
+        community.spec.namespace = None;
+        community.status =
+            Some(CommunityStatus { namespace: Some("acme-hub".to_owned()), ..CommunityStatus::default() });
+        assert_eq!(namespace_of(&community), "acme-hub");
         assert_eq!(enclave_namespace("acme", "payments"), "acme-payments");
         assert_eq!(
             approval_request(Kind::Enclave, "payments", "2d588691-65dc-4d34-80cc-160e31bbbd24", 7),

@@ -17,7 +17,7 @@ use crate::api::names::{condition, reason};
 use crate::api::{Approvals, Community, CommunitySpec, CommunityStatus};
 use crate::model::life::{Integrity, JudgeError, SETTLING, applied_spec};
 use crate::model::maintenance::{Exceptions, own_maintenance};
-use crate::model::naming::community_namespace;
+use crate::model::naming::namespace_of;
 use crate::model::rules::held_operations;
 use crate::model::scope::OuterRules;
 
@@ -96,10 +96,6 @@ fn enforce_community(
             enforce(&place, &observed.place, was_enforced(community))
         }
     }
-}
-
-fn namespace_of(community: &Community) -> String {
-    community_namespace(&community.name_any(), community.spec.namespace.as_deref())
 }
 
 fn owner_uid(observed: &ObservedCommunity) -> String {

@@ -21,9 +21,9 @@ use crate::kinds::index::{CommunityEndpointBy, ConnectionBy, HubBy, connection_o
 use crate::kinds::links::{
     connections_into, connections_through, connections_to, connections_to_community, connections_with,
 };
-use crate::kinds::observe::{control_namespace_of, home_of, namespace_of};
+use crate::kinds::observe::{control_namespace_of, home_of};
 use crate::model::gated::Gated;
-use crate::model::naming::enclave_namespace;
+use crate::model::naming::{enclave_namespace, namespace_of};
 use crate::plan::connection::MOST_CONNECTIONS;
 
 /// Its rules count in it, and how it resolves names.

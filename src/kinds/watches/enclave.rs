@@ -11,10 +11,9 @@ use crate::api::{Community, CommunitySpec, Enclave, EnclaveSpec, Kind};
 use crate::cluster::cache::Change;
 use crate::cluster::workqueue::Priority;
 use crate::kinds::enqueue::Enqueuer;
-use crate::kinds::observe::namespace_of;
 use crate::model::gated::Gated;
 use crate::model::life::applied_spec;
-use crate::model::naming::splits;
+use crate::model::naming::{namespace_of, splits};
 use crate::plan::child::Made;
 
 /// What the Enclaves of a Community, and all that is declared in them, read of it. Where it sends

@@ -9,8 +9,9 @@ use crate::cluster::cache::{Change, Key};
 use crate::cluster::workqueue::Priority;
 use crate::kinds::enqueue::{Enqueuer, concerns_others};
 use crate::kinds::links::link_of;
-use crate::kinds::observe::{control_namespace_of, home_of, namespace_of};
+use crate::kinds::observe::{control_namespace_of, home_of};
 use crate::model::gated::Gated;
+use crate::model::naming::namespace_of;
 use crate::model::reach::{DestinationEnd, Link, SourceEnd};
 
 /// Its rules count in it.

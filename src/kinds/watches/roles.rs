@@ -23,10 +23,10 @@ use crate::kinds::access::{find_near, overlapping};
 use crate::kinds::caches::Caches;
 use crate::kinds::enqueue::{Enqueuer, concerns_others, grant_of, priority_of};
 use crate::kinds::index::{ActivationBy, GivenBy, pair};
-use crate::kinds::observe::{control_namespace_of, home_of, namespace_of};
+use crate::kinds::observe::{control_namespace_of, home_of};
 use crate::model::gated::Gated;
 use crate::model::life::{applied_spec, view_applied};
-use crate::model::naming::{ROLE_BINDING, enclave_namespace, is_of_grant, parse_grant};
+use crate::model::naming::{ROLE_BINDING, enclave_namespace, is_of_grant, namespace_of, parse_grant};
 use crate::plan::declared::Home;
 
 /// Its rules count for roles that are given in it and in its Enclaves.
