@@ -430,6 +430,8 @@ fn what_only_gives_access_is_closed_and_what_runs_stays_and_maintenance_ends() {
             (!annotations.contains("maintenance-advanced")).then_some(())
         })
         .await;
+        let lock = "{.status.conditions[?(@.type==\"Locked\")].reason}";
+        wait_to_see(admin, &["enc", "payments", "-n", "odd"], lock, "Locked").await;
         loose.assert_healed().await;
         for object in [["econ", "out"], ["rasg", "readers"], ["encw", "api"]] {
             let [kind, name] = object;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
 use enclave_operator::api::State;
 use enclave_operator::api::approval_request::{RequestState, Verdict};
+use enclave_operator::cluster::watch::WATCH_SECONDS;
 use http::{Method, Request, Response, StatusCode};
 use kube::Client;
 use kube::client::Body;
@@ -34,6 +35,8 @@ struct Lie {
     /// How many lists came by a watch, and how many in pages; that of requests is a part of them at first, in pages.
     streamed: Arc<AtomicUsize>,
     paged: Arc<AtomicUsize>,
+    /// How many watches would last longer than a connection may be silent.
+    endless: Arc<AtomicUsize>,
 }
 
 impl Lie {
@@ -41,6 +44,8 @@ impl Lie {
         let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
         if query.contains("watch=true") && !path.ends_with("/approvalrequests") {
             self.streamed.fetch_add(usize::from(query.contains("sendInitialEvents=true")), SeqCst);
+            let ends = query.split('&').any(|part| part == format!("timeoutSeconds={WATCH_SECONDS}"));
+            self.endless.fetch_add(usize::from(!ends), SeqCst);
         }
         let is_list = request.method() == Method::GET && query.contains("limit=");
         if is_list && !path.ends_with("/approvalrequests") {
@@ -107,6 +112,7 @@ fn nothing_is_put_into_force_while_a_witness_is_gone_that_its_watch_still_shows(
     drop(operator);
     assert!(lie.streamed.load(SeqCst) > 15, "lists are streamed");
     assert_eq!(lie.paged.load(SeqCst), 0, "no page of a list is held whole");
+    assert_eq!(lie.endless.load(SeqCst), 0, "one in which nothing happens would count as a dead connection");
 }
 
 /// Keeps what the operator writes about requests for a while.
