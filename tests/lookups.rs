@@ -17,13 +17,14 @@ use enclave_operator::cluster::watch::Seen;
 use enclave_operator::cluster::workqueue::{Outcome, Priority};
 use enclave_operator::controllers::revocation::plan_revocation;
 use enclave_operator::controllers::{Known, Reconciled};
-use enclave_operator::kinds::access::observe_one_grant;
+use enclave_operator::kinds::access::{observe_assignment, observe_one_grant};
 use enclave_operator::kinds::caches::Cached;
 use enclave_operator::kinds::enqueue::{Enqueuer, Guard};
 use enclave_operator::kinds::sentry::Sentry;
 use enclave_operator::model::gated::Gated;
 use enclave_operator::model::life::{Integrity, as_if_applied};
 use enclave_operator::model::naming::grant;
+use enclave_operator::plan::assignment::plan_assignment;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Namespace, ResourceQuota};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -436,6 +437,42 @@ fn a_scan_would_be_seen() {
     let all = world.enqueuer.caches.connections.all();
     assert_eq!(world.enqueuer.caches.visited() - before, all.len() as u64);
     assert_eq!(all.len(), 50 * (CONNECTIONS + 1));
+}
+
+/// Who may give roles in an Enclave gives as many as he likes, each to a hundred people.
+#[test]
+fn the_same_people_in_many_assignments_are_looked_at_once_in_each() {
+    const OF_EACH_ROLE: usize = 100;
+    let mut world = World::of(1);
+    let people: Vec<Value> =
+        (0..100).map(|number| json!({"kind": "User", "name": format!("p{number:02}")})).collect();
+    let given = |role: &str, number: usize| {
+        let spec = json!({"role": role, "principals": people});
+        applied::<RoleAssignment>("RoleAssignment", &control(0), &format!("{role}-{number:02}"), &spec)
+    };
+    for role in ["enclave-approver", "enclave-owner"] {
+        (0..OF_EACH_ROLE).for_each(|number| world.see(&given(role, number)));
+    }
+
+    let owner = world.get::<RoleAssignment>(&control(0), "enclave-owner-00");
+    let guard = Guard { integrity: Integrity::Intact, witness: "guard".to_owned() };
+    let before = world.enqueuer.caches.visited();
+    let observed = observe_assignment(&world.enqueuer.caches, owner, guard);
+    let visited = world.enqueuer.caches.visited() - before;
+    assert!(visited <= 200 + 4 * OF_EACH_ROLE as u64, "planning looks at {visited} objects");
+    assert_eq!(observed.others.len(), OF_EACH_ROLE);
+    let status = plan_assignment(&observed, now()).status.unwrap();
+    let shown = status.gate.conditions.iter().find(|one| one.type_ == "ConflictingDuties").unwrap();
+    let first = "User p00 has the role enclave-approver by RoleAssignment acme-e0/enclave-approver-00:";
+    assert!(shown.message.starts_with(first), "{}", shown.message);
+
+    woken_of(&world, Kind::RoleAssignment);
+    let mut edited = given("enclave-owner", 0);
+    edited.spec.principals.pop();
+    let looked_at = world.event(&as_if_applied(&edited, &[]).unwrap());
+    assert!(looked_at <= 300, "an edit looks at {looked_at} objects");
+    let woken = woken_of(&world, Kind::RoleAssignment);
+    assert_eq!(woken.len(), 1 + OF_EACH_ROLE, "itself, and those that it may be in conflict with");
 }
 
 /// The workloads that are queued, by namespace, with their priority.

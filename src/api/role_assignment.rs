@@ -65,6 +65,12 @@ impl Role {
         }
     }
 
+    /// Whether who holds both would approve what he may change himself.
+    #[must_use]
+    pub const fn conflicts_with(self, other: Self) -> bool {
+        self.approves() != other.approves() && (self.changes() || other.changes())
+    }
+
     /// The role as it is written in manifests.
     #[must_use]
     pub const fn name(self) -> &'static str {

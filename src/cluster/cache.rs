@@ -3,7 +3,7 @@
 //! Look-ups go by key, by namespace, or through an index that the kind declares ([`Indexed`]), as with
 //! client-go's Indexer. A look-up costs what it finds, never what there is; [`Cache::visited`] counts it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -244,6 +244,18 @@ impl<K: Indexed> Cache<K> {
         let slots = stored.indexes.get(&index).and_then(|index| index.get(value));
         let slots = slots.into_iter().flat_map(Slots::iter);
         let found: Vec<Arc<K>> = slots.filter_map(|slot| stored.at(slot)).collect();
+        self.count_visits(found.len());
+        found
+    }
+
+    /// The objects that an index has under any of these values, each once, in no order.
+    #[must_use]
+    pub fn by_any(&self, index: K::By, values: impl IntoIterator<Item = String>) -> Vec<Arc<K>> {
+        let stored = self.read();
+        let index = stored.indexes.get(&index);
+        let slots = values.into_iter().filter_map(|value| index?.get(value.as_str())).flat_map(Slots::iter);
+        let slots: BTreeSet<usize> = slots.collect();
+        let found: Vec<Arc<K>> = slots.into_iter().filter_map(|slot| stored.at(slot)).collect();
         self.count_visits(found.len());
         found
     }

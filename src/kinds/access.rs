@@ -1,6 +1,7 @@
 //! Gathers who has which rights, and who should have them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -19,13 +20,14 @@ use crate::api::community::ConflictingDuties;
 use crate::api::enclave_workload::AccessMode;
 use crate::api::names::{access, child, label};
 use crate::api::{
-    ActivationState, Community, Kind, RoleActivation, RoleActivationStatus, RoleAssignment, RoleEligibility,
+    ActivationState, Community, Kind, Role, RoleActivation, RoleActivationStatus, RoleAssignment,
+    RoleAssignmentSpec, RoleEligibility, RoleEligibilitySpec,
 };
 use crate::cluster::cache::{Cache, Indexed, Key};
 use crate::model::activation::{Eligible, NotEligible, asker};
 use crate::model::gated::Gated;
 use crate::model::grants::{Duty, Grant, Managed, Scope};
-use crate::model::life::{JudgeError, applied_spec, view_applied};
+use crate::model::life::{JudgeError, view_applied};
 use crate::model::naming;
 use crate::model::naming::namespace_of;
 use crate::plan::activation::{ObservedActivation, grant_of_activation};
@@ -141,7 +143,7 @@ pub fn observe_assignment(
         others: observe_duties(
             caches,
             &namespace,
-            &assignment.spec.principals,
+            (assignment.spec.role, &assignment.spec.principals),
             assignment.metadata.uid.as_deref(),
         ),
         declared: observe_declared(caches, assignment, guard),
@@ -162,7 +164,7 @@ pub fn observe_eligibility(
         others: observe_duties(
             caches,
             &namespace,
-            &eligibility.spec.principals,
+            (eligibility.spec.role, &eligibility.spec.principals),
             eligibility.metadata.uid.as_deref(),
         ),
         activations: caches.activations.by(ActivationBy::Eligibility, &pair(&namespace, &name)),
@@ -191,13 +193,14 @@ pub fn observe_activation(
         ))),
     };
     let (requests, knows_all_requests) = whole(caches, || caches.requests.by(RequestBy::Target, &uid));
+    let role = eligibility.as_ref().ok().map(|eligible| eligible.spec.role);
     ObservedActivation {
+        others: role.map(|role| observe_held(caches, &activation, role)).unwrap_or_default(),
         eligibility,
         area: observe_area(caches, &namespace),
         home: home_of(caches, &namespace),
         requests,
         knows_all_requests,
-        others: observe_held(caches, &activation),
         around: observe_around(caches, Kind::RoleActivation, &namespace, &activation.name_any()),
         integrity: guard.integrity,
         witness: guard.witness,
@@ -235,10 +238,7 @@ fn made_between<K: Resource<DynamicType = ()>>(
     let seconds = start.as_second()..=end.as_second();
     let made_at = |object: &K| object.meta().creation_timestamp.as_ref().map(|at| at.0.as_second());
     let kind = K::kind(&());
-    let describe = |object: &Arc<K>| {
-        let Key { namespace, name } = Key::of(object.as_ref());
-        format!("{kind} {namespace}/{name}")
-    };
+    let describe = |object: &Arc<K>| describe(&kind, object.as_ref());
     let then = made.iter().filter(|object| made_at(object).is_some_and(|at| seconds.contains(&at)));
     let mut described: Vec<String> = then.map(describe).collect();
     described.sort();
@@ -280,50 +280,74 @@ fn observe_around(caches: &Caches, kind: Kind, namespace: &str, name: &str) -> S
     }
 }
 
-fn duty_of_assignment(caches: &Caches, assignment: &RoleAssignment) -> Option<Duty> {
-    let applied = applied_spec(assignment).ok().flatten().filter(|_| !assignment.is_record())?;
-    Duty::of_spec(assignment, &applied, scope_of(caches, &assignment.namespace()?).as_ref())
-}
-
-/// What the person who activates holds now: by assignments, and by other activations.
-fn observe_held(caches: &Caches, activation: &RoleActivation) -> Vec<Duty> {
+/// What the person who activates a role holds now that it may be in conflict with: by assignments, and by other
+/// activations.
+fn observe_held(caches: &Caches, activation: &RoleActivation, role: Role) -> Vec<Duty> {
     let Some(user) = asker(activation).map(|asker| asker.user) else { return Vec::new() };
     let places = overlapping(caches, activation.metadata.namespace.as_deref().unwrap_or_default());
-    let assigned = find_near(&caches.assignments, GivenBy::Principal, &places, &format!("User:{user}"));
-    let others = find_near(&caches.activations, ActivationBy::ActiveUser, &places, &user).into_iter();
+    let lines = [format!("User:{user}")].into();
+    let assigned = find_near(&caches.assignments, GivenBy::Principal, &places, &lines);
+    let others =
+        find_near(&caches.activations, ActivationBy::ActiveUser, &places, &[user].into()).into_iter();
     let others = others.filter(|other| other.metadata.uid != activation.metadata.uid);
     let active = others.filter_map(|other| {
         let status = other.status.as_ref()?;
-        let scope = scope_of(caches, &other.namespace()?)?;
-        Some(Duty::of_activation(&other, status.user.as_ref()?, status.role?, &scope))
+        Some(Duty {
+            source: describe(Kind::RoleActivation, other.as_ref()),
+            role: status.role?,
+            principal: format!("User:{}", status.user.as_ref()?),
+            scope: scope_of(caches, other.metadata.namespace.as_deref()?)?,
+        })
     });
-    assigned.iter().filter_map(|other| duty_of_assignment(caches, other)).chain(active).collect()
+    let given = |spec: &RoleAssignmentSpec| first_given(spec.role, &spec.principals, (role, &lines));
+    duties(caches, &assigned, given).chain(active).collect()
 }
 
-/// What other assignments and eligibilities give to these principals where the roles of both count.
+/// What other assignments and eligibilities give to these principals where the roles of both count, that this role may
+/// be in conflict with.
 fn observe_duties(
     caches: &Caches,
     namespace: &str,
-    principals: &[Principal],
+    (role, principals): (Role, &[Principal]),
     but: Option<&str>,
 ) -> Vec<Duty> {
     let places = overlapping(caches, namespace);
     let lines: BTreeSet<String> = principals.iter().map(Principal::line).collect();
-    let mut duties = Vec::new();
-    for line in &lines {
-        let assignments = find_near(&caches.assignments, GivenBy::Principal, &places, line).into_iter();
-        let assignments = assignments.filter(|other| other.metadata.uid.as_deref() != but);
-        duties.extend(assignments.filter_map(|other| duty_of_assignment(caches, &other)));
-        let eligibilities = find_near(&caches.eligibilities, GivenBy::Principal, &places, line).into_iter();
-        let eligibilities = eligibilities.filter(|other| other.metadata.uid.as_deref() != but);
-        duties.extend(eligibilities.filter_map(|other| duty_of_eligibility(caches, &other)));
-    }
-    duties
+    let mut assignments = find_near(&caches.assignments, GivenBy::Principal, &places, &lines);
+    assignments.retain(|other| other.metadata.uid.as_deref() != but);
+    let mut eligibilities = find_near(&caches.eligibilities, GivenBy::Principal, &places, &lines);
+    eligibilities.retain(|other| other.metadata.uid.as_deref() != but);
+    let assigned = |spec: &RoleAssignmentSpec| first_given(spec.role, &spec.principals, (role, &lines));
+    let eligible = |spec: &RoleEligibilitySpec| first_given(spec.role, &spec.principals, (role, &lines));
+    duties(caches, &assignments, assigned).chain(duties(caches, &eligibilities, eligible)).collect()
 }
 
-fn duty_of_eligibility(caches: &Caches, eligibility: &RoleEligibility) -> Option<Duty> {
-    let applied = applied_spec(eligibility).ok().flatten().filter(|_| !eligibility.is_record())?;
-    Duty::of_eligibility(eligibility, &applied, scope_of(caches, &eligibility.namespace()?).as_ref())
+/// A role that is given and the first of those who are looked for who gets it, if that may be in conflict with theirs.
+fn first_given(
+    given: Role,
+    to: &[Principal],
+    (role, lines): (Role, &BTreeSet<String>),
+) -> Option<(Role, String)> {
+    let to = to.iter().filter(|_| role.conflicts_with(given));
+    Some((given, to.map(Principal::line).filter(|line| lines.contains(line)).min()?))
+}
+
+/// What each of these gives, by what is applied of it. It may name many, of whom no copy is made.
+fn duties<K: Gated>(
+    caches: &Caches,
+    found: &[Arc<K>],
+    given: impl Fn(&K::Spec) -> Option<(Role, String)>,
+) -> impl Iterator<Item = Duty> {
+    found.iter().filter(|object| !object.is_record()).filter_map(move |object| {
+        let (role, principal) = view_applied(object.as_ref(), &given).ok().flatten().flatten()?;
+        let scope = scope_of(caches, object.meta().namespace.as_deref()?)?;
+        Some(Duty { source: describe(K::KIND, object.as_ref()), role, principal, scope })
+    })
+}
+
+fn describe<K: Resource>(kind: impl Display, object: &K) -> String {
+    let Key { namespace, name } = Key::of(object);
+    format!("{kind} {namespace}/{name}")
 }
 
 /// Where roles count that are given in a namespace.
@@ -406,11 +430,15 @@ pub fn overlapping(caches: &Caches, namespace: &str) -> Vec<Near> {
     }
 }
 
-/// What is found there.
+/// What is found there of any of these, each object once.
 #[must_use]
-pub fn find_near<K: Indexed>(cache: &Cache<K>, by: K::By, places: &[Near], what: &str) -> Vec<Arc<K>> {
-    let found = places.iter().flat_map(|near| cache.by(by, &near.key(what)));
-    found.map(|object| (Key::of(object.as_ref()), object)).collect::<BTreeMap<_, _>>().into_values().collect()
+pub fn find_near<K: Indexed>(
+    cache: &Cache<K>,
+    by: K::By,
+    places: &[Near],
+    sought: &BTreeSet<String>,
+) -> Vec<Arc<K>> {
+    cache.by_any(by, sought.iter().flat_map(|what| places.iter().map(|near| near.key(what))))
 }
 
 fn open_requests_about_enclave(caches: &Caches, namespace: &str, enclave: &str) -> Vec<String> {

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use k8s_openapi::api::rbac::v1::PolicyRule;
-use kube::ResourceExt;
 
 use super::roles::{Access, MATRIX_KINDS, bindable, cluster_role, may_give, row, workload_role};
 use crate::api::Kind;
@@ -12,7 +11,6 @@ use crate::api::common::Principal;
 use crate::api::enclave_workload::AccessMode;
 use crate::api::names::GROUP;
 use crate::api::role_assignment::Role;
-use crate::api::{RoleActivation, RoleAssignment, RoleAssignmentSpec, RoleEligibility, RoleEligibilitySpec};
 
 /// Where a role counts: what the namespace is for in which it was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -229,80 +227,31 @@ fn rule(resource: &str, verbs: Vec<&str>) -> Vec<PolicyRule> {
     }]
 }
 
-/// That principals hold a role somewhere, for the separation of duties.
+/// That a principal holds a role somewhere, for the separation of duties.
 #[derive(Clone, Debug)]
 pub struct Duty {
     /// What gives it, in words.
     pub source: String,
     pub role: Role,
-    /// As authentication names them: a service account is a user too.
-    pub principals: BTreeSet<String>,
+    /// As authentication names it: a service account is a user too.
+    pub principal: String,
     pub scope: Scope,
 }
 
-impl Duty {
-    /// What an assignment gives, or would give, there.
-    #[must_use]
-    pub fn of_spec(
-        assignment: &RoleAssignment,
-        spec: &RoleAssignmentSpec,
-        scope: Option<&Scope>,
-    ) -> Option<Self> {
-        Some(Self {
-            source: format!("{} {}/{}", Kind::RoleAssignment, assignment.namespace()?, assignment.name_any()),
-            role: spec.role,
-            principals: spec.principals.iter().map(Principal::line).collect(),
-            scope: scope?.clone(),
-        })
-    }
-
-    /// What an eligibility lets people activate there.
-    #[must_use]
-    pub fn of_eligibility(
-        eligibility: &RoleEligibility,
-        spec: &RoleEligibilitySpec,
-        scope: Option<&Scope>,
-    ) -> Option<Self> {
-        let name = format!("{}/{}", eligibility.namespace()?, eligibility.name_any());
-        Some(Self {
-            source: format!("{} {name}", Kind::RoleEligibility),
-            role: spec.role,
-            principals: spec.principals.iter().map(Principal::line).collect(),
-            scope: scope?.clone(),
-        })
-    }
-
-    /// What an activation gives while it is active, or would give.
-    #[must_use]
-    pub fn of_activation(activation: &RoleActivation, user: &str, role: Role, scope: &Scope) -> Self {
-        let name = format!("{}/{}", activation.namespace().unwrap_or_default(), activation.name_any());
-        Self {
-            source: format!("{} {name}", Kind::RoleActivation),
-            role,
-            principals: [format!("User:{user}")].into(),
-            scope: scope.clone(),
-        }
-    }
-
-    /// Why these principals should not hold this role: one of them has, in a scope that overlaps, a role
-    /// with which it would approve what it may change itself. Membership in groups is not known here.
-    #[must_use]
-    pub fn conflict(&self, others: &[Self]) -> Option<String> {
-        let is_conflict = |other: &&Self| {
-            self.role.approves() != other.role.approves()
-                && (self.role.changes() || other.role.changes())
-                && self.scope.overlaps(&other.scope)
-        };
-        let both = |other: &Self| self.principals.intersection(&other.principals).next().cloned();
-        let conflicts = others.iter().filter(is_conflict);
-        let conflicts = conflicts.filter_map(|other| Some((&other.source, other.role, both(other)?)));
-        // Others come in no order, and what is told must not change with it.
-        let (source, role, both) = conflicts.min()?;
-        let both = both.replacen(':', " ", 1);
-        Some(format!(
-            "{both} has the role {role} by {source}: whoever changes things should not approve them"
-        ))
-    }
+/// Why principals should not hold a role in a scope: one of them has, in a scope that overlaps, a role with which it
+/// would approve what it may change itself. `others` are what these principals have. Membership in groups is not known
+/// here.
+#[must_use]
+pub fn find_conflict(role: Role, scope: &Scope, others: &[Duty]) -> Option<String> {
+    let conflicts =
+        others.iter().filter(|other| role.conflicts_with(other.role) && scope.overlaps(&other.scope));
+    // Others come in no order, and what is told must not change with it.
+    let first = conflicts.min_by_key(|other| (&other.source, other.role, &other.principal))?;
+    let Duty { source, role, principal, scope: _ } = first;
+    let principal = principal.replacen(':', " ", 1);
+    Some(format!(
+        "{principal} has the role {role} by {source}: whoever changes things should not approve them"
+    ))
 }
 
 /// What a change of a grant opens and closes, in words.

@@ -22,7 +22,7 @@ use crate::model::activation::{
     judge_activation, person, request_name,
 };
 use crate::model::gated::has_finalizer;
-use crate::model::grants::{Duty, Grant, Scope, compare_rights};
+use crate::model::grants::{Duty, Grant, Scope, compare_rights, find_conflict};
 use crate::model::life::Integrity;
 use crate::model::naming;
 use crate::model::scope::Missing;
@@ -33,7 +33,7 @@ pub struct ObservedActivation {
     pub activation: Arc<RoleActivation>,
     /// The eligibility that it names, or why there is none in force.
     pub eligibility: Result<Eligible, NotEligible>,
-    /// Which roles are held now, by anybody.
+    /// What the person who activates has that the role may be in conflict with.
     pub others: Vec<Duty>,
     /// Where its role counts.
     pub area: Area,
@@ -74,11 +74,10 @@ pub fn plan_activation(observed: &ObservedActivation, now: Timestamp) -> Plan<Ro
     });
     let circumstances = Circumstances {
         eligibility: observed.eligibility.as_ref(),
-        conflict: outer_rules
-            .as_ref()
-            .ok()
-            .filter(|outer| outer.refuses_conflicts)
-            .and_then(|_| find_conflict(observed)),
+        conflict: outer_rules.as_ref().ok().filter(|outer| outer.refuses_conflicts).and_then(|_| {
+            let role = observed.eligibility.as_ref().ok()?.spec.role;
+            find_conflict(role, observed.area.scope.as_ref()?, &observed.others)
+        }),
         request: request.map(AsRef::as_ref),
         knows_all_requests: observed.knows_all_requests,
         outer_rules: outer_rules.as_ref(),
@@ -153,14 +152,6 @@ pub fn grant_of_activation(
     let name = naming::grant(Kind::RoleActivation, namespace, &activation.name_any());
     let principals = [person(&asker.user)].into();
     Some(Grant { principals, ..role_of(spec, area, name, Some(end)) })
-}
-
-/// Why the person must not have the role beside those that are held in the same name.
-fn find_conflict(observed: &ObservedActivation) -> Option<String> {
-    let spec = &observed.eligibility.as_ref().ok()?.spec;
-    let scope = observed.area.scope.as_ref()?;
-    let user = asker(&observed.activation)?.user;
-    Duty::of_activation(&observed.activation, &user, spec.role, scope).conflict(&observed.others)
 }
 
 /// The writes that come before the status, and those that put it into force.

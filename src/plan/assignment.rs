@@ -10,7 +10,7 @@ use super::given::{Area, enforce_grant, plan_farewell, refuse_conflict, show_con
 use super::grants::Surroundings;
 use crate::api::{Kind, RoleAssignment, RoleAssignmentSpec, RoleAssignmentStatus};
 use crate::model::gated::Gated;
-use crate::model::grants::{Duty, Grant, compare_rights, rights_of_role};
+use crate::model::grants::{Duty, Grant, compare_rights, find_conflict, rights_of_role};
 use crate::model::life::{JudgeError, applied_spec, as_if_applied};
 use crate::model::naming;
 
@@ -25,7 +25,7 @@ pub struct ObservedAssignment {
     pub area: Area,
     /// What there is of its rights.
     pub around: Surroundings,
-    /// What else is given in scopes that overlap with its own.
+    /// What else its principals have that its role may be in conflict with.
     pub others: Vec<Duty>,
 }
 
@@ -33,8 +33,8 @@ pub struct ObservedAssignment {
 #[must_use]
 pub fn plan_assignment(observed: &ObservedAssignment, now: Timestamp) -> Plan<RoleAssignmentStatus> {
     let assignment = observed.declared.object.as_ref();
-    let own = Duty::of_spec(assignment, &assignment.spec, observed.area.scope.as_ref());
-    let conflict = own.and_then(|own| own.conflict(&observed.others));
+    let scope = observed.area.scope.as_ref();
+    let conflict = scope.and_then(|scope| find_conflict(assignment.spec.role, scope, &observed.others));
     let ways = || -> Result<_, JudgeError> {
         Ok(Ways {
             outer_rules: refuse_conflict(

@@ -14,7 +14,9 @@ use crate::api::role_eligibility::LastActivation;
 use crate::api::{Kind, RoleActivation, RoleEligibility, RoleEligibilitySpec, RoleEligibilityStatus, Time};
 use crate::model::activation::Eligible;
 use crate::model::gated::Gated;
-use crate::model::grants::{Duty, Grant, Right, compare_rights, rights_in_workload, rights_of_role};
+use crate::model::grants::{
+    Duty, Grant, Right, compare_rights, find_conflict, rights_in_workload, rights_of_role,
+};
 use crate::model::life::{JudgeError, applied_spec, as_if_applied};
 use crate::model::naming;
 use crate::model::roles::ELIGIBLE;
@@ -30,7 +32,7 @@ pub struct ObservedEligibility {
     pub area: Area,
     /// What there is of the right to ask.
     pub around: Surroundings,
-    /// What is given in scopes that overlap with its own.
+    /// What its principals have that its role may be in conflict with.
     pub others: Vec<Duty>,
     /// The activations that name it.
     pub activations: Vec<Arc<RoleActivation>>,
@@ -40,8 +42,8 @@ pub struct ObservedEligibility {
 #[must_use]
 pub fn plan_eligibility(observed: &ObservedEligibility, now: Timestamp) -> Plan<RoleEligibilityStatus> {
     let eligibility = observed.declared.object.as_ref();
-    let own = Duty::of_eligibility(eligibility, &eligibility.spec, observed.area.scope.as_ref());
-    let conflict = own.and_then(|own| own.conflict(&observed.others));
+    let scope = observed.area.scope.as_ref();
+    let conflict = scope.and_then(|scope| find_conflict(eligibility.spec.role, scope, &observed.others));
     let ways = || -> Result<_, JudgeError> {
         Ok(Ways {
             outer_rules: refuse_conflict(

@@ -14,7 +14,7 @@ use super::{Labels, labels_of};
 use crate::api::common::Principal;
 use crate::api::names::{annotation, child, label};
 use crate::api::{
-    ApprovalRequest, Community, Enclave, EnclaveWorkload, Kind, RoleActivation, RoleAssignment,
+    ApprovalRequest, Community, Enclave, EnclaveWorkload, Kind, Role, RoleActivation, RoleAssignment,
     RoleEligibility,
 };
 use crate::cluster::cache::{Change, Indexed, Key};
@@ -98,8 +98,8 @@ pub fn on_assignment(enqueuer: &Enqueuer, change: &Change<RoleAssignment>) {
         revoke(enqueuer, grant_of(Kind::RoleAssignment, assignment.as_ref()));
         let versions = change.versions().filter_map(|one| applied_spec(one.as_ref()).ok().flatten());
         let namespace = assignment.metadata.namespace.as_deref().unwrap_or_default();
-        let principals = versions.flat_map(|spec| spec.principals);
-        enqueue_in_conflict(enqueuer, namespace, principals, priority_of(change));
+        let given = versions.map(|spec| (spec.role, spec.principals));
+        enqueue_in_conflict(enqueuer, namespace, given, priority_of(change));
         enqueue_activations_by_maker(enqueuer, change);
     }
 }
@@ -111,8 +111,8 @@ pub fn on_eligibility(enqueuer: &Enqueuer, change: &Change<RoleEligibility>) {
         revoke(enqueuer, grant_of(Kind::RoleEligibility, eligibility.as_ref()));
         let versions = change.versions().filter_map(|one| applied_spec(one.as_ref()).ok().flatten());
         let (namespace, name) = (eligibility.namespace().unwrap_or_default(), eligibility.name_any());
-        let principals = versions.flat_map(|spec| spec.principals);
-        enqueue_in_conflict(enqueuer, &namespace, principals, priority_of(change));
+        let given = versions.map(|spec| (spec.role, spec.principals));
+        enqueue_in_conflict(enqueuer, &namespace, given, priority_of(change));
         let named = pair(&namespace, &name);
         for activation in enqueuer.caches.activations.by(ActivationBy::OpenEligibility, &named) {
             revoke(enqueuer, grant_of(Kind::RoleActivation, activation.as_ref()));
@@ -138,7 +138,12 @@ pub fn on_activation(enqueuer: &Enqueuer, change: &Change<RoleActivation>) {
         enqueuer.queues.add(Kind::RoleEligibility, namespace, eligibility, Priority::Normal);
         if let Some(user) = activation.status.as_ref().and_then(|status| status.user.as_ref()) {
             let places = overlapping(&enqueuer.caches, namespace);
-            let others = find_near(&enqueuer.caches.activations, ActivationBy::OpenUser, &places, user);
+            let others = find_near(
+                &enqueuer.caches.activations,
+                ActivationBy::OpenUser,
+                &places,
+                &[user.clone()].into(),
+            );
             enqueuer.enqueue_objects(Kind::RoleActivation, &others, Priority::Normal);
         }
     }
@@ -339,31 +344,29 @@ fn active_in(enqueuer: &Enqueuer, namespace: &str) -> Vec<std::sync::Arc<RoleAct
     enqueuer.caches.activations.by(ActivationBy::ActiveIn, namespace)
 }
 
-/// What is given to the same principals where the roles of both count.
+/// What is given to the same principals where the roles of both count, and what they activate there.
 fn enqueue_in_conflict(
     enqueuer: &Enqueuer,
     namespace: &str,
-    principals: impl Iterator<Item = Principal>,
+    given: impl Iterator<Item = (Role, Vec<Principal>)>,
     priority: Priority,
 ) {
     let caches = &enqueuer.caches;
     let mut places = Places::around(caches, namespace);
     let near = overlapping(caches, namespace);
-    let principals: BTreeSet<(String, Option<String>)> =
-        principals.map(|principal| (principal.line(), principal.username())).collect();
-    for (line, user) in principals {
-        let mut assignments = find_near(&caches.assignments, GivenBy::WantedPrincipal, &near, &line);
-        assignments.retain(|one| places.overlap(one.as_ref()));
-        enqueuer.enqueue_objects(Kind::RoleAssignment, &assignments, priority);
-        let mut eligibilities = find_near(&caches.eligibilities, GivenBy::WantedPrincipal, &near, &line);
-        eligibilities.retain(|one| places.overlap(one.as_ref()));
-        enqueuer.enqueue_objects(Kind::RoleEligibility, &eligibilities, priority);
-        if let Some(user) = user {
-            let mut activations = find_near(&caches.activations, ActivationBy::OpenUser, &near, &user);
-            activations.retain(|one| places.overlap(one.as_ref()));
-            enqueuer.enqueue_objects(Kind::RoleActivation, &activations, priority);
-        }
-    }
+    let (roles, principals): (BTreeSet<Role>, Vec<Vec<Principal>>) = given.unzip();
+    let conflicts = |with: Role| roles.iter().any(|role| role.conflicts_with(with));
+    let lines = principals.iter().flatten().map(Principal::line).collect();
+    let mut assignments = find_near(&caches.assignments, GivenBy::WantedPrincipal, &near, &lines);
+    assignments.retain(|one| conflicts(one.spec.role) && places.overlap(one.as_ref()));
+    enqueuer.enqueue_objects(Kind::RoleAssignment, &assignments, priority);
+    let mut eligibilities = find_near(&caches.eligibilities, GivenBy::WantedPrincipal, &near, &lines);
+    eligibilities.retain(|one| conflicts(one.spec.role) && places.overlap(one.as_ref()));
+    enqueuer.enqueue_objects(Kind::RoleEligibility, &eligibilities, priority);
+    let users = principals.iter().flatten().filter_map(Principal::username).collect();
+    let mut activations = find_near(&caches.activations, ActivationBy::OpenUser, &near, &users);
+    activations.retain(|one| places.overlap(one.as_ref()));
+    enqueuer.enqueue_objects(Kind::RoleActivation, &activations, priority);
 }
 
 /// Where roles are given that count where those of one namespace do. What is not known may be anywhere.
