@@ -1,10 +1,11 @@
 //! What a role gives, and where: the rights that a grant of it consists of.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use k8s_openapi::api::rbac::v1::PolicyRule;
 
+use super::impact::Lines;
 use super::roles::{Access, MATRIX_KINDS, bindable, cluster_role, may_give, row, workload_role};
 use crate::api::Kind;
 use crate::api::common::Principal;
@@ -48,6 +49,15 @@ pub enum Right {
     LimitedIn { namespace: String, rules: Vec<PolicyRule> },
     /// These rules about objects that are in no namespace.
     LimitedEverywhere { rules: Vec<PolicyRule> },
+}
+
+impl Right {
+    fn namespace(&self) -> Option<&str> {
+        match self {
+            Self::In { namespace, .. } | Self::LimitedIn { namespace, .. } => Some(namespace),
+            Self::Everywhere { .. } | Self::LimitedEverywhere { .. } => None,
+        }
+    }
 }
 
 /// Rights that somebody has now, from one source.
@@ -254,24 +264,30 @@ pub fn find_conflict(role: Role, scope: &Scope, others: &[Duty]) -> Option<Strin
     ))
 }
 
-/// What a change of a grant opens and closes, in words.
+/// What a change of a grant opens and closes, in words that begin with `when` it does.
 #[must_use]
-pub fn compare_rights(before: Option<&Grant>, after: Option<&Grant>) -> (Vec<String>, Vec<String>) {
-    (describe_gain(before, after, "gets"), describe_gain(after, before, "loses"))
+pub fn compare_rights(before: Option<&Grant>, after: Option<&Grant>, when: &str) -> (Lines, Lines) {
+    let describe = |before, after, verb| match after {
+        Some(after) => describe_gain(before, after, (when, verb)),
+        None => Lines::default(),
+    };
+    (describe(before, after, "gets"), describe(after, before, "loses"))
 }
 
-fn describe_gain(before: Option<&Grant>, after: Option<&Grant>, verb: &str) -> Vec<String> {
-    let Some(after) = after else { return Vec::new() };
-    let had = |principal: &Principal, right: &Right| {
-        before.is_some_and(|before| before.principals.contains(principal) && before.rights.contains(right))
-    };
-    let mut lines = Vec::new();
-    for principal in &after.principals {
-        for right in after.rights.iter().filter(|right| !had(principal, right)) {
-            lines.push(format!("{principal} {verb} {}", describe_right(right)));
-        }
+fn describe_gain(before: Option<&Grant>, after: &Grant, (when, verb): (&str, &str)) -> Lines {
+    let mut had: BTreeMap<Option<&str>, Vec<&Right>> = BTreeMap::new();
+    for right in before.iter().flat_map(|before| &before.rights) {
+        had.entry(right.namespace()).or_default().push(right);
     }
-    lines
+    let is_new = |right: &&Right| !had.get(&right.namespace()).is_some_and(|rights| rights.contains(right));
+    let (all, new): (Vec<&Right>, Vec<&Right>) =
+        (after.rights.iter().collect(), after.rights.iter().filter(is_new).collect());
+    let gained = after.principals.iter().flat_map(|principal| {
+        let was_there = before.is_some_and(|before| before.principals.contains(principal));
+        let rights = if was_there { &new } else { &all };
+        rights.iter().map(move |right| (principal, *right))
+    });
+    Lines::of(gained, |(principal, right)| format!("{when}{principal} {verb} {}", describe_right(right)))
 }
 
 fn describe_right(right: &Right) -> String {
@@ -324,4 +340,39 @@ fn describe_rules(rules: &[PolicyRule]) -> String {
         format!("{} on {resources} {names}", rule.verbs.join(", ")).trim_end().to_owned()
     });
     parts.collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::common::PrincipalKind;
+
+    /// Written out these are two million lines.
+    #[test]
+    fn what_many_gain_in_many_namespaces_is_told_as_far_as_a_request_has_room() {
+        let grant = |people: usize, namespaces: usize| Grant {
+            name: String::new(),
+            rights: (0..namespaces)
+                .map(|number| Right::In { namespace: format!("n{number:05}"), cluster_role: "view".into() })
+                .collect(),
+            principals: (0..people)
+                .map(|number| Principal {
+                    kind: PrincipalKind::User,
+                    name: format!("p{number:03}"),
+                    namespace: None,
+                })
+                .collect(),
+            ends_at: None,
+        };
+        let (before, after) = (grant(99, 19_999), grant(100, 20_000));
+        let (opens, closes) = compare_rights(Some(&before), Some(&after), "");
+        let (opens, closes): (Vec<String>, Vec<String>) = (opens.into(), closes.into());
+        assert_eq!((opens.len(), closes.len()), (201, 0));
+        assert_eq!(opens[98..100], ["user p098 gets view in n19999", "user p099 gets view in n00000"]);
+        assert_eq!(opens[200], "and 19899 more");
+        let (_, closes) = compare_rights(Some(&after), None, "when activated, ");
+        let closes = Vec::from(closes);
+        assert_eq!(closes[0], "when activated, user p000 loses view in n00000");
+        assert_eq!(closes[200], "and 1999800 more");
+    }
 }

@@ -11,6 +11,7 @@ pub mod digest;
 pub mod facts;
 pub mod gated;
 pub mod grants;
+pub mod impact;
 pub mod letters;
 pub mod life;
 pub mod maintenance;

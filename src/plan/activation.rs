@@ -124,7 +124,7 @@ pub fn plan_activation(observed: &ObservedActivation, now: Timestamp) -> Plan<Ro
         let Ok(Eligible { spec, .. }) = &observed.eligibility else { return Default::default() };
         let user = asker(activation).map(|asker| person(&asker.user));
         let role = role_of(spec, &observed.area, String::new(), None);
-        compare_rights(None, Some(&Grant { principals: user.into_iter().collect(), ..role }))
+        compare_rights(None, Some(&Grant { principals: user.into_iter().collect(), ..role }), "")
     });
     plan
 }

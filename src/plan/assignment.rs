@@ -55,7 +55,7 @@ pub fn plan_assignment(observed: &ObservedAssignment, now: Timestamp) -> Plan<Ro
     tell_impact(&mut plan, || {
         let grant = |assignment| grant_of_assignment(assignment, &observed.area).ok().flatten();
         let imagined = as_if_applied(assignment, &[]);
-        compare_rights(grant(assignment).as_ref(), imagined.as_ref().and_then(grant).as_ref())
+        compare_rights(grant(assignment).as_ref(), imagined.as_ref().and_then(grant).as_ref(), "")
     });
     plan.with_status(|mut gate| {
         show_conflict(&mut gate, assignment, conflict, now);

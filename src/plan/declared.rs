@@ -13,6 +13,7 @@ use crate::api::gate::Reference;
 use crate::api::names::reason;
 use crate::api::{ApprovalRequest, Community, Enclave, GateStatus};
 use crate::model::gated::{Gated, has_finalizer};
+use crate::model::impact::Lines;
 use crate::model::life::{Circumstances, Integrity, JudgeError, applied_spec};
 use crate::model::scope::{Missing, OuterRules, ScopeRules};
 
@@ -229,12 +230,13 @@ fn conclude<K: Gated>(
 }
 
 /// Writes into a new request what it opens and what it closes, which is reckoned only then.
-pub(super) fn tell_impact<S>(plan: &mut Plan<S>, impact: impl Fn() -> (Vec<String>, Vec<String>)) {
+pub(super) fn tell_impact<S, L: Into<Lines>>(plan: &mut Plan<S>, impact: impl Fn() -> (L, L)) {
     for write in &mut plan.writes {
         let Write::CreateRequest(request) = write else { continue };
         let (opens, closes) = impact();
-        request.spec.impact.opens = cut(opens);
-        request.spec.impact.closes = cut(closes);
+        let (opens, closes): (Lines, Lines) = (opens.into(), closes.into());
+        request.spec.impact.opens = opens.into();
+        request.spec.impact.closes = closes.into();
     }
 }
 
@@ -246,26 +248,6 @@ pub(super) fn add(
     opens.extend(more_opens);
     closes.extend(more_closes);
     (opens, closes)
-}
-
-/// As many lines as a request may have, and a last one that says how many more there are.
-fn cut(mut lines: Vec<String>) -> Vec<String> {
-    const MOST: usize = 200;
-    let more = lines.len().saturating_sub(MOST);
-    if more > 0 {
-        lines.truncate(MOST);
-        lines.push(format!("and {more} more"));
-    }
-    lines.into_iter().map(|line| shorten(&line)).collect()
-}
-
-fn shorten(line: &str) -> String {
-    const LONGEST: usize = 1000;
-    if line.chars().count() <= LONGEST {
-        line.to_owned()
-    } else {
-        line.chars().take(LONGEST).chain(['…']).collect()
-    }
 }
 
 impl Home {

@@ -70,10 +70,7 @@ pub fn plan_eligibility(observed: &ObservedEligibility, now: Timestamp) -> Plan<
             })
         };
         let (before, after) = (offered(eligibility), as_if_applied(eligibility, &[]));
-        let (opens, closes) = compare_rights(before.as_ref(), after.as_ref().and_then(offered).as_ref());
-        let when_active =
-            |lines: Vec<String>| lines.into_iter().map(|line| format!("when activated, {line}")).collect();
-        (when_active(opens), when_active(closes))
+        compare_rights(before.as_ref(), after.as_ref().and_then(offered).as_ref(), "when activated, ")
     });
     let ends_at = eligibility.spec.ends_at.as_ref().map(|end| end.0).filter(|end| *end > now);
     let mut plan = plan.with_status(|mut gate| {

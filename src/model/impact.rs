@@ -1,0 +1,60 @@
+//! What a change opens and closes, in words: as many lines as a request may have.
+
+/// Lines of which only the first are written. There may be one for each person and each namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lines {
+    first: Vec<String>,
+    /// How many there are beside them.
+    more: usize,
+}
+
+impl Lines {
+    /// So many a request has, and one that says how many more there are.
+    const MOST: usize = 200;
+
+    /// A line for each item.
+    pub fn of<T>(mut items: impl Iterator<Item = T>, write: impl FnMut(T) -> String) -> Self {
+        let first = items.by_ref().take(Self::MOST).map(write).collect();
+        Self { first, more: items.count() }
+    }
+}
+
+impl From<Vec<String>> for Lines {
+    fn from(lines: Vec<String>) -> Self {
+        Self::of(lines.into_iter(), |line| line)
+    }
+}
+
+impl From<Lines> for Vec<String> {
+    fn from(Lines { first, more }: Lines) -> Self {
+        let more = (more > 0).then(|| format!("and {more} more"));
+        first.iter().chain(&more).map(|line| shorten(line)).collect()
+    }
+}
+
+fn shorten(line: &str) -> String {
+    const LONGEST: usize = 1000;
+    if line.chars().count() <= LONGEST {
+        line.to_owned()
+    } else {
+        line.chars().take(LONGEST).chain(['…']).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_lines_that_a_request_has_are_written() {
+        let mut written = 0;
+        let lines = Lines::of(0..2_000_000, |number: usize| {
+            written += 1;
+            format!("{number:02000}")
+        });
+        let lines: Vec<String> = lines.into();
+        assert_eq!((written, lines.len()), (200, 201));
+        assert_eq!((lines[0].chars().count(), lines[200].as_str()), (1001, "and 1999800 more"));
+        assert_eq!(Vec::from(Lines::from(vec!["x".to_owned(); 200])).len(), 200);
+    }
+}
