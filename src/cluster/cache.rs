@@ -28,6 +28,12 @@ pub trait Indexed: Resource<DynamicType = ()> + Serialize + DeserializeOwned + S
     /// once.
     fn index(&self, add: &mut dyn FnMut(Self::By, &str));
 
+    /// Whether the values of an index are in order, so that objects are found by what their values begin with
+    /// ([`Cache::beginning`], and no other way).
+    fn is_ordered(_: Self::By) -> bool {
+        false
+    }
+
     /// Whether an object is held as compressed JSON and decoded when it is read: kinds with many objects, and
     /// objects that are seldom read. A decoded object takes several times the memory.
     fn is_packed(&self) -> bool {
@@ -182,6 +188,8 @@ struct Stored<K: Indexed> {
     /// Slots by namespace and name.
     names: HashMap<Box<str>, HashMap<Box<str>, usize>>,
     indexes: HashMap<K::By, HashMap<Box<str>, Slots>>,
+    /// Values with slots, of indexes that are in order.
+    ordered: HashMap<K::By, BTreeSet<(Box<str>, usize)>>,
     /// While the watch lists anew: the slots of the objects that it listed so far.
     listed: Option<HashSet<usize>>,
     /// When the watch had listed everything last.
@@ -203,6 +211,7 @@ impl<K: Indexed> Default for Stored<K> {
             recent: Mutex::default(),
             names: HashMap::new(),
             indexes: HashMap::new(),
+            ordered: HashMap::new(),
             listed: None,
             list_ended: None,
             newest_gone: 0,
@@ -248,13 +257,16 @@ impl<K: Indexed> Cache<K> {
         found
     }
 
-    /// The objects that an index has under any of these values, each once, in no order.
+    /// The objects that an index has under values that begin with any of these, each once, in no order.
     #[must_use]
-    pub fn by_any(&self, index: K::By, values: impl IntoIterator<Item = String>) -> Vec<Arc<K>> {
+    pub fn beginning(&self, index: K::By, with: impl IntoIterator<Item = String>) -> Vec<Arc<K>> {
         let stored = self.read();
-        let index = stored.indexes.get(&index);
-        let slots = values.into_iter().filter_map(|value| index?.get(value.as_str())).flat_map(Slots::iter);
-        let slots: BTreeSet<usize> = slots.collect();
+        let index = stored.ordered.get(&index);
+        let mut slots = BTreeSet::new();
+        for beginning in with.into_iter().map(String::into_boxed_str) {
+            let from = index.into_iter().flat_map(|index| index.range((beginning.clone(), 0)..));
+            slots.extend(from.take_while(|(value, _)| value.starts_with(&*beginning)).map(|(_, slot)| *slot));
+        }
         let found: Vec<Arc<K>> = slots.into_iter().filter_map(|slot| stored.at(slot)).collect();
         self.count_visits(found.len());
         found
@@ -622,6 +634,10 @@ impl<K: Indexed> Stored<K> {
 
     fn reindex(&mut self, slot: usize, old: &[(K::By, Box<str>)], new: &[(K::By, Box<str>)]) {
         for (by, value) in old {
+            if K::is_ordered(*by) {
+                self.ordered.entry(*by).or_default().remove(&(value.clone(), slot));
+                continue;
+            }
             let Some(index) = self.indexes.get_mut(by) else { continue };
             let Some(slots) = index.get_mut(value) else { continue };
             if slots.remove(slot) {
@@ -629,6 +645,10 @@ impl<K: Indexed> Stored<K> {
             }
         }
         for (by, value) in new {
+            if K::is_ordered(*by) {
+                self.ordered.entry(*by).or_default().insert((value.clone(), slot));
+                continue;
+            }
             let slots = self.indexes.entry(*by).or_default().entry(value.clone());
             slots.and_modify(|slots| slots.add(slot)).or_insert(Slots::One(slot));
         }

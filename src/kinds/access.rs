@@ -25,6 +25,7 @@ use crate::api::{
 };
 use crate::cluster::cache::{Cache, Indexed, Key};
 use crate::model::activation::{Eligible, NotEligible, asker};
+use crate::model::digest::fingerprint;
 use crate::model::gated::Gated;
 use crate::model::grants::{Duty, Grant, Managed, Scope};
 use crate::model::life::{JudgeError, view_applied};
@@ -430,7 +431,7 @@ pub fn overlapping(caches: &Caches, namespace: &str) -> Vec<Near> {
     }
 }
 
-/// What is found there of any of these, each object once.
+/// What is found there for any of these people, each object once.
 #[must_use]
 pub fn find_near<K: Indexed>(
     cache: &Cache<K>,
@@ -438,7 +439,11 @@ pub fn find_near<K: Indexed>(
     places: &[Near],
     sought: &BTreeSet<String>,
 ) -> Vec<Arc<K>> {
-    cache.by_any(by, sought.iter().flat_map(|what| places.iter().map(|near| near.key(what))))
+    let near = |somebody: &String| {
+        let somebody = fingerprint(somebody);
+        places.iter().map(move |near| near.beginning(&somebody))
+    };
+    cache.beginning(by, sought.iter().flat_map(near))
 }
 
 fn open_requests_about_enclave(caches: &Caches, namespace: &str, enclave: &str) -> Vec<String> {

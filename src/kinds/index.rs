@@ -21,6 +21,7 @@ use crate::api::{
     RoleEligibility, TransitHub,
 };
 use crate::cluster::cache::{Indexed, NoIndex};
+use crate::model::digest::fingerprint;
 use crate::model::gated::Gated;
 use crate::model::life::applied_spec;
 use crate::model::naming::{CONNECTION_POLICY, ROLE_BINDING, is_of_grant, namespace_of, splits};
@@ -43,23 +44,21 @@ pub enum Near {
 }
 
 impl Near {
-    /// What is there, as it is indexed.
+    /// What the values begin with under which is found what is there for somebody of this fingerprint.
     #[must_use]
-    pub fn key(&self, what: &str) -> String {
+    pub fn beginning(&self, fingerprint: &str) -> String {
         match self {
-            Self::Anywhere => what.to_owned(),
-            Self::In(namespace) => pair(namespace, what),
-            // No name ends so.
-            Self::Beneath(community) => pair(&format!("{community}-"), what),
+            Self::Anywhere => format!("{fingerprint}/"),
+            Self::In(namespace) => format!("{fingerprint}/{namespace}/"),
+            Self::Beneath(community) => format!("{fingerprint}/{community}-"),
         }
     }
 }
 
-/// Under which keys something is found that is given in a namespace.
-fn keys_near(namespace: &str, what: &str) -> Vec<String> {
-    let beneath = splits(namespace).map(|(community, _)| Near::Beneath(community.to_owned()));
-    let near = [Near::Anywhere, Near::In(namespace.to_owned())].into_iter().chain(beneath);
-    near.map(|near| near.key(what)).collect()
+/// The value under which something is found that is given in a namespace to somebody, near whatever place: names of
+/// people may be long, and of what they are given there may be much.
+fn value_near(namespace: &str, somebody: &str) -> String {
+    Near::In(namespace.to_owned()).beginning(&fingerprint(somebody))
 }
 
 /// Communities that may surround what is declared in a namespace, as namespaces are named: an Enclave's begins with
@@ -384,16 +383,18 @@ macro_rules! given {
                 let applied = applied_spec(self).ok().flatten();
                 let namespace = namespace_of_object(self);
                 for principal in applied.iter().flat_map(|spec| &spec.principals).map(Principal::line) {
-                    for key in keys_near(namespace, &principal) {
- add(GivenBy::Principal, &key);
- }
+                    add(GivenBy::Principal, &value_near(namespace, &principal));
                 }
                 for principal in self.spec.principals.iter().map(Principal::line) {
-                    for key in keys_near(namespace, &principal) { add(GivenBy::WantedPrincipal, &key); }
+                    add(GivenBy::WantedPrincipal, &value_near(namespace, &principal));
                 }
                 if let Some(maker) = maker(self) {
                     add(GivenBy::Maker, maker);
                 }
+            }
+
+            fn is_ordered(by: GivenBy) -> bool {
+                matches!(by, GivenBy::Principal | GivenBy::WantedPrincipal)
             }
         })*
     };
@@ -438,16 +439,12 @@ impl Indexed for RoleActivation {
         let Some(status) = &self.status else { return };
         if let Some(user) = &status.user {
             add(ActivationBy::User, user);
-            let keys = keys_near(namespace, user);
+            let near = value_near(namespace, user);
             if is_open {
-                for key in &keys {
-                    add(ActivationBy::OpenUser, key);
-                }
+                add(ActivationBy::OpenUser, &near);
             }
             if is_active {
-                for key in &keys {
-                    add(ActivationBy::ActiveUser, key);
-                }
+                add(ActivationBy::ActiveUser, &near);
             }
         }
         if is_active {
@@ -456,6 +453,10 @@ impl Indexed for RoleActivation {
         if let Some(role) = status.role.filter(|_| is_active) {
             add(ActivationBy::ActiveRole, role.name());
         }
+    }
+
+    fn is_ordered(by: ActivationBy) -> bool {
+        matches!(by, ActivationBy::OpenUser | ActivationBy::ActiveUser)
     }
 }
 
@@ -553,3 +554,6 @@ macro_rules! policies {
     };
 }
 policies!(NetworkPolicy, CiliumNetworkPolicy);
+
+#[cfg(test)]
+mod tests;

@@ -25,6 +25,14 @@ pub fn sha256(bytes: &[u8]) -> String {
     hash.iter().fold(String::from("sha256:"), |text, byte| text + &format!("{byte:02x}"))
 }
 
+/// Half of the SHA-256 of a text, in lower-case hexadecimal: a name that is short, whatever it is the name of.
+#[must_use]
+pub fn fingerprint(text: &str) -> String {
+    let hash = Sha256::digest(text);
+    let half = hash.iter().take(16).fold(0_u128, |half, byte| half << 8 | u128::from(*byte));
+    format!("{half:032x}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

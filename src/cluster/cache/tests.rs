@@ -7,6 +7,7 @@ use super::*;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum By {
     Owner,
+    OwnerInOrder,
 }
 
 impl Indexed for ConfigMap {
@@ -15,7 +16,12 @@ impl Indexed for ConfigMap {
     fn index(&self, add: &mut dyn FnMut(By, &str)) {
         for owner in self.data.iter().flatten().map(|(owner, _)| owner) {
             add(By::Owner, owner);
+            add(By::OwnerInOrder, owner);
         }
+    }
+
+    fn is_ordered(by: By) -> bool {
+        by == By::OwnerInOrder
     }
 
     fn is_packed(&self) -> bool {
@@ -230,7 +236,12 @@ proptest! {
                 let walked: Vec<Arc<ConfigMap>> =
                     cache.all().into_iter().filter(|one| one.data.as_ref().is_some_and(|data| data.contains_key(&owner))).collect();
                 prop_assert_eq!(names_of(&cache.by(By::Owner, &owner)), names_of(&walked));
+                prop_assert_eq!(names_of(&cache.beginning(By::OwnerInOrder, [owner])), names_of(&walked));
             }
+            let owned: Vec<Arc<ConfigMap>> =
+                cache.all().into_iter().filter(|one| one.data.as_ref().is_some_and(|data| !data.is_empty())).collect();
+            let found = cache.beginning(By::OwnerInOrder, ["w".to_owned(), "w1".to_owned(), "x".to_owned()]);
+            prop_assert_eq!(names_of(&found), names_of(&owned));
             prop_assert_eq!(cache.len(), cache.all().len());
         }
     }
