@@ -24,7 +24,9 @@ use enclave_operator::kinds::sentry::Sentry;
 use enclave_operator::model::gated::Gated;
 use enclave_operator::model::life::{Integrity, as_if_applied};
 use enclave_operator::model::naming::grant;
+use enclave_operator::plan::Write;
 use enclave_operator::plan::assignment::plan_assignment;
+use enclave_operator::plan::child::{Child, Verb};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Namespace, ResourceQuota};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -571,6 +573,55 @@ fn a_binding_of_a_grant_wakes_a_workload_that_is_isolated() {
     woken(&world);
     world.see(&other);
     assert_eq!(woken(&world), [(control(0), Priority::Normal)], "what is made with it concerns it always");
+}
+
+/// Whoever rules a namespace that is not the operator's may make there what has the name of a grant, as often as he
+/// likes.
+#[test]
+fn what_has_the_name_of_a_grant_elsewhere_is_taken_away_and_keeps_nobody_waiting() {
+    let mut world = World::of(1);
+    let control = control(0);
+    let elsewhere: Namespace = serde_json::from_value(json!({"metadata": {"name": "elsewhere"}})).unwrap();
+    world.see(&elsewhere);
+    let plan = |world: &World, name: &str| {
+        let guard = Guard { integrity: Integrity::Intact, witness: "guard".to_owned() };
+        let assignment = world.get::<RoleAssignment>(&control, name);
+        plan_assignment(&observe_assignment(&world.enqueuer.caches, assignment, guard), now())
+    };
+    for repair in plan(&world, "readers").repairs {
+        match repair {
+            Write::Child(Verb::Create, Child::Role(role)) => world.see(&*role),
+            Write::Child(Verb::Create, Child::RoleBinding(binding)) => world.see(&*binding),
+            other => panic!("{other:?}"),
+        }
+    }
+    let mut goes = applied::<RoleAssignment>("RoleAssignment", &control, "goes", &role("enclave-reader"));
+    goes.metadata.deletion_timestamp = Some(enclave_operator::api::Time(now()).into());
+    world.see(&goes);
+    drain_revocations(&world);
+    woken_of(&world, Kind::RoleAssignment);
+
+    let before = plan(&world, "readers").status;
+    let bound = before.as_ref().and_then(|status| status.namespaces);
+    let is_going = |world: &World| plan(world, "goes").writes.contains(&Write::RemoveFinalizer);
+    for name in ["readers", "goes"] {
+        world.see(&binding_of("elsewhere", &grant(Kind::RoleAssignment, &control, name), "eve"));
+    }
+    assert_eq!(woken_of(&world, Kind::RoleAssignment), []);
+    assert_eq!(plan(&world, "readers").status, before);
+    assert!(is_going(&world));
+    assert_eq!(drain_revocations(&world), 2, "both are taken away");
+
+    // Where the operator gives rights it is another thing.
+    for name in ["readers", "goes"] {
+        world.see(&binding_of("acme", &grant(Kind::RoleAssignment, &control, name), "eve"));
+    }
+    assert_eq!(woken_of(&world, Kind::RoleAssignment).len(), 2);
+    let status = plan(&world, "readers").status.unwrap();
+    assert_eq!(status.namespaces, bound.map(|bound| bound + 1));
+    assert_ne!(status.gate.conditions, before.unwrap().gate.conditions);
+    assert!(!is_going(&world));
+    assert_eq!(drain_revocations(&world), 2);
 }
 
 #[test]

@@ -273,12 +273,22 @@ fn find_eligibility(caches: &Caches, activation: &RoleActivation) -> Option<Arc<
     caches.eligibilities.get(activation.metadata.namespace.as_deref()?, &activation.spec.eligibility)
 }
 
+/// What there is of a grant where the operator gives rights. What has its name elsewhere is only taken away
+/// ([`observe_one_grant`]): whoever makes it there again and again keeps nobody waiting.
 fn observe_around(caches: &Caches, kind: Kind, namespace: &str, name: &str) -> Surroundings {
-    Surroundings {
-        live: observe_objects(caches, &naming::grant(kind, namespace, name)),
-        unknown: BTreeMap::new(),
-        bare: observe_bare(caches, namespace),
-    }
+    let mut live = observe_objects(caches, &naming::grant(kind, namespace, name));
+    live.roles.retain(|role| counts(caches, role.as_ref()));
+    live.role_bindings.retain(|binding| counts(caches, binding.as_ref()));
+    Surroundings { live, unknown: BTreeMap::new(), bare: observe_bare(caches, namespace) }
+}
+
+/// Whether an object is where the operator gives rights.
+#[must_use]
+pub fn counts<K: Resource>(caches: &Caches, object: &K) -> bool {
+    object.meta().namespace.as_deref().is_none_or(|namespace| {
+        *namespace == *caches.system
+            || caches.namespaces.get("", namespace).is_some_and(|namespace| is_managed(&namespace))
+    })
 }
 
 /// What the person who activates a role holds now that it may be in conflict with: by assignments, and by other
@@ -496,8 +506,6 @@ fn observe_bare(caches: &Caches, namespace: &str) -> BTreeSet<String> {
             caches.namespaces.by(NamespaceBy::Enclave, &pair(community, enclave))
         }
     };
-    let around = around
-        .filter(|around| caches.namespaces.get("", around).is_some_and(|namespace| is_managed(&namespace)));
     let names = inside.iter().map(|namespace| namespace.name_any()).chain(around);
     names.filter(|name| !caches.network_policies.has(name, child::DEFAULT_DENY)).collect()
 }

@@ -19,7 +19,7 @@ use crate::api::{
 };
 use crate::cluster::cache::{Change, Indexed, Key};
 use crate::cluster::workqueue::Priority;
-use crate::kinds::access::{find_near, overlapping};
+use crate::kinds::access::{counts, find_near, overlapping};
 use crate::kinds::caches::Caches;
 use crate::kinds::enqueue::{Enqueuer, concerns_others, grant_of, priority_of};
 use crate::kinds::index::{ActivationBy, GivenBy, pair};
@@ -192,7 +192,9 @@ pub fn on_rbac<K: Indexed>(enqueuer: &Enqueuer, change: &Change<K>) {
     let Some(object) = change.latest() else { return };
     let name = object.meta().name.as_deref().unwrap_or_default();
     if let Some((kind, namespace, declared)) = parse_grant(name) {
-        enqueuer.queues.add(kind, namespace, declared, Priority::Normal);
+        if counts(&enqueuer.caches, object.as_ref()) {
+            enqueuer.queues.add(kind, namespace, declared, Priority::Normal);
+        }
         // What is new is as a rule what the operator made of it: what somebody lost goes first.
         let is_made = change.before.is_none() && is_given(&enqueuer.caches, kind, namespace, declared);
         let priority = if is_made { Priority::Normal } else { Priority::Closing };
