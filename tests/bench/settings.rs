@@ -63,8 +63,19 @@ impl Row {
     }
 }
 
+/// How much is measured, of an operator that is built how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// What takes minutes, unoptimised.
+    Quick,
+    /// Everything, of the operator as it is shipped.
+    Full,
+}
+
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// `QUICK`: set for a quick run.
+    pub extent: Extent,
     /// `ROW`: names with commas, or nothing for all.
     pub rows: Vec<Row>,
     /// `SIZE`: so many enclaves, each with a workload, an endpoint and five connections.
@@ -109,15 +120,22 @@ impl Settings {
     /// # Errors
     /// When a variable cannot be read, with what it should be.
     pub fn from_environment() -> Result<Self, String> {
-        let quick = variable("QUICK").is_some();
-        let pick = |quickly: usize, fully: usize| if quick { quickly } else { fully };
-        let rows: &[Row] = if quick { &Row::QUICK } else { &Row::ALL };
+        let extent = variable("QUICK").map_or(Extent::Full, |_| Extent::Quick);
+        let pick = |quickly: usize, fully: usize| match extent {
+            Extent::Quick => quickly,
+            Extent::Full => fully,
+        };
+        let (rows, sizes): (&[Row], &[usize]) = match extent {
+            Extent::Quick => (&Row::QUICK, &[30]),
+            Extent::Full => (&Row::ALL, &[100, 300, 1000, 3000]),
+        };
         Ok(Self {
+            extent,
             rows: match variable("ROW") {
                 None => rows.to_vec(),
                 Some(names) => names.split(',').map(row).collect::<Result<_, _>>()?,
             },
-            sizes: numbers("SIZE", if quick { &[30] } else { &[100, 300, 1000, 3000] })?,
+            sizes: numbers("SIZE", sizes)?,
             pairs: number("PAIRS", pick(1, 5))?,
             program: variable("PROGRAM")
                 .unwrap_or_else(|| env!("CARGO_BIN_EXE_enclave-operator").to_owned())
