@@ -124,6 +124,13 @@ impl Stage {
         }
     }
 
+    /// Starts the operator unless it runs.
+    pub async fn resume_operator(&mut self) {
+        if self.operator.is_none() {
+            self.start_operator().await;
+        }
+    }
+
     /// The process of the operator.
     ///
     /// # Panics

@@ -28,6 +28,24 @@ pub fn limit(enclaves: usize) -> Duration {
     Duration::from_secs_f64(600.0_f64.mul_add(enclaves as f64 / 1000.0, 180.0))
 }
 
+/// Whose turn it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    Operator,
+    Baseline,
+}
+
+/// The turns of so many pairs: A B B A and so on.
+pub fn turns(pairs: usize) -> impl Iterator<Item = Turn> {
+    (0..pairs).flat_map(|pair| {
+        if pair.is_multiple_of(2) {
+            [Turn::Operator, Turn::Baseline]
+        } else {
+            [Turn::Baseline, Turn::Operator]
+        }
+    })
+}
+
 /// A row that goes on.
 pub struct Measuring<'a> {
     pub settings: &'a Settings,
@@ -109,7 +127,7 @@ async fn run_at(settings: &Settings, report: &mut Report, size: usize) {
             Row::Edit => edit::measure(measuring, &stage, &load).await,
             Row::Votes => votes::measure(measuring, &mut stage).await,
             Row::Decided => decided::measure(measuring, &mut stage).await,
-            Row::Roles => roles::measure(measuring, &stage).await,
+            Row::Roles => roles::measure(measuring, &mut stage).await,
             Row::Standby => standby::measure(measuring, &mut stage, &load).await,
             Row::Restart => restart::measure(measuring, &mut stage).await,
             Row::Foreign => foreign::measure(measuring, &mut stage).await,

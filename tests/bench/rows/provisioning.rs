@@ -8,7 +8,7 @@ use futures::StreamExt;
 use kube::Api;
 use serde_json::{Value, json};
 
-use super::{Measuring, limit};
+use super::{Measuring, Turn, limit, turns};
 use crate::bare_client::{Children, Provisioned};
 use crate::counts::Counts;
 use crate::create::{IN_FLIGHT, each};
@@ -32,20 +32,21 @@ pub async fn measure(measuring: &mut Measuring<'_>, load: &Load) -> Stage {
     let mut kept: Option<(Stage, Children)> = None;
     let (mut operator, mut bare) = (Vec::new(), Vec::new());
     let mut counts = Vec::new();
-    for pair in 0..measuring.settings.pairs {
-        for is_first in [true, false] {
-            // A B B A, and the first turn is the operator's: its children are the baseline's.
-            if is_first == pair.is_multiple_of(2) {
+    for turn in turns(measuring.settings.pairs) {
+        match (turn, &mut kept) {
+            (Turn::Operator, _) => {
                 drop(kept.take());
-                let (stage, provisioned, counted) = turn(measuring, load).await;
+                let (stage, provisioned, counted) = operate(measuring, load).await;
                 operator.push(provisioned);
                 counts.push(counted);
                 let children = Children::read(&stage.administrator).await;
                 kept = Some((stage, children));
-            } else if let Some((stage, children)) = &mut kept {
+            }
+            (Turn::Baseline, Some((stage, children))) => {
                 stage.stop_operator();
                 bare.push(baseline(measuring, load, children).await);
             }
+            (Turn::Baseline, None) => unreachable!("the first turn is the operator's"),
         }
     }
     let pairs = |of: fn(&Provisioned) -> f64| -> Vec<(f64, f64)> {
@@ -83,7 +84,7 @@ pub async fn measure(measuring: &mut Measuring<'_>, load: &Load) -> Stage {
     stage
 }
 
-async fn turn(measuring: &mut Measuring<'_>, load: &Load) -> (Stage, Provisioned, Counts) {
+async fn operate(measuring: &mut Measuring<'_>, load: &Load) -> (Stage, Provisioned, Counts) {
     let mut stage = Stage::set(measuring.settings).await;
     measuring.report.machine().ask(stage.plane.administrator_user());
     stage.start_operator().await;

@@ -13,19 +13,20 @@ use serde_json::json;
 use super::edit::role_binding;
 use super::memory::hold_everything;
 use super::provisioning::provision;
-use super::{Measuring, limit};
+use super::{Measuring, Turn, limit, turns};
 use crate::figures::{milliseconds, percentile};
 use crate::load::{Load, assignment, eligibility, person};
 use crate::measure::{CLIENT, processor_time, wait_until_quiet};
 use crate::sightings::Sightings;
 use crate::stage::Stage;
+use crate::support::Process;
 
 const ENCLAVES: usize = 4;
 const LIMIT: Duration = Duration::from_secs(300);
 /// Assignments that are made to see what one costs.
 const MORE: usize = 20;
 
-pub async fn measure(measuring: &mut Measuring<'_>, stage: &Stage) {
+pub async fn measure(measuring: &mut Measuring<'_>, stage: &mut Stage) {
     let (assignments, eligibilities) = (measuring.settings.assignments, measuring.settings.eligibilities);
     let bindings = Sightings::of(stage.everywhere::<RoleBinding>(), |_| true).await;
     namespaces(measuring, stage, "empty", "without roles").await;
@@ -83,16 +84,35 @@ fn is_active(state: Option<&Option<State>>) -> bool {
     state.copied().flatten() == Some(State::Active)
 }
 
-/// What a namespace of others costs the operator, and B3, which sees it too.
-async fn namespaces(measuring: &mut Measuring<'_>, stage: &Stage, prefix: &str, with: &str) {
+/// What a namespace of others costs the operator, and B3 in its place.
+async fn namespaces(measuring: &mut Measuring<'_>, stage: &mut Stage, prefix: &str, with: &str) {
     let alone = one_namespace(stage, stage.operator_id(), &format!("{prefix}-alone"), &BY_THEMSELVES).await;
     let what = format!("processor time of the operator for one namespace of others by itself, {with}");
     measuring.add(measuring.figure(what, "ms", alone));
-    let operator = one_namespace(stage, stage.operator_id(), prefix, &IN_A_ROW).await;
-    let watcher = hold_everything(stage).await;
-    let bare = one_namespace(stage, watcher.id(), &format!("{prefix}-bare"), &IN_A_ROW).await;
+    let (mut operator, mut bare) = (Vec::new(), Vec::new());
+    let mut watcher: Option<Process> = None;
+    for (number, turn) in turns(measuring.settings.pairs).enumerate() {
+        let (values, process) = match turn {
+            Turn::Operator => {
+                drop(watcher.take());
+                stage.resume_operator().await;
+                (&mut operator, stage.operator_id())
+            }
+            Turn::Baseline => {
+                stage.stop_operator();
+                if watcher.is_none() {
+                    watcher = Some(hold_everything(stage).await);
+                }
+                (&mut bare, watcher.as_ref().map(Process::id).expect("the watcher was started"))
+            }
+        };
+        values.push(one_namespace(stage, process, &format!("{prefix}-{number}"), &IN_A_ROW).await);
+    }
+    drop(watcher);
+    stage.resume_operator().await;
+    let pairs: Vec<(f64, f64)> = operator.into_iter().zip(bare).collect();
     let what = format!("processor time of the operator for one namespace of others, {with}");
-    measuring.add(measuring.paired(&what, "ms", &[(operator, bare)]).at_most(0.05));
+    measuring.add(measuring.paired(&what, "ms", &pairs).at_most(0.05));
 }
 
 /// Namespaces of others, and how long after one the next is made.
@@ -101,7 +121,7 @@ struct Made {
     interval: Duration,
 }
 
-const IN_A_ROW: Made = Made { count: 1000, interval: Duration::ZERO };
+const IN_A_ROW: Made = Made { count: 300, interval: Duration::ZERO };
 /// Further apart than the operator waits for the next one.
 const BY_THEMSELVES: Made = Made { count: 100, interval: Duration::from_millis(50) };
 

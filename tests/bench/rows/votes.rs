@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::provisioning::{declare, declare_community};
-use super::{Measuring, limit};
+use super::{Measuring, Turn, limit, turns};
 use crate::bare_watchers::{PolicyWriter, connection_numbers};
 use crate::figures::{milliseconds, percentile};
 use crate::load::{Load, hold_connections};
@@ -41,13 +41,6 @@ struct Ballot {
     opens: Vec<Key>,
 }
 
-/// Who opens connections when they are approved.
-#[derive(Clone, Copy, PartialEq)]
-enum Turn {
-    Operator,
-    Bare,
-}
-
 pub async fn measure(measuring: &mut Measuring<'_>, stage: &mut Stage) {
     let (single, rated) = (measuring.settings.votes, measuring.settings.rated_votes);
     let pairs = measuring.settings.pairs;
@@ -55,36 +48,31 @@ pub async fn measure(measuring: &mut Measuring<'_>, stage: &mut Stage) {
     let mut latencies: [[Vec<Vec<f64>>; 2]; 2] = Default::default();
     let (mut writes, mut conflicts) = (0, 0);
     let mut bare_watcher: Option<PolicyWriter> = None;
-    for pair in 0..pairs {
-        let turns = [Turn::Operator, Turn::Bare];
-        let turns = if pair.is_multiple_of(2) { turns } else { [turns[1], turns[0]] };
-        for turn in turns {
-            match (turn, bare_watcher.is_some()) {
-                (Turn::Operator, true) => {
-                    bare_watcher = None;
-                    stage.start_operator().await;
-                }
-                (Turn::Bare, false) => {
-                    stage.stop_operator();
-                    bare_watcher = Some(PolicyWriter::start(stage.bare.clone(), held.load.clone()).await);
-                }
-                _ => {}
+    for turn in turns(pairs) {
+        match (turn, bare_watcher.is_some()) {
+            (Turn::Operator, true) => {
+                bare_watcher = None;
+                stage.start_operator().await;
             }
-            let at = usize::from(turn == Turn::Bare);
-            latencies[at][0].push(held.vote_one_by_one(stage, single).await);
-            let since = stage.count_requests();
-            latencies[at][1].push(held.vote_at_a_rate(stage, rated).await);
-            if turn == Turn::Operator {
-                stage.wait_until_quiet(LIMIT).await;
-                let counts = since.count();
-                writes += counts.writes();
-                conflicts += counts.conflicts;
+            (Turn::Baseline, false) => {
+                stage.stop_operator();
+                bare_watcher = Some(PolicyWriter::start(stage.bare.clone(), held.load.clone()).await);
             }
+            _ => {}
+        }
+        let at = usize::from(turn == Turn::Baseline);
+        latencies[at][0].push(held.vote_one_by_one(stage, single).await);
+        let since = stage.count_requests();
+        latencies[at][1].push(held.vote_at_a_rate(stage, rated).await);
+        if turn == Turn::Operator {
+            stage.wait_until_quiet(LIMIT).await;
+            let counts = since.count();
+            writes += counts.writes();
+            conflicts += counts.conflicts;
         }
     }
-    if bare_watcher.take().is_some() {
-        stage.start_operator().await;
-    }
+    drop(bare_watcher);
+    stage.resume_operator().await;
     let [operator, bare] = latencies;
     let ways = [("one at a time", 4.0), ("at 20 votes/s", 5.0)];
     for ((way, goal), (operator, bare)) in ways.into_iter().zip(operator.iter().zip(&bare)) {
