@@ -112,7 +112,8 @@ pub struct Settings {
     pub large: usize,
     /// `SECONDS`: for how long a quiet cluster is looked at, and a replica that stands by.
     pub seconds: u64,
-    /// `CREATIONS`: how many objects of a kind are created to see what admission costs, per turn.
+    /// `CREATIONS`: how many objects of a kind are created to see what admission costs, and how many votes are
+    /// cast, per turn.
     pub creations: usize,
 }
 
@@ -154,7 +155,7 @@ impl Settings {
             foreign: number("FOREIGN", 10_000)?,
             large: number("LARGE", 200)?,
             seconds: number("SECONDS", pick(10, 60))? as u64,
-            creations: number("CREATIONS", 50)?,
+            creations: number("CREATIONS", 200)?,
         })
     }
 

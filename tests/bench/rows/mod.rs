@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::figures::Figure;
+use crate::figures::{Figure, percentile};
 use crate::load::{CONNECTIONS, Load};
 use crate::measure::Others;
 use crate::report::Report;
@@ -79,6 +79,20 @@ impl<'a> Measuring<'a> {
 
     pub fn paired(&self, what: &str, unit: &str, pairs: &[(f64, f64)]) -> Figure {
         Figure::paired(self.row, self.size, what, unit, pairs)
+    }
+
+    /// A percentile of the milliseconds of each turn, in pairs.
+    pub fn percentiles(
+        &self,
+        what: &str,
+        share: f64,
+        operator: &[Vec<f64>],
+        baseline: &[Vec<f64>],
+    ) -> Figure {
+        let of =
+            |turns: &[Vec<f64>]| -> Vec<f64> { turns.iter().map(|turn| percentile(turn, share)).collect() };
+        let pairs: Vec<(f64, f64)> = of(operator).into_iter().zip(of(baseline)).collect();
+        self.paired(what, "ms", &pairs)
     }
 }
 

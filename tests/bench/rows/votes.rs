@@ -14,7 +14,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::provisioning::{declare, declare_community};
 use super::{Measuring, Turn, limit, turns};
 use crate::bare_watchers::{PolicyWriter, connection_numbers};
-use crate::figures::{milliseconds, percentile};
+use crate::figures::milliseconds;
 use crate::load::{Load, hold_connections};
 use crate::settings::Extent;
 use crate::sightings::{Key, Sightings};
@@ -77,12 +77,8 @@ pub async fn measure(measuring: &mut Measuring<'_>, stage: &mut Stage) {
     let ways = [("one at a time", 4.0), ("at 20 votes/s", 5.0)];
     for ((way, goal), (operator, bare)) in ways.into_iter().zip(operator.iter().zip(&bare)) {
         for (name, share) in [("p50", 0.5), ("p99", 0.99)] {
-            let pairs: Vec<(f64, f64)> = operator
-                .iter()
-                .zip(bare)
-                .map(|(operator, bare)| (percentile(operator, share), percentile(bare, share)))
-                .collect();
-            let figure = measuring.paired(&format!("vote → both policies {way}, {name}"), "ms", &pairs);
+            let what = format!("vote → both policies {way}, {name}");
+            let figure = measuring.percentiles(&what, share, operator, bare);
             let raw = json!({ "operator": operator, "bare": bare });
             measuring.add(figure.raw(raw).ratio_at_most(goal));
         }
