@@ -120,18 +120,20 @@ impl Children {
 
     /// Declares the load, and makes at once what the operator made of it.
     pub async fn provision(&self, stage: &Stage, load: &Load) -> Provisioned {
-        let communities = Api::all(stage.owner.client.clone());
-        stage.owner.create_in(&communities, &load.community(&json!({}))).await;
+        // Who declares and who makes the children have 32 requests in flight together.
+        let owner = stage.bare.beside(stage.owner.client.clone());
+        let communities = Api::all(owner.client.clone());
+        owner.create_in(&communities, &load.community(&json!({}))).await;
         self.make(stage, load.community).await;
         let (began, cpu) = (Instant::now(), stage.api_server_cpu());
         each(0..load.enclaves, async |number| {
-            stage.owner.create(&load.enclave(number)).await;
+            owner.create(&load.enclave(number)).await;
             let (control, pods) = (load.control(number), load.pods(number));
             self.make(stage, &control).await;
             tokio::join!(
-                async { drop(stage.owner.create(&load.workload(number)).await) },
-                async { drop(stage.owner.create(&load.endpoint(number)).await) },
-                stage.owner.create_all(load.connections(number)),
+                async { drop(owner.create(&load.workload(number)).await) },
+                async { drop(owner.create(&load.endpoint(number)).await) },
+                owner.create_all(load.connections(number)),
                 self.make(stage, &pods),
             );
         })

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 
-/// Requests of one client at a time.
+/// Requests at a time, of one client or of those beside it.
 pub const IN_FLIGHT: usize = 32;
 
 /// Somebody who creates objects.
@@ -24,6 +24,11 @@ pub struct Creator {
 impl Creator {
     pub fn new(client: Client) -> Self {
         Self { client, seats: Arc::new(Semaphore::new(IN_FLIGHT)) }
+    }
+
+    /// Another client, whose requests count among these.
+    pub fn beside(&self, client: Client) -> Self {
+        Self { client, seats: Arc::clone(&self.seats) }
     }
 
     /// Creates an object in its namespace.
