@@ -131,6 +131,12 @@ impl Stage {
         }
     }
 
+    /// Starts the API server anew, with empty caches, and returns when it is ready. The operator should not run.
+    pub fn restart_api_server(&self) {
+        self.plane.stop_api_server();
+        self.plane.start_api_server().unwrap_or_else(|error| panic!("{error}"));
+    }
+
     /// The process of the operator.
     ///
     /// # Panics

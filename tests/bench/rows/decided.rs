@@ -10,7 +10,7 @@ use serde_json::json;
 use super::votes::Held;
 use super::{Measuring, limit, restart};
 use crate::create::each;
-use crate::figures::percentile;
+use crate::figures::{Goal, percentile};
 use crate::stage::Stage;
 
 /// A kept request has about so much JSON.
@@ -40,7 +40,7 @@ pub async fn measure(measuring: &mut Measuring<'_>, stage: &mut Stage) {
         let what = format!("start until a change that is approved meanwhile is in force{with}");
         measuring.add(measuring.figure(what, "s", open).at_most(if kept > 0 { 5.0 } else { 2.0 }));
         // Beside everything else it reads those that are decided.
-        restart::report(measuring, &with, &[started], None);
+        restart::report(measuring, &with, &[started], "everything is read", Goal::None);
         if kept == 0 {
             without = started.resident;
         } else {
