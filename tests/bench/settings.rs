@@ -110,8 +110,10 @@ pub struct Settings {
     pub foreign: usize,
     /// `LARGE`: how many such objects with annotations of 250 kB.
     pub large: usize,
-    /// `SECONDS`: for how long a quiet cluster is looked at, and a replica that stands by.
+    /// `SECONDS`: for how long a quiet cluster is looked at.
     pub seconds: u64,
+    /// `SECONDS`, too: for how long a replica stands by.
+    pub standby_seconds: u64,
     /// `CREATIONS`: how many objects of a kind are created to see what admission costs, and how many votes are
     /// cast, per turn.
     pub creations: usize,
@@ -155,6 +157,7 @@ impl Settings {
             foreign: number("FOREIGN", 10_000)?,
             large: number("LARGE", 200)?,
             seconds: number("SECONDS", pick(10, 60))? as u64,
+            standby_seconds: number("SECONDS", pick(10, 3600))? as u64,
             creations: number("CREATIONS", 200)?,
         })
     }
