@@ -5,7 +5,7 @@ use enclave_operator::api::approval_request::RequestState;
 use kube::Api;
 use kube::ResourceExt;
 use kube::api::{ListParams, PostParams};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::votes::Held;
 use super::{Measuring, limit, restart};
@@ -13,8 +13,10 @@ use crate::create::each;
 use crate::figures::{Goal, percentile};
 use crate::stage::Stage;
 
-/// A kept request has about so much JSON.
-const SIZE: usize = 8 * 1024;
+/// A kept request has so much JSON, without `managedFields`.
+const SIZE: usize = 22 * 1024;
+/// A line of an impact takes so many bytes of it. One has 201 lines at most.
+const LINE: usize = 128;
 
 pub async fn measure(measuring: &mut Measuring<'_>, stage: &mut Stage) {
     let count = measuring.settings.rated_votes;
@@ -24,13 +26,13 @@ pub async fn measure(measuring: &mut Measuring<'_>, stage: &mut Stage) {
     held.vote_one_by_one(stage, 1).await;
     let mut all = vec![0];
     all.extend(&measuring.settings.decided);
-    let (mut kept, mut without) = (0, 0.0);
+    let (mut kept, mut without, mut request) = (0, 0.0, json!(null));
     for number in all {
         if number > kept {
             stage.wait_until_quiet(limit(measuring.size)).await;
             stage.stop_operator();
             measuring.say(&format!("making {} decided requests", number - kept));
-            make(stage, kept..number).await;
+            request = make(stage, kept..number).await;
             kept = number;
         } else {
             stage.stop_operator();
@@ -46,7 +48,8 @@ pub async fn measure(measuring: &mut Measuring<'_>, stage: &mut Stage) {
         } else {
             let more =
                 measuring.figure(format!("resident memory more{with}"), "MiB", started.resident - without);
-            measuring.add(more.at_most(40.0));
+            let raw = json!({ "resident": started.resident, "without": without, "request": request });
+            measuring.add(more.raw(raw).at_most(40.0));
         }
         let latencies = held.vote_at_a_rate(stage, count).await;
         for (name, share) in [("p50", 0.5), ("p99", 0.99)] {
@@ -58,33 +61,53 @@ pub async fn measure(measuring: &mut Measuring<'_>, stage: &mut Stage) {
     }
 }
 
-/// Requests as they are kept: enacted, about something that is gone by now.
-async fn make(stage: &Stage, numbers: std::ops::Range<usize>) {
+/// Requests as they are kept: enacted, about something that is gone by now. Returns how much JSON one is.
+async fn make(stage: &Stage, numbers: std::ops::Range<usize>) -> Value {
     let namespace = "kept-e00000";
     let requests: Api<ApprovalRequest> = Api::namespaced(stage.bare.client.clone(), namespace);
-    let live = requests.list(&ListParams::default()).await.unwrap();
+    // Those that were made here come after it.
+    let live = requests.list(&ListParams::default().limit(500)).await.unwrap();
     let is_enacted = |request: &&ApprovalRequest| {
         let status = request.status.as_ref();
         status
             .is_some_and(|status| status.state == Some(RequestState::Approved) && status.enacted_at.is_some())
     };
     let pattern = live.iter().find(is_enacted).expect("one was enacted");
+    let name = |number: usize| format!("econ-gone{number:06}-00000-g1");
+    let last = name(numbers.end - 1);
     each(numbers, async |number| {
         let mut request = pattern.clone();
-        let status = request.status.take();
-        request.metadata.name = Some(format!("econ-gone{number:06}-00000-g1"));
-        request.metadata.resource_version = None;
-        request.metadata.uid = None;
-        request.metadata.creation_timestamp = None;
+        request.metadata.name = Some(name(number));
         request.metadata.managed_fields = None;
-        request.metadata.generation = None;
         request.spec.target.name = format!("gone{number:06}");
         request.spec.target.uid = format!("00000000-0000-4000-8000-{number:012}");
         // As with a request that says in many words what it opens.
-        request.spec.impact.opens = (0..SIZE / 128).map(|line| format!("{line:0128}")).collect();
+        request.spec.impact.opens = Vec::new();
+        let lines = SIZE.saturating_sub(bytes(&request)).div_ceil(LINE);
+        // With quotes and a comma.
+        request.spec.impact.opens =
+            (0..lines).map(|line| format!("{line:0width$}", width = LINE - 3)).collect();
+        let status = request.status.take();
+        request.metadata.resource_version = None;
+        request.metadata.uid = None;
+        request.metadata.creation_timestamp = None;
+        request.metadata.generation = None;
         let mut made = stage.bare.create_in(&requests, &request).await;
         made.status = status;
         requests.replace_status(&made.name_any(), &PostParams::default(), &made).await.unwrap();
     })
     .await;
+    let mut stored = requests.get(&last).await.unwrap();
+    let with = kib(&stored);
+    stored.metadata.managed_fields = None;
+    json!({ "kib": kib(&stored), "kibWithManagedFields": with })
+}
+
+fn kib(request: &ApprovalRequest) -> f64 {
+    bytes(request) as f64 / 1024.0
+}
+
+/// How much JSON it is.
+fn bytes(request: &ApprovalRequest) -> usize {
+    serde_json::to_vec(request).expect("a request is JSON").len()
 }
