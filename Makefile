@@ -69,6 +69,10 @@ bench-quick: control-plane need-rust ## Measure what can be measured in minutes,
 	@rm -rf target/bench
 	BENCH_QUICK=1 BENCH_PROFILE='the profile dev' $(BENCH) dev
 
+.PHONY: bench-report
+bench-report: need-rust ## Write docs/performance.md anew from its figures and tests/bench/introduction.md
+	BENCH_OUT=docs cargo bench --quiet --locked --bench operator --profile dev -- render
+
 # At a terminal the cluster is left up; without one this is a test that cleans up behind itself.
 .PHONY: demo
 demo: control-plane need-rust ## Start a control plane with the operator and go through the stories

@@ -16,6 +16,7 @@ mod bare_watchers;
 mod counts;
 mod create;
 mod figures;
+mod growth;
 mod load;
 mod machine;
 mod measure;
@@ -46,6 +47,10 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    if std::env::args().any(|argument| argument == report::RENDER) {
+        report::render(&settings.out);
+        return ExitCode::SUCCESS;
+    }
     let mut report = Report::begin(&settings);
     runtime.block_on(rows::run(&settings, &mut report));
     report.write();

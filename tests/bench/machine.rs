@@ -7,7 +7,6 @@ use std::process::Command;
 use serde::{Deserialize, Serialize};
 
 use crate::settings::Settings;
-use crate::support::User;
 
 /// What figures depend on beside the code.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -42,13 +41,6 @@ impl Machine {
             commit: if dirty { format!("{commit} with changes") } else { commit },
             profile: settings.profile.clone(),
         }
-    }
-
-    /// Asks the API server for its version.
-    pub fn ask(&mut self, administrator: &User) {
-        let version = administrator.kubectl(&["version", "--output=yaml"]).stdout;
-        let mut versions = version.lines().filter_map(|line| line.trim().strip_prefix("gitVersion: "));
-        versions.next_back().unwrap_or("unknown").clone_into(&mut self.kubernetes);
     }
 }
 

@@ -2,15 +2,19 @@
 
 use std::fmt::Write;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::figures::Figure;
+use crate::growth;
 use crate::machine::Machine;
 use crate::settings::{Row, Settings};
+
+/// The argument that makes the harness write the report anew from its figures, and measure nothing.
+pub const RENDER: &str = "render";
 
 /// What the report says before its tables.
 const INTRODUCTION: &str = include_str!("introduction.md");
@@ -41,7 +45,7 @@ impl Report {
     pub fn begin(settings: &Settings) -> Self {
         let file = settings.out.join("performance.json");
         let mut runs: Vec<Run> = match fs::read_to_string(&file) {
-            Ok(text) => serde_json::from_str(&text)
+            Ok(text) => read(&text)
                 .unwrap_or_else(|error| panic!("failed to read {}: {error}; remove it", file.display())),
             Err(_) => Vec::new(),
         };
@@ -104,8 +108,10 @@ impl Report {
     /// If they cannot be written.
     pub fn write(&self) {
         fs::create_dir_all(&self.out).unwrap();
-        fs::write(self.out.join("performance.json"), self.json()).unwrap();
-        fs::write(self.out.join("performance.md"), self.markdown()).unwrap();
+        // The figures as they are read again, with fewer digits.
+        let figures = self.json();
+        fs::write(self.out.join("performance.md"), rendered(&figures).unwrap()).unwrap();
+        fs::write(self.out.join("performance.json"), figures).unwrap();
     }
 
     fn current(&mut self) -> &mut Run {
@@ -130,48 +136,68 @@ impl Report {
             .collect();
         format!("[\n  {}\n]\n", runs.join(",\n  "))
     }
+}
 
-    fn markdown(&self) -> String {
-        let mut text = INTRODUCTION.to_owned();
-        let mut lines: Vec<&Figure> = Vec::new();
-        for figure in self.runs.iter().flat_map(|run| &run.figures) {
-            if !lines.iter().any(|line| line.replaces(figure)) {
-                lines.push(figure);
-            }
+/// Writes the Markdown of the figures that are in a folder.
+///
+/// # Panics
+/// If there are none that can be read.
+pub fn render(folder: &Path) {
+    let figures = fs::read_to_string(folder.join("performance.json")).unwrap();
+    fs::write(folder.join("performance.md"), rendered(&figures).unwrap()).unwrap();
+}
+
+/// The Markdown of figures that are given as JSON.
+///
+/// # Errors
+/// If they are no figures.
+pub fn rendered(json: &str) -> serde_json::Result<String> {
+    Ok(markdown(&read(json)?))
+}
+
+fn read(json: &str) -> serde_json::Result<Vec<Run>> {
+    serde_json::from_str(json)
+}
+
+fn markdown(runs: &[Run]) -> String {
+    let mut text = INTRODUCTION.to_owned();
+    let mut lines: Vec<&Figure> = Vec::new();
+    for figure in runs.iter().flat_map(|run| &run.figures) {
+        if !lines.iter().any(|line| line.replaces(figure)) {
+            lines.push(figure);
         }
-        let order = |figure: &&Figure| {
-            let row = Row::ALL.iter().position(|row| row.name() == figure.row);
-            (row, figure.size)
-        };
-        lines.sort_by_key(order);
-        text += "\n## Figures\n\n| row | enclaves | | goal |";
-        for run in &self.runs {
-            let _ = write!(text, " {} |", run.label);
-        }
-        text += "\n|---|---|---|---|";
-        text += &"---|".repeat(self.runs.len());
-        for line in lines {
-            // Goals are those of the last run that has the figure.
-            let last = self.runs.iter().rev().find_map(|run| run.find(line)).unwrap_or(line);
-            let _ = write!(text, "\n| {} | {} | {} | {} |", line.row, line.size, line.what, last.goal_text());
-            for run in &self.runs {
-                let figure = run.find(line).map(|figure| {
-                    let others = if figure.others >= 0.2 {
-                        format!(" †{:.1}", figure.others)
-                    } else {
-                        String::new()
-                    };
-                    figure.text() + &others
-                });
-                let _ = write!(text, " {} |", figure.unwrap_or_default());
-            }
-        }
-        text += "\n\n† so many processors were kept busy by others meanwhile, on average.\n\n## Runs\n";
-        for run in &self.runs {
-            text += &run.markdown();
-        }
-        text
     }
+    let order = |figure: &&Figure| {
+        let row = Row::ALL.iter().position(|row| row.name() == figure.row);
+        (row, figure.size)
+    };
+    lines.sort_by_key(order);
+    text += "\n## Figures\n\n| row | enclaves | | goal |";
+    for run in runs {
+        let _ = write!(text, " {} |", run.label);
+    }
+    text += "\n|---|---|---|---|";
+    text += &"---|".repeat(runs.len());
+    for line in lines {
+        // Goals are those of the last run that has the figure.
+        let last = runs.iter().rev().find_map(|run| run.find(line)).unwrap_or(line);
+        let _ = write!(text, "\n| {} | {} | {} | {} |", line.row, line.size, line.what, last.goal_text());
+        for run in runs {
+            let figure = run.find(line).map(|figure| {
+                let others =
+                    if figure.others >= 0.2 { format!(" †{:.1}", figure.others) } else { String::new() };
+                figure.text() + &others
+            });
+            let _ = write!(text, " {} |", figure.unwrap_or_default());
+        }
+    }
+    text += "\n\n† so many processors were kept busy by others meanwhile, on average.\n";
+    text += &growth::markdown(runs.iter().map(|run| (run.label.as_str(), run.figures.as_slice())));
+    text += "\n## Runs\n";
+    for run in runs {
+        text += &run.markdown();
+    }
+    text
 }
 
 /// The same with numbers of at most three decimal places.

@@ -160,6 +160,13 @@ impl Stage {
         processor_time(self.plane.api_server_id()).as_secs_f64()
     }
 
+    /// The version of the API server.
+    pub fn kubernetes(&self) -> String {
+        let version = self.plane.administrator_user().kubectl(&["version", "--output=yaml"]).stdout;
+        let mut versions = version.lines().filter_map(|line| line.trim().strip_prefix("gitVersion: "));
+        versions.next_back().unwrap_or("unknown").to_owned()
+    }
+
     /// Counts what the operator does from now on.
     pub fn count_requests(&self) -> Since {
         Since::now(self.plane.audit_log(), self.account.name())

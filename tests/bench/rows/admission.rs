@@ -50,7 +50,7 @@ struct Creation {
 
 pub async fn measure(measuring: &mut Measuring<'_>) {
     let with = Stage::set(measuring.settings).await;
-    measuring.report.machine().ask(with.plane.administrator_user());
+    measuring.report.machine().kubernetes = with.kubernetes();
     let without = Stage::set(measuring.settings).await;
     let administrator = without.plane.administrator_user();
     administrator

@@ -123,7 +123,7 @@ async fn run_at(settings: &Settings, report: &mut Report, size: usize) {
     } else {
         report.say(&format!("provisioning {size} enclaves to begin with"));
         let mut stage = Stage::set(settings).await;
-        report.machine().ask(stage.plane.administrator_user());
+        report.machine().kubernetes = stage.kubernetes();
         stage.start_operator().await;
         provisioning::provision(&stage, &load, &json!({})).await;
         stage

@@ -86,7 +86,7 @@ pub async fn measure(measuring: &mut Measuring<'_>, load: &Load) -> Stage {
 
 async fn operate(measuring: &mut Measuring<'_>, load: &Load) -> (Stage, Provisioned, Counts) {
     let mut stage = Stage::set(measuring.settings).await;
-    measuring.report.machine().ask(stage.plane.administrator_user());
+    measuring.report.machine().kubernetes = stage.kubernetes();
     stage.start_operator().await;
     let since = stage.count_requests();
     let provisioned = provision(&stage, load, &json!({})).await;
