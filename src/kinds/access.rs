@@ -19,6 +19,7 @@ use crate::api::common::Principal;
 use crate::api::community::ConflictingDuties;
 use crate::api::enclave_workload::AccessMode;
 use crate::api::names::{access, child, label};
+use crate::api::reading::Unreadable;
 use crate::api::{
     ActivationState, Community, Kind, Role, RoleActivation, RoleActivationStatus, RoleAssignment,
     RoleAssignmentSpec, RoleEligibility, RoleEligibilitySpec,
@@ -116,17 +117,25 @@ fn observe_grant(caches: &Caches, name: &str, within: Option<&str>) -> Result<Op
     }
 }
 
-/// Whom an assignment names that can be read; `None` where nobody can tell. What is applied of it may be unreadable,
-/// and who was taken out of it loses his rights all the same.
+/// Whom an assignment or an eligibility names that can be read; `None` where nobody can tell. What is applied of it
+/// may be unreadable, and who was taken out of it loses his rights all the same. Whom only a newer version knows,
+/// nobody here has bound.
 fn named_principals(caches: &Caches, name: &str) -> Option<BTreeSet<Principal>> {
-    let (Kind::RoleAssignment, namespace, declared) = naming::parse_grant(name)? else { return None };
-    let assignment = caches.assignments.get(namespace, declared)?;
-    let spec = &assignment.spec;
-    match &spec.unreadable {
-        None => Some(spec.principals.iter().cloned().collect()),
-        Some(unreadable) if unreadable.is_only_newer() => None,
-        // One that cannot be read is closed.
-        Some(_) => Some(BTreeSet::new()),
+    let named = |principals: &[Principal], unreadable: Option<&Unreadable>| {
+        // One that no version can read names nobody.
+        let is_told = unreadable.is_none_or(|one| !one.is_only_newer() || !one.is_whole());
+        is_told.then(|| principals.iter().cloned().collect())
+    };
+    match naming::parse_grant(name)? {
+        (Kind::RoleAssignment, namespace, declared) => {
+            let spec = &caches.assignments.get(namespace, declared)?.spec;
+            named(&spec.principals, spec.unreadable.as_deref())
+        }
+        (Kind::RoleEligibility, namespace, declared) => {
+            let spec = &caches.eligibilities.get(namespace, declared)?.spec;
+            named(&spec.principals, spec.unreadable.as_deref())
+        }
+        _ => None,
     }
 }
 
@@ -518,3 +527,6 @@ fn observe_objects(caches: &Caches, grant: &str) -> Objects {
         cluster_role_bindings: caches.cluster_role_bindings.get("", grant).into_iter().collect(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -60,7 +60,7 @@ impl Parts {
             return Some(whole);
         }
         let fields = fields_of(field, &raw, &mut self.unread)?;
-        read(field, Value::Object(fields), &|_| None, &mut self.unread)
+        read(field, Value::Object(fields), &|_, _| None, &mut self.unread)
     }
 
     fn subjects(&mut self) -> Option<Vec<Subject>> {

@@ -8,7 +8,7 @@ use serde_path_to_error::{Path, Segment};
 use super::{Cause, Unread};
 
 /// So many fields are taken out of one value at most; a value with more of them is unreadable as a whole.
-const MOST_UNREAD: usize = 200;
+const MOST_UNREAD: usize = 300;
 /// So many bytes of one value are read at most: it is read once more for each field that is taken out.
 const MOST_READ: usize = 4 << 20;
 /// Texts of clients are cut: they go into messages and logs.
@@ -21,8 +21,9 @@ pub(super) enum Step {
     Entry(usize),
 }
 
-/// What is put in the place of a field that cannot be read; `None` takes it out.
-pub(super) type Substitute<'a> = &'a dyn Fn(&[Step]) -> Option<Value>;
+/// What is put in the place of a field that cannot be read; `None` takes it out. The number says how many of them
+/// could not be read either.
+pub(super) type Substitute<'a> = &'a dyn Fn(&[Step], usize) -> Option<Value>;
 
 /// Reads a text as a whole.
 pub(super) fn read_whole<T: DeserializeOwned>(path: &str, raw: &RawValue) -> Result<T, Unread> {
@@ -90,7 +91,10 @@ pub(super) fn mend<T: DeserializeOwned>(
         if one.cause == Cause::Newer {
             newer.push(original.clone());
         }
-        found.push(one);
+        // What stands for a value is somebody else's, and so are its defects.
+        if !substituted.iter().any(|way| steps.starts_with(way)) {
+            found.push(one);
+        }
         let (last, parents) = steps.split_last()?;
         let parent = parents.iter().try_fold(&mut value, |value, step| match step {
             Step::Field(name) => value.get_mut(name),
@@ -102,12 +106,16 @@ pub(super) fn mend<T: DeserializeOwned>(
                 gone.push(original);
             }
             (Step::Field(name), Value::Object(fields)) if fields.contains_key(name) => {
-                let instead = if substituted.contains(&steps) { None } else { substitute(&steps) };
-                substituted.push(steps.clone());
-                match instead {
-                    Some(instead) => fields.insert(name.clone(), instead),
-                    None => fields.remove(name),
-                };
+                let tried = substituted.iter().filter(|way| **way == steps).count();
+                match substitute(&steps, tried) {
+                    Some(instead) => {
+                        fields.insert(name.clone(), instead);
+                        substituted.push(steps.clone());
+                    }
+                    None => {
+                        fields.remove(name);
+                    }
+                }
             }
             // The way leads nowhere.
             _ => return None,

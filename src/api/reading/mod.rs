@@ -69,6 +69,12 @@ impl Unreadable {
         self.0.iter().all(|unread| unread.cause == Cause::Newer)
     }
 
+    /// Whether it cannot be read as a whole, so that its fields say nothing.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.0.iter().any(|unread| unread.path == "spec")
+    }
+
     /// The fields.
     #[must_use]
     pub fn fields(&self) -> &[Unread] {

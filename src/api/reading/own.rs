@@ -227,13 +227,13 @@ impl Parts {
             values.remove("applied");
             let (shared, own) =
                 values.into_iter().partition(|(name, _)| GATE_FIELDS.contains(&name.as_str()));
-            status = read("status", Value::Object(own), &|_| None, unread).unwrap_or_default();
-            let gate = read("status", Value::Object(shared), &|_| None, unread).unwrap_or_default();
+            status = read("status", Value::Object(own), &|_, _| None, unread).unwrap_or_default();
+            let gate = read("status", Value::Object(shared), &|_, _| None, unread).unwrap_or_default();
             let applied = applied.map(|raw| read_applied(raw, unread));
             if let Some(place) = status.gate() {
                 *place = GateStatus { applied, ..gate };
             }
-        } else if let Some(read) = read("status", Value::Object(values), &|_| None, unread) {
+        } else if let Some(read) = read("status", Value::Object(values), &|_, _| None, unread) {
             status = read;
         }
         // Named after the fields of the status that are read in any case.
@@ -277,16 +277,19 @@ fn read_what_can_be<S: Markable>(
         }
         fields
     });
-    let substitute = |steps: &[Step]| {
-        let (first, rest) = steps.split_first()?;
-        let Step::Field(first) = first else { return None };
-        let found = rest.iter().try_fold(known(first)?, |value, step| match step {
+    let at = |all: &Value, steps: &[Step]| {
+        let found = steps.iter().try_fold(all, |value, step| match step {
             Step::Field(name) => value.get(name),
             Step::Entry(_) => None,
         })?;
         let Some(Step::Field(last)) = steps.last() else { return None };
         Some(emptied(found.clone(), last))
     };
+    // What is applied may be as unreadable as the spec.
+    let substitute = |steps: &[Step], tried: usize| {
+        applied.into_iter().chain([&required]).filter_map(|all| at(all, steps)).nth(tried)
+    };
+    let has_fields = fields.is_some();
     // Each field by itself: that much of one is unreadable says nothing of the others.
     let mut read_alone = |(name, value): (String, Value)| {
         let mut alone = required.as_object().cloned().unwrap_or_default();
@@ -300,6 +303,10 @@ fn read_what_can_be<S: Markable>(
     let fields: Option<Map<String, Value>> =
         fields.map(|fields| fields.into_iter().filter_map(&mut read_alone).collect());
     let spec = fields.and_then(|fields| read("spec", Value::Object(fields), &substitute, &mut unread));
+    if has_fields && spec.is_none() && !unread.iter().any(|one| one.path == "spec") {
+        let why = "too many of its fields cannot be read".to_owned();
+        unread.push(Unread { path: "spec".into(), why, cause: Cause::Newer });
+    }
     // Nothing of it can be read: it is as what is applied, or what gives nothing.
     let spec = spec.or_else(|| applied.and_then(|applied| serde_json::from_value(applied.clone()).ok()));
     let spec = spec.or_else(|| serde_json::from_value(S::required()).ok());

@@ -1,0 +1,100 @@
+use serde_json::{Value, json};
+
+use super::*;
+use crate::api::reading::{Item, Readable};
+use crate::plan::Write;
+use crate::plan::child::{Child, Verb};
+use crate::plan::grants::plan_access;
+
+fn now() -> Timestamp {
+    "2026-01-01T01:00:00Z".parse().unwrap()
+}
+
+fn read<K: Readable>(object: &Value) -> Arc<K> {
+    Arc::new(serde_json::from_str::<Item<K>>(&object.to_string()).unwrap().read().0)
+}
+
+/// An object with one spec applied and another one declared.
+fn given<K: Readable>(applied: &Value, spec: &Value) -> Arc<K> {
+    read(&json!({
+        "metadata": {"name": "staff", "namespace": "acme", "uid": "uid", "generation": 2},
+        "spec": spec,
+        "status": {"state": "Active", "applied": {
+            "generation": 1, "digest": "d", "spec": applied, "at": "2026-01-01T00:00:00Z",
+        }},
+    }))
+}
+
+fn users(names: &[&str]) -> Vec<Value> {
+    names.iter().map(|name| json!({"kind": "User", "name": name})).collect()
+}
+
+/// A Community that is known, and a binding that was made for a grant in its namespace.
+fn bound(kind: Kind, names: &[&str]) -> Caches {
+    let caches = Caches::detached("enclave-system");
+    caches.communities.apply(read(&json!({"metadata": {"name": "acme", "uid": "acme"}, "spec": {}})));
+    let labels = json!({label::COMMUNITY: "acme", label::PURPOSE: "community", label::OWNER_UID: "acme"});
+    caches.namespaces.apply(read(&json!({"metadata": {"name": "acme", "uid": "ns", "labels": labels}})));
+    let api_group = "rbac.authorization.k8s.io";
+    let subjects = names.iter().map(|name| json!({"kind": "User", "name": name, "apiGroup": api_group}));
+    caches.role_bindings.apply(read(&json!({
+        "metadata": {"name": naming::grant(kind, "acme", "staff"), "namespace": "acme", "uid": "binding"},
+        "roleRef": {"apiGroup": api_group, "kind": "ClusterRole", "name": "enclave-operator:enclave-owner"},
+        "subjects": subjects.collect::<Vec<_>>(),
+    })));
+    caches
+}
+
+/// Who is left after what has to be taken away from it.
+fn left(caches: &Caches, kind: Kind) -> Vec<String> {
+    let name = naming::grant(kind, "acme", "staff");
+    let (grant, around) = observe_one_grant(caches, &name);
+    let names = |binding: &k8s_openapi::api::rbac::v1::RoleBinding| -> Vec<String> {
+        binding.subjects.iter().flatten().map(|subject| subject.name.clone()).collect()
+    };
+    match plan_access(grant.as_slice(), &around, now()).closes.as_slice() {
+        [] => names(around.live.role_bindings[0].as_ref()),
+        [Write::Child(Verb::Replace, Child::RoleBinding(binding))] => names(binding),
+        [Write::Child(Verb::Delete, _)] => Vec::new(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// After a rollback: whoever was taken out of what can be read loses the role, and who is named keeps it.
+#[test]
+fn who_is_taken_out_beside_what_a_newer_version_knows_loses_the_role() {
+    let robot = |names: &[&str]| [users(names), vec![json!({"kind": "Robot", "name": "r2"})]].concat();
+    let auditor = |names: &[&str]| json!({"role": "enclave-auditor", "principals": users(names)});
+    let robots = |names: &[&str]| json!({"role": "enclave-owner", "principals": robot(names)});
+    let both = |names: &[&str]| json!({"role": "enclave-auditor", "principals": robot(names)});
+    let caches = bound(Kind::RoleAssignment, &["ann", "eve"]);
+    let left_of = |applied: &Value, spec: &Value| {
+        caches.assignments.apply(given(applied, spec));
+        left(&caches, Kind::RoleAssignment)
+    };
+    for spec in [&auditor as &dyn Fn(&[&str]) -> Value, &robots, &both] {
+        let applied = spec(&["ann", "eve"]);
+        assert_eq!(left_of(&applied, &applied), ["ann", "eve"], "nobody took it back: {applied}");
+        assert_eq!(left_of(&applied, &spec(&["ann"])), ["ann"], "{applied}");
+        assert_eq!(left_of(&applied, &spec(&["bob"])), [""; 0], "{applied}");
+    }
+    let applied = robots(&["ann", "eve"]);
+    assert_eq!(left_of(&applied, &json!({"role": "enclave-owner", "principals": "all"})), [""; 0]);
+    let many = vec![json!({"kind": "Robot", "name": "r2"}); 1_000];
+    let crowd = json!({"role": "enclave-auditor", "principals": many});
+    assert_eq!(left_of(&applied, &crowd), ["ann", "eve"], "nobody can tell");
+}
+
+/// The right to ask for a role is one that can be taken away too.
+#[test]
+fn who_is_taken_out_of_an_eligibility_beside_what_a_newer_version_knows_cannot_ask_any_more() {
+    let spec = |names: &[&str]| {
+        let activation = json!({"maxDuration": "1h", "approval": {"policy": "Sometimes"}});
+        json!({"role": "enclave-auditor", "principals": users(names), "activation": activation})
+    };
+    let caches = bound(Kind::RoleEligibility, &["ann", "eve"]);
+    for (names, expected) in [(["ann", "eve"].as_slice(), ["ann", "eve"].as_slice()), (&["ann"], &["ann"])] {
+        caches.eligibilities.apply(given(&spec(&["ann", "eve"]), &spec(names)));
+        assert_eq!(left(&caches, Kind::RoleEligibility), expected);
+    }
+}
