@@ -25,13 +25,12 @@ use crate::api::{
     RoleAssignmentSpec, RoleEligibility, RoleEligibilitySpec,
 };
 use crate::cluster::cache::{Cache, Indexed, Key};
-use crate::model::activation::{Eligible, NotEligible, asker};
+use crate::model::activation::{Eligible, NotEligible, asker, keeps_what_it_has};
 use crate::model::digest::fingerprint;
 use crate::model::gated::Gated;
 use crate::model::grants::{Duty, Grant, Managed, Scope};
 use crate::model::life::{JudgeError, view_applied};
-use crate::model::naming;
-use crate::model::naming::namespace_of;
+use crate::model::naming::{self, namespace_of};
 use crate::plan::activation::{ObservedActivation, grant_of_activation};
 use crate::plan::assignment::{ObservedAssignment, grant_of_assignment};
 use crate::plan::declared::Home;
@@ -104,14 +103,12 @@ fn observe_grant(caches: &Caches, name: &str, within: Option<&str>) -> Result<Op
         },
         _ => {
             let Some(activation) = caches.activations.get(namespace, declared) else { return Ok(None) };
-            // What another version calls it is not known, and what was made for it stays until its end.
-            let is_newer =
-                activation.spec.unreadable.as_ref().is_some_and(|unreadable| unreadable.is_only_newer());
-            if is_newer && activation.metadata.deletion_timestamp.is_none() {
-                return Err(Unknown);
-            }
             let eligible = find_eligibility(caches, &activation);
             let eligible = eligible.and_then(|one| effective_for(&one, &activation).ok().flatten());
+            // What another version calls it is not known, and what was made for it stays until its end.
+            if keeps_what_it_has(&activation, eligible.as_ref()) {
+                return Err(Unknown);
+            }
             Ok(grant_of_activation(&activation, eligible.as_ref(), &area()))
         }
     }
@@ -262,7 +259,11 @@ fn effective_for(
     eligibility: &RoleEligibility,
     activation: &RoleActivation,
 ) -> Result<Option<Eligible>, JudgeError> {
-    let held = activation.status.as_ref().filter(|status| status.state == Some(ActivationState::Active));
+    let is_newer = activation.spec.unreadable.as_ref().is_some_and(|unreadable| unreadable.is_only_newer());
+    let is_held = |status: &&RoleActivationStatus| {
+        is_newer && status.state.is_none() || status.state == Some(ActivationState::Active)
+    };
+    let held = activation.status.as_ref().filter(is_held);
     match (effective(eligibility), held) {
         (Err(_), Some(held)) => {
             let mut spec = eligibility.spec.clone();

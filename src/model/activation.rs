@@ -179,16 +179,12 @@ pub fn judge_activation(
         return ended(Expired, reason::ENDED, "its time is over".into());
     }
     let is_deleted = activation.metadata.deletion_timestamp.is_some();
-    if let (Some(unreadable), false) = (activation.spec.unreadable.as_deref(), is_deleted) {
-        let is_over = ends_at.is_some_and(|end| end <= now);
-        if !unreadable.is_only_newer() || is_over {
-            let state = if known.is_some() { Revoked } else { Refused };
-            let message = format!("it cannot be read ({unreadable}); create another activation");
-            return ended(state, reason::SPEC_UNREADABLE, message);
-        }
-        // Whatever another version calls it: it gets nothing, and keeps what it has until its end.
-        let message = format!("this version of the operator does not know what it is ({unreadable})");
-        return Ok(Judgement { starts_at, ends_at, ..Judgement::wait(reason::SPEC_UNREADABLE, message) });
+    let unreadable = activation.spec.unreadable.as_deref().filter(|_| !is_deleted);
+    let is_over = ends_at.is_some_and(|end| end <= now);
+    if let Some(unreadable) = unreadable.filter(|unreadable| !unreadable.is_only_newer() || is_over) {
+        let state = if known.is_some() { Revoked } else { Refused };
+        let message = format!("it cannot be read ({unreadable}); create another activation");
+        return ended(state, reason::SPEC_UNREADABLE, message);
     }
     if is_deleted || activation.spec.deactivate {
         let message = if is_deleted { "it was deleted" } else { "it was given back" };
@@ -199,7 +195,9 @@ pub fn judge_activation(
     let Some(asker) = asker(activation) else {
         let message = "the API server did not witness who asked; create another activation";
         return match known {
-            None => Ok(Judgement::wait(reason::REQUESTER_UNKNOWN, message)),
+            None => {
+                Ok(Judgement { starts_at, ends_at, ..Judgement::wait(reason::REQUESTER_UNKNOWN, message) })
+            }
             Some(_) => ended(Revoked, reason::REQUESTER_UNKNOWN, message.into()),
         };
     };
@@ -209,7 +207,8 @@ pub fn judge_activation(
         return ended(lost, reason::REQUESTER_UNKNOWN, message.into());
     }
     // The stamps may be written by hand while the policies are away. Nobody could tell later.
-    if let (None, None, Some(what)) = (known, believed, circumstances.integrity.obstacle()) {
+    if let (None, None, None, Some(what)) = (unreadable, known, believed, circumstances.integrity.obstacle())
+    {
         let message = format!(
             "it was asked for while the admission policies were not intact, so who asked is not believed ({what}); create another activation when they are"
         );
@@ -218,7 +217,9 @@ pub fn judge_activation(
     let eligible = match &circumstances.eligibility {
         Ok(eligible) => *eligible,
         // Applied together, the eligibility is in force a moment later.
-        Err(NotEligible::Yet(why)) if known.is_none() && is_fresh(activation, now) => {
+        Err(NotEligible::Yet(why))
+            if known.is_none() && unreadable.is_none() && is_fresh(activation, now) =>
+        {
             let message = format!("{why}; this goes on when it is");
             return Ok(Judgement::wait(reason::NOT_ELIGIBLE, message));
         }
@@ -229,6 +230,13 @@ pub fn judge_activation(
     let spec = &eligible.spec;
     if let Some(why) = find_loss(activation, eligible, &asker, now) {
         return ended(lost, reason::NOT_ELIGIBLE, why);
+    }
+    if let Some(unreadable) = unreadable {
+        // Whatever another version calls it: it gets nothing, and keeps what it has until its end.
+        let message = format!("this version of the operator does not know what it is ({unreadable})");
+        let last = starts_at.map_or(Timestamp::MAX, |start| end_of(activation, spec, start));
+        let ends_at = ends_at.map(|end| end.min(last));
+        return Ok(Judgement { starts_at, ends_at, ..Judgement::wait(reason::SPEC_UNREADABLE, message) });
     }
     if known == Some(Active) {
         let start = starts_at.unwrap_or(now);
@@ -251,6 +259,20 @@ fn is_fresh(activation: &RoleActivation, now: Timestamp) -> bool {
     now.duration_since(made_at) < LAPSES_AFTER
 }
 
+/// Whether an activation of which a part is known to another version only keeps what was made for it: nothing that
+/// can be read takes it away. Time is not looked at.
+#[must_use]
+pub fn keeps_what_it_has(activation: &RoleActivation, eligible: Option<&Eligible>) -> bool {
+    let is_newer = activation.spec.unreadable.as_ref().is_some_and(|unreadable| unreadable.is_only_newer());
+    let Some(status) = activation.status.as_ref().filter(|_| is_newer) else { return false };
+    let (Some(asker), Some(eligible)) = (asker(activation), eligible) else { return false };
+    activation.metadata.deletion_timestamp.is_none()
+        && !activation.spec.deactivate
+        && status.state.is_none_or(|state| state == ActivationState::Active)
+        && status.stamps.as_ref().is_none_or(|believed| *believed == asker.digest())
+        && find_other(activation, eligible, &asker).is_none()
+}
+
 /// Why the person is not eligible any more, or never was.
 fn find_loss(
     activation: &RoleActivation,
@@ -258,13 +280,17 @@ fn find_loss(
     asker: &Asker,
     now: Timestamp,
 ) -> Option<String> {
+    let has_ended = eligible.spec.ends_at.as_ref().is_some_and(|end| end.0 <= now);
+    let ended = || format!("RoleEligibility {} has ended", activation.spec.eligibility);
+    find_other(activation, eligible, asker).or_else(|| has_ended.then(ended))
+}
+
+/// Why an eligibility is not one for this activation, at any time.
+fn find_other(activation: &RoleActivation, eligible: &Eligible, asker: &Asker) -> Option<String> {
     let name = &activation.spec.eligibility;
     let Eligible { uid, spec } = eligible;
     if !is_eligible(spec, asker) {
         return Some(format!("RoleEligibility {name} does not name {} or one of their groups", asker.user));
-    }
-    if spec.ends_at.as_ref().is_some_and(|end| end.0 <= now) {
-        return Some(format!("RoleEligibility {name} has ended"));
     }
     let status = activation.status.as_ref();
     let other_uid =

@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::api::names;
 use crate::api::reading::{Item, Readable};
 use crate::plan::Write;
 use crate::plan::child::{Child, Verb};
@@ -97,4 +98,45 @@ fn who_is_taken_out_of_an_eligibility_beside_what_a_newer_version_knows_cannot_a
         caches.eligibilities.apply(given(&spec(&["ann", "eve"]), &spec(names)));
         assert_eq!(left(&caches, Kind::RoleEligibility), expected);
     }
+}
+
+/// What another version calls a role that is held is not known. It stays until what can be read takes it away.
+#[test]
+fn a_role_of_a_newer_version_goes_with_what_gives_it() {
+    let eligibility = |names: &[&str]| {
+        let activation = json!({"maxDuration": "8h"});
+        let spec = |names: &[&str]| json!({"role": "enclave-auditor", "principals": users(names), "activation": activation});
+        given::<RoleEligibility>(&spec(&["ann", "eve"]), &spec(names))
+    };
+    let activation = |deactivate: bool, state: &str| {
+        let mut activation = json!({
+            "metadata": {
+                "name": "staff", "namespace": "acme", "uid": "activation", "generation": 1,
+                "annotations": {names::REQUESTED_BY: "eve"},
+            },
+            "spec": {"eligibility": "staff", "duration": "1h", "deactivate": deactivate},
+            "status": {
+                "state": state, "role": "enclave-auditor", "user": "eve", "eligibilityUid": "uid",
+                "startsAt": "2026-01-01T00:30:00Z", "endsAt": "2026-01-01T01:30:00Z",
+            },
+        });
+        let stamps = asker(&read::<RoleActivation>(&activation)).unwrap().digest();
+        activation["status"]["stamps"] = json!(stamps);
+        read::<RoleActivation>(&activation)
+    };
+    let caches = bound(Kind::RoleActivation, &["eve"]);
+    let left_of = |deactivate: bool, state: &str, eligible: &[&str]| {
+        caches.activations.apply(activation(deactivate, state));
+        caches.eligibilities.apply(eligibility(eligible));
+        left(&caches, Kind::RoleActivation)
+    };
+    for state in ["Active", "Paused"] {
+        assert_eq!(left_of(false, state, &["ann", "eve"]), ["eve"], "nobody took it back");
+        assert_eq!(left_of(true, state, &["ann", "eve"]), [""; 0], "given back");
+        assert_eq!(left_of(false, state, &["ann"]), [""; 0], "not eligible any more");
+    }
+    assert_eq!(left_of(false, "Revoked", &["ann", "eve"]), [""; 0], "over");
+    assert_eq!(left_of(false, "Active", &["ann", "eve"]), ["eve"]);
+    caches.eligibilities.remove(&eligibility(&["ann", "eve"]));
+    assert_eq!(left(&caches, Kind::RoleActivation), [""; 0], "there is no eligibility");
 }

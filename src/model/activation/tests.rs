@@ -132,6 +132,67 @@ fn what_cannot_be_read_ends_and_what_another_version_knows_ends_in_its_time() {
     }
 }
 
+/// After a rollback: what can be read takes the role away, whatever another version knows of the rest.
+#[test]
+fn what_another_version_knows_ends_by_what_can_be_read() {
+    let unread = |path: &str| Unread { path: path.into(), why: "odd".into(), cause: Cause::Newer };
+    let newer = |path: &str| {
+        let mut activation = active();
+        activation.spec.unreadable = Unreadable::of(vec![unread(path)]);
+        activation
+    };
+    let role = || {
+        let mut activation = newer("status.role");
+        activation.status.as_mut().unwrap().role = None;
+        activation
+    };
+    let open = spec(|_| {});
+    let judge_with = |activation: &RoleActivation, eligibility: Result<&Eligible, &NotEligible>| {
+        let circumstances = Circumstances {
+            eligibility,
+            conflict: None,
+            request: None,
+            knows_all_requests: true,
+            outer_rules: Ok(&OuterRules::none()),
+            integrity: &Integrity::Broken("a policy is missing".into()),
+            witness: "guard",
+            now: at(10),
+        };
+        told(&judge_activation(activation, &circumstances).unwrap())
+    };
+    let mut back = role();
+    back.spec.deactivate = true;
+    assert_eq!(judge_with(&back, Ok(&open)), "Deactivated Deactivated 0..10");
+    assert!(!keeps_what_it_has(&back, Some(&open)));
+    let mut other = role();
+    let stamps = other.metadata.annotations.as_mut().unwrap();
+    stamps.insert(names::REQUESTED_BY.into(), "karl".into());
+    assert_eq!(judge_with(&other, Ok(&open)), "Revoked RequesterUnknown 0..10");
+    assert!(!keeps_what_it_has(&other, Some(&open)));
+    for (eligible, expected, keeps) in [
+        (open.clone(), "waits SpecUnreadable 0..30", true),
+        (spec(|it| it.activation.max_duration = "20m".into()), "waits SpecUnreadable 0..20", true),
+        (spec(|it| it.ends_at = Some(Time(at(5)))), "Revoked NotEligible 0..10", true),
+        (spec(|it| it.principals.clear()), "Revoked NotEligible 0..10", false),
+        (Eligible { uid: "another".into(), ..open.clone() }, "Revoked NotEligible 0..10", false),
+    ] {
+        assert_eq!(judge_with(&role(), Ok(&eligible)), expected, "{eligible:?}");
+        assert_eq!(keeps_what_it_has(&role(), Some(&eligible)), keeps, "{eligible:?}");
+    }
+    for gone in [NotEligible::For("gone".into()), NotEligible::Yet("going".into())] {
+        assert_eq!(judge_with(&role(), Err(&gone)), "Revoked NotEligible 0..10");
+        let mut paused = newer("status.state");
+        paused.status.as_mut().unwrap().state = None;
+        paused.metadata.creation_timestamp = None;
+        assert_eq!(judge_with(&paused, Err(&gone)), "Refused NotEligible -..-");
+    }
+    assert!(!keeps_what_it_has(&role(), None));
+    let mut over = role();
+    over.status.as_mut().unwrap().state = Some(ActivationState::Deactivated);
+    assert!(!keeps_what_it_has(&over, Some(&open)));
+    assert!(!keeps_what_it_has(&active(), Some(&open)), "all of it is known");
+}
+
 #[test]
 fn whoever_is_eligible_begins_at_once_when_nothing_is_asked_for() {
     let open = spec(|_| {});
