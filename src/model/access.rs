@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::api::EnclaveWorkloadSpec;
 use crate::api::common::Principal;
 use crate::api::enclave_workload::{AccessMode, WorkloadPrincipals};
+use crate::api::reading::Cause;
 
 /// Kubernetes' own ClusterRoles by which people get into the namespace of a workload.
 pub const CLUSTER_ROLES: [&str; 3] = ["admin", "edit", "view"];
@@ -22,6 +23,34 @@ pub fn listed(spec: &EnclaveWorkloadSpec) -> Vec<(&'static str, BTreeSet<&Princi
         .map(|(role, principals)| (role, principals.iter().collect::<BTreeSet<_>>()))
         .filter(|(_, principals)| !principals.is_empty())
         .collect()
+}
+
+/// Whom a workload still lets in by what can be read of its spec.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admitted<'a> {
+    /// All who get in now: nothing of it takes anything away.
+    All,
+    /// Of those whom it listed these.
+    Listed(&'a WorkloadPrincipals),
+    /// Nobody but these, by whatever binding.
+    Only(&'a WorkloadPrincipals),
+}
+
+static NOBODY: WorkloadPrincipals =
+    WorkloadPrincipals { admin: Vec::new(), edit: Vec::new(), view: Vec::new() };
+
+/// Whom a workload still lets in by what can be read of its spec. A word that only a newer version knows takes nothing
+/// away, and nobody stays whom what can be read does not name.
+#[must_use]
+pub fn admitted(spec: &EnclaveWorkloadSpec) -> Admitted<'_> {
+    let unread = spec.unreadable.as_ref().and_then(|unreadable| unreadable.cause_of("spec.accessMode"));
+    match (unread, spec.access_mode) {
+        (None | Some(Cause::Wrong), AccessMode::Isolated) => {
+            Admitted::Only(spec.principals.as_ref().unwrap_or(&NOBODY))
+        }
+        (None, AccessMode::Standard) => Admitted::All,
+        (Some(_), _) => spec.principals.as_ref().map_or(Admitted::All, Admitted::Listed),
+    }
 }
 
 /// What a change opens and closes for people, in words; `None` before a workload is there and after.

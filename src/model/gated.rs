@@ -6,12 +6,13 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::access::{Admitted, admitted};
 use super::maintenance;
 use super::naming::namespace_of;
 use super::rules::parse_duration;
+use super::together::is_kept_apart;
 use crate::api::approvals::{Approvals, Operation};
 use crate::api::common::{ChangeReason, Maintenance, Principal};
-use crate::api::enclave::WorkloadCommunication;
 use crate::api::enclave_workload::{AccessMode, WorkloadPrincipals};
 use crate::api::names::{self, condition, reason};
 use crate::api::reading::Unreadable;
@@ -231,8 +232,7 @@ impl Gated for Enclave {
 
     /// Beside what cannot be read, what can be read closes: nobody keeps access by another field.
     fn restrict(applied: &EnclaveSpec, wanted: &EnclaveSpec) -> EnclaveSpec {
-        let is_isolated = wanted.network.workload_communication == WorkloadCommunication::Isolated;
-        let closes = is_wrong(wanted.unreadable.as_deref()) && is_isolated;
+        let closes = wanted.unreadable.is_some() && is_kept_apart(wanted);
         EnclaveSpec {
             network: if closes { &wanted.network } else { &applied.network }.clone(),
             maintenance: maintenance::restrict(&applied.maintenance, &wanted.maintenance),
@@ -289,17 +289,20 @@ impl Gated for EnclaveWorkload {
     /// Beside what cannot be read, what can be read closes: nobody keeps access by another field. Of those who
     /// get in only those stay who can be read to be named.
     fn restrict(applied: &EnclaveWorkloadSpec, wanted: &EnclaveWorkloadSpec) -> EnclaveWorkloadSpec {
-        if !is_wrong(wanted.unreadable.as_deref()) || wanted.access_mode == AccessMode::Standard {
+        if wanted.unreadable.is_none() {
             return applied.clone();
         }
-        let nobody = WorkloadPrincipals::default();
-        let named = wanted.principals.as_ref().unwrap_or(&nobody);
+        let (access_mode, named) = match admitted(wanted) {
+            Admitted::All => return applied.clone(),
+            Admitted::Listed(named) => (applied.access_mode, named),
+            Admitted::Only(named) => (AccessMode::Isolated, named),
+        };
         let principals = applied.principals.as_ref().map(|applied| WorkloadPrincipals {
             admin: in_both(&applied.admin, &named.admin),
             edit: in_both(&applied.edit, &named.edit),
             view: in_both(&applied.view, &named.view),
         });
-        EnclaveWorkloadSpec { access_mode: AccessMode::Isolated, principals, ..applied.clone() }
+        EnclaveWorkloadSpec { access_mode, principals, ..applied.clone() }
     }
 }
 
@@ -404,11 +407,6 @@ fn role_change<K: Gated>(before: Option<&K::Spec>, after: &K::Spec) -> BTreeSet<
         K::without_change_reason(&K::restrict(before, after)) != K::without_change_reason(after)
     });
     collect([(gives, Operation::RoleChange)])
-}
-
-/// Whether something cannot be read by any version.
-fn is_wrong(unreadable: Option<&Unreadable>) -> bool {
-    unreadable.is_some_and(|unreadable| !unreadable.is_only_newer())
 }
 
 /// Those who are in both lists, in the order of the wanted one: a list that only lost some is equal to it.

@@ -2,6 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::api::EnclaveSpec;
+use crate::api::enclave::WorkloadCommunication;
+
+/// Whether an Enclave wants that its workloads do not reach each other, as far as that can be read: what cannot be
+/// closes nothing.
+#[must_use]
+pub fn is_kept_apart(spec: &EnclaveSpec) -> bool {
+    let places = ["spec", "spec.network", "spec.network.workloadCommunication"];
+    let unreadable = spec.unreadable.as_ref();
+    let is_unread = |path: &str| unreadable.is_some_and(|unreadable| unreadable.cause_of(path).is_some());
+    spec.network.workload_communication == WorkloadCommunication::Isolated
+        && !places.into_iter().any(is_unread)
+}
+
 /// What a change opens and closes between namespaces, in words: those that reach each other before, and
 /// after it.
 #[must_use]

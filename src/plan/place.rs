@@ -134,7 +134,7 @@ pub fn enforce(
 }
 
 /// The lock opens on a place that is as it should be; from then on others may change it.
-fn healing(place: &Place, observed: &ObservedPlace, was_enforced: WasEnforced) -> Healing {
+pub(super) fn healing(place: &Place, observed: &ObservedPlace, was_enforced: WasEnforced) -> Healing {
     match was_enforced {
         WasEnforced::Yes if is_left_alone(place, observed) => Healing::Paused,
         WasEnforced::Yes | WasEnforced::No => Healing::Active,
@@ -155,13 +155,17 @@ pub fn plan_repair_of_the_known(
     exceptions: &Exceptions,
     was_enforced: WasEnforced,
 ) -> Vec<Write> {
-    let Some(namespace) = observed.namespace.as_deref().filter(|namespace| is_owned(namespace, owner_uid))
-    else {
-        return Vec::new();
-    };
+    let known = known_place(observed, owner_uid, exceptions);
+    known.map(|place| plan_repair(&place, observed, was_enforced)).unwrap_or_default()
+}
+
+/// A place as its namespace says; `None` when that is not there, or not of this owner.
+#[must_use]
+pub fn known_place(observed: &ObservedPlace, owner_uid: &str, exceptions: &Exceptions) -> Option<Place> {
+    let namespace = observed.namespace.as_deref().filter(|namespace| is_owned(namespace, owner_uid))?;
     let label = |key: &str| namespace.labels().get(key).cloned();
     let held = namespace.annotations().get(annotation::HELD_OPERATIONS);
-    let place = Place {
+    Some(Place {
         namespace: namespace.name_any(),
         owner_uid: owner_uid.to_owned(),
         community: label(label::COMMUNITY).unwrap_or_default(),
@@ -176,8 +180,13 @@ pub fn plan_repair_of_the_known(
             Some(purpose::WORKLOAD) => Inside::SomeWorkload(labels_that_stay(namespace)),
             _ => Inside::Control,
         },
-    };
-    match survey(&place, observed, healing(&place, observed, was_enforced)) {
+    })
+}
+
+/// The writes that put a place into shape that was made before.
+#[must_use]
+pub fn plan_repair(place: &Place, observed: &ObservedPlace, was_enforced: WasEnforced) -> Vec<Write> {
+    match survey(place, observed, healing(place, observed, was_enforced)) {
         Survey::Differs(writes) | Survey::Terminating(writes) => writes,
         Survey::AsPlanned | Survey::Foreign => Vec::new(),
     }

@@ -168,7 +168,8 @@ fn plan_permits<'a, K: Permit>(
     })
 }
 
-fn plan_permit<K: Permit>(live: Option<&K>, wanted: &K, healing: Healing) -> Option<Write> {
+/// What is due about one that is wanted.
+pub(super) fn plan_permit<K: Permit>(live: Option<&K>, wanted: &K, healing: Healing) -> Option<Write> {
     let rules = wanted.rules();
     let with = |metadata| {
         let mut wanted = wanted.clone();

@@ -75,6 +75,12 @@ impl Unreadable {
         self.0.iter().any(|unread| unread.path == "spec")
     }
 
+    /// Why a field could not be read; `None` when it could.
+    #[must_use]
+    pub fn cause_of(&self, path: &str) -> Option<Cause> {
+        self.0.iter().find(|unread| unread.path == path).map(|unread| unread.cause)
+    }
+
     /// The fields.
     #[must_use]
     pub fn fields(&self) -> &[Unread] {

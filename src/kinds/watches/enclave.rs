@@ -14,6 +14,7 @@ use crate::kinds::enqueue::Enqueuer;
 use crate::model::gated::Gated;
 use crate::model::life::applied_spec;
 use crate::model::naming::{namespace_of, splits};
+use crate::model::together::is_kept_apart;
 use crate::plan::child::Made;
 
 /// What the Enclaves of a Community, and all that is declared in them, read of it. Where it sends
@@ -100,6 +101,7 @@ pub(super) fn concerns_declared(change: &Change<Enclave>) -> bool {
             enclave.metadata.uid.clone(),
             enclave.metadata.deletion_timestamp.is_some(),
             enclave.spec.maintenance.clone(),
+            is_kept_apart(&enclave.spec),
             applied.map_err(|error| error.to_string()),
         )
     };

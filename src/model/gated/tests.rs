@@ -182,6 +182,18 @@ fn what_closes_a_workload_or_an_enclave_is_read_beside_what_cannot_be() {
     newer.as_object_mut().unwrap().remove("principals");
     assert_eq!(closed(&both, &newer)["principals"], people(&["ann", "bob"]), "only a newer version knows it");
 
+    newer["principals"] = people(&["bob", "eve"]);
+    assert_eq!(closed(&both, &newer)["principals"], people(&["bob"]), "whoever is taken out plainly");
+    newer["accessMode"] = json!("Isolated");
+    assert_eq!(closed(&standard, &newer)["accessMode"], "Standard", "what can be read is judged");
+    newer["podSecurity"] = json!("Sealed");
+    assert_eq!(
+        closed(&both, &newer)["principals"],
+        people(&["bob"]),
+        "beside what only a newer version knows"
+    );
+    assert_eq!(closed(&standard, &newer)["accessMode"], "Isolated");
+
     let closed = |after: &Value| {
         let before = json!({"network": {"workloadCommunication": "Allowed"}});
         let enclave = read::<Enclave>(&before, after);
@@ -194,6 +206,10 @@ fn what_closes_a_workload_or_an_enclave_is_read_beside_what_cannot_be() {
         WorkloadCommunication::Isolated
     );
     assert_eq!(closed(&network(json!({"workloadCommunication": "Allowed"}))), WorkloadCommunication::Allowed);
+    let rule = json!([{"operation": "JobRun", "policy": "Required"}]);
+    let newer = |network: Value| json!({"approvals": {"rules": rule}, "network": network});
+    assert_eq!(closed(&newer(json!({}))), WorkloadCommunication::Isolated);
+    assert_eq!(closed(&newer(json!({"workloadCommunication": "Some"}))), WorkloadCommunication::Allowed);
     for odd in [json!(7), json!({"workloadCommunication": 7}), json!({"workloadCommunication": "Some"})] {
         assert_eq!(closed(&network(odd)), WorkloadCommunication::Allowed, "as it is applied");
     }

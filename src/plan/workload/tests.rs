@@ -1,0 +1,177 @@
+use kube::Resource;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::api::names::FINALIZER;
+use crate::api::reading::{Item, Readable};
+use crate::model::life::Integrity;
+use crate::plan::child::{Child, Verb};
+
+/// An object with one spec applied and another one declared.
+fn read<K: Readable>(name: &str, namespace: Option<&str>, applied: &Value, spec: &Value) -> Arc<K> {
+    let object = json!({
+        "metadata": {
+            "name": name, "namespace": namespace, "uid": name, "generation": 1, "finalizers": [FINALIZER],
+        },
+        "spec": spec,
+        "status": {"state": "Active", "applied": {
+            "generation": 1, "digest": "d", "spec": applied, "at": "2026-01-01T00:00:00Z",
+        }},
+    });
+    Arc::new(serde_json::from_str::<Item<K>>(&object.to_string()).unwrap().read().0)
+}
+
+/// What is applied of the three, with a spec that is the same.
+struct Scene {
+    community: Value,
+    enclave: Value,
+    workload: Value,
+}
+
+impl Scene {
+    fn observe(&self, place: ObservedPlace) -> ObservedWorkload {
+        self.observe_edited(&self.enclave, &self.workload, place)
+    }
+
+    fn observe_edited(&self, enclave: &Value, workload: &Value, place: ObservedPlace) -> ObservedWorkload {
+        let community = read::<Community>("acme", None, &self.community, &self.community);
+        let enclave = read::<Enclave>("payments", Some("acme"), &self.enclave, enclave);
+        ObservedWorkload {
+            declared: Declared {
+                object: read("api", Some("acme-payments"), &self.workload, workload),
+                home: Home::Enclave(community, enclave),
+                requests: Vec::new(),
+                knows_all_requests: true,
+                integrity: Integrity::Intact,
+                witness: String::new(),
+            },
+            place,
+            together: ["api", "web"].map(|name| format!("acme-payments-{name}")).into(),
+            links: Vec::new(),
+        }
+    }
+}
+
+fn put<K: Resource>(live: &mut Vec<Arc<K>>, child: K, verb: Verb) {
+    live.retain(|live| live.meta().name != child.meta().name);
+    live.extend((verb != Verb::Delete).then(|| Arc::new(child)));
+}
+
+/// Does what a plan asks for, as the API server would, until it asks for nothing.
+fn carry_out(mut observed: ObservedWorkload) -> ObservedPlace {
+    for _ in 0..10 {
+        let repairs = plan_workload(&observed, Timestamp::UNIX_EPOCH).repairs;
+        if repairs.is_empty() {
+            return observed.place;
+        }
+        for write in repairs {
+            match write {
+                Write::CreateNamespace(namespace) | Write::ReplaceNamespace(namespace) => {
+                    observed.place.namespace = Some(Arc::new(*namespace));
+                }
+                Write::Child(verb, Child::NetworkPolicy(child)) => {
+                    put(&mut observed.place.policies, *child, verb);
+                }
+                Write::Child(verb, Child::RoleBinding(child)) => {
+                    put(&mut observed.place.bindings, *child, verb);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    panic!("it never comes to rest")
+}
+
+/// Who gets in, by which binding; whether that is all; and the namespaces that are reached inside the Enclave.
+fn told(place: &ObservedPlace) -> (Vec<String>, String, usize) {
+    let mut bound: Vec<String> = Vec::new();
+    for binding in &place.bindings {
+        let name = binding.name_any();
+        let role = name.rsplit(['.', ':']).next().unwrap_or_default();
+        bound.extend(binding.subjects.iter().flatten().map(|one| format!("{role} {}", one.name)));
+    }
+    bound.sort();
+    let mode = place.namespace.as_deref().unwrap().labels()[label::ACCESS_MODE].clone();
+    let inside = place.policies.iter().find(|policy| policy.name_any() == child::INSIDE).unwrap();
+    let text = serde_json::to_string(&inside.spec.as_ref().unwrap().egress).unwrap();
+    (bound, mode, text.matches("acme-payments-").count())
+}
+
+fn binding(name: &str, user: &str) -> Arc<RoleBinding> {
+    let subject = json!({"kind": "User", "name": user, "apiGroup": "rbac.authorization.k8s.io"});
+    Arc::new(RoleBinding {
+        metadata: child_metadata("acme-payments-api", name),
+        role_ref: cluster_role_ref("edit"),
+        subjects: Some(vec![serde_json::from_value(subject).unwrap()]),
+    })
+}
+
+/// After a rollback: nobody keeps access, and nothing stays open between workloads, because a newer version's words
+/// stand in what is applied.
+#[test]
+fn what_is_taken_away_of_a_workload_goes_whatever_is_applied_around_it() {
+    let plain = || Scene {
+        community: json!({}),
+        enclave: json!({"network": {"workloadCommunication": "Allowed"}}),
+        workload: json!({}),
+    };
+    let users = |names: &[&str]| -> Vec<Value> {
+        names.iter().map(|name| json!({"kind": "User", "name": name})).collect()
+    };
+    let isolated = |names: &[&str]| json!({"accessMode": "Isolated", "principals": {"edit": users(names)}});
+    let newer_rules = json!({"rules": [{"operation": "JobRun", "policy": "Required"}]});
+    let with = |value: &Value, field: &str, more: Value| {
+        let mut value = value.clone();
+        value[field] = more;
+        value
+    };
+    let rules = |value: &Value| with(value, "approvals", newer_rules.clone());
+    let sealed = |value: &Value| with(value, "podSecurity", json!("Sealed"));
+    let spoil: [fn(&mut Scene, &dyn Fn(&Value) -> Value, &dyn Fn(&Value) -> Value); 3] = [
+        |scene, rules, _| scene.community = rules(&scene.community),
+        |scene, rules, _| scene.enclave = rules(&scene.enclave),
+        |scene, _, sealed| scene.workload = sealed(&scene.workload),
+    ];
+    for (index, spoil) in spoil.into_iter().enumerate() {
+        let open = Scene { workload: isolated(&["ann", "eve"]), ..plain() };
+        let made = carry_out(open.observe(ObservedPlace::default()));
+        let everybody = vec!["edit ann".to_owned(), "edit eve".to_owned()];
+        assert_eq!(told(&made), (everybody.clone(), access::ISOLATED.to_owned(), 2));
+        let mut newer = Scene { workload: isolated(&["ann", "eve"]), ..plain() };
+        spoil(&mut newer, &rules, &sealed);
+        let same = carry_out(newer.observe(made.clone()));
+        assert_eq!(told(&same), told(&made), "{index}: nobody took anything back");
+        let edited = |enclave: &Value, workload: &Value| {
+            told(&carry_out(newer.observe_edited(enclave, workload, made.clone())))
+        };
+        let keep = |workload: &Value| if index == 2 { sealed(workload) } else { workload.clone() };
+        assert_eq!(edited(&newer.enclave, &keep(&isolated(&["ann"]))).0, ["edit ann"], "{index}");
+        assert_eq!(edited(&newer.enclave, &keep(&isolated(&["bob"]))).0, [""; 0], "{index}: nobody new");
+        let shared = with(&isolated(&["ann"]), "accessMode", json!("Shared"));
+        assert_eq!(edited(&newer.enclave, &shared).0, ["edit ann"], "{index}");
+        let shared = json!({"accessMode": "Shared"});
+        assert_eq!(edited(&newer.enclave, &shared).0, everybody, "{index}: what a newer version may mean");
+        assert_eq!(edited(&newer.enclave, &json!("odd")).0, everybody, "{index}: nothing of it is read");
+        if index < 2 {
+            let network = |network: Value| with(&newer.enclave, "network", network);
+            let reached = |network: Value| edited(&network, &newer.workload).2;
+            assert_eq!(reached(network(json!({"workloadCommunication": "Isolated"}))), 1, "{index}");
+            assert_eq!(reached(network(json!({}))), 1, "{index}");
+            for odd in [json!({"workloadCommunication": "Some"}), json!(7)] {
+                assert_eq!(reached(network(odd)), 2, "{index}: as it is applied");
+            }
+            assert_eq!(reached(json!(7)), 2, "{index}: as it is applied");
+        }
+
+        let standard = plain();
+        let mut made = carry_out(standard.observe(ObservedPlace::default()));
+        made.bindings.push(binding("helper", "hal"));
+        let mut newer = plain();
+        spoil(&mut newer, &rules, &sealed);
+        let same = carry_out(newer.observe(made.clone()));
+        assert_eq!(told(&same), (vec!["helper hal".to_owned()], access::STANDARD.to_owned(), 2));
+        let workload = keep(&isolated(&["ann"]));
+        let shut = carry_out(newer.observe_edited(&newer.enclave, &workload, made));
+        assert_eq!(told(&shut), (vec![], access::ISOLATED.to_owned(), 2), "{index}: only who was let in");
+    }
+}
