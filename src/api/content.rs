@@ -33,6 +33,14 @@ struct Stored {
 #[error("failed to read the stored content of a spec")]
 pub struct UnreadableContent(#[source] serde_json::Error);
 
+impl UnreadableContent {
+    /// A part of it is something that only a newer version knows.
+    #[must_use]
+    pub fn newer(part: &str) -> Self {
+        Self(serde::de::Error::custom(format!("this version of the operator does not know what {part} is")))
+    }
+}
+
 impl Content {
     fn of_value(value: &Value) -> Self {
         let retires = value.get("retire").and_then(Value::as_bool).unwrap_or_default();

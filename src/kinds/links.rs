@@ -1,12 +1,12 @@
 //! Finds in the caches what connections join.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use kube::ResourceExt;
 
 use super::caches::Caches;
-use super::index::{CommunityBy, CommunityEndpointBy, ConnectionBy, EndpointBy, pair};
+use super::index::{CommunityBy, CommunityEndpointBy, ConnectionBy, EndpointBy, connection_of_policy, pair};
 use super::observe::{control_namespace_of, home_of};
 use crate::api::community::FqdnBackend;
 use crate::api::names::label;
@@ -19,7 +19,7 @@ use crate::model::life::{applied_spec, view_applied};
 use crate::model::naming::{namespace_of, workload_namespace};
 use crate::model::reach::{DestinationEnd, Link, NamesBackend, SourceEnd, WorkloadEnd};
 use crate::plan::declared::Home;
-use crate::plan::place::is_owned;
+use crate::plan::place::{ObservedPlace, is_owned};
 
 /// A connection and what it joins. The source is looked for where the connection is declared, the
 /// destination in the Community around that, and nowhere else.
@@ -241,6 +241,24 @@ pub fn links_of_workload(caches: &Caches, workload: &EnclaveWorkload) -> Vec<Lin
     resolve_all(caches, connections_with(caches, &control, &name))
 }
 
+/// The connections of a Community that policies in one of its namespaces are made for, beside those that are known
+/// already: what they join may be something that only a newer version knows.
+#[must_use]
+pub fn links_of_policies(caches: &Caches, home: &Home, place: &ObservedPlace, known: &[Link]) -> Vec<Link> {
+    let name_of = |home: &Home| home.community().and_then(|community| community.metadata.name.clone());
+    let known: HashSet<Key> = known.iter().map(|link| Key::of(link.connection.as_ref())).collect();
+    let policies = place.policies.iter().filter_map(|policy| policy.metadata.name.as_deref());
+    let of_cilium = place.cilium_policies.iter().filter_map(|policy| policy.metadata.name.as_deref());
+    let named = policies.chain(of_cilium).filter_map(connection_of_policy);
+    let others: BTreeSet<_> =
+        named.filter(|(declared_in, name)| !known.contains(&Key::new(declared_in, name))).collect();
+    let own = others.into_iter().filter_map(|(declared_in, name)| {
+        let connection = caches.connections.get(declared_in, name)?;
+        (name_of(&home_of(caches, declared_in)) == name_of(home)).then_some(connection)
+    });
+    resolve_all(caches, own.collect())
+}
+
 /// The connections that lead to an endpoint.
 #[must_use]
 pub fn links_of_endpoint(caches: &Caches, endpoint: &EnclaveEndpoint) -> Vec<Link> {
@@ -390,3 +408,6 @@ pub fn with_hub(caches: &Caches, link: Link, imagined: &Arc<TransitHub>) -> Link
     };
     Link { source, destination, ..link }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@ use super::enqueue::Guard;
 use super::foreign::is_managed;
 use super::index::{ConnectionBy, EnclaveBy, NamespaceBy, PolicyBy, RbacBy, RequestBy, pair};
 use super::leftovers::{of_community, of_enclave};
-use super::links::{find_enclave, link_of, links_of_workload, namespace_of_workload};
+use super::links::{find_enclave, link_of, links_of_policies, links_of_workload, namespace_of_workload};
 use crate::api::approval_request::Target;
 use crate::api::enclave_workload::AccessMode;
 use crate::api::gate::Reference;
@@ -140,7 +140,7 @@ pub fn observe_endpoint<K: Gated + Clone>(
 /// Gathers what is known of a workload.
 #[must_use]
 pub fn observe_workload(caches: &Caches, workload: Arc<EnclaveWorkload>, guard: Guard) -> ObservedWorkload {
-    let links = links_of_workload(caches, &workload);
+    let mut links = links_of_workload(caches, &workload);
     let declared = observe_declared(caches, workload, guard);
     let place = match &declared.home {
         Home::Enclave(community, enclave) => observe_place(
@@ -150,6 +150,7 @@ pub fn observe_workload(caches: &Caches, workload: Arc<EnclaveWorkload>, guard: 
         ),
         Home::Nowhere | Home::Community(_) => observe_place_owned_by(caches, declared.object.as_ref()),
     };
+    links.extend(links_of_policies(caches, &declared.home, &place, &links));
     let control = declared.object.namespace().unwrap_or_default();
     let together = namespaces_of_workloads(caches, &declared.home, &control);
     ObservedWorkload { declared, place, together, links }

@@ -12,6 +12,8 @@ use super::life::{JudgeError, applied_spec, describe_unreadable};
 use super::scope::Missing;
 use crate::api::common::{IpBlock, NamespacedPods, Port};
 use crate::api::community::Dns;
+use crate::api::content::UnreadableContent;
+use crate::api::enclave_connection::{ConnectionDestination, ConnectionSource};
 use crate::api::gate::{Applied, Reference};
 use crate::api::names::reason;
 use crate::api::{
@@ -162,6 +164,10 @@ pub fn resolve(link: &Link, now: Timestamp) -> Result<Passage, JudgeError> {
     if let Some(error) = unapplied {
         return Err(error);
     }
+    // What it joins is of a kind that only a newer version knows: what that opened stays as it is.
+    if let Some(end) = find_unknown_end(&effective) {
+        return Err(JudgeError::AppliedUnreadable(UnreadableContent::newer(end)));
+    }
     if let Some(reference) = replaced(link) {
         let Reference { kind, namespace, name, .. } = reference;
         return Ok(Passage::Shut(Missing {
@@ -175,6 +181,19 @@ pub fn resolve(link: &Link, now: Timestamp) -> Result<Passage, JudgeError> {
         Ok((flow, missing)) => Passage::Open { flow, missing },
         Err(missing) => Passage::Shut(missing),
     })
+}
+
+/// The end of a connection that is of no kind that is known here. The schema lets nobody write one.
+fn find_unknown_end(spec: &EnclaveConnectionSpec) -> Option<&'static str> {
+    let ConnectionSource { workloads, transit_hub } = &spec.source;
+    let ConnectionDestination { enclave_endpoint, community_endpoint } = &spec.destination;
+    if workloads.is_empty() && transit_hub.is_none() {
+        Some("source")
+    } else if enclave_endpoint.is_none() && community_endpoint.is_none() {
+        Some("destination")
+    } else {
+        None
+    }
 }
 
 /// When a connection closes by itself: as recorded when it was applied, or earlier by what the user
@@ -251,8 +270,7 @@ fn find_sources(source: &SourceEnd) -> Result<Result<(Sources, Option<Missing>),
             })
         }
         SourceEnd::TransitHub { name, hub, managed } => {
-            let spec: Result<TransitHubSpec, Missing> = in_force(name, hub.as_deref(), HUB)?;
-            let peers = spec.and_then(|spec| peers_of_hub(&spec, managed.as_deref()));
+            let peers = peers_of_hub(name, hub.as_deref(), managed.as_deref())?;
             Ok(peers.map(|peers| (Sources::Outside(peers), None)))
         }
     }
@@ -312,8 +330,7 @@ fn find_outside(
         return Ok(unmanaged(service, managed).map(|pods| Destination::Outside(vec![Peer::Pods(pods)])));
     }
     if let Some(reference) = &destination.transit_hub {
-        let spec: Result<TransitHubSpec, Missing> = in_force(&reference.name, hub, HUB)?;
-        return Ok(spec.and_then(|spec| peers_of_hub(&spec, managed)).map(Destination::Outside));
+        return Ok(peers_of_hub(&reference.name, hub, managed)?.map(Destination::Outside));
     }
     if !destination.fqdns.is_empty() {
         let missing = |message: &str| {
@@ -331,13 +348,27 @@ fn find_outside(
             ),
         });
     }
+    if destination.cidrs.is_empty() {
+        return Err(JudgeError::AppliedUnreadable(UnreadableContent::newer("destination")));
+    }
     Ok(Ok(Destination::Outside(destination.cidrs.iter().cloned().map(Peer::Block).collect())))
 }
 
-fn peers_of_hub(hub: &TransitHubSpec, managed: Option<&str>) -> Result<Vec<Peer>, Missing> {
-    let gateway = hub.gateway.as_ref().map(|gateway| unmanaged(gateway, managed)).transpose()?;
-    let blocks = hub.cidrs.iter().cloned().map(Peer::Block);
-    Ok(blocks.chain(gateway.map(Peer::Pods)).collect())
+fn peers_of_hub(
+    name: &str,
+    hub: Option<&TransitHub>,
+    managed: Option<&str>,
+) -> Result<Result<Vec<Peer>, Missing>, JudgeError> {
+    let TransitHubSpec { cidrs, gateway, .. } = match in_force(name, hub, HUB)? {
+        Ok(spec) => spec,
+        Err(missing) => return Ok(Err(missing)),
+    };
+    if cidrs.is_empty() && gateway.is_none() {
+        return Err(JudgeError::AppliedUnreadable(UnreadableContent::newer("the network of the hub")));
+    }
+    let gateway = gateway.map(|gateway| unmanaged(&gateway, managed)).transpose();
+    let blocks = cidrs.into_iter().map(Peer::Block);
+    Ok(gateway.map(|gateway| blocks.chain(gateway.map(Peer::Pods)).collect()))
 }
 
 /// Pods outside the enclaves: not in a namespace that the operator made for somebody.

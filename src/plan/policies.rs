@@ -47,7 +47,7 @@ pub fn build_inside(namespace: &str, together: &[String]) -> NetworkPolicy {
 }
 
 /// The policies that a connection needs in this namespace: egress when it is a source, ingress when it
-/// is the destination.
+/// is the destination. None without a peer: an empty list of them would mean everybody, or is refused.
 #[must_use]
 pub fn build_connection(
     namespace: &str,
@@ -63,7 +63,7 @@ pub fn build_connection(
             Destination::Outside(peers) => Some(peers.iter().map(select).collect()),
             Destination::Names { .. } => None,
         };
-        policies.extend(peers.map(|peers| {
+        policies.extend(peers.filter(|peers| !peers.is_empty()).map(|peers| {
             let policy = connection_policy(declared_in, name, "egress");
             build(namespace, &policy, LabelSelector::default(), None, Some((peers, &flow.ports)))
         }));
@@ -72,6 +72,7 @@ pub fn build_connection(
         && pods.namespace == namespace
     {
         let peers = match &flow.from {
+            Sources::Workloads(sources) if sources.is_empty() => Vec::new(),
             Sources::Workloads(sources) => vec![NetworkPolicyPeer {
                 namespace_selector: Some(select_namespaces(sources)),
                 ..NetworkPolicyPeer::default()
@@ -80,7 +81,8 @@ pub fn build_connection(
         };
         let policy = connection_policy(declared_in, name, "ingress");
         let selected = (&pods.pod_selector).into();
-        policies.push(build(namespace, &policy, selected, Some((peers, &flow.ports)), None));
+        let rule = (!peers.is_empty()).then_some((peers, flow.ports.as_slice()));
+        policies.extend(rule.map(|rule| build(namespace, &policy, selected, Some(rule), None)));
     }
     policies
 }

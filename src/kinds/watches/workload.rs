@@ -13,9 +13,10 @@ use super::labels_of;
 use crate::api::enclave::WorkloadCommunication;
 use crate::api::names::purpose;
 use crate::api::{Community, Enclave, EnclaveConnection, EnclaveEndpoint, EnclaveWorkload, Kind};
-use crate::cluster::cache::Change;
+use crate::cluster::cache::{Change, Key};
 use crate::cluster::workqueue::Priority;
 use crate::kinds::enqueue::{Enqueuer, concerns_others, priority_of};
+use crate::kinds::index::{PolicyBy, pair};
 use crate::kinds::links::link_of;
 use crate::kinds::observe::{control_namespace_of, home_of, is_isolated};
 use crate::model::life::{applied_spec, view_applied};
@@ -88,6 +89,26 @@ pub fn on_connection(enqueuer: &Enqueuer, change: &Change<EnclaveConnection>) {
     let before = change.before.as_deref().and_then(opens);
     if ceases || before != change.after.as_deref().and_then(opens) {
         enqueue_ends(enqueuer, change.versions().cloned(), priority_of(change));
+        // What it joins may be something that only a newer version knows.
+        for connection in change.versions().filter(|connection| applied_spec(connection.as_ref()).is_err()) {
+            enqueue_where_policies_are(enqueuer, connection, priority_of(change));
+        }
+    }
+}
+
+/// Looks at the workloads in whose namespaces policies of a connection are.
+fn enqueue_where_policies_are(enqueuer: &Enqueuer, connection: &EnclaveConnection, priority: Priority) {
+    let Key { namespace, name } = Key::of(connection);
+    let (caches, named) = (&enqueuer.caches, pair(&namespace, &name));
+    let policies = caches.network_policies.by(PolicyBy::Connection, &named);
+    let of_cilium = caches.cilium_policies.by(PolicyBy::Connection, &named);
+    let namespaces = policies.iter().filter_map(|policy| policy.metadata.namespace.as_deref());
+    for namespace in
+        namespaces.chain(of_cilium.iter().filter_map(|policy| policy.metadata.namespace.as_deref()))
+    {
+        if let Some(namespace) = caches.namespaces.get("", namespace) {
+            enqueue_of(enqueuer, &namespace, priority);
+        }
     }
 }
 
@@ -138,12 +159,17 @@ pub(super) fn is_there(namespace: &Namespace) -> (Option<String>, bool, Option<S
 
 /// Something in its namespace changed.
 pub fn on_child(enqueuer: &Enqueuer, namespace: &Namespace) {
+    enqueue_of(enqueuer, namespace, Priority::Normal);
+}
+
+/// Looks at the workload whose pods run in a namespace.
+fn enqueue_of(enqueuer: &Enqueuer, namespace: &Namespace, priority: Priority) {
     if let Some(labels) = labels_of(namespace)
         && labels.purpose == purpose::WORKLOAD
         && let (Some(enclave), Some(workload)) = (labels.enclave, labels.workload)
     {
         let control = enclave_namespace(labels.community, enclave);
-        enqueuer.queues.add(Kind::EnclaveWorkload, &control, workload, Priority::Normal);
+        enqueuer.queues.add(Kind::EnclaveWorkload, &control, workload, priority);
     }
 }
 

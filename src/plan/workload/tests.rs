@@ -175,3 +175,72 @@ fn what_is_taken_away_of_a_workload_goes_whatever_is_applied_around_it() {
         assert_eq!(told(&shut), (vec![], access::ISOLATED.to_owned(), 2), "{index}: only who was let in");
     }
 }
+
+/// A connection from the workload `api` to the workload `db` of another Enclave, with what is applied of it and of its
+/// endpoint.
+fn link(connection: &Value, endpoint: &Value, enabled: bool) -> Link {
+    let end = |name: &str, control: &str| WorkloadEnd {
+        name: name.to_owned(),
+        workload: Some(read(name, Some(control), &json!({}), &json!({}))),
+        namespace: Some(format!("{control}-{name}")),
+    };
+    let reference = json!({"enclaveEndpoint": {"enclave": "ledger", "name": "db"}});
+    let spec = json!({"source": {"workloads": ["api"]}, "destination": reference, "enabled": enabled});
+    let known = json!({"workload": "db", "ports": [{"port": 5432}]});
+    Link {
+        connection: read("out", Some("acme-payments"), connection, &spec),
+        source: SourceEnd::Workloads(vec![end("api", "acme-payments")]),
+        destination: DestinationEnd::Enclave {
+            name: "ledger/db".to_owned(),
+            endpoint: Some(read("db", Some("acme-ledger"), endpoint, &known)),
+            workload: Some(end("db", "acme-ledger")),
+        },
+    }
+}
+
+/// After a rollback: what only a newer version knows of a connection or of where it leads stays as it is, and nothing
+/// wider takes its place; and what is closed plainly is closed.
+#[test]
+fn a_policy_of_what_a_newer_version_knows_stays_as_it_is_until_it_is_closed() {
+    let scene = Scene { community: json!({}), enclave: json!({}), workload: json!({}) };
+    let reference = json!({"enclaveEndpoint": {"enclave": "ledger", "name": "db"}});
+    let connection = |source: Value| json!({"source": source, "destination": reference});
+    let known = connection(json!({"workloads": ["api"]}));
+    let endpoint =
+        |selector: Value| json!({"workload": "db", "ports": [{"port": 5432}], "podSelector": selector});
+    let observe =
+        |link: Link, place: ObservedPlace| ObservedWorkload { links: vec![link], ..scene.observe(place) };
+    let made = carry_out(observe(link(&known, &endpoint(json!({})), true), ObservedPlace::default()));
+    let name = "connection.acme-payments.out.egress";
+    let policy = |place: &ObservedPlace| place.policies.iter().find(|one| one.name_any() == name).cloned();
+    assert!(policy(&made).is_some());
+    for (connection, endpoint) in [
+        (connection(json!({"jobs": ["nightly"]})), endpoint(json!({}))),
+        (json!({"source": {"workloads": ["api"]}, "destination": {"group": "all"}}), endpoint(json!({}))),
+    ] {
+        let mut place = made.clone();
+        let live = place.policies.iter_mut().find(|one| one.name_any() == name).unwrap();
+        // As the newer version wrote it.
+        Arc::make_mut(live).spec.as_mut().unwrap().egress = Some(Vec::new());
+        let before = policy(&place);
+        let kept = carry_out(observe(link(&connection, &endpoint, true), place.clone()));
+        assert_eq!(policy(&kept).unwrap().spec, before.unwrap().spec, "{connection} {endpoint}");
+        let shut = carry_out(observe(link(&connection, &endpoint, false), place));
+        assert_eq!(policy(&shut), None, "{connection} {endpoint}");
+    }
+}
+
+#[test]
+fn no_policy_is_built_of_nobody() {
+    use crate::api::common::{LabelSelector, NamespacedPods};
+    use crate::model::reach::{Destination, Flow, Sources};
+
+    let pods = || NamespacedPods { namespace: "a".to_owned(), pod_selector: LabelSelector::default() };
+    let built = |from, to| build_connection("a", ("n", "c"), &Flow { from, to, ports: Vec::new() }).len();
+    let workloads =
+        |names: &[&str]| Sources::Workloads(names.iter().map(|name| (*name).to_owned()).collect());
+    assert_eq!(built(workloads(&["b"]), Destination::Workload(pods())), 1);
+    assert_eq!(built(workloads(&[]), Destination::Workload(pods())), 0);
+    assert_eq!(built(Sources::Outside(Vec::new()), Destination::Workload(pods())), 0);
+    assert_eq!(built(workloads(&["a"]), Destination::Outside(Vec::new())), 0);
+}
