@@ -87,8 +87,8 @@ impl Content {
     /// Reads the content as a spec; fields that are missing take their defaults.
     ///
     /// # Errors
-    /// When a field has another type than this version expects.
-    pub fn to_spec<S: DeserializeOwned + Clone + Send + Sync + 'static>(
+    /// When a field has another type than this version expects, or one that it does not know.
+    pub fn to_spec<S: DeserializeOwned + Serialize + Clone + Send + Sync + 'static>(
         &self,
     ) -> Result<S, UnreadableContent> {
         self.view(S::clone)
@@ -98,7 +98,7 @@ impl Content {
     ///
     /// # Errors
     /// As [`Content::to_spec`].
-    pub fn view<S: DeserializeOwned + Send + Sync + 'static, V>(
+    pub fn view<S: DeserializeOwned + Serialize + Send + Sync + 'static, V>(
         &self,
         view: impl FnOnce(&S) -> V,
     ) -> Result<V, UnreadableContent> {
@@ -109,10 +109,34 @@ impl Content {
             return Ok(view(spec));
         }
         let spec: S = serde_json::from_str(&self.0.text).map_err(UnreadableContent)?;
+        if let Some(field) = self.find_unknown(&spec) {
+            return Err(UnreadableContent::newer(&field));
+        }
         let seen = view(&spec);
         // A content belongs to one kind; whoever reads it as another one's reads it for himself.
         let _ = self.0.spec.set(Box::new(spec));
         Ok(seen)
+    }
+
+    /// A field that the type does not have. What it asks for only another version knows, and without it the rest may
+    /// ask for more. A known field that is written otherwise than here, or left out when it is the default, is none.
+    fn find_unknown<S: DeserializeOwned + Serialize>(&self, spec: &S) -> Option<String> {
+        let read = serde_json::to_value(spec).ok()?;
+        // As a rule this version wrote it.
+        if read.to_string() == *self.0.text {
+            return None;
+        }
+        let stored = self.to_value();
+        // No field takes both of these, and one that the type does not have takes anything.
+        let is_known = |path: &str| {
+            [Value::from(true), Value::from(-0.5)].into_iter().any(|odd| {
+                let mut probe = stored.clone();
+                probe.pointer_mut(path).map(|place| *place = odd);
+                serde_json::from_value::<S>(probe).is_err()
+            })
+        };
+        find_unread(&stored, Some(&read), "", &is_known)
+            .map(|path| path.trim_start_matches('/').replace('/', "."))
     }
 
     /// Whether it is an object, as every spec is.
@@ -132,6 +156,31 @@ impl Content {
     pub fn to_value(&self) -> Value {
         // The text was written from a value.
         serde_json::from_str(&self.0.text).unwrap_or_default()
+    }
+}
+
+/// The first field that is not among what was read, by its JSON pointer, unless it is known all the same.
+fn find_unread(
+    stored: &Value,
+    read: Option<&Value>,
+    path: &str,
+    is_known: &impl Fn(&str) -> bool,
+) -> Option<String> {
+    match stored {
+        Value::Object(fields) => {
+            fields.iter().filter(|(_, value)| !value.is_null()).find_map(|(name, value)| {
+                let path = format!("{path}/{}", name.replace('~', "~0").replace('/', "~1"));
+                match read.and_then(|read| read.get(name)) {
+                    None if !is_known(&path) => Some(path),
+                    read => find_unread(value, read, &path, is_known),
+                }
+            })
+        }
+        Value::Array(entries) => entries.iter().enumerate().find_map(|(index, value)| {
+            let read = read.and_then(|read| read.get(index));
+            find_unread(value, read, &format!("{path}/{index}"), is_known)
+        }),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
     }
 }
 
@@ -186,6 +235,91 @@ mod tests {
         assert_eq!(content(r#"{"b": 1, "a": {"d": 2, "c": 3}}"#), content(r#"{"a":{"c":3,"d":2},"b":1}"#));
         assert_ne!(content(r#"{"a": 1}"#), content(r#"{"a": 1, "b": null}"#));
         assert_ne!(content(r#"{"a": 1}"#), content(r#"{"a": 1.5}"#));
+    }
+
+    /// After a rollback. Only a name counts that the type does not have: what is taken for one is never enforced.
+    #[test]
+    fn a_field_that_only_a_newer_version_knows_makes_it_unreadable() {
+        use crate::api::{EnclaveConnectionSpec, EnclaveEndpointSpec, EnclaveSpec, EnclaveWorkloadSpec};
+
+        fn why<S: DeserializeOwned + Serialize + Clone + Send + Sync + 'static>(
+            spec: &Value,
+        ) -> Option<String> {
+            let content: Content = serde_json::from_value(spec.clone()).unwrap();
+            let error = content.to_spec::<S>().err()?;
+            assert!(content.to_spec::<S>().is_err(), "it stays unreadable");
+            std::error::Error::source(&error).map(ToString::to_string)
+        }
+        let unknown =
+            |field: &str| Some(format!("this version of the operator does not know what {field} is"));
+        let json = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+        for known in [
+            r#"{}"#,
+            r#"{"description": null, "change": null, "later": null, "retire": false, "approvals": {}}"#,
+            r#"{"approvals": {"rules": []}, "network": {}, "maintenance": {"principals": [], "expiresAt": null}}"#,
+            r#"{"change": {"justification": "why", "ticket": null}, "maintenance": {"mode": "Disabled"}}"#,
+            r#"{"approvals": {"rules": [{"operation": "EnclaveUpdate", "policy": "Required", "mandatoryApprovers": []}]}}"#,
+        ] {
+            assert_eq!(why::<EnclaveSpec>(&json(known)), None, "{known}");
+        }
+        for (text, field) in [
+            (r#"{"zone": "eu"}"#, "zone"),
+            (r#"{"unreadable": []}"#, "unreadable"),
+            (r#"{"network": {"zone": {}}}"#, "network.zone"),
+            (
+                r#"{"approvals": {"rules": [{"operation": "EnclaveUpdate", "policy": "Required", "until": 5}]}}"#,
+                "approvals.rules.0.until",
+            ),
+        ] {
+            assert_eq!(why::<EnclaveSpec>(&json(text)), unknown(field), "{text}");
+        }
+        let workload = r#"{"quota": {"pods": 20, "limits.cpu": "1000m", "requests.cpu": "500m"}, "containerDefaults": {"limits": {}},
+            "principals": {"edit": [{"kind": "User", "name": "ann", "namespace": null}], "view": []}}"#;
+        assert_eq!(why::<EnclaveWorkloadSpec>(&json(workload)), None);
+        let endpoint =
+            r#"{"workload": "api", "ports": [{"port": 443}], "podSelector": {"matchLabels": {"a/b": "c"}}}"#;
+        assert_eq!(why::<EnclaveEndpointSpec>(&json(endpoint)), None);
+        let narrower =
+            r#"{"workload": "api", "ports": [{"port": 443}], "podSelector": {"matchNames": ["db"]}}"#;
+        assert_eq!(why::<EnclaveEndpointSpec>(&json(narrower)), unknown("podSelector.matchNames"));
+        let connection = r#"{"source": {"workloads": [], "jobs": ["a"]}, "destination": {}, "expiresAt": "2026-01-01T00:00:00.5Z"}"#;
+        assert_eq!(why::<EnclaveConnectionSpec>(&json(connection)), unknown("source.jobs"));
+    }
+
+    /// As people write them, with what this version would leave out.
+    #[test]
+    fn no_field_of_the_examples_is_taken_for_a_newer_one() {
+        use crate::api::{
+            CommunityEndpointSpec, CommunitySpec, EnclaveConnectionSpec, EnclaveEndpointSpec, EnclaveSpec,
+            EnclaveWorkloadSpec, RoleAssignmentSpec, RoleEligibilitySpec, TransitHubSpec,
+        };
+
+        let mut read = 0;
+        for file in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/kinds")).unwrap() {
+            let path = file.unwrap().path();
+            if path.extension().is_none_or(|extension| extension != "yaml") {
+                continue;
+            }
+            let text = std::fs::read_to_string(path).unwrap();
+            for document in serde_yaml_ng::Deserializer::from_str(&text) {
+                let object = Value::deserialize(document).unwrap();
+                let content: Content = serde_json::from_value(object["spec"].clone()).unwrap();
+                match object["kind"].as_str().unwrap_or_default() {
+                    "Community" => drop(content.to_spec::<CommunitySpec>().unwrap()),
+                    "CommunityEndpoint" => drop(content.to_spec::<CommunityEndpointSpec>().unwrap()),
+                    "TransitHub" => drop(content.to_spec::<TransitHubSpec>().unwrap()),
+                    "Enclave" => drop(content.to_spec::<EnclaveSpec>().unwrap()),
+                    "EnclaveWorkload" => drop(content.to_spec::<EnclaveWorkloadSpec>().unwrap()),
+                    "EnclaveEndpoint" => drop(content.to_spec::<EnclaveEndpointSpec>().unwrap()),
+                    "EnclaveConnection" => drop(content.to_spec::<EnclaveConnectionSpec>().unwrap()),
+                    "RoleAssignment" => drop(content.to_spec::<RoleAssignmentSpec>().unwrap()),
+                    "RoleEligibility" => drop(content.to_spec::<RoleEligibilitySpec>().unwrap()),
+                    _ => continue,
+                }
+                read += 1;
+            }
+        }
+        assert!(read >= 9, "{read}");
     }
 
     #[test]

@@ -214,9 +214,13 @@ fn a_policy_of_what_a_newer_version_knows_stays_as_it_is_until_it_is_closed() {
     let name = "connection.acme-payments.out.egress";
     let policy = |place: &ObservedPlace| place.policies.iter().find(|one| one.name_any() == name).cloned();
     assert!(policy(&made).is_some());
+    let mut narrower = connection(json!({"workloads": ["api"]}));
+    narrower["hours"] = json!("9-17");
     for (connection, endpoint) in [
         (connection(json!({"jobs": ["nightly"]})), endpoint(json!({}))),
         (json!({"source": {"workloads": ["api"]}, "destination": {"group": "all"}}), endpoint(json!({}))),
+        (narrower, endpoint(json!({}))),
+        (known.clone(), endpoint(json!({"matchNames": ["db-0"]}))),
     ] {
         let mut place = made.clone();
         let live = place.policies.iter_mut().find(|one| one.name_any() == name).unwrap();
