@@ -123,15 +123,17 @@ impl Content {
     fn find_unknown<S: DeserializeOwned + Serialize>(&self, spec: &S) -> Option<String> {
         let read = serde_json::to_value(spec).ok()?;
         // As a rule this version wrote it.
-        if read.to_string() == *self.0.text {
+        let stored = self.to_value();
+        if read == stored {
             return None;
         }
-        let stored = self.to_value();
         // No field takes both of these, and one that the type does not have takes anything.
         let is_known = |path: &str| {
             [Value::from(true), Value::from(-0.5)].into_iter().any(|odd| {
                 let mut probe = stored.clone();
-                probe.pointer_mut(path).map(|place| *place = odd);
+                if let Some(place) = probe.pointer_mut(path) {
+                    *place = odd;
+                }
                 serde_json::from_value::<S>(probe).is_err()
             })
         };
@@ -254,7 +256,7 @@ mod tests {
             |field: &str| Some(format!("this version of the operator does not know what {field} is"));
         let json = |text: &str| serde_json::from_str::<Value>(text).unwrap();
         for known in [
-            r#"{}"#,
+            "{}",
             r#"{"description": null, "change": null, "later": null, "retire": false, "approvals": {}}"#,
             r#"{"approvals": {"rules": []}, "network": {}, "maintenance": {"principals": [], "expiresAt": null}}"#,
             r#"{"change": {"justification": "why", "ticket": null}, "maintenance": {"mode": "Disabled"}}"#,

@@ -30,6 +30,7 @@ pub trait Indexed: Resource<DynamicType = ()> + Serialize + DeserializeOwned + S
 
     /// Whether the values of an index are in order, so that objects are found by what their values begin with
     /// ([`Cache::beginning`], and no other way).
+    #[must_use]
     fn is_ordered(_: Self::By) -> bool {
         false
     }

@@ -234,8 +234,8 @@ pub fn judge_activation(
     if let Some(unreadable) = unreadable {
         // Whatever another version calls it: it gets nothing, and keeps what it has until its end.
         let message = format!("this version of the operator does not know what it is ({unreadable})");
-        let last = starts_at.map_or(Timestamp::MAX, |start| end_of(activation, spec, start));
-        let ends_at = ends_at.map(|end| end.min(last));
+        let planned = starts_at.map_or(Timestamp::MAX, |start| end_of(activation, spec, start));
+        let ends_at = ends_at.map(|end| end.min(planned));
         return Ok(Judgement { starts_at, ends_at, ..Judgement::wait(reason::SPEC_UNREADABLE, message) });
     }
     if known == Some(Active) {
