@@ -12,6 +12,7 @@ use enclave_operator::api::{
     ApprovalRequest, Community, Enclave, EnclaveConnection, EnclaveEndpoint, EnclaveWorkload, Kind,
     RoleActivation, RoleAssignment, RoleEligibility,
 };
+use enclave_operator::cluster::cache::Key;
 use enclave_operator::cluster::clock::Clock;
 use enclave_operator::cluster::watch::Seen;
 use enclave_operator::cluster::workqueue::{Outcome, Priority};
@@ -611,6 +612,8 @@ fn what_has_the_name_of_a_grant_elsewhere_is_taken_away_and_keeps_nobody_waiting
     assert_eq!(plan(&world, "readers").status, before);
     assert!(is_going(&world));
     assert_eq!(drain_revocations(&world), 2, "both are taken away");
+    let all_of_it = Key::new("", &grant(Kind::RoleAssignment, &control, "goes"));
+    assert_eq!(plan_revocation(&world.enqueuer.caches, &all_of_it, now()).closes.len(), 1);
 
     // Where the operator gives rights it is another thing.
     for name in ["readers", "goes"] {

@@ -127,8 +127,8 @@ fn what_is_taken_away_of_a_workload_goes_whatever_is_applied_around_it() {
     };
     let rules = |value: &Value| with(value, "approvals", newer_rules.clone());
     let sealed = |value: &Value| with(value, "podSecurity", json!("Sealed"));
-    type Spoil = dyn Fn(&Value) -> Value;
-    let spoil: [fn(&mut Scene, &Spoil, &Spoil); 3] = [
+    type Spoil<'a> = dyn Fn(&Value) -> Value + 'a;
+    let spoil: [fn(&mut Scene, &Spoil<'_>, &Spoil<'_>); 3] = [
         |scene, rules, _| scene.community = rules(&scene.community),
         |scene, rules, _| scene.enclave = rules(&scene.enclave),
         |scene, _, sealed| scene.workload = sealed(&scene.workload),
