@@ -127,19 +127,18 @@ fn what_is_taken_away_of_a_workload_goes_whatever_is_applied_around_it() {
     };
     let rules = |value: &Value| with(value, "approvals", newer_rules.clone());
     let sealed = |value: &Value| with(value, "podSecurity", json!("Sealed"));
-    type Spoil<'a> = dyn Fn(&Value) -> Value + 'a;
-    let spoil: [fn(&mut Scene, &Spoil<'_>, &Spoil<'_>); 3] = [
-        |scene, rules, _| scene.community = rules(&scene.community),
-        |scene, rules, _| scene.enclave = rules(&scene.enclave),
-        |scene, _, sealed| scene.workload = sealed(&scene.workload),
-    ];
-    for (index, spoil) in spoil.into_iter().enumerate() {
+    let spoil = |scene: &mut Scene, index: usize| match index {
+        0 => scene.community = rules(&scene.community),
+        1 => scene.enclave = rules(&scene.enclave),
+        _ => scene.workload = sealed(&scene.workload),
+    };
+    for index in 0..3 {
         let open = Scene { workload: isolated(&["ann", "eve"]), ..plain() };
         let made = carry_out(open.observe(ObservedPlace::default()));
         let everybody = vec!["edit ann".to_owned(), "edit eve".to_owned()];
         assert_eq!(told(&made), (everybody.clone(), access::ISOLATED.to_owned(), 2));
         let mut newer = Scene { workload: isolated(&["ann", "eve"]), ..plain() };
-        spoil(&mut newer, &rules, &sealed);
+        spoil(&mut newer, index);
         let same = carry_out(newer.observe(made.clone()));
         assert_eq!(told(&same), told(&made), "{index}: nobody took anything back");
         let edited = |enclave: &Value, workload: &Value| {
@@ -168,7 +167,7 @@ fn what_is_taken_away_of_a_workload_goes_whatever_is_applied_around_it() {
         let mut made = carry_out(standard.observe(ObservedPlace::default()));
         made.bindings.push(binding("helper", "hal"));
         let mut newer = plain();
-        spoil(&mut newer, &rules, &sealed);
+        spoil(&mut newer, index);
         let same = carry_out(newer.observe(made.clone()));
         assert_eq!(told(&same), (vec!["helper hal".to_owned()], access::STANDARD.to_owned(), 2));
         let workload = keep(&isolated(&["ann"]));
