@@ -230,6 +230,9 @@ impl JsonSchema for Content {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
 
     #[test]
@@ -328,10 +331,36 @@ mod tests {
     #[test]
     fn it_is_read_as_what_is_asked_for_also_after_it_was_read_as_something_else() {
         let content = Content::of_spec(&serde_json::json!({"a": "1"})).unwrap();
-        let map: std::collections::BTreeMap<String, String> = content.to_spec().unwrap();
+        let map: BTreeMap<String, String> = content.to_spec().unwrap();
         assert_eq!(map.get("a").map(String::as_str), Some("1"));
         assert_eq!(content.clone().to_spec::<Value>().unwrap(), content.to_value());
-        assert_eq!(content.to_spec::<std::collections::BTreeMap<String, String>>().unwrap(), map);
+        assert_eq!(content.to_spec::<BTreeMap<String, String>>().unwrap(), map);
         assert!(content.to_spec::<Vec<u8>>().is_err());
+    }
+
+    /// What is applied of an object is looked at by everything that it concerns, with copies of its status.
+    #[test]
+    fn all_copies_together_decode_it_once() {
+        static DECODED: AtomicUsize = AtomicUsize::new(0);
+        #[derive(Clone)]
+        struct Counted(BTreeMap<String, String>);
+        impl<'de> Deserialize<'de> for Counted {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                DECODED.fetch_add(1, Ordering::Relaxed);
+                BTreeMap::deserialize(deserializer).map(Self)
+            }
+        }
+        let decoded = || DECODED.load(Ordering::Relaxed);
+        let value = |content: &Content| content.view(|Counted(fields)| fields.get("a").cloned()).unwrap();
+        let content = Content::of_spec(&serde_json::json!({"a": "1"})).unwrap();
+        let copy = content.clone();
+        assert_eq!(decoded(), 0, "nobody has looked yet");
+        for content in [&content, &content, &copy, &copy.clone()] {
+            assert_eq!(value(content).as_deref(), Some("1"));
+        }
+        assert_eq!(content.to_spec::<Counted>().unwrap().0.len(), 1);
+        assert_eq!(decoded(), 1);
+        let next = Content::of_spec(&serde_json::json!({"a": "2"})).unwrap();
+        assert_eq!((value(&next).as_deref(), decoded()), (Some("2"), 2), "what comes next is another one");
     }
 }
