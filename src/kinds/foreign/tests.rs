@@ -4,8 +4,17 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::admission::{Installation, build_policies};
+use crate::api::approval_request::Decision;
+use crate::api::common::{Principal, PrincipalKind};
+use crate::api::gate::Reference;
+use crate::api::names::FINALIZER;
+use crate::api::{FactType, Kind, Time};
+use crate::cluster::cache::Indexed;
 use crate::cluster::clock::Clock;
+use crate::kinds::index::RequestBy;
 use crate::kinds::sentry::Sentry;
+use crate::model::facts::{record, tests::a_fact};
+use crate::model::request::tests::with_votes;
 
 fn enqueuer() -> Enqueuer {
     let policies = build_policies(&Installation::default()).unwrap();
@@ -139,6 +148,118 @@ fn what_nobody_reads_is_not_kept() {
     let kept = activation.kept(caches).metadata;
     assert_eq!(kept.labels, None);
     assert_eq!(kept.annotations.unwrap().into_keys().collect::<Vec<_>>(), [annotation::CREATED_BY]);
+}
+
+/// A request with a large proposal. Whatever only those read who decide says `filler`.
+fn large_request(state: Option<RequestState>) -> ApprovalRequest {
+    let filler = |length: usize| "filler ".repeat(length / 7);
+    let content = |length: usize| serde_json::from_value(json!({"description": filler(length)})).unwrap();
+    let ApprovalRequest { metadata, spec, status } =
+        with_votes(&[("filler", approval_request::Verdict::Approved)]);
+    let reference = Reference {
+        kind: Kind::EnclaveEndpoint,
+        namespace: "acme-ledger".into(),
+        name: "postgres".into(),
+        uid: "endpoint".into(),
+        digest: "sha256:e".into(),
+    };
+    let approver = Principal { kind: PrincipalKind::User, name: filler(200), namespace: None };
+    let spec = ApprovalRequestSpec {
+        requesters: vec![filler(200)],
+        justification: Some(filler(2000)),
+        ticket: Some(filler(200)),
+        change: approval_request::Change {
+            before: Some(content(8000)),
+            after: content(8000),
+            references: vec![reference],
+            ..spec.change
+        },
+        impact: Impact { changes: vec![filler(400)], opens: vec![filler(400)], closes: vec![filler(400)] },
+        policy: EffectivePolicy { mandatory_approvers: vec![approver], ..spec.policy },
+        ..spec
+    };
+    let time = |second| Time(Timestamp::from_second(second).unwrap());
+    let status = status.map(|status| ApprovalRequestStatus {
+        state,
+        decisions: status
+            .decisions
+            .into_iter()
+            .map(|vote| Decision { comment: Some(filler(2000)), ..vote })
+            .collect(),
+        decided_at: state.filter(|state| *state != RequestState::Pending).map(|_| time(7200)),
+        enacted_at: (state == Some(RequestState::Approved)).then(|| time(7201)),
+        ..status
+    });
+    let metadata = ObjectMeta {
+        namespace: Some("acme".into()),
+        uid: Some("u".into()),
+        resource_version: Some("7".into()),
+        creation_timestamp: Some(k8s_time()),
+        finalizers: Some(vec![FINALIZER.into()]),
+        labels: Some([("filler".into(), filler(100))].into()),
+        annotations: Some([("filler".into(), filler(100))].into()),
+        ..metadata
+    };
+    ApprovalRequest { metadata, spec, status }
+}
+
+/// Tens of thousands of them are kept for months.
+#[test]
+fn of_a_settled_request_only_what_became_of_which_generation_is_kept() {
+    use RequestState::{Approved, Expired, Rejected, Superseded, Withdrawn};
+    let enqueuer = enqueuer();
+    let json = |request: &ApprovalRequest| serde_json::to_string(request).unwrap();
+    let indexed = |request: &ApprovalRequest| {
+        let mut values: Vec<(RequestBy, String)> = Vec::new();
+        request.index(&mut |by, value| values.push((by, value.to_owned())));
+        values
+    };
+    for state in [Approved, Rejected, Expired, Superseded, Withdrawn] {
+        let whole = large_request(Some(state));
+        assert!(json(&whole).len() > 20_000);
+        let kept = whole.clone().kept(&enqueuer.caches);
+        assert!(json(&kept).len() < 2000, "{state}: {}", json(&kept));
+        assert!(!json(&kept).contains("filler"), "{state}: {}", json(&kept));
+        assert_eq!(indexed(&kept), indexed(&whole), "{state} is found as before");
+        // What those look at who ask what became of it: by its name, its generation, its end and its age.
+        assert_eq!(kept.spec.target, whole.spec.target);
+        assert_eq!(kept.spec.operations, whole.spec.operations);
+        assert_eq!(kept.spec.change.digest, whole.spec.change.digest);
+        assert_eq!(kept.spec.change.references, whole.spec.change.references);
+        let mut status = whole.status.unwrap();
+        status.decisions.clear();
+        assert_eq!((status.decided_at.is_some(), status.enacted_at.is_some()), (true, state == Approved));
+        assert_eq!(kept.status, Some(status));
+        let metadata = ObjectMeta { labels: None, annotations: None, ..whole.metadata };
+        assert_eq!(kept.metadata, metadata);
+    }
+}
+
+#[test]
+fn a_request_that_is_not_settled_is_kept_as_it_is() {
+    use RequestState::{Approved, Pending, Rejected};
+    type Case = (&'static str, Option<RequestState>, fn(&mut ApprovalRequest));
+    let enqueuer = enqueuer();
+    let take_mark = |request: &mut ApprovalRequest| request.status.as_mut().unwrap().enacted_at = None;
+    let tell = |request: &mut ApprovalRequest| {
+        record(&mut request.status.as_mut().unwrap().audit, [a_fact(FactType::Decided)]);
+    };
+    let cases: [Case; 7] = [
+        ("nobody has looked at it", None, |_| {}),
+        ("it has no status", None, |request| request.status = None),
+        ("it is undecided", Some(Pending), |_| {}),
+        ("it is to be put into force", Some(Approved), take_mark),
+        ("it was approved, which is to be told", Some(Approved), tell),
+        ("it was rejected, which is to be told", Some(Rejected), tell),
+        ("it is being deleted", Some(Rejected), |request| {
+            request.metadata.deletion_timestamp = Some(k8s_time());
+        }),
+    ];
+    for (why, state, edit) in cases {
+        let mut request = large_request(state);
+        edit(&mut request);
+        assert_eq!(request.clone().kept(&enqueuer.caches), request, "{why}");
+    }
 }
 
 #[test]
