@@ -1,6 +1,7 @@
 //! Which objects cannot be read as a whole: logged at most once an hour, and counted.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,8 +12,10 @@ use crate::api::reading::Unread;
 
 /// How long nothing is said of an object that was named.
 const SILENCE: Duration = Duration::from_secs(3600);
-/// So many objects of a kind are remembered; of more, the rest is neither named nor counted.
+/// So many objects of a kind are remembered and named; more of them are only counted.
 const MOST: usize = 1000;
+/// So many objects of a kind are counted, in less than 2 MB for those that are not named.
+const MOST_COUNTED: usize = 100_000;
 
 /// How many objects of each kind cannot be read as a whole.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +39,9 @@ pub struct Unreadables {
     counts: Counts,
     /// When each was named last.
     named: HashMap<(Option<String>, String), Instant>,
+    /// Hashes of the others, which are not named.
+    others: HashSet<u64>,
+    hasher: RandomState,
     /// When those were logged that can be read or are gone by now, or are not yet in the list that is being read.
     before: HashMap<(Option<String>, String), Instant>,
 }
@@ -46,7 +52,14 @@ impl Unreadables {
     pub fn of<K: Resource<DynamicType = ()>>(counts: Counts) -> Self {
         let kind = K::kind(&()).into_owned();
         counts.set(&kind, 0);
-        Self { kind, counts, named: HashMap::new(), before: HashMap::new() }
+        Self {
+            kind,
+            counts,
+            named: HashMap::new(),
+            others: HashSet::new(),
+            hasher: RandomState::new(),
+            before: HashMap::new(),
+        }
     }
 
     /// A list begins: it says which there are.
@@ -55,23 +68,36 @@ impl Unreadables {
             self.before.clear();
         }
         self.before.extend(self.named.drain());
+        self.others.clear();
     }
 
     /// The list is complete.
     pub fn end(&mut self) {
-        self.counts.set(&self.kind, self.named.len());
+        self.count();
     }
 
-    /// Notes what could not be read of an object, and names it if that was not done lately.
-    pub fn note<K: ResourceExt>(&mut self, object: &K, unread: &[Unread], now: Instant) {
+    fn count(&self) {
+        self.counts.set(&self.kind, self.named.len() + self.others.len());
+    }
+
+    /// Notes what could not be read of an object, and names it in the log if that was not done lately. Returns whether
+    /// it was named.
+    pub fn note<K: ResourceExt>(&mut self, object: &K, unread: &[Unread], now: Instant) -> bool {
         let key = (object.namespace(), object.name_any());
         if unread.is_empty() {
-            return self.forget(object);
+            self.forget(object);
+            return false;
         }
-        let known = self.named.get(&key).copied().or_else(|| self.before.remove(&key));
+        let hash = self.hasher.hash_one(&key);
         if !self.named.contains_key(&key) && self.named.len() >= MOST {
-            return;
+            if self.named.len() + self.others.len() < MOST_COUNTED {
+                self.others.insert(hash);
+            }
+            self.count();
+            return false;
         }
+        self.others.remove(&hash);
+        let known = self.named.get(&key).copied().or_else(|| self.before.remove(&key));
         let is_silent = |at: Instant| now.saturating_duration_since(at) < SILENCE;
         if self.before.len() > MOST {
             self.before.retain(|_, at| is_silent(*at));
@@ -89,23 +115,31 @@ impl Unreadables {
             );
         }
         self.named.insert(key, known.filter(|_| !is_due).unwrap_or(now));
-        self.counts.set(&self.kind, self.named.len());
+        self.count();
+        is_due
     }
 
     /// Whether an object is among those that could not be read.
     #[must_use]
     pub fn has<K: ResourceExt>(&self, object: &K) -> bool {
-        !self.named.is_empty() && self.named.contains_key(&(object.namespace(), object.name_any()))
+        if self.named.is_empty() && self.others.is_empty() {
+            return false;
+        }
+        let key = (object.namespace(), object.name_any());
+        self.named.contains_key(&key) || self.others.contains(&self.hasher.hash_one(&key))
     }
 
     /// Notes that an object is gone, or can be read.
     pub fn forget<K: ResourceExt>(&mut self, object: &K) {
-        if self.named.is_empty() {
+        if self.named.is_empty() && self.others.is_empty() {
             return;
         }
         let key = (object.namespace(), object.name_any());
+        if self.others.remove(&self.hasher.hash_one(&key)) {
+            self.count();
+        }
         if let Some(at) = self.named.remove(&key) {
-            self.counts.set(&self.kind, self.named.len());
+            self.count();
             // Whoever changes it back and forth does not fill the log.
             if self.before.len() < 2 * MOST {
                 self.before.insert(key, at);
@@ -120,54 +154,117 @@ mod tests {
     use crate::api::reading::Cause;
     use crate::api::{Enclave, EnclaveSpec};
 
+    fn odd() -> [Unread; 1] {
+        [Unread { path: "spec".into(), why: "odd".into(), cause: Cause::Wrong }]
+    }
+
+    fn enclave(name: &str) -> Enclave {
+        Enclave::new(name, EnclaveSpec::default())
+    }
+
     #[test]
-    fn an_object_is_counted_while_it_is_there_and_named_once_an_hour() {
+    fn an_object_is_named_once_an_hour() {
+        let mut known = Unreadables::of::<Enclave>(Counts::default());
+        let (one, other) = (enclave("a"), enclave("b"));
+        let start = Instant::now();
+        let at = |minute: u64| start + Duration::from_secs(60 * minute);
+        assert!(known.note(&one, &odd(), at(0)));
+        assert!(!known.note(&one, &odd(), at(59)));
+        assert!(known.note(&other, &odd(), at(59)));
+        assert!(known.note(&one, &odd(), at(60)), "an hour has passed");
+        assert!(!known.note(&one, &odd(), at(119)), "another hour began");
+        assert!(!known.note(&other, &odd(), at(118)));
+        assert!(known.note(&other, &odd(), at(119)));
+        // Whoever changes it back and forth does not fill the log.
+        assert!(!known.note(&one, &[], at(119)), "there is nothing to name");
+        assert!(!known.note(&one, &odd(), at(119)));
+        assert!(known.note(&one, &odd(), at(120)));
+        // A list that is read again names nothing again.
+        known.begin();
+        assert!(!known.note(&one, &odd(), at(120)));
+        known.end();
+        assert!(known.note(&one, &odd(), at(180)));
+        // The same name in another namespace is another object.
+        let mut elsewhere = enclave("a");
+        elsewhere.metadata.namespace = Some("acme".into());
+        assert!(known.note(&elsewhere, &odd(), at(180)));
+    }
+
+    #[test]
+    fn an_object_is_counted_while_it_is_there() {
         let counts = Counts::default();
         let mut known = Unreadables::of::<Enclave>(counts.clone());
         let count = || counts.by_kind()["Enclave"];
-        let unread = [Unread { path: "spec".into(), why: "odd".into(), cause: Cause::Wrong }];
-        let [one, other] = ["a", "b"].map(|name| Enclave::new(name, EnclaveSpec::default()));
+        let (one, other) = (enclave("a"), enclave("b"));
         let start = Instant::now();
-        let named_at = |known: &Unreadables| known.named.get(&(None, "a".to_owned())).copied();
         assert_eq!(count(), 0);
-        known.note(&one, &unread, start);
-        known.note(&other, &unread, start);
-        known.note(&one, &unread, start + SILENCE / 2);
-        assert_eq!((count(), named_at(&known)), (2, Some(start)));
-        known.note(&one, &unread, start + SILENCE);
-        assert_eq!(named_at(&known), Some(start + SILENCE));
+        known.note(&one, &odd(), start);
+        known.note(&other, &odd(), start);
+        known.note(&one, &odd(), start + SILENCE);
+        assert_eq!(count(), 2);
         known.forget(&other);
         assert_eq!(count(), 1);
-        // A list that is read again names nothing again, and forgets what is gone.
-        known.note(&other, &unread, start);
+        // A list that is read again forgets what is gone.
+        known.note(&other, &odd(), start);
         known.begin();
-        known.note(&one, &unread, start + SILENCE);
+        known.note(&one, &odd(), start);
         known.end();
-        assert_eq!((count(), named_at(&known)), (1, Some(start + SILENCE)));
-        known.note(&one, &[], start + SILENCE);
+        assert_eq!(count(), 1);
+        known.note(&one, &[], start);
         assert_eq!(count(), 0);
-        // Whoever changes it back and forth does not fill the log.
-        known.note(&one, &unread, start + SILENCE * 3 / 2);
-        assert_eq!((count(), named_at(&known)), (1, Some(start + SILENCE)));
+    }
+
+    #[test]
+    fn what_is_too_much_to_be_named_is_counted() {
+        let counts = Counts::default();
+        let mut known = Unreadables::of::<Enclave>(counts.clone());
+        let count = || counts.by_kind()["Enclave"];
+        let (now, object) = (Instant::now(), |number: usize| enclave(&number.to_string()));
+        let list = |known: &mut Unreadables, numbers: &mut dyn Iterator<Item = usize>| {
+            known.begin();
+            let named = numbers.filter(|number| known.note(&object(*number), &odd(), now)).count();
+            known.end();
+            named
+        };
+        assert_eq!((list(&mut known, &mut (0..2 * MOST)), count()), (MOST, 2 * MOST));
+        for number in 0..2 * MOST {
+            assert!(!known.note(&object(number), &odd(), now), "{number} is no news");
+            assert!(known.has(&object(number)), "{number} is known");
+        }
+        assert_eq!(count(), 2 * MOST);
+        // Whatever the order of a list, nothing is named twice.
+        assert_eq!((list(&mut known, &mut (0..2 * MOST).rev()), count()), (MOST, 2 * MOST));
+        assert_eq!((list(&mut known, &mut (0..2 * MOST)), count()), (0, 2 * MOST));
+        // Of those that go, and those that can be read, none is left; another one takes the place in the log.
+        known.forget(&object(0));
+        known.note(&object(2 * MOST - 1), &[], now);
+        assert_eq!(count(), 2 * MOST - 2);
+        assert!(known.note(&object(2 * MOST), &odd(), now));
+        assert_eq!(count(), 2 * MOST - 1);
+        for number in 0..=2 * MOST {
+            known.forget(&object(number));
+            assert!(!known.has(&object(number)), "{number} is forgotten");
+        }
+        assert_eq!(count(), 0);
     }
 
     #[test]
     fn memory_is_bounded() {
         let counts = Counts::default();
         let mut known = Unreadables::of::<Enclave>(counts.clone());
-        let unread = [Unread { path: "spec".into(), why: "odd".into(), cause: Cause::Wrong }];
-        for number in 0..2 * MOST {
-            known.note(&Enclave::new(&number.to_string(), EnclaveSpec::default()), &unread, Instant::now());
+        let object = |number: usize| enclave(&number.to_string());
+        for number in 0..MOST_COUNTED + MOST {
+            known.note(&object(number), &odd(), Instant::now());
         }
-        assert_eq!((known.named.len(), counts.by_kind()["Enclave"]), (MOST, MOST));
+        assert_eq!((known.named.len(), counts.by_kind()["Enclave"]), (MOST, MOST_COUNTED));
+        let mut known = Unreadables::of::<Enclave>(counts);
         for number in 0..8 * MOST {
-            let object = Enclave::new(&number.to_string(), EnclaveSpec::default());
-            known.note(&object, &unread, Instant::now());
-            known.forget(&object);
+            known.note(&object(number), &odd(), Instant::now());
+            known.forget(&object(number));
         }
         for number in 0..8 * MOST {
             known.begin();
-            known.note(&Enclave::new(&number.to_string(), EnclaveSpec::default()), &unread, Instant::now());
+            known.note(&object(number), &odd(), Instant::now());
             known.end();
         }
         assert!(known.before.len() <= 2 * MOST, "{}", known.before.len());

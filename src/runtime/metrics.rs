@@ -262,7 +262,7 @@ impl Collector for Cached {
         encode_gauges(
             &mut encoder,
             "unreadable_objects",
-            "Objects of which a field cannot be read, by kind, up to 1000 of each; the log names them",
+            "Objects of which a field cannot be read, by kind, up to 100000 of each; the log names 1000 of them",
             unreadable,
         )?;
         let facts_waiting = i64::try_from(self.untold.count(&self.caches)).unwrap_or(i64::MAX);
