@@ -1,7 +1,81 @@
 use std::sync::Mutex;
 
+use kube::Client;
+use kube::client::Body;
+
 use super::*;
-use crate::api::{ApprovalRequest, EnclaveConnection};
+use crate::admission::Policies;
+use crate::api::{ApprovalRequest, Enclave, EnclaveConnection, EnclaveSpec};
+use crate::cluster::watch::Seen;
+use crate::cluster::workqueue::MAX_RETRY;
+use crate::kinds::sentry::Sentry;
+use crate::model::life::Integrity;
+
+/// What controllers share, with an API server that does not answer.
+fn context() -> Arc<Context> {
+    let no_answer = tower::service_fn(|_: http::Request<Body>| async {
+        Err::<http::Response<Body>, _>(std::io::Error::other("no answer"))
+    });
+    let client = Client::new(no_answer, "default");
+    let clock = Clock::new(Timestamp::UNIX_EPOCH);
+    let sentry = Arc::new(Sentry::new(Policies::default(), clock.clone()));
+    let guard = watch::Sender::new(Some(Guard { integrity: Integrity::Intact, witness: "guard".into() }));
+    let context = Context {
+        writer: Writer::new(client.clone(), Policies::default, |_, _| {}),
+        guard: guard.subscribe(),
+        enqueuer: Enqueuer::new("enclave-system", sentry, Vec::new(), guard),
+        events: Events::new(client, "one").0,
+        clock,
+        ca_file: None,
+        retain_requests_for: SignedDuration::MAX,
+        metrics: Metrics::default(),
+        planning: turns_at_planning(),
+        closing: lanes_for_closing(),
+    };
+    context.enqueuer.queues.open();
+    Arc::new(context)
+}
+
+/// What failed is tried again later and later. An object that goes is not queued for that, so its next attempt finds it
+/// gone.
+#[tokio::test]
+async fn back_off_is_forgotten_with_the_object() {
+    let context = context();
+    let queue = context.enqueuer.queues.of(Kind::Enclave);
+    let mut enclave = Enclave::new("payments", EnclaveSpec::default());
+    enclave.metadata.namespace = Some("acme".into());
+    enclave.metadata.resource_version = Some("1".into());
+    let mut now = Instant::now();
+    let mut take = || {
+        now += MAX_RETRY;
+        queue.take(Priority::Normal, now).expect("it is tried again")
+    };
+    let work = |key: &Key| work_on::<Enclave>(Arc::clone(&context), queue.clone(), key.clone());
+    context.enqueuer.take_in(Seen::Applied(enclave.clone()));
+    for failures in 1..=FAILURES_UNTIL_DEGRADED {
+        let key = take();
+        work(&key).await;
+        assert_eq!((queue.failures(&key), queue.remembered()), (failures, 1), "nothing could be written");
+    }
+    context.enqueuer.take_in(Seen::Deleted(enclave.clone()));
+    let key = take();
+    work(&key).await;
+    assert_eq!((queue.failures(&key), queue.remembered()), (0, 0));
+
+    // It may go while it waits for its turn.
+    enclave.metadata.resource_version = Some("2".into());
+    context.enqueuer.take_in(Seen::Applied(enclave.clone()));
+    work(&take()).await;
+    assert_eq!((queue.failures(&key), queue.remembered()), (1, 1));
+    let turns = u32::try_from(context.planning.available_permits()).unwrap();
+    let turns = context.planning.acquire_many(turns).await.unwrap();
+    let mut waiting = std::pin::pin!(work(&take()));
+    assert!(futures::poll!(waiting.as_mut()).is_pending());
+    context.enqueuer.take_in(Seen::Deleted(enclave));
+    drop(turns);
+    waiting.await;
+    assert_eq!((queue.failures(&key), queue.remembered()), (0, 0));
+}
 
 /// Ten thousand entries of one kind: what closes is next, and so is another kind. Seen in the order in
 /// which they begin, which does not depend on how fast the machine is.
