@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use futures::{FutureExt, StreamExt};
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, error, warn};
 
@@ -289,6 +289,15 @@ impl<S> From<WriteError> for Failed<S> {
     }
 }
 
+/// Waits for a turn at planning an object, unless that closes something: thousands that wait for their turn must not
+/// keep the processors from it.
+async fn take_turn<'a>(
+    planning: &'a Semaphore,
+    Work { queue, key }: Work<'_>,
+) -> Option<SemaphorePermit<'a>> {
+    if queue.is_closing(key) { None } else { planning.acquire().await.ok() }
+}
+
 /// How long until an object is to be looked at again, and how.
 type LookAgain = Option<(Duration, Priority)>;
 
@@ -299,8 +308,7 @@ async fn reconcile_once<K: Reconciled>(
     let (mut repaired, mut round): (Vec<Write>, usize) = (Vec::new(), 0);
     loop {
         round += 1;
-        // Thousands that wait for their turn must not keep the processors from what closes.
-        let turn = if queue.is_closing(key) { None } else { context.planning.acquire().await.ok() };
+        let turn = take_turn(&context.planning, Work { queue, key }).await;
         // Whatever the object was queued for until now is in the caches that the plan reads next.
         let is_woken = queue.look(key);
         let Some(object) = K::cache(context.caches()).get(&key.namespace, &key.name) else { return Ok(None) };
