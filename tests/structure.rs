@@ -152,3 +152,91 @@ fn pure_code_names_no_client_no_runtime_and_no_clock() {
         }
     }
 }
+
+/// What looks at everything that there is of a kind, or enqueues it.
+const SCANS: [&str; 6] = [
+    ".all()",
+    ".unpacked()",
+    "Cache::all",
+    "Cache::unpacked",
+    "enqueue_everything",
+    "enqueue_all_revocations",
+];
+
+/// The functions that scan, each as often as it does.
+fn find_scans(text: &str) -> Vec<String> {
+    let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+    let (mut function, mut scans) = (String::new(), Vec::new());
+    let is_code = |line: &&str| !line.starts_with("//") && !line.starts_with("use ");
+    for line in text.lines().map(str::trim_start).filter(is_code) {
+        if let Some(name) = named_after(line, "fn ").pop_first() {
+            function = name;
+        }
+        for scan in SCANS {
+            let used = line.match_indices(scan).filter(|(at, _)| !line[..*at].ends_with("fn "));
+            scans.extend(used.map(|_| function.clone()));
+        }
+    }
+    scans
+}
+
+#[test]
+fn a_scan_would_be_found() {
+    let scans = |text: &str| find_scans(text).join(" ");
+    assert_eq!(scans("fn on_enclave() {\n    for one in caches.enclaves.all() {}\n}"), "on_enclave");
+    assert_eq!(scans("fn a() {}\nasync fn b() {\n    let c = d\n        .unpacked();\n}"), "b");
+    assert_eq!(scans("fn plan() { cache.all(); cache.all() }"), "plan plan");
+    assert_eq!(scans("fn a() { b.map(Cache::all) }"), "a");
+    assert_eq!(scans("fn a() { self.enqueue_everything(); roles::enqueue_all_revocations(self) }"), "a a");
+    for none in [
+        "pub fn enqueue_all_revocations(enqueuer: &Enqueuer) {}",
+        "use roles::enqueue_all_revocations;",
+        "fn a() { b.iter().all(|c| d) }",
+        "/// As [`Cache::all`].",
+        "#[cfg(test)]\nmod tests { fn a() { b.all() } }",
+    ] {
+        assert_eq!(scans(none), "", "{none}");
+    }
+}
+
+/// An event costs what it concerns and not what exists, so everything is looked at only when everything is concerned.
+#[test]
+fn everything_is_looked_at_in_these_places_only() {
+    let allowed = [
+        // At the start, for the one definition that is watched.
+        ("kinds/caches.rs", "wait_until_filled", 1),
+        // There are as many admission policies as the operator has.
+        ("kinds/caches.rs", "unshare", 1),
+        // Cilium's policies are known for the first time, so connections to names can be enforced.
+        ("kinds/caches.rs", "run_cilium", 1),
+        // When Cilium goes.
+        ("kinds/enqueue.rs", "on_definition", 1),
+        // When the admission policies are others than before.
+        ("kinds/enqueue.rs", "compare_policies", 1),
+        // What these are for, and nothing else calls for it.
+        ("kinds/enqueue.rs", "enqueue_everything", 2),
+        ("kinds/watches/roles.rs", "enqueue_all_revocations", 2),
+        // When this process begins to lead.
+        ("controllers/revocation.rs", "sweep", 1),
+        ("runtime/run.rs", "lead", 1),
+    ];
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let (mut folders, mut found) = (vec![src.clone()], BTreeMap::new());
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs")
+                && path.file_name().is_some_and(|name| name != "tests.rs")
+            {
+                let file = path.strip_prefix(&src).unwrap().to_str().unwrap().to_owned();
+                for function in find_scans(&std::fs::read_to_string(&path).unwrap()) {
+                    *found.entry((file.clone(), function)).or_insert(0) += 1;
+                }
+            }
+        }
+    }
+    let allowed: BTreeMap<(String, String), i32> =
+        allowed.map(|(file, function, times)| ((file.to_owned(), function.to_owned()), times)).into();
+    assert_eq!(found, allowed, "look things up through an index, or say here why everything is looked at");
+}
