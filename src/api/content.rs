@@ -342,7 +342,7 @@ mod tests {
     #[test]
     fn all_copies_together_decode_it_once() {
         static DECODED: AtomicUsize = AtomicUsize::new(0);
-        #[derive(Clone)]
+        #[derive(Clone, Serialize)]
         struct Counted(BTreeMap<String, String>);
         impl<'de> Deserialize<'de> for Counted {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

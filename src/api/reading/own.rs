@@ -289,21 +289,26 @@ fn read_what_can_be<S: Markable>(
     let substitute = |steps: &[Step], tried: usize| {
         applied.into_iter().chain([&required]).filter_map(|all| at(all, steps)).nth(tried)
     };
-    let has_fields = fields.is_some();
+    let mut is_untold = false;
     // Each field by itself: that much of one is unreadable says nothing of the others.
     let mut read_alone = |(name, value): (String, Value)| {
         let mut alone = required.as_object().cloned().unwrap_or_default();
         alone.insert(name.clone(), value);
-        let value = match mend::<S>("spec", Value::Object(alone), &substitute, &mut unread) {
-            Some((_, mut mended)) => mended.get_mut(&name).map(Value::take),
-            None => known(&name).map(|instead| emptied(instead.clone(), &name)),
+        let before = unread.len();
+        let mended = mend::<S>("spec", Value::Object(alone), &substitute, &mut unread);
+        let value = if let Some((_, mut mended)) = mended {
+            mended.get_mut(&name).map(Value::take)
+        } else {
+            // Nobody can tell what it takes away.
+            is_untold |= unread.iter().skip(before).all(|one| one.cause == Cause::Newer);
+            known(&name).map(|instead| emptied(instead.clone(), &name))
         };
         Some((name, value?))
     };
     let fields: Option<Map<String, Value>> =
         fields.map(|fields| fields.into_iter().filter_map(&mut read_alone).collect());
     let spec = fields.and_then(|fields| read("spec", Value::Object(fields), &substitute, &mut unread));
-    if has_fields && spec.is_none() && !unread.iter().any(|one| one.path == "spec") {
+    if is_untold {
         let why = "too many of its fields cannot be read".to_owned();
         unread.push(Unread { path: "spec".into(), why, cause: Cause::Newer });
     }
