@@ -69,10 +69,13 @@ pub fn decide(
     match status.and_then(|status| status.state) {
         None | Some(RequestState::Pending) => {}
         // Approved, not put into force, and the policies are other ones now or do not stand guard: its
-        // votes are as doubtful as those of an open request, and so is the word Approved.
+        // votes are as doubtful as those of an open request, and so is the word Approved. One that goes while its
+        // target still waits for it is not put into force any more.
         Some(RequestState::Approved)
             if target != TargetView::PutIntoForce
-                && (is_deleted || *integrity != Integrity::Intact || !is_witnessed(request, witness))
+                && (is_deleted && !matches!(target, TargetView::Gone | TargetView::Ended)
+                    || *integrity != Integrity::Intact
+                    || !is_witnessed(request, witness))
                 && status.is_some_and(|status| status.enacted_at.is_none()) => {}
         Some(_) => return Verdict::Unchanged,
     }

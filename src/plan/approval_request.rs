@@ -286,6 +286,9 @@ mod tests {
             (Pending, Proposed, false, true, (Some(Withdrawn), false)),
             (Pending, Gone, false, true, (Some(Withdrawn), false)),
             (Approved, Proposed, false, true, (Some(Withdrawn), false)),
+            // It was approved, and what it was about went: that is how it ended.
+            (Approved, Gone, false, true, (None, true)),
+            (Approved, Gone, false, false, (None, false)),
             (Rejected, Proposed, false, false, (None, false)),
             (Rejected, Proposed, false, true, (None, true)),
             // It is to say first that it is in force.
