@@ -53,6 +53,8 @@ pub struct Workqueue {
 struct Shared {
     state: Mutex<State>,
     added: Notify,
+    /// An object that is being worked on was added to close something.
+    risen: Notify,
 }
 
 #[derive(Default)]
@@ -113,6 +115,9 @@ impl Workqueue {
         state.add(key, priority);
         drop(state);
         self.shared.added.notify_one();
+        if priority == Priority::Closing {
+            self.shared.risen.notify_waiters();
+        }
     }
 
     /// Takes out the next object; `None` when there is none now. With `Priority::Closing` only one that
@@ -179,11 +184,26 @@ impl Workqueue {
         }
     }
 
-    /// Whether an object that is being worked on was taken out to close something.
+    /// Whether an object that is being worked on was taken out to close something, or was added for that since.
     #[must_use]
     pub fn is_closing(&self, key: &Key) -> bool {
         let state = self.lock();
-        state.items.get(key).is_some_and(|item| matches!(item.stage, Stage::Active(Priority::Closing, _)))
+        let closing = |stage| {
+            matches!(stage, Stage::Active(Priority::Closing, _) | Stage::Active(_, Some(Priority::Closing)))
+        };
+        state.items.get(key).is_some_and(|item| closing(item.stage))
+    }
+
+    /// Ends when an object that is being worked on is to close something, which may be never.
+    pub async fn wait_until_closing(&self, key: &Key) {
+        loop {
+            let mut risen = std::pin::pin!(self.shared.risen.notified());
+            risen.as_mut().enable();
+            if self.is_closing(key) {
+                return;
+            }
+            risen.await;
+        }
     }
 
     /// Whether what nobody waits for is better done later for an object that is being worked on: others are queued

@@ -289,13 +289,17 @@ impl<S> From<WriteError> for Failed<S> {
     }
 }
 
-/// Waits for a turn at planning an object, unless that closes something: thousands that wait for their turn must not
+/// Waits for a turn at planning an object, until that closes something: thousands that wait for their turn must not
 /// keep the processors from it.
 async fn take_turn<'a>(
     planning: &'a Semaphore,
     Work { queue, key }: Work<'_>,
 ) -> Option<SemaphorePermit<'a>> {
-    if queue.is_closing(key) { None } else { planning.acquire().await.ok() }
+    tokio::select! {
+        biased;
+        () = queue.wait_until_closing(key) => None,
+        turn = planning.acquire() => turn.ok(),
+    }
 }
 
 /// How long until an object is to be looked at again, and how.

@@ -200,7 +200,14 @@ async fn what_closes_nothing_waits_for_its_turn() {
     assert!(futures::poll!(next.as_mut()).is_pending());
     assert!(turn_of(&closing).await.is_none(), "it needs none");
     drop(turn);
-    assert!(next.await.is_some());
+    assert!(next.as_mut().await.is_some());
+
+    let turn = turn_of(&other).await;
+    let mut next = std::pin::pin!(turn_of(&other));
+    assert!(futures::poll!(next.as_mut()).is_pending());
+    queue.add(other.clone(), Priority::Closing);
+    assert!(next.await.is_none(), "it waits no longer");
+    drop(turn);
 }
 
 #[test]

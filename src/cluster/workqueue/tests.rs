@@ -42,6 +42,21 @@ fn an_object_is_worked_on_again_for_what_came_after_the_look() {
     assert_eq!(queue.remembered(), 0);
 }
 
+#[tokio::test]
+async fn whoever_works_on_an_object_learns_that_it_is_to_close_something() {
+    let queue = queue();
+    queue.add(key("one"), Priority::Normal);
+    let one = take(&queue).unwrap();
+    let mut closing = std::pin::pin!(queue.wait_until_closing(&one));
+    assert!(futures::poll!(closing.as_mut()).is_pending());
+    queue.add(key("other"), Priority::Closing);
+    queue.add(key("one"), Priority::Normal);
+    assert!(futures::poll!(closing.as_mut()).is_pending());
+    queue.add(key("one"), Priority::Closing);
+    closing.await;
+    queue.wait_until_closing(&one).await;
+}
+
 /// Only what happened once, and was not there before, can be what the caller did.
 #[test]
 fn what_somebody_did_himself_is_overlooked_and_nothing_else() {
