@@ -197,8 +197,8 @@ struct Stored<K: Indexed> {
     list_ended: Option<Instant>,
     /// The highest version with which the watch saw something go.
     newest_gone: u64,
-    /// While a namespace is listed: the names of what went there meanwhile.
-    gone: HashMap<Box<str>, HashSet<Box<str>>>,
+    /// While a namespace is listed: the names of what went there meanwhile; `None` once nobody can tell.
+    gone: HashMap<Box<str>, Option<HashSet<Box<str>>>>,
     /// While what the first list left out is read.
     backfill: Option<Backfill>,
 }
@@ -274,16 +274,39 @@ impl<K: Indexed> Cache<K> {
     }
 
     /// Shows the objects that an index has under a value one after the other, so that they are never all decoded
-    /// at once. `visit` must not use this cache.
+    /// at once, and nobody waits until they were. What changes meanwhile may be left out. `visit` must not use this
+    /// cache.
     pub fn visit(&self, index: K::By, value: &str, mut visit: impl FnMut(&K)) {
-        let stored = self.read();
-        let slots = stored.indexes.get(&index).and_then(|index| index.get(value));
-        let held =
-            slots.into_iter().flat_map(Slots::iter).filter_map(|slot| stored.slots.get(slot)?.as_ref());
-        for object in held.filter_map(|held| stored.object_in(held)) {
-            self.count_visits(1);
-            visit(&object);
+        /// So many are decoded while everybody else waits.
+        const TOGETHER: usize = 64;
+        let slots: Vec<usize> = {
+            let stored = self.read();
+            let slots = stored.indexes.get(&index).and_then(|index| index.get(value));
+            slots.into_iter().flat_map(Slots::iter).collect()
+        };
+        for some in slots.chunks(TOGETHER) {
+            let stored = self.read();
+            let held = some.iter().filter_map(|slot| stored.slots.get(*slot)?.as_ref());
+            for object in held.filter_map(|held| stored.object_in(held)) {
+                self.count_visits(1);
+                // Another one may have its place by now.
+                if values(object.as_ref()).iter().any(|(by, known)| *by == index && &**known == value) {
+                    visit(&object);
+                }
+            }
         }
+    }
+
+    /// The keys of all objects, in no order, without a look at the objects. For what [`Cache::all`] is for.
+    #[must_use]
+    pub fn keys(&self) -> Vec<Key> {
+        let stored = self.read();
+        let names = stored.names.iter().flat_map(|(namespace, names)| {
+            names.keys().map(|name| Key { namespace: namespace.clone(), name: name.clone() })
+        });
+        let keys: Vec<Key> = names.collect();
+        self.count_visits(keys.len());
+        keys
     }
 
     /// How many objects an index has under a value.
@@ -384,7 +407,7 @@ impl<K: Indexed> Cache<K> {
     pub fn remove(&self, object: &K) -> Option<Change<K>> {
         let mut stored = self.write();
         let (namespace, name) = names(object);
-        if let Some(gone) = stored.gone.get_mut(namespace) {
+        if let Some(Some(gone)) = stored.gone.get_mut(namespace) {
             gone.insert(name.into());
         }
         if let Some(backfill) = &mut stored.backfill {
@@ -412,6 +435,7 @@ impl<K: Indexed> Cache<K> {
         let mut stored = self.write();
         stored.listed = Some(HashSet::new());
         stored.backfill = None;
+        stored.gone.values_mut().for_each(|gone| *gone = None);
     }
 
     /// The watch has listed everything: what it did not list is gone. Returns what changed by that.
@@ -475,17 +499,21 @@ impl<K: Indexed> Cache<K> {
 
     /// One namespace is listed beside the watch: what the watch sees go meanwhile does not come back by that.
     pub fn begin_namespace(&self, namespace: &str) {
-        self.write().gone.insert(namespace.into(), HashSet::new());
+        self.write().gone.insert(namespace.into(), Some(HashSet::new()));
     }
 
-    /// Takes in what a list of one namespace found. Returns what changed.
-    pub fn end_namespace(&self, namespace: &str, listed: impl Iterator<Item = Arc<K>>) -> Vec<Change<K>> {
+    /// Takes in what a list of one namespace found. Returns what changed; `None` when the watch listed anew meanwhile,
+    /// which does not tell what went, so that this is to be done again.
+    #[must_use]
+    pub fn end_namespace(
+        &self,
+        namespace: &str,
+        listed: impl Iterator<Item = Arc<K>>,
+    ) -> Option<Vec<Change<K>>> {
         let mut stored = self.write();
-        let gone = stored.gone.remove(namespace).unwrap_or_default();
-        listed
-            .filter(|object| !gone.contains(names(object.as_ref()).1))
-            .filter_map(|object| stored.put(object))
-            .collect()
+        let gone = stored.gone.remove(namespace)??;
+        let there = listed.filter(|object| !gone.contains(names(object.as_ref()).1));
+        (stored.listed.is_none()).then(|| there.filter_map(|object| stored.put(object)).collect())
     }
 
     /// Ends when the cache has been filled once.

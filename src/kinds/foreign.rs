@@ -377,7 +377,8 @@ pub(super) async fn run_listing(client: Client, enqueuer: Enqueuer) {
     loop {
         while let Some(key) = queue.take(Priority::Normal, Instant::now()) {
             let outcome = match list_namespace(&client, &enqueuer, &key.name).await {
-                Ok(()) => Outcome::Done,
+                Ok(Listed::Whole) => Outcome::Done,
+                Ok(Listed::Again) => Outcome::Failed { ends_in: None },
                 Err(error) => {
                     warn!(namespace = &*key.name, %error, "failed to list a namespace that became the operator's, trying again");
                     Outcome::Failed { ends_in: None }
@@ -389,20 +390,38 @@ pub(super) async fn run_listing(client: Client, enqueuer: Enqueuer) {
     }
 }
 
-async fn list_namespace(client: &Client, enqueuer: &Enqueuer, namespace: &str) -> Result<(), kube::Error> {
+async fn list_namespace(
+    client: &Client,
+    enqueuer: &Enqueuer,
+    namespace: &str,
+) -> Result<Listed, kube::Error> {
+    let mut all = Listed::Whole;
+    let mut note = |listed| {
+        if listed == Listed::Again {
+            all = listed;
+        }
+    };
     macro_rules! list_each {
         ($($cache:ident: $kind:ident,)*) => {
-            $(list_kind::<$kind>(client, enqueuer, namespace).await?;)*
+            $(note(list_kind::<$kind>(client, enqueuer, namespace).await?);)*
         };
     }
     with_filtered_kinds!(list_each);
     if enqueuer.caches.has_cilium() {
-        list_kind::<CiliumNetworkPolicy>(client, enqueuer, namespace).await?;
+        note(list_kind::<CiliumNetworkPolicy>(client, enqueuer, namespace).await?);
     }
-    Ok(())
+    Ok(all)
 }
 
-async fn list_kind<K>(client: &Client, enqueuer: &Enqueuer, namespace: &str) -> Result<(), kube::Error>
+/// What came of a list beside the watch.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Listed {
+    Whole,
+    /// The watch listed anew meanwhile.
+    Again,
+}
+
+async fn list_kind<K>(client: &Client, enqueuer: &Enqueuer, namespace: &str) -> Result<Listed, kube::Error>
 where
     K: Cached + Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
     K: Readable + Clone + Debug,
@@ -414,10 +433,11 @@ where
     let listed = listed?.items.into_iter().map(|item| item.read().0);
     let relevant = listed.filter(|object| K::is_relevant(&enqueuer.caches, object));
     let kept = relevant.map(|object| Arc::new(object.kept(&enqueuer.caches)));
-    for change in cache.end_namespace(namespace, kept) {
+    let Some(changes) = cache.end_namespace(namespace, kept) else { return Ok(Listed::Again) };
+    for change in changes {
         K::enqueue(enqueuer, &change);
     }
-    Ok(())
+    Ok(Listed::Whole)
 }
 
 #[cfg(test)]

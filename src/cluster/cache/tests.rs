@@ -186,11 +186,47 @@ fn a_namespace_that_is_listed_brings_what_was_not_kept_and_nothing_that_went_mea
     cache.remove(&object("a", "went", 5, &[]));
     let listed = [object("a", "known", 1, &[]), object("a", "went", 2, &[]), object("a", "new", 3, &["x"])];
     let changes = cache.end_namespace("a", listed.into_iter());
-    assert_eq!(changes.len(), 1);
+    assert_eq!(changes.map(|changes| changes.len()), Some(1));
     assert_eq!(
         (names_of(&cache.all()), cache.count(By::Owner, "x")),
         (vec!["a/known".into(), "a/new".into()], 1)
     );
+}
+
+/// A list does not tell what went: something that a list of one namespace still had may have gone before it.
+#[test]
+fn a_namespace_is_listed_again_when_the_watch_listed_anew_meanwhile() {
+    let cache = Cache::<ConfigMap>::default();
+    let list = || [object("a", "went", 2, &[])].into_iter();
+    cache.begin_namespace("a");
+    cache.begin_list();
+    assert!(cache.end_namespace("a", list()).is_none(), "while it lists");
+    cache.begin_namespace("a");
+    assert!(cache.end_namespace("a", list()).is_none(), "it began after that");
+    assert!(cache.end_list().is_empty());
+
+    cache.begin_namespace("a");
+    cache.begin_list();
+    assert!(cache.end_list().is_empty());
+    assert!(cache.end_namespace("a", list()).is_none(), "when it has listed");
+    assert!(cache.is_empty());
+    cache.begin_namespace("a");
+    assert_eq!(cache.end_namespace("a", list()).map(|changes| changes.len()), Some(1));
+}
+
+#[test]
+fn many_are_shown_one_after_the_other_and_keys_without_a_look_at_them() {
+    let cache = Cache::<ConfigMap>::default();
+    for number in 0..200 {
+        cache.apply(object("a", &format!("o{number:03}"), number + 1, &["x"]));
+    }
+    cache.apply(object("b", "other", 1000, &["y"]));
+    let mut shown = Vec::new();
+    cache.visit(By::Owner, "x", |one| shown.push(one.metadata.name.clone().unwrap()));
+    shown.sort();
+    assert_eq!(shown, (0..200).map(|number| format!("o{number:03}")).collect::<Vec<_>>());
+    let keys: HashSet<Key> = cache.keys().into_iter().collect();
+    assert!(keys.len() == 201 && keys.contains(&Key::new("b", "other")));
 }
 
 #[test]

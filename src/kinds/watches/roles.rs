@@ -243,12 +243,10 @@ pub fn enqueue_all_revocations(enqueuer: &Enqueuer) {
     revoke_given!(assignments: RoleAssignment, eligibilities: RoleEligibility, activations: RoleActivation,);
     macro_rules! revoke_made {
         ($($cache:ident)*) => {
-            $(for object in caches.$cache.all() {
-                let name = object.name_any();
-                if is_of_grant(&name) {
-                    revoke(enqueuer, name);
-                } else if name.starts_with(ROLE_BINDING) {
-                    let key = Key::new(&object.namespace().unwrap_or_default(), &name);
+            $(for key in caches.$cache.keys() {
+                if is_of_grant(&key.name) {
+                    revoke(enqueuer, key.name.into_string());
+                } else if key.name.starts_with(ROLE_BINDING) {
                     enqueuer.queues.revocation.add(key, Priority::Closing);
                 }
             })*
