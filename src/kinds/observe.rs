@@ -10,7 +10,7 @@ use super::foreign::is_managed;
 use super::index::{ConnectionBy, EnclaveBy, NamespaceBy, PolicyBy, RbacBy, RequestBy, pair};
 use super::leftovers::{of_community, of_enclave};
 use super::links::{find_enclave, link_of, links_of_policies, links_of_workload, namespace_of_workload};
-use crate::api::approval_request::Target;
+use crate::api::approval_request::{RequestState, Target};
 use crate::api::enclave_workload::AccessMode;
 use crate::api::gate::Reference;
 use crate::api::names::{child, label, purpose};
@@ -345,6 +345,11 @@ fn view_target<K: Gated>(request: &ApprovalRequest, target: Option<&K>) -> Targe
     let generation = target.meta().generation.unwrap_or_default();
     if generation < request.spec.target.generation {
         return TargetView::Behind;
+    }
+    let is_approved =
+        request.status.as_ref().is_some_and(|status| status.state == Some(RequestState::Approved));
+    if is_approved && applied.is_some_and(|applied| applied.generation >= request.spec.target.generation) {
+        return TargetView::Overtaken;
     }
     // What cannot be read is not what is proposed; the target itself says what is wrong.
     let is_applied =

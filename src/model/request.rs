@@ -26,6 +26,8 @@ pub enum TargetView {
     Ended,
     /// What is applied came from this very request.
     PutIntoForce,
+    /// The request was approved, and a later change came into force before it: it never does.
+    Overtaken,
 }
 
 /// What a request is and why.
@@ -72,14 +74,29 @@ pub fn decide(
         // votes are as doubtful as those of an open request, and so is the word Approved. One that goes while its
         // target still waits for it is not put into force any more.
         Some(RequestState::Approved)
-            if target != TargetView::PutIntoForce
-                && (is_deleted && !matches!(target, TargetView::Gone | TargetView::Ended)
-                    || *integrity != Integrity::Intact
-                    || !is_witnessed(request, witness))
-                && status.is_some_and(|status| status.enacted_at.is_none()) => {}
+            if status.is_some_and(|status| status.enacted_at.is_none())
+                && match target {
+                    TargetView::Gone | TargetView::Ended | TargetView::PutIntoForce => false,
+                    TargetView::Overtaken => true,
+                    TargetView::Behind
+                    | TargetView::Proposed
+                    | TargetView::EditedAgain
+                    | TargetView::ReferenceChanged
+                    | TargetView::EditedBack => {
+                        is_deleted || *integrity != Integrity::Intact || !is_witnessed(request, witness)
+                    }
+                } => {}
         Some(_) => return Verdict::Unchanged,
     }
     let decided = |state, message: &str| Verdict::Decided { state, message: message.to_owned() };
+    // The policies changed after the votes were confirmed and before that was recorded as applied. What is in force
+    // was approved, and nobody can vote on it any more.
+    if target == TargetView::PutIntoForce {
+        return decided(
+            RequestState::Approved,
+            "it was put into force before the admission policies changed",
+        );
+    }
     // Of a request that cannot be read nobody knows what it asks for, or who said what. It goes with its
     // namespace, and is left alone until then.
     if request.spec.unreadable.is_some() && !is_deleted {
@@ -96,6 +113,12 @@ pub fn decide(
         TargetView::Ended => return decided(RequestState::Withdrawn, "the activation is over"),
         TargetView::EditedAgain => {
             return decided(RequestState::Superseded, "the target was edited again; its votes are void");
+        }
+        TargetView::Overtaken => {
+            return decided(
+                RequestState::Superseded,
+                "a later change of the target came into force before it",
+            );
         }
         TargetView::ReferenceChanged => {
             return decided(
@@ -345,6 +368,50 @@ pub(crate) mod tests {
         }
         request.status.as_mut().unwrap().enacted_at = Some(Time(at(2)));
         assert_eq!(decide(&request, TargetView::Proposed, "other"), Verdict::Unchanged);
+    }
+
+    /// The policies may change between the confirmation of the votes and the word that their change is applied.
+    #[test]
+    fn what_is_in_force_is_not_open() {
+        let broken = Integrity::Broken("a policy is missing".into());
+        for (votes, witness) in [(&[("bob", Vote::Approved)][..], None), (&[], Some("guard"))] {
+            let mut request = with_votes(votes);
+            request.status.as_mut().unwrap().witness = witness.map(ToOwned::to_owned);
+            for integrity in [&Integrity::Intact, &Integrity::Settling, &broken] {
+                assert_eq!(state_of(&request, TargetView::PutIntoForce, integrity, 9999), "Approved");
+            }
+            request.metadata.deletion_timestamp = Some(Time(at(1)).into());
+            assert_eq!(state_of(&request, TargetView::PutIntoForce, &Integrity::Intact, 2), "Approved");
+        }
+    }
+
+    /// What it is about can never be put into force any more, so no policy makes its votes worth more or less.
+    #[test]
+    fn an_approved_request_whose_target_is_gone_stays_as_it_is() {
+        let mut request = with_votes(&[("bob", Vote::Approved)]);
+        request.status.as_mut().unwrap().state = Some(RequestState::Approved);
+        let broken = Integrity::Broken("a policy is missing".into());
+        for deleted in [None, Some(Time(at(1)).into())] {
+            request.metadata.deletion_timestamp = deleted;
+            for target in [TargetView::Gone, TargetView::Ended] {
+                for integrity in [&Integrity::Intact, &Integrity::Settling, &broken] {
+                    for witness in ["guard", "other"] {
+                        assert_eq!(decide(&request, target, integrity, witness, at(2)), Verdict::Unchanged);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_approved_request_that_was_overtaken_is_superseded() {
+        let mut request = with_votes(&[("bob", Vote::Approved)]);
+        request.status.as_mut().unwrap().state = Some(RequestState::Approved);
+        for integrity in [Integrity::Intact, Integrity::Settling] {
+            assert_eq!(state_of(&request, TargetView::Overtaken, &integrity, 2), "Superseded");
+        }
+        request.status.as_mut().unwrap().enacted_at = Some(Time(at(1)));
+        assert_eq!(state_of(&request, TargetView::Overtaken, &Integrity::Intact, 2), "Unchanged");
     }
 
     #[test]

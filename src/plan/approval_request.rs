@@ -102,7 +102,7 @@ pub fn plan_approval_request(observed: &ObservedRequest, now: Timestamp) -> Plan
             // who confirms, after the votes were seen, that the policies guarded them.
             let kind = request.spec.target.kind;
             let by = || ConfirmBy::CountingVotes(kind, describe_votes(request));
-            let beside = (state == RequestState::Approved)
+            let beside = (state == RequestState::Approved && observed.target != TargetView::PutIntoForce)
                 .then(|| Write::ConfirmPolicies { witness: observed.witness.clone(), by: by() });
             let confirm = match (state, observed.target) {
                 (_, TargetView::Gone) => Some(Write::ConfirmTargetGone(request.spec.target.clone())),
@@ -177,7 +177,8 @@ fn plan_farewell(observed: &ObservedRequest) -> Plan<ApprovalRequestStatus> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::request::tests::a_request;
+    use crate::api::approval_request::Verdict as Vote;
+    use crate::model::request::tests::{a_request, with_votes};
 
     #[test]
     fn only_intact_policies_are_a_witness() {
@@ -252,15 +253,30 @@ mod tests {
     }
 
     #[test]
+    fn votes_are_confirmed_for_what_is_to_come_into_force_and_not_for_what_is() {
+        let beside = |target| {
+            let observed = ObservedRequest {
+                request: Arc::new(with_votes(&[("bob", Vote::Approved)])),
+                target,
+                integrity: Integrity::Intact,
+                witness: "guard".into(),
+                retain_for: SignedDuration::ZERO,
+            };
+            let plan = plan_approval_request(&observed, Timestamp::UNIX_EPOCH);
+            assert_eq!(plan.status.unwrap().state, Some(RequestState::Approved));
+            plan.beside.len()
+        };
+        assert_eq!([TargetView::Proposed, TargetView::PutIntoForce].map(beside), [1, 0]);
+    }
+
+    #[test]
     fn a_request_that_is_deleted_goes_when_its_end_was_told() {
         use crate::api::FactType;
-        use crate::api::approval_request::Verdict;
         use crate::model::facts::{record, tests::a_fact};
-        use crate::model::request::tests::with_votes;
         use RequestState::{Approved, Pending, Rejected, Withdrawn};
         use TargetView::{Gone, Proposed, PutIntoForce};
         let planned = |state, target, is_enacted: bool, is_told: bool| {
-            let mut request = with_votes(&[("bob", Verdict::Approved)]);
+            let mut request = with_votes(&[("bob", Vote::Approved)]);
             request.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH).into());
             request.metadata.finalizers = Some(vec![crate::api::names::FINALIZER.to_owned()]);
             let status = request.status.as_mut().unwrap();

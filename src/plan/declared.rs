@@ -160,7 +160,7 @@ where
     }
     let applied = object.gate().and_then(|gate| gate.applied.as_ref());
     // Whoever decided a change that came into force hears so, also when it goes at once.
-    let marks = plan_marks(applied, &declared.requests, &declared.witness, now);
+    let marks = plan_marks(applied, &declared.requests, now);
     let leaving = |reason, message| blocked(declared, Missing { reason, message }, now);
     if let Some(message) = farewell.in_use {
         return Plan { repairs: repair(), writes: marks, ..leaving(reason::CHILDREN_EXIST, message) };

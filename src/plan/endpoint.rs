@@ -242,6 +242,22 @@ mod tests {
         assert!(marks(&observed).1, "by its name");
     }
 
+    /// The approval is recorded while something that closes, or needs none, is put into force.
+    #[test]
+    fn a_request_that_was_overtaken_is_not_said_to_be_in_force() {
+        let mut observed = observed(&json!({"workload": "api", "ports": [{"port": 443}]}));
+        let overtaken = approved(&observed, "web-1");
+        Arc::make_mut(&mut observed.declared.object).metadata.generation = Some(2);
+        let status = plan_endpoint(&observed, Timestamp::UNIX_EPOCH).status.unwrap();
+        let applied = status.applied.as_ref().unwrap();
+        assert_eq!((applied.generation, applied.approval_request.as_ref()), (2, None));
+        Arc::make_mut(&mut observed.declared.object).status =
+            Some(crate::api::EnclaveEndpointStatus { gate: status });
+        observed.declared.requests.push(Arc::new(overtaken));
+        let marks = plan_endpoint(&observed, Timestamp::UNIX_EPOCH).writes;
+        assert!(!marks.iter().any(|write| matches!(write, Write::MarkEnacted { .. })), "{marks:?}");
+    }
+
     /// What was asked for may have been rejected, and then the rules do not count.
     #[test]
     fn what_was_asked_for_stays_as_it_is_until_the_request_is_known() {

@@ -16,7 +16,7 @@ use crate::model::gated::{Gated, has_finalizer};
 use crate::model::life::{
     Circumstances, Ground, Hold, HoldCause, JudgeError, Judgement, is_deletion_protected, judge,
 };
-use crate::model::request::{is_rightly_approved, is_witnessed};
+use crate::model::request::is_rightly_approved;
 use crate::model::scope::Missing;
 
 /// What becomes of the latest spec, before anything is enforced.
@@ -100,7 +100,7 @@ pub fn plan_gate<K: Gated>(
             let mut writes = match ground {
                 Ground::OnlyCloses => Vec::new(),
                 Ground::Approved { .. } | Ground::NoRule(_) => {
-                    plan_marks(applied.as_ref(), requests, circumstances.witness, circumstances.now)
+                    plan_marks(applied.as_ref(), requests, circumstances.now)
                 }
             };
             writes.extend(plan_confirmation(K::KIND, ground, circumstances.witness));
@@ -163,31 +163,23 @@ fn plan_closing_the_books<K: Gated>(
     if !has_finalizer(object) {
         return vec![Write::AddFinalizer];
     }
-    plan_marks(Some(applied), requests, circumstances.witness, circumstances.now)
+    plan_marks(Some(applied), requests, circumstances.now)
 }
 
-/// Says on the requests that were put into force that they were. Approved requests that are believed are
-/// enacted in order, so all of them up to what is applied have been.
+/// Says on the request that was put into force that it was. What replaces it does so first.
 pub(super) fn plan_marks(
     applied: Option<&Applied>,
     requests: &[Arc<ApprovalRequest>],
-    witness: &str,
     now: Timestamp,
 ) -> Vec<Write> {
-    let is_in_force = |request: &ApprovalRequest, applied: &Applied| {
-        applied.approval_request.as_ref() == Some(&request.name_any())
-            || (request.spec.target.generation <= applied.generation && is_witnessed(request, witness))
+    let Some(applied) = applied else { return Vec::new() };
+    let came_from = |request: &&Arc<ApprovalRequest>| {
+        applied.approval_request.as_ref() == Some(&request.name_any()) && is_unmarked(request)
     };
-    let enacted = requests.iter().filter(|request| {
-        applied.is_some_and(|applied| is_in_force(request, applied)) && is_unmarked(request)
-    });
     // The mark may be written a while later.
-    let at = |request: &ApprovalRequest| {
-        let enacted =
-            applied.filter(|applied| applied.approval_request.as_ref() == Some(&request.name_any()));
-        enacted.map_or(now, |applied| applied.at.0.min(now))
-    };
-    enacted.map(|request| Write::MarkEnacted { request: Arc::clone(request), at: at(request) }).collect()
+    let at = applied.at.0.min(now);
+    let enacted = requests.iter().filter(came_from);
+    enacted.map(|request| Write::MarkEnacted { request: Arc::clone(request), at }).collect()
 }
 
 /// Whether a request was approved and does not say that it was put into force.
