@@ -9,8 +9,8 @@ use std::time::Instant;
 use enclave_operator::admission::{Installation, build_policies};
 use enclave_operator::api::names::{FINALIZER, annotation, label, purpose};
 use enclave_operator::api::{
-    ApprovalRequest, Community, Enclave, EnclaveConnection, EnclaveEndpoint, EnclaveWorkload, Kind,
-    RoleActivation, RoleAssignment, RoleEligibility,
+    ApprovalRequest, Community, CommunityEndpoint, Enclave, EnclaveConnection, EnclaveEndpoint,
+    EnclaveWorkload, Kind, RoleActivation, RoleAssignment, RoleEligibility, TransitHub,
 };
 use enclave_operator::cluster::cache::Key;
 use enclave_operator::cluster::clock::Clock;
@@ -29,9 +29,9 @@ use enclave_operator::plan::Write;
 use enclave_operator::plan::assignment::plan_assignment;
 use enclave_operator::plan::child::{Child, Verb};
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::{Namespace, ResourceQuota};
+use k8s_openapi::api::core::v1::{LimitRange, Namespace, ResourceQuota, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use k8s_openapi::api::rbac::v1::RoleBinding;
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -97,6 +97,12 @@ impl World {
             world.see(&request(&control, &json!({"state": "Pending"})));
             world.add_community(&format!("c{number}"));
         }
+        let cidrs = json!([{"cidr": "198.51.100.0/24"}]);
+        world.see(&applied::<TransitHub>("TransitHub", "acme", "site", &json!({ "cidrs": cidrs })));
+        let outside = json!({"destination": {"transitHub": {"name": "site"}}, "ports": [{"port": 443}]});
+        world.see(&applied::<CommunityEndpoint>("CommunityEndpoint", "acme", "outside", &outside));
+        let out = json!({"source": {"workloads": ["api"]}, "destination": {"communityEndpoint": {"name": "outside"}}});
+        world.see(&applied::<EnclaveConnection>("EnclaveConnection", &control(0), "out", &out));
         // A replica that does not lead queues nothing, whatever happens.
         assert!(Kind::ALL.into_iter().all(|kind| world.enqueuer.queues.of(kind).remembered() == 0));
         assert_eq!(world.enqueuer.queues.revocation.remembered(), 0);
@@ -156,6 +162,10 @@ impl World {
     fn get<K: Cached>(&self, namespace: &str, name: &str) -> Arc<K> {
         K::cache(&self.enqueuer.caches).get(namespace, name).unwrap()
     }
+}
+
+fn from<K: DeserializeOwned>(object: &Value) -> K {
+    serde_json::from_value(object.clone()).unwrap()
 }
 
 fn now() -> Timestamp {
@@ -334,6 +344,27 @@ fn measure(world: &mut World) -> Vec<(&'static str, u64)> {
     let community = as_if_applied(&community, &[]).unwrap();
     measured.push(("a Community that changes nothing for others", world.event(&community)));
 
+    let mut hub: TransitHub = (*world.get::<TransitHub>("acme", "site")).clone();
+    hub.metadata.generation = Some(2);
+    hub.spec.cidrs.truncate(0);
+    measured.push(("a transit hub that is edited", world.event(&hub)));
+    let mut outside: CommunityEndpoint = (*world.get::<CommunityEndpoint>("acme", "outside")).clone();
+    outside.metadata.generation = Some(2);
+    outside.spec.ports.truncate(0);
+    measured.push(("an endpoint of the Community that is edited", world.event(&outside)));
+
+    let given = json!({
+        "metadata": {"namespace": pods, "name": grant(Kind::RoleAssignment, &control, "readers")},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"},
+    });
+    measured.push(("a Role", world.event(&from::<Role>(&given))));
+    measured.push(("a LimitRange", world.event(&from::<LimitRange>(&given))));
+    measured.push(("a ServiceAccount", world.event(&from::<ServiceAccount>(&given))));
+    let mut everywhere = given;
+    everywhere["metadata"].as_object_mut().unwrap().remove("namespace");
+    measured.push(("a ClusterRole", world.event(&from::<ClusterRole>(&everywhere))));
+    measured.push(("a ClusterRoleBinding", world.event(&from::<ClusterRoleBinding>(&everywhere))));
+
     measured.push(("a policy", world.event(&policy(&pods, "connection.acme-e1.to-1.egress"))));
     let foreign: Namespace = serde_json::from_value(json!({"metadata": {"name": "elsewhere"}})).unwrap();
     measured.push(("a namespace of others", world.event(&foreign)));
@@ -401,6 +432,10 @@ fn measure(world: &mut World) -> Vec<(&'static str, u64)> {
 
     measured.push(("planning a connection", world.reconciliation::<EnclaveConnection>(&control, "to-2")));
     measured.push(("planning an endpoint", world.reconciliation::<EnclaveEndpoint>(&control, "api")));
+    let hub = world.reconciliation::<TransitHub>("acme", "site");
+    measured.push(("planning a transit hub", hub));
+    let outside = world.reconciliation::<CommunityEndpoint>("acme", "outside");
+    measured.push(("planning an endpoint of the Community", outside));
     measured.push(("planning a workload", world.reconciliation::<EnclaveWorkload>(&control, "api")));
     measured.push(("planning an Enclave", world.reconciliation::<Enclave>("acme", &name(far))));
     measured.push(("planning a Community", world.reconciliation::<Community>("", "acme")));
@@ -439,7 +474,24 @@ fn a_scan_would_be_seen() {
     let before = world.enqueuer.caches.visited();
     let all = world.enqueuer.caches.connections.all();
     assert_eq!(world.enqueuer.caches.visited() - before, all.len() as u64);
-    assert_eq!(all.len(), 50 * (CONNECTIONS + 1));
+    assert_eq!(all.len(), 50 * (CONNECTIONS + 1) + 1);
+}
+
+/// What is looked at to plan a workload grows with its own connections, and no faster than their number.
+#[test]
+fn planning_a_workload_looks_at_each_of_its_connections_so_often() {
+    let planned = |connections: usize| {
+        let mut world = World::of(10);
+        for number in 0..connections {
+            let (name, spec) = (format!("more-{number}"), connection("e1"));
+            world.see(&applied::<EnclaveConnection>("EnclaveConnection", &control(0), &name, &spec));
+            world.see(&policy(&pods(0), &format!("connection.{}.{name}.egress", control(0))));
+        }
+        world.reconciliation::<EnclaveWorkload>(&control(0), "api")
+    };
+    let [none, some, many] = [0, 10, 100].map(planned);
+    assert_eq!(many - none, 10 * (some - none));
+    assert!(some - none <= 10 * 10, "ten connections are {} looks", some - none);
 }
 
 /// Who may give roles in an Enclave gives as many as he likes, each to a hundred people.
@@ -546,6 +598,37 @@ fn a_connection_wakes_the_workloads_at_its_ends_when_what_it_opens_changes() {
     connection.metadata.deletion_timestamp = Some(enclave_operator::api::Time(now()).into());
     world.see(&connection);
     assert_eq!(woken(&world), ends(Priority::Closing), "it goes");
+}
+
+/// It waits for the endpoints that lead through it, as they are applied.
+#[test]
+fn a_hub_that_goes_is_looked_at_when_an_endpoint_leads_elsewhere() {
+    let mut world = World::of(2);
+    let mut hub = (*world.get::<TransitHub>("acme", "site")).clone();
+    hub.metadata.deletion_timestamp = Some(enclave_operator::api::Time(now()).into());
+    world.see(&hub);
+    woken_of(&world, Kind::TransitHub);
+    let elsewhere = json!({"destination": {"cidrs": [{"cidr": "203.0.113.0/24"}]}, "ports": [{"port": 443}]});
+    world.see(&applied::<CommunityEndpoint>("CommunityEndpoint", "acme", "outside", &elsewhere));
+    let site = ("acme".to_owned(), "site".to_owned());
+    assert_eq!(woken_of(&world, Kind::TransitHub), [(site, Priority::Normal)]);
+}
+
+/// Its labels say what it is for; while they do not, nothing in it can be judged.
+#[test]
+fn what_is_declared_in_a_namespace_is_looked_at_when_its_labels_are_put_back() {
+    let mut world = World::of(2);
+    let healed = (*world.get::<Namespace>("", &control(0))).clone();
+    let mut torn = healed.clone();
+    torn.metadata.labels.as_mut().unwrap().remove(label::COMMUNITY);
+    world.see(&torn);
+    woken_of(&world, Kind::EnclaveConnection);
+    woken_of(&world, Kind::RoleAssignment);
+    world.see(&healed);
+    let here =
+        |woken: Vec<((String, String), Priority)>| woken.iter().any(|((place, _), _)| *place == control(0));
+    assert!(here(woken_of(&world, Kind::EnclaveConnection)));
+    assert!(here(woken_of(&world, Kind::RoleAssignment)));
 }
 
 /// Where nobody gets in but those whom a workload lists, whatever else gives a role is taken away.

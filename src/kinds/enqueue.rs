@@ -122,6 +122,7 @@ impl Enqueuer {
         if self.on_own(change) {
             self.enqueue_gated(change);
             connection::on_community_endpoint(self, change);
+            endpoint::on_community_endpoint(self, change);
         }
     }
 

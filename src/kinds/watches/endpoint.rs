@@ -4,13 +4,14 @@
 use std::sync::Arc;
 
 use super::enclave::{concerns_declared, concerns_members};
-use crate::api::{Community, Enclave, EnclaveConnection, Kind};
+use crate::api::{Community, CommunityEndpoint, Enclave, EnclaveConnection, Kind};
 use crate::cluster::cache::{Change, Key};
 use crate::cluster::workqueue::Priority;
 use crate::kinds::enqueue::{Enqueuer, concerns_others};
 use crate::kinds::links::link_of;
 use crate::kinds::observe::{control_namespace_of, home_of};
 use crate::model::gated::Gated;
+use crate::model::life::applied_spec;
 use crate::model::naming::namespace_of;
 use crate::model::reach::{DestinationEnd, Link, SourceEnd};
 
@@ -64,6 +65,24 @@ pub fn on_connection(enqueuer: &Enqueuer, change: &Change<EnclaveConnection>) {
                 }
             }
             DestinationEnd::Enclave { endpoint: None, .. } => {}
+        }
+    }
+}
+
+/// A hub that is on its way out may wait for an endpoint that leads through it, or did.
+pub fn on_community_endpoint(enqueuer: &Enqueuer, change: &Change<CommunityEndpoint>) {
+    if !concerns_others(change) {
+        return;
+    }
+    let hubs = &enqueuer.caches.transit_hubs;
+    for endpoint in change.versions() {
+        let namespace = endpoint.metadata.namespace.as_deref().unwrap_or_default();
+        let applied = applied_spec(endpoint.as_ref()).ok().flatten().map(|spec| spec.destination);
+        let destinations = applied.iter().chain([&endpoint.spec.destination]);
+        for name in destinations.filter_map(|destination| Some(&destination.transit_hub.as_ref()?.name)) {
+            if let Some(hub) = hubs.get(namespace, name) {
+                enqueue_leaving(enqueuer, hub.as_ref());
+            }
         }
     }
 }

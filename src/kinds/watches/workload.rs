@@ -11,7 +11,7 @@ use super::connection::connections_of;
 use super::enclave::{concerns_declared, concerns_members};
 use super::labels_of;
 use crate::api::enclave::WorkloadCommunication;
-use crate::api::names::purpose;
+use crate::api::names::{label, purpose};
 use crate::api::{Community, Enclave, EnclaveConnection, EnclaveEndpoint, EnclaveWorkload, Kind};
 use crate::cluster::cache::{Change, Key};
 use crate::cluster::workqueue::Priority;
@@ -152,9 +152,11 @@ pub fn on_namespace(enqueuer: &Enqueuer, change: &Change<Namespace>) {
     }
 }
 
-pub(super) fn is_there(namespace: &Namespace) -> (Option<String>, bool, Option<String>) {
-    let owner = namespace.labels().get(crate::api::names::label::OWNER_UID).cloned();
-    (namespace.uid(), namespace.metadata.deletion_timestamp.is_some(), owner)
+/// Which namespace it is, whether it stays, and what it is for, as its labels say.
+pub(super) fn is_there(namespace: &Namespace) -> (Option<String>, bool, [Option<String>; 5]) {
+    let labels = [label::OWNER_UID, label::PURPOSE, label::COMMUNITY, label::ENCLAVE, label::WORKLOAD];
+    let labels = labels.map(|label| namespace.labels().get(label).cloned());
+    (namespace.uid(), namespace.metadata.deletion_timestamp.is_some(), labels)
 }
 
 /// Something in its namespace changed.
