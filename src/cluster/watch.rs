@@ -265,6 +265,11 @@ fn describe(error: &watcher::Error) -> &'static str {
         (None, _) if has_source::<Elapsed>(error) || has_source::<TimeoutError>(error) => {
             "the API server did not answer in time"
         }
+        (
+            None,
+            watcher::Error::InitialListFailed(kube::Error::Auth(_))
+            | watcher::Error::WatchStartFailed(kube::Error::Auth(_)),
+        ) => "the operator's own credentials cannot be read",
         (None, _) => "the API server cannot be reached",
     }
 }
@@ -280,6 +285,8 @@ fn has_source<E: std::error::Error + 'static>(error: &(dyn std::error::Error + '
 
 #[cfg(test)]
 mod tests {
+    use kube::client::AuthError;
+
     use super::*;
 
     #[test]
@@ -324,6 +331,7 @@ mod tests {
             watcher::Error::InitialListFailed(odd()),
             watcher::Error::NoResourceVersion,
             watcher::Error::WatchError(Box::new(status(410, "gone"))),
+            watcher::Error::WatchStartFailed(kube::Error::Auth(AuthError::AuthExec("no token".into()))),
             watcher::Error::WatchFailed(kube::Error::Api(Box::new(status(500, "")))),
         ] {
             assert_ne!(describe(&error), unreached, "{error}");

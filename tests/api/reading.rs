@@ -274,10 +274,7 @@ impl Loose {
         });
         make(&eligibilities, "RoleEligibility", "operators", &eligible).await.unwrap();
         wait_for_state(&eligibilities, "operators", State::Active).await;
-        let activations: Api<RoleActivation> = namespaced(self.olga.client(), "odd-ledger");
-        let activation = json!({"eligibility": "operators", "duration": "1h"});
-        make(&activations, "RoleActivation", "now", &activation).await.unwrap();
-        wait_for_access(&self.olga, "create", "pods", "odd-ledger-api", true).await;
+        self.activate("now").await;
         for plural in [
             "enclaves",
             "communityendpoints",
@@ -288,6 +285,14 @@ impl Loose {
         ] {
             self.loosen(plural);
         }
+    }
+
+    /// Olga activates what she is eligible for.
+    async fn activate(&self, name: &str) {
+        let activations: Api<RoleActivation> = namespaced(self.olga.client(), "odd-ledger");
+        let activation = json!({"eligibility": "operators", "duration": "1h"});
+        make(&activations, "RoleActivation", name, &activation).await.unwrap();
+        wait_for_access(&self.olga, "create", "pods", "odd-ledger-api", true).await;
     }
 
     /// Both connections have their policies, at both ends, and the role that was activated is in force.
@@ -471,6 +476,9 @@ fn what_others_rely_on_stays_as_it_is_applied_and_everything_can_be_deleted() {
         loose.assert_healed().await;
         loose.assert_open().await;
 
+        loose.spoil(&["ract", "now", "-n", "odd-ledger"], &json!({"ticket": 5})).await;
+        wait_for_access(&loose.olga, "create", "pods", "odd-ledger-api", false).await;
+        loose.activate("again").await;
         loose
             .spoil(&["relig", "operators", "-n", "odd-ledger"], &json!({"activation": {"maxDuration": 5}}))
             .await;
@@ -480,6 +488,7 @@ fn what_others_rely_on_stays_as_it_is_applied_and_everything_can_be_deleted() {
         wait_for_access(&loose.olga, "create", "pods", "odd-ledger-api", false).await;
         for (kind, name, namespace) in [
             ("ract", "now", "odd-ledger"),
+            ("ract", "again", "odd-ledger"),
             ("relig", "operators", "odd-ledger"),
             ("rasg", "owners", "odd-payments"),
             ("econ", "out", "odd-payments"),
@@ -546,25 +555,35 @@ fn a_namespace_that_becomes_the_operators_is_read() {
 #[test]
 fn fields_of_a_status_that_this_version_does_not_know_stay() {
     let (loose, _operator) = Loose::make();
-    let enclave = ["enc", "payments", "-n", "odd"];
-    let text = json!({"type": "string"});
-    let add = json!([{
-        "op": "add", "value": text,
-        "path": "/spec/versions/0/schema/openAPIV3Schema/properties/status/properties/newer",
-    }]);
-    let name = "enclaves.enclave-operator.io";
-    loose.admin().kubectl(&["patch", "crd", name, "--type=json", "-p", &add.to_string()]).expect_success();
+    let status = "/spec/versions/0/schema/openAPIV3Schema/properties/status/properties";
+    let places = [format!("{status}/newer"), format!("{status}/applied/properties/newer")];
+    let add = places.map(|path| json!({"op": "add", "path": path, "value": {"type": "string"}}));
+    let add = json!(add).to_string();
+    let admin = loose.admin();
+    for plural in ["enclaves", "enclaveconnections", "roleassignments"] {
+        let name = format!("{plural}.enclave-operator.io");
+        admin.kubectl(&["patch", "crd", &name, "--type=json", "-p", &add]).expect_success();
+    }
     on_a_runtime(async || {
         let operator = loose.world.operator().await.client();
-        let theirs = kind_api(&operator, Kind::Enclave, "odd");
-        eventually("the schema knows it", SOON, async || {
-            patch_status(&theirs, "payments", json!({"status": {"newer": "kept"}})).await.unwrap();
-            (look(loose.admin(), &enclave, "{.status.newer}") == "kept").then_some(())
-        })
-        .await;
-        change(loose.admin(), &enclave, &json!({"spec": {"description": "edited"}}));
-        wait_to_see(loose.admin(), &enclave, "{.status.applied.spec.description}", "edited").await;
-        wait_to_see(loose.admin(), &enclave, "{.status.state}", "Active").await;
-        assert_eq!(look(loose.admin(), &enclave, "{.status.newer}"), "kept");
+        for (kind, short, namespace, name, state) in [
+            (Kind::Enclave, "enc", "odd", "payments", "Active"),
+            (Kind::EnclaveConnection, "econ", "odd-payments", "out", "Connected"),
+            (Kind::RoleAssignment, "rasg", "odd-payments", "readers", "Active"),
+        ] {
+            let (object, theirs) = ([short, name, "-n", namespace], kind_api(&operator, kind, namespace));
+            let kept =
+                || ["{.status.newer}", "{.status.applied.newer}"].map(|path| look(admin, &object, path));
+            eventually("the schema knows them", SOON, async || {
+                let newer = json!({"status": {"newer": "kept", "applied": {"newer": "kept"}}});
+                patch_status(&theirs, name, newer).await.unwrap();
+                (kept() == ["kept", "kept"]).then_some(())
+            })
+            .await;
+            change(admin, &object, &json!({"spec": {"description": "edited"}}));
+            wait_to_see(admin, &object, "{.status.applied.spec.description}", "edited").await;
+            wait_to_see(admin, &object, "{.status.state}", state).await;
+            assert_eq!(kept(), ["kept", "kept"], "{kind}");
+        }
     });
 }

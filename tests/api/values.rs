@@ -278,6 +278,31 @@ async fn what_is_approved_with_a_fraction_is_in_force() {
     assert_eq!(connection.status.unwrap().gate.pending, None);
 }
 
+/// The same for maintenance, and for an eligibility.
+#[tokio::test]
+async fn maintenance_and_an_eligibility_are_approved_with_fractions() {
+    let community = "fractions-later";
+    let story = Story::begin(community, required(&["EnclaveMaintenance", "RoleChange"])).await;
+    let (alice, control) = (WORLD.alice(), story.control("payments"));
+    let people = json!([{"kind": "User", "name": "nina"}]);
+    let on = json!({"mode": "Advanced", "justification": "Governance", "expiresAt": FRACTION, "principals": people});
+    edit(&alice.client(), Kind::Enclave, community, "payments", json!({ "maintenance": on })).await;
+    let enclaves: Api<Enclave> = namespaced(alice.client(), community);
+    story.approve(&enclaves, community, "payments").await;
+    let spec = json!({"role": "enclave-reader", "principals": people, "activation": {"maxDuration": "8h"},
+        "startsAt": "2000-01-01T00:00:00.5Z", "endsAt": FRACTION});
+    send(&alice.client(), Kind::RoleEligibility, &control, "held", spec).await.unwrap();
+    let eligibilities = Place::eligibilities(&alice, &control);
+    story.approve(&eligibilities, &control, "held").await;
+    wait_for_state(&eligibilities, "held", State::Active).await;
+    wait_until_applied(&enclaves, "payments").await;
+    wait_until_at_rest(community).await;
+    let enclave = serde_json::to_value(enclaves.get("payments").await.unwrap().status).unwrap();
+    assert_eq!(enclave["applied"]["spec"]["maintenance"]["expiresAt"], "2100-01-01T00:00:00Z");
+    assert!(enclave.get("pending").is_none(), "{enclave:#}");
+    assert_eq!(eligibilities.get("held").await.unwrap().status.unwrap().gate.pending, None);
+}
+
 /// What the format lets through, and nobody can read.
 #[tokio::test]
 async fn times_that_make_no_sense_are_refused_in_words() {
