@@ -33,7 +33,8 @@ pub async fn measure(measuring: &mut Measuring<'_>, stage: &mut Stage) {
         operator.iter().map(of).zip(bare.iter().map(of)).collect()
     };
     let resident = measuring.paired("resident memory after a restart", "MiB", &pairs(|one| one.resident));
-    measuring.add(resident.at_most(64.0));
+    // The goal is one for up to a thousand enclaves.
+    measuring.add(if measuring.size <= 1000 { resident.at_most(64.0) } else { resident });
     measuring.add(measuring.paired("peak of memory in a restart", "MiB", &pairs(|one| one.peak)));
     measuring.add(measuring.paired("processor time of a restart", "s", &pairs(|one| one.cpu)));
 }
