@@ -154,8 +154,9 @@ fn pure_code_names_no_client_no_runtime_and_no_clock() {
 }
 
 /// What looks at everything that there is of a kind, or enqueues it.
-const SCANS: [&str; 6] = [
+const SCANS: [&str; 7] = [
     ".all()",
+    ".all_keys()",
     ".unpacked()",
     "Cache::all",
     "Cache::unpacked",

@@ -299,7 +299,7 @@ impl<K: Indexed> Cache<K> {
 
     /// The keys of all objects, in no order, without a look at the objects. For what [`Cache::all`] is for.
     #[must_use]
-    pub fn keys(&self) -> Vec<Key> {
+    pub fn all_keys(&self) -> Vec<Key> {
         let stored = self.read();
         let names = stored.names.iter().flat_map(|(namespace, names)| {
             names.keys().map(|name| Key { namespace: namespace.clone(), name: name.clone() })

@@ -243,7 +243,7 @@ pub fn enqueue_all_revocations(enqueuer: &Enqueuer) {
     revoke_given!(assignments: RoleAssignment, eligibilities: RoleEligibility, activations: RoleActivation,);
     macro_rules! revoke_made {
         ($($cache:ident)*) => {
-            $(for key in caches.$cache.keys() {
+            $(for key in caches.$cache.all_keys() {
                 if is_of_grant(&key.name) {
                     revoke(enqueuer, key.name.into_string());
                 } else if key.name.starts_with(ROLE_BINDING) {
