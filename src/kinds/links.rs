@@ -157,7 +157,6 @@ fn outside_end(
     endpoint: Option<Arc<CommunityEndpoint>>,
     imagined: Option<&Arc<TransitHub>>,
 ) -> DestinationEnd {
-    let spec = community.and_then(|community| applied_spec(community.as_ref()).ok().flatten());
     let namespace = community.map(|community| namespace_of(community)).unwrap_or_default();
     let applied = endpoint.as_deref().and_then(|endpoint| applied_spec(endpoint).ok().flatten());
     let destination = applied.map(|spec| spec.destination).unwrap_or_default();
@@ -174,13 +173,21 @@ fn outside_end(
             (None, None) => None,
         },
         hub,
-        names: match spec {
-            Some(CommunitySpec { fqdn_backend: FqdnBackend::Cilium, dns, .. }) if caches.has_cilium() => {
-                NamesBackend::Cilium(dns)
-            }
-            Some(CommunitySpec { fqdn_backend: FqdnBackend::Cilium, .. }) => NamesBackend::CiliumMissing,
-            Some(CommunitySpec { fqdn_backend: FqdnBackend::None, .. }) | None => NamesBackend::None,
-        },
+        names: names_backend(caches, community),
+    }
+}
+
+/// What allows destinations by DNS name in a Community.
+fn names_backend(caches: &Caches, community: Option<&Arc<Community>>) -> NamesBackend {
+    let backend = |spec: &CommunitySpec| match spec.fqdn_backend {
+        FqdnBackend::Cilium if caches.has_cilium() => NamesBackend::Cilium(spec.dns.clone()),
+        FqdnBackend::Cilium => NamesBackend::CiliumMissing,
+        FqdnBackend::None => NamesBackend::None,
+    };
+    match community.map(|community| view_applied(community.as_ref(), backend)) {
+        Some(Err(_)) => NamesBackend::Unknown,
+        Some(Ok(Some(backend))) => backend,
+        Some(Ok(None)) | None => NamesBackend::None,
     }
 }
 

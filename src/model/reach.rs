@@ -71,6 +71,8 @@ pub enum NamesBackend {
     CiliumMissing,
     /// Cilium, which learns addresses from the answers of these DNS pods.
     Cilium(Dns),
+    /// What is applied of the Community cannot be read: what it lets through stays as it is.
+    Unknown,
 }
 
 /// A workload at one end of a connection.
@@ -343,6 +345,10 @@ fn find_outside(
             NamesBackend::CiliumMissing => missing(
                 "the Community says fqdnBackend: Cilium, and CiliumNetworkPolicies are not installed in this cluster",
             ),
+            NamesBackend::Unknown => {
+                let part = "the fqdnBackend of the Community";
+                return Err(JudgeError::AppliedUnreadable(UnreadableContent::newer(part)));
+            }
             NamesBackend::None => missing(
                 "NetworkPolicies know no DNS names; set fqdnBackend in the Community if Cilium runs in this cluster, or use cidrs",
             ),

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::admission::{Installation, build_policies};
 use crate::api::Kind;
-use crate::api::names::purpose;
+use crate::api::names::{purpose, reason};
 use crate::api::reading::{Item, Readable};
 use crate::cluster::clock::Clock;
 use crate::cluster::watch::Seen;
@@ -18,6 +18,7 @@ use crate::kinds::enqueue::{Enqueuer, Guard};
 use crate::kinds::observe::observe_workload;
 use crate::kinds::sentry::Sentry;
 use crate::model::life::Integrity;
+use crate::model::reach::{Passage, resolve};
 use crate::plan::Write;
 use crate::plan::child::Verb;
 use crate::plan::workload::plan_workload;
@@ -85,9 +86,7 @@ impl World {
     }
 }
 
-/// A connection that leads where only a newer version knows, to a workload of another Enclave, after a rollback.
-#[test]
-fn a_policy_whose_connection_only_a_newer_version_knows_stays_until_that_is_closed() {
+fn new_world() -> World {
     let policies = build_policies(&Installation::default()).unwrap();
     let enqueuer = Enqueuer::new(
         "enclave-system",
@@ -96,7 +95,48 @@ fn a_policy_whose_connection_only_a_newer_version_knows_stays_until_that_is_clos
         tokio::sync::watch::Sender::new(None),
     );
     enqueuer.queues.open();
-    let mut world = World { enqueuer, version: 0 };
+    World { enqueuer, version: 0 }
+}
+
+/// After a rollback: another part of the Community that only a newer version knows is no reason to close.
+#[test]
+fn names_stay_reachable_while_what_is_applied_of_the_community_cannot_be_read() {
+    let mut world = new_world();
+    world.make_namespace("acme", "acme", json!({label::PURPOSE: purpose::COMMUNITY}));
+    world.declare::<Enclave>(Some("acme"), "payments", &json!({}), &json!({}));
+    let labels = json!({label::PURPOSE: purpose::CONTROL, label::ENCLAVE: "payments"});
+    world.make_namespace("acme-payments", "payments", labels);
+    let endpoint = json!({"destination": {"fqdns": ["example.com"]}, "ports": [{"port": 443}]});
+    world.declare::<CommunityEndpoint>(Some("acme"), "web", &endpoint, &endpoint);
+    let connection =
+        json!({"source": {"workloads": ["api"]}, "destination": {"communityEndpoint": {"name": "web"}}});
+    world.declare::<EnclaveConnection>(Some("acme-payments"), "out", &connection, &connection);
+    let mut resolve_with = |community: Value| {
+        world.declare::<Community>(None, "acme", &community, &json!({}));
+        let caches = &world.enqueuer.caches;
+        let connection = caches.connections.get("acme-payments", "out").unwrap();
+        resolve(&link_of(caches, connection), Timestamp::UNIX_EPOCH)
+    };
+    let newer = json!({"rules": [{"operation": "JobRun", "policy": "Required"}]});
+    for (community, reason) in [
+        (json!({}), Some(reason::FQDN_BACKEND_MISSING)),
+        (json!({"fqdnBackend": "Cilium"}), Some(reason::FQDN_BACKEND_MISSING)),
+        (json!({"fqdnBackend": "Cilium", "approvals": newer}), None),
+        (json!({"approvals": newer}), None),
+    ] {
+        let found = match resolve_with(community.clone()) {
+            Ok(Passage::Shut(missing)) => Some(missing.reason),
+            Err(_) => None,
+            other => panic!("{community}: {other:?}"),
+        };
+        assert_eq!(found, reason, "{community}");
+    }
+}
+
+/// A connection that leads where only a newer version knows, to a workload of another Enclave, after a rollback.
+#[test]
+fn a_policy_whose_connection_only_a_newer_version_knows_stays_until_that_is_closed() {
+    let mut world = new_world();
     world.declare::<Community>(None, "acme", &json!({}), &json!({}));
     world.make_namespace("acme", "acme", json!({label::PURPOSE: purpose::COMMUNITY}));
     for enclave in ["payments", "ledger"] {
