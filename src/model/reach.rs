@@ -164,20 +164,15 @@ pub fn resolve(link: &Link, now: Timestamp) -> Result<Passage, JudgeError> {
         return off(reason::ENDED, format!("ended at {end}: nothing passes any more"));
     }
     if let Some(error) = unapplied {
-        return Err(error);
+        // Whatever it says: where it leads never changes, and what became of that is its owner's.
+        return find_gone(link).map(Passage::Shut).ok_or(error);
     }
     // What it joins is of a kind that only a newer version knows: what that opened stays as it is.
     if let Some(end) = find_unknown_end(&effective) {
         return Err(JudgeError::AppliedUnreadable(UnreadableContent::newer(end)));
     }
-    if let Some(reference) = replaced(link) {
-        let Reference { kind, namespace, name, .. } = reference;
-        return Ok(Passage::Shut(Missing {
-            reason: reason::REFERENCE_REPLACED,
-            message: format!(
-                "{kind} {namespace}/{name} was deleted and made again; nothing passes to the new one"
-            ),
-        }));
+    if let Some(missing) = find_replaced(link) {
+        return Ok(Passage::Shut(missing));
     }
     Ok(match find_flow(link)? {
         Ok((flow, missing)) => Passage::Open { flow, missing },
@@ -188,14 +183,27 @@ pub fn resolve(link: &Link, now: Timestamp) -> Result<Passage, JudgeError> {
 /// The end of a connection that is of no kind that is known here. The schema lets nobody write one.
 fn find_unknown_end(spec: &EnclaveConnectionSpec) -> Option<&'static str> {
     let ConnectionSource { workloads, transit_hub } = &spec.source;
-    let ConnectionDestination { enclave_endpoint, community_endpoint } = &spec.destination;
     if workloads.is_empty() && transit_hub.is_none() {
         Some("source")
-    } else if enclave_endpoint.is_none() && community_endpoint.is_none() {
+    } else if !leads_where_it_is_known(spec) {
         Some("destination")
     } else {
         None
     }
+}
+
+fn leads_where_it_is_known(spec: &EnclaveConnectionSpec) -> bool {
+    let ConnectionDestination { enclave_endpoint, community_endpoint } = &spec.destination;
+    enclave_endpoint.is_some() || community_endpoint.is_some()
+}
+
+/// That where a connection leads is not there any more, or is another object of the same name. What is applied of the
+/// endpoint need not be readable for that.
+fn find_gone(link: &Link) -> Option<Missing> {
+    if !leads_where_it_is_known(&link.connection.spec) {
+        return None;
+    }
+    find_replaced(link).or_else(|| require_destination(&link.destination).err())
 }
 
 /// When a connection closes by itself: as recorded when it was applied, or earlier by what the user
@@ -237,9 +245,16 @@ pub fn find_references(link: &Link) -> Option<Vec<Reference>> {
     Some([Some(endpoint), hub, source].into_iter().flatten().collect())
 }
 
-fn replaced(link: &Link) -> Option<Reference> {
+fn find_replaced(link: &Link) -> Option<Missing> {
     let applied = link.connection.gate().and_then(|gate| gate.applied.as_ref())?;
-    Reference::find_replaced(&applied.references, &find_references(link)?).cloned()
+    let now = find_references(link)?;
+    let Reference { kind, namespace, name, .. } = Reference::find_replaced(&applied.references, &now)?;
+    Some(Missing {
+        reason: reason::REFERENCE_REPLACED,
+        message: format!(
+            "{kind} {namespace}/{name} was deleted and made again; nothing passes to the new one"
+        ),
+    })
 }
 
 type Found = Result<(Flow, Option<Missing>), Missing>;

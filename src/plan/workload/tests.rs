@@ -234,6 +234,59 @@ fn a_policy_of_what_a_newer_version_knows_stays_as_it_is_until_it_is_closed() {
     }
 }
 
+/// Whoever offers an endpoint takes it back at once, whatever a newer version wrote into what leads to it.
+#[test]
+fn a_connection_that_cannot_be_read_goes_with_the_endpoint_that_it_leads_to() {
+    let scene = Scene { community: json!({}), enclave: json!({}), workload: json!({}) };
+    let reference = json!({"enclaveEndpoint": {"enclave": "ledger", "name": "db"}});
+    let known = json!({"source": {"workloads": ["api"]}, "destination": reference});
+    let mut newer = known.clone();
+    newer["hours"] = json!("9-17");
+    let endpoint = json!({"workload": "db", "ports": [{"port": 5432}]});
+    let observe =
+        |link: Link, place: ObservedPlace| ObservedWorkload { links: vec![link], ..scene.observe(place) };
+    let made = carry_out(observe(link(&known, &endpoint, true), ObservedPlace::default()));
+    let is_open = |connection: &Value, change: &dyn Fn(&mut Link)| {
+        let mut link = link(connection, &endpoint, true);
+        change(&mut link);
+        carry_out(observe(link, made.clone())).policies.iter().any(|one| one.name_any().ends_with(".egress"))
+    };
+    let offered = |link: &mut Link, applied: Option<Value>| {
+        let DestinationEnd::Enclave { endpoint: offered, .. } = &mut link.destination else { return };
+        *offered = applied.map(|applied| read("db", Some("acme-ledger"), &applied, &endpoint));
+    };
+    let with = |field: &str, value: Value| {
+        let mut endpoint = endpoint.clone();
+        endpoint[field] = value;
+        endpoint
+    };
+    for connection in [&known, &newer] {
+        assert!(is_open(connection, &|_| {}), "{connection}");
+        assert!(!is_open(connection, &|link| offered(link, None)), "{connection}: deleted");
+        assert!(!is_open(connection, &|link| offered(link, Some(with("retire", json!(true))))));
+        let unreadable = with("podSelector", json!({"matchNames": ["db-0"]}));
+        assert!(is_open(connection, &|link| offered(link, Some(unreadable.clone()))), "{connection}");
+        let mut retired = unreadable.clone();
+        retired["retire"] = json!(true);
+        assert!(!is_open(connection, &|link| offered(link, Some(retired.clone()))), "{connection}");
+        let replaced = |link: &mut Link| {
+            let connection = Arc::make_mut(&mut link.connection);
+            let applied = connection.status.as_mut().and_then(|status| status.gate.applied.as_mut());
+            let reference = json!({
+                "kind": "EnclaveEndpoint", "namespace": "acme-ledger", "name": "db", "uid": "old", "digest": "d",
+            });
+            applied.unwrap().references = vec![serde_json::from_value(reference).unwrap()];
+        };
+        assert!(!is_open(connection, &replaced), "{connection}: made again");
+    }
+    // Where it leads only a newer version knows, so nobody here can tell whether that is gone.
+    let unknown = |link: &mut Link| {
+        Arc::make_mut(&mut link.connection).spec.destination = Default::default();
+        offered(link, None);
+    };
+    assert!(is_open(&newer, &unknown));
+}
+
 #[test]
 fn no_policy_is_built_of_nobody() {
     use crate::api::common::{LabelSelector, NamespacedPods};
