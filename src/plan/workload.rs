@@ -6,40 +6,38 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use k8s_openapi::api::rbac::v1::{RoleBinding, Subject};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::ResourceExt;
 
-use super::bindings::{build_listed, cluster_role_ref, subject};
-use super::child::Healing;
+use super::bindings::build_listed;
 use super::declared::{Declared, Farewell, Home, Ways, add, plan_declared, tell_impact};
 use super::gate::Enforcement;
 use super::limits::ContainerLimits;
-use super::metadata::child_metadata;
 use super::place::{
-    Furniture, Inside, ObservedPlace, Place, WasEnforced, enforce, healing, known_place, owned_namespace,
-    plan_repair, plan_teardown, preview,
+    Furniture, Inside, ObservedPlace, Place, WasEnforced, enforce, owned_namespace, plan_teardown, preview,
 };
 use super::policies::{build_connection, build_dns, build_inside, build_names};
 use super::status::was_enforced;
-use super::survey::{plan_permit, plan_pruning};
 use super::{Plan, Write};
 use crate::api::enclave::WorkloadCommunication;
-use crate::api::enclave_workload::{AccessMode, ContainerDefaults, PodSecurity, WorkloadPrincipals};
-use crate::api::names::{access, child, label};
+use crate::api::enclave_workload::{AccessMode, ContainerDefaults, PodSecurity};
+use crate::api::names::access;
 use crate::api::{
     CiliumNetworkPolicy, Community, CommunitySpec, Enclave, EnclaveSpec, EnclaveWorkload,
     EnclaveWorkloadSpec, EnclaveWorkloadStatus,
 };
-use crate::model::access::{Admitted, CLUSTER_ROLES, admitted, compare_access};
+use crate::model::access::compare_access;
 use crate::model::gated::Gated;
 use crate::model::life::{JudgeError, applied_spec, as_if_applied};
 use crate::model::maintenance::Exceptions;
-use crate::model::naming::{CONNECTION_POLICY, connection_policy, listed_binding, workload_namespace};
+use crate::model::naming::{connection_policy, workload_namespace};
 use crate::model::reach::{DestinationEnd, Link, Passage, SourceEnd, WorkloadEnd, ends_at, resolve};
 use crate::model::scope::Missing;
-use crate::model::together::{compare_together, is_kept_apart};
+use crate::model::together::compare_together;
 use crate::model::traffic::compare;
+use keeping::keep_the_known;
+
+mod keeping;
 
 const KINDS: &str = "EnclaveWorkloads";
 
@@ -182,9 +180,6 @@ fn enforce_workload(
     let base = [build_dns(&namespace, &around.community_spec.dns), build_inside(&namespace, together)];
     let connections = observed.links.iter().flat_map(|link| policies_of(link, &namespace, observed, now));
     let to_names = observed.links.iter().filter_map(|link| cilium_policy_of(link, &namespace, observed, now));
-    let connected =
-        observed.links.iter().filter(|link| was_enforced(link.connection.as_ref()) == WasEnforced::No);
-    let unmade = connected.flat_map(names_of_policies).collect();
     let place = Place {
         owner_uid: owner_uid(observed),
         community: around.community.name_any(),
@@ -204,7 +199,7 @@ fn enforce_workload(
             },
             policies: base.into_iter().chain(connections).collect(),
             cilium_policies: to_names.collect(),
-            unmade,
+            unmade: unmade_policies(observed),
             quota: amounts(&spec.quota),
             container_defaults: spec.container_defaults.as_ref().map(container_limits),
         })),
@@ -256,6 +251,13 @@ fn names_of_policies(link: &Link) -> [String; 2] {
     ["egress", "ingress"].map(|direction| connection_policy(&declared_in, &name, direction))
 }
 
+/// The names of those policies that have not been seen in force yet.
+fn unmade_policies(observed: &ObservedWorkload) -> BTreeSet<String> {
+    let links = observed.links.iter();
+    let unmade = links.filter(|link| was_enforced(link.connection.as_ref()) == WasEnforced::No);
+    unmade.flat_map(names_of_policies).collect()
+}
+
 fn preview_workload(observed: &ObservedWorkload) -> (Enforcement, Vec<Write>) {
     let place = Place {
         namespace: namespace_of(observed).unwrap_or_default(),
@@ -273,85 +275,6 @@ fn preview_workload(observed: &ObservedWorkload) -> (Enforcement, Vec<Write>) {
 fn describe_absence(observed: &ObservedWorkload) -> Enforcement {
     let missing: Option<Missing> = observed.declared.home.rules_in_enclave(KINDS).ok().and_then(Result::err);
     missing.map_or(Enforcement::Nothing, Enforcement::Blocked)
-}
-
-/// Without the Enclave, or while something that is applied cannot be read, nothing opens; what closes is closed all the
-/// same.
-fn keep_the_known(observed: &ObservedWorkload, exceptions: &Exceptions, now: Timestamp) -> Vec<Write> {
-    let Some(mut place) = known_place(&observed.place, &owner_uid(observed), exceptions) else {
-        return Vec::new();
-    };
-    let was_enforced = was_enforced(observed.declared.object.as_ref());
-    let narrowing = plan_narrowing(observed, &place, healing(&place, &observed.place, was_enforced));
-    if let (Admitted::Only(_), Inside::SomeWorkload(labels)) =
-        (admitted(&observed.declared.object.spec), &mut place.inside)
-    {
-        labels.insert(label::ACCESS_MODE.to_owned(), access::ISOLATED.to_owned());
-    }
-    let namespace = &place.namespace;
-    let open: BTreeSet<String> = observed
-        .links
-        .iter()
-        .flat_map(|link| policies_of(link, namespace, observed, now))
-        .map(|policy| policy.name_any())
-        .collect();
-    let to_names: BTreeSet<String> = observed
-        .links
-        .iter()
-        .filter_map(|link| cilium_policy_of(link, namespace, observed, now))
-        .map(|policy| policy.name_any())
-        .collect();
-    let is_over =
-        |name: &str, open: &BTreeSet<String>| name.starts_with(CONNECTION_POLICY) && !open.contains(name);
-    plan_pruning(&observed.place.policies, |name| is_over(name, &open))
-        .chain(plan_pruning(&observed.place.cilium_policies, |name| is_over(name, &to_names)))
-        .chain(narrowing)
-        .chain(plan_repair(&place, &observed.place, was_enforced))
-        .collect()
-}
-
-/// What closes by what can be read of the specs of the workload and of its Enclave, whatever is applied of them: who
-/// gets in, and whether other workloads do.
-fn plan_narrowing(observed: &ObservedWorkload, place: &Place, healing: Healing) -> Vec<Write> {
-    let ObservedPlace { bindings, policies, .. } = &observed.place;
-    let mut over = BTreeSet::new();
-    let mut writes = Vec::new();
-    let (named, others_stay) = match admitted(&observed.declared.object.spec) {
-        Admitted::All => (None, true),
-        Admitted::Listed(named) => (Some(named), true),
-        Admitted::Only(named) => (Some(named), false),
-    };
-    for live in bindings {
-        let Some(WorkloadPrincipals { admin, edit, view }) = named else { break };
-        let listed = CLUSTER_ROLES.into_iter().zip([admin, edit, view]);
-        let mut of_role = listed.filter(|(role, _)| {
-            live.name_any() == listed_binding(role) && live.role_ref == cluster_role_ref(role)
-        });
-        let Some((_, named)) = of_role.next() else {
-            over.extend((!others_stay).then(|| live.name_any()));
-            continue;
-        };
-        let named: Vec<Subject> = named.iter().map(subject).collect();
-        let mut narrowed = RoleBinding {
-            metadata: child_metadata(&place.namespace, &live.name_any()),
-            ..RoleBinding::clone(live)
-        };
-        narrowed.subjects.iter_mut().for_each(|subjects| subjects.retain(|one| named.contains(one)));
-        if narrowed.subjects.as_ref().is_none_or(Vec::is_empty) {
-            over.insert(live.name_any());
-        } else {
-            writes.extend(plan_permit(Some(live.as_ref()), &narrowed, Healing::Active));
-        }
-    }
-    writes.extend(plan_pruning(bindings, |name| over.contains(name)));
-    if let Home::Enclave(_, enclave) = &observed.declared.home
-        && is_kept_apart(&enclave.spec)
-        && let Some(live) = policies.iter().find(|live| live.name_any() == child::INSIDE)
-    {
-        let alone = build_inside(&place.namespace, std::slice::from_ref(&place.namespace));
-        writes.extend(plan_permit(Some(live.as_ref()), &alone, healing));
-    }
-    writes
 }
 
 fn amounts(amounts: &BTreeMap<String, crate::api::Quantity>) -> BTreeMap<String, Quantity> {

@@ -1,11 +1,15 @@
+use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::Resource;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::api::names::FINALIZER;
+use crate::api::enclave_connection::ConnectionDestination;
+use crate::api::names::{FINALIZER, child, label};
 use crate::api::reading::{Item, Readable};
 use crate::model::life::Integrity;
+use crate::plan::bindings::cluster_role_ref;
 use crate::plan::child::{Child, Verb};
+use crate::plan::metadata::child_metadata;
 
 /// An object with one spec applied and another one declared.
 fn read<K: Readable>(name: &str, namespace: Option<&str>, applied: &Value, spec: &Value) -> Arc<K> {
@@ -71,6 +75,9 @@ fn carry_out(mut observed: ObservedWorkload) -> ObservedPlace {
                 }
                 Write::Child(verb, Child::NetworkPolicy(child)) => {
                     put(&mut observed.place.policies, *child, verb);
+                }
+                Write::Child(verb, Child::CiliumNetworkPolicy(child)) => {
+                    put(&mut observed.place.cilium_policies, *child, verb);
                 }
                 Write::Child(verb, Child::RoleBinding(child)) => {
                     put(&mut observed.place.bindings, *child, verb);
@@ -281,10 +288,57 @@ fn a_connection_that_cannot_be_read_goes_with_the_endpoint_that_it_leads_to() {
     }
     // Where it leads only a newer version knows, so nobody here can tell whether that is gone.
     let unknown = |link: &mut Link| {
-        Arc::make_mut(&mut link.connection).spec.destination = Default::default();
+        Arc::make_mut(&mut link.connection).spec.destination = ConnectionDestination::default();
         offered(link, None);
     };
     assert!(is_open(&newer, &unknown));
+}
+
+/// What can be read of a connection and its ends is in force, whatever cannot be read around the workload.
+#[test]
+fn a_policy_of_a_connection_lets_through_no_more_than_the_connection_while_the_community_cannot_be_read() {
+    use crate::api::community::Dns;
+    use crate::model::reach::NamesBackend;
+
+    let scene = Scene { community: json!({}), enclave: json!({}), workload: json!({}) };
+    let newer = Scene {
+        community: json!({"approvals": {"rules": [{"operation": "JobRun", "policy": "Required"}]}}),
+        enclave: json!({}),
+        workload: json!({}),
+    };
+    let observe = |scene: &Scene, link: Link, place: ObservedPlace| ObservedWorkload {
+        links: vec![link],
+        ..scene.observe(place)
+    };
+    let reference = json!({"enclaveEndpoint": {"enclave": "ledger", "name": "db"}});
+    let connection = json!({"source": {"workloads": ["api"]}, "destination": reference});
+    let to_port = |port: u16| link(&connection, &json!({"workload": "db", "ports": [{"port": port}]}), true);
+    let to_name = |name: &str| {
+        let spec = json!({"destination": {"fqdns": [name]}, "ports": [{"port": 443}]});
+        let destination = DestinationEnd::Community {
+            name: "web".to_owned(),
+            endpoint: Some(read("web", Some("acme"), &spec, &spec)),
+            hub: None,
+            managed: None,
+            names: NamesBackend::Cilium(Dns::default()),
+        };
+        Link { destination, ..to_port(1) }
+    };
+    for (before, now) in [(to_port(1), to_port(2)), (to_name("*.example.com"), to_name("a.example.com"))] {
+        let told = |place: &ObservedPlace| {
+            let policies = place.policies.iter().map(|one| (one.name_any(), json!(one.spec)));
+            let to_names = place.cilium_policies.iter().map(|one| (one.name_any(), json!(one.spec)));
+            let all = policies.chain(to_names);
+            all.filter(|(name, _)| name.starts_with("connection.")).collect::<Vec<_>>()
+        };
+        let made = carry_out(observe(&scene, before.clone(), ObservedPlace::default()));
+        let narrower = carry_out(observe(&scene, now.clone(), made.clone()));
+        assert_ne!(told(&made), told(&narrower));
+        assert_eq!(told(&carry_out(observe(&newer, before.clone(), made.clone()))), told(&made));
+        assert_eq!(told(&carry_out(observe(&newer, now.clone(), made.clone()))), told(&narrower));
+        let bare = carry_out(ObservedWorkload { links: Vec::new(), ..scene.observe(made) });
+        assert_eq!(told(&carry_out(observe(&newer, now, bare.clone()))), told(&bare), "none is made");
+    }
 }
 
 #[test]

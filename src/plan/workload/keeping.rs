@@ -1,0 +1,128 @@
+//! What becomes of the namespace of a workload while it is not known what must be in it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::rbac::v1::{RoleBinding, Subject};
+use kube::ResourceExt;
+
+use super::{ObservedWorkload, cilium_policy_of, owner_uid, policies_of, unmade_policies};
+use crate::api::enclave_workload::WorkloadPrincipals;
+use crate::api::names::{access, child, label};
+use crate::model::access::{Admitted, CLUSTER_ROLES, admitted};
+use crate::model::maintenance::Exceptions;
+use crate::model::naming::{CONNECTION_POLICY, listed_binding};
+use crate::model::together::is_kept_apart;
+use crate::plan::Write;
+use crate::plan::bindings::{cluster_role_ref, subject};
+use crate::plan::child::Healing;
+use crate::plan::declared::Home;
+use crate::plan::metadata::child_metadata;
+use crate::plan::place::{Inside, ObservedPlace, Place, healing, known_place, plan_repair};
+use crate::plan::policies::build_inside;
+use crate::plan::status::was_enforced;
+use crate::plan::survey::{Permit, plan_permit, plan_pruning};
+
+/// Without the Enclave, or while something that is applied cannot be read, nothing opens; what closes is closed all the
+/// same.
+pub(super) fn keep_the_known(
+    observed: &ObservedWorkload,
+    exceptions: &Exceptions,
+    now: Timestamp,
+) -> Vec<Write> {
+    let Some(mut place) = known_place(&observed.place, &owner_uid(observed), exceptions) else {
+        return Vec::new();
+    };
+    let was_enforced = was_enforced(observed.declared.object.as_ref());
+    let healing = healing(&place, &observed.place, was_enforced);
+    let narrowing = plan_narrowing(observed, &place, healing);
+    if let (Admitted::Only(_), Inside::SomeWorkload(labels)) =
+        (admitted(&observed.declared.object.spec), &mut place.inside)
+    {
+        labels.insert(label::ACCESS_MODE.to_owned(), access::ISOLATED.to_owned());
+    }
+    plan_connections(observed, &place.namespace, healing, now)
+        .into_iter()
+        .chain(narrowing)
+        .chain(plan_repair(&place, &observed.place, was_enforced))
+        .collect()
+}
+
+/// What is left over of connections goes, and what there is of the others lets through what it should and no more.
+fn plan_connections(
+    observed: &ObservedWorkload,
+    namespace: &str,
+    healing: Healing,
+    now: Timestamp,
+) -> Vec<Write> {
+    let links = || observed.links.iter();
+    let policies: Vec<_> = links().flat_map(|link| policies_of(link, namespace, observed, now)).collect();
+    let to_names: Vec<_> =
+        links().filter_map(|link| cilium_policy_of(link, namespace, observed, now)).collect();
+    let unmade = unmade_policies(observed);
+    let healing_of = |name: &str| if unmade.contains(name) { Healing::Active } else { healing };
+    let ObservedPlace { policies: live, cilium_policies: live_to_names, .. } = &observed.place;
+    [plan_those_there(&policies, live, healing_of), plan_those_there(&to_names, live_to_names, healing_of)]
+        .concat()
+}
+
+/// Of what is wanted of connections none is made anew.
+fn plan_those_there<K: Permit>(
+    wanted: &[K],
+    live: &[Arc<K>],
+    healing_of: impl Fn(&str) -> Healing,
+) -> Vec<Write> {
+    let named = wanted.iter().filter_map(|wanted| Some((wanted.meta().name.as_deref()?, wanted)));
+    let wanted: BTreeMap<&str, &K> = named.collect();
+    let is_over = |name: &str| name.starts_with(CONNECTION_POLICY) && !wanted.contains_key(name);
+    let there = live.iter().filter_map(|live| {
+        let name = live.meta().name.as_deref()?;
+        plan_permit(Some(live.as_ref()), *wanted.get(name)?, healing_of(name))
+    });
+    plan_pruning(live, is_over).chain(there).collect()
+}
+
+/// What closes by what can be read of the specs of the workload and of its Enclave, whatever is applied of them: who
+/// gets in, and whether other workloads do.
+fn plan_narrowing(observed: &ObservedWorkload, place: &Place, healing: Healing) -> Vec<Write> {
+    let ObservedPlace { bindings, policies, .. } = &observed.place;
+    let mut over = BTreeSet::new();
+    let mut writes = Vec::new();
+    let (named, others_stay) = match admitted(&observed.declared.object.spec) {
+        Admitted::All => (None, true),
+        Admitted::Listed(named) => (Some(named), true),
+        Admitted::Only(named) => (Some(named), false),
+    };
+    for live in bindings {
+        let Some(WorkloadPrincipals { admin, edit, view }) = named else { break };
+        let listed = CLUSTER_ROLES.into_iter().zip([admin, edit, view]);
+        let mut of_role = listed.filter(|(role, _)| {
+            live.name_any() == listed_binding(role) && live.role_ref == cluster_role_ref(role)
+        });
+        let Some((_, named)) = of_role.next() else {
+            over.extend((!others_stay).then(|| live.name_any()));
+            continue;
+        };
+        let named: Vec<Subject> = named.iter().map(subject).collect();
+        let mut narrowed = RoleBinding {
+            metadata: child_metadata(&place.namespace, &live.name_any()),
+            ..RoleBinding::clone(live)
+        };
+        narrowed.subjects.iter_mut().for_each(|subjects| subjects.retain(|one| named.contains(one)));
+        if narrowed.subjects.as_ref().is_none_or(Vec::is_empty) {
+            over.insert(live.name_any());
+        } else {
+            writes.extend(plan_permit(Some(live.as_ref()), &narrowed, Healing::Active));
+        }
+    }
+    writes.extend(plan_pruning(bindings, |name| over.contains(name)));
+    if let Home::Enclave(_, enclave) = &observed.declared.home
+        && is_kept_apart(&enclave.spec)
+        && let Some(live) = policies.iter().find(|live| live.name_any() == child::INSIDE)
+    {
+        let alone = build_inside(&place.namespace, std::slice::from_ref(&place.namespace));
+        writes.extend(plan_permit(Some(live.as_ref()), &alone, healing));
+    }
+    writes
+}
