@@ -12,6 +12,7 @@ pub mod facts;
 pub mod gated;
 pub mod grants;
 pub mod impact;
+pub mod kept;
 pub mod letters;
 pub mod life;
 pub mod maintenance;

@@ -180,7 +180,7 @@ pub(super) fn plan_permit<K: Permit>(live: Option<&K>, wanted: &K, healing: Heal
 }
 
 /// The bindings that are not as they should be by name and role, which never changes.
-fn other_bindings(place: &Place, observed: &ObservedPlace) -> Vec<Arc<RoleBinding>> {
+pub(super) fn other_bindings(place: &Place, observed: &ObservedPlace) -> Vec<Arc<RoleBinding>> {
     let is_wanted = |live: &RoleBinding| {
         let same_name = |wanted: &&RoleBinding| wanted.metadata.name == live.metadata.name;
         place.bindings.iter().find(same_name).is_some_and(|wanted| wanted.role_ref == live.role_ref)

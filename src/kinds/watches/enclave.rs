@@ -12,9 +12,9 @@ use crate::cluster::cache::Change;
 use crate::cluster::workqueue::Priority;
 use crate::kinds::enqueue::Enqueuer;
 use crate::model::gated::Gated;
+use crate::model::kept::keeps_apart;
 use crate::model::life::applied_spec;
 use crate::model::naming::{namespace_of, splits};
-use crate::model::together::is_kept_apart;
 use crate::plan::child::Made;
 
 /// What the Enclaves of a Community, and all that is declared in them, read of it. Where it sends
@@ -101,7 +101,7 @@ pub(super) fn concerns_declared(change: &Change<Enclave>) -> bool {
             enclave.metadata.uid.clone(),
             enclave.metadata.deletion_timestamp.is_some(),
             enclave.spec.maintenance.clone(),
-            is_kept_apart(&enclave.spec),
+            keeps_apart(enclave),
             applied.map_err(|error| error.to_string()),
         )
     };

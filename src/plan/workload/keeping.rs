@@ -8,24 +8,24 @@ use k8s_openapi::api::rbac::v1::{RoleBinding, Subject};
 use kube::ResourceExt;
 
 use super::{ObservedWorkload, cilium_policy_of, owner_uid, policies_of, unmade_policies};
-use crate::api::enclave_workload::WorkloadPrincipals;
+use crate::api::enclave_workload::{AccessMode, WorkloadPrincipals};
 use crate::api::names::{access, child, label};
-use crate::model::access::{Admitted, CLUSTER_ROLES, admitted};
+use crate::model::access::{Admitted, CLUSTER_ROLES};
+use crate::model::kept::{Access, access_kept, keeps_apart};
 use crate::model::maintenance::Exceptions;
 use crate::model::naming::{CONNECTION_POLICY, listed_binding};
-use crate::model::together::is_kept_apart;
 use crate::plan::Write;
-use crate::plan::bindings::{cluster_role_ref, subject};
-use crate::plan::child::Healing;
+use crate::plan::bindings::{build_listed, cluster_role_ref, subject};
+use crate::plan::child::{Healing, Made};
 use crate::plan::declared::Home;
 use crate::plan::metadata::child_metadata;
-use crate::plan::place::{Inside, ObservedPlace, Place, healing, known_place, plan_repair};
+use crate::plan::place::{Inside, ObservedPlace, Place, WasEnforced, healing, known_place, plan_repair};
 use crate::plan::policies::build_inside;
 use crate::plan::status::was_enforced;
-use crate::plan::survey::{Permit, plan_permit, plan_pruning};
+use crate::plan::survey::{Permit, other_bindings, plan_permit, plan_pruning};
 
-/// Without the Enclave, or while something that is applied cannot be read, nothing opens; what closes is closed all the
-/// same.
+/// Without the Enclave, or while something that is applied cannot be read, nothing opens that was not in force; what
+/// closes is closed all the same, and what can be read of what is applied is put back.
 pub(super) fn keep_the_known(
     observed: &ObservedWorkload,
     exceptions: &Exceptions,
@@ -36,17 +36,40 @@ pub(super) fn keep_the_known(
     };
     let was_enforced = was_enforced(observed.declared.object.as_ref());
     let healing = healing(&place, &observed.place, was_enforced);
-    let narrowing = plan_narrowing(observed, &place, healing);
-    if let (Admitted::Only(_), Inside::SomeWorkload(labels)) =
-        (admitted(&observed.declared.object.spec), &mut place.inside)
-    {
-        labels.insert(label::ACCESS_MODE.to_owned(), access::ISOLATED.to_owned());
-    }
+    let leaving = match access_kept(&observed.declared.object) {
+        Access::Of(spec) => {
+            place.bindings = build_listed(&place.namespace, &spec);
+            let is_there = |wanted: &RoleBinding| {
+                observed.place.bindings.iter().any(|live| live.metadata.name == wanted.metadata.name)
+            };
+            // Whom nobody has let in yet waits.
+            place.bindings.retain(|wanted| was_enforced == WasEnforced::Yes || is_there(wanted));
+            let is_isolated = spec.access_mode == AccessMode::Isolated;
+            if is_isolated {
+                isolate(&mut place);
+            }
+            let others = other_bindings(&place, &observed.place);
+            plan_pruning(&others, |name| is_isolated || RoleBinding::is_ours(name)).collect()
+        }
+        Access::Still(admitted) => {
+            if let Admitted::Only(_) = admitted {
+                isolate(&mut place);
+            }
+            plan_leaving(admitted, &place.namespace, &observed.place.bindings)
+        }
+    };
     plan_connections(observed, &place.namespace, healing, now)
         .into_iter()
-        .chain(narrowing)
+        .chain(leaving)
+        .chain(plan_parting(observed, &place.namespace, healing))
         .chain(plan_repair(&place, &observed.place, was_enforced))
         .collect()
+}
+
+fn isolate(place: &mut Place) {
+    if let Inside::SomeWorkload(labels) = &mut place.inside {
+        labels.insert(label::ACCESS_MODE.to_owned(), access::ISOLATED.to_owned());
+    }
 }
 
 /// What is left over of connections goes, and what there is of the others lets through what it should and no more.
@@ -83,19 +106,17 @@ fn plan_those_there<K: Permit>(
     plan_pruning(live, is_over).chain(there).collect()
 }
 
-/// What closes by what can be read of the specs of the workload and of its Enclave, whatever is applied of them: who
-/// gets in, and whether other workloads do.
-fn plan_narrowing(observed: &ObservedWorkload, place: &Place, healing: Healing) -> Vec<Write> {
-    let ObservedPlace { bindings, policies, .. } = &observed.place;
+/// The bindings of whom what can be read of the latest spec does not admit any more, when what is applied cannot be
+/// read.
+fn plan_leaving(admitted: Admitted<'_>, namespace: &str, bindings: &[Arc<RoleBinding>]) -> Vec<Write> {
+    let (WorkloadPrincipals { admin, edit, view }, others_stay) = match admitted {
+        Admitted::All => return Vec::new(),
+        Admitted::Listed(named) => (named, true),
+        Admitted::Only(named) => (named, false),
+    };
     let mut over = BTreeSet::new();
     let mut writes = Vec::new();
-    let (named, others_stay) = match admitted(&observed.declared.object.spec) {
-        Admitted::All => (None, true),
-        Admitted::Listed(named) => (Some(named), true),
-        Admitted::Only(named) => (Some(named), false),
-    };
     for live in bindings {
-        let Some(WorkloadPrincipals { admin, edit, view }) = named else { break };
         let listed = CLUSTER_ROLES.into_iter().zip([admin, edit, view]);
         let mut of_role = listed.filter(|(role, _)| {
             live.name_any() == listed_binding(role) && live.role_ref == cluster_role_ref(role)
@@ -105,10 +126,8 @@ fn plan_narrowing(observed: &ObservedWorkload, place: &Place, healing: Healing) 
             continue;
         };
         let named: Vec<Subject> = named.iter().map(subject).collect();
-        let mut narrowed = RoleBinding {
-            metadata: child_metadata(&place.namespace, &live.name_any()),
-            ..RoleBinding::clone(live)
-        };
+        let mut narrowed =
+            RoleBinding { metadata: child_metadata(namespace, &live.name_any()), ..RoleBinding::clone(live) };
         narrowed.subjects.iter_mut().for_each(|subjects| subjects.retain(|one| named.contains(one)));
         if narrowed.subjects.as_ref().is_none_or(Vec::is_empty) {
             over.insert(live.name_any());
@@ -117,12 +136,14 @@ fn plan_narrowing(observed: &ObservedWorkload, place: &Place, healing: Healing) 
         }
     }
     writes.extend(plan_pruning(bindings, |name| over.contains(name)));
-    if let Home::Enclave(_, enclave) = &observed.declared.home
-        && is_kept_apart(&enclave.spec)
-        && let Some(live) = policies.iter().find(|live| live.name_any() == child::INSIDE)
-    {
-        let alone = build_inside(&place.namespace, std::slice::from_ref(&place.namespace));
-        writes.extend(plan_permit(Some(live.as_ref()), &alone, healing));
-    }
     writes
+}
+
+/// Other workloads of the Enclave are not reached any more when it keeps them apart.
+fn plan_parting(observed: &ObservedWorkload, namespace: &str, healing: Healing) -> Option<Write> {
+    let Home::Enclave(_, enclave) = &observed.declared.home else { return None };
+    let mut policies = observed.place.policies.iter().filter(|_| keeps_apart(enclave));
+    let live = policies.find(|live| live.name_any() == child::INSIDE)?;
+    let alone = build_inside(namespace, &[namespace.to_owned()]);
+    plan_permit(Some(live.as_ref()), &alone, healing)
 }

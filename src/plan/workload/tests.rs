@@ -114,7 +114,7 @@ fn binding(name: &str, user: &str) -> Arc<RoleBinding> {
 }
 
 /// After a rollback: nobody keeps access, and nothing stays open between workloads, because a newer version's words
-/// stand in what is applied.
+/// stand in what is applied. What is only proposed is not in force.
 #[test]
 fn what_is_taken_away_of_a_workload_goes_whatever_is_applied_around_it() {
     let plain = || Scene {
@@ -153,7 +153,20 @@ fn what_is_taken_away_of_a_workload_goes_whatever_is_applied_around_it() {
         };
         let keep = |workload: &Value| if index == 2 { sealed(workload) } else { workload.clone() };
         assert_eq!(edited(&newer.enclave, &keep(&isolated(&["ann"]))).0, ["edit ann"], "{index}");
-        assert_eq!(edited(&newer.enclave, &keep(&isolated(&["bob"]))).0, [""; 0], "{index}: nobody new");
+        let proposed = edited(&newer.enclave, &keep(&isolated(&["bob"]))).0;
+        let expected = if index == 2 { Vec::new() } else { everybody.clone() };
+        assert_eq!(proposed, expected, "{index}: nobody new, and what is held takes nobody out");
+        let standard = json!({"accessMode": "Standard"});
+        let proposed = edited(&newer.enclave, &keep(&standard));
+        assert_eq!(proposed, told(&made), "{index}: what opens waits");
+        if index < 2 {
+            let mut other = made.clone();
+            for binding in &mut other.bindings {
+                Arc::make_mut(binding).subjects.iter_mut().flatten().for_each(|one| one.name += "-2");
+            }
+            let healed = carry_out(newer.observe_edited(&newer.enclave, &standard, other));
+            assert_eq!(told(&healed), told(&made), "{index}: what is applied is put back");
+        }
         let shared = with(&isolated(&["ann"]), "accessMode", json!("Shared"));
         assert_eq!(edited(&newer.enclave, &shared).0, ["edit ann"], "{index}");
         let shared = json!({"accessMode": "Shared"});
@@ -162,8 +175,16 @@ fn what_is_taken_away_of_a_workload_goes_whatever_is_applied_around_it() {
         if index < 2 {
             let network = |network: Value| with(&newer.enclave, "network", network);
             let reached = |network: Value| edited(&network, &newer.workload).2;
-            assert_eq!(reached(network(json!({"workloadCommunication": "Isolated"}))), 1, "{index}");
-            assert_eq!(reached(network(json!({}))), 1, "{index}");
+            let expected = if index == 1 { 1 } else { 2 };
+            for network_apart in [json!({"workloadCommunication": "Isolated"}), json!({})] {
+                assert_eq!(
+                    reached(network(network_apart)),
+                    expected,
+                    "{index}: what is held is not in force"
+                );
+            }
+            let odd = with(&network(json!({})), "description", json!(7));
+            assert_eq!(reached(odd), 1, "{index}: beside what cannot be read");
             for odd in [json!({"workloadCommunication": "Some"}), json!(7)] {
                 assert_eq!(reached(network(odd)), 2, "{index}: as it is applied");
             }
@@ -178,8 +199,15 @@ fn what_is_taken_away_of_a_workload_goes_whatever_is_applied_around_it() {
         let same = carry_out(newer.observe(made.clone()));
         assert_eq!(told(&same), (vec!["helper hal".to_owned()], access::STANDARD.to_owned(), 2));
         let workload = keep(&isolated(&["ann"]));
-        let shut = carry_out(newer.observe_edited(&newer.enclave, &workload, made));
-        assert_eq!(told(&shut), (vec![], access::ISOLATED.to_owned(), 2), "{index}: only who was let in");
+        let shut = told(&carry_out(newer.observe_edited(&newer.enclave, &workload, made.clone())));
+        if index == 2 {
+            assert_eq!(shut, (vec![], access::ISOLATED.to_owned(), 2), "only who was let in");
+        } else {
+            assert_eq!(shut, told(&made), "{index}: what is held is not in force");
+            let odd = with(&workload, "quota", json!("much"));
+            let shut = told(&carry_out(newer.observe_edited(&newer.enclave, &odd, made)));
+            assert_eq!(shut, (vec![], access::ISOLATED.to_owned(), 2), "{index}: beside what cannot be read");
+        }
     }
 }
 

@@ -1,0 +1,130 @@
+//! What stays in force of an object that cannot be judged, because something that is applied of it or around it cannot
+//! be read: what is applied, as far as that can be told. What is held is not in force, and what is taken away is.
+
+use super::access::{Admitted, admitted};
+use super::gated::Gated;
+use super::life::applied_spec;
+use super::together::is_kept_apart;
+use crate::api::common::Principal;
+use crate::api::enclave::WorkloadCommunication;
+use crate::api::enclave_workload::{AccessMode, WorkloadPrincipals};
+use crate::api::{Enclave, EnclaveWorkload, EnclaveWorkloadSpec};
+
+/// Who gets into a workload.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Access<'a> {
+    /// Those whom this spec lets in.
+    Of(Box<EnclaveWorkloadSpec>),
+    /// Of those who get in now those whom the latest spec admits: what is applied cannot be read.
+    Still(Admitted<'a>),
+}
+
+/// Who gets into a workload that cannot be judged.
+#[must_use]
+pub fn access_kept(workload: &EnclaveWorkload) -> Access<'_> {
+    let wanted = &workload.spec;
+    let Ok(Some(applied)) = applied_spec(workload) else { return Access::Still(admitted(wanted)) };
+    let kept = EnclaveWorkload::restrict(&applied, wanted);
+    Access::Of(Box::new(if is_held(workload) { kept } else { without_removed(kept, wanted) }))
+}
+
+/// Whether an Enclave that cannot be judged keeps its workloads apart.
+#[must_use]
+pub fn keeps_apart(enclave: &Enclave) -> bool {
+    match applied_spec(enclave) {
+        Ok(Some(applied)) => {
+            let kept = Enclave::restrict(&applied, &enclave.spec);
+            kept.network.workload_communication == WorkloadCommunication::Isolated
+        }
+        Ok(None) | Err(_) => is_kept_apart(&enclave.spec),
+    }
+}
+
+/// Whether the latest spec was judged, and waits.
+fn is_held<K: Gated>(object: &K) -> bool {
+    let pending = object.gate().and_then(|gate| gate.pending.as_ref());
+    pending.is_some_and(|pending| Some(pending.generation) == object.meta().generation)
+}
+
+/// Whoever is only taken out of a list is out, although nobody can tell yet whether somebody would have to be asked.
+/// What puts somebody else in, or opens the workload to others, is a proposal and takes nobody out.
+fn without_removed(kept: EnclaveWorkloadSpec, wanted: &EnclaveWorkloadSpec) -> EnclaveWorkloadSpec {
+    let nobody = WorkloadPrincipals::default();
+    let (before, after) =
+        (kept.principals.as_ref().unwrap_or(&nobody), wanted.principals.as_ref().unwrap_or(&nobody));
+    let only_loses = |before: &[Principal], after: &[Principal]| after.iter().all(|one| before.contains(one));
+    let is_removal = wanted.unreadable.is_none()
+        && (kept.access_mode, wanted.access_mode) == (AccessMode::Isolated, AccessMode::Isolated)
+        && only_loses(&before.admin, &after.admin)
+        && only_loses(&before.edit, &after.edit)
+        && only_loses(&before.view, &after.view);
+    if is_removal { EnclaveWorkloadSpec { principals: wanted.principals.clone(), ..kept } } else { kept }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::api::reading::{Item, Readable};
+
+    fn read<K: Readable>(applied: &Value, spec: &Value, held: Option<i64>) -> K {
+        let applied = json!({"generation": 1, "digest": "d", "spec": applied, "at": "2026-01-01T00:00:00Z"});
+        let held = held.map(|generation| {
+            json!({
+                "generation": generation, "digest": "e", "operations": [], "since": "2026-01-01T00:00:00Z",
+            })
+        });
+        let object = json!({
+            "metadata": {"name": "x", "namespace": "n", "uid": "u", "generation": 2},
+            "spec": spec,
+            "status": {"applied": applied, "pending": held},
+        });
+        serde_json::from_str::<Item<K>>(&object.to_string()).unwrap().read().0
+    }
+
+    fn isolated(names: &[&str]) -> Value {
+        let people: Vec<Value> = names.iter().map(|name| json!({"kind": "User", "name": name})).collect();
+        json!({"accessMode": "Isolated", "principals": {"edit": people}})
+    }
+
+    /// What can be read of it is in force whatever is proposed, but that whoever is taken out is out.
+    #[test]
+    fn of_a_workload_a_proposal_takes_nobody_out_and_a_removal_does() {
+        let kept = |applied: &Value, spec: &Value, held: Option<i64>| {
+            let workload = read::<EnclaveWorkload>(applied, spec, held);
+            match access_kept(&workload) {
+                Access::Of(kept) => serde_json::to_value(kept).unwrap(),
+                Access::Still(_) => panic!("it can be read"),
+            }
+        };
+        let (standard, both) = (json!({"accessMode": "Standard"}), isolated(&["ann", "eve"]));
+        let of = |spec: &Value| kept(spec, spec, None);
+        for (applied, spec, held, expected) in [
+            (&both, isolated(&["ann"]), None, &isolated(&["ann"])),
+            (&both, isolated(&["ann"]), Some(1), &isolated(&["ann"])),
+            (&both, isolated(&["ann"]), Some(2), &both),
+            (&both, isolated(&[]), None, &isolated(&[])),
+            (&both, isolated(&["bob"]), None, &both),
+            (&both, isolated(&["ann", "bob"]), None, &both),
+            (&both, standard.clone(), None, &both),
+            (&standard, isolated(&["ann"]), None, &standard),
+        ] {
+            assert_eq!(kept(applied, &spec, held), of(expected), "{applied} {spec} {held:?}");
+        }
+        let mut odd = isolated(&["bob"]);
+        odd["quota"] = json!("much");
+        assert_eq!(kept(&both, &odd, Some(2)), of(&isolated(&[])), "beside what cannot be read");
+    }
+
+    #[test]
+    fn an_enclave_is_kept_apart_by_what_is_applied_and_by_what_is_read_beside_what_cannot_be() {
+        let apart = |applied: Value, spec: Value| keeps_apart(&read::<Enclave>(&applied, &spec, None));
+        let network = |word: &str| json!({"network": {"workloadCommunication": word}});
+        assert!(!apart(network("Allowed"), json!({})), "a proposal");
+        assert!(!apart(network("Allowed"), network("Isolated")), "a proposal");
+        assert!(!apart(network("Allowed"), json!({"network": {"workloadCommunication": 7}})));
+        assert!(apart(network("Allowed"), json!({"description": 7})));
+        assert!(apart(network("Isolated"), network("Allowed")));
+    }
+}
