@@ -293,8 +293,7 @@ fn observe_around(caches: &Caches, kind: Kind, namespace: &str, name: &str) -> S
 }
 
 /// Whether an object is where the operator gives rights.
-#[must_use]
-pub fn counts<K: Resource>(caches: &Caches, object: &K) -> bool {
+fn counts<K: Resource>(caches: &Caches, object: &K) -> bool {
     object.meta().namespace.as_deref().is_none_or(|namespace| {
         *namespace == *caches.system
             || caches.namespaces.get("", namespace).is_some_and(|namespace| is_managed(&namespace))

@@ -19,9 +19,10 @@ use crate::api::{
 };
 use crate::cluster::cache::{Change, Indexed, Key};
 use crate::cluster::workqueue::Priority;
-use crate::kinds::access::{counts, find_near, overlapping};
+use crate::kinds::access::{find_near, overlapping};
 use crate::kinds::caches::Caches;
 use crate::kinds::enqueue::{Enqueuer, concerns_others, grant_of, priority_of};
+use crate::kinds::foreign::is_managed;
 use crate::kinds::index::{ActivationBy, GivenBy, pair};
 use crate::kinds::observe::{control_namespace_of, home_of};
 use crate::model::gated::Gated;
@@ -192,7 +193,7 @@ pub fn on_rbac<K: Indexed>(enqueuer: &Enqueuer, change: &Change<K>) {
     let Some(object) = change.latest() else { return };
     let name = object.meta().name.as_deref().unwrap_or_default();
     if let Some((kind, namespace, declared)) = parse_grant(name) {
-        if counts(&enqueuer.caches, object.as_ref()) {
+        if may_count(&enqueuer.caches, object.as_ref()) {
             enqueuer.queues.add(kind, namespace, declared, Priority::Normal);
         }
         // What is new is as a rule what the operator made of it: what somebody lost goes first.
@@ -207,6 +208,15 @@ pub fn on_rbac<K: Indexed>(enqueuer: &Enqueuer, change: &Change<K>) {
     } else if let Some(maker) = maker(object.as_ref()) {
         enqueue_activations_of(enqueuer, maker, change);
     }
+}
+
+/// Whether an object is, or was, where the operator gives rights. A namespace that is not known may be one that went
+/// before it, and what ends with a right waits for that to be gone.
+fn may_count<K: Resource>(caches: &Caches, object: &K) -> bool {
+    object.meta().namespace.as_deref().is_none_or(|namespace| {
+        *namespace == *caches.system
+            || caches.namespaces.get("", namespace).is_none_or(|namespace| is_managed(&namespace))
+    })
 }
 
 /// Whether what declares a grant is there, and nobody is about to take it away.
@@ -400,3 +410,6 @@ impl<'a> Places<'a> {
         overlap
     }
 }
+
+#[cfg(test)]
+mod tests;

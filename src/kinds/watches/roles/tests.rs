@@ -1,0 +1,59 @@
+use std::sync::Arc;
+use std::time::Instant;
+
+use jiff::Timestamp;
+use k8s_openapi::api::rbac::v1::RoleBinding;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::admission::{Installation, build_policies};
+use crate::cluster::clock::Clock;
+use crate::cluster::workqueue::Outcome;
+use crate::kinds::sentry::Sentry;
+
+fn object<K: DeserializeOwned>(mut object: Value) -> K {
+    object["metadata"]["uid"] = json!("u");
+    object["metadata"]["resourceVersion"] = json!("7");
+    serde_json::from_value(object).unwrap()
+}
+
+/// Of a namespace that goes its end may be told before that of what was in it.
+#[test]
+fn what_ends_is_looked_at_when_its_binding_is_gone_and_the_namespace_was_gone_before() {
+    let policies = build_policies(&Installation::default()).unwrap();
+    let enqueuer = Enqueuer::new(
+        "enclave-system",
+        Arc::new(Sentry::new(policies, Clock::new(Timestamp::UNIX_EPOCH))),
+        Vec::new(),
+        tokio::sync::watch::Sender::new(None),
+    );
+    enqueuer.queues.open();
+    let caches = &enqueuer.caches;
+    let namespace = |name: &str, labels: Value| -> Namespace {
+        object(json!({"metadata": {"name": name, "labels": labels}}))
+    };
+    let is_woken = |namespace: &str| {
+        let binding: RoleBinding = object(json!({
+            "metadata": {
+                "name": crate::model::naming::grant(Kind::RoleActivation, "acme", "night"),
+                "namespace": namespace,
+            },
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"},
+        }));
+        caches.role_bindings.apply(Arc::new(binding.clone()));
+        on_rbac(&enqueuer, &caches.role_bindings.remove(&binding).unwrap());
+        let queue = enqueuer.queues.of(Kind::RoleActivation);
+        let taken = queue.take(Priority::Normal, Instant::now());
+        taken.is_some_and(|key| {
+            queue.finish(&key, Outcome::Done, Instant::now());
+            key == Key::new("acme", "night")
+        })
+    };
+    caches.namespaces.apply(Arc::new(namespace("pods", json!({label::OWNER_UID: "w"}))));
+    caches.namespaces.apply(Arc::new(namespace("others", json!({}))));
+    assert!(is_woken("pods"));
+    assert!(!is_woken("others"), "nobody is kept busy from elsewhere");
+    caches.namespaces.remove(&namespace("pods", json!({})));
+    assert!(is_woken("pods"));
+}
