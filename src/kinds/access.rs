@@ -409,11 +409,11 @@ fn observe_area_within(caches: &Caches, namespace: &str, within: Option<&str>) -
     Area { scope, namespaces, about_enclave, conflicts }
 }
 
-/// Whether a Community refuses roles that let somebody approve what they may change.
+/// Whether a Community refuses roles that let somebody approve what they may change. One of which nobody can tell does.
 #[must_use]
 pub fn refuses_conflicts(community: &Community) -> bool {
     let refuses = view_applied(community, |spec| spec.conflicting_duties == ConflictingDuties::Refuse);
-    refuses.ok().flatten().unwrap_or_default()
+    refuses.map_or(true, Option::unwrap_or_default)
 }
 
 /// What a namespace is the scope of.

@@ -99,7 +99,7 @@ not_indexed!(
 pub enum CommunityBy {
     /// The namespace that it owns, or wants to.
     Namespace,
-    /// `true` when it refuses conflicting duties.
+    /// `true` when it refuses conflicting duties, or nobody can tell.
     RefusesConflicts,
 }
 

@@ -140,3 +140,25 @@ fn a_role_of_a_newer_version_goes_with_what_gives_it() {
     caches.eligibilities.remove(&eligibility(&["ann", "eve"]));
     assert_eq!(left(&caches, Kind::RoleActivation), [""; 0], "there is no eligibility");
 }
+
+/// Roles that count everywhere reach a Community whatever can be read of it.
+#[test]
+fn conflicting_duties_are_refused_everywhere_while_nobody_can_tell_whether_a_community_refuses_them() {
+    let caches = Caches::detached("enclave-system");
+    let conflicts = || observe_area(&caches, "enclave-system").conflicts;
+    assert_eq!(conflicts(), ConflictingDuties::Warn);
+    let newer = json!({"rules": [{"operation": "JobRun", "policy": "Required"}]});
+    for (applied, expected) in [
+        (json!({}), ConflictingDuties::Warn),
+        (json!({"conflictingDuties": "Refuse"}), ConflictingDuties::Refuse),
+        (json!({"conflictingDuties": "Warn"}), ConflictingDuties::Warn),
+        (json!({"conflictingDuties": "Warn", "approvals": newer}), ConflictingDuties::Refuse),
+    ] {
+        caches.communities.apply(given(&applied, &json!({})));
+        assert_eq!(conflicts(), expected, "{applied}");
+    }
+    caches
+        .communities
+        .apply(read(&json!({"metadata": {"name": "staff", "namespace": "acme", "uid": "uid"}, "spec": {}})));
+    assert_eq!(conflicts(), ConflictingDuties::Warn, "nothing of it is in force");
+}
