@@ -292,16 +292,18 @@ fn read_what_can_be<S: Markable>(
     let mut is_untold = false;
     // Each field by itself: that much of one is unreadable says nothing of the others.
     let mut read_alone = |(name, value): (String, Value)| {
-        let mut alone = required.as_object().cloned().unwrap_or_default();
-        alone.insert(name.clone(), value);
         let before = unread.len();
-        let mended = mend::<S>("spec", Value::Object(alone), &substitute, &mut unread);
+        let alone = alone(&name, value, &required);
+        let mended = mend::<S>("spec", alone, &substitute, &mut unread);
         let value = if let Some((_, mut mended)) = mended {
             mended.get_mut(&name).map(Value::take)
         } else {
+            let is_newer = unread.iter().skip(before).all(|one| one.cause == Cause::Newer);
+            is_untold |= is_newer;
             // Nobody can tell what it takes away.
-            is_untold |= unread.iter().skip(before).all(|one| one.cause == Cause::Newer);
-            known(&name).map(|instead| emptied(instead.clone(), &name))
+            let applied = known(&name).filter(|_| is_newer);
+            let applied = applied.and_then(|applied| read_of::<S>(&name, applied.clone(), &required));
+            applied.or_else(|| known(&name).map(|instead| emptied(instead.clone(), &name)))
         };
         Some((name, value?))
     };
@@ -321,6 +323,19 @@ fn read_what_can_be<S: Markable>(
     #[allow(clippy::expect_used)]
     let spec = spec.expect("what a kind requires is a spec of that kind, which a test shows for each");
     (spec, unread)
+}
+
+/// A spec with nothing in it but this field and what has to be there.
+fn alone(name: &str, value: Value, required: &Value) -> Value {
+    let mut alone = required.as_object().cloned().unwrap_or_default();
+    alone.insert(name.to_owned(), value);
+    Value::Object(alone)
+}
+
+/// What can be read of a field that is applied; `None` when nothing can.
+fn read_of<S: Markable>(name: &str, value: Value, required: &Value) -> Option<Value> {
+    let (_, mut mended) = mend::<S>("spec", alone(name, value, required), &|_, _| None, &mut Vec::new())?;
+    mended.get_mut(name).map(Value::take)
 }
 
 /// One field of a text.

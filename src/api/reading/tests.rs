@@ -528,3 +528,32 @@ fn a_cilium_policy_with_more_rules_is_not_what_was_written() {
         assert_ne!(written, policy(json!({ "specs": specs })));
     }
 }
+
+/// Nobody can tell whom a list with too many newer words takes out, so nobody is taken out; and nobody gets in.
+#[test]
+fn of_a_list_with_too_many_newer_words_what_is_applied_stays() {
+    let user = |name: &str| json!({"kind": "User", "name": name});
+    let crowd = |mut first: Vec<Value>| {
+        first.extend(vec![json!({"kind": "Robot", "name": "r"}); 1_000]);
+        json!(first)
+    };
+    let assignment = |principals: Value| json!({"role": "enclave-owner", "principals": principals});
+    let before = assignment(json!([user("ann"), user("eve")]));
+    let names = |before: &Value, principals: Value| -> Vec<String> {
+        let (one, _) = read::<RoleAssignment>(&edited(before, &assignment(principals)));
+        assert!(one.spec.unreadable.is_some());
+        one.spec.principals.into_iter().map(|one| one.name).collect()
+    };
+    assert_eq!(names(&before, crowd(vec![user("bob")])), ["ann", "eve"]);
+    assert_eq!(names(&before, crowd(vec![json!({"kind": "User"})])), [""; 0], "one that no version can read");
+    assert_eq!(names(&json!({}), crowd(vec![user("bob")])), [""; 0], "nothing of it is applied");
+    let newer = assignment(json!([user("ann"), {"kind": "Robot", "name": "r"}]));
+    assert_eq!(names(&newer, crowd(vec![user("bob")])), ["ann"], "what can be read of what is applied");
+    assert_eq!(names(&assignment(crowd(vec![])), crowd(vec![user("bob")])), [""; 0], "nothing can be");
+
+    let workload = |edit: Value| json!({"accessMode": "Isolated", "principals": {"edit": edit}});
+    let before = workload(json!([user("ann")]));
+    let (one, _) = read::<EnclaveWorkload>(&edited(&before, &workload(crowd(vec![user("bob")]))));
+    assert_eq!(json!(one.spec.principals), json!({"edit": [user("ann")]}));
+    assert!(one.spec.unreadable.is_some_and(|mark| mark.is_only_newer()));
+}
