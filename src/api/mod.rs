@@ -28,6 +28,7 @@ pub mod role_eligibility;
 mod schemas;
 pub mod time;
 pub mod transit_hub;
+mod unknown;
 
 pub use approval_request::{ApprovalRequest, ApprovalRequestSpec, ApprovalRequestStatus};
 pub use approvals::{Approvals, Operation};

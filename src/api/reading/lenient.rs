@@ -3,9 +3,10 @@
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
-use serde_path_to_error::{Path, Segment};
+use serde_path_to_error::{Path, Segment, Track};
 
 use super::{Cause, Unread};
+use crate::api::unknown::{Step, describe_way, read_known, without_nulls};
 
 /// So many fields are taken out of one value at most; a value with more of them is unreadable as a whole.
 const MOST_UNREAD: usize = 300;
@@ -13,13 +14,6 @@ const MOST_UNREAD: usize = 300;
 const MOST_READ: usize = 4 << 20;
 /// Texts of clients are cut: they go into messages and logs.
 const LONGEST: usize = 300;
-
-/// One step of the way to a field.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Step {
-    Field(String),
-    Entry(usize),
-}
 
 /// What is put in the place of a field that cannot be read; `None` takes it out. The number says how many of them
 /// could not be read either.
@@ -29,6 +23,23 @@ pub(super) type Substitute<'a> = &'a dyn Fn(&[Step], usize) -> Option<Value>;
 pub(super) fn read_whole<T: DeserializeOwned>(path: &str, raw: &RawValue) -> Result<T, Unread> {
     let mut deserializer = serde_json::Deserializer::from_str(raw.get());
     serde_path_to_error::deserialize(&mut deserializer).map_err(|error| describe_error(path, &error))
+}
+
+/// The same, with the fields that the type does not have. None of them is told that comes after one that cannot be read.
+pub(super) fn read_with_unknown<T: DeserializeOwned>(
+    path: &str,
+    raw: &RawValue,
+) -> (Result<T, Unread>, Vec<Unread>) {
+    let mut deserializer = serde_json::Deserializer::from_str(raw.get());
+    let mut track = Track::new();
+    let (read, unknown) = read_known(serde_path_to_error::Deserializer::new(&mut deserializer, &mut track));
+    let read = read.map_err(|error| unread(describe(path, &steps_of(&track.path())), &error));
+    let unknown = without_nulls(raw.get(), unknown).into_iter().map(|way| Unread {
+        path: describe(path, &way),
+        why: "this version of the operator does not know this field".to_owned(),
+        cause: Cause::Newer,
+    });
+    (read, unknown.collect())
 }
 
 /// What an error says about a field that is somewhere below a path.
@@ -154,11 +165,7 @@ fn steps_of(path: &Path) -> Vec<Step> {
 }
 
 fn describe(path: &str, steps: &[Step]) -> String {
-    let text = steps.iter().fold(path.to_owned(), |text, step| match step {
-        Step::Field(name) => format!("{text}.{name}"),
-        Step::Entry(index) => format!("{text}[{index}]"),
-    });
-    shorten(&text)
+    shorten(&describe_way(path, steps))
 }
 
 /// The way as it was before entries were taken out.

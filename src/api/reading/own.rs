@@ -8,11 +8,12 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use super::lenient::{Step, describe_error, fields_of, is_object, mend, read, read_whole};
+use super::lenient::{describe_error, fields_of, is_object, mend, read, read_whole, read_with_unknown};
 use super::{Cause, Parts, Readable, Unread, Unreadable};
 use crate::api::Time;
 use crate::api::audit::{Audit, Fact};
 use crate::api::gate::Applied;
+use crate::api::unknown::Step;
 use crate::api::{
     ApprovalRequest, ApprovalRequestSpec, ApprovalRequestStatus, Community, CommunityEndpoint,
     CommunityEndpointSpec, CommunityEndpointStatus, CommunitySpec, CommunityStatus, Content, Enclave,
@@ -181,17 +182,18 @@ impl Parts {
     /// a list of principals keeps those that can be read. `lost` is what else is unreadable that it depends on.
     fn spec<S: Markable>(&mut self, applied: Option<&Content>, lost: Vec<Unread>) -> S {
         let raw = self.take("spec");
-        let whole = match &raw {
-            Some(raw) if is_object(raw) => read_whole::<S>("spec", raw),
-            Some(_) => {
-                Err(Unread { path: "spec".into(), why: "it is no object".into(), cause: Cause::Wrong })
-            }
-            None => Err(Unread { path: "spec".into(), why: "it is missing".into(), cause: Cause::Wrong }),
+        let wrong = |why: &str| Unread { path: "spec".into(), why: why.into(), cause: Cause::Wrong };
+        let (whole, unknown) = match &raw {
+            Some(raw) if is_object(raw) => read_with_unknown::<S>("spec", raw),
+            Some(_) => (Err(wrong("it is no object")), Vec::new()),
+            None => (Err(wrong("it is missing")), Vec::new()),
         };
         let (mut spec, mut unread) = match whole {
             Ok(spec) => (spec, Vec::new()),
             Err(first) => read_what_can_be(raw.as_deref(), first, applied.map(Content::to_value).as_ref()),
         };
+        // Without what only another version knows the rest may open more than it should.
+        unread.extend(unknown);
         self.unread.extend(unread.iter().cloned());
         unread.extend(lost);
         *spec.mark() = Unreadable::of(unread);

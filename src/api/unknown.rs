@@ -1,0 +1,74 @@
+//! Fields that a type does not have. What they ask for only another version knows, and without it the rest may ask for
+//! more.
+
+use serde::{Deserialize, Deserializer};
+use serde_ignored::Path;
+use serde_json::Value;
+
+/// So many of them are told of one value at most.
+const MOST: usize = 300;
+
+/// One step of the way to a field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    Field(String),
+    Entry(usize),
+}
+
+/// Reads a value, and finds the ways to what the type does not have.
+pub fn read_known<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> (Result<T, D::Error>, Vec<Vec<Step>>) {
+    let mut found = Vec::new();
+    let read = serde_ignored::deserialize(deserializer, |path| {
+        if found.len() < MOST {
+            found.push(steps_of(&path));
+        }
+    });
+    (read, found)
+}
+
+/// Those of these ways in a text that lead to something: a field that is null asks for nothing. When there are too many
+/// to tell, all of them count.
+#[must_use]
+pub fn without_nulls(text: &str, mut found: Vec<Vec<Step>>) -> Vec<Vec<Step>> {
+    if found.is_empty() || found.len() >= MOST {
+        return found;
+    }
+    // What is nested too deeply is something.
+    let Ok(all) = serde_json::from_str::<Value>(text) else { return found };
+    let find = |way: &[Step]| {
+        way.iter().try_fold(&all, |value, step| match step {
+            Step::Field(name) => value.get(name),
+            Step::Entry(index) => value.get(index),
+        })
+    };
+    found.retain(|way| find(way) != Some(&Value::Null));
+    found
+}
+
+/// A way that begins at a path, as a path: for example `spec.ports[0].zone`.
+#[must_use]
+pub fn describe_way(path: &str, way: &[Step]) -> String {
+    way.iter().fold(path.to_owned(), |text, step| match step {
+        Step::Field(name) => format!("{text}.{name}"),
+        Step::Entry(index) => format!("{text}[{index}]"),
+    })
+}
+
+fn steps_of(path: &Path<'_>) -> Vec<Step> {
+    let (parent, step) = match path {
+        Path::Root => return Vec::new(),
+        Path::Seq { parent, index } => (parent, Some(Step::Entry(*index))),
+        Path::Map { parent, key } => (parent, Some(Step::Field(key.clone()))),
+        Path::Some { parent } | Path::NewtypeStruct { parent } | Path::NewtypeVariant { parent } => {
+            (parent, None)
+        }
+    };
+    let mut steps = steps_of(parent);
+    steps.extend(step);
+    steps
+}
+
+#[cfg(test)]
+mod tests;
