@@ -1,12 +1,14 @@
 //! A spec as data: what is proposed, approved, applied and compared.
 
-use std::any::Any;
+use std::any::{Any, TypeId};
 use std::sync::{Arc, OnceLock};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
+
+use super::unknown::{describe_way, read_known, without_nulls};
 
 /// The content of a spec: all of it but `change`, kept exactly as it was proposed.
 ///
@@ -24,8 +26,16 @@ struct Stored {
     retires: bool,
     /// Why it cannot be read, when it was not read as a whole.
     unreadable: Option<Box<str>>,
-    /// What was read of it: the spec of a kind.
-    spec: OnceLock<Box<dyn Any + Send + Sync>>,
+    /// What was read of it.
+    read: OnceLock<Read>,
+}
+
+/// What was read of a content.
+enum Read {
+    /// The spec of a kind.
+    Spec(Box<dyn Any + Send + Sync>),
+    /// Why it is no spec of this kind.
+    Nothing(TypeId, Box<str>),
 }
 
 /// A stored content does not have the shape that this version of the operator expects.
@@ -37,7 +47,11 @@ impl UnreadableContent {
     /// A part of it is something that only a newer version knows.
     #[must_use]
     pub fn newer(part: &str) -> Self {
-        Self(serde::de::Error::custom(format!("this version of the operator does not know what {part} is")))
+        Self::because(&format!("this version of the operator does not know what {part} is"))
+    }
+
+    fn because(why: &str) -> Self {
+        Self(serde::de::Error::custom(why))
     }
 }
 
@@ -45,7 +59,7 @@ impl Content {
     fn of_value(value: &Value) -> Self {
         let retires = value.get("retire").and_then(Value::as_bool).unwrap_or_default();
         let (text, unreadable) = (value.to_string().into(), None);
-        Self(Arc::new(Stored { text, retires, unreadable, spec: OnceLock::new() }))
+        Self(Arc::new(Stored { text, retires, unreadable, read: OnceLock::new() }))
     }
 
     /// A content that is there and cannot be believed, because a part of it or of what belongs to it could
@@ -55,7 +69,7 @@ impl Content {
         let value = value.filter(Value::is_object).unwrap_or_else(|| Value::Object(serde_json::Map::new()));
         let retires = value.get("retire").and_then(Value::as_bool).unwrap_or_default();
         let (text, unreadable) = (value.to_string().into(), Some(why.into()));
-        Self(Arc::new(Stored { text, retires, unreadable, spec: OnceLock::new() }))
+        Self(Arc::new(Stored { text, retires, unreadable, read: OnceLock::new() }))
     }
 
     /// Reads one field of the content, whatever else is in it; `None` when it is not there.
@@ -88,7 +102,7 @@ impl Content {
     ///
     /// # Errors
     /// When a field has another type than this version expects, or one that it does not know.
-    pub fn to_spec<S: DeserializeOwned + Serialize + Clone + Send + Sync + 'static>(
+    pub fn to_spec<S: DeserializeOwned + Clone + Send + Sync + 'static>(
         &self,
     ) -> Result<S, UnreadableContent> {
         self.view(S::clone)
@@ -98,48 +112,45 @@ impl Content {
     ///
     /// # Errors
     /// As [`Content::to_spec`].
-    pub fn view<S: DeserializeOwned + Serialize + Send + Sync + 'static, V>(
+    pub fn view<S: DeserializeOwned + Send + Sync + 'static, V>(
         &self,
         view: impl FnOnce(&S) -> V,
     ) -> Result<V, UnreadableContent> {
-        if let Some(why) = &self.0.unreadable {
-            return Err(UnreadableContent(serde::de::Error::custom(why)));
+        let kind = TypeId::of::<S>();
+        match self.0.read.get() {
+            Some(Read::Spec(spec)) => {
+                if let Some(spec) = spec.downcast_ref::<S>() {
+                    return Ok(view(spec));
+                }
+            }
+            Some(Read::Nothing(of, why)) if *of == kind => return Err(UnreadableContent::because(why)),
+            Some(Read::Nothing(..)) | None => {}
         }
-        if let Some(spec) = self.0.spec.get().and_then(|spec| spec.downcast_ref::<S>()) {
-            return Ok(view(spec));
-        }
-        let spec: S = serde_json::from_str(&self.0.text).map_err(UnreadableContent)?;
-        if let Some(field) = self.find_unknown(&spec) {
-            return Err(UnreadableContent::newer(&field));
-        }
-        let seen = view(&spec);
         // A content belongs to one kind; whoever reads it as another one's reads it for himself.
-        let _ = self.0.spec.set(Box::new(spec));
-        Ok(seen)
+        match self.read::<S>() {
+            Ok(spec) => {
+                let seen = view(&spec);
+                let _ = self.0.read.set(Read::Spec(Box::new(spec)));
+                Ok(seen)
+            }
+            Err(error) => {
+                let _ = self.0.read.set(Read::Nothing(kind, error.0.to_string().into()));
+                Err(error)
+            }
+        }
     }
 
-    /// A field that the type does not have. What it asks for only another version knows, and without it the rest may
-    /// ask for more. A known field that is written otherwise than here, or left out when it is the default, is none.
-    fn find_unknown<S: DeserializeOwned + Serialize>(&self, spec: &S) -> Option<String> {
-        let read = serde_json::to_value(spec).ok()?;
-        // As a rule this version wrote it.
-        let text = read.to_string();
-        if *text == *self.0.text {
-            return None;
+    /// Reads it as a whole. A field that the type does not have counts, unless it is null.
+    fn read<S: DeserializeOwned>(&self) -> Result<S, UnreadableContent> {
+        if let Some(why) = &self.0.unreadable {
+            return Err(UnreadableContent::because(why));
         }
-        let stored = self.to_value();
-        // No field takes both of these, and one that the type does not have takes anything.
-        let is_known = |path: &str| {
-            [Value::from(true), Value::from(-0.5)].into_iter().any(|odd| {
-                let mut probe = stored.clone();
-                if let Some(place) = probe.pointer_mut(path) {
-                    *place = odd;
-                }
-                serde_json::from_value::<S>(probe).is_err()
-            })
-        };
-        find_unread(&stored, Some(&read), "", &is_known)
-            .map(|path| path.trim_start_matches('/').replace('/', "."))
+        let (read, unknown) = read_known(&mut serde_json::Deserializer::from_str(&self.0.text));
+        let spec = read.map_err(UnreadableContent)?;
+        match without_nulls(&self.0.text, unknown).first() {
+            Some(way) => Err(UnreadableContent::newer(describe_way("", way).trim_start_matches('.'))),
+            None => Ok(spec),
+        }
     }
 
     /// Whether it is an object, as every spec is.
@@ -159,31 +170,6 @@ impl Content {
     pub fn to_value(&self) -> Value {
         // The text was written from a value.
         serde_json::from_str(&self.0.text).unwrap_or_default()
-    }
-}
-
-/// The first field that is not among what was read, by its JSON pointer, unless it is known all the same.
-fn find_unread(
-    stored: &Value,
-    read: Option<&Value>,
-    path: &str,
-    is_known: &impl Fn(&str) -> bool,
-) -> Option<String> {
-    match stored {
-        Value::Object(fields) => {
-            fields.iter().filter(|(_, value)| !value.is_null()).find_map(|(name, value)| {
-                let path = format!("{path}/{}", name.replace('~', "~0").replace('/', "~1"));
-                match read.and_then(|read| read.get(name)) {
-                    None if !is_known(&path) => Some(path),
-                    read => find_unread(value, read, &path, is_known),
-                }
-            })
-        }
-        Value::Array(entries) => entries.iter().enumerate().find_map(|(index, value)| {
-            let read = read.and_then(|read| read.get(index));
-            find_unread(value, read, &format!("{path}/{index}"), is_known)
-        }),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
     }
 }
 
@@ -248,13 +234,15 @@ mod tests {
     fn a_field_that_only_a_newer_version_knows_makes_it_unreadable() {
         use crate::api::{EnclaveConnectionSpec, EnclaveEndpointSpec, EnclaveSpec, EnclaveWorkloadSpec};
 
-        fn why<S: DeserializeOwned + Serialize + Clone + Send + Sync + 'static>(
-            spec: &Value,
-        ) -> Option<String> {
+        fn why<S: DeserializeOwned + Clone + Send + Sync + 'static>(spec: &Value) -> Option<String> {
             let content: Content = serde_json::from_value(spec.clone()).unwrap();
-            let error = content.to_spec::<S>().err()?;
-            assert!(content.to_spec::<S>().is_err(), "it stays unreadable");
-            std::error::Error::source(&error).map(ToString::to_string)
+            let why = || {
+                let error = content.to_spec::<S>().err()?;
+                std::error::Error::source(&error).map(ToString::to_string)
+            };
+            let first = why()?;
+            assert_eq!(why().as_ref(), Some(&first), "it stays unreadable");
+            Some(first)
         }
         let unknown =
             |field: &str| Some(format!("this version of the operator does not know what {field} is"));
@@ -274,7 +262,7 @@ mod tests {
             (r#"{"network": {"zone": {}}}"#, "network.zone"),
             (
                 r#"{"approvals": {"rules": [{"operation": "EnclaveUpdate", "policy": "Required", "until": 5}]}}"#,
-                "approvals.rules.0.until",
+                "approvals.rules[0].until",
             ),
         ] {
             assert_eq!(why::<EnclaveSpec>(&json(text)), unknown(field), "{text}");
@@ -342,7 +330,7 @@ mod tests {
     #[test]
     fn all_copies_together_decode_it_once() {
         static DECODED: AtomicUsize = AtomicUsize::new(0);
-        #[derive(Clone, Serialize)]
+        #[derive(Clone)]
         struct Counted(BTreeMap<String, String>);
         impl<'de> Deserialize<'de> for Counted {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -362,5 +350,15 @@ mod tests {
         assert_eq!(decoded(), 1);
         let next = Content::of_spec(&serde_json::json!({"a": "2"})).unwrap();
         assert_eq!((value(&next).as_deref(), decoded()), (Some("2"), 2), "what comes next is another one");
+        let odd = Content::of_spec(&serde_json::json!({"a": 5})).unwrap();
+        for content in [&odd, &odd, &odd.clone()] {
+            let error = content.to_spec::<Counted>().err().unwrap();
+            assert_eq!(
+                std::error::Error::source(&error).unwrap().to_string(),
+                "invalid type: integer `5`, expected a string at line 1 column 6"
+            );
+        }
+        assert_eq!(decoded(), 3, "one that cannot be read is not tried again");
+        assert_eq!(odd.to_spec::<Value>().unwrap(), odd.to_value());
     }
 }
