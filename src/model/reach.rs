@@ -200,7 +200,9 @@ fn leads_where_it_is_known(spec: &EnclaveConnectionSpec) -> bool {
 /// That where a connection leads is not there any more, or is another object of the same name. What is applied of the
 /// endpoint need not be readable for that.
 fn find_gone(link: &Link) -> Option<Missing> {
-    if !leads_where_it_is_known(&link.connection.spec) {
+    let spec = &link.connection.spec;
+    let mut unread = spec.unreadable.iter().flat_map(|unreadable| unreadable.fields());
+    if !leads_where_it_is_known(spec) || unread.any(|unread| unread.path.starts_with("spec.destination")) {
         return None;
     }
     find_replaced(link).or_else(|| require_destination(&link.destination).err())

@@ -314,6 +314,13 @@ fn a_connection_that_cannot_be_read_goes_with_the_endpoint_that_it_leads_to() {
         };
         assert!(!is_open(connection, &replaced), "{connection}: made again");
     }
+    let revised = |link: &mut Link| {
+        let mut spec = known.clone();
+        spec["destination"]["enclaveEndpoint"]["revision"] = json!("b");
+        link.connection = read("out", Some("acme-payments"), &newer, &spec);
+        offered(link, None);
+    };
+    assert!(is_open(&newer, &revised));
     // Where it leads only a newer version knows, so nobody here can tell whether that is gone.
     let unknown = |link: &mut Link| {
         Arc::make_mut(&mut link.connection).spec.destination = ConnectionDestination::default();
