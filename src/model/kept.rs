@@ -1,6 +1,8 @@
 //! What stays in force of an object that cannot be judged, because something that is applied of it or around it cannot
 //! be read: what is applied, as far as that can be told. What is held is not in force, and what is taken away is.
 
+use serde_json::Value;
+
 use super::access::{Admitted, admitted};
 use super::gated::Gated;
 use super::life::applied_spec;
@@ -36,8 +38,19 @@ pub fn keeps_apart(enclave: &Enclave) -> bool {
             let kept = Enclave::restrict(&applied, &enclave.spec);
             kept.network.workload_communication == WorkloadCommunication::Isolated
         }
-        Ok(None) | Err(_) => is_kept_apart(&enclave.spec),
+        Ok(None) => is_kept_apart(&enclave.spec),
+        Err(_) => is_kept_apart(&enclave.spec) && is_told_together(enclave),
     }
+}
+
+/// Whether what is applied of an Enclave, which cannot be read as a whole, says by the field that is known here that its
+/// workloads are not kept apart. Where nothing is said the API server fills in that they are, and a newer version may
+/// say by another field that they are not.
+fn is_told_together(enclave: &Enclave) -> bool {
+    let applied = enclave.gate().and_then(|gate| gate.applied.as_ref());
+    let network = applied.and_then(|applied| applied.spec.to_field::<Value>("network").ok().flatten());
+    let told = network.as_ref().and_then(|network| network.get("workloadCommunication"));
+    told.is_some_and(|told| told != "Isolated")
 }
 
 /// Whether the latest spec was judged, and waits.
@@ -63,7 +76,7 @@ fn without_removed(kept: EnclaveWorkloadSpec, wanted: &EnclaveWorkloadSpec) -> E
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
     use crate::api::reading::{Item, Readable};
@@ -126,5 +139,22 @@ mod tests {
         assert!(!apart(network("Allowed"), json!({"network": {"workloadCommunication": 7}})));
         assert!(apart(network("Allowed"), json!({"description": 7})));
         assert!(apart(network("Isolated"), network("Allowed")));
+    }
+
+    /// After a rollback: the API server filled in what was left out, and that takes nothing away.
+    #[test]
+    fn an_enclave_that_a_newer_version_keeps_together_by_another_field_stays_so() {
+        let apart = |network: Value, spec: Value| {
+            let applied = json!({"network": network, "zone": "eu"});
+            keeps_apart(&read::<Enclave>(&applied, &spec, None))
+        };
+        let filled_in = || json!({"network": {"workloadCommunication": "Isolated"}});
+        for spec in [json!({}), filled_in()] {
+            assert!(!apart(json!({"mode": "Open"}), spec.clone()));
+            assert!(!apart(json!({"mode": "Open", "workloadCommunication": "Isolated"}), spec.clone()));
+            assert!(apart(json!({"workloadCommunication": "Allowed"}), spec.clone()));
+            assert!(apart(json!({"workloadCommunication": "Some"}), spec));
+        }
+        assert!(!apart(json!({"mode": "Open"}), json!({"network": {"workloadCommunication": "Allowed"}})));
     }
 }
