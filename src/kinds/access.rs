@@ -15,11 +15,11 @@ use super::index::{
     ActivationBy, CommunityBy, GivenBy, NamespaceBy, Near, RbacBy, RequestBy, WorkloadBy, pair,
 };
 use super::observe::{home_of, observe_declared, whole};
-use crate::api::common::Principal;
+use crate::api::common::{Principal, PrincipalKind};
 use crate::api::community::ConflictingDuties;
 use crate::api::enclave_workload::AccessMode;
 use crate::api::names::{access, child, label};
-use crate::api::reading::Unreadable;
+use crate::api::reading::{Cause, Unreadable};
 use crate::api::{
     ActivationState, Community, Kind, Role, RoleActivation, RoleActivationStatus, RoleAssignment,
     RoleAssignmentSpec, RoleEligibility, RoleEligibilitySpec,
@@ -272,6 +272,13 @@ fn effective_for(
                 && unreadable.is_only_newer()
             {
                 spec.role = role;
+            }
+            let names =
+                spec.unreadable.as_ref().and_then(|unreadable| unreadable.cause_of("spec.principals"));
+            // Nobody can tell any more whom it names.
+            if let (Some(Cause::Newer), Some(user)) = (names, &held.user) {
+                let holder = Principal { kind: PrincipalKind::User, name: user.clone(), namespace: None };
+                spec.principals.push(holder);
             }
             Ok(Some(Eligible { uid: eligibility.uid().unwrap_or_default(), spec }))
         }

@@ -43,8 +43,12 @@ static NOBODY: WorkloadPrincipals =
 /// away, and nobody stays whom what can be read does not name.
 #[must_use]
 pub fn admitted(spec: &EnclaveWorkloadSpec) -> Admitted<'_> {
-    let unread = spec.unreadable.as_ref().and_then(|unreadable| unreadable.cause_of("spec.accessMode"));
-    match (unread, spec.access_mode) {
+    let cause_of = |path| spec.unreadable.as_ref().and_then(|unreadable| unreadable.cause_of(path));
+    // So much of it only another version knows that nobody can tell whom it names.
+    if cause_of("spec.principals") == Some(Cause::Newer) {
+        return Admitted::All;
+    }
+    match (cause_of("spec.accessMode"), spec.access_mode) {
         (None | Some(Cause::Wrong), AccessMode::Isolated) => {
             Admitted::Only(spec.principals.as_ref().unwrap_or(&NOBODY))
         }

@@ -131,6 +131,26 @@ mod tests {
     }
 
     #[test]
+    fn nobody_is_taken_out_by_a_list_of_which_nobody_can_tell_whom_it_names() {
+        let crowd = |kind: &str| {
+            let mut people = isolated(&["ann"]);
+            let more = vec![json!({"kind": kind, "name": "r"}); 200];
+            people["principals"]["edit"].as_array_mut().unwrap().extend(more);
+            people
+        };
+        let kept = |spec: &Value| match access_kept(&read::<EnclaveWorkload>(&crowd("Robot"), spec, None)) {
+            Access::Still(Admitted::All) => true,
+            Access::Still(Admitted::Only(_)) => false,
+            other => panic!("{other:?}"),
+        };
+        assert!(kept(&crowd("Robot")));
+        assert!(!kept(&crowd("User")), "what can be read");
+        let mut wrong = crowd("Robot");
+        wrong["principals"]["edit"][0] = json!(5);
+        assert!(!kept(&wrong), "what no version can read");
+    }
+
+    #[test]
     fn an_enclave_is_kept_apart_by_what_is_applied_and_by_what_is_read_beside_what_cannot_be() {
         let apart = |applied: Value, spec: Value| keeps_apart(&read::<Enclave>(&applied, &spec, None));
         let network = |word: &str| json!({"network": {"workloadCommunication": word}});

@@ -304,8 +304,11 @@ fn read_what_can_be<S: Markable>(
             is_untold |= is_newer;
             // Nobody can tell what it takes away.
             let applied = known(&name).filter(|_| is_newer);
-            let applied = applied.and_then(|applied| read_of::<S>(&name, applied.clone(), &required));
-            applied.or_else(|| known(&name).map(|instead| emptied(instead.clone(), &name)))
+            let kept = applied.and_then(|applied| read_of::<S>(&name, applied.clone(), &required));
+            if kept.is_none() && applied.is_some() {
+                unread.push(too_many(format!("spec.{name}")));
+            }
+            kept.or_else(|| known(&name).map(|instead| emptied(instead.clone(), &name)))
         };
         Some((name, value?))
     };
@@ -313,8 +316,7 @@ fn read_what_can_be<S: Markable>(
         fields.map(|fields| fields.into_iter().filter_map(&mut read_alone).collect());
     let spec = fields.and_then(|fields| read("spec", Value::Object(fields), &substitute, &mut unread));
     if is_untold {
-        let why = "too many of its fields cannot be read".to_owned();
-        unread.push(Unread { path: "spec".into(), why, cause: Cause::Newer });
+        unread.push(too_many("spec".to_owned()));
     }
     // Nothing of it can be read: it is as what is applied, or what gives nothing.
     let spec = spec.or_else(|| applied.and_then(|applied| serde_json::from_value(applied.clone()).ok()));
@@ -325,6 +327,11 @@ fn read_what_can_be<S: Markable>(
     #[allow(clippy::expect_used)]
     let spec = spec.expect("what a kind requires is a spec of that kind, which a test shows for each");
     (spec, unread)
+}
+
+/// So much of it only another version knows that nobody can tell what it takes away.
+fn too_many(path: String) -> Unread {
+    Unread { path, why: "too many of its fields cannot be read".to_owned(), cause: Cause::Newer }
 }
 
 /// A spec with nothing in it but this field and what has to be there.

@@ -135,6 +135,10 @@ fn a_role_of_a_newer_version_goes_with_what_gives_it() {
         assert_eq!(left_of(true, state, &["ann", "eve"]), [""; 0], "given back");
         assert_eq!(left_of(false, state, &["ann"]), [""; 0], "not eligible any more");
     }
+    let crowd = [users(&["eve"]), vec![json!({"kind": "Robot", "name": "r2"}); 1_000]].concat();
+    let crowd = json!({"role": "enclave-auditor", "principals": crowd, "activation": {"maxDuration": "8h"}});
+    caches.eligibilities.apply(given(&crowd, &crowd));
+    assert_eq!(left(&caches, Kind::RoleActivation), ["eve"], "nobody can tell whom it names");
     assert_eq!(left_of(false, "Revoked", &["ann", "eve"]), [""; 0], "over");
     assert_eq!(left_of(false, "Active", &["ann", "eve"]), ["eve"]);
     caches.eligibilities.remove(&eligibility(&["ann", "eve"]));
