@@ -21,6 +21,7 @@ mod kubernetes;
 mod lenient;
 mod metadata;
 mod own;
+mod spec;
 #[cfg(test)]
 mod tests;
 

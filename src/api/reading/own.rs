@@ -6,14 +6,14 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::lenient::{describe_error, fields_of, is_object, mend, read, read_whole, read_with_unknown};
+use super::lenient::{describe_error, fields_of, is_object, read, read_whole, read_with_unknown};
+use super::spec::read_what_can_be;
 use super::{Cause, Parts, Readable, Unread, Unreadable};
 use crate::api::Time;
 use crate::api::audit::{Audit, Fact};
 use crate::api::gate::Applied;
-use crate::api::unknown::Step;
 use crate::api::{
     ApprovalRequest, ApprovalRequestSpec, ApprovalRequestStatus, Community, CommunityEndpoint,
     CommunityEndpointSpec, CommunityEndpointStatus, CommunitySpec, CommunityStatus, Content, Enclave,
@@ -257,109 +257,10 @@ fn fields_too_deep(raw: &RawValue, unread: &mut Vec<Unread>) {
     }
 }
 
-/// A spec of which something is unreadable. `first` is what a strict reader stumbles over.
-fn read_what_can_be<S: Markable>(
-    raw: Option<&RawValue>,
-    first: Unread,
-    applied: Option<&Value>,
-) -> (S, Vec<Unread>) {
-    let mut unread = Vec::new();
-    let fields = raw.filter(|raw| is_object(raw)).and_then(|raw| fields_of("spec", raw, &mut unread));
-    let required = S::required();
-    let known = |field: &str| applied.and_then(|applied| applied.get(field)).or_else(|| required.get(field));
-    let fields = fields.map(|mut fields| {
-        // What must be there, and what is nested too deeply.
-        let absent = required.as_object().into_iter().flat_map(Map::keys).map(String::as_str);
-        let absent: Vec<&str> =
-            absent.chain(unread.iter().filter_map(|one| one.path.strip_prefix("spec."))).collect();
-        for field in absent {
-            if let (false, Some(instead)) = (fields.contains_key(field), known(field)) {
-                fields.insert(field.to_owned(), emptied(instead.clone(), field));
-            }
-        }
-        fields
-    });
-    let at = |all: &Value, steps: &[Step]| {
-        let found = steps.iter().try_fold(all, |value, step| match step {
-            Step::Field(name) => value.get(name),
-            Step::Entry(_) => None,
-        })?;
-        let Some(Step::Field(last)) = steps.last() else { return None };
-        Some(emptied(found.clone(), last))
-    };
-    // What is applied may be as unreadable as the spec.
-    let substitute = |steps: &[Step], tried: usize| {
-        applied.into_iter().chain([&required]).filter_map(|all| at(all, steps)).nth(tried)
-    };
-    let mut is_untold = false;
-    // Each field by itself: that much of one is unreadable says nothing of the others.
-    let mut read_alone = |(name, value): (String, Value)| {
-        let before = unread.len();
-        let alone = alone(&name, value, &required);
-        let mended = mend::<S>("spec", alone, &substitute, &mut unread);
-        let value = if let Some((_, mut mended)) = mended {
-            mended.get_mut(&name).map(Value::take)
-        } else {
-            let is_newer = unread.iter().skip(before).all(|one| one.cause == Cause::Newer);
-            is_untold |= is_newer;
-            // Nobody can tell what it takes away.
-            let applied = known(&name).filter(|_| is_newer);
-            let kept = applied.and_then(|applied| read_of::<S>(&name, applied.clone(), &required));
-            if kept.is_none() && applied.is_some() {
-                unread.push(too_many(format!("spec.{name}")));
-            }
-            kept.or_else(|| known(&name).map(|instead| emptied(instead.clone(), &name)))
-        };
-        Some((name, value?))
-    };
-    let fields: Option<Map<String, Value>> =
-        fields.map(|fields| fields.into_iter().filter_map(&mut read_alone).collect());
-    let spec = fields.and_then(|fields| read("spec", Value::Object(fields), &substitute, &mut unread));
-    if is_untold {
-        unread.push(too_many("spec".to_owned()));
-    }
-    // Nothing of it can be read: it is as what is applied, or what gives nothing.
-    let spec = spec.or_else(|| applied.and_then(|applied| serde_json::from_value(applied.clone()).ok()));
-    let spec = spec.or_else(|| serde_json::from_value(S::required()).ok());
-    if !unread.iter().any(|one| one.path == first.path) {
-        unread.insert(0, first);
-    }
-    #[allow(clippy::expect_used)]
-    let spec = spec.expect("what a kind requires is a spec of that kind, which a test shows for each");
-    (spec, unread)
-}
-
-/// So much of it only another version knows that nobody can tell what it takes away.
-fn too_many(path: String) -> Unread {
-    Unread { path, why: "too many of its fields cannot be read".to_owned(), cause: Cause::Newer }
-}
-
-/// A spec with nothing in it but this field and what has to be there.
-fn alone(name: &str, value: Value, required: &Value) -> Value {
-    let mut alone = required.as_object().cloned().unwrap_or_default();
-    alone.insert(name.to_owned(), value);
-    Value::Object(alone)
-}
-
-/// What can be read of a field that is applied; `None` when nothing can.
-fn read_of<S: Markable>(name: &str, value: Value, required: &Value) -> Option<Value> {
-    let (_, mut mended) = mend::<S>("spec", alone(name, value, required), &|_, _| None, &mut Vec::new())?;
-    mended.get_mut(name).map(Value::take)
-}
-
 /// One field of a text.
 pub(super) fn field(raw: &RawValue, name: &str) -> Option<Box<RawValue>> {
     let mut fields: BTreeMap<String, Box<RawValue>> = serde_json::from_str(raw.get()).ok()?;
     fields.remove(name)
-}
-
-/// What stands for an unreadable value: what is known of it, but of lists only those who can be read.
-fn emptied(known: Value, field: &str) -> Value {
-    match known {
-        Value::Array(_) => Value::Array(Vec::new()),
-        Value::Object(_) if field == "principals" => Value::Object(Map::new()),
-        other => other,
-    }
 }
 
 /// What is applied; a mark for it when a part of it cannot be read. Then it is never judged or enforced
