@@ -75,9 +75,16 @@ impl Content {
     /// Reads one field of the content, whatever else is in it; `None` when it is not there.
     ///
     /// # Errors
-    /// When it has another type than this version expects.
+    /// When it has another type than this version expects, or something in it that this version does not know.
     pub fn to_field<T: DeserializeOwned>(&self, field: &str) -> Result<Option<T>, UnreadableContent> {
-        self.to_value().get(field).map(T::deserialize).transpose().map_err(UnreadableContent)
+        let all = self.to_value();
+        let Some(value) = all.get(field) else { return Ok(None) };
+        let (read, unknown) = read_known(value);
+        let read = read.map_err(UnreadableContent)?;
+        match without_nulls(&value.to_string(), unknown).first() {
+            Some(way) => Err(UnreadableContent::newer(&describe_way(field, way))),
+            None => Ok(Some(read)),
+        }
     }
 
     /// Takes a spec apart from its field `change`.

@@ -217,6 +217,9 @@ mod tests {
         assert_eq!(seen(applied.clone(), 99).advanced().len(), 2);
         assert_eq!(seen(applied, 100), Exceptions::default());
         assert_eq!(seen(serde_json::json!({"maintenance": 5}), 50), Exceptions::default());
+        let mut narrowed = serde_json::json!({ "maintenance": on });
+        narrowed["maintenance"]["weekdays"] = serde_json::json!(["Sunday"]);
+        assert_eq!(seen(narrowed, 50), Exceptions::default(), "a newer version may mean less by it");
         assert_eq!(seen(serde_json::json!({}), 50), Exceptions::default());
     }
 
