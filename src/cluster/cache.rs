@@ -499,7 +499,9 @@ impl<K: Indexed> Cache<K> {
 
     /// One namespace is listed beside the watch: what the watch sees go meanwhile does not come back by that.
     pub fn begin_namespace(&self, namespace: &str) {
-        self.write().gone.insert(namespace.into(), Some(HashSet::new()));
+        let mut stored = self.write();
+        let can_tell = stored.listed.is_none();
+        stored.gone.insert(namespace.into(), can_tell.then(HashSet::new));
     }
 
     /// Takes in what a list of one namespace found. Returns what changed; `None` when the watch listed anew meanwhile,

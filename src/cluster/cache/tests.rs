@@ -203,7 +203,9 @@ fn a_namespace_is_listed_again_when_the_watch_listed_anew_meanwhile() {
     assert!(cache.end_namespace("a", list()).is_none(), "while it lists");
     cache.begin_namespace("a");
     assert!(cache.end_namespace("a", list()).is_none(), "it began after that");
+    cache.begin_namespace("a");
     assert!(cache.end_list().is_empty());
+    assert!(cache.end_namespace("a", list()).is_none(), "it began while it listed");
 
     cache.begin_namespace("a");
     cache.begin_list();
