@@ -242,6 +242,25 @@ mod tests {
         assert!(marks(&observed).1, "by its name");
     }
 
+    /// Its word is believed by whoever put it into force, whatever became of its votes and its time since.
+    #[test]
+    fn what_was_put_into_force_is_said_on_the_request_that_it_names() {
+        let mut observed = observed(&json!({"workload": "api", "ports": [{"port": 443}]}));
+        let mut request = approved(&observed, "web-1");
+        observed.declared.requests.push(Arc::new(request.clone()));
+        let status = plan_endpoint(&observed, Timestamp::UNIX_EPOCH).status.unwrap();
+        assert_eq!(status.applied.as_ref().unwrap().approval_request.as_deref(), Some("web-1"));
+        Arc::make_mut(&mut observed.declared.object).status =
+            Some(crate::api::EnclaveEndpointStatus { gate: status });
+        let late = request.spec.expires_at.clone();
+        let status = request.status.as_mut().unwrap();
+        status.decisions.clear();
+        status.decided_at = Some(late);
+        observed.declared.requests = vec![Arc::new(request)];
+        let writes = plan_endpoint(&observed, Timestamp::UNIX_EPOCH).writes;
+        assert!(writes.iter().any(|write| matches!(write, Write::MarkEnacted { .. })), "{writes:?}");
+    }
+
     /// The approval is recorded while something that closes, or needs none, is put into force.
     #[test]
     fn a_request_that_was_overtaken_is_not_said_to_be_in_force() {

@@ -8,6 +8,7 @@ use kube::ResourceExt;
 use super::place::WasEnforced;
 use super::status::was_enforced;
 use super::{ConfirmBy, Write};
+use crate::api::approval_request::RequestState;
 use crate::api::gate::{Applied, Pending};
 use crate::api::names::reason;
 use crate::api::reading::Unreadable;
@@ -16,7 +17,6 @@ use crate::model::gated::{Gated, has_finalizer};
 use crate::model::life::{
     Circumstances, Ground, Hold, HoldCause, JudgeError, Judgement, is_deletion_protected, judge,
 };
-use crate::model::request::is_rightly_approved;
 use crate::model::scope::Missing;
 
 /// What becomes of the latest spec, before anything is enforced.
@@ -182,9 +182,14 @@ pub(super) fn plan_marks(
     enacted.map(|request| Write::MarkEnacted { request: Arc::clone(request), at }).collect()
 }
 
-/// Whether a request was approved and does not say that it was put into force.
+/// Whether a request is Approved and does not say that it was put into force. That it was only the record of what it was
+/// for can tell: when votes and times were others is no reason to doubt that.
 pub(super) fn is_unmarked(request: &ApprovalRequest) -> bool {
-    is_rightly_approved(request) && request.status.as_ref().is_some_and(|status| status.enacted_at.is_none())
+    request.spec.unreadable.is_none()
+        && request
+            .status
+            .as_ref()
+            .is_some_and(|status| status.state == Some(RequestState::Approved) && status.enacted_at.is_none())
 }
 
 /// The plan of an object that cannot be judged: what is applied and what is pending stay as they
