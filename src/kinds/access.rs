@@ -407,20 +407,28 @@ fn observe_area_within(caches: &Caches, namespace: &str, within: Option<&str>) -
         }
         Some(Scope::System { .. } | Scope::Community { .. }) | None => Vec::new(),
     };
+    let is_any = |value| caches.communities.count(CommunityBy::RefusesConflicts, value) > 0;
     let conflicts = match &scope {
-        Some(Scope::System { .. }) if caches.communities.count(CommunityBy::RefusesConflicts, "true") > 0 => {
-            ConflictingDuties::Refuse
-        }
-        _ => ConflictingDuties::Warn,
+        Some(Scope::System { .. }) if is_any(REFUSED) => Some(ConflictingDuties::Refuse),
+        Some(Scope::System { .. }) if is_any(UNKNOWN) => None,
+        _ => Some(ConflictingDuties::Warn),
     };
     Area { scope, namespaces, about_enclave, conflicts }
 }
 
-/// Whether a Community refuses roles that let somebody approve what they may change. One of which nobody can tell does.
+/// See [`refuses_conflicts`].
+pub const REFUSED: &str = "true";
+/// See [`refuses_conflicts`].
+pub const UNKNOWN: &str = "unknown";
+
+/// Whether a Community refuses roles that let somebody approve what they may change; `None` when it does not.
 #[must_use]
-pub fn refuses_conflicts(community: &Community) -> bool {
-    let refuses = view_applied(community, |spec| spec.conflicting_duties == ConflictingDuties::Refuse);
-    refuses.map_or(true, Option::unwrap_or_default)
+pub fn refuses_conflicts(community: &Community) -> Option<&'static str> {
+    match view_applied(community, |spec| spec.conflicting_duties) {
+        Ok(Some(ConflictingDuties::Refuse)) => Some(REFUSED),
+        Ok(Some(ConflictingDuties::Warn) | None) => None,
+        Err(_) => Some(UNKNOWN),
+    }
 }
 
 /// What a namespace is the scope of.

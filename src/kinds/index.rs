@@ -99,7 +99,7 @@ not_indexed!(
 pub enum CommunityBy {
     /// The namespace that it owns, or wants to.
     Namespace,
-    /// `true` when it refuses conflicting duties, or nobody can tell.
+    /// [`super::access::refuses_conflicts`]
     RefusesConflicts,
 }
 
@@ -108,8 +108,8 @@ impl Indexed for Community {
 
     fn index(&self, add: &mut dyn FnMut(CommunityBy, &str)) {
         add(CommunityBy::Namespace, &namespace_of(self));
-        if super::access::refuses_conflicts(self) {
-            add(CommunityBy::RefusesConflicts, "true");
+        if let Some(refuses) = super::access::refuses_conflicts(self) {
+            add(CommunityBy::RefusesConflicts, refuses);
         }
     }
 }

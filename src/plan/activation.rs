@@ -72,12 +72,23 @@ pub fn plan_activation(observed: &ObservedActivation, now: Timestamp) -> Plan<Ro
     let outer_rules = outer_rules.unwrap_or_else(|error| {
         Err(Missing { reason: reason::APPLIED_UNREADABLE, message: describe_error(&error) })
     });
+    let conflict = outer_rules.as_ref().ok().filter(|outer| outer.refuses_conflicts).and_then(|_| {
+        let role = observed.eligibility.as_ref().ok()?.spec.role;
+        find_conflict(role, observed.area.scope.as_ref()?, &observed.others)
+    });
+    // It ends when it is refused, and waits while nobody can tell whether it is.
+    let (outer_rules, conflict) = match (conflict, observed.area.conflicts) {
+        (Some(conflict), None) => {
+            let message = format!(
+                "{conflict}; while what is applied of a Community cannot be read nobody can tell whether that is refused"
+            );
+            (Err(Missing { reason: reason::APPLIED_UNREADABLE, message }), None)
+        }
+        (conflict, _) => (outer_rules, conflict),
+    };
     let circumstances = Circumstances {
         eligibility: observed.eligibility.as_ref(),
-        conflict: outer_rules.as_ref().ok().filter(|outer| outer.refuses_conflicts).and_then(|_| {
-            let role = observed.eligibility.as_ref().ok()?.spec.role;
-            find_conflict(role, observed.area.scope.as_ref()?, &observed.others)
-        }),
+        conflict,
         request: request.map(AsRef::as_ref),
         knows_all_requests: observed.knows_all_requests,
         outer_rules: outer_rules.as_ref(),

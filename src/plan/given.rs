@@ -25,8 +25,9 @@ pub struct Area {
     pub namespaces: Vec<Managed>,
     /// Names of the open requests about the Enclave, when it is the scope.
     pub about_enclave: Vec<String>,
-    /// Whether a Community that they reach refuses conflicting duties, when they count everywhere.
-    pub conflicts: ConflictingDuties,
+    /// Whether a Community that they reach refuses conflicting duties, when they count everywhere; `None` when nobody
+    /// can tell, because what is applied of one cannot be read.
+    pub conflicts: Option<ConflictingDuties>,
 }
 
 impl Area {
@@ -38,7 +39,7 @@ impl Area {
     pub fn rules(&self, home: &Home, kinds: &str) -> Result<Result<OuterRules, Missing>, JudgeError> {
         Ok(match &self.scope {
             Some(Scope::System { .. }) => Ok(OuterRules {
-                refuses_conflicts: self.conflicts == ConflictingDuties::Refuse,
+                refuses_conflicts: self.conflicts != Some(ConflictingDuties::Warn),
                 ..OuterRules::none()
             }),
             Some(Scope::Community { .. }) => home.rules_in_community(kinds)?,

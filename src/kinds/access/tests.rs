@@ -3,7 +3,9 @@ use serde_json::{Value, json};
 use super::*;
 use crate::api::names;
 use crate::api::reading::{Item, Readable};
+use crate::model::life::Integrity;
 use crate::plan::Write;
+use crate::plan::activation::plan_activation;
 use crate::plan::child::{Child, Verb};
 use crate::plan::grants::plan_access;
 
@@ -147,16 +149,16 @@ fn a_role_of_a_newer_version_goes_with_what_gives_it() {
 
 /// Roles that count everywhere reach a Community whatever can be read of it.
 #[test]
-fn conflicting_duties_are_refused_everywhere_while_nobody_can_tell_whether_a_community_refuses_them() {
+fn nobody_can_tell_whether_conflicting_duties_are_refused_while_a_community_cannot_be_read() {
     let caches = Caches::detached("enclave-system");
     let conflicts = || observe_area(&caches, "enclave-system").conflicts;
-    assert_eq!(conflicts(), ConflictingDuties::Warn);
+    assert_eq!(conflicts(), Some(ConflictingDuties::Warn));
     let newer = json!({"rules": [{"operation": "JobRun", "policy": "Required"}]});
     for (applied, expected) in [
-        (json!({}), ConflictingDuties::Warn),
-        (json!({"conflictingDuties": "Refuse"}), ConflictingDuties::Refuse),
-        (json!({"conflictingDuties": "Warn"}), ConflictingDuties::Warn),
-        (json!({"conflictingDuties": "Warn", "approvals": newer}), ConflictingDuties::Refuse),
+        (json!({}), Some(ConflictingDuties::Warn)),
+        (json!({"conflictingDuties": "Refuse"}), Some(ConflictingDuties::Refuse)),
+        (json!({"conflictingDuties": "Warn"}), Some(ConflictingDuties::Warn)),
+        (json!({"conflictingDuties": "Warn", "approvals": newer}), None),
     ] {
         caches.communities.apply(given(&applied, &json!({})));
         assert_eq!(conflicts(), expected, "{applied}");
@@ -164,5 +166,56 @@ fn conflicting_duties_are_refused_everywhere_while_nobody_can_tell_whether_a_com
     caches
         .communities
         .apply(read(&json!({"metadata": {"name": "staff", "namespace": "acme", "uid": "uid"}, "spec": {}})));
-    assert_eq!(conflicts(), ConflictingDuties::Warn, "nothing of it is in force");
+    assert_eq!(conflicts(), Some(ConflictingDuties::Warn), "nothing of it is in force");
+}
+
+/// Its end would be for good, and another version may know that nobody refuses it.
+#[test]
+fn an_activation_with_conflicting_duties_ends_where_they_are_refused_and_waits_while_nobody_can_tell() {
+    const SYSTEM: &str = "enclave-system";
+    let caches = Caches::detached(SYSTEM);
+    let in_force = |name: &str, spec: &Value| {
+        json!({
+            "metadata": {"name": name, "namespace": SYSTEM, "uid": name, "generation": 1},
+            "spec": spec,
+            "status": {"state": "Active", "applied": {
+                "generation": 1, "digest": "d", "spec": spec, "at": "2026-01-01T00:00:00Z",
+            }},
+        })
+    };
+    let approver = json!({"role": "enclave-approver", "principals": users(&["ann"])});
+    caches.assignments.apply(read(&in_force("approvers", &approver)));
+    let owner = json!({
+        "role": "enclave-owner", "principals": users(&["ann"]), "activation": {"maxDuration": "8h"},
+    });
+    caches.eligibilities.apply(read(&in_force("owners", &owner)));
+    let mut tonight = json!({
+        "metadata": {
+            "name": "tonight", "namespace": SYSTEM, "uid": "tonight", "generation": 1,
+            "creationTimestamp": "2026-01-01T00:30:00Z",
+            "finalizers": [names::FINALIZER], "annotations": {names::REQUESTED_BY: "ann"},
+        },
+        "spec": {"eligibility": "owners", "duration": "1h", "startsAt": "2026-01-01T20:00:00Z"},
+    });
+    let stamps = asker(&read::<RoleActivation>(&tonight)).unwrap().digest();
+    tonight["status"] = json!({
+        "state": "Scheduled", "role": "enclave-owner", "user": "ann", "eligibilityUid": "owners", "stamps": stamps,
+    });
+    let planned = |rules: Value| {
+        let spec = json!({"conflictingDuties": rules["duties"], "approvals": rules["approvals"]});
+        caches.communities.apply(given(&spec, &json!({})));
+        let guard = Guard { integrity: Integrity::Intact, witness: "guard".into() };
+        let observed = observe_activation(&caches, read(&tonight), guard, SignedDuration::MAX);
+        let status = plan_activation(&observed, now()).status.unwrap();
+        (status.state.unwrap(), status.conditions[0].reason.clone())
+    };
+    let newer = json!({"rules": [{"operation": "JobRun", "policy": "Required"}]});
+    let (state, _) = planned(json!({"duties": "Warn", "approvals": {}}));
+    assert_eq!(state, ActivationState::Scheduled);
+    let (state, reason) = planned(json!({"duties": "Warn", "approvals": newer}));
+    assert!(!state.is_final(), "{state:?}");
+    assert_eq!(reason, names::reason::APPLIED_UNREADABLE);
+    let (state, reason) = planned(json!({"duties": "Refuse", "approvals": {}}));
+    assert!(state.is_final(), "{state:?}");
+    assert_eq!(reason, names::reason::CONFLICTING_DUTIES);
 }
