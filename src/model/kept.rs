@@ -39,18 +39,19 @@ pub fn keeps_apart(enclave: &Enclave) -> bool {
             kept.network.workload_communication == WorkloadCommunication::Isolated
         }
         Ok(None) => is_kept_apart(&enclave.spec),
-        Err(_) => is_kept_apart(&enclave.spec) && is_told_together(enclave),
+        Err(_) => is_kept_apart(&enclave.spec) && !may_be_together(enclave),
     }
 }
 
-/// Whether what is applied of an Enclave, which cannot be read as a whole, says by the field that is known here that its
-/// workloads are not kept apart. Where nothing is said the API server fills in that they are, and a newer version may
-/// say by another field that they are not.
-fn is_told_together(enclave: &Enclave) -> bool {
+/// Whether what is applied of an Enclave, which cannot be read as a whole, may say by a field that only another version
+/// knows that its workloads are not kept apart. Where nothing is said the API server fills in that they are.
+fn may_be_together(enclave: &Enclave) -> bool {
+    const KNOWN: &str = "workloadCommunication";
     let applied = enclave.gate().and_then(|gate| gate.applied.as_ref());
     let network = applied.and_then(|applied| applied.spec.to_field::<Value>("network").ok().flatten());
-    let told = network.as_ref().and_then(|network| network.get("workloadCommunication"));
-    told.is_some_and(|told| told != "Isolated")
+    let is_default = |network: &Value| network.get(KNOWN).is_none_or(|told| told == "Isolated");
+    let fields = network.as_ref().filter(|network| is_default(network)).and_then(Value::as_object);
+    fields.is_some_and(|fields| fields.keys().any(|field| field != KNOWN))
 }
 
 /// Whether the latest spec was judged, and waits.
@@ -173,6 +174,7 @@ mod tests {
             assert!(!apart(json!({"mode": "Open"}), spec.clone()));
             assert!(!apart(json!({"mode": "Open", "workloadCommunication": "Isolated"}), spec.clone()));
             assert!(apart(json!({"workloadCommunication": "Allowed"}), spec.clone()));
+            assert!(apart(json!({"workloadCommunication": "Isolated"}), spec.clone()), "it is put back");
             assert!(apart(json!({"workloadCommunication": "Some"}), spec));
         }
         assert!(!apart(json!({"mode": "Open"}), json!({"network": {"workloadCommunication": "Allowed"}})));
