@@ -321,6 +321,36 @@ fn drain_revocations(world: &World) -> usize {
     closes
 }
 
+/// Kinds of which there are few, and those of which every object wakes the same.
+fn measure_others(world: &mut World, pods: &str, control: &str) -> Vec<(&'static str, u64)> {
+    let mut measured = Vec::new();
+    let mut hub: TransitHub = (*world.get::<TransitHub>("acme", "site")).clone();
+    hub.metadata.generation = Some(2);
+    hub.spec.cidrs.truncate(0);
+    measured.push(("a transit hub that is edited", world.event(&hub)));
+    let mut outside: CommunityEndpoint = (*world.get::<CommunityEndpoint>("acme", "outside")).clone();
+    outside.metadata.generation = Some(2);
+    outside.spec.ports.truncate(0);
+    measured.push(("an endpoint of the Community that is edited", world.event(&outside)));
+
+    let given = json!({
+        "metadata": {"namespace": pods, "name": grant(Kind::RoleAssignment, control, "readers")},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"},
+    });
+    measured.push(("a Role", world.event(&from::<Role>(&given))));
+    measured.push(("a LimitRange", world.event(&from::<LimitRange>(&given))));
+    measured.push(("a ServiceAccount", world.event(&from::<ServiceAccount>(&given))));
+    let mut everywhere = given;
+    everywhere["metadata"].as_object_mut().unwrap().remove("namespace");
+    measured.push(("a ClusterRole", world.event(&from::<ClusterRole>(&everywhere))));
+    measured.push(("a ClusterRoleBinding", world.event(&from::<ClusterRoleBinding>(&everywhere))));
+    let hub = world.reconciliation::<TransitHub>("acme", "site");
+    measured.push(("planning a transit hub", hub));
+    let outside = world.reconciliation::<CommunityEndpoint>("acme", "outside");
+    measured.push(("planning an endpoint of the Community", outside));
+    measured
+}
+
 /// What is measured, by name.
 fn measure(world: &mut World) -> Vec<(&'static str, u64)> {
     let (far, control, pods) = (world.enclaves / 2, control(world.enclaves / 2), pods(world.enclaves / 2));
@@ -344,27 +374,7 @@ fn measure(world: &mut World) -> Vec<(&'static str, u64)> {
     let community = as_if_applied(&community, &[]).unwrap();
     measured.push(("a Community that changes nothing for others", world.event(&community)));
 
-    let mut hub: TransitHub = (*world.get::<TransitHub>("acme", "site")).clone();
-    hub.metadata.generation = Some(2);
-    hub.spec.cidrs.truncate(0);
-    measured.push(("a transit hub that is edited", world.event(&hub)));
-    let mut outside: CommunityEndpoint = (*world.get::<CommunityEndpoint>("acme", "outside")).clone();
-    outside.metadata.generation = Some(2);
-    outside.spec.ports.truncate(0);
-    measured.push(("an endpoint of the Community that is edited", world.event(&outside)));
-
-    let given = json!({
-        "metadata": {"namespace": pods, "name": grant(Kind::RoleAssignment, &control, "readers")},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"},
-    });
-    measured.push(("a Role", world.event(&from::<Role>(&given))));
-    measured.push(("a LimitRange", world.event(&from::<LimitRange>(&given))));
-    measured.push(("a ServiceAccount", world.event(&from::<ServiceAccount>(&given))));
-    let mut everywhere = given;
-    everywhere["metadata"].as_object_mut().unwrap().remove("namespace");
-    measured.push(("a ClusterRole", world.event(&from::<ClusterRole>(&everywhere))));
-    measured.push(("a ClusterRoleBinding", world.event(&from::<ClusterRoleBinding>(&everywhere))));
-
+    measured.extend(measure_others(world, &pods, &control));
     measured.push(("a policy", world.event(&policy(&pods, "connection.acme-e1.to-1.egress"))));
     let foreign: Namespace = serde_json::from_value(json!({"metadata": {"name": "elsewhere"}})).unwrap();
     measured.push(("a namespace of others", world.event(&foreign)));
@@ -432,10 +442,6 @@ fn measure(world: &mut World) -> Vec<(&'static str, u64)> {
 
     measured.push(("planning a connection", world.reconciliation::<EnclaveConnection>(&control, "to-2")));
     measured.push(("planning an endpoint", world.reconciliation::<EnclaveEndpoint>(&control, "api")));
-    let hub = world.reconciliation::<TransitHub>("acme", "site");
-    measured.push(("planning a transit hub", hub));
-    let outside = world.reconciliation::<CommunityEndpoint>("acme", "outside");
-    measured.push(("planning an endpoint of the Community", outside));
     measured.push(("planning a workload", world.reconciliation::<EnclaveWorkload>(&control, "api")));
     measured.push(("planning an Enclave", world.reconciliation::<Enclave>("acme", &name(far))));
     measured.push(("planning a Community", world.reconciliation::<Community>("", "acme")));
