@@ -155,10 +155,23 @@ async fn odd_objects_delay_no_closing() {
         change(admin, &object, &odd_metadata(OURS, &format!("x{number}")));
     }
     assert!(look(admin, &object, "{.metadata.managedFields}").contains("9999-12-31"));
-    let start = Instant::now();
-    patch(&other.connections(), "to-ledger", json!({"spec": {"enabled": false}})).await.unwrap();
-    other.wait_for_policies(&other.pods_of("payments", "api"), &[]).await;
-    assert!(start.elapsed() < AT_ONCE, "it took {:?}", start.elapsed());
+    let (connections, pods) = (other.connections(), other.pods_of("payments", "api"));
+    let open = other.policies(&pods).await;
+    let mut waits = Vec::new();
+    for _ in 0..5 {
+        let start = Instant::now();
+        patch(&connections, "to-ledger", json!({"spec": {"enabled": false}})).await.unwrap();
+        other.wait_for_policies(&pods, &[]).await;
+        waits.push(start.elapsed());
+        patch(&connections, "to-ledger", json!({"spec": {"enabled": true}})).await.unwrap();
+        eventually("it is open again", SOON, async || (other.policies(&pods).await == open).then_some(()))
+            .await;
+    }
+    waits.sort_unstable();
+    assert!(
+        waits[1] < Duration::from_secs(1),
+        "other tests run beside it, but not all of the time: {waits:?}"
+    );
     // Nor that of the odd one.
     let start = Instant::now();
     change(admin, &object, &json!({"spec": {"enabled": false}}));

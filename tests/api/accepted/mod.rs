@@ -1,8 +1,8 @@
 //! What the schema accepts, the operator reads: values made from the generated CRDs are tried on a real API
 //! server, and each one that it takes is read, written back as an equal value, and comes to rest.
 //!
-//! `ENCLAVE_OPERATOR_VALUES` says how many values of each kind have to be accepted (200), of which 200 are stored,
-//! and `ENCLAVE_OPERATOR_VALUES_SEED` repeats a run.
+//! `ENCLAVE_OPERATOR_VALUES` says how many values of each kind have to be accepted (200), `ENCLAVE_OPERATOR_VALUES_STORED`
+//! how many of them are stored at most (200), and `ENCLAVE_OPERATOR_VALUES_SEED` repeats a run.
 
 mod dice;
 mod equal;
@@ -36,12 +36,11 @@ use crate::support::{Write, eventually, poll, writes_by};
 use crate::world::{SOON, World, kind_api, on_a_runtime};
 
 const VALUES: &str = "ENCLAVE_OPERATOR_VALUES";
+const STORED: &str = "ENCLAVE_OPERATOR_VALUES_STORED";
 const SEED: &str = "ENCLAVE_OPERATOR_VALUES_SEED";
 const COMMUNITY: &str = "values";
 /// Where roles are given: each counts in all namespaces of its Community, so there are few of them.
 const ROLES: &str = "valueroles";
-/// So many values of each kind are stored at most.
-const MOST_STORED: usize = 200;
 const OPERATOR: &str = "system:serviceaccount:enclave-system:enclave-operator";
 /// So long nothing is written when nothing is left to do: every retry and every timer is shorter, or longer
 /// than the test by far.
@@ -61,7 +60,8 @@ struct Accepted {
 
 #[test]
 fn what_the_schema_accepts_the_operator_reads_and_comes_to_rest() {
-    let wanted = usize::try_from(setting(VALUES).unwrap_or(200)).unwrap();
+    let number = |name| usize::try_from(setting(name).unwrap_or(200)).unwrap();
+    let (wanted, most_stored) = (number(VALUES), number(STORED));
     let seed = setting(SEED).unwrap_or_else(|| RandomState::new().hash_one(SEED) >> 32);
     eprintln!("{SEED}={seed} {VALUES}={wanted}");
     let world = World::start();
@@ -76,7 +76,7 @@ fn what_the_schema_accepts_the_operator_reads_and_comes_to_rest() {
             for value in &accepted {
                 assert_same(value);
             }
-            let some = store(&world, kind, &accepted).await;
+            let some = store(&world, kind, &accepted, most_stored).await;
             eprintln!(
                 "{kind}: {} of {tried} accepted, {} stored, {:.1?}",
                 accepted.len(),
@@ -242,9 +242,9 @@ fn spec_schema_of(kind: Kind) -> Value {
 }
 
 /// Stores values, spread over all of them if there are too many.
-async fn store(world: &World, kind: Kind, accepted: &[Accepted]) -> Vec<Accepted> {
+async fn store(world: &World, kind: Kind, accepted: &[Accepted], most: usize) -> Vec<Accepted> {
     let client = world.administrator();
-    let some = accepted.iter().step_by((accepted.len() / MOST_STORED).max(1)).take(MOST_STORED).enumerate();
+    let some = accepted.iter().step_by((accepted.len() / most.max(1)).max(1)).take(most).enumerate();
     let stored = futures::stream::iter(some).map(|(number, value)| {
         let mut spec = value.object["spec"].clone();
         repair::settle(kind, &mut spec);
