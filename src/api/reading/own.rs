@@ -34,6 +34,19 @@ pub(super) trait Markable: DeserializeOwned {
 
     /// Closes what it opens, of a kind that is closed when it cannot be read.
     fn close(&mut self) {}
+
+    /// What a field means for it that this version does not know.
+    const UNKNOWN: Unknown = Unknown::Skipped;
+}
+
+/// See [`Markable::UNKNOWN`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unknown {
+    /// It asks for nothing. While the CustomResourceDefinitions are newer than the operator, as in every upgrade, the API
+    /// server fills defaults into the objects of everybody, who have asked for nothing new by that.
+    Skipped,
+    /// It cannot be read: only the operator writes such a spec, so another version means something by it.
+    Counts,
 }
 
 /// A status that the operator writes.
@@ -46,8 +59,10 @@ pub(super) trait Status: Default + DeserializeOwned {
 }
 
 macro_rules! markable {
-    ($($spec:ident: $required:expr $(, closes: |$this:ident| $close:expr)?;)*) => {
+    ($($spec:ident: $required:expr $(, closes: |$this:ident| $close:expr)? $(, unknown: $unknown:expr)?;)*) => {
         $(impl Markable for $spec {
+            $(const UNKNOWN: Unknown = $unknown;)?
+
             fn required() -> Value {
                 $required
             }
@@ -89,7 +104,7 @@ markable! {
             "serviceAccountVotes": "Forbidden",
         },
         "expiresAt": "1970-01-01T00:00:00Z",
-    });
+    }), unknown: Unknown::Counts;
 }
 
 /// Kinds with the shared part of status.
@@ -192,8 +207,9 @@ impl Parts {
             Ok(spec) => (spec, Vec::new()),
             Err(first) => read_what_can_be(raw.as_deref(), first, applied.map(Content::to_value).as_ref()),
         };
-        // Without what only another version knows the rest may open more than it should.
-        unread.extend(unknown);
+        if S::UNKNOWN == Unknown::Counts {
+            unread.extend(unknown);
+        }
         self.unread.extend(unread.iter().cloned());
         unread.extend(lost);
         *spec.mark() = Unreadable::of(unread);
