@@ -1,5 +1,7 @@
 //! What decided requests cost that are kept.
 
+use std::time::Duration;
+
 use enclave_operator::api::ApprovalRequest;
 use enclave_operator::api::approval_request::RequestState;
 use kube::Api;
@@ -11,8 +13,10 @@ use super::votes::Held;
 use super::{Measuring, limit, restart};
 use crate::create::each;
 use crate::figures::{Goal, percentile};
+use crate::measure::{SERVER, wait_until_quiet};
 use crate::stage::Stage;
 
+const LIMIT: Duration = Duration::from_secs(300);
 /// A kept request has so much JSON, without `managedFields`.
 const SIZE: usize = 22 * 1024;
 /// Votes take as long as they do where none are kept; percentiles of a hundred votes differ by so much from run to run.
@@ -109,6 +113,9 @@ async fn make(stage: &Stage, numbers: std::ops::Range<usize>) -> Value {
         requests.replace_status(&made.name_any(), &PostParams::default(), &made).await.unwrap();
     })
     .await;
+    // After so many writes its watch cache is behind, and one that stays so for three seconds has a list read from etcd,
+    // where everything has to be decoded for those that are selected.
+    wait_until_quiet(stage.plane.api_server_id(), SERVER, LIMIT).await;
     let mut stored = requests.get(&last).await.unwrap();
     let with = kib(&stored);
     stored.metadata.managed_fields = None;
