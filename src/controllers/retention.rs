@@ -55,12 +55,9 @@ fn until_the_next_hour(at: Timestamp) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use crate::admission::{Installation, build_policies};
     use crate::api::approval_request::{ApprovalRequest, ApprovalRequestStatus, RequestState};
     use crate::api::{Time, names};
-    use crate::cluster::clock::Clock;
     use crate::cluster::watch::Seen;
-    use crate::kinds::sentry::Sentry;
     use crate::model::request::tests::a_request;
 
     use super::*;
@@ -85,12 +82,7 @@ mod tests {
     /// Those that are settled, hour by hour and once; the others at once when everything is.
     #[test]
     fn settled_requests_are_looked_at_when_they_may_be_old() {
-        let enqueuer = Enqueuer::new(
-            "enclave-system",
-            Arc::new(Sentry::new(build_policies(&Installation::default()).unwrap(), Clock::new(at(0)))),
-            Vec::new(),
-            tokio::sync::watch::Sender::new(None),
-        );
+        let enqueuer = Enqueuer::detached();
         let mut leaving = request("leaving", RequestState::Rejected, Some(20));
         leaving.metadata.deletion_timestamp = Some(Time(at(30)).into());
         for request in [

@@ -96,25 +96,14 @@ impl Enqueuer {
 mod tests {
     use std::time::Instant;
 
-    use jiff::Timestamp;
-
     use super::*;
-    use crate::admission::{Installation, build_policies};
     use crate::api::Kind;
     use crate::cluster::cache::Key;
-    use crate::cluster::clock::Clock;
     use crate::cluster::workqueue::Priority;
-    use crate::kinds::sentry::Sentry;
 
     #[test]
     fn what_waits_for_requests_is_looked_at_when_all_are_known_or_at_once_if_they_are_by_now() {
-        let policies = build_policies(&Installation::default()).unwrap();
-        let enqueuer = Enqueuer::new(
-            "enclave-system",
-            Arc::new(Sentry::new(policies, Clock::new(Timestamp::UNIX_EPOCH))),
-            Vec::new(),
-            tokio::sync::watch::Sender::new(None),
-        );
+        let enqueuer = Enqueuer::detached();
         enqueuer.queues.open();
         let queue = enqueuer.queues.of(Kind::Enclave);
         let key = Key::new("acme", "payments");

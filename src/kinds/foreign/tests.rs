@@ -3,28 +3,15 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::admission::{Installation, build_policies};
 use crate::api::approval_request::Decision;
 use crate::api::common::{Principal, PrincipalKind};
 use crate::api::gate::Reference;
 use crate::api::names::FINALIZER;
 use crate::api::{FactType, Kind, Time};
 use crate::cluster::cache::Indexed;
-use crate::cluster::clock::Clock;
 use crate::kinds::index::RequestBy;
-use crate::kinds::sentry::Sentry;
 use crate::model::facts::{record, tests::a_fact};
 use crate::model::request::tests::with_votes;
-
-fn enqueuer() -> Enqueuer {
-    let policies = build_policies(&Installation::default()).unwrap();
-    Enqueuer::new(
-        "enclave-system",
-        Arc::new(Sentry::new(policies, Clock::new(Timestamp::UNIX_EPOCH))),
-        Vec::new(),
-        tokio::sync::watch::Sender::new(None),
-    )
-}
 
 fn object<K: DeserializeOwned>(namespace: Option<&str>, name: &str, more: Value) -> K {
     let mut object = more;
@@ -64,7 +51,7 @@ fn is_kept<K: Relevant>(caches: &Caches, object: &K) -> bool {
 
 #[test]
 fn of_what_is_in_namespaces_of_others_nothing_is_kept() {
-    let enqueuer = enqueuer();
+    let enqueuer = Enqueuer::detached();
     let caches = &enqueuer.caches;
     caches.namespaces.apply(Arc::new(namespace("theirs", false).kept(caches)));
     caches.namespaces.apply(Arc::new(namespace("ours", true).kept(caches)));
@@ -93,7 +80,7 @@ fn k8s_time() -> k8s_openapi::apimachinery::pkg::apis::meta::v1::Time {
 /// People do not fill the memory of the operator with names that only the operator's may have, or with long lists of whom they let in.
 #[test]
 fn of_bindings_of_others_little_is_kept() {
-    let enqueuer = enqueuer();
+    let enqueuer = Enqueuer::detached();
     let caches = &enqueuer.caches;
     caches.namespaces.apply(Arc::new(namespace("theirs", false).kept(caches)));
     let role = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"});
@@ -116,7 +103,7 @@ fn of_bindings_of_others_little_is_kept() {
 /// Whoever may write in a namespace of the operator's must not fill its memory.
 #[test]
 fn what_nobody_reads_is_not_kept() {
-    let enqueuer = enqueuer();
+    let enqueuer = Enqueuer::detached();
     let caches = &enqueuer.caches;
     let annotated = |more: Value| {
         let mut object = more;
@@ -207,7 +194,7 @@ fn large_request(state: Option<RequestState>) -> ApprovalRequest {
 #[test]
 fn of_a_settled_request_only_what_became_of_which_generation_is_kept() {
     use RequestState::{Approved, Expired, Rejected, Superseded, Withdrawn};
-    let enqueuer = enqueuer();
+    let enqueuer = Enqueuer::detached();
     let json = |request: &ApprovalRequest| serde_json::to_string(request).unwrap();
     let indexed = |request: &ApprovalRequest| {
         let mut values: Vec<(RequestBy, String)> = Vec::new();
@@ -239,7 +226,7 @@ fn of_a_settled_request_only_what_became_of_which_generation_is_kept() {
 fn a_request_that_is_not_settled_is_kept_as_it_is() {
     use RequestState::{Approved, Pending, Rejected};
     type Case = (&'static str, Option<RequestState>, fn(&mut ApprovalRequest));
-    let enqueuer = enqueuer();
+    let enqueuer = Enqueuer::detached();
     let take_mark = |request: &mut ApprovalRequest| request.status.as_mut().unwrap().enacted_at = None;
     let tell = |request: &mut ApprovalRequest| {
         record(&mut request.status.as_mut().unwrap().audit, [a_fact(FactType::Decided)]);
@@ -264,7 +251,7 @@ fn a_request_that_is_not_settled_is_kept_as_it_is() {
 
 #[test]
 fn a_namespace_that_becomes_the_operators_is_listed_and_one_that_turns_out_to_be_of_others_is_dropped() {
-    let enqueuer = enqueuer();
+    let enqueuer = Enqueuer::detached();
     enqueuer.unlisted.open();
     let caches = &enqueuer.caches;
     let see = |seen: Namespace| {

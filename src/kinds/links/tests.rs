@@ -6,17 +6,14 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::admission::{Installation, build_policies};
 use crate::api::Kind;
 use crate::api::names::{purpose, reason};
 use crate::api::reading::{Item, Readable};
-use crate::cluster::clock::Clock;
 use crate::cluster::watch::Seen;
 use crate::cluster::workqueue::Priority;
 use crate::kinds::caches::Cached;
 use crate::kinds::enqueue::{Enqueuer, Guard};
 use crate::kinds::observe::observe_workload;
-use crate::kinds::sentry::Sentry;
 use crate::model::life::Integrity;
 use crate::model::reach::{Passage, resolve};
 use crate::plan::Write;
@@ -87,13 +84,7 @@ impl World {
 }
 
 fn new_world() -> World {
-    let policies = build_policies(&Installation::default()).unwrap();
-    let enqueuer = Enqueuer::new(
-        "enclave-system",
-        Arc::new(Sentry::new(policies, Clock::new(Timestamp::UNIX_EPOCH))),
-        Vec::new(),
-        tokio::sync::watch::Sender::new(None),
-    );
+    let enqueuer = Enqueuer::detached();
     enqueuer.queues.open();
     World { enqueuer, version: 0 }
 }

@@ -1,16 +1,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use jiff::Timestamp;
 use k8s_openapi::api::rbac::v1::RoleBinding;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::admission::{Installation, build_policies};
-use crate::cluster::clock::Clock;
 use crate::cluster::workqueue::Outcome;
-use crate::kinds::sentry::Sentry;
 
 fn object<K: DeserializeOwned>(mut object: Value) -> K {
     object["metadata"]["uid"] = json!("u");
@@ -21,13 +17,7 @@ fn object<K: DeserializeOwned>(mut object: Value) -> K {
 /// Of a namespace that goes its end may be told before that of what was in it.
 #[test]
 fn what_ends_is_looked_at_when_its_binding_is_gone_and_the_namespace_was_gone_before() {
-    let policies = build_policies(&Installation::default()).unwrap();
-    let enqueuer = Enqueuer::new(
-        "enclave-system",
-        Arc::new(Sentry::new(policies, Clock::new(Timestamp::UNIX_EPOCH))),
-        Vec::new(),
-        tokio::sync::watch::Sender::new(None),
-    );
+    let enqueuer = Enqueuer::detached();
     enqueuer.queues.open();
     let caches = &enqueuer.caches;
     let namespace = |name: &str, labels: Value| -> Namespace {
