@@ -166,7 +166,7 @@ pub fn is_managed(namespace: &Namespace) -> bool {
 
 /// Whether an object may be in a namespace of the operator. A namespace that is not known yet may be one:
 /// its watch can be behind. What turns out to be in another one is dropped when the namespace is seen.
-fn may_be_managed<K: Resource>(caches: &Caches, object: &K) -> bool {
+pub(super) fn may_be_managed<K: Resource>(caches: &Caches, object: &K) -> bool {
     let namespace = object.meta().namespace.as_deref().unwrap_or_default();
     caches.namespaces.get("", namespace).is_none_or(|namespace| is_managed(&namespace))
 }

@@ -22,7 +22,7 @@ use crate::cluster::workqueue::Priority;
 use crate::kinds::access::{find_near, overlapping};
 use crate::kinds::caches::Caches;
 use crate::kinds::enqueue::{Enqueuer, concerns_others, grant_of, priority_of};
-use crate::kinds::foreign::is_managed;
+use crate::kinds::foreign::may_be_managed;
 use crate::kinds::index::{ActivationBy, GivenBy, pair};
 use crate::kinds::observe::{control_namespace_of, home_of};
 use crate::model::gated::Gated;
@@ -213,10 +213,7 @@ pub fn on_rbac<K: Indexed>(enqueuer: &Enqueuer, change: &Change<K>) {
 /// Whether an object is, or was, where the operator gives rights. A namespace that is not known may be one that went
 /// before it, and what ends with a right waits for that to be gone.
 fn may_count<K: Resource>(caches: &Caches, object: &K) -> bool {
-    object.meta().namespace.as_deref().is_none_or(|namespace| {
-        *namespace == *caches.system
-            || caches.namespaces.get("", namespace).is_none_or(|namespace| is_managed(&namespace))
-    })
+    object.meta().namespace.as_deref() == Some(&caches.system) || may_be_managed(caches, object)
 }
 
 /// Whether what declares a grant is there, and nobody is about to take it away.
