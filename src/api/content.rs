@@ -81,7 +81,7 @@ impl Content {
         let Some(value) = all.get(field) else { return Ok(None) };
         let (read, unknown) = read_known(value);
         let read = read.map_err(UnreadableContent)?;
-        match without_nulls(&value.to_string(), unknown).first() {
+        match without_nulls(unknown, || Some(value.clone())).first() {
             Some(way) => Err(UnreadableContent::newer(&describe_way(field, way))),
             None => Ok(Some(read)),
         }
@@ -154,7 +154,7 @@ impl Content {
         }
         let (read, unknown) = read_known(&mut serde_json::Deserializer::from_str(&self.0.text));
         let spec = read.map_err(UnreadableContent)?;
-        match without_nulls(&self.0.text, unknown).first() {
+        match without_nulls(unknown, || Some(self.to_value())).first() {
             Some(way) => Err(UnreadableContent::newer(describe_way("", way).trim_start_matches('.'))),
             None => Ok(spec),
         }

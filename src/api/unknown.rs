@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer};
 use serde_ignored::Path;
 use serde_json::Value;
 
-/// So many of them are told of one value at most.
+/// At most so many of them are reported for one value.
 const MOST: usize = 300;
 
 /// One step of the way to a field.
@@ -15,7 +15,7 @@ pub enum Step {
     Entry(usize),
 }
 
-/// Reads a value, and finds the ways to what the type does not have.
+/// Reads a value, and returns the ways to the fields that the type does not have.
 pub fn read_known<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> (Result<T, D::Error>, Vec<Vec<Step>>) {
@@ -28,15 +28,16 @@ pub fn read_known<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     (read, found)
 }
 
-/// Those of these ways in a text that lead to something: a field that is null asks for nothing. When there are too many
-/// to tell, all of them count.
+/// Returns those of these ways that lead to something: a field that is null asks for nothing. When there are as many as
+/// are reported at most, all of them count. `whole` is the value in which they were found, and is called only if there
+/// are some.
 #[must_use]
-pub fn without_nulls(text: &str, mut found: Vec<Vec<Step>>) -> Vec<Vec<Step>> {
+pub fn without_nulls(mut found: Vec<Vec<Step>>, whole: impl FnOnce() -> Option<Value>) -> Vec<Vec<Step>> {
     if found.is_empty() || found.len() >= MOST {
         return found;
     }
     // What is nested too deeply is something.
-    let Ok(all) = serde_json::from_str::<Value>(text) else { return found };
+    let Some(all) = whole() else { return found };
     let find = |way: &[Step]| {
         way.iter().try_fold(&all, |value, step| match step {
             Step::Field(name) => value.get(name),

@@ -25,7 +25,7 @@ pub(super) fn read_whole<T: DeserializeOwned>(path: &str, raw: &RawValue) -> Res
     serde_path_to_error::deserialize(&mut deserializer).map_err(|error| describe_error(path, &error))
 }
 
-/// The same, with the fields that the type does not have. None of them is told that comes after one that cannot be read.
+/// As [`read_whole`], and the fields that the type does not have, up to the first field that cannot be read.
 pub(super) fn read_with_unknown<T: DeserializeOwned>(
     path: &str,
     raw: &RawValue,
@@ -34,11 +34,12 @@ pub(super) fn read_with_unknown<T: DeserializeOwned>(
     let mut track = Track::new();
     let (read, unknown) = read_known(serde_path_to_error::Deserializer::new(&mut deserializer, &mut track));
     let read = read.map_err(|error| unread(describe(path, &steps_of(&track.path())), &error));
-    let unknown = without_nulls(raw.get(), unknown).into_iter().map(|way| Unread {
-        path: describe(path, &way),
-        why: "this version of the operator does not know this field".to_owned(),
-        cause: Cause::Newer,
-    });
+    let unknown =
+        without_nulls(unknown, || serde_json::from_str(raw.get()).ok()).into_iter().map(|way| Unread {
+            path: describe(path, &way),
+            why: "this version of the operator does not know this field".to_owned(),
+            cause: Cause::Newer,
+        });
     (read, unknown.collect())
 }
 

@@ -40,12 +40,11 @@ pub(super) trait Markable: DeserializeOwned {
 }
 
 /// See [`Markable::UNKNOWN`].
-#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unknown {
-    /// It asks for nothing. While the CustomResourceDefinitions are newer than the operator, as in every upgrade, the API
+    /// The field asks for nothing. While the CustomResourceDefinitions are newer than the operator, as in every upgrade, the API
     /// server fills defaults into the objects of everybody, who have asked for nothing new by that.
     Skipped,
-    /// It cannot be read: only the operator writes such a spec, so another version means something by it.
+    /// The spec cannot be read: only the operator writes such a spec, so another version means something by it.
     Counts,
 }
 
@@ -199,7 +198,10 @@ impl Parts {
         let raw = self.take("spec");
         let wrong = |why: &str| Unread { path: "spec".into(), why: why.into(), cause: Cause::Wrong };
         let (whole, unknown) = match &raw {
-            Some(raw) if is_object(raw) => read_with_unknown::<S>("spec", raw),
+            Some(raw) if is_object(raw) => match S::UNKNOWN {
+                Unknown::Skipped => (read_whole::<S>("spec", raw), Vec::new()),
+                Unknown::Counts => read_with_unknown::<S>("spec", raw),
+            },
             Some(_) => (Err(wrong("it is no object")), Vec::new()),
             None => (Err(wrong("it is missing")), Vec::new()),
         };
@@ -207,9 +209,7 @@ impl Parts {
             Ok(spec) => (spec, Vec::new()),
             Err(first) => read_what_can_be(raw.as_deref(), first, applied.map(Content::to_value).as_ref()),
         };
-        if S::UNKNOWN == Unknown::Counts {
-            unread.extend(unknown);
-        }
+        unread.extend(unknown);
         self.unread.extend(unread.iter().cloned());
         unread.extend(lost);
         *spec.mark() = Unreadable::of(unread);
