@@ -606,7 +606,7 @@ fn a_connection_wakes_the_workloads_at_its_ends_when_what_it_opens_changes() {
     assert_eq!(woken(&world), ends(Priority::Closing), "it goes");
 }
 
-/// It waits for the endpoints that lead through it, as they are applied.
+/// A hub waits for the endpoints that lead through it, as they are applied.
 #[test]
 fn a_hub_that_goes_is_looked_at_when_an_endpoint_leads_elsewhere() {
     let mut world = World::of(2);
@@ -620,7 +620,7 @@ fn a_hub_that_goes_is_looked_at_when_an_endpoint_leads_elsewhere() {
     assert_eq!(woken_of(&world, Kind::TransitHub), [(site, Priority::Normal)]);
 }
 
-/// Its labels say what it is for; while they do not, nothing in it can be judged.
+/// The labels of a namespace say what it is for; while they do not, nothing in it can be judged.
 #[test]
 fn what_is_declared_in_a_namespace_is_looked_at_when_its_labels_are_put_back() {
     let mut world = World::of(2);

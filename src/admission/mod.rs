@@ -420,13 +420,13 @@ mod tests {
             // What gets past it is put back as soon as it is seen, and gives nobody a vote: whoever may add people to a
             // binding of the operator may make one of another name, which the lock lets pass.
             "lock",
-            // It holds up Pods, which have no part in a vote.
+            // Holds up Pods, which have no part in a vote.
             "no-pods",
-            // It says what somebody left behind after an activation, which is only shown.
+            // Says what somebody left behind after an activation, which is only shown.
             "stamp-maker",
-            // It refuses nothing, and warns.
+            // Refuses nothing, and warns.
             "warn-held",
-            // It guards nothing: the operator puts the finalizer on itself. Whether it is there is not even compared.
+            // Guards nothing: the operator puts the finalizer on itself. Whether it is there is not even compared.
             "stamp-finalizer",
         ];
         fn look<K: ResourceExt>(objects: &[K], kind: Kind) -> Vec<(String, bool)> {

@@ -94,7 +94,7 @@ pub fn decide(
     if target == TargetView::PutIntoForce {
         return decided(
             RequestState::Approved,
-            "it was put into force before the admission policies changed",
+            "the change was put into force before the admission policies changed",
         );
     }
     // Of a request that cannot be read nobody knows what it asks for, or who said what. It goes with its
@@ -385,7 +385,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// What it is about can never be put into force any more, so no policy makes its votes worth more or less.
+    /// Nothing can be put into force for such a request any more, so no policy makes its votes worth more or less.
     #[test]
     fn an_approved_request_whose_target_is_gone_stays_as_it_is() {
         let mut request = with_votes(&[("bob", Vote::Approved)]);

@@ -76,7 +76,7 @@ pub fn plan_activation(observed: &ObservedActivation, now: Timestamp) -> Plan<Ro
         let role = observed.eligibility.as_ref().ok()?.spec.role;
         find_conflict(role, observed.area.scope.as_ref()?, &observed.others)
     });
-    // It ends when it is refused, and waits while nobody can tell whether it is.
+    // An activation ends when the conflict is refused, and waits while nobody can tell whether it is.
     let (outer_rules, conflict) = match (conflict, observed.area.conflicts) {
         (Some(conflict), None) => {
             let message = format!(

@@ -242,7 +242,7 @@ mod tests {
         assert!(marks(&observed).1, "by its name");
     }
 
-    /// Its word is believed by whoever put it into force, whatever became of its votes and its time since.
+    /// Whatever became of the votes and the time of a request since: the object says that the change came from it.
     #[test]
     fn what_was_put_into_force_is_said_on_the_request_that_it_names() {
         let mut observed = observed(&json!({"workload": "api", "ports": [{"port": 443}]}));

@@ -169,7 +169,7 @@ fn nobody_can_tell_whether_conflicting_duties_are_refused_while_a_community_cann
     assert_eq!(conflicts(), Some(ConflictingDuties::Warn), "nothing of it is in force");
 }
 
-/// Its end would be for good, and another version may know that nobody refuses it.
+/// An activation ends for good, and another version may know that nobody refuses the conflict.
 #[test]
 fn an_activation_with_conflicting_duties_ends_where_they_are_refused_and_waits_while_nobody_can_tell() {
     const SYSTEM: &str = "enclave-system";
