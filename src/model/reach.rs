@@ -205,6 +205,10 @@ fn find_gone(link: &Link) -> Option<Missing> {
     if !leads_where_it_is_known(spec) || unread.any(|unread| unread.path.starts_with("spec.destination")) {
         return None;
     }
+    // Of a spec the fields are skipped that only a newer version knows. In what is applied, which leads to the same, they
+    // are found.
+    let applied = link.connection.gate().and_then(|gate| gate.applied.as_ref());
+    applied.map(|applied| applied.spec.to_field::<ConnectionDestination>("destination")).transpose().ok()?;
     find_replaced(link).or_else(|| require_destination(&link.destination).err())
 }
 

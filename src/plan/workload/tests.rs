@@ -315,9 +315,9 @@ fn a_connection_that_cannot_be_read_goes_with_the_endpoint_that_it_leads_to() {
         assert!(!is_open(connection, &replaced), "{connection}: made again");
     }
     let revised = |link: &mut Link| {
-        let mut spec = known.clone();
-        spec["destination"]["enclaveEndpoint"]["revision"] = json!("b");
-        link.connection = read("out", Some("acme-payments"), &newer, &spec);
+        let mut applied = newer.clone();
+        applied["destination"]["enclaveEndpoint"]["revision"] = json!("b");
+        link.connection = read("out", Some("acme-payments"), &applied, &applied);
         offered(link, None);
     };
     assert!(is_open(&newer, &revised));
