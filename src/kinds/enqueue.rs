@@ -71,17 +71,6 @@ macro_rules! enqueue_all {
 }
 with_controlled_kinds!(enqueue_all);
 
-#[cfg(test)]
-impl Enqueuer {
-    /// One of this version's policies, without sinks, at the beginning of time.
-    pub(crate) fn detached() -> Self {
-        let policies = crate::admission::build_policies(&crate::admission::Installation::default()).unwrap();
-        let clock = crate::cluster::clock::Clock::new(jiff::Timestamp::UNIX_EPOCH);
-        let sentry = Arc::new(Sentry::new(policies, clock));
-        Self::new("enclave-system", sentry, Vec::new(), watch::Sender::new(None))
-    }
-}
-
 impl Enqueuer {
     /// Nothing is known yet and nothing is enqueued. `system` is the operator's own namespace, `sinks` are those that
     /// facts are told to; `guard` gets what stands guard.
@@ -384,4 +373,15 @@ pub(super) fn grant_of<K: Resource>(kind: Kind, object: &K) -> String {
     let meta = object.meta();
     let (namespace, name) = (meta.namespace.as_deref(), meta.name.as_deref());
     naming::grant(kind, namespace.unwrap_or_default(), name.unwrap_or_default())
+}
+
+#[cfg(test)]
+impl Enqueuer {
+    /// One of this version's policies, without sinks, at the beginning of time.
+    pub(crate) fn detached() -> Self {
+        let policies = crate::admission::build_policies(&crate::admission::Installation::default()).unwrap();
+        let clock = crate::cluster::clock::Clock::new(jiff::Timestamp::UNIX_EPOCH);
+        let sentry = Arc::new(Sentry::new(policies, clock));
+        Self::new("enclave-system", sentry, Vec::new(), watch::Sender::new(None))
+    }
 }
