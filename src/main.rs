@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use enclave_operator::install::{self, chart};
-use enclave_operator::runtime::{RunError, Settings, client::build_client, run_operator};
+use enclave_operator::runtime::{RunError, Settings, client::Clients, run_operator};
 use tikv_jemallocator::Jemalloc;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::warn;
@@ -54,7 +54,8 @@ async fn run(settings: &Settings) -> anyhow::Result<()> {
         .with_ansi(std::io::stderr().is_terminal())
         .init();
     let config = kube::Config::infer().await.context("failed to find out how to reach the API server")?;
-    let client = build_client(config).context("failed to make a client for the API server")?;
+    let clients = Clients::connect(&config, &settings.installation.namespace)
+        .context("failed to make a client for the API server")?;
     let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
     loop {
@@ -64,7 +65,7 @@ async fn run(settings: &Settings) -> anyhow::Result<()> {
                 _ = interrupt.recv() => {}
             }
         };
-        match Box::pin(run_operator(client.clone(), settings, shutdown)).await {
+        match Box::pin(run_operator(&clients, settings, shutdown)).await {
             // Nothing that was believed as the leader is kept: caches are filled anew.
             Err(RunError::LeaseLost) => warn!("{}; waiting for it again", RunError::LeaseLost),
             result => return Ok(result?),

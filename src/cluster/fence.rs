@@ -2,7 +2,8 @@
 //!
 //! The election ends the work when the lease is lost, but a process that was stopped for a while, or
 //! whose requests are tried again, could still write before it notices. Here each write is held against
-//! the latest renewal, by the same clock that the election uses.
+//! the latest renewal, by the same clock that the election uses: when it is made, and again, for what waited
+//! in between, when its bytes are given to the socket ([`Fence::is_open`]).
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -36,11 +37,7 @@ pub struct Fence {
     path: Arc<str>,
     held: Arc<Mutex<Held>>,
     under_way: watch::Sender<usize>,
-    count: Arc<Count>,
 }
-
-/// Observes each write that was let through: its method and path, and the answer if there was one.
-type Count = dyn Fn(&Method, &str, Option<StatusCode>) + Send + Sync;
 
 /// What is known of the lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,17 +51,18 @@ enum Held {
 }
 
 impl Fence {
-    /// A closed fence around this lease. `count` observes each write that was let through: its method and path,
-    /// and the answer if there was one.
+    /// A closed fence around this lease.
     #[must_use]
-    pub fn new(
-        namespace: &str,
-        lease: &str,
-        count: impl Fn(&Method, &str, Option<StatusCode>) + Send + Sync + 'static,
-    ) -> Self {
+    pub fn new(namespace: &str, lease: &str) -> Self {
         let path = format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{lease}");
         let held = Arc::new(Mutex::new(Held::Never));
-        Self { path: path.into(), held, under_way: watch::Sender::new(0), count: Arc::new(count) }
+        Self { path: path.into(), held, under_way: watch::Sender::new(0) }
+    }
+
+    /// Whether a write may be sent now.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        matches!(*self.lock(), Held::Until(until) if Instant::now() < until)
     }
 
     /// The client for the election: each renewal made with it opens the fence for a while.
@@ -90,18 +88,25 @@ impl Fence {
         Client::new(service, namespace)
     }
 
-    /// The client for everything else: reads always pass, writes while the lease is held.
+    /// The client for everything else: reads always pass, by the first client; writes while the lease is held, by the
+    /// second. `count` observes each write that was let through: its method and path, and the answer if there was
+    /// one.
     ///
     /// # Panics
     /// Outside a tokio runtime.
     #[must_use]
-    pub fn guard(&self, client: Client) -> Client {
-        let (fence, namespace) = (self.clone(), client.default_namespace().to_owned());
+    pub fn guard(
+        &self,
+        reads: Client,
+        writes: Client,
+        count: impl Fn(&Method, &str, Option<StatusCode>) + Clone + Send + Sync + 'static,
+    ) -> Client {
+        let (fence, namespace) = (self.clone(), reads.default_namespace().to_owned());
         let service = service_fn(move |request: Request<Body>| {
-            let (fence, client) = (fence.clone(), client.clone());
+            let (fence, reads, writes, count) = (fence.clone(), reads.clone(), writes.clone(), count.clone());
             async move {
                 if request.method() == Method::GET {
-                    return client.send(request).await;
+                    return reads.send(request).await;
                 }
                 let (method, path) = (request.method().clone(), request.uri().path().to_owned());
                 let Some(passage) = fence.enter() else { return Err(refusal()) };
@@ -109,10 +114,11 @@ impl Fence {
                     // First of all: a process that slept must not send what is due since.
                     biased;
                     () = tokio::time::sleep_until(passage.until.into()) => Err(refusal()),
-                    answer = client.send(request) => answer,
+                    answer = writes.send(request) => answer,
                 };
-                (fence.count)(&method, &path, answer.as_ref().map(http::Response::status).ok());
-                answer
+                count(&method, &path, answer.as_ref().map(http::Response::status).ok());
+                // The socket says no in the words of a connection that broke.
+                answer.map_err(|error| if fence.is_open() { error } else { refusal() })
             }
         });
         Client::new(service, namespace)
@@ -221,7 +227,11 @@ mod tests {
     }
 
     fn fence() -> Fence {
-        Fence::new("enclave-system", "operator", |_, _, _| {})
+        Fence::new("enclave-system", "operator")
+    }
+
+    fn guard(fence: &Fence, client: Client) -> Client {
+        fence.guard(client.clone(), client, |_, _, _| {})
     }
 
     fn is_refused<T>(result: &Result<T, kube::Error>) -> bool {
@@ -231,11 +241,11 @@ mod tests {
     #[tokio::test]
     async fn nothing_is_written_before_the_lease_is_held_and_everything_is_read() {
         let fence = fence();
-        assert!(is_refused(&write(fence.guard(server(true))).await));
-        let api: Api<ConfigMap> = Api::namespaced(fence.guard(server(true)), "default");
+        assert!(is_refused(&write(guard(&fence, server(true))).await));
+        let api: Api<ConfigMap> = Api::namespaced(guard(&fence, server(true)), "default");
         api.get("anything").await.unwrap();
         renew(&fence).await;
-        write(fence.guard(server(true))).await.unwrap();
+        write(guard(&fence, server(true))).await.unwrap();
     }
 
     #[tokio::test]
@@ -244,25 +254,25 @@ mod tests {
         let leases: Api<Lease> = Api::namespaced(fence.listen(server(true)), "enclave-system");
         leases.replace("another", &PostParams::default(), &Lease::default()).await.unwrap();
         leases.get("operator").await.unwrap();
-        assert!(is_refused(&write(fence.guard(server(true))).await));
+        assert!(is_refused(&write(guard(&fence, server(true))).await));
         leases.create(&PostParams::default(), &Lease::default()).await.unwrap();
-        write(fence.guard(server(true))).await.unwrap();
+        write(guard(&fence, server(true))).await.unwrap();
     }
 
     #[tokio::test]
     async fn what_is_over_lets_nothing_through_not_even_what_is_under_way() {
         let fence = fence();
         fence.extend(Instant::now());
-        assert!(is_refused(&write(fence.guard(server(true))).await));
+        assert!(is_refused(&write(guard(&fence, server(true))).await));
         fence.extend(Instant::now() + Duration::from_millis(20));
-        assert!(is_refused(&write(fence.guard(server(false))).await), "it was sent again and again");
+        assert!(is_refused(&write(guard(&fence, server(false))).await), "it was sent again and again");
     }
 
     #[tokio::test]
     async fn a_stop_waits_for_what_is_under_way_and_lets_nothing_else_through() {
         let fence = fence();
         renew(&fence).await;
-        let slow = write(fence.guard(server(false)));
+        let slow = write(guard(&fence, server(false)));
         let mut slow = std::pin::pin!(slow);
         let mut under_way = fence.under_way.subscribe();
         tokio::select! {
@@ -272,10 +282,10 @@ mod tests {
         let shut = fence.shut();
         let mut shut = std::pin::pin!(shut);
         assert!(futures::poll!(shut.as_mut()).is_pending(), "it does not wait");
-        assert!(is_refused(&write(fence.guard(server(true))).await));
+        assert!(is_refused(&write(guard(&fence, server(true))).await));
         // Giving the lease back is a write of the lease.
         renew(&fence).await;
-        assert!(is_refused(&write(fence.guard(server(true))).await));
+        assert!(is_refused(&write(guard(&fence, server(true))).await));
         shut.await;
     }
 
@@ -283,7 +293,7 @@ mod tests {
     async fn a_stop_with_nothing_under_way_is_immediate() {
         let fence = fence();
         renew(&fence).await;
-        write(fence.guard(server(true))).await.unwrap();
+        write(guard(&fence, server(true))).await.unwrap();
         let shut = fence.shut();
         let mut shut = std::pin::pin!(shut);
         assert!(futures::poll!(shut.as_mut()).is_ready());

@@ -1,46 +1,171 @@
-//! The client for the API server, whose requests end in time and whose answers are text.
+//! The clients for the API server, whose requests end in time and whose answers are text; and what keeps writes from
+//! leaving when the lease is over.
 
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::Response;
+use http::{Response, Uri};
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_timeout::TimeoutConnector;
+use hyper_util::client::legacy::Client as Pool;
+use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
+use hyper_util::rt::TokioExecutor;
 use kube::Client;
-use kube::client::{ClientBuilder, DynBody};
+use kube::client::retry::RetryPolicy;
+use kube::client::{ClientBuilder, ConfigExt};
+use tower::retry::RetryLayer;
 use tower::timeout::TimeoutLayer;
 use tower::util::MapResponseLayer;
+use tower::{BoxError, Service, ServiceBuilder, service_fn};
 use tower_http::timeout::ResponseBodyTimeoutLayer;
 
+use crate::api::names::OPERATOR;
+use crate::cluster::fence::{Fence, NotLeading};
 use crate::cluster::text::Text;
 
 /// So long the API server may be silent, before an answer or within it, until it counts as gone. It ends requests
 /// within a minute itself, and sends watches a bookmark about as often.
 const LONGEST_SILENCE: Duration = Duration::from_secs(90);
+const LONGEST_CONNECT: Duration = Duration::from_secs(5);
+/// So long a socket may take nothing.
+const LONGEST_WRITE: Duration = Duration::from_secs(10);
 
-/// A client whose requests end in time: closing access must not wait for a connection that is silently dead.
-///
-/// # Errors
-/// When the configuration has no usable credentials.
-pub fn build_client(config: kube::Config) -> Result<Client, kube::Error> {
-    build_with_limit(config, LONGEST_SILENCE)
+/// How the operator reaches the API server.
+#[derive(Clone)]
+pub struct Clients {
+    /// For reads, and for the lease.
+    pub reads: Client,
+    /// For writes: while the fence is closed nothing leaves its sockets.
+    pub writes: Client,
+    /// Around the lease of the operator.
+    pub fence: Fence,
 }
 
-/// The limit is not `Config::read_timeout`: that sets a timer to the present each time when something was read, which
-/// wakes the runtime once more for each event and each answer.
-fn build_with_limit(mut config: kube::Config, silence: Duration) -> Result<Client, kube::Error> {
-    config.connect_timeout = Some(Duration::from_secs(5));
-    config.read_timeout = None;
-    config.write_timeout = Some(Duration::from_secs(10));
-    let builder = ClientBuilder::try_from(config)?;
-    let text = MapResponseLayer::new(|answer: Response<Box<DynBody>>| answer.map(Text::new));
-    let within = ResponseBodyTimeoutLayer::new(silence);
-    Ok(builder.with_layer(&text).with_layer(&within).with_layer(&TimeoutLayer::new(silence)).build())
+impl Clients {
+    /// Clients whose requests end in time: closing access must not wait for a connection that is silently dead.
+    /// `namespace` is the operator's own.
+    ///
+    /// # Errors
+    /// When the configuration has no usable credentials, or asks for a proxy.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn connect(config: &kube::Config, namespace: &str) -> Result<Self, kube::Error> {
+        let fence = Fence::new(namespace, OPERATOR);
+        let reads = build(config, None, LONGEST_SILENCE)?;
+        let writes = build(config, Some(fence.clone()), LONGEST_SILENCE)?;
+        Ok(Self { reads, writes, fence })
+    }
+
+    /// One client for everything, whose sockets are its own matter.
+    #[must_use]
+    pub fn of(client: Client, namespace: &str) -> Self {
+        Self { reads: client.clone(), writes: client, fence: Fence::new(namespace, OPERATOR) }
+    }
+}
+
+/// The stack of [`ClientBuilder`] with sockets of its own. The limit of silence is not `set_read_timeout`: that sets a
+/// timer to the present each time when something was read, which wakes the runtime once more for each event and each
+/// answer.
+fn build(config: &kube::Config, fence: Option<Fence>, silence: Duration) -> Result<Client, kube::Error> {
+    if let Some(proxy) = &config.proxy_url {
+        return Err(kube::Error::ProxyProtocolUnsupported { proxy_url: Box::new(proxy.clone()) });
+    }
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    let connect = service_fn(move |to: Uri| {
+        let (mut tcp, fence) = (tcp.clone(), fence.clone());
+        async move { Ok::<_, BoxError>(Fenced { socket: tcp.call(to).await?, fence }) }
+    });
+    let mut connector = TimeoutConnector::new(config.rustls_https_connector_with_connector(connect)?);
+    connector.set_connect_timeout(Some(LONGEST_CONNECT));
+    connector.set_write_timeout(Some(LONGEST_WRITE));
+    let service = ServiceBuilder::new()
+        .layer(TimeoutLayer::new(silence))
+        .layer(ResponseBodyTimeoutLayer::new(silence))
+        .layer(MapResponseLayer::new(|answer: Response<_>| answer.map(Text::new)))
+        .layer(config.base_uri_layer())
+        .option_layer(config.default_retry.then(|| RetryLayer::new(RetryPolicy::server_retry())))
+        .option_layer(config.auth_layer()?)
+        .layer(config.extra_headers_layer()?)
+        .map_err(BoxError::from)
+        .service(Pool::builder(TokioExecutor::new()).build(connector));
+    Ok(ClientBuilder::new(service, &config.default_namespace).build())
+}
+
+/// A socket that sends nothing while the fence is closed, if there is one. What was refused ends its connection.
+///
+/// A request can wait long after it was let through: for a connection to be made, for the task that serves the
+/// connection, for a process that sleeps. Nothing waits between this look and the kernel.
+struct Fenced<S> {
+    socket: S,
+    fence: Option<Fence>,
+}
+
+impl<S> Fenced<S> {
+    fn may_send(&self) -> io::Result<()> {
+        match &self.fence {
+            Some(fence) if !fence.is_open() => Err(io::Error::other(NotLeading)),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl<S: Write + Unpin> Write for Fenced<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.may_send()?;
+        Pin::new(&mut self.socket).poll_write(cx, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.may_send()?;
+        Pin::new(&mut self.socket).poll_write_vectored(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}
+
+impl<S: Read + Unpin> Read for Fenced<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_read(cx, into)
+    }
+}
+
+impl<S: Connection> Connection for Fenced<S> {
+    fn connected(&self) -> Connected {
+        self.socket.connected()
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use futures::TryStreamExt;
+    use k8s_openapi::api::coordination::v1::Lease;
     use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
     use kube::Api;
-    use kube::api::WatchParams;
+    use kube::api::{PostParams, WatchParams};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
     use tokio::time::timeout;
@@ -61,7 +186,58 @@ mod tests {
                 streams.push(stream);
             }
         });
-        build_with_limit(kube::Config::new(format!("http://{address}").parse().unwrap()), silence).unwrap()
+        build(&config_of(address), None, silence).unwrap()
+    }
+
+    fn config_of(address: SocketAddr) -> kube::Config {
+        kube::Config::new(format!("http://{address}").parse().unwrap())
+    }
+
+    /// What was let through and had to wait is not sent when the lease is over, neither on a new connection nor on one
+    /// that is there.
+    #[tokio::test]
+    async fn nothing_leaves_a_socket_for_writes_when_the_lease_is_over() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let config = config_of(listener.local_addr().unwrap());
+        let (heard, mut requests) = tokio::sync::mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let heard = heard.clone();
+                tokio::spawn(async move {
+                    let mut asked = [0; 1024];
+                    while let Ok(length) = stream.read(&mut asked).await
+                        && length > 0
+                    {
+                        heard.send(asked[..length].starts_with(b"POST")).unwrap();
+                        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
+                        stream.write_all(answer).await.unwrap();
+                    }
+                });
+            }
+        });
+        let clients = Clients::connect(&config, "enclave-system").unwrap();
+        let write = async || {
+            let maps = Api::<ConfigMap>::default_namespaced(clients.writes.clone());
+            maps.create(&PostParams::default(), &ConfigMap::default()).await
+        };
+        let lease = async || {
+            let leases =
+                Api::<Lease>::namespaced(clients.fence.listen(clients.reads.clone()), "enclave-system");
+            leases.replace(OPERATOR, &PostParams::default(), &Lease::default()).await.unwrap();
+        };
+        write().await.expect_err("it never led");
+        lease().await;
+        assert_eq!(requests.recv().await, Some(false), "the lease goes another way");
+        write().await.unwrap();
+        assert_eq!(requests.recv().await, Some(true));
+
+        clients.fence.close();
+        let error = write().await.expect_err("the connection is there and idle");
+        assert!(format!("{:?}", anyhow::Error::from(error)).contains(&NotLeading.to_string()));
+        lease().await;
+        assert_eq!(requests.recv().await, Some(false), "nothing was sent before it");
+        write().await.expect("a new connection is made");
+        assert_eq!(requests.recv().await, Some(true));
     }
 
     #[tokio::test]

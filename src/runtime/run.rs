@@ -15,16 +15,16 @@ use tokio::task::JoinSet;
 use tracing::{error, info};
 
 use super::Settings;
+use super::client::Clients;
 use super::election::{Election, LeaseLost};
 use super::metrics::Metrics;
 use super::serve::run_server;
 use crate::admission::{PolicyError, build_policies};
 use crate::api::audit::Audit;
 use crate::api::community::Channel;
-use crate::api::names::{OPERATOR, reason};
+use crate::api::names::reason;
 use crate::cluster::clock::Clock;
 use crate::cluster::events::Events;
-use crate::cluster::fence::Fence;
 use crate::cluster::watch::list_consistently;
 use crate::cluster::writer::Writer;
 use crate::controllers::telling::{Outlet, run_telling};
@@ -60,19 +60,21 @@ pub enum RunError {
 /// When the built-in admission policies cannot be read, or a part of the process ended that must
 /// not.
 pub async fn run_operator(
-    client: Client,
+    clients: &Clients,
     settings: &Settings,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
     let metrics = Metrics::default();
     let namespace = &settings.installation.namespace;
     let clock = Clock::new(Timestamp::now());
-    let client = clock.listen(client);
-    let fence = {
+    let (client, fence) = (clock.listen(clients.reads.clone()), &clients.fence);
+    // Whatever was held before is not relied on.
+    fence.close();
+    let writer = {
         let metrics = metrics.clone();
-        Fence::new(namespace, OPERATOR, move |method, path, answer| metrics.count_write(method, path, answer))
+        let count = move |method: &_, path: &_, answer| metrics.count_write(method, path, answer);
+        fence.guard(client.clone(), clock.listen(clients.writes.clone()), count)
     };
-    let writer = fence.guard(client.clone());
     let installation = settings.installation.installation();
     let sentry = Arc::new(Sentry::new(build_policies(&installation)?, clock.clone()));
     let (guard_sender, guard) = watch::channel(None);
@@ -88,7 +90,7 @@ pub async fn run_operator(
     }
     let (is_ready, ready) = watch::channel(false);
     tasks.spawn(serve(settings.listen, metrics.registry(&caches, &enqueuer.untold), ready.clone()));
-    let election = Election::new(&client, &fence, settings);
+    let election = Election::new(&client, fence, settings);
     for watch in election.watches() {
         tasks.spawn(watch);
     }

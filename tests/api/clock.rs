@@ -4,6 +4,7 @@
 
 use enclave_operator::api::State;
 use enclave_operator::api::approval_request::{RequestState, Verdict};
+use enclave_operator::runtime::client::Clients;
 use enclave_operator::runtime::run_operator;
 use http::{HeaderValue, Request, header};
 use jiff::fmt::rfc2822::DateTimeParser;
@@ -77,7 +78,9 @@ fn with_operator_in_another_time<T>(
     let config = account.config();
     runtime.spawn(async move {
         let client = in_another_time(Client::try_from(config).unwrap(), ahead);
-        Box::pin(run_operator(client, &operator_settings("timely"), std::future::pending())).await
+        let settings = operator_settings("timely");
+        let clients = Clients::of(client, &settings.installation.namespace);
+        Box::pin(run_operator(&clients, &settings, std::future::pending())).await
     });
     let told = runtime.block_on(story);
     runtime.shutdown_background();

@@ -1,5 +1,6 @@
 //! The operator in a runtime of its own within a test, which decides what becomes of its requests.
 
+use enclave_operator::runtime::client::Clients;
 use enclave_operator::runtime::{Settings, run_operator};
 use http::{Request, Response};
 use kube::Client;
@@ -33,7 +34,9 @@ impl InProcess {
             let client = Client::try_from(config).unwrap();
             let namespace = client.default_namespace().to_owned();
             let service = service_fn(move |request: Request<Body>| meddle(request, client.clone()));
-            Box::pin(run_operator(Client::new(service, namespace), &settings, std::future::pending())).await
+            let client = Client::new(service, namespace);
+            let clients = Clients::of(client, &settings.installation.namespace);
+            Box::pin(run_operator(&clients, &settings, std::future::pending())).await
         });
         Self(Some(runtime))
     }
