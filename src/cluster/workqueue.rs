@@ -17,11 +17,13 @@ pub const MIN_RETRY: Duration = Duration::from_millis(500);
 pub const MAX_RETRY: Duration = Duration::from_secs(30);
 /// However busy a queue is, what nobody waits for has its turn after this.
 pub const LONGEST_LOW: Duration = Duration::from_secs(30);
+/// A queue is at rest when fewer objects than this were taken out of it in the last second or so.
+const AT_REST: f64 = 10.0;
 
 /// In which order objects are taken out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Priority {
-    /// When nothing else of the queue is there or under way: nobody waits for it.
+    /// When the queue is at rest and nothing else of it is there or under way: nobody waits for it.
     Low,
     /// In the order in which they were added.
     Normal,
@@ -70,6 +72,35 @@ struct State {
     /// Only objects that are queued, being worked on, waited for, or failed.
     items: HashMap<Key, Item>,
     waiting: BTreeSet<(Instant, Key)>,
+    recent: Recent,
+}
+
+/// How many objects were taken out lately; each counts less and less, by half after 0.7 s.
+#[derive(Clone, Copy, Default)]
+struct Recent {
+    count: f64,
+    at: Option<Instant>,
+}
+
+impl Recent {
+    fn count(self, now: Instant) -> f64 {
+        let age = self.at.map_or(0.0, |at| now.saturating_duration_since(at).as_secs_f64());
+        self.count * (-age).exp()
+    }
+
+    fn add(&mut self, now: Instant) {
+        *self = Self { count: self.count(now) + 1.0, at: Some(now) };
+    }
+
+    /// When the queue is at rest if nothing more is taken out of it.
+    fn rests_at(self) -> Option<Instant> {
+        let wait = (self.count / AT_REST).ln();
+        self.at.filter(|_| wait > 0.0).map(|at| at + Duration::from_secs_f64(wait))
+    }
+
+    fn is_at_rest(self, now: Instant) -> bool {
+        self.rests_at().is_none_or(|at| at <= now)
+    }
 }
 
 #[derive(Default)]
@@ -207,11 +238,15 @@ impl Workqueue {
     }
 
     /// Whether what nobody waits for is better done later for an object that is being worked on: others are queued
-    /// or under way, it was not taken out for that, and it has not waited for [`LONGEST_LOW`] already.
+    /// or under way or were a moment ago, it was not taken out for that, and it has not waited for [`LONGEST_LOW`]
+    /// already.
     #[must_use]
     pub fn is_later_better(&self, key: &Key, now: Instant) -> bool {
         let mut state = self.lock();
-        let is_busy = state.active > 1 || !state.normal.is_empty() || !state.closing.is_empty();
+        let is_busy = state.active > 1
+            || !state.normal.is_empty()
+            || !state.closing.is_empty()
+            || !state.recent.is_at_rest(now);
         let Some(item) = state.items.get_mut(key) else { return false };
         let is_later =
             is_busy && !matches!(item.stage, Stage::Active(Priority::Low, _)) && !item.is_overdue(now);
@@ -301,7 +336,9 @@ impl State {
     fn due(&self, now: Instant) -> Option<Instant> {
         let waiting = self.waiting.first().map(|(due, _)| *due);
         let low = self.low.first().map(|(since, _)| *since + LONGEST_LOW);
-        waiting.into_iter().chain(low.filter(|due| *due > now)).min()
+        let rests = self.recent.rests_at().filter(|_| !self.low.is_empty());
+        let low = [low, rests].into_iter().flatten().filter(|due| *due > now);
+        waiting.into_iter().chain(low).min()
     }
 
     fn take(&mut self, at_least: Priority, now: Instant) -> Option<Key> {
@@ -312,8 +349,18 @@ impl State {
             order.swap(1, 2);
         }
         order.into_iter().find_map(|priority| {
-            let has_seat = priority >= at_least || (is_overdue && at_least == Priority::Normal);
-            if has_seat { self.take_of(priority) } else { None }
+            let has_seat = match priority {
+                Priority::Low => {
+                    at_least <= Priority::Normal && is_overdue
+                        || at_least == Priority::Low && self.recent.is_at_rest(now)
+                }
+                Priority::Normal | Priority::Closing => priority >= at_least,
+            };
+            let key = if has_seat { self.take_of(priority) } else { None };
+            if key.is_some() && priority > Priority::Low {
+                self.recent.add(now);
+            }
+            key
         })
     }
 

@@ -257,3 +257,38 @@ async fn who_waits_is_woken_by_what_is_added_and_by_what_is_due() {
         queue.wait().await;
     }
 }
+
+/// Twenty votes a second leave gaps between them, in which what nobody waits for would stand in the way of the next.
+#[test]
+fn what_nobody_waits_for_waits_until_a_busy_queue_has_come_to_rest() {
+    let queue = queue();
+    let mut now = Instant::now();
+    let work_on = |name: &str, now: Instant| {
+        queue.add(key(name), Priority::Normal);
+        assert_eq!(queue.take(Priority::Low, now), Some(key(name)));
+        let is_later = queue.is_later_better(&key(name), now);
+        let outcome =
+            if is_later { Outcome::RequeueAfter(Duration::ZERO, Priority::Low) } else { Outcome::Done };
+        queue.finish(&key(name), outcome, now);
+        is_later
+    };
+    assert!(!work_on("one", now), "a single one has time for everything");
+    now += Duration::from_secs(60);
+    let later = (0..40).filter(|number| {
+        now += Duration::from_millis(50);
+        work_on(&number.to_string(), now)
+    });
+    let later = later.count();
+    assert!((25..=35).contains(&later), "{later} of 40");
+    assert_eq!(queue.take(Priority::Low, now), None);
+    let due = queue.lock().due(now).unwrap();
+    let rests = due - now;
+    assert!((Duration::from_millis(500)..Duration::from_secs(1)).contains(&rests), "{rests:?}");
+    assert_eq!(queue.take(Priority::Low, now + rests / 2), None);
+    for _ in 0..later {
+        let taken = queue.take(Priority::Low, due).expect("it is at rest");
+        assert!(!queue.is_later_better(&taken, due));
+        queue.finish(&taken, Outcome::Done, due);
+    }
+    assert_eq!((queue.remembered(), queue.lock().due(due)), (0, None));
+}
