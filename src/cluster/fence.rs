@@ -25,7 +25,7 @@ pub const RENEW_PERIOD: Duration = Duration::from_secs(2);
 /// So long a stop waits for writes that are under way.
 const LONGEST_FAREWELL: Duration = Duration::from_millis(500);
 
-/// A write was not sent.
+/// A write was not sent, or its answer came too late to be waited for.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("this process does not lead, or not any more")]
 pub struct NotLeading;
@@ -117,7 +117,7 @@ impl Fence {
                     answer = writes.send(request) => answer,
                 };
                 count(&method, &path, answer.as_ref().map(http::Response::status).ok());
-                // The socket says no in the words of a connection that broke.
+                // The socket says no in the words of a connection that broke, and nobody needs another answer.
                 answer.map_err(|error| if fence.is_open() { error } else { refusal() })
             }
         });
@@ -132,7 +132,13 @@ impl Fence {
         }
     }
 
-    /// Lets no write through any more, and waits for those that are under way, not for long.
+    /// Whether the lease is being given back: this process stops.
+    #[must_use]
+    pub fn is_given_back(&self) -> bool {
+        *self.lock() == Held::GivenBack
+    }
+
+    /// Lets no write through any more, and waits for the answers to those that were sent, not for long.
     pub async fn shut(&self) {
         *self.lock() = Held::GivenBack;
         let mut under_way = self.under_way.subscribe();

@@ -15,9 +15,9 @@ use super::cache::Key;
 pub const MIN_RETRY: Duration = Duration::from_millis(500);
 /// See [`MIN_RETRY`].
 pub const MAX_RETRY: Duration = Duration::from_secs(30);
-/// However busy a queue is, what nobody waits for has its turn after this.
-pub const LONGEST_LOW: Duration = Duration::from_secs(30);
-/// A queue is at rest when fewer objects than this were taken out of it in the last second or so.
+/// However busy a queue is, what nobody waits for has its turn after this: every second one.
+pub const LONGEST_LOW: Duration = Duration::from_secs(20);
+/// A queue is at rest when no more objects than this were taken out of it in the last second or so.
 const AT_REST: f64 = 10.0;
 
 /// In which order objects are taken out.
@@ -73,9 +73,12 @@ struct State {
     items: HashMap<Key, Item>,
     waiting: BTreeSet<(Instant, Key)>,
     recent: Recent,
+    /// Whether what was taken out last was something that nobody waits for.
+    last_was_low: bool,
 }
 
-/// How many objects were taken out lately; each counts less and less, by half after 0.7 s.
+/// How many objects were taken out lately for something that somebody waits for; each counts less and less, by half
+/// after 0.7 s.
 #[derive(Clone, Copy, Default)]
 struct Recent {
     count: f64,
@@ -114,6 +117,8 @@ struct Item {
     low_since: Option<Instant>,
     /// How often it was added again while it was being worked on.
     added: usize,
+    /// It is queued because of what was done for it that nobody waits for.
+    is_echo: bool,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -238,8 +243,8 @@ impl Workqueue {
     }
 
     /// Whether what nobody waits for is better done later for an object that is being worked on: others are queued
-    /// or under way or were a moment ago, it was not taken out for that, and it has not waited for [`LONGEST_LOW`]
-    /// already.
+    /// or under way, or the queue is not at rest, it was not taken out for that, and it has not waited for
+    /// [`LONGEST_LOW`] already.
     #[must_use]
     pub fn is_later_better(&self, key: &Key, now: Instant) -> bool {
         let mut state = self.lock();
@@ -336,16 +341,23 @@ impl State {
     fn due(&self, now: Instant) -> Option<Instant> {
         let waiting = self.waiting.first().map(|(due, _)| *due);
         let low = self.low.first().map(|(since, _)| *since + LONGEST_LOW);
-        let rests = self.recent.rests_at().filter(|_| !self.low.is_empty());
-        let low = [low, rests].into_iter().flatten().filter(|due| *due > now);
-        waiting.into_iter().chain(low).min()
+        // That may have come between the last look and this one.
+        let rests = self.recent.rests_at().filter(|due| *due > now || self.active == 0);
+        let rests = rests.filter(|_| !self.low.is_empty());
+        waiting.into_iter().chain(low.filter(|due| *due > now)).chain(rests).min()
     }
 
     fn take(&mut self, at_least: Priority, now: Instant) -> Option<Key> {
         self.add_due(now);
+        // What rose is in another queue by now.
+        while let Some((_, key)) = self.low.first()
+            && self.items.get(key).is_none_or(|item| item.stage != Stage::Queued(Priority::Low))
+        {
+            self.low.pop_first();
+        }
         let is_overdue = self.low.first().is_some_and(|(since, _)| *since + LONGEST_LOW <= now);
         let mut order = [Priority::Closing, Priority::Normal, Priority::Low];
-        if is_overdue {
+        if is_overdue && !self.last_was_low {
             order.swap(1, 2);
         }
         order.into_iter().find_map(|priority| {
@@ -356,20 +368,20 @@ impl State {
                 }
                 Priority::Normal | Priority::Closing => priority >= at_least,
             };
-            let key = if has_seat { self.take_of(priority) } else { None };
-            if key.is_some() && priority > Priority::Low {
-                self.recent.add(now);
-            }
-            key
+            if has_seat { self.take_of(priority, now) } else { None }
         })
     }
 
-    fn take_of(&mut self, priority: Priority) -> Option<Key> {
+    fn take_of(&mut self, priority: Priority, now: Instant) -> Option<Key> {
         while let Some(key) = self.pop(priority) {
             let Some(item) = self.items.get_mut(&key) else { continue };
             if item.stage == Stage::Queued(priority) {
                 item.stage = Stage::Active(priority, None);
                 self.active += 1;
+                if !std::mem::take(&mut item.is_echo) && priority > Priority::Low {
+                    self.recent.add(now);
+                }
+                self.last_was_low = priority == Priority::Low;
                 // Whatever it waited for is looked at now.
                 if let Some((due, _)) = item.wake_at.take() {
                     self.waiting.remove(&(due, key.clone()));
@@ -401,6 +413,7 @@ impl State {
             }
             Stage::Idle | Stage::Queued(_) => (Priority::Normal, None),
         };
+        item.is_echo = taken == Priority::Low && again.is_some();
         // Whatever it was looked at for, it may have found something else.
         let taken = taken.max(Priority::Normal);
         item.low_since = match outcome {

@@ -33,8 +33,8 @@ pub enum WriteError {
     /// the object is looked at again.
     #[error("the object changed in the meantime")]
     Outdated,
-    /// It was not sent, because this process does not hold the lease now. Whoever leads does it; that can
-    /// be this process again.
+    /// It was not sent, or its answer came too late, because this process does not hold the lease now. Whoever leads
+    /// does it; that can be this process again.
     #[error("this process does not lead now")]
     NotLeading,
     /// The API server refused, or could not be reached.

@@ -22,7 +22,7 @@ use tower::{BoxError, Service, ServiceBuilder, service_fn};
 use tower_http::timeout::ResponseBodyTimeoutLayer;
 
 use crate::api::names::OPERATOR;
-use crate::cluster::fence::{Fence, NotLeading};
+use crate::cluster::fence::{Fence, LEASE_DURATION, NotLeading, RENEW_DEADLINE};
 use crate::cluster::text::Text;
 
 /// So long the API server may be silent, before an answer or within it, until it counts as gone. It ends requests
@@ -37,7 +37,7 @@ const LONGEST_WRITE: Duration = Duration::from_secs(10);
 pub struct Clients {
     /// For reads, and for the lease.
     pub reads: Client,
-    /// For writes: while the fence is closed nothing leaves its sockets.
+    /// For writes: while the fence is closed its sockets take nothing.
     pub writes: Client,
     /// Around the lease of the operator.
     pub fence: Fence,
@@ -66,7 +66,7 @@ impl Clients {
     }
 }
 
-/// The stack of [`ClientBuilder`] with sockets of its own. The limit of silence is not `set_read_timeout`: that sets a
+/// The stack that [`ClientBuilder`] makes of a configuration, without spans and proxies, with sockets of its own. The limit of silence is not `set_read_timeout`: that sets a
 /// timer to the present each time when something was read, which wakes the runtime once more for each event and each
 /// answer.
 fn build(config: &kube::Config, fence: Option<Fence>, silence: Duration) -> Result<Client, kube::Error> {
@@ -75,6 +75,11 @@ fn build(config: &kube::Config, fence: Option<Fence>, silence: Duration) -> Resu
     }
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
+    // What was sent and did not arrive is not sent anew when another process may lead.
+    #[cfg(target_os = "linux")]
+    if fence.is_some() {
+        tcp.set_tcp_user_timeout(LEASE_DURATION.checked_sub(RENEW_DEADLINE));
+    }
     let connect = service_fn(move |to: Uri| {
         let (mut tcp, fence) = (tcp.clone(), fence.clone());
         async move { Ok::<_, BoxError>(Fenced { socket: tcp.call(to).await?, fence }) }
@@ -98,7 +103,7 @@ fn build(config: &kube::Config, fence: Option<Fence>, silence: Duration) -> Resu
 /// A socket that sends nothing while the fence is closed, if there is one. What was refused ends its connection.
 ///
 /// A request can wait long after it was let through: for a connection to be made, for the task that serves the
-/// connection, for a process that sleeps. Nothing waits between this look and the kernel.
+/// connection, for a process that sleeps. Between this look and the kernel's there is nothing to wait for.
 struct Fenced<S> {
     socket: S,
     fence: Option<Fence>,

@@ -68,7 +68,7 @@ pub async fn run_operator(
     let namespace = &settings.installation.namespace;
     let clock = Clock::new(Timestamp::now());
     let (client, fence) = (clock.listen(clients.reads.clone()), &clients.fence);
-    // Whatever was held before is not relied on.
+    // The renewals of a former term count no more.
     fence.close();
     let writer = {
         let metrics = metrics.clone();
@@ -155,6 +155,11 @@ pub async fn run_operator(
         }
     };
     metrics.leader.set(0);
+    let result = match result {
+        // While it was given back: this process stops all the same.
+        Err(RunError::LeaseLost) if fence.is_given_back() => Ok(()),
+        result => result,
+    };
     if result.is_ok() {
         election.give_back().await;
     }

@@ -114,7 +114,7 @@ impl World {
         let mut command =
             process.command(Path::new(env!("CARGO_BIN_EXE_enclave-operator")), account, identity);
         command.envs(settings.iter().copied());
-        command.env("RUST_LOG", "info,enclave_operator=debug,kube_client::client::builder=off");
+        command.env("RUST_LOG", "info,enclave_operator=debug");
         self.plane.spawn(command, identity).unwrap()
     }
 

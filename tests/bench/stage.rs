@@ -5,9 +5,12 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use enclave_operator::api::approval_request::RequestState;
 use enclave_operator::api::names::OPERATOR;
+use enclave_operator::api::{ApprovalRequest, EnclaveConnection};
+use enclave_operator::kinds::untold::SETTLE_AFTER;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview};
-use kube::api::PostParams;
+use kube::api::{ListParams, PostParams};
 use kube::{Api, Client};
 
 use crate::counts::Since;
@@ -148,6 +151,33 @@ impl Stage {
     /// Waits until the operator has nothing to do, and says since when.
     pub async fn wait_until_quiet(&self, within: Duration) -> Instant {
         wait_until_quiet(self.operator_id(), CLIENT, within).await
+    }
+
+    /// Waits until the operator has done what nobody waits for, too: `enactedAt`, and taking off what was told.
+    ///
+    /// # Panics
+    /// If that is not so `within` this time.
+    pub async fn wait_until_settled(&self, within: Duration) {
+        let began = Instant::now();
+        loop {
+            self.wait_until_quiet(within).await;
+            tokio::time::sleep(SETTLE_AFTER).await;
+            self.wait_until_quiet(within).await;
+            let every = ListParams::default();
+            let requests = self.everywhere::<ApprovalRequest>().list(&every).await.unwrap();
+            let connections = self.everywhere::<EnclaveConnection>().list(&every).await.unwrap();
+            let is_settled =
+                requests.items.iter().filter_map(|request| request.status.as_ref()).all(|status| {
+                    let is_marked =
+                        status.state != Some(RequestState::Approved) || status.enacted_at.is_some();
+                    is_marked && status.audit.waiting.is_empty()
+                });
+            let mut statuses = connections.items.iter().filter_map(|connection| connection.status.as_ref());
+            if is_settled && statuses.all(|status| status.gate.audit.waiting.is_empty()) {
+                return;
+            }
+            assert!(began.elapsed() < within, "something is left to be written");
+        }
     }
 
     /// Processor time that the operator has used, in seconds.

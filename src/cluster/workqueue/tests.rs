@@ -285,10 +285,67 @@ fn what_nobody_waits_for_waits_until_a_busy_queue_has_come_to_rest() {
     let rests = due - now;
     assert!((Duration::from_millis(500)..Duration::from_secs(1)).contains(&rests), "{rests:?}");
     assert_eq!(queue.take(Priority::Low, now + rests / 2), None);
+    // Whoever looked a moment too early and waits is woken.
+    now = due + Duration::from_millis(1);
+    assert!(queue.lock().due(now).is_some_and(|due| due <= now));
     for _ in 0..later {
-        let taken = queue.take(Priority::Low, due).expect("it is at rest");
-        assert!(!queue.is_later_better(&taken, due));
-        queue.finish(&taken, Outcome::Done, due);
+        let taken = queue.take(Priority::Low, now).expect("it is at rest");
+        assert!(!queue.is_later_better(&taken, now));
+        // What is written is seen, which is nothing that anybody waits for either.
+        queue.add(taken.clone(), Priority::Normal);
+        queue.finish(&taken, Outcome::Done, now);
+        assert_eq!(queue.take(Priority::Low, now), Some(taken.clone()));
+        queue.finish(&taken, Outcome::Done, now);
     }
-    assert_eq!((queue.remembered(), queue.lock().due(due)), (0, None));
+    assert_eq!((queue.remembered(), queue.lock().due(now)), (0, None));
+}
+
+/// What has waited for long does not keep up what comes, nor does what waits for less long with it.
+#[test]
+fn what_waited_long_enough_takes_turns_with_the_rest() {
+    let queue = queue();
+    let mut now = Instant::now();
+    for number in 0..60 {
+        let name = key(&number.to_string());
+        queue.add(name.clone(), Priority::Normal);
+        assert!(queue.take(Priority::Normal, now).is_some());
+        queue.finish(&name, Outcome::RequeueAfter(Duration::ZERO, Priority::Low), now);
+    }
+    assert_eq!(queue.take(Priority::Normal, now), None);
+    // The first ten are to be done for another reason.
+    for number in 0..10 {
+        queue.add(key(&number.to_string()), Priority::Normal);
+    }
+    now += LONGEST_LOW;
+    let mut taken = Vec::new();
+    while let Some(one) = queue.take(Priority::Normal, now) {
+        let is_normal = one.name.parse::<usize>().unwrap() < 10;
+        taken.push(is_normal);
+        queue.finish(&one, Outcome::Done, now);
+    }
+    assert_eq!((taken.len(), queue.len()), (60, 0));
+    assert_eq!(taken[..20], [false, true].repeat(10), "{taken:?}");
+}
+
+/// Of what was to be done for an object that something else was done for nothing is left.
+#[test]
+fn what_rose_leaves_nothing_behind_that_makes_others_old() {
+    let queue = queue();
+    let mut now = Instant::now();
+    let later = Outcome::RequeueAfter(Duration::ZERO, Priority::Low);
+    let put_off = |name: &str, now: Instant| {
+        queue.add(key(name), Priority::Normal);
+        assert_eq!(queue.take(Priority::Normal, now), Some(key(name)));
+        queue.finish(&key(name), later, now);
+        assert_eq!(queue.take(Priority::Normal, now), None);
+    };
+    put_off("one", now);
+    now += LONGEST_LOW / 2;
+    put_off("two", now);
+    queue.add(key("one"), Priority::Normal);
+    now += LONGEST_LOW / 2;
+    assert_eq!(queue.take(Priority::Normal, now), Some(key("one")));
+    queue.finish(&key("one"), Outcome::Done, now);
+    assert_eq!(queue.take(Priority::Normal, now), None, "it has waited half as long");
+    assert_eq!(queue.len(), 1);
 }

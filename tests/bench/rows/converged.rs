@@ -8,7 +8,7 @@ use super::{Measuring, limit};
 use crate::stage::Stage;
 
 pub async fn measure(measuring: &mut Measuring<'_>, stage: &Stage) {
-    stage.wait_until_quiet(limit(measuring.size)).await;
+    stage.wait_until_settled(limit(measuring.size)).await;
     let (since, cpu) = (stage.count_requests(), stage.operator_cpu());
     // Nothing is waited for here: this time without anything is what is measured.
     let seconds = measuring.settings.seconds;

@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use enclave_operator::api::{Community, Enclave, EnclaveConnection, State};
-use enclave_operator::kinds::untold::SETTLE_AFTER;
 use futures::StreamExt;
 use kube::Api;
 use serde_json::{Value, json};
@@ -127,10 +126,8 @@ pub async fn provision(stage: &Stage, load: &Load, rules: &Value) -> Provisioned
     let what = format!("all connections of {} are open", load.community);
     let last = connected.wait_for_count(wanted, limit(load.enclaves), &what).await;
     let wall = last.duration_since(began);
-    stage.wait_until_quiet(limit(load.enclaves)).await;
     // What was told is taken off later, which counts too.
-    tokio::time::sleep(SETTLE_AFTER).await;
-    stage.wait_until_quiet(limit(load.enclaves)).await;
+    stage.wait_until_settled(limit(load.enclaves)).await;
     Provisioned {
         wall,
         api_server: stage.api_server_cpu() - api_server,

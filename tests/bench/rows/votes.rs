@@ -65,7 +65,7 @@ pub async fn measure(measuring: &mut Measuring<'_>, stage: &mut Stage) {
         let since = stage.count_requests();
         latencies[at][1].push(held.vote_at_a_rate(stage, rated).await);
         if turn == Turn::Operator {
-            stage.wait_until_quiet(LIMIT).await;
+            stage.wait_until_settled(LIMIT).await;
             let counts = since.count();
             writes += counts.writes();
             conflicts += counts.conflicts;
