@@ -15,7 +15,7 @@ use super::cache::Key;
 pub const MIN_RETRY: Duration = Duration::from_millis(500);
 /// See [`MIN_RETRY`].
 pub const MAX_RETRY: Duration = Duration::from_secs(30);
-/// However busy a queue is, what nobody waits for has its turn after this: every second one.
+/// However busy a queue is, what nobody waits for has every second turn after this, beside what closes.
 pub const LONGEST_LOW: Duration = Duration::from_secs(20);
 /// A queue is at rest when no more objects than this were taken out of it in the last second or so.
 const AT_REST: f64 = 10.0;
@@ -381,7 +381,10 @@ impl State {
                 if !std::mem::take(&mut item.is_echo) && priority > Priority::Low {
                     self.recent.add(now);
                 }
-                self.last_was_low = priority == Priority::Low;
+                // What closes has seats of its own, and takes nobody's turn.
+                if priority < Priority::Closing {
+                    self.last_was_low = priority == Priority::Low;
+                }
                 // Whatever it waited for is looked at now.
                 if let Some((due, _)) = item.wake_at.take() {
                     self.waiting.remove(&(due, key.clone()));

@@ -66,19 +66,20 @@ impl Clients {
     }
 }
 
-/// The stack that [`ClientBuilder`] makes of a configuration, without spans and proxies, with sockets of its own. The limit of silence is not `set_read_timeout`: that sets a
-/// timer to the present each time when something was read, which wakes the runtime once more for each event and each
-/// answer.
+/// The stack that [`ClientBuilder`] makes of a configuration, without spans and proxies, with sockets of its own. The
+/// limit of silence is not `set_read_timeout`: that sets a timer to the present each time when something was read, which
+/// wakes the runtime once more for each event and each answer.
 fn build(config: &kube::Config, fence: Option<Fence>, silence: Duration) -> Result<Client, kube::Error> {
     if let Some(proxy) = &config.proxy_url {
         return Err(kube::Error::ProxyProtocolUnsupported { proxy_url: Box::new(proxy.clone()) });
     }
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
-    // What was sent and did not arrive is not sent anew when another process may lead.
+    // What was sent and did not arrive is not sent anew when another process may lead. The kernel counts from the first
+    // time that it sends something anew.
     #[cfg(target_os = "linux")]
     if fence.is_some() {
-        tcp.set_tcp_user_timeout(LEASE_DURATION.checked_sub(RENEW_DEADLINE));
+        tcp.set_tcp_user_timeout(LEASE_DURATION.checked_sub(RENEW_DEADLINE + Duration::from_secs(1)));
     }
     let connect = service_fn(move |to: Uri| {
         let (mut tcp, fence) = (tcp.clone(), fence.clone());

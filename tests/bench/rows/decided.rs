@@ -36,7 +36,12 @@ pub async fn measure(measuring: &mut Measuring<'_>, stage: &mut Stage) {
     let mut latencies_without = Vec::new();
     for number in all {
         if number > kept {
-            stage.wait_until_quiet(limit(measuring.size)).await;
+            if kept == 0 {
+                // The pattern is as it stays.
+                stage.wait_until_settled(limit(measuring.size)).await;
+            } else {
+                stage.wait_until_quiet(limit(measuring.size)).await;
+            }
             stage.stop_operator();
             measuring.say(&format!("making {} decided requests", number - kept));
             request = make(stage, kept..number).await;

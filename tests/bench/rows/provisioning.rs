@@ -127,10 +127,10 @@ pub async fn provision(stage: &Stage, load: &Load, rules: &Value) -> Provisioned
     let last = connected.wait_for_count(wanted, limit(load.enclaves), &what).await;
     let wall = last.duration_since(began);
     // What was told is taken off later, which counts too.
-    stage.wait_until_settled(limit(load.enclaves)).await;
+    let asking = stage.wait_until_settled(limit(load.enclaves)).await;
     Provisioned {
         wall,
-        api_server: stage.api_server_cpu() - api_server,
+        api_server: stage.api_server_cpu() - api_server - asking,
         operator: stage.operator_cpu() - operator,
         resident: resident(stage.operator_id()),
     }

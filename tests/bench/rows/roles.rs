@@ -42,7 +42,7 @@ pub async fn measure(measuring: &mut Measuring<'_>, stage: &mut Stage) {
     let (before, cpu) = (made.count(), stage.operator_cpu());
     stage.owner.create_all((0..assignments).map(|number| assignment(&control(number), number))).await;
     made.wait_for_count(before + assignments, limit(assignments), "the roles are given").await;
-    stage.wait_until_quiet(LIMIT).await;
+    stage.wait_until_settled(LIMIT).await;
     let each = (stage.operator_cpu() - cpu) * 1000.0 / assignments as f64;
     let what = format!("processor time of the operator for one assignment while {assignments} are made");
     let figure = measuring.figure(what, "ms", each);
@@ -55,7 +55,7 @@ pub async fn measure(measuring: &mut Measuring<'_>, stage: &mut Stage) {
     .await;
     stage.owner.create_all((0..eligibilities).map(|number| eligibility(&control(number), number))).await;
     eligible.wait_for_count(eligibilities, limit(eligibilities), "the eligibilities are in force").await;
-    stage.wait_until_quiet(LIMIT).await;
+    stage.wait_until_settled(LIMIT).await;
     let with = format!("with {assignments} assignments and {eligibilities} eligibilities");
     namespaces(measuring, stage, "many", &with).await;
     more(
@@ -155,7 +155,7 @@ async fn more(
     from: usize,
     with: &str,
 ) {
-    stage.wait_until_quiet(LIMIT).await;
+    stage.wait_until_settled(LIMIT).await;
     let (mut latencies, cpu) = (Vec::new(), stage.operator_cpu());
     for number in from..from + MORE {
         let control = load.control(number % ENCLAVES);
@@ -165,7 +165,7 @@ async fn more(
         let bound = bindings.wait_for_all(&[binding], true, LIMIT, "the role is bound").await;
         latencies.push(milliseconds(bound.saturating_duration_since(began)));
     }
-    stage.wait_until_quiet(LIMIT).await;
+    stage.wait_until_settled(LIMIT).await;
     let each = (stage.operator_cpu() - cpu) * 1000.0 / MORE as f64;
     let what = format!("processor time of the operator for one assignment more than {from}{with}, by itself");
     measuring.add(measuring.figure(what, "ms", each));

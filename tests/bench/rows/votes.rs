@@ -53,6 +53,7 @@ pub async fn measure(measuring: &mut Measuring<'_>, stage: &mut Stage) {
             (Turn::Operator, true) => {
                 bare_watcher = None;
                 stage.start_operator().await;
+                stage.wait_until_settled(LIMIT).await;
             }
             (Turn::Baseline, false) => {
                 stage.stop_operator();
