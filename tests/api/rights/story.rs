@@ -208,7 +208,12 @@ impl<'a> Story<'a> {
         })
         .await;
         self.until_used(&["get secrets", "update roles.rbac.authorization.k8s.io"]).await;
-        let standing = self.standing().await;
+        // One role says who sees the open requests, another who decides about them.
+        let standing = eventually("who decides reaches the open requests", SOON, async || {
+            let standing = self.standing().await;
+            standing.contains(&right("approve", GROUP, "approvalrequests", "")).then_some(standing)
+        })
+        .await;
 
         for (kind, namespace, _) in &proposed {
             self.delete(*kind, namespace, "new").await;
