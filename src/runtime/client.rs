@@ -22,7 +22,7 @@ use tower::{BoxError, Service, ServiceBuilder, service_fn};
 use tower_http::timeout::ResponseBodyTimeoutLayer;
 
 use crate::api::names::OPERATOR;
-use crate::cluster::fence::{Fence, LEASE_DURATION, NotLeading, RENEW_DEADLINE};
+use crate::cluster::fence::{Fence, NotLeading};
 use crate::cluster::text::Text;
 
 /// So long the API server may be silent, before an answer or within it, until it counts as gone. It ends requests
@@ -75,10 +75,11 @@ fn build(config: &kube::Config, fence: Option<Fence>, silence: Duration) -> Resu
     }
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
-    // What was sent and did not arrive is not sent anew when another process may lead. The kernel counts from the first
-    // time that it sends something anew.
+    // The kernel gives up resending unacknowledged bytes before another process can take the lease. One second is to
+    // spare, because the time counts from the first resend (tcp(7), TCP_USER_TIMEOUT).
     #[cfg(target_os = "linux")]
     if fence.is_some() {
+        use crate::cluster::fence::{LEASE_DURATION, RENEW_DEADLINE};
         tcp.set_tcp_user_timeout(LEASE_DURATION.checked_sub(RENEW_DEADLINE + Duration::from_secs(1)));
     }
     let connect = service_fn(move |to: Uri| {
@@ -103,8 +104,8 @@ fn build(config: &kube::Config, fence: Option<Fence>, silence: Duration) -> Resu
 
 /// A socket that sends nothing while the fence is closed, if there is one. What was refused ends its connection.
 ///
-/// A request can wait long after it was let through: for a connection to be made, for the task that serves the
-/// connection, for a process that sleeps. Between this look and the kernel's there is nothing to wait for.
+/// A request can wait long after the fence let it through: for a connection to be made, for the task that serves the
+/// connection, for a process that sleeps. Nothing is awaited between this check and the system call.
 struct Fenced<S> {
     socket: S,
     fence: Option<Fence>,
