@@ -13,6 +13,7 @@ use std::sync::Arc;
 use enclave_operator::api::approval_request::{Decision, RequestState, Verdict};
 use enclave_operator::api::approvals::{ApprovalRule, Approvals, Operation, RulePolicy};
 use enclave_operator::api::common::ChangeReason;
+use enclave_operator::api::entry::Entry;
 use enclave_operator::api::gate::Reference;
 use enclave_operator::api::names::FINALIZER;
 use enclave_operator::api::{ApprovalRequest, Content, EnclaveConnection, EnclaveConnectionSpec, Kind};
@@ -253,7 +254,7 @@ impl World {
         }
         let digest = request.spec.change.digest.clone();
         let status = request.status.as_mut().unwrap();
-        status.decisions.push(Decision {
+        status.decisions.push(Entry::from(Decision {
             approver: person.into(),
             verdict: if approves { Verdict::Approved } else { Verdict::Rejected },
             digest,
@@ -262,7 +263,7 @@ impl World {
             mfa: None,
             credential_id: None,
             observed_at: None,
-        });
+        }));
     }
 
     fn settle(&mut self) -> Result<(), Missing> {

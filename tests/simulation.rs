@@ -14,6 +14,7 @@ use std::sync::Arc;
 use enclave_operator::api::approval_request::{Decision, RequestState, Verdict};
 use enclave_operator::api::approvals::{ApprovalRule, Approvals, Operation, RulePolicy};
 use enclave_operator::api::common::{Principal, PrincipalKind};
+use enclave_operator::api::entry::Entry;
 use enclave_operator::api::gate::Applied;
 use enclave_operator::api::names::{FINALIZER, REQUESTED_BY, label, purpose};
 use enclave_operator::api::{
@@ -264,7 +265,7 @@ impl World {
             return;
         }
         status.decisions.retain(|decision| decision.approver != person);
-        status.decisions.push(Decision {
+        status.decisions.push(Entry::from(Decision {
             approver: person.into(),
             verdict,
             // Without policies a vote says whatever its forger likes; with them it can at most be one
@@ -279,7 +280,7 @@ impl World {
             mfa: None,
             credential_id: None,
             observed_at: None,
-        });
+        }));
         let approvals = self.lawful_approvals.entry(name).or_default();
         if lawful && !forgeable && verdict == Verdict::Approved {
             approvals.insert(person);

@@ -14,6 +14,7 @@ use super::audit::Audit;
 use super::common::Principal;
 use super::community::ServiceAccountVotes;
 use super::content::Content;
+use super::entry::Entry;
 use super::gate::Reference;
 use super::kind::Kind;
 use super::reading::Unreadable;
@@ -274,7 +275,7 @@ pub struct ApprovalRequestStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["approver".into()]))]
-    pub decisions: Vec<Decision>,
+    pub decisions: Vec<Entry<Decision>>,
     /// Fingerprint of the admission policies under which the votes were cast. When the policies
     /// change while the request is open, its votes are void and are cast again.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::Time;
 use super::common::{ChangeReason, Maintenance};
+use super::entry::Entry;
 
 /// So many facts of one object wait at most.
 pub const MOST_WAITING: usize = 500;
@@ -32,7 +33,7 @@ pub struct Audit {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 500))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
-    pub waiting: Vec<Fact>,
+    pub waiting: Vec<Entry<Fact>>,
     /// Facts that only another version of the operator can tell. They are kept until it does.
     #[serde(skip)]
     #[schemars(skip)]
@@ -43,18 +44,18 @@ impl Serialize for Audit {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
         #[serde(untagged)]
-        enum Entry<'a> {
-            Ours(&'a Fact),
+        enum Waiting<'a> {
+            Ours(&'a Entry<Fact>),
             Foreign(&'a Value),
         }
         #[derive(Serialize)]
         struct Written<'a> {
             recorded: i64,
             #[serde(skip_serializing_if = "Vec::is_empty")]
-            waiting: Vec<Entry<'a>>,
+            waiting: Vec<Waiting<'a>>,
         }
         let Self { recorded, waiting, foreign } = self;
-        let waiting = waiting.iter().map(Entry::Ours).chain(foreign.iter().map(Entry::Foreign));
+        let waiting = waiting.iter().map(Waiting::Ours).chain(foreign.iter().map(Waiting::Foreign));
         Written { recorded: *recorded, waiting: waiting.take(MOST_WAITING).collect() }.serialize(serializer)
     }
 }

@@ -17,6 +17,7 @@ pub mod enclave;
 pub mod enclave_connection;
 pub mod enclave_endpoint;
 pub mod enclave_workload;
+pub mod entry;
 pub mod gate;
 pub mod kind;
 pub mod names;

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::fence::is_refused;
 use super::writer::{Writer, get_any};
 use crate::api::approval_request::Target;
+use crate::api::entry::changes;
 use crate::api::names::{FINALIZER, OPERATOR};
 use crate::api::reading::{Item, Readable};
 use crate::api::{
@@ -242,20 +243,6 @@ pub async fn publish_status<K: Served>(
     let request = request_of(&before.api(client));
     let request = request.patch_subresource("status", &before.name_any(), &patching(), &patch);
     outcome(send(client, request).await, WHAT).map(|answer| read_answer(&answer))
-}
-
-/// The JSON merge patch (RFC 7396) that makes one value of another; `None` when they are equal.
-fn changes(before: &Value, after: &Value) -> Option<Value> {
-    if before == after {
-        return None;
-    }
-    let (Value::Object(before), Value::Object(after)) = (before, after) else { return Some(after.clone()) };
-    let changed = after.iter().filter_map(|(key, value)| {
-        let change = before.get(key).map_or_else(|| Some(value.clone()), |before| changes(before, value));
-        Some((key.clone(), change?))
-    });
-    let removed = before.keys().filter(|key| !after.contains_key(*key));
-    Some(Value::Object(changed.chain(removed.map(|key| (key.clone(), Value::Null))).collect()))
 }
 
 /// Sends a request. Whatever is in the answer, the write succeeded.

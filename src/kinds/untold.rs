@@ -377,7 +377,7 @@ mod tests {
     fn settled(untold: &Untold, request: &ApprovalRequest) -> Vec<(i64, Vec<String>)> {
         let mut audit = request.status.clone().unwrap().audit;
         untold.settle(request.metadata.uid.as_deref().unwrap(), &mut audit);
-        audit.waiting.into_iter().map(|fact| (fact.number, fact.taken_by)).collect()
+        audit.waiting.into_iter().map(|fact| (fact.number, fact.into_known().taken_by)).collect()
     }
 
     #[test]

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::gated::Gated;
 use crate::api::approval_request::{Decision, RequestState};
 use crate::api::audit::{Audit, Fact, FactType};
+use crate::api::entry::Entry;
 use crate::api::role_activation::ActivationState;
 use crate::api::{ApprovalRequest, ChangeReason, Kind, Operation, RoleActivation, Time};
 
@@ -186,7 +187,7 @@ impl Told for ApprovalRequest {
             _ => status.and_then(|status| status.state),
         };
         let has_votes = !matches!(fact.type_, FactType::Requested | FactType::Reopened);
-        let decisions = status.filter(|_| has_votes).map(|status| status.decisions.clone());
+        let decisions = status.filter(|_| has_votes).into_iter().flat_map(|status| status.decisions.clone());
         EventData {
             object: ObjectName {
                 kind: spec.target.kind.to_string(),
@@ -201,7 +202,7 @@ impl Told for ApprovalRequest {
             requesters: spec.requesters.clone(),
             justification: spec.justification.clone(),
             ticket: spec.ticket.clone(),
-            decisions: decisions.unwrap_or_default(),
+            decisions: decisions.map(Entry::into_known).collect(),
             state: state.map(|state| state.to_string()),
             expires_at: Some(spec.expires_at.clone()),
             message: fact.message.clone(),

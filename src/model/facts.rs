@@ -54,7 +54,7 @@ pub fn record(audit: &mut Audit, facts: impl IntoIterator<Item = Fact>) {
         let waiting: usize = audit.waiting.iter().map(size).sum();
         let fact = if waiting.saturating_add(size(&fact)) <= MOST_BYTES { fact } else { abridged(fact) };
         if audit.waiting.len() < MOST_WAITING && waiting.saturating_add(size(&fact)) <= 2 * MOST_BYTES {
-            audit.waiting.push(fact);
+            audit.waiting.push(fact.into());
         }
     }
 }

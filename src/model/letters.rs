@@ -140,7 +140,7 @@ mod tests {
         let mut audit = crate::api::Audit::default();
         let fact = super::super::facts::tests::a_fact(type_);
         super::super::facts::record(&mut audit, [fact]);
-        audit.waiting.remove(0)
+        audit.waiting.remove(0).into_known()
     }
 
     fn principal(kind: PrincipalKind, name: &str) -> Principal {
@@ -169,16 +169,19 @@ mod tests {
         request.spec.requesters = vec!["alice".into(), "anna".into()];
         request.status = Some(ApprovalRequestStatus {
             state: Some(RequestState::Rejected),
-            decisions: vec![Decision {
-                approver: "bob".into(),
-                verdict: Verdict::Rejected,
-                digest: String::new(),
-                comment: Some("not\nthis week".into()),
-                groups: Vec::new(),
-                mfa: None,
-                credential_id: None,
-                observed_at: None,
-            }],
+            decisions: vec![
+                Decision {
+                    approver: "bob".into(),
+                    verdict: Verdict::Rejected,
+                    digest: String::new(),
+                    comment: Some("not\nthis week".into()),
+                    groups: Vec::new(),
+                    mfa: None,
+                    credential_id: None,
+                    observed_at: None,
+                }
+                .into(),
+            ],
             ..ApprovalRequestStatus::default()
         });
         let letter = write_letter(&request, &fact(FactType::Decided), &BTreeSet::new()).unwrap();

@@ -269,6 +269,7 @@ pub(crate) mod tests {
                     credential_id: None,
                     observed_at: None,
                 })
+                .map(Into::into)
                 .collect(),
             ..ApprovalRequestStatus::default()
         });

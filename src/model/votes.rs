@@ -7,13 +7,15 @@ use crate::api::ApprovalRequest;
 use crate::api::approval_request::{ApprovalRequestSpec, Decision, Verdict};
 use crate::api::common::{Principal, PrincipalKind};
 use crate::api::community::ServiceAccountVotes;
+use crate::api::entry::Entry;
 
 /// Which votes a request has, in a short text: the same for the same votes of the same request.
 #[must_use]
 pub fn describe_votes(request: &ApprovalRequest) -> String {
     let decisions = request.status.iter().flat_map(|status| &status.decisions);
     // When they were seen first is noted when they are counted.
-    let votes: Vec<Decision> = decisions.map(|vote| Decision { observed_at: None, ..vote.clone() }).collect();
+    let unseen = |vote: &Entry<Decision>| Decision { observed_at: None, ..vote.clone().into_known() };
+    let votes: Vec<Decision> = decisions.map(unseen).collect();
     let votes = serde_json::to_vec(&votes).unwrap_or_default();
     format!("{} {}", request.metadata.uid.as_deref().unwrap_or_default(), sha256(&votes))
 }
@@ -34,9 +36,10 @@ pub enum Tally {
 /// The admission policies refuse votes that must not count; this counts as if they had not, so
 /// that two independent checks have to fail before a vote is believed wrongly.
 #[must_use]
-pub fn tally(request: &ApprovalRequestSpec, decisions: &[Decision]) -> Tally {
+pub fn tally(request: &ApprovalRequestSpec, decisions: &[Entry<Decision>]) -> Tally {
     let votes: BTreeMap<&str, &Decision> = decisions
         .iter()
+        .map(|decision| &**decision)
         .filter(|decision| counts(request, decision))
         .map(|decision| (decision.approver.as_str(), decision))
         .collect();
@@ -101,7 +104,7 @@ mod tests {
 
     #[test]
     fn the_same_votes_are_described_the_same_and_others_are_not() {
-        let described = |uid: &str, decisions: Vec<Decision>| {
+        let described = |uid: &str, decisions: Vec<Entry<Decision>>| {
             let mut request = ApprovalRequest::new("r", a_request());
             request.metadata.uid = Some(uid.into());
             request.status = Some(ApprovalRequestStatus { decisions, ..ApprovalRequestStatus::default() });
@@ -121,7 +124,7 @@ mod tests {
         assert_eq!(different.iter().collect::<std::collections::BTreeSet<_>>().len(), 5);
     }
 
-    fn vote(approver: &str, verdict: Verdict) -> Decision {
+    fn vote(approver: &str, verdict: Verdict) -> Entry<Decision> {
         Decision {
             approver: approver.into(),
             verdict,
@@ -132,9 +135,10 @@ mod tests {
             credential_id: None,
             observed_at: None,
         }
+        .into()
     }
 
-    fn approval(approver: &str) -> Decision {
+    fn approval(approver: &str) -> Entry<Decision> {
         vote(approver, Verdict::Approved)
     }
 

@@ -189,7 +189,7 @@ mod tests {
             state: Some(RequestState::Approved),
             decided_at: Some(Time(Timestamp::UNIX_EPOCH)),
             witness: Some(String::new()),
-            decisions: vec![vote],
+            decisions: vec![vote.into()],
             ..ApprovalRequestStatus::default()
         });
         request

@@ -1,6 +1,7 @@
 //! What people do about roles: each deed goes to the API server and into the books.
 
 use enclave_operator::api::approval_request::{Decision, RequestState, Verdict};
+use enclave_operator::api::entry::Entry;
 use enclave_operator::api::names::{FINALIZER, REQUESTED_BY, REQUESTED_GROUPS, REQUESTED_MFA};
 use enclave_operator::api::{
     ActivationState, ApprovalRequest, RoleActivation, RoleActivationSpec, RoleAssignment, RoleEligibility,
@@ -245,7 +246,7 @@ impl World {
             status.witness = Some(restored.to_string());
         }
         status.decisions.retain(|decision| decision.approver != by);
-        status.decisions.push(Decision {
+        status.decisions.push(Entry::from(Decision {
             approver: by.into(),
             verdict: if approves { Verdict::Approved } else { Verdict::Rejected },
             digest,
@@ -254,7 +255,7 @@ impl World {
             mfa: None,
             credential_id: None,
             observed_at: None,
-        });
+        }));
         poll.yes.remove(by);
         poll.no.remove(by);
         // What is cast before the operator wrote down who guards it is void.

@@ -3,24 +3,25 @@
 
 use std::time::{Duration, Instant};
 
+use enclave_operator::api::approval_request::Verdict;
 use enclave_operator::api::names::label;
 use enclave_operator::api::{
     CommunityEndpoint, EnclaveConnection, EnclaveEndpoint, Kind, RoleActivation, RoleEligibility, State,
     TransitHub,
 };
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use kube::api::DeleteParams;
+use kube::api::{DeleteParams, DynamicObject, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
 use crate::lock::maintenance;
 use crate::network::{self, Story, to_the_ledger};
 use crate::roles::{Place, make, user};
-use crate::support::{Process, User, eventually};
+use crate::support::{Mood, Process, Sink, User, eventually};
 use crate::trouble::{wait_for_log, wait_for_metric};
 use crate::world::{
-    SOON, WORLD, World, active_community, kind_api, may, namespaced, on_a_runtime, patch, patch_status,
-    right, wait_for_access, wait_for_state,
+    SOON, WORLD, World, active_community, enclave, enclaves, kind_api, may, namespaced, on_a_runtime, patch,
+    patch_status, right, vote, wait_for_access, wait_for_enclave, wait_for_request, wait_for_state,
 };
 
 const DENY: &str = "enclave-operator-default-deny";
@@ -425,7 +426,7 @@ fn what_only_gives_access_is_closed_and_what_runs_stays_and_maintenance_ends() {
         loose.wait_until_blocked(&connection, "spec.expiresAt").await;
 
         // Maintenance of the Enclave ends in a workload that cannot be read too.
-        let enclaves = crate::world::enclaves(&loose.world.alice(), "odd");
+        let enclaves = enclaves(&loose.world.alice(), "odd");
         let soon = maintenance("Advanced", &json!({"kind": "User", "name": "tina"}), 20);
         patch(&enclaves, "payments", json!({"spec": {"maintenance": soon}})).await.unwrap();
         let namespace = ["ns", "odd-payments-api"];
@@ -598,5 +599,70 @@ fn fields_of_a_status_that_this_version_does_not_know_stay() {
             wait_to_see(admin, &object, "{.status.state}", state).await;
             assert_eq!(kept(), ["kept", "kept"], "{kind}");
         }
+    });
+}
+
+/// As are fields of the entries of its lists, which are written as a whole: of votes, and of facts that a sink has
+/// not taken yet.
+#[test]
+fn fields_of_entries_that_this_version_does_not_know_stay() {
+    let world = World::without_operator();
+    world.install();
+    let sink = Sink::start();
+    sink.set_mood(Mood::Fails);
+    let admin = world.plane.administrator_user();
+    let status = "/spec/versions/0/schema/openAPIV3Schema/properties/status/properties";
+    let lists = ["decisions", "audit/properties/waiting"];
+    let places = lists.map(|list| format!("{status}/{list}/items/properties/newer"));
+    let add = places.map(|path| json!({"op": "add", "path": path, "value": {"type": "string"}}));
+    let crd = ["patch", "crd", "approvalrequests.enclave-operator.io", "--type=json", "-p"];
+    admin.kubectl(&[&crd[..], &[&json!(add).to_string()]].concat()).expect_success();
+    let account = on_a_runtime(async || world.operator().await);
+    let _operator =
+        world.spawn_operator_with(&account, "entries-1", &[("ENCLAVE_OPERATOR_AUDIT_URL", &sink.url())]);
+    on_a_runtime(async || {
+        let rules =
+            json!({"rules": [{"operation": "EnclaveCreation", "policy": "Required", "minimumApprovers": 2}]});
+        active_community(&world, "entries", &json!({ "approvals": rules })).await;
+        let api = enclaves(&world.alice(), "entries");
+        api.create(&PostParams::default(), &enclave("e", &json!({}))).await.unwrap();
+        let request = wait_for_request(&world.alice(), "entries", "e").await;
+        vote(&world.bob(), "entries", &request, Verdict::Approved, None).await.unwrap();
+        let object = ["apr", &request, "-n", "entries"];
+        let seen = async |votes: usize| {
+            eventually("the operator has seen the votes", SOON, async || {
+                let seen = look(admin, &object, "{.status.decisions[*].observedAt}");
+                (seen.split(' ').filter(|time| !time.is_empty()).count() == votes).then_some(())
+            })
+            .await;
+        };
+        seen(1).await;
+        let operator: Api<DynamicObject> = kind_api(&account.client(), Kind::ApprovalRequest, "entries");
+        let kept = |path| look(admin, &object, path);
+        eventually("the schema knows them", SOON, async || {
+            let mut stored = serde_json::to_value(operator.get(&request).await.unwrap()).unwrap();
+            for list in ["/status/decisions", "/status/audit/waiting"] {
+                stored.pointer_mut(list).unwrap()[0]["newer"] = "kept".into();
+            }
+            let newer = json!({"metadata": {"resourceVersion": stored["metadata"]["resourceVersion"]},
+                               "status": stored["status"]});
+            patch_status(&operator, &request, newer).await.ok()?;
+            (kept("{.status.decisions[0].newer} {.status.audit.waiting[0].newer}") == "kept kept")
+                .then_some(())
+        })
+        .await;
+        vote(&world.carol(), "entries", &request, Verdict::Approved, None).await.unwrap();
+        wait_for_enclave(&api, "e", State::Active).await;
+        seen(2).await;
+        eventually("the decision waits to be told", SOON, async || {
+            kept("{.status.audit.waiting[*].type}").contains("Decided").then_some(())
+        })
+        .await;
+        assert_eq!(kept("{.status.decisions[?(@.approver=='bob')].newer}"), "kept");
+        assert_eq!(kept("{.status.audit.waiting[?(@.type=='Requested')].newer}"), "kept");
+        // A sink that takes it takes it off its object, whatever else is in it.
+        sink.set_mood(Mood::Takes);
+        eventually("it was told", SOON, async || kept("{.status.audit.waiting}").is_empty().then_some(()))
+            .await;
     });
 }

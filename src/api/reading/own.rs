@@ -13,6 +13,7 @@ use super::spec::read_what_can_be;
 use super::{Cause, Parts, Readable, Unread, Unreadable};
 use crate::api::Time;
 use crate::api::audit::{Audit, Fact};
+use crate::api::entry::Entry;
 use crate::api::gate::Applied;
 use crate::api::{
     ApprovalRequest, ApprovalRequestSpec, ApprovalRequestStatus, Community, CommunityEndpoint,
@@ -314,7 +315,7 @@ fn read_audit(audit: &Value, unread: &mut Vec<Unread>) -> Audit {
     };
     for (index, value) in waiting.into_iter().enumerate() {
         match serde_path_to_error::deserialize::<_, Fact>(&value) {
-            Ok(fact) => found.waiting.push(fact),
+            Ok(_) => found.waiting.extend(serde_json::from_value::<Entry<Fact>>(value)),
             Err(error) => {
                 let path = format!("status.audit.waiting[{index}]");
                 unread.push(describe_error(&path, &error));

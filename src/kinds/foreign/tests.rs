@@ -171,7 +171,7 @@ fn large_request(state: Option<RequestState>) -> ApprovalRequest {
         decisions: status
             .decisions
             .into_iter()
-            .map(|vote| Decision { comment: Some(filler(2000)), ..vote })
+            .map(|vote| Decision { comment: Some(filler(2000)), ..vote.into_known() }.into())
             .collect(),
         decided_at: state.filter(|state| *state != RequestState::Pending).map(|_| time(7200)),
         enacted_at: (state == Some(RequestState::Approved)).then(|| time(7201)),

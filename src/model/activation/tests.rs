@@ -1,7 +1,6 @@
 use crate::api::reading::{Cause, Unread, Unreadable};
 
 use super::*;
-use crate::api::approval_request::Decision;
 use crate::api::role_assignment::Role;
 use crate::api::role_eligibility::ActivationConditions;
 use crate::api::{ApprovalRequestStatus, RoleActivationSpec, RoleActivationStatus, Time};
@@ -321,7 +320,7 @@ fn somebody_else_has_to_decide_where_that_is_asked_for() {
     assert_eq!(told(&unfounded), "PendingApproval ApprovalPending -..-", "the word alone does not count");
     let vote =
         serde_json::json!({"approver": "bob", "verdict": "Approved", "digest": request.spec.change.digest});
-    status.decisions = vec![serde_json::from_value::<Decision>(vote).unwrap()];
+    status.decisions = vec![serde_json::from_value(vote).unwrap()];
     for (witness, state, expected) in [
         ("guard", RequestState::Approved, "Active Active 2..32 begin"),
         ("another", RequestState::Approved, "PendingApproval ApprovalPending -..-"),

@@ -10,8 +10,8 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
-fn types(facts: &[Fact]) -> Vec<FactType> {
-    facts.iter().map(|fact| fact.type_).collect()
+fn types<'a>(facts: impl IntoIterator<Item = &'a Fact>) -> Vec<FactType> {
+    facts.into_iter().map(|fact| fact.type_).collect()
 }
 
 #[test]
@@ -57,7 +57,10 @@ fn what_is_enacted_is_recorded_with_it() {
     request.status = Some(ApprovalRequestStatus::default());
     request.status = Some(enacted_status(&request, at(30)));
     let status = request.status.as_ref().unwrap();
-    assert_eq!((status.audit.recorded, types(&status.audit.waiting)), (1, vec![FactType::Enacted]));
+    assert_eq!(
+        (status.audit.recorded, types(status.audit.waiting.iter().map(|fact| &**fact))),
+        (1, vec![FactType::Enacted])
+    );
     assert_eq!(status.audit.waiting[0].at, Time(at(30)));
     assert_eq!(enacted_status(&request, at(30)), *status, "not twice");
 }

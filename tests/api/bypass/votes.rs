@@ -226,7 +226,7 @@ async fn b01_eight_people_vote_at_the_same_moment() {
         .await;
         let decided = wait_for_request_state(&world.alice(), "b01", &request, RequestState::Approved).await;
         let mut approvers: Vec<String> =
-            decided.status.unwrap().decisions.into_iter().map(|decision| decision.approver).collect();
+            decided.status.unwrap().decisions.into_iter().map(|decision| decision.approver.clone()).collect();
         approvers.sort_unstable();
         assert_eq!(approvers, voters.iter().map(User::name).collect::<Vec<_>>());
     })
