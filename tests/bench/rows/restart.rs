@@ -24,20 +24,24 @@ pub async fn measure(measuring: &mut Measuring<'_>, stage: &mut Stage) {
 
 /// Starts right after the API server did, whose caches are empty then.
 async fn measure_cold(measuring: &mut Measuring<'_>, stage: &mut Stage) {
-    let mut starts = Vec::new();
+    let (mut starts, mut server) = (Vec::new(), Vec::new());
     for _ in 0..measuring.settings.pairs {
         stage.stop_operator();
         stage.restart_api_server();
+        let before = stage.api_server_cpu();
         starts.push(stage.start_operator().await);
+        server.push(stage.api_server_cpu() - before);
     }
     let all = |of: fn(&Started) -> f64| -> Vec<f64> { starts.iter().map(of).collect() };
     let quiet = all(|start| start.quiet.as_secs_f64());
     let figure = measuring.median("cold start until in sync", "s", &quiet);
     let raw = json!({
         "quiet": quiet, "ready": all(|start| start.ready.as_secs_f64()), "cpu": all(|start| start.cpu),
+        "server": server,
     });
     let goal = if measuring.size <= ENCLAVES { Goal::AtMost(MOST) } else { Goal::None };
     measuring.add(Figure { goal, ..figure.raw(raw) });
+    measuring.add(measuring.median("processor time of the API server in a cold start", "s", &server));
     // Everybody who watches reads everything anew.
     wait_until_quiet(stage.plane.api_server_id(), SERVER, limit(measuring.size)).await;
 }
