@@ -555,7 +555,7 @@ fn rules(creation: Option<u8>, update: Option<u8>, group: Option<bool>) -> Appro
     let rules = [rule(Operation::EnclaveCreation, creation), rule(Operation::EnclaveUpdate, update)];
     Approvals {
         rules: rules.into_iter().flatten().collect(),
-        expire_after: Some("60m".into()),
+        expire_after: Some("60m".parse().unwrap()),
         ..Approvals::default()
     }
 }

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::common::Principal;
+use super::duration::Duration;
 
 /// Something that can be asked for and held. `…Update` covers creation where there is no
 /// `…Creation`.
@@ -84,7 +85,7 @@ pub struct Approvals {
     #[schemars(length(max = 32), regex(pattern = "^([0-9]+h)?([0-9]+m)?([0-9]+s)?$"))]
     #[x_kube(validation = Rule::new("self.matches('^([0-9]{1,5}h)?([0-9]{1,7}m)?([0-9]{1,8}s)?$') && self != '' && duration(self) >= duration('1m') && duration(self) <= duration('8784h')")
         .message("expireAfter must be a duration between 1m and 8784h, for example 168h"))]
-    pub expire_after: Option<String>,
+    pub expire_after: Option<Duration>,
     /// Refuse to propose a change that has no `spec.change.justification`.
     #[serde(default)]
     pub require_justification: bool,

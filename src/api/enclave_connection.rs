@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::Time;
 use super::common::{ChangeReason, DURATION_PATTERN, LABEL_PATTERN, NAME_MESSAGE, NAME_RULE, duration_rule};
 use super::community_endpoint::TransitHubRef;
+use super::duration::Duration;
 use super::gate::GateStatus;
 use super::reading::Unreadable;
 
@@ -70,7 +71,7 @@ pub struct EnclaveConnectionSpec {
     #[schemars(length(min = 2, max = 32), regex(pattern = DURATION_PATTERN))]
     #[x_kube(validation = Rule::new(duration_rule("1m", "8784h"))
         .message("duration must be between 1m and 8784h, for example 72h"))]
-    pub duration: Option<String>,
+    pub duration: Option<Duration>,
     /// Set to true to ask for the deletion of this connection. When the rules allow it, the
     /// operator closes and deletes it. To close it at once, set `enabled: false`.
     #[serde(default)]

@@ -151,6 +151,10 @@ pub mod condition {
     pub const RECONCILING: &str = "Reconciling";
     /// It will not go on without somebody doing something; absent otherwise (kstatus).
     pub const STALLED: &str = "Stalled";
+
+    /// All types that this version writes.
+    pub const ALL: [&str; 9] =
+        [READY, APPROVED, ENFORCED, PROTECTED, LOCKED, CONFLICTING_DUTIES, DECIDED, RECONCILING, STALLED];
 }
 
 /// Condition reasons, which are Event reasons too.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::Time;
 use super::audit::Audit;
 use super::common::{DURATION_PATTERN, LABEL_PATTERN, NAME_MESSAGE, NAME_RULE, duration_rule};
+use super::duration::Duration;
 use super::reading::Unreadable;
 use super::role_assignment::Role;
 
@@ -51,7 +52,7 @@ pub struct RoleActivationSpec {
     #[schemars(length(min = 2, max = 32), regex(pattern = DURATION_PATTERN))]
     #[x_kube(validation = Rule::new(duration_rule("1m", "24h"))
         .message("duration must be between 1m and 24h, for example 2h"))]
-    pub duration: String,
+    pub duration: Duration,
     /// Why the role is needed, for those who decide about it and for the audit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048))]

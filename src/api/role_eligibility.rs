@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::Time;
 use super::approvals::{ApprovalRule, Approvals, Operation, RulePolicy};
 use super::common::{ChangeReason, DURATION_PATTERN, NAME_MESSAGE, NAME_RULE, Principal, duration_rule};
+use super::duration::Duration;
 use super::gate::GateStatus;
 use super::reading::Unreadable;
 use super::role_assignment::{PRINCIPALS_MESSAGE, PRINCIPALS_RULE, Role};
@@ -93,7 +94,7 @@ pub struct ActivationConditions {
     #[schemars(length(min = 2, max = 32), regex(pattern = DURATION_PATTERN))]
     #[x_kube(validation = Rule::new(duration_rule("1m", "24h"))
         .message("maxDuration must be between 1m and 24h, for example 8h"))]
-    pub max_duration: String,
+    pub max_duration: Duration,
     /// Refuse activations that have no justification.
     #[serde(default)]
     pub require_justification: bool,
@@ -137,7 +138,7 @@ pub struct ActivationApproval {
     #[schemars(length(min = 2, max = 32), regex(pattern = DURATION_PATTERN))]
     #[x_kube(validation = Rule::new(duration_rule("1m", "24h"))
         .message("expireAfter of an activation must be between 1m and 24h, for example 4h"))]
-    pub expire_after: Option<String>,
+    pub expire_after: Option<Duration>,
     /// Refuse a rejection that has no comment.
     #[serde(default)]
     pub require_rejection_comment: bool,

@@ -5,6 +5,8 @@ use serde::{Deserialize, Deserializer};
 use serde_ignored::Path;
 use serde_json::Value;
 
+use super::strict::Strict;
+
 /// At most so many of them are reported for one value.
 const MOST: usize = 300;
 
@@ -20,7 +22,7 @@ pub fn read_known<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> (Result<T, D::Error>, Vec<Vec<Step>>) {
     let mut found = Vec::new();
-    let read = serde_ignored::deserialize(deserializer, |path| {
+    let read = serde_ignored::deserialize(Strict(deserializer), |path| {
         if found.len() < MOST {
             found.push(steps_of(&path));
         }

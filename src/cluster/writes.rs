@@ -5,11 +5,11 @@ use std::fmt::Debug;
 use std::time::Instant;
 
 use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{DeleteParams, GetParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::Request;
 use kube::{Api, Client, Resource, ResourceExt};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::fence::is_refused;
@@ -17,7 +17,7 @@ use super::writer::{Writer, get_any};
 use crate::api::approval_request::Target;
 use crate::api::entry::changes;
 use crate::api::names::{FINALIZER, OPERATOR};
-use crate::api::reading::{Item, Readable};
+use crate::api::reading::{Item, MOST_FINALIZERS, Readable};
 use crate::api::{
     ApprovalRequest, Community, CommunityEndpoint, Enclave, EnclaveConnection, EnclaveEndpoint,
     EnclaveWorkload, RoleActivation, RoleAssignment, RoleEligibility, TransitHub,
@@ -137,14 +137,15 @@ pub async fn apply_write<K: Served>(
     let client = &writer.client;
     match write {
         Write::AddFinalizer => {
-            let finalizers: Vec<&str> =
-                object.finalizers().iter().map(String::as_str).chain([FINALIZER]).collect();
-            patch_metadata(client, object, json!({"finalizers": finalizers}), "add the finalizer").await
+            const WHAT: &str = "add the finalizer";
+            let mut finalizers = all_finalizers(client, object, WHAT).await?;
+            finalizers.push(FINALIZER.to_owned());
+            patch_metadata(client, object, json!({"finalizers": finalizers}), WHAT).await
         }
         Write::RemoveFinalizer => {
-            let finalizers: Vec<&String> =
-                object.finalizers().iter().filter(|name| *name != FINALIZER).collect();
-            patch_metadata(client, object, json!({"finalizers": finalizers}), "remove the finalizer").await
+            const WHAT: &str = "remove the finalizer";
+            let finalizers = all_finalizers(client, object, WHAT).await?;
+            patch_metadata(client, object, json!({"finalizers": finalizers}), WHAT).await
         }
         Write::DeleteSelf => {
             let parameters = guarded_deletion(object.uid(), object.resource_version());
@@ -340,6 +341,33 @@ where
             Ok(if verb == Verb::Delete { None } else { read_answer::<K>(&answer).map(Into::into) })
         }
     }
+}
+
+/// All finalizers of an object but the operator's own. Of a great many only the first are known, so they are read again:
+/// the list is written as a whole, on the version that was observed.
+async fn all_finalizers<K: Served>(
+    client: &Client,
+    object: &K,
+    what: &'static str,
+) -> Result<Vec<String>, WriteError> {
+    #[derive(Deserialize)]
+    struct Live {
+        metadata: Finalizers,
+    }
+    #[derive(Deserialize)]
+    struct Finalizers {
+        #[serde(default)]
+        finalizers: Vec<String>,
+    }
+    let mut finalizers = object.finalizers().to_vec();
+    if finalizers.len() >= MOST_FINALIZERS {
+        let get = request_of(&object.api(client)).get(&object.name_any(), &GetParams::default());
+        let answer = outcome(send(client, get).await, what)?;
+        let live: Live = confirmed(serde_json::from_str(&answer).map_err(kube::Error::SerdeError), what)?;
+        finalizers = live.metadata.finalizers;
+    }
+    finalizers.retain(|name| name != FINALIZER);
+    Ok(finalizers)
 }
 
 async fn patch_metadata<K: Served>(

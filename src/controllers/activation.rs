@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::{Known, Reconciled};
 use crate::api::audit::{Audit, Fact};
@@ -32,6 +33,10 @@ impl Reconciled for RoleActivation {
 
     fn audit_mut(status: &mut RoleActivationStatus) -> &mut Audit {
         &mut status.audit
+    }
+
+    fn conditions_mut(status: &mut RoleActivationStatus) -> &mut Vec<Condition> {
+        &mut status.conditions
     }
 
     fn facts(&self, after: &RoleActivationStatus, now: Timestamp) -> Vec<Fact> {

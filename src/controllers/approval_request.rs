@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::{Known, Reconciled};
 use crate::api::audit::{Audit, Fact};
@@ -39,6 +40,10 @@ impl Reconciled for ApprovalRequest {
 
     fn audit_mut(status: &mut ApprovalRequestStatus) -> &mut Audit {
         &mut status.audit
+    }
+
+    fn conditions_mut(status: &mut ApprovalRequestStatus) -> &mut Vec<Condition> {
+        &mut status.conditions
     }
 
     fn facts(&self, after: &ApprovalRequestStatus, now: Timestamp) -> Vec<Fact> {

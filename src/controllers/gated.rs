@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::{Known, Reconciled};
 use crate::api::audit::{Audit, Fact};
@@ -58,6 +59,10 @@ macro_rules! controller {
 
             fn audit_mut(status: &mut $status) -> &mut Audit {
                 &mut status.gate.audit
+            }
+
+            fn conditions_mut(status: &mut $status) -> &mut Vec<Condition> {
+                &mut status.gate.conditions
             }
 
             fn applied(status: &$status) -> Option<&Applied> {

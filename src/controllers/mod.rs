@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use futures::{FutureExt, StreamExt};
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::task::JoinSet;
@@ -129,6 +130,9 @@ pub trait Reconciled: Served + Cached {
 
     /// The facts in a status.
     fn audit_mut(status: &mut Self::Status) -> &mut Audit;
+
+    /// The conditions in a status.
+    fn conditions_mut(status: &mut Self::Status) -> &mut Vec<Condition>;
 
     /// What is applied, of a kind that can carry approval rules.
     fn applied(_status: &Self::Status) -> Option<&Applied> {

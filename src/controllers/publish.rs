@@ -3,13 +3,14 @@
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use tracing::info;
 
 use super::{Context, Reconciled, Work};
 use crate::api::Kind;
 use crate::api::audit::{Fact, FactType};
-use crate::api::names::reason;
+use crate::api::names::{condition, reason};
 use crate::cluster::writer::Applying;
 use crate::cluster::writes::{Served, WriteError, Written, apply_write, publish_status};
 use crate::model::facts::record;
@@ -37,6 +38,7 @@ pub(super) async fn publish<K: Reconciled>(
     now: Timestamp,
 ) -> Result<Option<Duration>, WriteError> {
     let sent = Instant::now();
+    let status = with_foreign_conditions(object, status);
     let (mut status, facts) = with_facts(object, status, context, now);
     if !K::audit_mut(&mut status).is_empty() && is_without_finalizer(object) {
         let written = apply_write(&context.writer, object, Write::AddFinalizer, sent).await?;
@@ -100,6 +102,16 @@ fn settles_in<K: Reconciled>(object: &K, status: &mut K::Status, context: &Conte
 /// Nobody can put one on what is being deleted already.
 fn is_without_finalizer<K: Served>(object: &K) -> bool {
     object.meta().deletion_timestamp.is_none() && !has_finalizer(object)
+}
+
+/// A status with the conditions of types that only another version knows, after its own.
+fn with_foreign_conditions<K: Reconciled>(object: &K, mut status: K::Status) -> K::Status {
+    let before = object.status().cloned().map(|mut before| std::mem::take(K::conditions_mut(&mut before)));
+    let is_foreign = |one: &Condition| !condition::ALL.contains(&one.type_.as_str());
+    let shown = K::conditions_mut(&mut status);
+    let is_shown = shown.iter().any(is_foreign);
+    shown.extend(before.into_iter().flatten().filter(|one| !is_shown && is_foreign(one)));
+    status
 }
 
 /// A status with what becomes true with it, and without what everybody was told.

@@ -1,5 +1,6 @@
 //! What the operator knows of the cluster: one cache per kind, each kept by one watch.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,7 @@ use kube::runtime::watcher::Config;
 use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio::time::timeout;
+use tracing::error;
 
 use super::backfill::run_backfill;
 use super::enqueue::Enqueuer;
@@ -196,24 +198,24 @@ impl Enqueuer {
             Seen::ListBegins => cache.begin_list(),
             Seen::Applied(object) if K::is_relevant(&self.caches, &object) => {
                 if let Some(change) = cache.apply(Arc::new(object.kept(&self.caches))) {
-                    K::enqueue(self, &change);
+                    self.enqueue_change(&change);
                 }
             }
             // It may have been before.
             Seen::Applied(object) => self.drop_one(&Key::of(&object), cache),
             Seen::Deleted(object) => {
                 if let Some(change) = cache.remove(&object) {
-                    K::enqueue(self, &change);
+                    self.enqueue_change(&change);
                 }
             }
             Seen::ListEnds => {
                 for change in cache.end_list() {
-                    K::enqueue(self, &change);
+                    self.enqueue_change(&change);
                 }
             }
             Seen::PartOfListEnds => {
                 for change in cache.end_partial_list() {
-                    K::enqueue(self, &change);
+                    self.enqueue_change(&change);
                 }
             }
         }
@@ -228,7 +230,7 @@ impl Enqueuer {
         let object = Arc::new(object.kept(&self.caches));
         let change = K::cache(&self.caches).apply_written(object, sent);
         if let Some(change) = &change {
-            K::enqueue(self, change);
+            self.enqueue_change(change);
         }
         change.is_some()
     }
@@ -245,9 +247,20 @@ impl Enqueuer {
         with_child_kinds!(take_in);
     }
 
+    /// Enqueues what has to be looked at after a change. A defect of this program must not end the watch, and with it the
+    /// process: whoever may write the object that meets it would have the operator.
+    pub(super) fn enqueue_change<K: Cached>(&self, change: &Change<K>) {
+        let enqueue = AssertUnwindSafe(|| K::enqueue(self, change));
+        if catch_unwind(enqueue).is_err() {
+            let object = change.latest().map(|object| Key::of(object.as_ref()));
+            error!(kind = %K::kind(&()), ?object, "enqueueing ended by a defect of this program; everything is looked at instead");
+            self.enqueue_everything();
+        }
+    }
+
     pub(super) fn drop_one<K: Cached>(&self, Key { namespace, name }: &Key, cache: &Cache<K>) {
         if let Some(change) = cache.forget(namespace, name) {
-            K::enqueue(self, &change);
+            self.enqueue_change(&change);
         }
     }
 }
@@ -325,4 +338,56 @@ async fn run_cilium(client: Client, enqueuer: Enqueuer) {
 
 fn unshare<K: Indexed + Clone>(cache: &Cache<K>) -> Vec<K> {
     cache.all().iter().map(|object| K::clone(object)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::OnceLock;
+
+    use k8s_openapi::api::core::v1::Secret;
+
+    use super::*;
+    use crate::api::Kind;
+    use crate::cluster::cache::NoIndex;
+
+    impl Indexed for Secret {
+        type By = NoIndex;
+
+        fn index(&self, _: &mut dyn FnMut(NoIndex, &str)) {}
+    }
+
+    impl Relevant for Secret {}
+
+    /// Whatever is enqueued because of one meets a defect.
+    impl Cached for Secret {
+        fn cache(_: &Caches) -> &Cache<Self> {
+            static CACHE: OnceLock<Cache<Secret>> = OnceLock::new();
+            CACHE.get_or_init(Cache::default)
+        }
+
+        fn enqueue(_: &Enqueuer, _: &Change<Self>) {
+            panic!("a defect");
+        }
+    }
+
+    #[test]
+    fn a_defect_in_what_one_object_enqueues_ends_no_watch_and_everything_is_looked_at() {
+        let enqueuer = Enqueuer::detached();
+        enqueuer.queues.open();
+        let enclave = serde_json::json!({
+            "metadata": {"name": "payments", "namespace": "acme", "uid": "u", "resourceVersion": "1"}, "spec": {},
+        });
+        enqueuer.caches.enclaves.apply(Arc::new(serde_json::from_value(enclave).unwrap()));
+        let metadata = ObjectMeta {
+            name: Some("odd".into()),
+            namespace: Some("acme".into()),
+            uid: Some("v".into()),
+            resource_version: Some("2".into()),
+            ..ObjectMeta::default()
+        };
+        enqueuer.take_in(Seen::Applied(Secret { metadata, ..Secret::default() }));
+        let queue = enqueuer.queues.of(Kind::Enclave);
+        let next = queue.take(crate::cluster::workqueue::Priority::Normal, Instant::now());
+        assert_eq!(next, Some(Key::new("acme", "payments")));
+    }
 }

@@ -435,7 +435,7 @@ where
     let kept = relevant.map(|object| Arc::new(object.kept(&enqueuer.caches)));
     let Some(changes) = cache.end_namespace(namespace, kept) else { return Ok(Listed::Again) };
     for change in changes {
-        K::enqueue(enqueuer, &change);
+        enqueuer.enqueue_change(&change);
     }
     Ok(Listed::Whole)
 }

@@ -10,7 +10,7 @@ use super::life::{Ground, Integrity, JudgeError};
 use super::naming;
 use super::proposal::{About, Proposal, build_request};
 use super::request::{is_rightly_approved, is_witnessed};
-use super::rules::{Requirement, parse_duration};
+use super::rules::Requirement;
 use super::scope::{Missing, OuterRules};
 use super::votes::describe_votes;
 use crate::api::approval_request::{EffectivePolicy, RequestState};
@@ -145,8 +145,7 @@ pub fn is_eligible(spec: &RoleEligibilitySpec, asker: &Asker) -> bool {
 /// When an active activation ends: after what was asked for, and no later than the eligibility lets it.
 #[must_use]
 pub fn end_of(activation: &RoleActivation, spec: &RoleEligibilitySpec, start: Timestamp) -> Timestamp {
-    let longest = parse_duration(&spec.activation.max_duration).unwrap_or_default();
-    let asked = parse_duration(&activation.spec.duration).unwrap_or_default();
+    let (asked, longest) = (activation.spec.duration.length(), spec.activation.max_duration.length());
     let end = start.saturating_add(asked.min(longest)).unwrap_or(Timestamp::MAX);
     spec.ends_at.as_ref().map_or(end, |last| end.min(last.0))
 }
@@ -309,7 +308,7 @@ fn find_unmet(
     let conditions = &spec.activation;
     let name = &activation.spec.eligibility;
     let said = |words: &Option<String>| words.as_ref().is_some_and(|words| !words.trim().is_empty());
-    if parse_duration(&activation.spec.duration) > parse_duration(&conditions.max_duration) {
+    if activation.spec.duration.length() > conditions.max_duration.length() {
         let (wanted, longest) = (&activation.spec.duration, &conditions.max_duration);
         return Some((
             reason::TOO_LONG,

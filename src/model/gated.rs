@@ -9,7 +9,6 @@ use serde::de::DeserializeOwned;
 use super::access::{Admitted, admitted};
 use super::maintenance;
 use super::naming::namespace_of;
-use super::rules::parse_duration;
 use super::together::is_kept_apart;
 use crate::api::approvals::{Approvals, Operation};
 use crate::api::common::{ChangeReason, Maintenance, Principal};
@@ -349,7 +348,7 @@ impl Gated for EnclaveConnection {
             (Some(_), None) => false,
         };
         let lasts_no_longer = match (&applied.duration, &wanted.duration) {
-            (Some(applied), Some(wanted)) => parse_duration(wanted) <= parse_duration(applied),
+            (Some(applied), Some(wanted)) => wanted.length() <= applied.length(),
             (None, _) => true,
             (Some(_), None) => false,
         };
@@ -389,8 +388,7 @@ impl Gated for RoleEligibility {
             (Some(applied), Some(wanted)) if applied.0 < wanted.0 => Some(applied),
             (applied, wanted) => wanted.as_ref().or(applied.as_ref()),
         };
-        let shorter = parse_duration(&wanted.activation.max_duration)
-            < parse_duration(&applied.activation.max_duration);
+        let shorter = wanted.activation.max_duration.length() < applied.activation.max_duration.length();
         let max_duration =
             if shorter { &wanted.activation } else { &applied.activation }.max_duration.clone();
         RoleEligibilitySpec {

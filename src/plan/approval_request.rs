@@ -105,6 +105,8 @@ pub fn plan_approval_request(observed: &ObservedRequest, now: Timestamp) -> Plan
             let beside = (state == RequestState::Approved && observed.target != TargetView::PutIntoForce)
                 .then(|| Write::ConfirmPolicies { witness: observed.witness.clone(), by: by() });
             let confirm = match (state, observed.target) {
+                // What nobody can name is nowhere.
+                (_, TargetView::Gone) if request.spec.target.name.is_empty() => None,
                 (_, TargetView::Gone) => Some(Write::ConfirmTargetGone(request.spec.target.clone())),
                 _ => None,
             };

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::{Resource, ResourceExt};
 
@@ -13,6 +13,7 @@ use super::place::WasEnforced;
 use super::policies::{build_connection, build_names};
 use super::status::was_enforced;
 use super::{Plan, Write};
+use crate::api::duration::Duration;
 use crate::api::gate::{Applied, Reference};
 use crate::api::names::reason;
 use crate::api::{
@@ -25,7 +26,6 @@ use crate::model::reach::{
     Destination, DestinationEnd, Flow, Link, Passage, SourceEnd, Sources, find_references,
     require_destination, resolve,
 };
-use crate::model::rules::parse_duration;
 use crate::model::scope::{Missing, OuterRules, ScopeRules};
 use crate::model::traffic::compare;
 
@@ -199,7 +199,7 @@ fn plan_end(connection: &EnclaveConnection, gate: &GateStatus) -> Option<Time> {
 }
 
 fn end_of(applied: &Applied, spec: &EnclaveConnectionSpec) -> Option<Time> {
-    let lasts: Option<SignedDuration> = spec.duration.as_deref().and_then(parse_duration);
+    let lasts = spec.duration.as_ref().map(Duration::length);
     let by_duration = lasts.map(|lasts| Time(applied.at.0.saturating_add(lasts).unwrap_or(Timestamp::MAX)));
     spec.expires_at.clone().or(by_duration)
 }

@@ -9,7 +9,7 @@ use clap::builder::NonEmptyStringValueParser;
 use jiff::SignedDuration;
 
 use crate::admission::{Installation, WildcardApprovers};
-use crate::model::rules::parse_duration;
+use crate::api::duration::Duration;
 use crate::sinks::{DeliveryError, EventSink, HttpSettings, HttpSink, StdoutSink, Token};
 
 /// Settings of the operator. Those of the installation must be the same for `run` and
@@ -145,7 +145,7 @@ fn dns_label(value: &str) -> Result<String, String> {
 }
 
 fn duration(value: &str) -> Result<SignedDuration, String> {
-    parse_duration(value).ok_or_else(|| "write a duration such as 2160h or 30m".to_owned())
+    value.parse().map(|duration: Duration| duration.length()).map_err(|error| error.to_string())
 }
 
 fn default_identity() -> String {

@@ -120,7 +120,7 @@ pub fn set_rules(server: &mut Server, scope: usize, rules: Rules, now: Timestamp
         [rule(Operation::RoleChange, rules.change), rule(Operation::RoleActivation, rules.activation)];
     let approvals = Approvals {
         rules: rules.into_iter().flatten().collect(),
-        expire_after: Some(format!("{HOURS_UNTIL_EXPIRY}h")),
+        expire_after: Some(format!("{HOURS_UNTIL_EXPIRY}h").parse().unwrap()),
         ..Approvals::default()
     };
     if scope == 1 {

@@ -159,7 +159,7 @@ impl World {
         let said = |says: bool| says.then(|| "because".to_owned());
         let spec = RoleActivationSpec {
             eligibility: eligibility.clone(),
-            duration: format!("{}m", draft.minutes),
+            duration: format!("{}m", draft.minutes).parse().unwrap(),
             justification: said(draft.says_why),
             ticket: said(draft.ticket),
             starts_at: starts.map(Time),

@@ -55,7 +55,7 @@ pub fn eligibility_of(gift: &Gift, terms: &Terms) -> RoleEligibilitySpec {
         starts_at: starts.map(Time),
         ends_at: ends.map(Time),
         activation: ActivationConditions {
-            max_duration: format!("{minutes}m"),
+            max_duration: format!("{minutes}m").parse().unwrap(),
             require_justification: *says_why,
             require_ticket: *ticket,
             require_mfa: *mfa,
@@ -100,7 +100,7 @@ pub fn terms_of_eligibility(spec: &RoleEligibilitySpec) -> Terms {
     Terms {
         starts: time(&spec.starts_at),
         ends: time(&spec.ends_at),
-        minutes: conditions.max_duration.trim_end_matches('m').parse().unwrap(),
+        minutes: conditions.max_duration.length().as_mins(),
         says_why: conditions.require_justification,
         ticket: conditions.require_ticket,
         mfa: conditions.require_mfa,

@@ -228,3 +228,28 @@ async fn what_nobody_has_to_approve_takes_few_writes() {
     }
     assert!(about("events").is_empty(), "{:#?}", about("events"));
 }
+
+/// Finalizers of others are theirs, however many there are.
+#[test]
+fn of_any_number_of_finalizers_the_operator_takes_its_own_off_and_no_other() {
+    let world = &*WORLD;
+    on_a_runtime(async || {
+        let alice = world.alice();
+        active_community(world, "crowded", &json!({})).await;
+        let api: Api<DynamicObject> = kind_api(&alice.client(), Kind::TransitHub, "crowded");
+        let others: Vec<String> = (0..40).map(|number| format!("{OTHERS}-{number}")).collect();
+        let mut hub = manifest(Kind::TransitHub, "hub");
+        hub.metadata.finalizers = Some(others.clone());
+        let made = api.create(&PostParams::default(), &hub).await.unwrap();
+        assert!(made.finalizers().iter().any(|name| name == FINALIZER));
+        api.delete("hub", &DeleteParams::default()).await.unwrap();
+        let left = eventually("the operator lets it go", SOON, async || {
+            let hub = api.get("hub").await.unwrap();
+            (!hub.finalizers().iter().any(|name| name == FINALIZER)).then(|| hub.finalizers().to_vec())
+        })
+        .await;
+        assert_eq!(left, others);
+        patch(&api, "hub", json!({"metadata": {"finalizers": null}})).await.unwrap();
+        wait_gone(api, "hub", SOON, "the hub is gone").await;
+    });
+}

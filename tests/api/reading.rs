@@ -586,18 +586,30 @@ fn fields_of_a_status_that_this_version_does_not_know_stay() {
             (Kind::RoleAssignment, "rasg", "odd-payments", "readers", "Active"),
         ] {
             let (object, theirs) = ([short, name, "-n", namespace], kind_api(&operator, kind, namespace));
-            let kept =
-                || ["{.status.newer}", "{.status.applied.newer}"].map(|path| look(admin, &object, path));
+            let kept = || {
+                [
+                    "{.status.newer}",
+                    "{.status.applied.newer}",
+                    "{.status.conditions[?(@.type=='Newer')].reason}",
+                ]
+                .map(|path| look(admin, &object, path))
+            };
             eventually("the schema knows them", SOON, async || {
-                let newer = json!({"status": {"newer": "kept", "applied": {"newer": "kept"}}});
-                patch_status(&theirs, name, newer).await.unwrap();
-                (kept() == ["kept", "kept"]).then_some(())
+                let mut conditions = theirs.get(name).await.unwrap().data["status"]["conditions"].take();
+                conditions.as_array_mut().unwrap().push(json!({
+                    "type": "Newer", "status": "True", "reason": "kept", "message": "",
+                    "lastTransitionTime": "2026-01-01T00:00:00Z",
+                }));
+                let applied = json!({"newer": "kept"});
+                let newer = json!({"newer": "kept", "applied": applied, "conditions": conditions});
+                patch_status(&theirs, name, json!({ "status": newer })).await.unwrap();
+                (kept() == ["kept"; 3]).then_some(())
             })
             .await;
             change(admin, &object, &json!({"spec": {"description": "edited"}}));
             wait_to_see(admin, &object, "{.status.applied.spec.description}", "edited").await;
             wait_to_see(admin, &object, "{.status.state}", state).await;
-            assert_eq!(kept(), ["kept", "kept"], "{kind}");
+            assert_eq!(kept(), ["kept"; 3], "{kind}");
         }
     });
 }

@@ -214,7 +214,7 @@ impl ConnectionScene {
             },
         });
         let spec: EnclaveConnectionSpec = serde_json::from_value(spec).unwrap();
-        let duration = ends.map(|hours| format!("{}h", hours + APPLIED_HOURS_AGO));
+        let duration = ends.map(|hours| format!("{}h", hours + APPLIED_HOURS_AGO).parse().unwrap());
         EnclaveConnectionSpec {
             enabled,
             expires_at: ends.filter(|_| !self.lasts).map(in_hours),

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use serde_path_to_error::{Path, Segment, Track};
 
 use super::{Cause, Unread};
+use crate::api::strict::Strict;
 use crate::api::unknown::{Step, describe_way, read_known, without_nulls};
 
 /// So many fields are taken out of one value at most; a value with more of them is unreadable as a whole.
@@ -22,7 +23,7 @@ pub(super) type Substitute<'a> = &'a dyn Fn(&[Step], usize) -> Option<Value>;
 /// Reads a text as a whole.
 pub(super) fn read_whole<T: DeserializeOwned>(path: &str, raw: &RawValue) -> Result<T, Unread> {
     let mut deserializer = serde_json::Deserializer::from_str(raw.get());
-    serde_path_to_error::deserialize(&mut deserializer).map_err(|error| describe_error(path, &error))
+    serde_path_to_error::deserialize(Strict(&mut deserializer)).map_err(|error| describe_error(path, &error))
 }
 
 /// As [`read_whole`], and the fields that the type does not have, up to the first field that cannot be read.
@@ -87,7 +88,7 @@ pub(super) fn mend<T: DeserializeOwned>(
     let mut substituted: Vec<Vec<Step>> = Vec::new();
     let mut newer: Vec<Vec<Step>> = Vec::new();
     for _ in 0..MOST_UNREAD.min(MOST_READ / size).max(2) {
-        let (steps, error) = match serde_path_to_error::deserialize::<_, T>(&value) {
+        let (steps, error) = match serde_path_to_error::deserialize::<_, T>(Strict(&value)) {
             Ok(read) => return Some((read, value)),
             Err(error) => (steps_of(error.path()), error.into_inner()),
         };

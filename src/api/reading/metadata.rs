@@ -14,7 +14,9 @@ use super::Unread;
 use super::lenient::wrong;
 use crate::api::names::FINALIZER;
 
-/// So many finalizers and owners are kept of an object. Writes of its metadata leave out what was more.
+/// So many finalizers are kept of an object at most, beside the operator's own.
+pub const MOST_FINALIZERS: usize = MOST;
+/// So many finalizers and owners are kept of an object.
 const MOST: usize = 16;
 /// So many characters are kept of each name of an owner.
 const LONGEST: usize = 256;

@@ -25,6 +25,8 @@ mod spec;
 #[cfg(test)]
 mod tests;
 
+pub use metadata::MOST_FINALIZERS;
+
 /// A field that could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unread {
@@ -70,10 +72,10 @@ impl Unreadable {
         self.0.iter().all(|unread| unread.cause == Cause::Newer)
     }
 
-    /// Whether it cannot be read as a whole, so that its fields say nothing.
+    /// Whether so much of a field of the spec is only known to another version that nobody can tell what it takes away.
     #[must_use]
-    pub fn is_whole(&self) -> bool {
-        self.0.iter().any(|unread| unread.path == "spec")
+    pub fn is_untold(&self, field: &str) -> bool {
+        self.cause_of(&spec::untold(field)).is_some()
     }
 
     /// Why a field could not be read; `None` when it could.

@@ -15,6 +15,7 @@ use crate::api::Time;
 use crate::api::audit::{Audit, Fact};
 use crate::api::entry::Entry;
 use crate::api::gate::Applied;
+use crate::api::strict::Strict;
 use crate::api::{
     ApprovalRequest, ApprovalRequestSpec, ApprovalRequestStatus, Community, CommunityEndpoint,
     CommunityEndpointSpec, CommunityEndpointStatus, CommunitySpec, CommunityStatus, Content, Enclave,
@@ -223,7 +224,8 @@ impl Parts {
     /// The status; `None` when there is none yet.
     fn status<S: Status>(&mut self) -> Option<S> {
         let raw = self.take("status")?;
-        let whole = serde_json::from_str(raw.get()).ok().filter(|_| is_object(&raw));
+        let mut whole = serde_json::Deserializer::from_str(raw.get());
+        let whole = S::deserialize(Strict(&mut whole)).ok();
         if let Some(mut status) = whole {
             let applied = |status: &mut S| status.gate().and_then(|gate| gate.applied.clone());
             if applied(&mut status).is_none_or(|applied| applied.spec.is_object()) {
@@ -314,7 +316,7 @@ fn read_audit(audit: &Value, unread: &mut Vec<Unread>) -> Audit {
         ..Audit::default()
     };
     for (index, value) in waiting.into_iter().enumerate() {
-        match serde_path_to_error::deserialize::<_, Fact>(&value) {
+        match serde_path_to_error::deserialize::<_, Fact>(Strict(&value)) {
             Ok(_) => found.waiting.extend(serde_json::from_value::<Entry<Fact>>(value)),
             Err(error) => {
                 let path = format!("status.audit.waiting[{index}]");

@@ -42,7 +42,6 @@ pub(super) fn read_what_can_be<S: Markable>(
     let substitute = |steps: &[Step], tried: usize| {
         applied.into_iter().chain([&required]).filter_map(|all| at(all, steps)).nth(tried)
     };
-    let mut is_untold = false;
     // Each field by itself: that much of one is unreadable says nothing of the others.
     let mut read_alone = |(name, value): (String, Value)| {
         let before = unread.len();
@@ -52,8 +51,10 @@ pub(super) fn read_what_can_be<S: Markable>(
             mended.get_mut(&name).map(Value::take)
         } else {
             let is_newer = unread.iter().skip(before).all(|one| one.cause == Cause::Newer);
-            is_untold |= is_newer;
             // Nobody can tell what it takes away.
+            if is_newer {
+                unread.push(too_many(untold(&name)));
+            }
             let applied = known(&name).filter(|_| is_newer);
             let kept = applied.and_then(|applied| read_of::<S>(&name, applied.clone(), &required));
             if kept.is_none() && applied.is_some() {
@@ -66,9 +67,6 @@ pub(super) fn read_what_can_be<S: Markable>(
     let fields: Option<Map<String, Value>> =
         fields.map(|fields| fields.into_iter().filter_map(&mut read_alone).collect());
     let spec = fields.and_then(|fields| read("spec", Value::Object(fields), &substitute, &mut unread));
-    if is_untold {
-        unread.push(too_many("spec".to_owned()));
-    }
     // Nothing of it can be read: it is as what is applied, or what gives nothing.
     let spec = spec.or_else(|| applied.and_then(|applied| serde_json::from_value(applied.clone()).ok()));
     let spec = spec.or_else(|| serde_json::from_value(S::required()).ok());
@@ -80,7 +78,12 @@ pub(super) fn read_what_can_be<S: Markable>(
     (spec, unread)
 }
 
-/// So much of it only another version knows that nobody can tell what it takes away.
+/// The path that says of a field of a spec that so much of it only another version knows that nobody can tell what it
+/// takes away; what is applied of it stands in its place.
+pub fn untold(field: &str) -> String {
+    format!("spec.{field}[*]")
+}
+
 fn too_many(path: String) -> Unread {
     Unread { path, why: "too many of its fields cannot be read".to_owned(), cause: Cause::Newer }
 }

@@ -14,6 +14,7 @@ use crate::api::audit::FactType;
 use crate::api::common::MaintenanceMode;
 use crate::api::enclave_workload::AccessMode;
 use crate::api::*;
+use crate::model::together::is_kept_apart;
 
 const NO_TIME: &str = "when it is over";
 
@@ -556,4 +557,76 @@ fn of_a_list_with_too_many_newer_words_what_is_applied_stays() {
     let (one, _) = read::<EnclaveWorkload>(&edited(&before, &workload(crowd(vec![user("bob")]))));
     assert_eq!(json!(one.spec.principals), json!({"edit": [user("ann")]}));
     assert!(one.spec.unreadable.is_some_and(|mark| mark.is_only_newer()));
+}
+
+/// A duration that nobody can tell is no duration: not one of no length, and not one without an end.
+#[test]
+fn what_is_no_duration_is_unreadable() {
+    let eligibility = |longest: &str| {
+        json!({"role": "enclave-owner", "principals": [{"kind": "User", "name": "ann"}],
+               "activation": {"maxDuration": longest}})
+    };
+    for (text, is_newer) in [("1h-1h", false), ("-1h", false), ("soon", false), ("", false), ("3d", true)] {
+        let (one, unread) = read::<RoleEligibility>(&edited(&eligibility("1h"), &eligibility(text)));
+        let cause = if is_newer { "Newer" } else { "Wrong" };
+        assert_eq!(unread, [format!("spec.activation.maxDuration {cause}")], "{text:?}");
+        assert_eq!(
+            one.spec.principals.len(),
+            usize::from(is_newer),
+            "{text:?}: only another word closes nothing"
+        );
+        assert_eq!(one.spec.activation.max_duration.to_string(), "1h", "as it is applied");
+    }
+    let connection = |lasts: &str| json!({"source": {"workloads": ["a"]}, "destination": {"communityEndpoint": {"name": "b"}}, "duration": lasts});
+    let (one, _) = read::<EnclaveConnection>(&edited(&connection("72h"), &connection("1h-1h")));
+    assert!(!one.spec.enabled);
+    let (one, _) = read::<EnclaveConnection>(&edited(&connection("72h"), &connection("3d")));
+    assert_eq!((one.spec.enabled, one.spec.duration.unwrap().to_string()), (true, "72h".to_owned()));
+    assert!(one.spec.unreadable.is_some());
+}
+
+/// serde would read a struct from a list, by the order of its fields, and a word from an object.
+#[test]
+fn a_list_is_no_object_and_an_object_is_no_word() {
+    let on = json!({
+        "mode": "Advanced", "justification": "Networking", "expiresAt": "2026-06-01T00:00:00Z",
+        "principals": [{"kind": "User", "name": "ann"}],
+    });
+    let off = json!({"mode": "Disabled"});
+    let positional = json!(["Advanced", "Networking", [["User", "eve"]], "2027-01-01T00:00:00Z"]);
+    for (applied, wanted) in [
+        (&on, json!([1])),
+        (&on, json!([])),
+        (&on, json!([{"mode": "Advanced"}])),
+        (&on, json!({"mode": {"Disabled": null}, "principals": on["principals"]})),
+        (&off, positional),
+        (&off, json!({"mode": {"Advanced": null}})),
+    ] {
+        let before = json!({"maintenance": applied});
+        let (one, _) = read::<Enclave>(&edited(&before, &json!({"maintenance": wanted})));
+        assert!(one.spec.unreadable.is_some(), "{wanted}");
+        let read: Enclave = read::<Enclave>(&edited(&before, &before)).0;
+        assert_eq!(one.spec.maintenance.mode, read.spec.maintenance.mode, "{wanted}: as it is applied");
+    }
+    let before = json!({"network": {"workloadCommunication": "Allowed"}});
+    for wanted in [json!([7]), json!(["Isolated"]), json!([])] {
+        let (one, _) = read::<Enclave>(&edited(&before, &json!({ "network": wanted })));
+        assert!(!is_kept_apart(&one.spec), "{wanted} closes nothing");
+    }
+    for field in ["approvals", "network", "maintenance"] {
+        let (one, _) = read::<Enclave>(&edited(&json!({}), &json!({field: []})));
+        assert!(one.spec.unreadable.is_some(), "{field}");
+    }
+}
+
+/// That nobody can tell what one field takes away says nothing of the others.
+#[test]
+fn what_closes_is_read_beside_a_field_with_any_number_of_newer_words() {
+    let before = json!({"network": {"workloadCommunication": "Allowed"}});
+    let rules = vec![json!({"operation": "Teleport", "policy": "Required"}); 1_000];
+    let after = json!({"network": {"workloadCommunication": "Isolated"}, "approvals": {"rules": rules}});
+    let (one, _) = read::<Enclave>(&edited(&before, &after));
+    let mark = one.spec.unreadable.as_ref().unwrap();
+    assert!(mark.is_only_newer() && mark.is_untold("approvals") && !mark.is_untold("network"));
+    assert!(is_kept_apart(&one.spec));
 }

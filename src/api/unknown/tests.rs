@@ -21,6 +21,9 @@ fn sample(schema: &Value) -> Value {
         Some("object") => json!({}),
         Some("boolean") => json!(false),
         Some("string") if schema["format"] == "date-time" => json!("2026-01-01T00:00:00Z"),
+        Some("string") if schema["pattern"].as_str().is_some_and(|pattern| pattern.contains("h)?(")) => {
+            json!("1h")
+        }
         Some("string") => json!("x"),
         _ => json!(1),
     }

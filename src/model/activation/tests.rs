@@ -37,7 +37,7 @@ fn asked(user: &str, groups: &str) -> RoleActivation {
         "a",
         RoleActivationSpec {
             eligibility: "e".into(),
-            duration: "30m".into(),
+            duration: "30m".parse().unwrap(),
             justification: None,
             ticket: None,
             starts_at: None,
@@ -170,7 +170,7 @@ fn what_another_version_knows_ends_by_what_can_be_read() {
     assert!(!keeps_what_it_has(&other, Some(&open)));
     for (eligible, expected, keeps) in [
         (open.clone(), "waits SpecUnreadable 0..30", true),
-        (spec(|it| it.activation.max_duration = "20m".into()), "waits SpecUnreadable 0..20", true),
+        (spec(|it| it.activation.max_duration = "20m".parse().unwrap()), "waits SpecUnreadable 0..20", true),
         (spec(|it| it.ends_at = Some(Time(at(5)))), "Revoked NotEligible 0..10", true),
         (spec(|it| it.principals.clear()), "Revoked NotEligible 0..10", false),
         (Eligible { uid: "another".into(), ..open.clone() }, "Revoked NotEligible 0..10", false),
@@ -213,7 +213,7 @@ fn what_does_not_meet_the_conditions_is_refused_at_once() {
     let mut wordy = asked("nina", "");
     wordy.spec.justification = Some(" ".into());
     for (eligible, reason) in [
-        (with(|it| it.max_duration = "29m".into()), "TooLong"),
+        (with(|it| it.max_duration = "29m".parse().unwrap()), "TooLong"),
         (with(|it| it.require_justification = true), "JustificationMissing"),
         (with(|it| it.require_ticket = true), "TicketMissing"),
         (with(|it| it.require_mfa = true), "MfaMissing"),
@@ -271,7 +271,7 @@ fn who_asked_is_believed_only_from_policies_that_stand_guard() {
 #[test]
 fn every_way_an_active_role_ends() {
     let open = spec(|_| {});
-    let short = spec(|it| it.activation.max_duration = "10m".into());
+    let short = spec(|it| it.activation.max_duration = "10m".parse().unwrap());
     let until = spec(|it| it.ends_at = Some(Time(at(20))));
     let nobody = spec(|it| it.principals.clear());
     let other = Eligible { uid: "another".into(), ..spec(|_| {}) };

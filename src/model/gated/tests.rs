@@ -102,7 +102,9 @@ fn connection() -> impl Strategy<Value = EnclaveConnectionSpec> {
                 enabled,
                 expires_at: expires_at.map(second),
                 // One or the other, as the schema has it.
-                duration: duration.filter(|_| expires_at.is_none()).map(|hours| format!("{hours}h")),
+                duration: duration
+                    .filter(|_| expires_at.is_none())
+                    .map(|hours| format!("{hours}h").parse().unwrap()),
                 retire,
                 change: None,
                 unreadable: None,
