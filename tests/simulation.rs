@@ -20,10 +20,10 @@ use enclave_operator::api::names::{FINALIZER, REQUESTED_BY, label, purpose};
 use enclave_operator::api::{
     ApprovalRequest, Community, CommunitySpec, Content, Enclave, EnclaveSpec, Kind, Time,
 };
+use enclave_operator::model::approval::gated::Gated;
+use enclave_operator::model::approval::life::Integrity;
+use enclave_operator::model::approval::request::TargetView;
 use enclave_operator::model::digest::digest;
-use enclave_operator::model::gated::Gated;
-use enclave_operator::model::life::Integrity;
-use enclave_operator::model::request::TargetView;
 use enclave_operator::plan::Write;
 use enclave_operator::plan::approval_request::{ObservedRequest, plan_approval_request};
 use enclave_operator::plan::child::{Child, Verb};

@@ -16,10 +16,10 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::api::{Kind, names};
-use crate::model::access::CLUSTER_ROLES;
+use crate::model::approval::life::Integrity;
 use crate::model::digest::sha256;
-use crate::model::life::Integrity;
 use crate::model::naming::{CONNECTION_POLICY, ROLE_BINDING};
+use crate::model::rbac::access::CLUSTER_ROLES;
 
 /// What differs between installations.
 #[derive(Clone, Debug, PartialEq, Eq)]

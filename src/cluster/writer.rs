@@ -18,7 +18,7 @@ use crate::api::Kind;
 use crate::api::audit::Audit;
 use crate::api::names::{OPERATOR, label};
 use crate::api::reading::{AnyKind, Item, Readable};
-use crate::model::scope::RulesOrigin;
+use crate::model::approval::scope::RulesOrigin;
 use crate::plan::ConfirmBy;
 
 /// Makes writes, and the reads that have to precede some of them.
@@ -33,7 +33,7 @@ pub struct Writer {
     policy_lists: Confirmations<(), String>,
     rules: Confirmations<Place, String>,
     known_rules: KnownRules,
-    /// When the votes of a request were counted last ([`crate::model::votes::describe_votes`]); of the latest ones.
+    /// When the votes of a request were counted last ([`crate::model::approval::votes::describe_votes`]); of the latest ones.
     counted: Mutex<VecDeque<(String, Instant)>>,
 }
 

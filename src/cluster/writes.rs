@@ -22,7 +22,7 @@ use crate::api::{
     ApprovalRequest, Community, CommunityEndpoint, Enclave, EnclaveConnection, EnclaveEndpoint,
     EnclaveWorkload, RoleActivation, RoleAssignment, RoleEligibility, TransitHub,
 };
-use crate::model::facts::enacted_status;
+use crate::model::audit::facts::enacted_status;
 use crate::plan::Write;
 use crate::plan::child::{Child, Verb};
 use crate::plan::place::is_owned;

@@ -9,7 +9,7 @@ use super::{Known, Reconciled};
 use crate::api::audit::{Audit, Fact};
 use crate::api::{Kind, RoleActivation, RoleActivationStatus};
 use crate::kinds::access::observe_activation;
-use crate::model::facts::facts_of_activation;
+use crate::model::audit::facts::facts_of_activation;
 use crate::plan::Plan;
 use crate::plan::activation::plan_activation;
 

@@ -11,7 +11,7 @@ use crate::api::{ApprovalRequest, ApprovalRequestStatus, Kind};
 use crate::cluster::workqueue::Priority;
 use crate::kinds::enqueue::Guard;
 use crate::kinds::observe::observe_target;
-use crate::model::facts::facts_of_request;
+use crate::model::audit::facts::facts_of_request;
 use crate::plan::Plan;
 use crate::plan::approval_request::{ObservedRequest, plan_approval_request};
 

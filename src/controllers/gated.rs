@@ -22,8 +22,8 @@ use crate::kinds::links::{
 use crate::kinds::observe::{
     observe_community, observe_connection, observe_enclave, observe_endpoint, observe_workload,
 };
-use crate::model::facts::{facts_of_gated, facts_of_maintenance};
-use crate::model::life::requesters;
+use crate::model::approval::life::requesters;
+use crate::model::audit::facts::{facts_of_gated, facts_of_maintenance};
 use crate::plan::Plan;
 use crate::plan::assignment::plan_assignment;
 use crate::plan::community::plan_community;

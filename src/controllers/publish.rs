@@ -13,8 +13,8 @@ use crate::api::audit::{Fact, FactType};
 use crate::api::names::{condition, reason};
 use crate::cluster::writer::Applying;
 use crate::cluster::writes::{Served, WriteError, Written, apply_write, publish_status};
-use crate::model::facts::record;
-use crate::model::gated::has_finalizer;
+use crate::model::approval::gated::has_finalizer;
+use crate::model::audit::facts::record;
 use crate::plan::{Notice, Severity, Write};
 use crate::runtime::metrics::Metrics;
 

@@ -58,7 +58,7 @@ mod tests {
     use crate::api::approval_request::{ApprovalRequest, ApprovalRequestStatus, RequestState};
     use crate::api::{Time, names};
     use crate::cluster::watch::Seen;
-    use crate::model::request::tests::a_request;
+    use crate::model::approval::request::tests::a_request;
 
     use super::*;
 

@@ -17,8 +17,8 @@ use crate::cluster::writes::{WriteError, write_child};
 use crate::kinds::access::{observe_grant_in, observe_one_grant, observe_stray_role};
 use crate::kinds::caches::Caches;
 use crate::kinds::watches::roles::enqueue_all_revocations;
-use crate::model::grants::Grant;
 use crate::model::naming::is_of_grant;
+use crate::model::rbac::grants::Grant;
 use crate::plan::Write;
 use crate::plan::grants::{Surroundings, plan_access};
 

@@ -15,7 +15,7 @@ use crate::api::names::reason;
 use crate::cluster::workqueue::MAX_RETRY;
 use crate::kinds::letters::{Delivery, community_of, send};
 use crate::kinds::untold::{Event, SinkName, sink_of};
-use crate::model::cloud_event::without_words;
+use crate::model::audit::cloud_event::without_words;
 use crate::plan::status::describe_error;
 use crate::plan::{Notice, Severity};
 use crate::sinks::{DeliveryError, EventSink};

@@ -6,7 +6,7 @@ pub mod chart;
 pub mod rbac;
 
 use crate::api::crds;
-use crate::model::cloud_event::EventData;
+use crate::model::audit::cloud_event::EventData;
 
 /// A file cannot be generated.
 #[derive(Debug, thiserror::Error)]

@@ -1,5 +1,5 @@
 //! Who may do what: the operator's own rights, each for something the code does, and the roles
-//! for people from the one matrix in [`crate::model::roles`].
+//! for people from the one matrix in [`crate::model::rbac::roles`].
 
 use k8s_openapi::api::rbac::v1::{
     ClusterRole, ClusterRoleBinding, PolicyRule, Role as RbacRole, RoleBinding, RoleRef, Subject,
@@ -10,8 +10,8 @@ use crate::admission::Installation;
 use crate::api::names::{GROUP, OPERATOR, child, label};
 use crate::api::role_assignment::Role;
 use crate::api::{Kind, cilium};
-use crate::model::access::CLUSTER_ROLES;
-use crate::model::roles::{ELIGIBLE, MATRIX_KINDS, ROLE_KINDS, bindable, cluster_role, may_give, row};
+use crate::model::rbac::access::CLUSTER_ROLES;
+use crate::model::rbac::roles::{ELIGIBLE, MATRIX_KINDS, ROLE_KINDS, bindable, cluster_role, may_give, row};
 
 const RBAC: &str = "rbac.authorization.k8s.io";
 

@@ -25,12 +25,12 @@ use crate::api::{
     RoleAssignmentSpec, RoleEligibility, RoleEligibilitySpec,
 };
 use crate::cluster::cache::{Cache, Indexed, Key};
-use crate::model::activation::{Eligible, NotEligible, asker, keeps_what_it_has};
+use crate::model::approval::gated::Gated;
+use crate::model::approval::life::{JudgeError, view_applied};
 use crate::model::digest::fingerprint;
-use crate::model::gated::Gated;
-use crate::model::grants::{Duty, Grant, Managed, Scope};
-use crate::model::life::{JudgeError, view_applied};
 use crate::model::naming::{self, namespace_of};
+use crate::model::rbac::activation::{Eligible, NotEligible, asker, keeps_what_it_has};
+use crate::model::rbac::grants::{Duty, Grant, Managed, Scope};
 use crate::plan::activation::{ObservedActivation, grant_of_activation};
 use crate::plan::assignment::{ObservedAssignment, grant_of_assignment};
 use crate::plan::declared::Home;

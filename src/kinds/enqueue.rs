@@ -23,9 +23,9 @@ use crate::api::{
 };
 use crate::cluster::cache::{Change, Indexed, Key};
 use crate::cluster::workqueue::{Priority, Workqueue};
-use crate::model::cloud_event::Told;
-use crate::model::gated::Gated;
-use crate::model::life::{Integrity, applied_spec};
+use crate::model::approval::gated::Gated;
+use crate::model::approval::life::{Integrity, applied_spec};
+use crate::model::audit::cloud_event::Told;
 use crate::model::naming;
 use crate::plan::child::Made;
 

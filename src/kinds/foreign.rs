@@ -33,7 +33,7 @@ use crate::api::{
 use crate::cluster::cache::{Change, Key};
 use crate::cluster::workqueue::{Outcome, Priority};
 use crate::model::naming::{ROLE_BINDING, is_of_grant};
-use crate::model::roles::cluster_role;
+use crate::model::rbac::roles::cluster_role;
 use crate::plan::child::is_kept_from_going;
 
 /// A kind of which only what concerns the operator is kept.

@@ -21,9 +21,9 @@ use crate::api::{
     RoleEligibility, TransitHub,
 };
 use crate::cluster::cache::{Indexed, NoIndex};
+use crate::model::approval::gated::Gated;
+use crate::model::approval::life::applied_spec;
 use crate::model::digest::fingerprint;
-use crate::model::gated::Gated;
-use crate::model::life::applied_spec;
 use crate::model::naming::{CONNECTION_POLICY, ROLE_BINDING, is_of_grant, namespace_of, splits};
 use crate::plan::child::Made;
 

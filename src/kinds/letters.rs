@@ -21,9 +21,9 @@ use crate::api::common::{Principal, PrincipalKind};
 use crate::api::community::Channel;
 use crate::api::names::child;
 use crate::api::{ApprovalRequest, Community, Role};
-use crate::model::letters::{Letter, write_letter};
 use crate::model::naming::namespace_of;
-use crate::model::roles::cluster_role;
+use crate::model::notification::letters::{Letter, write_letter};
+use crate::model::rbac::roles::cluster_role;
 use crate::sinks::{
     DeliveryError, HttpSettings, HttpSink, Message, SlackSettings, SlackSink, SmtpSettings, SmtpSink, Token,
 };

@@ -15,9 +15,9 @@ use crate::api::{
     EnclaveWorkload, TransitHub,
 };
 use crate::cluster::cache::Key;
-use crate::model::life::{applied_spec, view_applied};
+use crate::model::approval::life::{applied_spec, view_applied};
 use crate::model::naming::{namespace_of, workload_namespace};
-use crate::model::reach::{DestinationEnd, Link, NamesBackend, SourceEnd, WorkloadEnd};
+use crate::model::network::reach::{DestinationEnd, Link, NamesBackend, SourceEnd, WorkloadEnd};
 use crate::plan::declared::Home;
 use crate::plan::place::{ObservedPlace, is_owned};
 

@@ -19,11 +19,11 @@ use crate::api::{
     RoleActivation,
 };
 use crate::cluster::cache::{Cache, Indexed};
-use crate::model::gated::Gated;
-use crate::model::life::{applied_spec, as_if_applied, view_applied};
+use crate::model::approval::gated::Gated;
+use crate::model::approval::life::{applied_spec, as_if_applied, view_applied};
+use crate::model::approval::request::TargetView;
 use crate::model::naming::{approval_request, enclave_namespace, namespace_of, workload_namespace};
-use crate::model::reach::{Link, find_references};
-use crate::model::request::TargetView;
+use crate::model::network::reach::{Link, find_references};
 use crate::plan::community::ObservedCommunity;
 use crate::plan::connection::{MOST_CONNECTIONS, ObservedConnection};
 use crate::plan::declared::{Declared, Home};

@@ -7,7 +7,7 @@ use super::enqueue::{Enqueuer, Guard};
 use crate::admission::Policies;
 use crate::admission::settling::Settling;
 use crate::cluster::clock::Clock;
-use crate::model::life::Integrity;
+use crate::model::approval::life::Integrity;
 
 /// Knows what the policies must be, and since when they are what they are.
 pub struct Sentry {

@@ -16,9 +16,9 @@ use crate::api::audit::{Audit, Fact, FactType};
 use crate::api::community::Channel;
 use crate::api::{Community, Kind};
 use crate::cluster::cache::{Change, Key};
-use crate::model::cloud_event::{Told, cloud_event};
-use crate::model::letters::is_for_people;
-use crate::model::life::applied_spec;
+use crate::model::approval::life::applied_spec;
+use crate::model::audit::cloud_event::{Told, cloud_event};
+use crate::model::notification::letters::is_for_people;
 
 /// The name of a sink, by which it is known on objects and in metrics.
 pub type SinkName = &'static str;
@@ -343,7 +343,7 @@ mod tests {
 
     use super::*;
     use crate::api::{ApprovalRequest, ApprovalRequestStatus, Time};
-    use crate::model::request::tests::a_request;
+    use crate::model::approval::request::tests::a_request;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -353,13 +353,13 @@ mod tests {
     fn request(name: &str, seconds: &[i64]) -> ApprovalRequest {
         let fact = |second: &i64| Fact {
             at: Time(at(*second)),
-            ..crate::model::facts::tests::a_fact(FactType::Decided)
+            ..crate::model::audit::facts::tests::a_fact(FactType::Decided)
         };
         let mut request = ApprovalRequest::new(name, a_request());
         request.metadata.namespace = Some("acme".into());
         request.metadata.uid = Some(name.into());
         let mut audit = Audit::default();
-        crate::model::facts::record(&mut audit, seconds.iter().map(fact));
+        crate::model::audit::facts::record(&mut audit, seconds.iter().map(fact));
         request.status = Some(ApprovalRequestStatus { audit, ..ApprovalRequestStatus::default() });
         request
     }

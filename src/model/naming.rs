@@ -2,8 +2,8 @@
 
 use kube::ResourceExt;
 
-use super::roles::ROLE_KINDS;
 use crate::api::{Community, Kind};
+use crate::model::rbac::roles::ROLE_KINDS;
 
 /// Namespace that a Community has, or wants to: that it has one counts more than what can be read of what it wants.
 #[must_use]

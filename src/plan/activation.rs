@@ -17,15 +17,15 @@ use super::{ConfirmBy, Notice, Plan, Severity, Write};
 use crate::api::names::{condition, reason};
 use crate::api::role_activation::ActivationState;
 use crate::api::{ApprovalRequest, Kind, RoleActivation, RoleActivationStatus, Time};
-use crate::model::activation::{
+use crate::model::approval::gated::has_finalizer;
+use crate::model::approval::life::Integrity;
+use crate::model::approval::scope::Missing;
+use crate::model::naming;
+use crate::model::rbac::activation::{
     Asker, Circumstances, Eligible, Judgement, NotEligible, Step, asker, end_of, is_eligible,
     judge_activation, person, request_name,
 };
-use crate::model::gated::has_finalizer;
-use crate::model::grants::{Duty, Grant, Scope, compare_rights, find_conflict};
-use crate::model::life::Integrity;
-use crate::model::naming;
-use crate::model::scope::Missing;
+use crate::model::rbac::grants::{Duty, Grant, Scope, compare_rights, find_conflict};
 
 /// What was seen of an activation.
 #[derive(Clone, Debug)]

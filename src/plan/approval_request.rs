@@ -10,10 +10,10 @@ use super::{ConfirmBy, Notice, Plan, Severity, Write};
 use crate::api::approval_request::RequestState;
 use crate::api::names::{condition, reason};
 use crate::api::{ApprovalRequest, ApprovalRequestStatus, Time};
-use crate::model::gated::has_finalizer;
-use crate::model::life::Integrity;
-use crate::model::request::{TargetView, Verdict, Votes, decide};
-use crate::model::votes::describe_votes;
+use crate::model::approval::gated::has_finalizer;
+use crate::model::approval::life::Integrity;
+use crate::model::approval::request::{TargetView, Verdict, Votes, decide};
+use crate::model::approval::votes::describe_votes;
 
 /// What was seen of a request and its target.
 #[derive(Clone, Debug)]
@@ -180,7 +180,7 @@ fn plan_farewell(observed: &ObservedRequest) -> Plan<ApprovalRequestStatus> {
 mod tests {
     use super::*;
     use crate::api::approval_request::Verdict as Vote;
-    use crate::model::request::tests::{a_request, with_votes};
+    use crate::model::approval::request::tests::{a_request, with_votes};
 
     #[test]
     fn only_intact_policies_are_a_witness() {
@@ -274,7 +274,7 @@ mod tests {
     #[test]
     fn a_request_that_is_deleted_goes_when_its_end_was_told() {
         use crate::api::FactType;
-        use crate::model::facts::{record, tests::a_fact};
+        use crate::model::audit::facts::{record, tests::a_fact};
         use RequestState::{Approved, Pending, Rejected, Withdrawn};
         use TargetView::{Gone, Proposed, PutIntoForce};
         let planned = |state, target, is_enacted: bool, is_told: bool| {

@@ -9,10 +9,10 @@ use super::gate::Enforcement;
 use super::given::{Area, enforce_grant, plan_farewell, refuse_conflict, show_conflict};
 use super::grants::Surroundings;
 use crate::api::{Kind, RoleAssignment, RoleAssignmentSpec, RoleAssignmentStatus};
-use crate::model::gated::Gated;
-use crate::model::grants::{Duty, Grant, compare_rights, find_conflict, rights_of_role};
-use crate::model::life::{JudgeError, applied_spec, as_if_applied};
+use crate::model::approval::gated::Gated;
+use crate::model::approval::life::{JudgeError, applied_spec, as_if_applied};
 use crate::model::naming;
+use crate::model::rbac::grants::{Duty, Grant, compare_rights, find_conflict, rights_of_role};
 
 const KINDS: &str = "RoleAssignments";
 

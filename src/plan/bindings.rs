@@ -5,8 +5,8 @@ use k8s_openapi::api::rbac::v1::{RoleBinding, RoleRef, Subject};
 use super::metadata::child_metadata;
 use crate::api::EnclaveWorkloadSpec;
 use crate::api::common::{Principal, PrincipalKind};
-use crate::model::access::listed;
 use crate::model::naming::listed_binding;
+use crate::model::rbac::access::listed;
 
 const RBAC: &str = "rbac.authorization.k8s.io";
 

@@ -15,11 +15,11 @@ use super::status::was_enforced;
 use super::{Plan, Write};
 use crate::api::names::{condition, reason};
 use crate::api::{Approvals, Community, CommunitySpec, CommunityStatus};
-use crate::model::life::{Integrity, JudgeError, SETTLING, applied_spec};
-use crate::model::maintenance::{Exceptions, own_maintenance};
+use crate::model::approval::life::{Integrity, JudgeError, SETTLING, applied_spec};
+use crate::model::approval::rules::held_operations;
+use crate::model::approval::scope::OuterRules;
 use crate::model::naming::namespace_of;
-use crate::model::rules::held_operations;
-use crate::model::scope::OuterRules;
+use crate::model::rbac::maintenance::{Exceptions, own_maintenance};
 
 /// What was seen of a Community and in it.
 #[derive(Clone, Debug)]

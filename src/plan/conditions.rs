@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use crate::model::gated::Gated;
+use crate::model::approval::gated::Gated;
 
 const MAX_MESSAGE_CHARS: usize = 8192;
 

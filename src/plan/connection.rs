@@ -20,14 +20,14 @@ use crate::api::{
     CiliumNetworkPolicy, Enclave, EnclaveConnection, EnclaveConnectionSpec, EnclaveConnectionStatus,
     GateStatus, Kind, Time,
 };
-use crate::model::gated::Gated;
-use crate::model::life::{JudgeError, applied_spec, as_if_applied};
-use crate::model::reach::{
+use crate::model::approval::gated::Gated;
+use crate::model::approval::life::{JudgeError, applied_spec, as_if_applied};
+use crate::model::approval::scope::{Missing, OuterRules, ScopeRules};
+use crate::model::network::reach::{
     Destination, DestinationEnd, Flow, Link, Passage, SourceEnd, Sources, find_references,
     require_destination, resolve,
 };
-use crate::model::scope::{Missing, OuterRules, ScopeRules};
-use crate::model::traffic::compare;
+use crate::model::network::traffic::compare;
 
 /// So many connections are in force in one namespace at most. Each is a policy in the namespace of
 /// every workload that it touches, and agents on the nodes hold all of them.
@@ -237,8 +237,8 @@ mod tests {
 
     use super::*;
     use crate::api::{Community, CommunityEndpoint, State};
+    use crate::model::approval::life::Integrity;
     use crate::model::digest::digest;
-    use crate::model::life::Integrity;
     use crate::plan::declared::Home;
 
     /// An object that is in force as it was declared.
@@ -305,7 +305,7 @@ mod tests {
                     endpoint: Some(endpoint),
                     hub: None,
                     managed: None,
-                    names: crate::model::reach::NamesBackend::None,
+                    names: crate::model::network::reach::NamesBackend::None,
                 },
             },
             destination: None,

@@ -12,10 +12,10 @@ use super::{Plan, Write};
 use crate::api::gate::Reference;
 use crate::api::names::reason;
 use crate::api::{ApprovalRequest, Community, Enclave, GateStatus};
-use crate::model::gated::{Gated, has_finalizer};
-use crate::model::impact::Lines;
-use crate::model::life::{Circumstances, Integrity, JudgeError, applied_spec};
-use crate::model::scope::{Missing, OuterRules, ScopeRules};
+use crate::model::approval::gated::{Gated, has_finalizer};
+use crate::model::approval::impact::Lines;
+use crate::model::approval::life::{Circumstances, Integrity, JudgeError, applied_spec};
+use crate::model::approval::scope::{Missing, OuterRules, ScopeRules};
 
 /// What was seen of a gated object and around it.
 #[derive(Clone, Debug)]

@@ -12,14 +12,14 @@ use super::given::{Area, enforce_grant, plan_farewell, refuse_conflict, show_con
 use super::grants::Surroundings;
 use crate::api::role_eligibility::LastActivation;
 use crate::api::{Kind, RoleActivation, RoleEligibility, RoleEligibilitySpec, RoleEligibilityStatus, Time};
-use crate::model::activation::Eligible;
-use crate::model::gated::Gated;
-use crate::model::grants::{
+use crate::model::approval::gated::Gated;
+use crate::model::approval::life::{JudgeError, applied_spec, as_if_applied};
+use crate::model::naming;
+use crate::model::rbac::activation::Eligible;
+use crate::model::rbac::grants::{
     Duty, Grant, Right, compare_rights, find_conflict, rights_in_workload, rights_of_role,
 };
-use crate::model::life::{JudgeError, applied_spec, as_if_applied};
-use crate::model::naming;
-use crate::model::roles::ELIGIBLE;
+use crate::model::rbac::roles::ELIGIBLE;
 
 const KINDS: &str = "RoleEligibilities";
 

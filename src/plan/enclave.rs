@@ -16,13 +16,13 @@ use super::status::was_enforced;
 use super::{Plan, Write};
 use crate::api::enclave::WorkloadCommunication;
 use crate::api::{Approvals, Community, Enclave, EnclaveSpec, EnclaveStatus};
-use crate::model::gated::Gated;
-use crate::model::life::{JudgeError, applied_spec};
-use crate::model::maintenance::{Exceptions, own_maintenance};
+use crate::model::approval::gated::Gated;
+use crate::model::approval::life::{JudgeError, applied_spec};
+use crate::model::approval::rules::held_operations;
+use crate::model::approval::scope::OuterRules;
 use crate::model::naming::enclave_namespace;
-use crate::model::rules::held_operations;
-use crate::model::scope::OuterRules;
-use crate::model::together::compare_together;
+use crate::model::network::together::compare_together;
+use crate::model::rbac::maintenance::{Exceptions, own_maintenance};
 
 const KINDS: &str = "Enclaves";
 

@@ -8,11 +8,11 @@ use super::Plan;
 use super::declared::{Declared, Farewell, Ways, plan_declared, tell_impact};
 use super::gate::Enforcement;
 use crate::api::{CommunityEndpoint, EnclaveEndpoint, GateStatus, TransitHub};
-use crate::model::gated::Gated;
-use crate::model::life::JudgeError;
-use crate::model::reach::Link;
-use crate::model::scope::{Missing, OuterRules};
-use crate::model::traffic::compare;
+use crate::model::approval::gated::Gated;
+use crate::model::approval::life::JudgeError;
+use crate::model::approval::scope::{Missing, OuterRules};
+use crate::model::network::reach::Link;
+use crate::model::network::traffic::compare;
 
 /// What was seen of an endpoint or a hub.
 #[derive(Clone, Debug)]
@@ -109,9 +109,9 @@ mod tests {
     use super::*;
     use crate::api::approval_request::{ApprovalRequestSpec, Change, Decision, RequestState, Verdict};
     use crate::api::{ApprovalRequest, ApprovalRequestStatus, Community, Content, Enclave, State, Time};
+    use crate::model::approval::life::{Integrity, as_if_applied};
+    use crate::model::approval::request::tests::a_request;
     use crate::model::digest::digest;
-    use crate::model::life::{Integrity, as_if_applied};
-    use crate::model::request::tests::a_request;
     use crate::plan::Write;
     use crate::plan::declared::Home;
 

@@ -13,11 +13,11 @@ use crate::api::gate::{Applied, Pending};
 use crate::api::names::reason;
 use crate::api::reading::Unreadable;
 use crate::api::{ApprovalRequest, Kind};
-use crate::model::gated::{Gated, has_finalizer};
-use crate::model::life::{
+use crate::model::approval::gated::{Gated, has_finalizer};
+use crate::model::approval::life::{
     Circumstances, Ground, Hold, HoldCause, JudgeError, Judgement, is_deletion_protected, judge,
 };
-use crate::model::scope::Missing;
+use crate::model::approval::scope::Missing;
 
 /// What becomes of the latest spec, before anything is enforced.
 #[derive(Clone, Debug, PartialEq)]

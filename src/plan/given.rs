@@ -11,10 +11,10 @@ use super::grants::{AccessPlan, Surroundings, plan_access};
 use crate::api::GateStatus;
 use crate::api::community::ConflictingDuties;
 use crate::api::names::{condition, reason};
-use crate::model::gated::Gated;
-use crate::model::grants::{Grant, Managed, Scope};
-use crate::model::life::JudgeError;
-use crate::model::scope::{Missing, OuterRules};
+use crate::model::approval::gated::Gated;
+use crate::model::approval::life::JudgeError;
+use crate::model::approval::scope::{Missing, OuterRules};
+use crate::model::rbac::grants::{Grant, Managed, Scope};
 
 /// Where roles count that are given in one namespace.
 #[derive(Clone, Debug)]

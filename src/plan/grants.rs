@@ -19,7 +19,7 @@ use super::child::{Child, Verb, free_metadata, is_free};
 use super::metadata::{child_metadata, has_metadata};
 use crate::api::common::Principal;
 use crate::api::names::annotation;
-use crate::model::grants::{Grant, Right};
+use crate::model::rbac::grants::{Grant, Right};
 
 /// RBAC objects by kind.
 #[derive(Clone, Debug, Default, PartialEq)]

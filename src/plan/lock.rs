@@ -9,8 +9,8 @@ use super::{Notice, Severity};
 use crate::api::GateStatus;
 use crate::api::common::Principal;
 use crate::api::names::{condition, reason};
-use crate::model::life::{Integrity, SETTLING};
-use crate::model::maintenance::Exceptions;
+use crate::model::approval::life::{Integrity, SETTLING};
+use crate::model::rbac::maintenance::Exceptions;
 
 /// As many things as a status lists.
 const MOST: usize = 50;

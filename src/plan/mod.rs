@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use self::child::{Child, Verb};
 use crate::api::approval_request::Target;
 use crate::api::{ApprovalRequest, Kind, names};
-use crate::model::scope::RulesOrigin;
+use crate::model::approval::scope::RulesOrigin;
 
 pub mod activation;
 pub mod approval_request;
@@ -119,7 +119,7 @@ pub enum Write {
 pub enum ConfirmBy {
     /// Each by itself.
     Get(Kind),
-    /// The same, while these votes of a request are counted ([`crate::model::votes::describe_votes`]).
+    /// The same, while these votes of a request are counted ([`crate::model::approval::votes::describe_votes`]).
     CountingVotes(Kind, String),
     /// The same; a read will do that began after these votes of a request were counted last.
     VotesCounted(Kind, String),

@@ -11,7 +11,7 @@ use super::metadata::{has_metadata, merge_metadata};
 use super::place::{Inside, Place};
 use crate::api::common::Principal;
 use crate::api::names::{self, annotation, label, purpose};
-use crate::model::maintenance::Exceptions;
+use crate::model::rbac::maintenance::Exceptions;
 
 /// A namespace that is to be made. No maintenance begins before everything that guards it is there.
 #[must_use]

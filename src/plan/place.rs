@@ -18,8 +18,8 @@ use super::namespace::{is_open, labels_that_stay};
 use super::survey::{Survey, survey};
 use crate::api::CiliumNetworkPolicy;
 use crate::api::names::{access, annotation, label, purpose, reason};
-use crate::model::maintenance::Exceptions;
-use crate::model::scope::Missing;
+use crate::model::approval::scope::Missing;
+use crate::model::rbac::maintenance::Exceptions;
 
 /// What a place should be.
 #[derive(Clone, Debug, PartialEq)]

@@ -9,9 +9,9 @@ use super::place::WasEnforced;
 use super::{Notice, Severity};
 use crate::api::names::{condition, reason};
 use crate::api::{GateStatus, Kind, State};
-use crate::model::gated::Gated;
-use crate::model::life::{HoldCause, SETTLING};
-use crate::model::scope::Missing;
+use crate::model::approval::gated::Gated;
+use crate::model::approval::life::{HoldCause, SETTLING};
+use crate::model::approval::scope::Missing;
 
 /// The shared part of status, from how the spec stands and how far it is enforced.
 #[must_use]

@@ -26,15 +26,15 @@ use crate::api::{
     CiliumNetworkPolicy, Community, CommunitySpec, Enclave, EnclaveSpec, EnclaveWorkload,
     EnclaveWorkloadSpec, EnclaveWorkloadStatus,
 };
-use crate::model::access::compare_access;
-use crate::model::gated::Gated;
-use crate::model::life::{JudgeError, applied_spec, as_if_applied};
-use crate::model::maintenance::Exceptions;
+use crate::model::approval::gated::Gated;
+use crate::model::approval::life::{JudgeError, applied_spec, as_if_applied};
+use crate::model::approval::scope::Missing;
 use crate::model::naming::{connection_policy, workload_namespace};
-use crate::model::reach::{DestinationEnd, Link, Passage, SourceEnd, WorkloadEnd, ends_at, resolve};
-use crate::model::scope::Missing;
-use crate::model::together::compare_together;
-use crate::model::traffic::compare;
+use crate::model::network::reach::{DestinationEnd, Link, Passage, SourceEnd, WorkloadEnd, ends_at, resolve};
+use crate::model::network::together::compare_together;
+use crate::model::network::traffic::compare;
+use crate::model::rbac::access::compare_access;
+use crate::model::rbac::maintenance::Exceptions;
 use keeping::keep_the_known;
 
 mod keeping;

@@ -32,7 +32,7 @@ use crate::controllers::{self, Context, revocation};
 use crate::kinds::caches::Caches;
 use crate::kinds::enqueue::{Enqueuer, Guard};
 use crate::kinds::sentry::{Sentry, run_settling};
-use crate::model::life::{Integrity, SETTLING};
+use crate::model::approval::life::{Integrity, SETTLING};
 use crate::plan::{Notice, Severity};
 use crate::sinks::{DeliveryError, EventSink};
 

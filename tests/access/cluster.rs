@@ -8,8 +8,8 @@ use enclave_operator::api::names::{child, label, purpose};
 use enclave_operator::api::{
     Community, CommunitySpec, Content, Enclave, EnclaveSpec, EnclaveWorkload, EnclaveWorkloadSpec, Time,
 };
+use enclave_operator::model::approval::gated::Gated;
 use enclave_operator::model::digest::digest;
-use enclave_operator::model::gated::Gated;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::networking::v1::NetworkPolicy;

@@ -7,7 +7,7 @@ use enclave_operator::api::{
     ActivationState, ApprovalRequest, RoleActivation, RoleActivationSpec, RoleAssignment, RoleEligibility,
     Time,
 };
-use enclave_operator::model::gated::Gated;
+use enclave_operator::model::approval::gated::Gated;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use enclave_operator::api::approval_request::{RequestState, Verdict};
 use enclave_operator::api::{ApprovalRequest, Community, Enclave, Kind, State};
-use enclave_operator::model::gated::Gated;
+use enclave_operator::model::approval::gated::Gated;
 use enclave_operator::runtime::Settings;
 use enclave_operator::runtime::settings::{AuditSettings, InstallationSettings};
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview};

@@ -16,8 +16,8 @@ use enclave_operator::api::{
     Community, CommunityEndpoint, CommunitySpec, Content, Enclave, EnclaveConnection, EnclaveConnectionSpec,
     EnclaveEndpoint, EnclaveSpec, EnclaveWorkload, EnclaveWorkloadSpec, Kind, Time, TransitHub,
 };
+use enclave_operator::model::approval::gated::Gated;
 use enclave_operator::model::digest::digest;
-use enclave_operator::model::gated::Gated;
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::ResourceExt;

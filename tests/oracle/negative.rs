@@ -5,7 +5,7 @@ use enclave_operator::api::community::Dns;
 use enclave_operator::api::enclave::WorkloadCommunication::{Allowed, Isolated};
 use enclave_operator::api::names::child;
 use enclave_operator::api::{CommunityEndpointSpec, EnclaveEndpointSpec, TransitHubSpec};
-use enclave_operator::model::gated::Gated;
+use enclave_operator::model::approval::gated::Gated;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::ResourceExt;
 use serde::de::DeserializeOwned;

@@ -7,7 +7,7 @@ use enclave_operator::api::Time;
 use enclave_operator::api::names::label;
 use enclave_operator::kinds::enqueue::Guard;
 use enclave_operator::kinds::observe::{observe_community, observe_enclave, observe_workload};
-use enclave_operator::model::life::Integrity;
+use enclave_operator::model::approval::life::Integrity;
 use enclave_operator::plan::child::{Child, Verb};
 use enclave_operator::plan::community::plan_community;
 use enclave_operator::plan::enclave::plan_enclave;

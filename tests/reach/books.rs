@@ -9,7 +9,7 @@ use enclave_operator::api::names::label;
 use enclave_operator::api::{
     Community, CommunityEndpoint, Enclave, EnclaveConnection, EnclaveEndpoint, TransitHub,
 };
-use enclave_operator::model::gated::Gated;
+use enclave_operator::model::approval::gated::Gated;
 use jiff::Timestamp;
 use kube::ResourceExt;
 

@@ -2,7 +2,7 @@
 
 use enclave_operator::api::common::LabelSelector;
 use enclave_operator::kinds::links::link_of;
-use enclave_operator::model::reach::{Destination, Flow, Passage, Peer, Sources, resolve};
+use enclave_operator::model::network::reach::{Destination, Flow, Passage, Peer, Sources, resolve};
 use jiff::Timestamp;
 use kube::ResourceExt;
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 //! `tests/api/stamps.rs` holds it against the real policy.
 
 use enclave_operator::api::names::{REQUESTED_BY, REQUESTED_GENERATION};
-use enclave_operator::model::gated::Gated;
+use enclave_operator::model::approval::gated::Gated;
 use kube::ResourceExt;
 
 /// One part of the condition under which a new list of requesters begins. All of them have to hold.

@@ -14,7 +14,7 @@ use crate::api::audit::FactType;
 use crate::api::common::MaintenanceMode;
 use crate::api::enclave_workload::AccessMode;
 use crate::api::*;
-use crate::model::together::is_kept_apart;
+use crate::model::network::together::is_kept_apart;
 
 const NO_TIME: &str = "when it is over";
 
@@ -356,7 +356,7 @@ fn finalizers_and_owners_are_kept_as_far_as_they_count() {
     }, "spec": {}});
     let (enclave, unread) = read::<Enclave>(&object);
     assert_eq!(unread, Vec::<String>::new());
-    assert!(crate::model::gated::has_finalizer(&enclave));
+    assert!(crate::model::approval::gated::has_finalizer(&enclave));
     let metadata = serde_json::to_string(&enclave.metadata).unwrap();
     assert!(metadata.len() < 10_000, "{}", metadata.len());
     let one = json!({"metadata": {"name": "a", "finalizers": ["x.io/1"]}});

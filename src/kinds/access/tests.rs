@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::api::names;
 use crate::api::reading::{Item, Readable};
-use crate::model::life::Integrity;
+use crate::model::approval::life::Integrity;
 use crate::plan::Write;
 use crate::plan::activation::plan_activation;
 use crate::plan::child::{Child, Verb};

@@ -10,8 +10,8 @@ use crate::api::names::FINALIZER;
 use crate::api::{FactType, Kind, Time};
 use crate::cluster::cache::Indexed;
 use crate::kinds::index::RequestBy;
-use crate::model::facts::{record, tests::a_fact};
-use crate::model::request::tests::with_votes;
+use crate::model::approval::request::tests::with_votes;
+use crate::model::audit::facts::{record, tests::a_fact};
 
 fn object<K: DeserializeOwned>(namespace: Option<&str>, name: &str, more: Value) -> K {
     let mut object = more;

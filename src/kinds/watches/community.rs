@@ -11,7 +11,7 @@ use crate::cluster::cache::Change;
 use crate::cluster::workqueue::Priority;
 use crate::kinds::enqueue::Enqueuer;
 use crate::kinds::index::CommunityBy;
-use crate::model::gated::Gated;
+use crate::model::approval::gated::Gated;
 
 /// Its status counts its Enclaves, and it waits for them before it goes.
 pub fn on_enclave(enqueuer: &Enqueuer, change: &Change<Enclave>) {

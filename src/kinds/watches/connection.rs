@@ -22,7 +22,7 @@ use crate::kinds::links::{
     connections_into, connections_through, connections_to, connections_to_community, connections_with,
 };
 use crate::kinds::observe::{control_namespace_of, home_of};
-use crate::model::gated::Gated;
+use crate::model::approval::gated::Gated;
 use crate::model::naming::{enclave_namespace, namespace_of};
 use crate::plan::connection::MOST_CONNECTIONS;
 

@@ -10,10 +10,10 @@ use crate::cluster::workqueue::Priority;
 use crate::kinds::enqueue::{Enqueuer, concerns_others};
 use crate::kinds::links::link_of;
 use crate::kinds::observe::{control_namespace_of, home_of};
-use crate::model::gated::Gated;
-use crate::model::life::applied_spec;
+use crate::model::approval::gated::Gated;
+use crate::model::approval::life::applied_spec;
 use crate::model::naming::namespace_of;
-use crate::model::reach::{DestinationEnd, Link, SourceEnd};
+use crate::model::network::reach::{DestinationEnd, Link, SourceEnd};
 
 /// Its rules count in it.
 pub fn on_community(enqueuer: &Enqueuer, change: &Change<Community>) {

@@ -8,7 +8,7 @@ use crate::cluster::cache::Change;
 use crate::cluster::workqueue::Priority;
 use crate::kinds::enqueue::{Enqueuer, concerns_others};
 use crate::kinds::index::RequestBy;
-use crate::model::gated::Gated;
+use crate::model::approval::gated::Gated;
 use crate::model::naming;
 
 /// The request itself.

@@ -25,8 +25,8 @@ use crate::kinds::enqueue::{Enqueuer, concerns_others, grant_of, priority_of};
 use crate::kinds::foreign::may_be_managed;
 use crate::kinds::index::{ActivationBy, GivenBy, pair};
 use crate::kinds::observe::{control_namespace_of, home_of};
-use crate::model::gated::Gated;
-use crate::model::life::{applied_spec, view_applied};
+use crate::model::approval::gated::Gated;
+use crate::model::approval::life::{applied_spec, view_applied};
 use crate::model::naming::{ROLE_BINDING, enclave_namespace, is_of_grant, namespace_of, parse_grant};
 use crate::plan::declared::Home;
 

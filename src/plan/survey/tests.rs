@@ -8,8 +8,8 @@ use crate::api::common::{Maintenance, MaintenanceMode, Principal, PrincipalKind}
 use crate::api::gate::Applied;
 use crate::api::names::{access, annotation, label};
 use crate::api::{Content, Enclave, EnclaveSpec, Time};
-use crate::model::gated::Gated;
-use crate::model::maintenance::Exceptions;
+use crate::model::approval::gated::Gated;
+use crate::model::rbac::maintenance::Exceptions;
 use crate::plan::gate::Enforcement;
 use crate::plan::limits::ContainerLimits;
 use crate::plan::namespace::{Contents, build_namespace};

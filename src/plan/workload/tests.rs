@@ -6,7 +6,7 @@ use super::*;
 use crate::api::enclave_connection::ConnectionDestination;
 use crate::api::names::{FINALIZER, child, label};
 use crate::api::reading::{Item, Readable};
-use crate::model::life::Integrity;
+use crate::model::approval::life::Integrity;
 use crate::plan::bindings::cluster_role_ref;
 use crate::plan::child::{Child, Verb};
 use crate::plan::metadata::child_metadata;
@@ -333,7 +333,7 @@ fn a_connection_that_cannot_be_read_goes_with_the_endpoint_that_it_leads_to() {
 #[test]
 fn a_policy_of_a_connection_lets_through_no_more_than_the_connection_while_the_community_cannot_be_read() {
     use crate::api::community::Dns;
-    use crate::model::reach::NamesBackend;
+    use crate::model::network::reach::NamesBackend;
 
     let scene = Scene { community: json!({}), enclave: json!({}), workload: json!({}) };
     let newer = Scene {
@@ -379,7 +379,7 @@ fn a_policy_of_a_connection_lets_through_no_more_than_the_connection_while_the_c
 #[test]
 fn no_policy_is_built_of_nobody() {
     use crate::api::common::{LabelSelector, NamespacedPods};
-    use crate::model::reach::{Destination, Flow, Sources};
+    use crate::model::network::reach::{Destination, Flow, Sources};
 
     let pods = || NamespacedPods { namespace: "a".to_owned(), pod_selector: LabelSelector::default() };
     let built = |from, to| build_connection("a", ("n", "c"), &Flow { from, to, ports: Vec::new() }).len();

@@ -4,17 +4,17 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use super::gated::Gated;
-use super::naming;
-use super::request::{describe_requesters, expires_at};
 use crate::api::approval_request::{ApprovalRequestSpec, Change, EffectivePolicy, Impact, Summary, Target};
 use crate::api::approvals::Operation;
 use crate::api::common::ChangeReason;
 use crate::api::gate::Reference;
 use crate::api::{ApprovalRequest, Content, Kind, names};
+use crate::model::approval::gated::Gated;
+use crate::model::approval::request::{describe_requesters, expires_at};
+use crate::model::naming;
 
 /// A content that is proposed.
-pub(super) struct Proposal {
+pub(in crate::model) struct Proposal {
     pub generation: i64,
     pub digest: String,
     pub operations: BTreeSet<Operation>,
@@ -25,7 +25,7 @@ pub(super) struct Proposal {
 
 /// What a change is compared with for people: what is in force, or for something new what an
 /// empty spec means, so that defaults which nobody wrote are not told.
-pub(super) fn baseline<K: Gated>(proposal: &Proposal) -> Content {
+pub(in crate::model) fn baseline<K: Gated>(proposal: &Proposal) -> Content {
     let empty = || {
         let spec: K::Spec = serde_json::from_value(serde_json::json!({})).ok()?;
         Content::of_spec(&K::without_change_reason(&spec)).ok()
@@ -39,7 +39,7 @@ fn flatten(words: &str) -> String {
 }
 
 /// What a request is about.
-pub(super) struct About {
+pub(in crate::model) struct About {
     pub kind: Kind,
     pub namespace: Option<String>,
     pub name: String,
@@ -48,7 +48,7 @@ pub(super) struct About {
     pub request_namespace: String,
 }
 
-pub(super) fn build_request(
+pub(in crate::model) fn build_request(
     about: &About,
     proposal: &Proposal,
     requesters: Vec<String>,

@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use k8s_openapi::api::rbac::v1::PolicyRule;
 
-use super::impact::Lines;
-use super::roles::{Access, MATRIX_KINDS, bindable, cluster_role, may_give, row, workload_role};
 use crate::api::Kind;
 use crate::api::common::Principal;
 use crate::api::enclave_workload::AccessMode;
 use crate::api::names::GROUP;
 use crate::api::role_assignment::Role;
+use crate::model::approval::impact::Lines;
+use crate::model::rbac::roles::{Access, MATRIX_KINDS, bindable, cluster_role, may_give, row, workload_role};
 
 /// Where a role counts: what the namespace is for in which it was given.
 #[derive(Clone, Debug, PartialEq, Eq)]

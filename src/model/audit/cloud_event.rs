@@ -5,12 +5,12 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::gated::Gated;
 use crate::api::approval_request::{Decision, RequestState};
 use crate::api::audit::{Audit, Fact, FactType};
 use crate::api::entry::Entry;
 use crate::api::role_activation::ActivationState;
 use crate::api::{ApprovalRequest, ChangeReason, Kind, Operation, RoleActivation, Time};
+use crate::model::approval::gated::Gated;
 
 /// An object about which something is told.
 pub trait Told: ResourceExt {

@@ -1,8 +1,8 @@
 //! The seven roles, and what each may do with each kind: one matrix for everything.
 
-use super::access::CLUSTER_ROLES;
 use crate::api::Kind;
 use crate::api::role_assignment::Role;
+use crate::model::rbac::access::CLUSTER_ROLES;
 
 /// What a role may do with objects of one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,10 +2,10 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::life::Integrity;
-use super::votes::{Tally, tally};
 use crate::api::approval_request::RequestState;
 use crate::api::{ApprovalRequest, ApprovalRequestStatus, Time};
+use crate::model::approval::life::Integrity;
+use crate::model::approval::votes::{Tally, tally};
 
 /// What is known of the object that a request is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 use super::*;
 use crate::api::common::{MaintenanceMode, Principal, PrincipalKind};
-use crate::model::request::tests::a_request;
+use crate::model::approval::request::tests::a_request;
 
 pub fn a_fact(type_: FactType) -> Fact {
     fact(type_, Timestamp::UNIX_EPOCH)

@@ -3,14 +3,14 @@
 
 use serde_json::Value;
 
-use super::access::{Admitted, admitted};
-use super::gated::Gated;
-use super::life::applied_spec;
-use super::together::is_kept_apart;
 use crate::api::common::Principal;
 use crate::api::enclave::WorkloadCommunication;
 use crate::api::enclave_workload::{AccessMode, WorkloadPrincipals};
 use crate::api::{Enclave, EnclaveWorkload, EnclaveWorkloadSpec};
+use crate::model::approval::gated::Gated;
+use crate::model::approval::life::applied_spec;
+use crate::model::network::together::is_kept_apart;
+use crate::model::rbac::access::{Admitted, admitted};
 
 /// Who gets into a workload.
 #[derive(Clone, Debug, PartialEq)]

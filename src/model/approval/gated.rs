@@ -1,15 +1,11 @@
 //! What the approval machine needs to know of a kind. A new gated kind implements [`Gated`] and
-//! gets holding, requesting, deciding and enacting from [`super::life`].
+//! gets holding, requesting, deciding and enacting from [`crate::model::approval::life`].
 
 use std::collections::BTreeSet;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::access::{Admitted, admitted};
-use super::maintenance;
-use super::naming::namespace_of;
-use super::together::is_kept_apart;
 use crate::api::approvals::{Approvals, Operation};
 use crate::api::common::{ChangeReason, Maintenance, Principal};
 use crate::api::enclave_workload::{AccessMode, WorkloadPrincipals};
@@ -22,6 +18,10 @@ use crate::api::{
     EnclaveWorkloadSpec, GateStatus, Kind, RoleAssignment, RoleAssignmentSpec, RoleEligibility,
     RoleEligibilitySpec, TransitHub, TransitHubSpec,
 };
+use crate::model::naming::namespace_of;
+use crate::model::network::together::is_kept_apart;
+use crate::model::rbac::access::{Admitted, admitted};
+use crate::model::rbac::maintenance;
 
 /// Whether the operator's finalizer is on an object.
 pub fn has_finalizer<K: kube::Resource + ?Sized>(object: &K) -> bool {

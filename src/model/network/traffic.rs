@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use super::life::JudgeError;
-use super::reach::{Destination, DestinationEnd, Flow, Link, Passage, Peer, SourceEnd, Sources, resolve};
-use super::scope::Missing;
 use crate::api::common::{IpBlock, LabelSelector, NamespacedPods};
+use crate::model::approval::life::JudgeError;
+use crate::model::approval::scope::Missing;
+use crate::model::network::reach::{
+    Destination, DestinationEnd, Flow, Link, Passage, Peer, SourceEnd, Sources, resolve,
+};
 
 /// What may pass, in words: one line for each pair of ends.
 #[must_use]

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::digest::sha256;
 use crate::api::ApprovalRequest;
 use crate::api::approval_request::{ApprovalRequestSpec, Decision, Verdict};
 use crate::api::common::{Principal, PrincipalKind};
 use crate::api::community::ServiceAccountVotes;
 use crate::api::entry::Entry;
+use crate::model::digest::sha256;
 
 /// Which votes a request has, in a short text: the same for the same votes of the same request.
 #[must_use]
@@ -100,7 +100,7 @@ fn describe_missing(more: usize, unsatisfied: &[&Principal]) -> String {
 mod tests {
     use super::*;
     use crate::api::{ApprovalRequestStatus, Time};
-    use crate::model::request::tests::a_request;
+    use crate::model::approval::request::tests::a_request;
 
     #[test]
     fn the_same_votes_are_described_the_same_and_others_are_not() {

@@ -5,14 +5,6 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::diff::describe_changes;
-use super::digest::{DigestError, digest};
-use super::gated::Gated;
-use super::proposal::{About, Proposal, baseline, build_request};
-use super::request::{is_rightly_approved, is_witnessed};
-use super::rules::Requirement;
-use super::scope::{Missing, OuterRules, RulesOrigin};
-use super::votes::{Tally, describe_votes, tally};
 use crate::api::approval_request::{EffectivePolicy, RequestState};
 use crate::api::approvals::Operation;
 use crate::api::common::ChangeReason;
@@ -21,6 +13,14 @@ use crate::api::gate::{Applied, Pending, Reference};
 use crate::api::names::reason;
 use crate::api::reading::Unreadable;
 use crate::api::{ApprovalRequest, Content, Time, names};
+use crate::model::approval::diff::describe_changes;
+use crate::model::approval::gated::Gated;
+use crate::model::approval::proposal::{About, Proposal, baseline, build_request};
+use crate::model::approval::request::{is_rightly_approved, is_witnessed};
+use crate::model::approval::rules::Requirement;
+use crate::model::approval::scope::{Missing, OuterRules, RulesOrigin};
+use crate::model::approval::votes::{Tally, describe_votes, tally};
+use crate::model::digest::{DigestError, digest};
 
 /// Whether the API server still runs the admission policies that the operator was built with.
 #[derive(Clone, Debug, PartialEq, Eq)]

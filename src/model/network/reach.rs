@@ -7,9 +7,6 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::gated::Gated;
-use super::life::{JudgeError, applied_spec, describe_unreadable};
-use super::scope::Missing;
 use crate::api::common::{IpBlock, NamespacedPods, Port};
 use crate::api::community::Dns;
 use crate::api::content::UnreadableContent;
@@ -20,6 +17,9 @@ use crate::api::{
     CommunityEndpoint, CommunityEndpointSpec, EnclaveConnection, EnclaveConnectionSpec, EnclaveEndpoint,
     EnclaveEndpointSpec, EnclaveWorkload, Kind, State, TransitHub, TransitHubSpec,
 };
+use crate::model::approval::gated::Gated;
+use crate::model::approval::life::{JudgeError, applied_spec, describe_unreadable};
+use crate::model::approval::scope::Missing;
 
 /// A connection and what it joins, as far as it exists.
 #[derive(Clone, Debug)]

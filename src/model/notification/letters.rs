@@ -128,7 +128,7 @@ mod tests {
     use super::*;
     use crate::api::ApprovalRequestStatus;
     use crate::api::approval_request::{Decision, RequestState, Verdict};
-    use crate::model::request::tests::a_request;
+    use crate::model::approval::request::tests::a_request;
 
     fn request() -> ApprovalRequest {
         let mut request = ApprovalRequest::new("enc-e-12345-g1", a_request());
@@ -138,8 +138,8 @@ mod tests {
 
     fn fact(type_: FactType) -> Fact {
         let mut audit = crate::api::Audit::default();
-        let fact = super::super::facts::tests::a_fact(type_);
-        super::super::facts::record(&mut audit, [fact]);
+        let fact = crate::model::audit::facts::tests::a_fact(type_);
+        crate::model::audit::facts::record(&mut audit, [fact]);
         audit.waiting.remove(0).into_known()
     }
 

@@ -5,20 +5,20 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
-use super::digest::{digest, sha256};
-use super::life::{Ground, Integrity, JudgeError};
-use super::naming;
-use super::proposal::{About, Proposal, build_request};
-use super::request::{is_rightly_approved, is_witnessed};
-use super::rules::Requirement;
-use super::scope::{Missing, OuterRules};
-use super::votes::describe_votes;
 use crate::api::approval_request::{EffectivePolicy, RequestState};
 use crate::api::approvals::{Approvals, Operation};
 use crate::api::common::{ChangeReason, Principal, PrincipalKind};
 use crate::api::names::{self, reason};
 use crate::api::role_activation::ActivationState;
 use crate::api::{ApprovalRequest, Content, Kind, RoleActivation, RoleEligibilitySpec};
+use crate::model::approval::life::{Ground, Integrity, JudgeError};
+use crate::model::approval::proposal::{About, Proposal, build_request};
+use crate::model::approval::request::{is_rightly_approved, is_witnessed};
+use crate::model::approval::rules::Requirement;
+use crate::model::approval::scope::{Missing, OuterRules};
+use crate::model::approval::votes::describe_votes;
+use crate::model::digest::{digest, sha256};
+use crate::model::naming;
 
 /// An activation that nobody decides about for so long lapses, whatever the rules allow.
 const LAPSES_AFTER: SignedDuration = SignedDuration::from_hours(24);

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use super::gated::Gated;
 use crate::api::approvals::{Approvals, Operation, RulePolicy};
 use crate::api::common::{Maintenance, MaintenanceMode, Principal};
 use crate::api::{Community, Enclave};
+use crate::model::approval::gated::Gated;
 
 /// The exceptions from the lock that are in force somewhere. Of two exceptions for one principal the
 /// wider one counts.

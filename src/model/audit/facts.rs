@@ -1,4 +1,4 @@
-//! Which facts a new status makes true. How a fact is told is in [`super::cloud_event`].
+//! Which facts a new status makes true. How a fact is told is in [`crate::model::audit::cloud_event`].
 //!
 //! A fact is recorded by the write that makes it true, so it is neither lost nor invented when the
 //! operator dies, and stays on its object until it was told.
@@ -8,8 +8,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use serde::Serialize;
 
-use super::gated::Gated;
-use super::life::requesters;
 use crate::api::approval_request::RequestState;
 use crate::api::audit::{Audit, Fact, FactType, MOST_BYTES, MOST_WAITING};
 use crate::api::common::Maintenance;
@@ -18,6 +16,8 @@ use crate::api::role_activation::ActivationState;
 use crate::api::{
     ApprovalRequest, ApprovalRequestStatus, GateStatus, RoleActivation, RoleActivationStatus, Time,
 };
+use crate::model::approval::gated::Gated;
+use crate::model::approval::life::requesters;
 
 /// So many characters of a message are told.
 const LONGEST_MESSAGE: usize = 4000;

@@ -1,0 +1,3 @@
+//! Notifications: what people are told of ApprovalRequests.
+
+pub mod letters;
