@@ -20,16 +20,16 @@ use enclave_operator::api::names::{FINALIZER, REQUESTED_BY, label, purpose};
 use enclave_operator::api::{
     ApprovalRequest, Community, CommunitySpec, Content, Enclave, EnclaveSpec, Kind, Time,
 };
+use enclave_operator::kinds::approval_request::plan::{ObservedRequest, plan_approval_request};
+use enclave_operator::kinds::enclave::plan::{Children, ObservedEnclave, plan_enclave};
 use enclave_operator::model::approval::gated::Gated;
 use enclave_operator::model::approval::life::Integrity;
 use enclave_operator::model::approval::request::TargetView;
 use enclave_operator::model::digest::digest;
 use enclave_operator::plan::Write;
-use enclave_operator::plan::approval_request::{ObservedRequest, plan_approval_request};
 use enclave_operator::plan::child::{Child, Verb};
 use enclave_operator::plan::declared::{Declared, Home};
-use enclave_operator::plan::enclave::{Children, ObservedEnclave, plan_enclave};
-use enclave_operator::plan::place::ObservedPlace;
+use enclave_operator::plan::namespace::place::ObservedPlace;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use proptest::prelude::*;

@@ -218,7 +218,7 @@ fn everything_is_looked_at_in_these_places_only() {
         ("kinds/enqueue.rs", "compare_policies", 1),
         // What these are for, and nothing else calls for it.
         ("kinds/enqueue.rs", "enqueue_everything", 2),
-        ("kinds/watches/roles.rs", "enqueue_all_revocations", 2),
+        ("kinds/rbac/watches.rs", "enqueue_all_revocations", 2),
         // When this process begins to lead.
         ("controllers/revocation.rs", "sweep", 1),
         ("runtime/run.rs", "lead", 1),

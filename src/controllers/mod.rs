@@ -1,6 +1,14 @@
 //! One controller per kind: observe, plan, apply, publish. What a kind does differently is how it
 //! is observed and planned; everything else is here, once.
 
+mod publish;
+
+mod retention;
+
+pub mod revocation;
+
+pub mod telling;
+
 use std::num::NonZero;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
@@ -9,50 +17,44 @@ use std::time::{Duration, Instant};
 
 use futures::{FutureExt, StreamExt};
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
+use publish::{before_applying, publish, publish_degraded};
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, error, warn};
 
-use crate::api::Kind;
-use crate::api::audit::{Audit, Fact};
-use crate::api::gate::Applied;
 use crate::cluster::cache::Key;
 use crate::cluster::clock::Clock;
 use crate::cluster::events::Events;
 use crate::cluster::workqueue::{Outcome, Priority, Workqueue};
 use crate::cluster::writer::Writer;
-use crate::cluster::writes::{Served, WriteError, Written, apply_write};
-use crate::kinds::caches::{Cached, Caches};
+use crate::cluster::writes::{WriteError, Written, apply_write};
+use crate::kinds::caches::Caches;
+use crate::kinds::controller::{Known, Reconciled};
 use crate::kinds::enqueue::{Enqueuer, Guard};
 use crate::kinds::with_controlled_kinds;
 use crate::plan::{Plan, Write};
 use crate::runtime::metrics::{Metrics, Outcome as Counted};
 
-use publish::{before_applying, publish, publish_degraded};
-
-mod activation;
-mod approval_request;
-mod gated;
-mod publish;
-mod retention;
-pub mod revocation;
-pub mod telling;
-
 /// How many objects of a kind are reconciled at a time. Most of them wait for a read that they share.
 const CONCURRENCY: usize = 32;
+
 /// So many more, when they close something.
 const CONCURRENCY_FOR_CLOSING: usize = 4;
+
 /// So many reconciliations in a row have to fail before an object is shown as Degraded.
 const FAILURES_UNTIL_DEGRADED: u32 = 3;
+
 /// So many times in a row the world has to have moved on before that is shown as Degraded.
 const RACES_UNTIL_DEGRADED: u32 = 8;
+
 /// So many times in a row one reconciliation goes on with what it made itself, before it lets others see it.
 const MOST_ROUNDS: usize = 8;
+
 /// How long after a change came into force its request says so, when others of the kind had to be served first:
 /// most of them are then.
 const MARKED_AFTER: Duration = Duration::from_secs(1);
+
 /// What is longer is waited for in parts.
 const LONG_WAIT: Duration = Duration::from_secs(60);
 
@@ -93,68 +95,6 @@ impl Context {
     pub const fn caches(&self) -> &Caches {
         &self.enqueuer.caches
     }
-}
-
-/// What is known when an object is planned.
-pub struct Known<'a> {
-    pub caches: &'a Caches,
-    /// The admission policies.
-    pub guard: Guard,
-    /// How long decided requests are kept.
-    pub retain_requests_for: SignedDuration,
-    /// The time, by the API server's clock.
-    pub now: Timestamp,
-}
-
-/// A kind with a controller.
-pub trait Reconciled: Served + Cached {
-    /// Its status.
-    type Status: Clone + PartialEq + Send;
-
-    /// Its kind.
-    const KIND: Kind;
-
-    /// How an object is looked at when the time comes that its plan names: what ends by itself closes something as
-    /// often as not.
-    const WAKE_PRIORITY: Priority = Priority::Closing;
-
-    /// Observes from caches, and plans.
-    fn plan(object: Arc<Self>, known: Known<'_>) -> Plan<Self::Status>;
-
-    /// The status it has.
-    fn status(&self) -> Option<&Self::Status>;
-
-    /// The same object with another status.
-    #[must_use]
-    fn with_status(&self, status: Self::Status) -> Self;
-
-    /// The facts in a status.
-    fn audit_mut(status: &mut Self::Status) -> &mut Audit;
-
-    /// The conditions in a status.
-    fn conditions_mut(status: &mut Self::Status) -> &mut Vec<Condition>;
-
-    /// What is applied, of a kind that can carry approval rules.
-    fn applied(_status: &Self::Status) -> Option<&Applied> {
-        None
-    }
-
-    /// Whether a status only shows what was found, so that the object need not be looked at again because of it.
-    fn only_shows(_before: &Self::Status, _after: &Self::Status) -> bool {
-        false
-    }
-
-    /// What becomes true with a new status.
-    fn facts(&self, after: &Self::Status, now: Timestamp) -> Vec<Fact>;
-
-    /// The status that shows that reconciling fails again and again, on top of what was planned;
-    /// `None` when the kind has no way to show it.
-    fn degraded_status(
-        &self,
-        planned: Option<Self::Status>,
-        message: &str,
-        now: Timestamp,
-    ) -> Option<Self::Status>;
 }
 
 /// Runs all controllers, each as a task of its own. Ends only by a defect.

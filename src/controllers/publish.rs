@@ -7,12 +7,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use tracing::info;
 
-use super::{Context, Reconciled, Work};
+use super::{Context, Work};
 use crate::api::Kind;
 use crate::api::audit::{Fact, FactType};
 use crate::api::names::{condition, reason};
 use crate::cluster::writer::Applying;
 use crate::cluster::writes::{Served, WriteError, Written, apply_write, publish_status};
+use crate::kinds::controller::Reconciled;
 use crate::model::approval::gated::has_finalizer;
 use crate::model::audit::facts::record;
 use crate::plan::{Notice, Severity, Write};

@@ -14,13 +14,13 @@ use super::{Context, run_queue, until};
 use crate::cluster::cache::Key;
 use crate::cluster::workqueue::{Outcome, Priority};
 use crate::cluster::writes::{WriteError, write_child};
-use crate::kinds::access::{observe_grant_in, observe_one_grant, observe_stray_role};
 use crate::kinds::caches::Caches;
-use crate::kinds::watches::roles::enqueue_all_revocations;
+use crate::kinds::rbac::observe::{observe_grant_in, observe_one_grant, observe_stray_role};
+use crate::kinds::rbac::watches::enqueue_all_revocations;
 use crate::model::naming::is_of_grant;
 use crate::model::rbac::grants::Grant;
 use crate::plan::Write;
-use crate::plan::grants::{Surroundings, plan_access};
+use crate::plan::rbac::grants::{Surroundings, plan_access};
 
 /// What takes longer than this is tried again: nothing that is due meanwhile waits for it.
 const LONGEST_WRITE: Duration = Duration::from_secs(5);

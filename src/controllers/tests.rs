@@ -1,3 +1,4 @@
+use crate::api::Kind;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 

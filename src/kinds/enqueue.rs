@@ -1,4 +1,4 @@
-//! What is enqueued when something changes. Each kind says itself what wakes it ([`super::watches`]); here is
+//! What is enqueued when something changes. Each kind says itself what wakes it (its `watches.rs`); here is
 //! the table of changes, and what all share.
 
 use std::collections::HashSet;
@@ -16,7 +16,7 @@ use super::caches::{Caches, is_served};
 use super::queues::Queues;
 use super::sentry::Sentry;
 use super::untold::{Address, Untold, channels_of};
-use super::watches::{community, connection, enclave, endpoint, request, roles, workload};
+use super::{approval_request, community, connection, enclave, endpoint, rbac, workload};
 use crate::api::{
     ApprovalRequest, Community, CommunityEndpoint, Enclave, EnclaveConnection, EnclaveEndpoint,
     EnclaveWorkload, Kind, RoleActivation, RoleAssignment, RoleEligibility, TransitHub,
@@ -64,7 +64,7 @@ macro_rules! enqueue_all {
             /// Requests that are settled wait until they are old.
             pub fn enqueue_everything(&self) {
                 $(self.enqueue_objects(Kind::$kind, &self.caches.$name.unpacked(), Priority::Normal);)*
-                roles::enqueue_all_revocations(self);
+                rbac::watches::enqueue_all_revocations(self);
             }
         }
     };
@@ -99,106 +99,106 @@ impl Enqueuer {
         }
         if self.on_own(change) {
             self.enqueue_gated(change);
-            enclave::on_community(self, change);
-            workload::on_community(self, change);
-            endpoint::on_community(self, change);
-            connection::on_community(self, change);
-            roles::on_community(self, change);
+            enclave::watches::on_community(self, change);
+            workload::watches::on_community(self, change);
+            endpoint::watches::on_community(self, change);
+            connection::watches::on_community(self, change);
+            rbac::watches::on_community(self, change);
         }
     }
 
     pub(super) fn on_enclave(&self, change: &Change<Enclave>) {
         if self.on_own(change) {
             self.enqueue_gated(change);
-            community::on_enclave(self, change);
-            workload::on_enclave(self, change);
-            endpoint::on_enclave(self, change);
-            connection::on_enclave(self, change);
-            roles::on_enclave(self, change);
+            community::watches::on_enclave(self, change);
+            workload::watches::on_enclave(self, change);
+            endpoint::watches::on_enclave(self, change);
+            connection::watches::on_enclave(self, change);
+            rbac::watches::on_enclave(self, change);
         }
     }
 
     pub(super) fn on_community_endpoint(&self, change: &Change<CommunityEndpoint>) {
         if self.on_own(change) {
             self.enqueue_gated(change);
-            connection::on_community_endpoint(self, change);
-            endpoint::on_community_endpoint(self, change);
+            connection::watches::on_community_endpoint(self, change);
+            endpoint::watches::on_community_endpoint(self, change);
         }
     }
 
     pub(super) fn on_transit_hub(&self, change: &Change<TransitHub>) {
         if self.on_own(change) {
             self.enqueue_gated(change);
-            connection::on_transit_hub(self, change);
+            connection::watches::on_transit_hub(self, change);
         }
     }
 
     pub(super) fn on_workload(&self, change: &Change<EnclaveWorkload>) {
         if self.on_own(change) {
             self.enqueue_gated(change);
-            enclave::on_member(self, change);
-            workload::on_sibling(self, change);
-            connection::on_workload(self, change);
-            roles::on_workload(self, change);
+            enclave::watches::on_member(self, change);
+            workload::watches::on_sibling(self, change);
+            connection::watches::on_workload(self, change);
+            rbac::watches::on_workload(self, change);
         }
     }
 
     pub(super) fn on_endpoint(&self, change: &Change<EnclaveEndpoint>) {
         if self.on_own(change) {
             self.enqueue_gated(change);
-            enclave::on_member(self, change);
-            workload::on_endpoint(self, change);
-            connection::on_endpoint(self, change);
+            enclave::watches::on_member(self, change);
+            workload::watches::on_endpoint(self, change);
+            connection::watches::on_endpoint(self, change);
         }
     }
 
     pub(super) fn on_connection(&self, change: &Change<EnclaveConnection>) {
         if self.on_own(change) {
             self.enqueue_gated(change);
-            enclave::on_member(self, change);
-            workload::on_connection(self, change);
-            endpoint::on_connection(self, change);
-            connection::on_sibling(self, change);
+            enclave::watches::on_member(self, change);
+            workload::watches::on_connection(self, change);
+            endpoint::watches::on_connection(self, change);
+            connection::watches::on_sibling(self, change);
         }
     }
 
     pub(super) fn on_request(&self, change: &Change<ApprovalRequest>) {
         if self.on_own(change) {
-            request::on_self(self, change);
-            request::wake_target(self, change);
-            roles::on_request(self, change);
+            approval_request::watches::on_self(self, change);
+            approval_request::watches::wake_target(self, change);
+            rbac::watches::on_request(self, change);
         }
     }
 
     pub(super) fn on_assignment(&self, change: &Change<RoleAssignment>) {
         if self.on_own(change) {
             self.enqueue_gated(change);
-            roles::on_assignment(self, change);
+            rbac::watches::on_assignment(self, change);
         }
     }
 
     pub(super) fn on_eligibility(&self, change: &Change<RoleEligibility>) {
         if self.on_own(change) {
             self.enqueue_gated(change);
-            roles::on_eligibility(self, change);
+            rbac::watches::on_eligibility(self, change);
         }
     }
 
     pub(super) fn on_activation(&self, change: &Change<RoleActivation>) {
         if self.on_own(change) {
-            request::on_activation(self, change);
-            roles::on_activation(self, change);
+            approval_request::watches::on_activation(self, change);
+            rbac::watches::on_activation(self, change);
         }
     }
 
     pub(super) fn on_namespace(&self, change: &Change<Namespace>) {
         super::foreign::on_namespace(self, change);
         if self.queues.is_open() {
-            community::on_namespace(self, change);
-            enclave::on_namespace(self, change);
-            workload::on_namespace(self, change);
-            connection::on_namespace(self, change);
-            roles::on_namespace(self, change);
+            community::watches::on_namespace(self, change);
+            enclave::watches::on_namespace(self, change);
+            workload::watches::on_namespace(self, change);
+            connection::watches::on_namespace(self, change);
+            rbac::watches::on_namespace(self, change);
         }
     }
 
@@ -208,17 +208,17 @@ impl Enqueuer {
             && let Some(object) = change.latest()
             && let Some(namespace) = self.caches.namespaces.get("", &object.namespace().unwrap_or_default())
         {
-            community::on_child(self, &namespace);
-            enclave::on_child(self, &namespace, object.as_ref());
-            workload::on_child(self, &namespace);
+            community::watches::on_child(self, &namespace);
+            enclave::watches::on_child(self, &namespace, object.as_ref());
+            workload::watches::on_child(self, &namespace);
         }
     }
 
     pub(super) fn on_network_policy<K: Indexed + Made>(&self, change: &Change<K>) {
         self.on_child(change);
         if self.queues.is_open() {
-            connection::on_network_policy(self, change);
-            roles::on_network_policy(self, change);
+            connection::watches::on_network_policy(self, change);
+            rbac::watches::on_network_policy(self, change);
         }
     }
 
@@ -238,7 +238,7 @@ impl Enqueuer {
         let name = change.latest().and_then(|binding| binding.metadata.name.as_deref());
         if name.is_some_and(naming::is_of_grant) {
             if self.queues.is_open() {
-                workload::on_grant(self, change);
+                workload::watches::on_grant(self, change);
             }
         } else {
             self.on_child(change);
@@ -249,7 +249,7 @@ impl Enqueuer {
     /// Something that gives rights, or that somebody made who had a role for a while.
     pub(super) fn on_rbac<K: Indexed>(&self, change: &Change<K>) {
         if self.queues.is_open() {
-            roles::on_rbac(self, change);
+            rbac::watches::on_rbac(self, change);
         }
     }
 
@@ -337,7 +337,7 @@ impl Enqueuer {
         if let Some(object) = &change.after {
             self.enqueue_object(K::KIND, object.as_ref(), priority_of(change));
         }
-        request::on_target(self, change);
+        approval_request::watches::on_target(self, change);
     }
 }
 

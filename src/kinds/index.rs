@@ -99,7 +99,7 @@ not_indexed!(
 pub enum CommunityBy {
     /// The namespace that it owns, or wants to.
     Namespace,
-    /// [`super::access::refuses_conflicts`]
+    /// [`crate::kinds::rbac::observe::refuses_conflicts`]
     RefusesConflicts,
 }
 
@@ -108,7 +108,7 @@ impl Indexed for Community {
 
     fn index(&self, add: &mut dyn FnMut(CommunityBy, &str)) {
         add(CommunityBy::Namespace, &namespace_of(self));
-        if let Some(refuses) = super::access::refuses_conflicts(self) {
+        if let Some(refuses) = crate::kinds::rbac::observe::refuses_conflicts(self) {
             add(CommunityBy::RefusesConflicts, refuses);
         }
     }

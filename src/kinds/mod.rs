@@ -22,17 +22,27 @@ macro_rules! with_controlled_kinds {
 }
 pub(crate) use with_controlled_kinds;
 
-pub mod access;
+pub mod approval_request;
 mod backfill;
 pub mod caches;
+pub mod community;
+pub mod connection;
+pub mod controller;
+pub mod enclave;
+pub mod endpoint;
 pub mod enqueue;
 pub mod foreign;
+mod gated;
 pub mod index;
+mod labels;
 pub mod leftovers;
 pub mod letters;
-pub mod links;
 pub mod observe;
 pub mod queues;
+pub mod rbac;
+pub mod role_activation;
+pub mod role_assignment;
+pub mod role_eligibility;
 pub mod sentry;
 pub mod untold;
-pub mod watches;
+pub mod workload;

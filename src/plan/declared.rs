@@ -205,7 +205,7 @@ fn plan_retirement<K: Gated>(
 }
 
 /// The plan of an object that is not judged: what is applied and what is pending stay as they are.
-pub(super) fn blocked<K: Gated>(declared: &Declared<K>, why: Missing, now: Timestamp) -> Plan<GateStatus> {
+pub(crate) fn blocked<K: Gated>(declared: &Declared<K>, why: Missing, now: Timestamp) -> Plan<GateStatus> {
     let (gate, enforcement) = gate_of_blocked(declared.object.as_ref(), why);
     conclude(declared, gate, &enforcement, Vec::new(), now)
 }
@@ -230,7 +230,7 @@ fn conclude<K: Gated>(
 }
 
 /// Writes into a new request what it opens and what it closes, which is reckoned only then.
-pub(super) fn tell_impact<S, L: Into<Lines>>(plan: &mut Plan<S>, impact: impl Fn() -> (L, L)) {
+pub(crate) fn tell_impact<S, L: Into<Lines>>(plan: &mut Plan<S>, impact: impl Fn() -> (L, L)) {
     for write in &mut plan.writes {
         let Write::CreateRequest(request) = write else { continue };
         let (opens, closes) = impact();
@@ -241,7 +241,7 @@ pub(super) fn tell_impact<S, L: Into<Lines>>(plan: &mut Plan<S>, impact: impl Fn
 }
 
 /// One impact and another.
-pub(super) fn add(
+pub(crate) fn add(
     (mut opens, mut closes): (Vec<String>, Vec<String>),
     (more_opens, more_closes): (Vec<String>, Vec<String>),
 ) -> (Vec<String>, Vec<String>) {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::place::WasEnforced;
 use super::status::was_enforced;
 use super::{ConfirmBy, Write};
 use crate::api::approval_request::RequestState;
@@ -18,6 +17,7 @@ use crate::model::approval::life::{
     Circumstances, Ground, Hold, HoldCause, JudgeError, Judgement, is_deletion_protected, judge,
 };
 use crate::model::approval::scope::Missing;
+use crate::plan::namespace::place::WasEnforced;
 
 /// What becomes of the latest spec, before anything is enforced.
 #[derive(Clone, Debug, PartialEq)]
@@ -139,7 +139,7 @@ pub fn plan_gate<K: Gated>(
 }
 
 /// What has to be true at the API server, not only in caches, before something takes effect.
-pub(super) fn plan_confirmation(kind: Kind, ground: Ground, witness: &str) -> Vec<Write> {
+pub(crate) fn plan_confirmation(kind: Kind, ground: Ground, witness: &str) -> Vec<Write> {
     let policies = |by| Write::ConfirmPolicies { witness: witness.to_owned(), by };
     match ground {
         Ground::Approved { votes } => vec![policies(ConfirmBy::VotesCounted(kind, votes))],
@@ -167,7 +167,7 @@ fn plan_closing_the_books<K: Gated>(
 }
 
 /// Says on the request that was put into force that it was. What replaces it does so first.
-pub(super) fn plan_marks(
+pub(crate) fn plan_marks(
     applied: Option<&Applied>,
     requests: &[Arc<ApprovalRequest>],
     now: Timestamp,
@@ -184,7 +184,7 @@ pub(super) fn plan_marks(
 
 /// Whether a request is Approved and does not say that it was put into force. That it was only the record of what it was
 /// for can tell: when votes and times were others is no reason to doubt that.
-pub(super) fn is_unmarked(request: &ApprovalRequest) -> bool {
+pub(crate) fn is_unmarked(request: &ApprovalRequest) -> bool {
     request.spec.unreadable.is_none()
         && request
             .status

@@ -14,30 +14,16 @@ use crate::api::approval_request::Target;
 use crate::api::{ApprovalRequest, Kind, names};
 use crate::model::approval::scope::RulesOrigin;
 
-pub mod activation;
-pub mod approval_request;
-pub mod assignment;
-pub mod bindings;
 pub mod child;
-pub mod community;
 pub mod conditions;
-pub mod connection;
 pub mod declared;
-pub mod eligibility;
-pub mod enclave;
-pub mod endpoint;
 pub mod gate;
-pub mod given;
-pub mod grants;
-pub mod limits;
 pub mod lock;
 pub mod metadata;
 pub mod namespace;
-pub mod place;
 pub mod policies;
+pub mod rbac;
 pub mod status;
-pub mod survey;
-pub mod workload;
 
 /// What a reconciliation is to do.
 #[derive(Clone, Debug, PartialEq)]

@@ -5,13 +5,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::conditions::{Status, Wanted, build_conditions, conditions_before};
 use super::gate::{Enforcement, Gate, Standing};
-use super::place::WasEnforced;
 use super::{Notice, Severity};
 use crate::api::names::{condition, reason};
 use crate::api::{GateStatus, Kind, State};
 use crate::model::approval::gated::Gated;
 use crate::model::approval::life::{HoldCause, SETTLING};
 use crate::model::approval::scope::Missing;
+use crate::plan::namespace::place::WasEnforced;
 
 /// The shared part of status, from how the spec stands and how far it is enforced.
 #[must_use]

@@ -10,7 +10,7 @@ use enclave_operator::api::{
 use enclave_operator::cluster::cache::Key as Marked;
 use enclave_operator::cluster::workqueue::{Outcome, Priority};
 use enclave_operator::controllers::revocation::{Due, plan_revocation};
-use enclave_operator::controllers::{Known, Reconciled};
+use enclave_operator::kinds::controller::{Known, Reconciled};
 use enclave_operator::kinds::enqueue::Guard;
 use enclave_operator::model::approval::life::Integrity;
 use enclave_operator::model::approval::scope::RulesOrigin;

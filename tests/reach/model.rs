@@ -1,7 +1,7 @@
 //! What `model::reach` says of the same objects.
 
 use enclave_operator::api::common::LabelSelector;
-use enclave_operator::kinds::links::link_of;
+use enclave_operator::kinds::connection::links::link_of;
 use enclave_operator::model::network::reach::{Destination, Flow, Passage, Peer, Sources, resolve};
 use jiff::Timestamp;
 use kube::ResourceExt;

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::*;
 use crate::cluster::cache::Cache;
-use crate::kinds::access::find_near;
+use crate::kinds::rbac::observe::find_near;
 use crate::model::approval::life::as_if_applied;
 
 fn assignment(namespace: &str, names: &[String]) -> RoleAssignment {

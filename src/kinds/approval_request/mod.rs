@@ -1,0 +1,65 @@
+//! The ApprovalRequest: who decides about a change, and what was decided.
+
+pub mod observe;
+pub mod plan;
+pub mod watches;
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+use crate::api::audit::{Audit, Fact};
+use crate::api::{ApprovalRequest, ApprovalRequestStatus, Kind};
+use crate::cluster::workqueue::Priority;
+use crate::kinds::approval_request::observe::observe_target;
+use crate::kinds::approval_request::plan::{ObservedRequest, plan_approval_request};
+use crate::kinds::controller::{Known, Reconciled};
+use crate::kinds::enqueue::Guard;
+use crate::model::audit::facts::facts_of_request;
+use crate::plan::Plan;
+
+impl Reconciled for ApprovalRequest {
+    const KIND: Kind = Kind::ApprovalRequest;
+    /// Expiry, reminders and retention close no access.
+    const WAKE_PRIORITY: Priority = Priority::Normal;
+
+    type Status = ApprovalRequestStatus;
+
+    fn plan(object: Arc<Self>, known: Known<'_>) -> Plan<ApprovalRequestStatus> {
+        let target = observe_target(known.caches, &object);
+        let Guard { integrity, witness } = known.guard;
+        let retain_for = known.retain_requests_for;
+        let observed = ObservedRequest { request: object, target, integrity, witness, retain_for };
+        plan_approval_request(&observed, known.now)
+    }
+
+    fn status(&self) -> Option<&ApprovalRequestStatus> {
+        self.status.as_ref()
+    }
+
+    fn with_status(&self, status: ApprovalRequestStatus) -> Self {
+        Self { status: Some(status), ..self.clone() }
+    }
+
+    fn audit_mut(status: &mut ApprovalRequestStatus) -> &mut Audit {
+        &mut status.audit
+    }
+
+    fn conditions_mut(status: &mut ApprovalRequestStatus) -> &mut Vec<Condition> {
+        &mut status.conditions
+    }
+
+    fn facts(&self, after: &ApprovalRequestStatus, now: Timestamp) -> Vec<Fact> {
+        facts_of_request(self, after, now)
+    }
+
+    fn degraded_status(
+        &self,
+        _: Option<ApprovalRequestStatus>,
+        _: &str,
+        _: Timestamp,
+    ) -> Option<ApprovalRequestStatus> {
+        None
+    }
+}

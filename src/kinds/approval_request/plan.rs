@@ -1,0 +1,319 @@
+//! What becomes of an `ApprovalRequest`: its status follows from its votes, its target and time.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::api::approval_request::RequestState;
+use crate::api::names::{condition, reason};
+use crate::api::{ApprovalRequest, ApprovalRequestStatus, Time};
+use crate::model::approval::gated::has_finalizer;
+use crate::model::approval::life::Integrity;
+use crate::model::approval::request::{TargetView, Verdict, Votes, decide};
+use crate::model::approval::votes::describe_votes;
+use crate::plan::conditions::{Status, Wanted, build_conditions};
+use crate::plan::gate::is_unmarked;
+use crate::plan::{ConfirmBy, Notice, Plan, Severity, Write};
+
+/// What was seen of a request and its target.
+#[derive(Clone, Debug)]
+pub struct ObservedRequest {
+    /// The request.
+    pub request: Arc<ApprovalRequest>,
+    /// Its target.
+    pub target: TargetView,
+    /// Whether the admission policies are intact.
+    pub integrity: Integrity,
+    /// Fingerprint of the admission policies that stand guard.
+    pub witness: String,
+    /// How long a decided request is kept.
+    pub retain_for: SignedDuration,
+}
+
+/// Plans a request.
+#[must_use]
+pub fn plan_approval_request(observed: &ObservedRequest, now: Timestamp) -> Plan<ApprovalRequestStatus> {
+    let request = observed.request.as_ref();
+    let before = request.status.clone().unwrap_or_default();
+    let build = |state, decided_at, missing: Option<String>, wanted: Wanted| {
+        let mut status = ApprovalRequestStatus {
+            state: Some(state),
+            missing,
+            decided_at,
+            conditions: build_conditions(&before.conditions, vec![wanted], request.metadata.generation, now),
+            ..before.clone()
+        };
+        for decision in &mut status.decisions {
+            decision.observed_at.get_or_insert(Time(now));
+        }
+        status
+    };
+    match decide(request, observed.target, &observed.integrity, &observed.witness, now) {
+        Verdict::Unchanged => plan_retention(observed, now),
+        Verdict::Pending { missing, votes } => {
+            let wanted = Wanted {
+                type_: condition::DECIDED,
+                status: Status::False,
+                reason: reason::APPROVAL_PENDING,
+                message: format!("waits for {missing}"),
+            };
+            let mut status = build(RequestState::Pending, None, Some(missing), wanted.clone());
+            if votes == Votes::Void {
+                status.decisions.clear();
+            }
+            // Who can write votes in a gap can write a witness too, so while the policies do not stand
+            // guard nobody is one. What was cast or written until they do again is void then.
+            status.witness = (observed.integrity == Integrity::Intact).then(|| observed.witness.clone());
+            let remind_at = remind_at(request);
+            if before.state.is_some() && now >= remind_at {
+                status.reminded_at.get_or_insert(Time(now));
+            }
+            let wakes = [status.reminded_at.is_none().then_some(remind_at), Some(request.spec.expires_at.0)];
+            let notice = match votes {
+                Votes::Void => Some((
+                    Severity::Warning,
+                    "the admission policies changed, so the votes cast before are void; vote again"
+                        .to_owned(),
+                )),
+                Votes::Kept => before.state.is_none().then_some((Severity::Normal, wanted.message)),
+            };
+            Plan {
+                status: Some(status),
+                notices: notice
+                    .map(|(severity, message)| Notice { severity, reason: reason::APPROVAL_PENDING, message })
+                    .into_iter()
+                    .collect(),
+                wake_at: wakes.into_iter().flatten().min(),
+                ..Plan::nothing()
+            }
+        }
+        Verdict::Decided { state, message } => {
+            let (reason, severity) = match state {
+                RequestState::Approved => (reason::APPROVED, Severity::Normal),
+                RequestState::Rejected => (reason::REJECTED, Severity::Warning),
+                RequestState::Expired => (reason::EXPIRED, Severity::Warning),
+                RequestState::Superseded => (reason::SUPERSEDED, Severity::Normal),
+                RequestState::Withdrawn => (reason::WITHDRAWN, Severity::Normal),
+                RequestState::Pending => (reason::APPROVAL_PENDING, Severity::Normal),
+            };
+            let wanted =
+                Wanted { type_: condition::DECIDED, status: Status::True, reason, message: message.clone() };
+            // Approved ends the voting, on the version of the votes that were counted. It takes effect only for
+            // who confirms, after the votes were seen, that the policies guarded them.
+            let kind = request.spec.target.kind;
+            let by = || ConfirmBy::CountingVotes(kind, describe_votes(request));
+            let beside = (state == RequestState::Approved && observed.target != TargetView::PutIntoForce)
+                .then(|| Write::ConfirmPolicies { witness: observed.witness.clone(), by: by() });
+            let confirm = match (state, observed.target) {
+                // What nobody can name is nowhere.
+                (_, TargetView::Gone) if request.spec.target.name.is_empty() => None,
+                (_, TargetView::Gone) => Some(Write::ConfirmTargetGone(request.spec.target.clone())),
+                _ => None,
+            };
+            Plan {
+                writes: confirm.into_iter().collect(),
+                beside: beside.into_iter().collect(),
+                status: Some(build(state, Some(Time(now)), None, wanted)),
+                notices: vec![Notice { severity, reason, message }],
+                ..Plan::nothing()
+            }
+        }
+    }
+}
+
+/// When those who decide are told again: a day before it expires, or when a quarter of its time is left
+/// if that is later.
+fn remind_at(request: &ApprovalRequest) -> Timestamp {
+    let expires_at = request.spec.expires_at.0;
+    let quarter = SignedDuration::from_secs(request.spec.policy.expire_after_seconds / 4);
+    expires_at.saturating_sub(quarter.min(SignedDuration::from_hours(24))).unwrap_or(expires_at)
+}
+
+/// A request that will be old so soon waits for that itself. Others are looked at by the hour, which may be an hour
+/// off when clocks differ.
+const SOON: SignedDuration = SignedDuration::from_hours(2);
+
+/// A decided request is deleted when it is old, unless it still says what becomes of the latest
+/// spec: without it the same content would be proposed again.
+fn plan_retention(observed: &ObservedRequest, now: Timestamp) -> Plan<ApprovalRequestStatus> {
+    let request = observed.request.as_ref();
+    let status = request.status.as_ref();
+    if request.metadata.deletion_timestamp.is_some() {
+        return plan_farewell(observed);
+    }
+    let decided_at = status.and_then(|status| status.decided_at.as_ref()).map(|at| at.0);
+    let unfinished = status
+        .is_some_and(|status| status.state == Some(RequestState::Approved) && status.enacted_at.is_none())
+        && observed.target != TargetView::Gone;
+    // One without a finalizer would be gone at once.
+    let untold = status.is_some_and(|status| !status.audit.is_told());
+    // What it is about may be something that only a newer version knows.
+    let is_unknown = request.spec.unreadable.is_some();
+    let in_use = unfinished
+        || untold
+        || is_unknown
+        || matches!(observed.target, TargetView::Proposed | TargetView::Behind);
+    let Some(decided_at) = decided_at.filter(|_| !in_use) else { return Plan::nothing() };
+    let until = decided_at.saturating_add(observed.retain_for).unwrap_or(Timestamp::MAX);
+    if now < until {
+        // There may be a hundred thousand that wait for months.
+        let is_soon = until.duration_since(now) <= SOON;
+        return Plan { wake_at: is_soon.then_some(until), ..Plan::nothing() };
+    }
+    let gone = (observed.target == TargetView::Gone)
+        .then(|| Write::ConfirmTargetGone(observed.request.spec.target.clone()));
+    Plan { writes: gone.into_iter().chain([Write::DeleteSelf]).collect(), ..Plan::nothing() }
+}
+
+/// A request that is being deleted, with its namespace or because it is old, goes when everybody knows what
+/// became of it.
+fn plan_farewell(observed: &ObservedRequest) -> Plan<ApprovalRequestStatus> {
+    let request = observed.request.as_ref();
+    // Whoever puts it into force says so on it.
+    let is_due = observed.target == TargetView::PutIntoForce && is_unmarked(request);
+    let is_told = request.status.as_ref().is_none_or(|status| status.audit.is_told());
+    let goes = has_finalizer(request) && is_told && !is_due;
+    Plan { writes: goes.then_some(Write::RemoveFinalizer).into_iter().collect(), ..Plan::nothing() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::approval_request::Verdict as Vote;
+    use crate::model::approval::request::tests::{a_request, with_votes};
+
+    #[test]
+    fn only_intact_policies_are_a_witness() {
+        let written = |integrity: &Integrity, before: Option<&str>| {
+            let mut request = ApprovalRequest::new("r", a_request());
+            request.status = Some(ApprovalRequestStatus {
+                state: Some(RequestState::Pending),
+                witness: before.map(ToOwned::to_owned),
+                ..ApprovalRequestStatus::default()
+            });
+            let observed = ObservedRequest {
+                request: Arc::new(request),
+                target: TargetView::Proposed,
+                integrity: integrity.clone(),
+                witness: "guard".into(),
+                retain_for: SignedDuration::MAX,
+            };
+            plan_approval_request(&observed, Timestamp::UNIX_EPOCH).status.unwrap().witness
+        };
+        for before in [None, Some("guard"), Some("other")] {
+            assert_eq!(written(&Integrity::Intact, before).as_deref(), Some("guard"));
+            assert_eq!(written(&Integrity::Settling, before), None);
+            assert_eq!(written(&Integrity::Broken("a policy is missing".into()), before), None);
+        }
+    }
+
+    #[test]
+    fn a_decided_request_is_kept_while_it_is_young_or_says_why_something_waits() {
+        use crate::api::reading::{Cause, Unread, Unreadable};
+        use RequestState::{Approved, Rejected, Superseded};
+        use TargetView::{EditedAgain, EditedBack, Gone, Proposed};
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let observed = |state, enacted: Option<i64>, target| {
+            let mut request = ApprovalRequest::new("r", a_request());
+            request.status = Some(ApprovalRequestStatus {
+                state: Some(state),
+                witness: Some("guard".into()),
+                decided_at: Some(Time(at(1000))),
+                enacted_at: enacted.map(|second| Time(at(second))),
+                ..ApprovalRequestStatus::default()
+            });
+            ObservedRequest {
+                request: Arc::new(request),
+                target,
+                integrity: Integrity::Intact,
+                witness: "guard".into(),
+                retain_for: SignedDuration::from_secs(100),
+            }
+        };
+        let planned = |state, enacted: Option<i64>, target, now| {
+            plan_approval_request(&observed(state, enacted, target), at(now))
+        };
+        for (state, enacted, target, deleted) in [
+            (Rejected, None, Proposed, false),
+            (Rejected, None, EditedAgain, true),
+            (Superseded, None, EditedBack, true),
+            (Approved, None, EditedAgain, false),
+            (Approved, Some(1000), EditedBack, true),
+        ] {
+            assert_eq!(planned(state, enacted, target, 1099).writes, [], "{state} is young");
+            let writes = planned(state, enacted, target, 1100).writes;
+            assert_eq!(writes == [Write::DeleteSelf], deleted, "{state} {target:?}");
+        }
+        let unread = Unread { path: "spec.target.kind".into(), why: "odd".into(), cause: Cause::Newer };
+        let mut request = ApprovalRequest::clone(&observed(Rejected, None, Gone).request);
+        request.spec.unreadable = Unreadable::of(vec![unread]);
+        let unknown = ObservedRequest { request: Arc::new(request), ..observed(Rejected, None, Gone) };
+        assert_eq!(plan_approval_request(&unknown, at(1100)).writes, [], "what it is about is not known");
+        assert_eq!(planned(Rejected, None, EditedAgain, 1000).wake_at, Some(at(1100)));
+        let writes = planned(Approved, None, Gone, 1100).writes;
+        assert!(matches!(writes.as_slice(), [Write::ConfirmTargetGone(_), Write::DeleteSelf]));
+    }
+
+    #[test]
+    fn votes_are_confirmed_for_what_is_to_come_into_force_and_not_for_what_is() {
+        let beside = |target| {
+            let observed = ObservedRequest {
+                request: Arc::new(with_votes(&[("bob", Vote::Approved)])),
+                target,
+                integrity: Integrity::Intact,
+                witness: "guard".into(),
+                retain_for: SignedDuration::ZERO,
+            };
+            let plan = plan_approval_request(&observed, Timestamp::UNIX_EPOCH);
+            assert_eq!(plan.status.unwrap().state, Some(RequestState::Approved));
+            plan.beside.len()
+        };
+        assert_eq!([TargetView::Proposed, TargetView::PutIntoForce].map(beside), [1, 0]);
+    }
+
+    #[test]
+    fn a_request_that_is_deleted_goes_when_its_end_was_told() {
+        use crate::api::FactType;
+        use crate::model::audit::facts::{record, tests::a_fact};
+        use RequestState::{Approved, Pending, Rejected, Withdrawn};
+        use TargetView::{Gone, Proposed, PutIntoForce};
+        let planned = |state, target, is_enacted: bool, is_told: bool| {
+            let mut request = with_votes(&[("bob", Vote::Approved)]);
+            request.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH).into());
+            request.metadata.finalizers = Some(vec![crate::api::names::FINALIZER.to_owned()]);
+            let status = request.status.as_mut().unwrap();
+            status.state = Some(state);
+            status.decided_at = (state != Pending).then_some(Time(Timestamp::UNIX_EPOCH));
+            status.enacted_at = is_enacted.then_some(Time(Timestamp::UNIX_EPOCH));
+            if !is_told {
+                record(&mut status.audit, [a_fact(FactType::Decided)]);
+            }
+            let observed = ObservedRequest {
+                request: Arc::new(request),
+                target,
+                integrity: Integrity::Intact,
+                witness: "guard".into(),
+                retain_for: SignedDuration::ZERO,
+            };
+            let plan = plan_approval_request(&observed, Timestamp::UNIX_EPOCH);
+            let goes = plan.writes.contains(&Write::RemoveFinalizer);
+            (plan.status.and_then(|status| status.state), goes)
+        };
+        for (state, target, is_enacted, is_told, expected) in [
+            // Nobody can decide it any more, or put it into force.
+            (Pending, Proposed, false, true, (Some(Withdrawn), false)),
+            (Pending, Gone, false, true, (Some(Withdrawn), false)),
+            (Approved, Proposed, false, true, (Some(Withdrawn), false)),
+            // It was approved, and what it was about went: that is how it ended.
+            (Approved, Gone, false, true, (None, true)),
+            (Approved, Gone, false, false, (None, false)),
+            (Rejected, Proposed, false, false, (None, false)),
+            (Rejected, Proposed, false, true, (None, true)),
+            // It is to say first that it is in force.
+            (Approved, PutIntoForce, false, true, (None, false)),
+            (Approved, PutIntoForce, true, true, (None, true)),
+        ] {
+            assert_eq!(planned(state, target, is_enacted, is_told), expected, "{state} {target:?}");
+        }
+    }
+}

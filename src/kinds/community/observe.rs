@@ -1,0 +1,35 @@
+//! Observes a Community, from caches only.
+
+use std::sync::Arc;
+
+use kube::ResourceExt;
+
+use crate::api::Community;
+use crate::kinds::caches::Caches;
+use crate::kinds::community::plan::ObservedCommunity;
+use crate::kinds::enqueue::Guard;
+use crate::kinds::index::EnclaveBy;
+use crate::kinds::leftovers::of_community;
+use crate::kinds::observe::{Bindings, observe_declared, observe_place};
+use crate::model::naming::namespace_of;
+use crate::plan::namespace::place::is_owned;
+
+/// Gathers what is known of a Community.
+#[must_use]
+pub fn observe_community(caches: &Caches, community: Arc<Community>, guard: Guard) -> ObservedCommunity {
+    let namespace = namespace_of(&community);
+    let owns = owns_namespace(caches, &community, &namespace);
+    ObservedCommunity {
+        place: observe_place(caches, &namespace, Bindings::OfThePlace),
+        of_others: of_community(caches, &community),
+        enclaves: if owns { caches.enclaves.count(EnclaveBy::CountedIn, &namespace) } else { 0 },
+        declared: observe_declared(caches, community, guard),
+    }
+}
+
+fn owns_namespace(caches: &Caches, community: &Community, namespace: &str) -> bool {
+    caches
+        .namespaces
+        .get("", namespace)
+        .is_some_and(|namespace| community.uid().is_some_and(|uid| is_owned(&namespace, &uid)))
+}

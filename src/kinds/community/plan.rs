@@ -1,0 +1,162 @@
+//! What a Community needs: a namespace in which its enclaves are declared.
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use crate::api::names::{condition, reason};
+use crate::api::{Approvals, Community, CommunitySpec, CommunityStatus};
+use crate::model::approval::life::{Integrity, JudgeError, SETTLING, applied_spec};
+use crate::model::approval::rules::held_operations;
+use crate::model::approval::scope::OuterRules;
+use crate::model::naming::namespace_of;
+use crate::model::rbac::maintenance::{Exceptions, own_maintenance};
+use crate::plan::conditions::{Status, Wanted, build_conditions, conditions_before};
+use crate::plan::declared::{Declared, Farewell, Ways, plan_declared};
+use crate::plan::gate::Enforcement;
+use crate::plan::lock::{Lock, OfOthers, list_some, show_lock};
+use crate::plan::namespace::place::{
+    Inside, ObservedPlace, Place, enforce, is_owned, owned_namespace, plan_repair_of_the_known,
+    plan_teardown, preview,
+};
+use crate::plan::status::was_enforced;
+use crate::plan::{Plan, Write};
+
+/// What was seen of a Community and in it.
+#[derive(Clone, Debug)]
+pub struct ObservedCommunity {
+    /// The Community; it is declared nowhere.
+    pub declared: Declared<Community>,
+    /// Its namespace.
+    pub place: ObservedPlace,
+    /// How many Enclaves are declared in its namespace.
+    pub enclaves: usize,
+    /// What others have in its namespaces.
+    pub of_others: OfOthers,
+}
+
+/// Plans a Community.
+#[must_use]
+pub fn plan_community(observed: &ObservedCommunity, now: Timestamp) -> Plan<CommunityStatus> {
+    let community = observed.declared.object.as_ref();
+    let exceptions = Exceptions::of(community, now);
+    let ways = || -> Result<_, JudgeError> {
+        let votes = applied_spec(community)?.map(|spec| spec.service_account_votes).unwrap_or_default();
+        Ok(Ways {
+            outer_rules: Ok(OuterRules { service_account_votes: votes, ..OuterRules::none() }),
+            references: None,
+            enforce: |applied: Option<&CommunitySpec>| enforce_community(observed, applied, &exceptions),
+        })
+    };
+    let was_enforced = was_enforced(community);
+    let keep = || plan_repair_of_the_known(&observed.place, &owner_uid(observed), &exceptions, was_enforced);
+    let namespace = owned_namespace(&observed.place, &owner_uid(observed));
+    let mut notice = None;
+    let farewell = Farewell {
+        in_use: waits_for_enclaves(observed),
+        remove: || plan_teardown(&observed.place, &owner_uid(observed), Some(namespace_of(community))),
+    };
+    let mut plan = plan_declared(&observed.declared, farewell, ways(), keep, now).with_status(|mut gate| {
+        let before = conditions_before(community);
+        let protected = vec![describe_protection(&observed.declared.integrity)];
+        let generation = community.metadata.generation;
+        gate.conditions.extend(build_conditions(before, protected, generation, now));
+        let lock = Lock {
+            exceptions: &exceptions,
+            leftovers: &observed.of_others.leftovers,
+            integrity: &observed.declared.integrity,
+        };
+        notice = namespace.as_ref().and_then(|_| show_lock(&mut gate, before, &lock, now));
+        CommunityStatus {
+            gate,
+            namespace,
+            enclaves: i32::try_from(observed.enclaves).ok(),
+            maintenance: own_maintenance(community, now),
+            leftovers: list_some(&observed.of_others.leftovers),
+            standing_grants: list_some(&observed.of_others.standing_grants),
+        }
+    });
+    plan.notices.extend(notice);
+    plan.wake_at = plan.wake_at.into_iter().chain(exceptions.ends_at()).min();
+    if !can_take_requests(observed) {
+        plan.writes.retain(|write| !matches!(write, Write::CreateRequest(_)));
+    }
+    plan
+}
+
+fn enforce_community(
+    observed: &ObservedCommunity,
+    applied: Option<&CommunitySpec>,
+    exceptions: &Exceptions,
+) -> (Enforcement, Vec<Write>) {
+    let community = observed.declared.object.as_ref();
+    match applied {
+        None => (preview(&place(community, &[], exceptions), &observed.place), Vec::new()),
+        Some(spec) => {
+            let place = place(community, &[&spec.approvals], exceptions);
+            enforce(&place, &observed.place, was_enforced(community))
+        }
+    }
+}
+
+fn owner_uid(observed: &ObservedCommunity) -> String {
+    observed.declared.object.uid().unwrap_or_default()
+}
+
+/// Requests about a Community live in the namespace that it owns, never in one of somebody else.
+fn can_take_requests(observed: &ObservedCommunity) -> bool {
+    let uid = owner_uid(observed);
+    observed
+        .place
+        .namespace
+        .as_deref()
+        .is_some_and(|namespace| is_owned(namespace, &uid) && namespace.metadata.deletion_timestamp.is_none())
+}
+
+fn place(community: &Community, rules: &[&Approvals], exceptions: &Exceptions) -> Place {
+    let name = community.name_any();
+    Place {
+        namespace: namespace_of(community),
+        owner_uid: community.uid().unwrap_or_default(),
+        community: name,
+        enclave: None,
+        held_operations: held_operations(rules),
+        exceptions: exceptions.clone(),
+        bindings: Vec::new(),
+        inside: Inside::Community,
+    }
+}
+
+fn describe_protection(integrity: &Integrity) -> Wanted {
+    let type_ = condition::PROTECTED;
+    match integrity {
+        Integrity::Intact => Wanted {
+            type_,
+            status: Status::True,
+            reason: reason::POLICIES_INTACT,
+            message: "the API server runs the operator's admission policies".into(),
+        },
+        Integrity::Settling => Wanted {
+            type_,
+            status: Status::False,
+            reason: reason::POLICIES_SETTLING,
+            message: format!("nothing new is enacted: {SETTLING}"),
+        },
+        Integrity::Broken(what) => Wanted {
+            type_,
+            status: Status::False,
+            reason: reason::POLICIES_NOT_INTACT,
+            message: format!("nothing new is enacted; install the chart of this version again: {what}"),
+        },
+    }
+}
+
+fn waits_for_enclaves(observed: &ObservedCommunity) -> Option<String> {
+    let community = observed.declared.object.as_ref();
+    (observed.enclaves > 0).then(|| {
+        format!(
+            "being deleted: waits for its {} Enclave(s); delete them first (kubectl get enclaves -n {})",
+            observed.enclaves,
+            namespace_of(community),
+        )
+    })
+}

@@ -1,0 +1,422 @@
+//! Finds in the caches what connections join.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use kube::ResourceExt;
+
+use crate::api::community::FqdnBackend;
+use crate::api::names::label;
+use crate::api::{
+    Community, CommunityEndpoint, CommunitySpec, Enclave, EnclaveConnection, EnclaveEndpoint,
+    EnclaveWorkload, TransitHub,
+};
+use crate::cluster::cache::Key;
+use crate::kinds::caches::Caches;
+use crate::kinds::index::{
+    CommunityBy, CommunityEndpointBy, ConnectionBy, EndpointBy, connection_of_policy, pair,
+};
+use crate::kinds::observe::{control_namespace_of, home_of};
+use crate::model::approval::life::{applied_spec, view_applied};
+use crate::model::naming::{namespace_of, workload_namespace};
+use crate::model::network::reach::{DestinationEnd, Link, NamesBackend, SourceEnd, WorkloadEnd};
+use crate::plan::declared::Home;
+use crate::plan::namespace::place::{ObservedPlace, is_owned};
+
+/// A connection and what it joins. The source is looked for where the connection is declared, the
+/// destination in the Community around that, and nowhere else.
+#[must_use]
+pub fn link_of(caches: &Caches, connection: Arc<EnclaveConnection>) -> Link {
+    Resolver::of(caches).link_of(connection)
+}
+
+/// Finds what connections join. What several of them have in common is looked for once, so one resolver is for one
+/// look at the caches.
+struct Resolver<'a> {
+    caches: &'a Caches,
+    /// By namespace.
+    homes: HashMap<Box<str>, Home>,
+    /// By the namespace that the Enclave is declared from, and name.
+    workloads: HashMap<(Box<str>, Box<str>), WorkloadEnd>,
+    /// By the Community, the name of the Enclave (none for an endpoint of the Community), and that of the endpoint.
+    destinations: HashMap<[Box<str>; 3], DestinationEnd>,
+}
+
+impl<'a> Resolver<'a> {
+    fn of(caches: &'a Caches) -> Self {
+        Self { caches, homes: HashMap::new(), workloads: HashMap::new(), destinations: HashMap::new() }
+    }
+
+    fn home_of(&mut self, namespace: &str) -> Home {
+        if let Some(home) = self.homes.get(namespace) {
+            return home.clone();
+        }
+        let home = home_of(self.caches, namespace);
+        self.homes.insert(namespace.into(), home.clone());
+        home
+    }
+
+    fn link_of(&mut self, connection: Arc<EnclaveConnection>) -> Link {
+        let declared_in = connection.metadata.namespace.as_deref().unwrap_or_default();
+        let home = self.home_of(declared_in);
+        let source = if let Some(hub) = &connection.spec.source.transit_hub {
+            let found = self.caches.transit_hubs.get(declared_in, &hub.name);
+            // A hub belongs to the Community, and so does what comes from it.
+            let hub_is_here = matches!(home, Home::Community(_));
+            let hub_found = found.filter(|_| hub_is_here);
+            SourceEnd::TransitHub {
+                name: hub.name.clone(),
+                managed: hub_found.as_deref().and_then(|hub| owner_of_gateway(self.caches, hub)),
+                hub: hub_found,
+            }
+        } else {
+            let names = &connection.spec.source.workloads;
+            let ends = names.iter().map(|name| self.workload_end(declared_in, &home, name));
+            SourceEnd::Workloads(ends.collect())
+        };
+        let destination = self.destination_of(home.community(), &connection);
+        Link { connection, source, destination }
+    }
+
+    /// The workload of this name where `home` is, whose namespace is `declared_in`.
+    fn workload_end(&mut self, declared_in: &str, home: &Home, name: &str) -> WorkloadEnd {
+        let key = (declared_in.into(), name.into());
+        let caches = self.caches;
+        self.workloads.entry(key).or_insert_with(|| workload_end(caches, home, name)).clone()
+    }
+
+    fn destination_of(
+        &mut self,
+        community: Option<&Arc<Community>>,
+        connection: &EnclaveConnection,
+    ) -> DestinationEnd {
+        let (enclave, endpoint) = names_of_destination(connection);
+        let around = community.and_then(|community| community.metadata.name.as_deref()).unwrap_or_default();
+        let key = [around, enclave, endpoint].map(Box::from);
+        let caches = self.caches;
+        let find = || destination_of(caches, community, connection);
+        self.destinations.entry(key).or_insert_with(find).clone()
+    }
+}
+
+/// The Enclave that a connection leads to (empty when it leads to an endpoint of the Community), and the endpoint.
+fn names_of_destination(connection: &EnclaveConnection) -> (&str, &str) {
+    let destination = &connection.spec.destination;
+    match (&destination.enclave_endpoint, &destination.community_endpoint) {
+        (Some(endpoint), _) => (&endpoint.enclave, &endpoint.name),
+        (None, Some(endpoint)) => ("", &endpoint.name),
+        (None, None) => ("", ""),
+    }
+}
+
+fn destination_of(
+    caches: &Caches,
+    community: Option<&Arc<Community>>,
+    connection: &EnclaveConnection,
+) -> DestinationEnd {
+    let destination = &connection.spec.destination;
+    let Some(reference) = &destination.enclave_endpoint else {
+        let name = destination
+            .community_endpoint
+            .as_ref()
+            .map(|reference| reference.name.clone())
+            .unwrap_or_default();
+        return community_end(caches, community, name);
+    };
+    let name = format!("{}/{}", reference.enclave, reference.name);
+    let enclave = community.and_then(|community| find_enclave(caches, community, &reference.enclave));
+    let Some((community, enclave)) = community.zip(enclave) else {
+        return DestinationEnd::Enclave { name, endpoint: None, workload: None };
+    };
+    let control = control_namespace_of(community, &enclave);
+    let endpoint = caches.endpoints.get(&control, &reference.name);
+    enclave_end(caches, &Home::Enclave(Arc::clone(community), enclave), name, endpoint)
+}
+
+/// An endpoint with the workload that it offers.
+fn enclave_end(
+    caches: &Caches,
+    home: &Home,
+    name: String,
+    endpoint: Option<Arc<EnclaveEndpoint>>,
+) -> DestinationEnd {
+    let workload = endpoint.as_deref().and_then(offered_workload);
+    let workload = workload.map(|workload| workload_end(caches, home, &workload));
+    DestinationEnd::Enclave { name, endpoint, workload }
+}
+
+fn community_end(caches: &Caches, community: Option<&Arc<Community>>, name: String) -> DestinationEnd {
+    let namespace = community.map(|community| namespace_of(community)).unwrap_or_default();
+    let endpoint = caches.community_endpoints.get(&namespace, &name);
+    outside_end(caches, community, name, endpoint, None)
+}
+
+/// An endpoint with what it leads to; `imagined` stands for the hub of its name.
+fn outside_end(
+    caches: &Caches,
+    community: Option<&Arc<Community>>,
+    name: String,
+    endpoint: Option<Arc<CommunityEndpoint>>,
+    imagined: Option<&Arc<TransitHub>>,
+) -> DestinationEnd {
+    let namespace = community.map(|community| namespace_of(community)).unwrap_or_default();
+    let applied = endpoint.as_deref().and_then(|endpoint| applied_spec(endpoint).ok().flatten());
+    let destination = applied.map(|spec| spec.destination).unwrap_or_default();
+    let hub = destination.transit_hub.and_then(|hub| {
+        let imagined = imagined.filter(|imagined| imagined.name_any() == hub.name).cloned();
+        imagined.or_else(|| caches.transit_hubs.get(&namespace, &hub.name))
+    });
+    DestinationEnd::Community {
+        name,
+        endpoint,
+        managed: match (&destination.service, &hub) {
+            (Some(service), _) => owner_of(caches, &service.namespace),
+            (None, Some(hub)) => owner_of_gateway(caches, hub),
+            (None, None) => None,
+        },
+        hub,
+        names: names_backend(caches, community),
+    }
+}
+
+/// What allows destinations by DNS name in a Community.
+fn names_backend(caches: &Caches, community: Option<&Arc<Community>>) -> NamesBackend {
+    let backend = |spec: &CommunitySpec| match spec.fqdn_backend {
+        FqdnBackend::Cilium if caches.has_cilium() => NamesBackend::Cilium(spec.dns.clone()),
+        FqdnBackend::Cilium => NamesBackend::CiliumMissing,
+        FqdnBackend::None => NamesBackend::None,
+    };
+    match community.map(|community| view_applied(community.as_ref(), backend)) {
+        Some(Err(_)) => NamesBackend::Unknown,
+        Some(Ok(Some(backend))) => backend,
+        Some(Ok(None)) | None => NamesBackend::None,
+    }
+}
+
+fn owner_of_gateway(caches: &Caches, hub: &TransitHub) -> Option<String> {
+    let gateway = view_applied(hub, |spec| spec.gateway.clone()).ok().flatten()??;
+    owner_of(caches, &gateway.namespace)
+}
+
+/// Who a namespace belongs to, in words; `None` for one that the operator did not make.
+fn owner_of(caches: &Caches, namespace: &str) -> Option<String> {
+    let namespace = caches.namespaces.get("", namespace)?;
+    let labels = namespace.labels();
+    labels.get(label::OWNER_UID)?;
+    let community = labels.get(label::COMMUNITY).map(String::as_str).unwrap_or_default();
+    Some(match labels.get(label::ENCLAVE) {
+        Some(enclave) => format!("Enclave {enclave} of Community {community}"),
+        None => format!("Community {community}"),
+    })
+}
+
+fn workload_end(caches: &Caches, home: &Home, name: &str) -> WorkloadEnd {
+    let Home::Enclave(community, enclave) = home else {
+        return WorkloadEnd { name: name.to_owned(), workload: None, namespace: None };
+    };
+    let control = control_namespace_of(community, enclave);
+    let workload = caches.workloads.get(&control, name);
+    let namespace = workload.as_deref().and_then(|workload| namespace_of_workload(caches, home, workload));
+    WorkloadEnd { name: name.to_owned(), workload, namespace }
+}
+
+/// The namespace of a workload, when it exists and was made for it.
+#[must_use]
+pub fn namespace_of_workload(caches: &Caches, home: &Home, workload: &EnclaveWorkload) -> Option<String> {
+    let Home::Enclave(community, enclave) = home else { return None };
+    let name = workload_namespace(&community.name_any(), &enclave.name_any(), &workload.name_any());
+    let namespace = caches.namespaces.get("", &name)?;
+    let is_there = is_owned(&namespace, &workload.uid()?) && namespace.metadata.deletion_timestamp.is_none();
+    is_there.then_some(name)
+}
+
+/// The Enclave of this name in a Community.
+#[must_use]
+pub fn find_enclave(caches: &Caches, community: &Community, name: &str) -> Option<Arc<Enclave>> {
+    let enclave = caches.enclaves.get(&namespace_of(community), name)?;
+    let control = caches.namespaces.get("", &control_namespace_of(community, &enclave))?;
+    is_owned(&control, &enclave.uid()?).then_some(enclave)
+}
+
+/// The workload whose pods an endpoint offers, as applied.
+fn offered_workload(endpoint: &EnclaveEndpoint) -> Option<String> {
+    view_applied(endpoint, |spec| spec.workload.clone()).ok().flatten()
+}
+
+/// The connections that come from a workload or lead to it.
+#[must_use]
+pub fn links_of_workload(caches: &Caches, workload: &EnclaveWorkload) -> Vec<Link> {
+    let (control, name) = (workload.namespace().unwrap_or_default(), workload.name_any());
+    resolve_all(caches, connections_with(caches, &control, &name))
+}
+
+/// The connections of a Community that policies in one of its namespaces are made for, beside those that are known
+/// already: what they join may be something that only a newer version knows.
+#[must_use]
+pub fn links_of_policies(caches: &Caches, home: &Home, place: &ObservedPlace, known: &[Link]) -> Vec<Link> {
+    let name_of = |home: &Home| home.community().and_then(|community| community.metadata.name.clone());
+    let known: HashSet<Key> = known.iter().map(|link| Key::of(link.connection.as_ref())).collect();
+    let policies = place.policies.iter().filter_map(|policy| policy.metadata.name.as_deref());
+    let of_cilium = place.cilium_policies.iter().filter_map(|policy| policy.metadata.name.as_deref());
+    let named = policies.chain(of_cilium).filter_map(connection_of_policy);
+    let others: BTreeSet<_> =
+        named.filter(|(declared_in, name)| !known.contains(&Key::new(declared_in, name))).collect();
+    let own = others.into_iter().filter_map(|(declared_in, name)| {
+        let connection = caches.connections.get(declared_in, name)?;
+        (name_of(&home_of(caches, declared_in)) == name_of(home)).then_some(connection)
+    });
+    resolve_all(caches, own.collect())
+}
+
+/// The connections that lead to an endpoint.
+#[must_use]
+pub fn links_of_endpoint(caches: &Caches, endpoint: &EnclaveEndpoint) -> Vec<Link> {
+    resolve_all(caches, connections_to(caches, endpoint))
+}
+
+/// The connections that lead to an endpoint of a Community.
+#[must_use]
+pub fn links_of_community_endpoint(caches: &Caches, endpoint: &CommunityEndpoint) -> Vec<Link> {
+    resolve_all(caches, connections_to_community(caches, endpoint))
+}
+
+/// The connections that come from a hub or lead through it.
+#[must_use]
+pub fn links_of_hub(caches: &Caches, hub: &TransitHub) -> Vec<Link> {
+    resolve_all(caches, connections_through(caches, hub))
+}
+
+fn resolve_all(caches: &Caches, connections: Vec<Arc<EnclaveConnection>>) -> Vec<Link> {
+    let mut resolver = Resolver::of(caches);
+    connections.into_iter().map(|connection| resolver.link_of(connection)).collect()
+}
+
+/// The connections that come from a workload or lead to it.
+#[must_use]
+pub fn connections_with(caches: &Caches, control: &str, workload: &str) -> Vec<Arc<EnclaveConnection>> {
+    let own = pair(control, workload);
+    let leaving = caches.connections.by(ConnectionBy::SourceWorkload, &own);
+    let endpoints = caches.endpoints.by(EndpointBy::Workload, &own);
+    let coming = endpoints.iter().flat_map(|endpoint| connections_to(caches, endpoint));
+    distinct(leaving.into_iter().chain(coming))
+}
+
+/// The connections that lead to an endpoint.
+#[must_use]
+pub fn connections_to(caches: &Caches, endpoint: &EnclaveEndpoint) -> Vec<Arc<EnclaveConnection>> {
+    let home = home_of(caches, endpoint.metadata.namespace.as_deref().unwrap_or_default());
+    let Home::Enclave(community, enclave) = &home else { return Vec::new() };
+    let named = pair(&enclave.name_any(), &endpoint.name_any());
+    let named = connections_around(caches, ConnectionBy::Endpoint, community, &named);
+    let mut resolver = Resolver::of(caches);
+    // Enclaves of other Communities may have the same name.
+    let leads_to = |connection: &Arc<EnclaveConnection>| {
+        let home = resolver.home_of(connection.metadata.namespace.as_deref().unwrap_or_default());
+        home.community().is_some_and(|home| home.metadata.name == community.metadata.name)
+    };
+    named.into_iter().filter(leads_to).collect()
+}
+
+/// The connections that lead into an Enclave of a Community. Enclaves of others may have the same name.
+#[must_use]
+pub fn connections_into(caches: &Caches, community: &str, enclave: &str) -> Vec<Arc<EnclaveConnection>> {
+    let mut resolver = Resolver::of(caches);
+    let mut leading = match caches.communities.get("", community) {
+        Some(community) => connections_around(caches, ConnectionBy::DestinationEnclave, &community, enclave),
+        None => caches.connections.by(ConnectionBy::DestinationEnclave, &pair(community, enclave)),
+    };
+    leading.retain(|connection| {
+        let home = resolver.home_of(connection.metadata.namespace.as_deref().unwrap_or_default());
+        home.community().is_none_or(|home| home.metadata.name.as_deref() == Some(community))
+    });
+    leading
+}
+
+/// The connections that lead to an endpoint of a Community.
+#[must_use]
+pub fn connections_to_community(
+    caches: &Caches,
+    endpoint: &CommunityEndpoint,
+) -> Vec<Arc<EnclaveConnection>> {
+    let namespace = endpoint.metadata.namespace.as_deref().unwrap_or_default();
+    let communities = caches.communities.by(CommunityBy::Namespace, namespace);
+    let named = communities.iter().flat_map(|community| {
+        connections_around(caches, ConnectionBy::CommunityEndpoint, community, &endpoint.name_any())
+    });
+    distinct(named.filter(|connection| leads_to_community(caches, connection, endpoint)))
+}
+
+/// The connections in a Community that lead to what has this name, and some of others whose names begin as its own.
+fn connections_around(
+    caches: &Caches,
+    by: ConnectionBy,
+    community: &Community,
+    named: &str,
+) -> Vec<Arc<EnclaveConnection>> {
+    let around = [community.name_any(), namespace_of(community)];
+    distinct(around.iter().flat_map(|around| caches.connections.by(by, &pair(around, named))))
+}
+
+/// The connections that come from a hub or lead through it.
+#[must_use]
+pub fn connections_through(caches: &Caches, hub: &TransitHub) -> Vec<Arc<EnclaveConnection>> {
+    let own = pair(&hub.namespace().unwrap_or_default(), &hub.name_any());
+    let leaving = caches.connections.by(ConnectionBy::SourceHub, &own);
+    let behind = caches.community_endpoints.by(CommunityEndpointBy::Hub, &own);
+    let coming = behind.iter().flat_map(|endpoint| connections_to_community(caches, endpoint));
+    distinct(leaving.into_iter().chain(coming))
+}
+
+fn distinct(connections: impl Iterator<Item = Arc<EnclaveConnection>>) -> Vec<Arc<EnclaveConnection>> {
+    let by_key = connections.map(|connection| (Key::of(connection.as_ref()), connection));
+    by_key.collect::<BTreeMap<Key, Arc<EnclaveConnection>>>().into_values().collect()
+}
+
+fn leads_to_community(caches: &Caches, connection: &EnclaveConnection, endpoint: &CommunityEndpoint) -> bool {
+    let Some(reference) = &connection.spec.destination.community_endpoint else { return false };
+    reference.name == endpoint.name_any()
+        && home_of(caches, &connection.namespace().unwrap_or_default())
+            .community()
+            .is_some_and(|community| Some(namespace_of(community)) == endpoint.namespace())
+}
+
+/// A connection as it would be with this endpoint in it.
+#[must_use]
+pub fn with_endpoint(caches: &Caches, link: Link, endpoint: &Arc<EnclaveEndpoint>) -> Link {
+    let DestinationEnd::Enclave { name, .. } = link.destination else { return link };
+    let home = home_of(caches, endpoint.metadata.namespace.as_deref().unwrap_or_default());
+    Link { destination: enclave_end(caches, &home, name, Some(Arc::clone(endpoint))), ..link }
+}
+
+/// A connection as it would be with this endpoint in it.
+#[must_use]
+pub fn with_community_endpoint(caches: &Caches, link: Link, endpoint: &Arc<CommunityEndpoint>) -> Link {
+    let DestinationEnd::Community { name, .. } = link.destination else { return link };
+    let home = home_of(caches, endpoint.metadata.namespace.as_deref().unwrap_or_default());
+    let destination = outside_end(caches, home.community(), name, Some(Arc::clone(endpoint)), None);
+    Link { destination, ..link }
+}
+
+/// A connection as it would be with this hub in it.
+#[must_use]
+pub fn with_hub(caches: &Caches, link: Link, imagined: &Arc<TransitHub>) -> Link {
+    let home = home_of(caches, imagined.metadata.namespace.as_deref().unwrap_or_default());
+    let source = match link.source {
+        SourceEnd::TransitHub { name, .. } if name == imagined.name_any() => SourceEnd::TransitHub {
+            name,
+            managed: owner_of_gateway(caches, imagined),
+            hub: Some(Arc::clone(imagined)),
+        },
+        source => source,
+    };
+    let destination = match link.destination {
+        DestinationEnd::Community { name, endpoint, .. } => {
+            outside_end(caches, home.community(), name, endpoint, Some(imagined))
+        }
+        destination @ DestinationEnd::Enclave { .. } => destination,
+    };
+    Link { source, destination, ..link }
+}
+
+#[cfg(test)]
+mod tests;

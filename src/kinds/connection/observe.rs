@@ -1,0 +1,85 @@
+//! Observes an EnclaveConnection, from caches only.
+
+use std::sync::Arc;
+
+use kube::ResourceExt;
+
+use crate::api::EnclaveConnection;
+use crate::cluster::cache::{Cache, Indexed};
+use crate::kinds::caches::Caches;
+use crate::kinds::connection::links::{find_enclave, link_of};
+use crate::kinds::connection::plan::{MOST_CONNECTIONS, ObservedConnection};
+use crate::kinds::enqueue::Guard;
+use crate::kinds::foreign::is_managed;
+use crate::kinds::index::{ConnectionBy, PolicyBy, pair};
+use crate::kinds::observe::observe_declared;
+use crate::model::approval::gated::Gated;
+
+/// Gathers what is known of a connection.
+#[must_use]
+pub fn observe_connection(
+    caches: &Caches,
+    connection: Arc<EnclaveConnection>,
+    guard: Guard,
+) -> ObservedConnection {
+    let (policies, cilium_policies) = (
+        policies_of_connection(caches, &caches.network_policies, &connection),
+        policies_of_connection(caches, &caches.cilium_policies, &connection),
+    );
+    let link = link_of(caches, Arc::clone(&connection));
+    let reference = connection.spec.destination.enclave_endpoint.clone();
+    let declared = observe_declared(caches, connection, guard);
+    let destination = declared
+        .home
+        .community()
+        .zip(reference)
+        .and_then(|(community, reference)| find_enclave(caches, community, &reference.enclave));
+    let siblings = count_siblings(caches, &declared.object);
+    ObservedConnection { declared, link, destination, policies, cilium_policies, siblings }
+}
+
+/// How many other connections in its namespace are in force, and how many wait that were there before it.
+/// Only one that is not in force yet asks.
+fn count_siblings(caches: &Caches, connection: &EnclaveConnection) -> usize {
+    if connection.gate().is_some_and(|gate| gate.applied.is_some()) {
+        return 0;
+    }
+    let namespace = connection.metadata.namespace.as_deref().unwrap_or_default();
+    let in_force = caches.connections.count(ConnectionBy::InForceIn, namespace);
+    if in_force >= MOST_CONNECTIONS {
+        // Those that only wait to be told are nobody's siblings any more.
+        let in_force = caches.connections.by(ConnectionBy::InForceIn, namespace);
+        return in_force.iter().filter(|other| !other.is_record()).count();
+    }
+    // As a rule there is room for all that wait, whoever was there first.
+    if in_force + caches.connections.count(ConnectionBy::NewIn, namespace) <= MOST_CONNECTIONS {
+        return in_force;
+    }
+    let waiting = caches.connections.by(ConnectionBy::NewIn, namespace);
+    let before = waiting.iter().filter(|other| !other.is_record() && is_older(other, connection));
+    in_force + before.count()
+}
+
+/// Of two that come at once one is the first, so that a limit lets neither both nor none in.
+fn is_older(one: &EnclaveConnection, other: &EnclaveConnection) -> bool {
+    let key = |connection: &EnclaveConnection| {
+        (connection.creation_timestamp().map(|at| at.0), connection.name_any())
+    };
+    key(one) < key(other)
+}
+
+/// The policies that are named after a connection. A namespace that is not ours can have a policy of
+/// any name.
+fn policies_of_connection<K>(caches: &Caches, cache: &Cache<K>, connection: &EnclaveConnection) -> Vec<Arc<K>>
+where
+    K: Indexed<By = PolicyBy>,
+{
+    let metadata = &connection.metadata;
+    let (Some(declared_in), Some(name)) = (&metadata.namespace, &metadata.name) else { return Vec::new() };
+    let mut found = cache.by(PolicyBy::Connection, &pair(declared_in, name));
+    found.retain(|policy| {
+        let namespace = policy.meta().namespace.as_deref().unwrap_or_default();
+        caches.namespaces.get("", namespace).is_some_and(|namespace| is_managed(&namespace))
+    });
+    found
+}

@@ -1,0 +1,389 @@
+//! What becomes of an EnclaveConnection. Its network policies are made with the namespaces that they
+//! stand in (see [`crate::kinds::workload::plan`]); here is told whether they are there.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::{Resource, ResourceExt};
+
+use crate::api::duration::Duration;
+use crate::api::gate::{Applied, Reference};
+use crate::api::names::reason;
+use crate::api::{
+    CiliumNetworkPolicy, Enclave, EnclaveConnection, EnclaveConnectionSpec, EnclaveConnectionStatus,
+    GateStatus, Kind, Time,
+};
+use crate::model::approval::gated::Gated;
+use crate::model::approval::life::{JudgeError, applied_spec, as_if_applied};
+use crate::model::approval::scope::{Missing, OuterRules, ScopeRules};
+use crate::model::network::reach::{
+    Destination, DestinationEnd, Flow, Link, Passage, SourceEnd, Sources, find_references,
+    require_destination, resolve,
+};
+use crate::model::network::traffic::compare;
+use crate::plan::declared::{Declared, Farewell, Ways, plan_declared, tell_impact};
+use crate::plan::gate::Enforcement;
+use crate::plan::namespace::place::WasEnforced;
+use crate::plan::policies::{build_connection, build_names};
+use crate::plan::status::was_enforced;
+use crate::plan::{Plan, Write};
+
+/// So many connections are in force in one namespace at most. Each is a policy in the namespace of
+/// every workload that it touches, and agents on the nodes hold all of them.
+pub const MOST_CONNECTIONS: usize = 1000;
+
+/// What was seen of a connection.
+#[derive(Clone, Debug)]
+pub struct ObservedConnection {
+    /// The connection and what it is declared in.
+    pub declared: Declared<EnclaveConnection>,
+    /// What it joins.
+    pub link: Link,
+    /// The Enclave that it leads to, when it leads to one.
+    pub destination: Option<Arc<Enclave>>,
+    /// Its network policies, in all namespaces.
+    pub policies: Vec<Arc<NetworkPolicy>>,
+    /// The same, of Cilium.
+    pub cilium_policies: Vec<Arc<CiliumNetworkPolicy>>,
+    /// How many other connections that are declared beside it are in force, or were there before it.
+    pub siblings: usize,
+}
+
+/// Plans a connection.
+#[must_use]
+pub fn plan_connection(observed: &ObservedConnection, now: Timestamp) -> Plan<EnclaveConnectionStatus> {
+    let connection = observed.declared.object.as_ref();
+    let ways = || -> Result<_, JudgeError> {
+        let passage = resolve(&observed.link, now)?;
+        Ok(Ways {
+            outer_rules: find_rules(observed)?,
+            references: find_references(&observed.link),
+            enforce: move |_: Option<&EnclaveConnectionSpec>| (describe(observed, &passage), Vec::new()),
+        })
+    };
+    let farewell = Farewell { in_use: None, remove: || plan_teardown(observed) };
+    let mut plan = plan_declared(&observed.declared, farewell, ways(), Vec::new, now);
+    tell_impact(&mut plan, || {
+        let link = &observed.link;
+        compare(std::slice::from_ref(link), &imagine(link), now).unwrap_or_default()
+    });
+    let plan = plan.with_status(|gate| EnclaveConnectionStatus {
+        expires_at: plan_end(connection, &gate),
+        gate,
+        from: Some(describe_source(&observed.link.source)),
+        to: Some(describe_destination(connection)),
+    });
+    let end = plan.status.as_ref().and_then(|status| status.expires_at.as_ref()).map(|time| time.0);
+    Plan { wake_at: end.filter(|end| *end > now), ..plan }
+}
+
+/// The link as it would be if the latest spec were in force.
+fn imagine(link: &Link) -> Vec<Link> {
+    let references = find_references(link).unwrap_or_default();
+    let imagined = as_if_applied(link.connection.as_ref(), &references).map(|mut connection| {
+        if let Some(status) = &mut connection.status {
+            status.expires_at = None;
+        }
+        Link { connection: Arc::new(connection), ..link.clone() }
+    });
+    imagined.into_iter().collect()
+}
+
+/// The Community, the Enclave on either side, and the endpoint itself: so both owners consent. Until
+/// the destination is in force nobody knows what it asks for.
+fn find_rules(observed: &ObservedConnection) -> Result<Result<OuterRules, Missing>, JudgeError> {
+    let home = &observed.declared.home;
+    let own = match &observed.link.source {
+        SourceEnd::Workloads(_) => home.rules_in_enclave("EnclaveConnections from workloads")?,
+        SourceEnd::TransitHub { .. } => home.rules_in_community("EnclaveConnections from a TransitHub")?,
+    };
+    let mut outer = match own {
+        Ok(outer) => outer,
+        missing => return Ok(missing),
+    };
+    if let Err(missing) = require_destination(&observed.link.destination) {
+        return Ok(Err(missing));
+    }
+    let is_new = observed.declared.object.gate().is_none_or(|gate| gate.applied.is_none());
+    if is_new && observed.siblings >= MOST_CONNECTIONS {
+        return Ok(Err(Missing {
+            reason: reason::LIMIT_REACHED,
+            message: format!(
+                "{} connections are in force in this namespace, which is the most that are possible; let one lead from several workloads, or remove those that nobody needs",
+                observed.siblings
+            ),
+        }));
+    }
+    if let Some(enclave) = &observed.destination {
+        outer.scopes.extend(ScopeRules::of(enclave.as_ref())?);
+    }
+    if let DestinationEnd::Enclave { endpoint: Some(endpoint), .. } = &observed.link.destination {
+        outer.scopes.extend(ScopeRules::of(endpoint.as_ref())?);
+    }
+    Ok(Ok(outer))
+}
+
+fn describe(observed: &ObservedConnection, passage: &Passage) -> Enforcement {
+    match passage {
+        Passage::NotApplied => Enforcement::Nothing,
+        Passage::Off(_) if is_anything_there(observed) => Enforcement::Underway,
+        Passage::Off(why) => Enforcement::Closed(why.clone()),
+        Passage::Shut(missing) => Enforcement::Blocked(missing.clone()),
+        Passage::Open { flow, missing } => {
+            let was_enforced = was_enforced(observed.declared.object.as_ref());
+            match (is_everything_there(observed, flow), was_enforced, missing) {
+                (false, WasEnforced::No, _) => Enforcement::Underway,
+                (_, _, Some(missing)) => Enforcement::Partial(missing.clone()),
+                (_, _, None) => Enforcement::Complete,
+            }
+        }
+    }
+}
+
+fn is_anything_there(observed: &ObservedConnection) -> bool {
+    !observed.policies.is_empty() || !observed.cilium_policies.is_empty()
+}
+
+fn is_everything_there(observed: &ObservedConnection, flow: &Flow) -> bool {
+    let connection = observed.declared.object.as_ref();
+    let (declared_in, name) = (connection.namespace().unwrap_or_default(), connection.name_any());
+    let sources = match &flow.from {
+        Sources::Workloads(namespaces) => namespaces.as_slice(),
+        Sources::Outside(_) => &[],
+    };
+    let destination = match &flow.to {
+        Destination::Workload(pods) => Some(&pods.namespace),
+        Destination::Outside(_) | Destination::Names { .. } => None,
+    };
+    let mut to_names = sources.iter().filter_map(|source| build_names(source, (&declared_in, &name), flow));
+    let mut wanted = sources
+        .iter()
+        .chain(destination)
+        .flat_map(|namespace| build_connection(namespace, (&declared_in, &name), flow));
+    wanted.all(|wanted| {
+        observed.policies.iter().any(|live| is_at(live.as_ref(), &wanted) && live.spec == wanted.spec)
+    }) && to_names.all(|wanted| {
+        observed.cilium_policies.iter().any(|live| is_at(live.as_ref(), &wanted) && live.spec == wanted.spec)
+    })
+}
+
+fn is_at<K: Resource>(one: &K, other: &K) -> bool {
+    one.meta().name == other.meta().name && one.meta().namespace == other.meta().namespace
+}
+
+/// When the connection is to end. Recorded when something is applied: a new content counts from then
+/// on, and one that only closes never ends later than before.
+fn plan_end(connection: &EnclaveConnection, gate: &GateStatus) -> Option<Time> {
+    let recorded = connection.status.as_ref().and_then(|status| status.expires_at.clone());
+    let before = connection.gate().and_then(|gate| gate.applied.as_ref());
+    let Some(applied) = gate.applied.as_ref().filter(|applied| Some(*applied) != before) else {
+        return recorded;
+    };
+    let Ok(spec) = applied.spec.to_spec::<EnclaveConnectionSpec>() else { return recorded };
+    let fresh = end_of(applied, &spec);
+    let only_closes = applied_spec(connection).ok().flatten().is_some_and(|before| {
+        EnclaveConnection::restrict(&before, &spec) == spec
+            && connection
+                .gate()
+                .and_then(|gate| gate.applied.as_ref())
+                .is_some_and(|before| Reference::are_same(&before.references, &applied.references))
+    });
+    if !only_closes {
+        return fresh;
+    }
+    match (recorded, fresh) {
+        (Some(recorded), Some(fresh)) => Some(if fresh.0 < recorded.0 { fresh } else { recorded }),
+        (recorded, fresh) => recorded.or(fresh),
+    }
+}
+
+fn end_of(applied: &Applied, spec: &EnclaveConnectionSpec) -> Option<Time> {
+    let lasts = spec.duration.as_ref().map(Duration::length);
+    let by_duration = lasts.map(|lasts| Time(applied.at.0.saturating_add(lasts).unwrap_or(Timestamp::MAX)));
+    spec.expires_at.clone().or(by_duration)
+}
+
+fn describe_source(source: &SourceEnd) -> String {
+    match source {
+        SourceEnd::Workloads(workloads) => {
+            workloads.iter().map(|end| end.name.as_str()).collect::<Vec<_>>().join(",")
+        }
+        SourceEnd::TransitHub { name, .. } => format!("{} {name}", Kind::TransitHub),
+    }
+}
+
+fn describe_destination(connection: &EnclaveConnection) -> String {
+    let destination = &connection.spec.destination;
+    match (&destination.enclave_endpoint, &destination.community_endpoint) {
+        (Some(endpoint), _) => format!("{}/{}", endpoint.enclave, endpoint.name),
+        (None, Some(endpoint)) => endpoint.name.clone(),
+        (None, None) => String::new(),
+    }
+}
+
+/// Its network policies go first, the connection after them.
+fn plan_teardown(observed: &ObservedConnection) -> Result<Vec<Write>, (String, Vec<Write>)> {
+    if is_anything_there(observed) {
+        Err(("being deleted: its network policies go first".to_owned(), Vec::new()))
+    } else {
+        Ok(Vec::new())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::{Community, CommunityEndpoint, State};
+    use crate::model::approval::life::Integrity;
+    use crate::model::digest::digest;
+    use crate::plan::declared::Home;
+
+    /// An object that is in force as it was declared.
+    fn in_force<K: Gated + serde::de::DeserializeOwned>(object: serde_json::Value) -> Arc<K> {
+        let mut object: K = serde_json::from_value(object).unwrap();
+        let spec = crate::api::Content::of_spec(object.spec()).unwrap();
+        object.meta_mut().uid = Some(object.meta().name.clone().unwrap());
+        object.meta_mut().generation = Some(1);
+        *object.gate_mut() = GateStatus {
+            applied: Some(Applied {
+                generation: 1,
+                complete_for: None,
+                digest: digest(&spec).unwrap(),
+                spec,
+                change: None,
+                approval_request: None,
+                at: Time(Timestamp::UNIX_EPOCH),
+                references: Vec::new(),
+            }),
+            ..GateStatus::default()
+        };
+        Arc::new(object)
+    }
+
+    fn observed(siblings: usize) -> ObservedConnection {
+        let api_version = "enclave-operator.io/v1alpha1";
+        let community: Arc<Community> = in_force(json!({
+            "apiVersion": api_version, "kind": "Community", "metadata": {"name": "acme"}, "spec": {},
+        }));
+        let enclave: Arc<Enclave> = in_force(json!({
+            "apiVersion": api_version, "kind": "Enclave",
+            "metadata": {"name": "payments", "namespace": "acme"}, "spec": {},
+        }));
+        let endpoint: Arc<CommunityEndpoint> = in_force(json!({
+            "apiVersion": api_version, "kind": "CommunityEndpoint",
+            "metadata": {"name": "internet", "namespace": "acme"},
+            "spec": {"destination": {"cidrs": [{"cidr": "198.51.100.0/24"}]}, "ports": [{"port": 443}]},
+        }));
+        let mut connection: EnclaveConnection = serde_json::from_value(json!({
+            "apiVersion": api_version, "kind": "EnclaveConnection",
+            "metadata": {"name": "out", "namespace": "acme-payments", "uid": "out", "generation": 1},
+            "spec": {
+                "source": {"workloads": ["api"]},
+                "destination": {"communityEndpoint": {"name": "internet"}},
+            },
+        }))
+        .unwrap();
+        connection.metadata.finalizers = Some(vec![crate::api::names::FINALIZER.to_owned()]);
+        let connection = Arc::new(connection);
+        ObservedConnection {
+            declared: Declared {
+                object: Arc::clone(&connection),
+                home: Home::Enclave(community, enclave),
+                requests: Vec::new(),
+                knows_all_requests: true,
+                integrity: Integrity::Intact,
+                witness: String::new(),
+            },
+            link: Link {
+                connection,
+                source: SourceEnd::Workloads(Vec::new()),
+                destination: DestinationEnd::Community {
+                    name: "internet".into(),
+                    endpoint: Some(endpoint),
+                    hub: None,
+                    managed: None,
+                    names: crate::model::network::reach::NamesBackend::None,
+                },
+            },
+            destination: None,
+            policies: Vec::new(),
+            cilium_policies: Vec::new(),
+            siblings,
+        }
+    }
+
+    /// Nobody is asked for it and nothing passes, unless it is only that another version knows a word of it.
+    #[test]
+    fn a_connection_that_cannot_be_read_is_shut_and_blocked() {
+        use crate::api::reading::{Cause, Unread, Unreadable};
+        let planned = |cause| {
+            let mut observed = observed(0);
+            let mut connection = EnclaveConnection::clone(&in_force(
+                serde_json::to_value(observed.declared.object.as_ref()).unwrap(),
+            ));
+            let unread = Unread { path: "spec.expiresAt".into(), why: "odd".into(), cause };
+            connection.spec.unreadable = Unreadable::of(vec![unread]);
+            connection.metadata.generation = Some(2);
+            let connection = Arc::new(connection);
+            observed.declared.object = Arc::clone(&connection);
+            observed.link.connection = connection;
+            let is_off = matches!(
+                resolve(&observed.link, Timestamp::UNIX_EPOCH).unwrap(),
+                Passage::Off(Missing { reason: reason::SPEC_UNREADABLE, .. })
+            );
+            let plan = plan_connection(&observed, Timestamp::UNIX_EPOCH);
+            assert!(!plan.writes.iter().any(|write| matches!(write, Write::CreateRequest(_))));
+            let gate = plan.status.unwrap().gate;
+            assert_eq!(gate.state, Some(State::Blocked));
+            assert_eq!((gate.pending, gate.applied.unwrap().generation), (None, 1));
+            let ready = &gate.conditions[0];
+            assert_eq!(ready.reason, reason::SPEC_UNREADABLE);
+            assert!(ready.message.contains("spec.expiresAt: odd"), "{}", ready.message);
+            assert_eq!(plan.notices[0].reason, reason::SPEC_UNREADABLE);
+            is_off
+        };
+        assert!(planned(Cause::Wrong));
+        assert!(!planned(Cause::Newer));
+    }
+
+    #[test]
+    fn what_closes_counts_when_what_is_applied_cannot_be_read() {
+        let resolved = |spec: serde_json::Value, ended: bool| {
+            let mut observed = observed(0);
+            let object = serde_json::to_value(observed.declared.object.as_ref()).unwrap();
+            let mut connection =
+                serde_json::to_value(in_force::<EnclaveConnection>(object).as_ref()).unwrap();
+            connection["status"]["applied"]["spec"] = serde_json::json!({"source": "of-a-later-version"});
+            for (field, value) in spec.as_object().unwrap() {
+                connection["spec"][field] = value.clone();
+            }
+            if ended {
+                connection["status"]["expiresAt"] = "1970-01-01T00:00:00Z".into();
+            }
+            observed.link.connection = Arc::new(serde_json::from_value(connection).unwrap());
+            match resolve(&observed.link, Timestamp::UNIX_EPOCH) {
+                Ok(Passage::Off(Missing { reason, .. })) => reason,
+                Ok(other) => panic!("{other:?}"),
+                Err(_) => "it stays as it is",
+            }
+        };
+        let nothing = || serde_json::json!({});
+        assert_eq!(resolved(nothing(), false), "it stays as it is");
+        assert_eq!(resolved(serde_json::json!({"enabled": false}), false), reason::DISABLED);
+        assert_eq!(resolved(serde_json::json!({"expiresAt": "1970-01-01T00:00:00Z"}), false), reason::ENDED);
+        assert_eq!(resolved(nothing(), true), reason::ENDED);
+    }
+
+    #[test]
+    fn one_connection_too_many_waits_and_says_why() {
+        let state = |siblings| {
+            let gate = plan_connection(&observed(siblings), Timestamp::UNIX_EPOCH).status.unwrap().gate;
+            (gate.state.unwrap(), gate.conditions[0].reason.clone(), gate.applied.is_some())
+        };
+        assert_eq!(state(MOST_CONNECTIONS), (State::Pending, reason::LIMIT_REACHED.to_owned(), false));
+        assert_eq!(state(MOST_CONNECTIONS - 1), (State::Approved, reason::PROVISIONING.to_owned(), true));
+    }
+}

@@ -1,0 +1,182 @@
+//! An EnclaveConnection is looked at again when the rules around it change, what it comes from or leads to,
+//! and its network policies. One that waits for a place is looked at when another one goes.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Resource, ResourceExt};
+
+use crate::api::{
+    Community, CommunityEndpoint, Enclave, EnclaveConnection, EnclaveEndpoint, EnclaveWorkload, Kind,
+    TransitHub,
+};
+use crate::cluster::cache::Change;
+use crate::cluster::workqueue::Priority;
+use crate::kinds::approval_request::watches::enqueue_live;
+use crate::kinds::connection::links::{
+    connections_into, connections_through, connections_to, connections_to_community, connections_with,
+};
+use crate::kinds::connection::plan::MOST_CONNECTIONS;
+use crate::kinds::enclave::watches::{concerns_declared, concerns_members};
+use crate::kinds::enqueue::{Enqueuer, concerns_others, priority_of};
+use crate::kinds::index::{CommunityEndpointBy, ConnectionBy, HubBy, connection_of_policy};
+use crate::kinds::labels::labels_of;
+use crate::kinds::observe::{control_namespace_of, home_of};
+use crate::kinds::workload::watches::{enqueue_ends, is_there};
+use crate::model::approval::gated::Gated;
+use crate::model::naming::{enclave_namespace, namespace_of};
+
+/// Its rules count in it, and how it resolves names.
+pub fn on_community(enqueuer: &Enqueuer, change: &Change<Community>) {
+    if !concerns_members(change) {
+        return;
+    }
+    let caches = &enqueuer.caches;
+    for community in change.versions() {
+        let namespace = namespace_of(community);
+        enqueue_in(enqueuer, &namespace);
+        for enclave in caches.enclaves.in_namespace(&namespace) {
+            enqueue_in(enqueuer, &control_namespace_of(community, &enclave));
+        }
+    }
+}
+
+/// Its rules count for connections in it, and for those that lead into it.
+pub fn on_enclave(enqueuer: &Enqueuer, change: &Change<Enclave>) {
+    let Some(enclave) = change.latest().filter(|_| concerns_declared(change)) else { return };
+    let home = home_of(&enqueuer.caches, enclave.metadata.namespace.as_deref().unwrap_or_default());
+    if let Some(community) = home.community() {
+        enqueue_in(enqueuer, &control_namespace_of(community, enclave));
+        let leading = connections_into(&enqueuer.caches, &community.name_any(), &enclave.name_any());
+        enqueue(enqueuer, &leading, priority_of(change));
+    }
+}
+
+/// What it leads to changed: so may have what a request about it asks for.
+pub fn on_endpoint(enqueuer: &Enqueuer, change: &Change<EnclaveEndpoint>) {
+    if let Some(endpoint) = change.latest().filter(|_| concerns_others(change)) {
+        enqueue_with_requests(enqueuer, &connections_to(&enqueuer.caches, endpoint), priority_of(change));
+    }
+}
+
+/// As [`on_endpoint`].
+pub fn on_community_endpoint(enqueuer: &Enqueuer, change: &Change<CommunityEndpoint>) {
+    if let Some(endpoint) = change.latest().filter(|_| concerns_others(change)) {
+        let connections = connections_to_community(&enqueuer.caches, endpoint);
+        enqueue_with_ends(enqueuer, connections, priority_of(change));
+    }
+}
+
+/// As [`on_endpoint`].
+pub fn on_transit_hub(enqueuer: &Enqueuer, change: &Change<TransitHub>) {
+    if let Some(hub) = change.latest().filter(|_| concerns_others(change)) {
+        enqueue_with_ends(enqueuer, connections_through(&enqueuer.caches, hub), priority_of(change));
+    }
+}
+
+/// It comes from a workload, or leads to one.
+pub fn on_workload(enqueuer: &Enqueuer, change: &Change<EnclaveWorkload>) {
+    if let Some(workload) = change.latest().filter(|_| concerns_others(change)) {
+        let (control, name) = (workload.namespace().unwrap_or_default(), workload.name_any());
+        let connections = connections_of(enqueuer, &control, &name);
+        enqueue(enqueuer, &connections, priority_of(change));
+        enqueue_ends(enqueuer, connections, priority_of(change));
+    }
+}
+
+/// So many are in force in one namespace at most.
+pub fn on_sibling(enqueuer: &Enqueuer, change: &Change<EnclaveConnection>) {
+    let Some(connection) = change.latest() else { return };
+    if change.after.is_none() || connection.is_record() {
+        let namespace = connection.metadata.namespace.as_deref().unwrap_or_default();
+        let connections = &enqueuer.caches.connections;
+        let count = |by| connections.count(by, namespace);
+        // With it there may have been no room for all of them, nor with others that went at the same time.
+        if count(ConnectionBy::InForceIn) + count(ConnectionBy::NewIn) >= MOST_CONNECTIONS / 2 {
+            enqueue(enqueuer, &connections.by(ConnectionBy::NewIn, namespace), Priority::Normal);
+        }
+    }
+}
+
+/// The namespace is that of a workload at one of its ends, or one that is led to by name.
+pub fn on_namespace(enqueuer: &Enqueuer, change: &Change<Namespace>) {
+    let Some(namespace) = change.latest().filter(|_| change.differs(is_there)) else { return };
+    let caches = &enqueuer.caches;
+    let name = namespace.name_any();
+    if let Some(labels) = labels_of(namespace) {
+        if let (Some(enclave), Some(workload)) = (labels.enclave, labels.workload) {
+            let control = enclave_namespace(labels.community, enclave);
+            enqueue(enqueuer, &connections_of(enqueuer, &control, workload), Priority::Normal);
+        }
+        // What is declared in it waits for it to be known, and so do those that lead into it.
+        enqueue_declared(enqueuer, &name);
+        if let (Some(enclave), None) = (labels.enclave, labels.workload) {
+            let leading = connections_into(caches, labels.community, enclave);
+            enqueue(enqueuer, &leading, Priority::Normal);
+        }
+    }
+    for endpoint in caches.community_endpoints.by(CommunityEndpointBy::ServiceNamespace, &name) {
+        enqueue_with_ends(enqueuer, connections_to_community(caches, &endpoint), Priority::Normal);
+    }
+    for hub in caches.transit_hubs.by(HubBy::GatewayNamespace, &name) {
+        enqueue_with_ends(enqueuer, connections_through(caches, &hub), Priority::Normal);
+    }
+}
+
+/// Everything that is declared in a namespace.
+fn enqueue_declared(enqueuer: &Enqueuer, namespace: &str) {
+    macro_rules! enqueue_each {
+        ($($cache:ident: $kind:ident,)*) => {
+            $(enqueuer.enqueue_objects(
+                Kind::$kind,
+                &enqueuer.caches.$cache.in_namespace(namespace),
+                Priority::Normal,
+            );)*
+        };
+    }
+    enqueue_each!(
+        enclaves: Enclave,
+        community_endpoints: CommunityEndpoint,
+        transit_hubs: TransitHub,
+        workloads: EnclaveWorkload,
+        endpoints: EnclaveEndpoint,
+        connections: EnclaveConnection,
+    );
+}
+
+/// The policies of a connection are named after it.
+pub fn on_network_policy<K: Resource>(enqueuer: &Enqueuer, change: &Change<K>) {
+    let name = change.latest().and_then(|policy| policy.meta().name.as_deref());
+    if let Some((namespace, connection)) = name.and_then(connection_of_policy) {
+        enqueuer.queues.add(Kind::EnclaveConnection, namespace, connection, Priority::Normal);
+    }
+}
+
+/// The connections that come from a workload or lead to it.
+pub(in crate::kinds) fn connections_of(
+    enqueuer: &Enqueuer,
+    control: &str,
+    workload: &str,
+) -> Vec<Arc<EnclaveConnection>> {
+    connections_with(&enqueuer.caches, control, workload)
+}
+
+fn enqueue_in(enqueuer: &Enqueuer, namespace: &str) {
+    enqueue(enqueuer, &enqueuer.caches.connections.in_namespace(namespace), Priority::Normal);
+}
+
+fn enqueue(enqueuer: &Enqueuer, connections: &[Arc<EnclaveConnection>], priority: Priority) {
+    enqueuer.enqueue_objects(Kind::EnclaveConnection, connections, priority);
+}
+
+fn enqueue_with_requests(enqueuer: &Enqueuer, connections: &[Arc<EnclaveConnection>], priority: Priority) {
+    enqueue(enqueuer, connections, priority);
+    for uid in connections.iter().filter_map(|connection| connection.metadata.uid.as_deref()) {
+        enqueue_live(enqueuer, uid);
+    }
+}
+
+fn enqueue_with_ends(enqueuer: &Enqueuer, connections: Vec<Arc<EnclaveConnection>>, priority: Priority) {
+    enqueue_with_requests(enqueuer, &connections, priority);
+    enqueue_ends(enqueuer, connections, priority);
+}

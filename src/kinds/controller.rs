@@ -1,0 +1,153 @@
+//! What a controller needs of a kind: how its objects are observed and planned, and what becomes true with their
+//! status.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+use crate::api::Kind;
+use crate::api::audit::{Audit, Fact};
+use crate::api::gate::Applied;
+use crate::cluster::workqueue::Priority;
+use crate::cluster::writes::Served;
+use crate::kinds::caches::{Cached, Caches};
+use crate::kinds::enqueue::Guard;
+use crate::plan::Plan;
+
+/// What is known when an object is planned.
+pub struct Known<'a> {
+    pub caches: &'a Caches,
+    /// The admission policies.
+    pub guard: Guard,
+    /// How long decided requests are kept.
+    pub retain_requests_for: SignedDuration,
+    /// The time, by the API server's clock.
+    pub now: Timestamp,
+}
+
+/// A kind with a controller.
+pub trait Reconciled: Served + Cached {
+    /// Its status.
+    type Status: Clone + PartialEq + Send;
+
+    /// Its kind.
+    const KIND: Kind;
+
+    /// How an object is looked at when the time comes that its plan names: what ends by itself closes something as
+    /// often as not.
+    const WAKE_PRIORITY: Priority = Priority::Closing;
+
+    /// Observes from caches, and plans.
+    fn plan(object: Arc<Self>, known: Known<'_>) -> Plan<Self::Status>;
+
+    /// The status it has.
+    fn status(&self) -> Option<&Self::Status>;
+
+    /// The same object with another status.
+    #[must_use]
+    fn with_status(&self, status: Self::Status) -> Self;
+
+    /// The facts in a status.
+    fn audit_mut(status: &mut Self::Status) -> &mut Audit;
+
+    /// The conditions in a status.
+    fn conditions_mut(status: &mut Self::Status) -> &mut Vec<Condition>;
+
+    /// What is applied, of a kind that can carry approval rules.
+    fn applied(_status: &Self::Status) -> Option<&Applied> {
+        None
+    }
+
+    /// Whether a status only shows what was found, so that the object need not be looked at again because of it.
+    fn only_shows(_before: &Self::Status, _after: &Self::Status) -> bool {
+        false
+    }
+
+    /// What becomes true with a new status.
+    fn facts(&self, after: &Self::Status, now: Timestamp) -> Vec<Fact>;
+
+    /// The status that shows that reconciling fails again and again, on top of what was planned;
+    /// `None` when the kind has no way to show it.
+    fn degraded_status(
+        &self,
+        planned: Option<Self::Status>,
+        message: &str,
+        now: Timestamp,
+    ) -> Option<Self::Status>;
+}
+
+/// A gated kind: the kind and its status, and from an object and what is known to a plan.
+macro_rules! controller {
+    ($kind:ident, $status:ident, |$object:ident, $known:ident| $plan:expr) => {
+        controller!($kind, $status, |$object, $known| $plan, |_, _, _| None);
+    };
+    ($kind:ident, $status:ident, |$object:ident, $known:ident| $plan:expr, $maintenance:expr) => {
+        impl $crate::kinds::controller::Reconciled for $kind {
+            type Status = $status;
+
+            const KIND: $crate::api::Kind = $crate::api::Kind::$kind;
+
+            fn plan(
+                $object: ::std::sync::Arc<Self>,
+                $known: $crate::kinds::controller::Known<'_>,
+            ) -> $crate::plan::Plan<$status> {
+                $plan
+            }
+
+            fn status(&self) -> Option<&$status> {
+                self.status.as_ref()
+            }
+
+            fn with_status(&self, status: $status) -> Self {
+                Self { status: Some(status), ..self.clone() }
+            }
+
+            fn audit_mut(status: &mut $status) -> &mut $crate::api::audit::Audit {
+                &mut status.gate.audit
+            }
+
+            fn conditions_mut(
+                status: &mut $status,
+            ) -> &mut Vec<::k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition> {
+                &mut status.gate.conditions
+            }
+
+            fn applied(status: &$status) -> Option<&$crate::api::gate::Applied> {
+                status.gate.applied.as_ref()
+            }
+
+            fn only_shows(before: &$status, after: &$status) -> bool {
+                let mut shown = before.clone();
+                shown.gate = $crate::api::GateStatus {
+                    state: after.gate.state,
+                    observed_generation: after.gate.observed_generation,
+                    deletion_protected: after.gate.deletion_protected,
+                    conditions: after.gate.conditions.clone(),
+                    ..shown.gate
+                };
+                shown == *after
+            }
+
+            fn facts(&self, after: &$status, now: ::jiff::Timestamp) -> Vec<$crate::api::audit::Fact> {
+                let mut facts = $crate::model::audit::facts::facts_of_gated(self, &after.gate, now);
+                facts.extend($maintenance(self, after, now));
+                facts
+            }
+
+            fn degraded_status(
+                &self,
+                planned: Option<$status>,
+                message: &str,
+                now: ::jiff::Timestamp,
+            ) -> Option<$status> {
+                let mut status = planned.or_else(|| self.status.clone()).unwrap_or_default();
+                status.gate =
+                    $crate::plan::status::build_degraded_status(self, Some(status.gate), message, now);
+                Some(status)
+            }
+        }
+    };
+}
+
+pub(super) use controller;

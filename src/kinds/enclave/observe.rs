@@ -1,0 +1,58 @@
+//! Observes an Enclave, from caches only.
+
+use std::sync::Arc;
+
+use kube::ResourceExt;
+
+use crate::api::Enclave;
+use crate::cluster::cache::{Cache, Indexed};
+use crate::kinds::caches::Caches;
+use crate::kinds::enclave::plan::{Children, ObservedEnclave};
+use crate::kinds::enqueue::Guard;
+use crate::kinds::leftovers::of_enclave;
+use crate::kinds::observe::{
+    Bindings, control_namespace_of, namespaces_of_workloads, observe_declared, observe_place,
+    observe_place_owned_by,
+};
+use crate::model::approval::gated::Gated;
+use crate::plan::declared::Home;
+
+/// Gathers what is known of an Enclave.
+#[must_use]
+pub fn observe_enclave(caches: &Caches, enclave: Arc<Enclave>, guard: Guard) -> ObservedEnclave {
+    let declared = observe_declared(caches, enclave, guard);
+    let place = match &declared.home {
+        Home::Community(community) => {
+            observe_place(caches, &control_namespace_of(community, &declared.object), Bindings::OfThePlace)
+        }
+        Home::Nowhere | Home::Enclave(..) => observe_place_owned_by(caches, declared.object.as_ref()),
+    };
+    // They matter to one that is on its way out.
+    let applied = declared.object.gate().and_then(|gate| gate.applied.as_ref());
+    let is_leaving = declared.object.metadata.deletion_timestamp.is_some()
+        || applied.is_some_and(|applied| applied.spec.retires());
+    let inside = place.namespace.as_deref().filter(|_| is_leaving).map(ResourceExt::name_any);
+    let children = inside.map(|namespace| Children {
+        workloads: count_in(&caches.workloads, &namespace),
+        endpoints: count_in(&caches.endpoints, &namespace),
+        connections: count_in(&caches.connections, &namespace),
+    });
+    let community = declared.home.community();
+    let around =
+        community.map(|community| Home::Enclave(Arc::clone(community), Arc::clone(&declared.object)));
+    let control = place.namespace.as_deref().map(ResourceExt::name_any);
+    let workloads =
+        around.zip(control).map(|(around, control)| namespaces_of_workloads(caches, &around, &control));
+    let of_others = community.map(|community| of_enclave(caches, community, &declared.object));
+    ObservedEnclave {
+        of_others: of_others.unwrap_or_default(),
+        workloads: workloads.unwrap_or_default(),
+        children: children.unwrap_or_default(),
+        declared,
+        place,
+    }
+}
+
+fn count_in<K: Gated + Indexed>(cache: &Cache<K>, namespace: &str) -> usize {
+    cache.in_namespace(namespace).iter().filter(|object| !object.is_record()).count()
+}

@@ -1,0 +1,201 @@
+//! What an Enclave needs: a control namespace where no pod runs and nothing is reachable.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use crate::api::enclave::WorkloadCommunication;
+use crate::api::{Approvals, Community, Enclave, EnclaveSpec, EnclaveStatus};
+use crate::model::approval::gated::Gated;
+use crate::model::approval::life::{JudgeError, applied_spec};
+use crate::model::approval::rules::held_operations;
+use crate::model::approval::scope::OuterRules;
+use crate::model::naming::enclave_namespace;
+use crate::model::network::together::compare_together;
+use crate::model::rbac::maintenance::{Exceptions, own_maintenance};
+use crate::plan::conditions::conditions_before;
+use crate::plan::declared::{Declared, Farewell, Home, Ways, plan_declared, tell_impact};
+use crate::plan::gate::Enforcement;
+use crate::plan::lock::{Lock, OfOthers, list_some, show_lock};
+use crate::plan::namespace::place::{
+    Inside, ObservedPlace, Place, enforce, owned_namespace, plan_repair_of_the_known, plan_teardown, preview,
+};
+use crate::plan::status::was_enforced;
+use crate::plan::{Plan, Write};
+
+const KINDS: &str = "Enclaves";
+
+/// What was seen of an Enclave and around it.
+#[derive(Clone, Debug)]
+pub struct ObservedEnclave {
+    /// The Enclave and the Community around it.
+    pub declared: Declared<Enclave>,
+    /// Its control namespace.
+    pub place: ObservedPlace,
+    /// Namespaces of all its workloads that exist, in order.
+    pub workloads: Vec<String>,
+    /// What is declared in it, counted by kind.
+    pub children: Children,
+    /// What others have in its namespaces.
+    pub of_others: OfOthers,
+}
+
+/// How many objects are declared in an Enclave.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Children {
+    pub workloads: usize,
+    pub endpoints: usize,
+    pub connections: usize,
+}
+
+/// Plans an Enclave.
+#[must_use]
+pub fn plan_enclave(observed: &ObservedEnclave, now: Timestamp) -> Plan<EnclaveStatus> {
+    let exceptions = exceptions(observed, now);
+    let ways = || -> Result<_, JudgeError> {
+        Ok(Ways {
+            outer_rules: observed.declared.home.rules_in_community(KINDS)?,
+            references: None,
+            enforce: |applied: Option<&EnclaveSpec>| enforce_enclave(observed, applied, &exceptions),
+        })
+    };
+    let keep = || repair_the_known(observed, &exceptions);
+    let namespace = owned_namespace(&observed.place, &owner_uid(observed));
+    let mut notice = None;
+    let farewell = Farewell {
+        in_use: waits_for_children(observed),
+        remove: || plan_teardown(&observed.place, &owner_uid(observed), namespace_of(observed)),
+    };
+    let mut plan = plan_declared(&observed.declared, farewell, ways(), keep, now);
+    tell_impact(&mut plan, || compare_workloads(observed));
+    let plan = plan.with_status(|mut gate| {
+        let before = conditions_before(observed.declared.object.as_ref());
+        let lock = Lock {
+            exceptions: &exceptions,
+            leftovers: &observed.of_others.leftovers,
+            integrity: &observed.declared.integrity,
+        };
+        notice = namespace.as_ref().and_then(|_| show_lock(&mut gate, before, &lock, now));
+        EnclaveStatus {
+            gate,
+            namespace,
+            maintenance: own_maintenance(observed.declared.object.as_ref(), now),
+            leftovers: list_some(&observed.of_others.leftovers),
+            standing_grants: list_some(&observed.of_others.standing_grants),
+        }
+    });
+    Plan {
+        notices: plan.notices.into_iter().chain(notice).collect(),
+        wake_at: plan.wake_at.into_iter().chain(exceptions.ends_at()).min(),
+        ..plan
+    }
+}
+
+/// What the latest spec would open and close between the workloads.
+fn compare_workloads(observed: &ObservedEnclave) -> (Vec<String>, Vec<String>) {
+    let enclave = observed.declared.object.as_ref();
+    let together = |spec: Option<&EnclaveSpec>| -> BTreeSet<String> {
+        let network = spec.filter(|spec| !Enclave::retires(spec)).map(|spec| &spec.network);
+        match network.map(|network| network.workload_communication) {
+            Some(WorkloadCommunication::Allowed) => observed.workloads.iter().cloned().collect(),
+            Some(WorkloadCommunication::Isolated) | None => BTreeSet::new(),
+        }
+    };
+    let before = applied_spec(enclave).ok().flatten();
+    compare_together(&together(before.as_ref()), &together(Some(&enclave.spec)))
+}
+
+/// Who may do more in the Enclave. What is in force nowhere allows nobody anything.
+fn exceptions(observed: &ObservedEnclave, now: Timestamp) -> Exceptions {
+    let Home::Community(community) = &observed.declared.home else { return Exceptions::default() };
+    if community.gate().is_none_or(|gate| gate.applied.is_none()) {
+        return Exceptions::default();
+    }
+    Exceptions::in_enclave(community, &observed.declared.object, now)
+}
+
+fn repair_the_known(observed: &ObservedEnclave, exceptions: &Exceptions) -> Vec<Write> {
+    let was_enforced = was_enforced(observed.declared.object.as_ref());
+    plan_repair_of_the_known(&observed.place, &owner_uid(observed), exceptions, was_enforced)
+}
+
+fn namespace_of(observed: &ObservedEnclave) -> Option<String> {
+    let community = observed.declared.home.community()?;
+    Some(enclave_namespace(&community.name_any(), &observed.declared.object.name_any()))
+}
+
+fn owner_uid(observed: &ObservedEnclave) -> String {
+    observed.declared.object.uid().unwrap_or_default()
+}
+
+fn enforce_enclave(
+    observed: &ObservedEnclave,
+    applied: Option<&EnclaveSpec>,
+    exceptions: &Exceptions,
+) -> (Enforcement, Vec<Write>) {
+    let (Home::Community(community), Some(spec)) = (&observed.declared.home, applied) else {
+        return match (&observed.declared.home, applied) {
+            (Home::Community(community), _) => {
+                (preview(&place(observed, community, &[], exceptions), &observed.place), Vec::new())
+            }
+            (_, None) => (Enforcement::Nothing, Vec::new()),
+            (_, Some(_)) => keep_the_known(observed, exceptions),
+        };
+    };
+    match OuterRules::of_community(community) {
+        Ok(Some(outer)) => {
+            let rules: Vec<&Approvals> =
+                outer.scopes.iter().map(|scope| &scope.approvals).chain([&spec.approvals]).collect();
+            let was_enforced = was_enforced(observed.declared.object.as_ref());
+            enforce(&place(observed, community, &rules, exceptions), &observed.place, was_enforced)
+        }
+        Ok(None) | Err(_) => keep_the_known(observed, exceptions),
+    }
+}
+
+/// Without the Community what exists is kept in shape.
+fn keep_the_known(observed: &ObservedEnclave, exceptions: &Exceptions) -> (Enforcement, Vec<Write>) {
+    let missing = observed.declared.home.rules_in_community(KINDS).ok().and_then(Result::err);
+    let repairs = repair_the_known(observed, exceptions);
+    (missing.map_or(Enforcement::Nothing, Enforcement::Blocked), repairs)
+}
+
+fn place(
+    observed: &ObservedEnclave,
+    community: &Community,
+    rules: &[&Approvals],
+    exceptions: &Exceptions,
+) -> Place {
+    let enclave = observed.declared.object.name_any();
+    Place {
+        namespace: enclave_namespace(&community.name_any(), &enclave),
+        owner_uid: owner_uid(observed),
+        community: community.name_any(),
+        enclave: Some(enclave),
+        held_operations: held_operations(rules),
+        exceptions: exceptions.clone(),
+        bindings: Vec::new(),
+        inside: Inside::Control,
+    }
+}
+
+fn waits_for_children(observed: &ObservedEnclave) -> Option<String> {
+    let Children { workloads, endpoints, connections } = observed.children;
+    let namespace = observed.place.namespace.as_deref().map(ResourceExt::name_any).unwrap_or_default();
+    let waits: Vec<String> = [
+        (workloads, "EnclaveWorkload(s)"),
+        (endpoints, "EnclaveEndpoint(s)"),
+        (connections, "EnclaveConnection(s)"),
+    ]
+    .into_iter()
+    .filter(|(count, _)| *count > 0)
+    .map(|(count, kinds)| format!("{count} {kinds}"))
+    .collect();
+    (!waits.is_empty()).then(|| {
+        format!(
+            "being deleted: waits for its {}; delete or retire them first (kubectl get encw,eep,econ -n {namespace})",
+            waits.join(", ")
+        )
+    })
+}

@@ -1,0 +1,109 @@
+//! An Enclave is looked at again when the Community around it changes, its control namespace or what is in
+//! it, what others have in the namespaces of its workloads, and when what is declared in it goes.
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Resource, ResourceExt};
+
+use crate::api::community::Notifications;
+use crate::api::names::purpose;
+use crate::api::{Community, CommunitySpec, Enclave, EnclaveSpec, Kind};
+use crate::cluster::cache::Change;
+use crate::cluster::workqueue::Priority;
+use crate::kinds::enqueue::Enqueuer;
+use crate::kinds::labels::labels_of;
+use crate::model::approval::gated::Gated;
+use crate::model::approval::kept::keeps_apart;
+use crate::model::approval::life::applied_spec;
+use crate::model::naming::{namespace_of, splits};
+use crate::plan::child::Made;
+
+/// What the Enclaves of a Community, and all that is declared in them, read of it. Where it sends
+/// notifications is not among it.
+pub(in crate::kinds) fn concerns_members(change: &Change<Community>) -> bool {
+    let view = |community: &Community| {
+        let applied = applied_spec(community).map(|spec| {
+            spec.map(|spec| CommunitySpec { notifications: Notifications::default(), change: None, ..spec })
+        });
+        (
+            community.metadata.uid.clone(),
+            community.metadata.deletion_timestamp.is_some(),
+            community.spec.maintenance.clone(),
+            namespace_of(community),
+            applied.map_err(|error| error.to_string()),
+        )
+    };
+    change.differs(view)
+}
+
+/// Its rules count for what is declared in it, and its maintenance.
+pub fn on_community(enqueuer: &Enqueuer, change: &Change<Community>) {
+    if !concerns_members(change) {
+        return;
+    }
+    for community in change.versions() {
+        let enclaves = enqueuer.caches.enclaves.in_namespace(&namespace_of(community));
+        enqueuer.enqueue_objects(Kind::Enclave, &enclaves, Priority::Normal);
+    }
+}
+
+/// It waits for what is declared in it before it goes, and a workload counts when it comes too.
+pub fn on_member<K: Gated>(enqueuer: &Enqueuer, change: &Change<K>) {
+    let Some(object) = change.latest() else { return };
+    let is_leaving = change.after.is_none() || object.meta().deletion_timestamp.is_some();
+    let comes = K::KIND == Kind::EnclaveWorkload && change.before.is_none();
+    if (is_leaving || comes)
+        && let Some(namespace) =
+            enqueuer.caches.namespaces.get("", object.meta().namespace.as_deref().unwrap_or_default())
+    {
+        enqueue_around(enqueuer, &namespace);
+    }
+}
+
+/// The namespace is its own or one of its workloads, or has the name that it wants.
+pub fn on_namespace(enqueuer: &Enqueuer, change: &Change<Namespace>) {
+    let Some(namespace) = change.latest() else { return };
+    enqueue_around(enqueuer, namespace);
+    let name = namespace.name_any();
+    for (community, enclave) in splits(&name) {
+        if let Some(community) = enqueuer.caches.communities.get("", community) {
+            enqueuer.queues.add(Kind::Enclave, &namespace_of(&community), enclave, Priority::Normal);
+        }
+    }
+}
+
+/// Something in its control namespace changed, or something of others in that of a workload.
+pub fn on_child<K: Resource<DynamicType = ()> + Made>(
+    enqueuer: &Enqueuer,
+    namespace: &Namespace,
+    object: &K,
+) {
+    let is_control = labels_of(namespace).is_some_and(|labels| labels.purpose == purpose::CONTROL);
+    if is_control || !K::is_ours(object.meta().name.as_deref().unwrap_or_default()) {
+        enqueue_around(enqueuer, namespace);
+    }
+}
+
+/// The Enclave that a namespace belongs to.
+fn enqueue_around(enqueuer: &Enqueuer, namespace: &Namespace) {
+    let Some(labels) = labels_of(namespace) else { return };
+    let Some(enclave) = labels.enclave else { return };
+    if let Some(community) = enqueuer.caches.communities.get("", labels.community) {
+        enqueuer.queues.add(Kind::Enclave, &namespace_of(&community), enclave, Priority::Normal);
+    }
+}
+
+/// What everything that is declared in an Enclave reads of it.
+pub(in crate::kinds) fn concerns_declared(change: &Change<Enclave>) -> bool {
+    let view = |enclave: &Enclave| {
+        let applied = applied_spec(enclave)
+            .map(|spec| spec.map(|spec| EnclaveSpec { description: None, change: None, ..spec }));
+        (
+            enclave.metadata.uid.clone(),
+            enclave.metadata.deletion_timestamp.is_some(),
+            enclave.spec.maintenance.clone(),
+            keeps_apart(enclave),
+            applied.map_err(|error| error.to_string()),
+        )
+    };
+    change.differs(view)
+}

@@ -1,0 +1,38 @@
+//! Observes EnclaveEndpoints, CommunityEndpoints and TransitHubs, from caches only.
+
+use std::sync::Arc;
+
+use crate::kinds::caches::Caches;
+use crate::kinds::endpoint::plan::ObservedEndpoint;
+use crate::kinds::enqueue::Guard;
+use crate::kinds::observe::observe_declared;
+use crate::model::approval::gated::Gated;
+use crate::model::approval::life::as_if_applied;
+use crate::model::network::reach::Link;
+
+/// Gathers what is known of an endpoint or a hub; `links` finds the connections to it, of which there
+/// may be a thousand, and `put_into` says how one would be with it changed.
+#[must_use]
+pub fn observe_endpoint<K: Gated + Clone>(
+    caches: &Caches,
+    endpoint: Arc<K>,
+    guard: Guard,
+    links: impl FnOnce(&Caches, &K) -> Vec<Link>,
+    put_into: impl Fn(&Caches, Link, &Arc<K>) -> Link,
+) -> ObservedEndpoint<K> {
+    // They matter to a deletion, and to those who decide about a change.
+    let applied = endpoint.gate().and_then(|gate| gate.applied.as_ref());
+    let is_settled = endpoint.meta().deletion_timestamp.is_none()
+        && applied.is_some_and(|applied| {
+            !applied.spec.retires() && Some(applied.generation) == endpoint.meta().generation
+        });
+    let links = if is_settled { Vec::new() } else { links(caches, &endpoint) };
+    let imagined = as_if_applied(endpoint.as_ref(), &[]).map(Arc::new);
+    let imagined =
+        imagined.map(|imagined| links.iter().map(|link| put_into(caches, link.clone(), &imagined)).collect());
+    ObservedEndpoint {
+        links,
+        imagined: imagined.unwrap_or_default(),
+        declared: observe_declared(caches, endpoint, guard),
+    }
+}

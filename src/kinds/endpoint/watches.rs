@@ -1,0 +1,101 @@
+//! EnclaveEndpoints, CommunityEndpoints and TransitHubs are looked at again when the rules around them change.
+//! One that is on its way out waits for the connections that lead to it.
+
+use std::sync::Arc;
+
+use crate::api::{Community, CommunityEndpoint, Enclave, EnclaveConnection, Kind};
+use crate::cluster::cache::{Change, Key};
+use crate::cluster::workqueue::Priority;
+use crate::kinds::connection::links::link_of;
+use crate::kinds::enclave::watches::{concerns_declared, concerns_members};
+use crate::kinds::enqueue::{Enqueuer, concerns_others};
+use crate::kinds::observe::{control_namespace_of, home_of};
+use crate::model::approval::gated::Gated;
+use crate::model::approval::life::applied_spec;
+use crate::model::naming::namespace_of;
+use crate::model::network::reach::{DestinationEnd, Link, SourceEnd};
+
+/// Its rules count in it.
+pub fn on_community(enqueuer: &Enqueuer, change: &Change<Community>) {
+    if !concerns_members(change) {
+        return;
+    }
+    let caches = &enqueuer.caches;
+    for community in change.versions() {
+        let namespace = namespace_of(community);
+        let endpoints = caches.community_endpoints.in_namespace(&namespace);
+        enqueuer.enqueue_objects(Kind::CommunityEndpoint, &endpoints, Priority::Normal);
+        let hubs = caches.transit_hubs.in_namespace(&namespace);
+        enqueuer.enqueue_objects(Kind::TransitHub, &hubs, Priority::Normal);
+        for enclave in caches.enclaves.in_namespace(&namespace) {
+            enqueue_in(enqueuer, &control_namespace_of(community, &enclave));
+        }
+    }
+}
+
+/// Its rules count in it.
+pub fn on_enclave(enqueuer: &Enqueuer, change: &Change<Enclave>) {
+    let Some(enclave) = change.latest().filter(|_| concerns_declared(change)) else { return };
+    let home = home_of(&enqueuer.caches, enclave.metadata.namespace.as_deref().unwrap_or_default());
+    if let Some(community) = home.community() {
+        enqueue_in(enqueuer, &control_namespace_of(community, enclave));
+    }
+}
+
+/// A connection that leads to what is on its way out may be what that waits for.
+pub fn on_connection(enqueuer: &Enqueuer, change: &Change<EnclaveConnection>) {
+    if !concerns_others(change) {
+        return;
+    }
+    for connection in change.versions() {
+        let Link { source, destination, .. } = link_of(&enqueuer.caches, Arc::clone(connection));
+        if let SourceEnd::TransitHub { hub: Some(hub), .. } = &source {
+            enqueue_leaving(enqueuer, hub.as_ref());
+        }
+        match &destination {
+            DestinationEnd::Enclave { endpoint: Some(endpoint), .. } => {
+                enqueue_leaving(enqueuer, endpoint.as_ref());
+            }
+            DestinationEnd::Community { endpoint, hub, .. } => {
+                if let Some(endpoint) = endpoint {
+                    enqueue_leaving(enqueuer, endpoint.as_ref());
+                }
+                if let Some(hub) = hub {
+                    enqueue_leaving(enqueuer, hub.as_ref());
+                }
+            }
+            DestinationEnd::Enclave { endpoint: None, .. } => {}
+        }
+    }
+}
+
+/// A hub that is on its way out may wait for an endpoint that leads through it, or did.
+pub fn on_community_endpoint(enqueuer: &Enqueuer, change: &Change<CommunityEndpoint>) {
+    if !concerns_others(change) {
+        return;
+    }
+    let hubs = &enqueuer.caches.transit_hubs;
+    for endpoint in change.versions() {
+        let namespace = endpoint.metadata.namespace.as_deref().unwrap_or_default();
+        let applied = applied_spec(endpoint.as_ref()).ok().flatten().map(|spec| spec.destination);
+        let destinations = applied.iter().chain([&endpoint.spec.destination]);
+        for name in destinations.filter_map(|destination| Some(&destination.transit_hub.as_ref()?.name)) {
+            if let Some(hub) = hubs.get(namespace, name) {
+                enqueue_leaving(enqueuer, hub.as_ref());
+            }
+        }
+    }
+}
+
+fn enqueue_leaving<K: Gated>(enqueuer: &Enqueuer, object: &K) {
+    let applied = object.gate().and_then(|gate| gate.applied.as_ref());
+    if object.meta().deletion_timestamp.is_some() || applied.is_some_and(|applied| applied.spec.retires()) {
+        let Key { namespace, name } = Key::of(object);
+        enqueuer.queues.add(K::KIND, &namespace, &name, Priority::Normal);
+    }
+}
+
+fn enqueue_in(enqueuer: &Enqueuer, control: &str) {
+    let endpoints = enqueuer.caches.endpoints.in_namespace(control);
+    enqueuer.enqueue_objects(Kind::EnclaveEndpoint, &endpoints, Priority::Normal);
+}

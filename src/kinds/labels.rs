@@ -1,0 +1,26 @@
+//! What the labels of a namespace say of it.
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::ResourceExt;
+
+use crate::api::names::label;
+
+/// What a namespace of the operator is for, as its labels say; `None` for one of others.
+pub(in crate::kinds) struct Labels<'a> {
+    pub purpose: &'a str,
+    pub community: &'a str,
+    pub enclave: Option<&'a str>,
+    pub workload: Option<&'a str>,
+}
+
+pub(in crate::kinds) fn labels_of(namespace: &Namespace) -> Option<Labels<'_>> {
+    let labels = namespace.labels();
+    labels.get(label::OWNER_UID)?;
+    let text = |key: &str| labels.get(key).map(String::as_str);
+    Some(Labels {
+        purpose: text(label::PURPOSE).unwrap_or_default(),
+        community: text(label::COMMUNITY)?,
+        enclave: text(label::ENCLAVE),
+        workload: text(label::WORKLOAD),
+    })
+}

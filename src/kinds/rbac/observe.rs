@@ -1,0 +1,547 @@
+//! Gathers who has which rights, and who should have them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Resource, ResourceExt};
+
+use crate::api::common::{Principal, PrincipalKind};
+use crate::api::community::ConflictingDuties;
+use crate::api::enclave_workload::AccessMode;
+use crate::api::names::{access, child, label};
+use crate::api::reading::{Cause, Unreadable};
+use crate::api::{
+    ActivationState, Community, Kind, Role, RoleActivation, RoleActivationStatus, RoleAssignment,
+    RoleAssignmentSpec, RoleEligibility, RoleEligibilitySpec,
+};
+use crate::cluster::cache::{Cache, Indexed, Key};
+use crate::kinds::caches::Caches;
+use crate::kinds::enqueue::Guard;
+use crate::kinds::foreign::is_managed;
+use crate::kinds::index::{
+    ActivationBy, CommunityBy, GivenBy, NamespaceBy, Near, RbacBy, RequestBy, WorkloadBy, pair,
+};
+use crate::kinds::observe::{home_of, observe_declared, whole};
+use crate::kinds::role_activation::plan::{ObservedActivation, grant_of_activation};
+use crate::kinds::role_assignment::plan::{ObservedAssignment, grant_of_assignment};
+use crate::kinds::role_eligibility::plan::{ObservedEligibility, effective, grant_of_eligibility};
+use crate::model::approval::gated::Gated;
+use crate::model::approval::life::{JudgeError, view_applied};
+use crate::model::digest::fingerprint;
+use crate::model::naming::{self, namespace_of};
+use crate::model::rbac::activation::{Eligible, NotEligible, asker, keeps_what_it_has};
+use crate::model::rbac::grants::{Duty, Grant, Managed, Scope};
+use crate::plan::declared::Home;
+use crate::plan::rbac::given::Area;
+use crate::plan::rbac::grants::{Objects, Surroundings};
+
+/// What somebody should have now by one grant, and what there is of it. `name` is that of everything that is
+/// made for it.
+#[must_use]
+pub fn observe_one_grant(caches: &Caches, name: &str) -> (Option<Grant>, Surroundings) {
+    observe_live_grant(caches, name, None, observe_objects(caches, name))
+}
+
+/// The same in one namespace only, whatever others the grant reaches.
+#[must_use]
+pub fn observe_grant_in(caches: &Caches, namespace: &str, name: &str) -> (Option<Grant>, Surroundings) {
+    let live = Objects {
+        roles: caches.roles.get(namespace, name).into_iter().collect(),
+        role_bindings: caches.role_bindings.get(namespace, name).into_iter().collect(),
+        ..Objects::default()
+    };
+    observe_live_grant(caches, name, Some(namespace), live)
+}
+
+fn observe_live_grant(
+    caches: &Caches,
+    name: &str,
+    within: Option<&str>,
+    live: Objects,
+) -> (Option<Grant>, Surroundings) {
+    let (grant, unknown) = match observe_grant(caches, name, within) {
+        Ok(grant) => (grant, BTreeMap::new()),
+        Err(Unknown) => (None, [(name.to_owned(), named_principals(caches, name))].into()),
+    };
+    (grant, Surroundings { live, unknown, ..Surroundings::default() })
+}
+
+/// A role that somebody left under Advanced maintenance, with a name that only the operator's may have and
+/// that no grant has.
+#[must_use]
+pub fn observe_stray_role(caches: &Caches, namespace: &str, name: &str) -> Surroundings {
+    let is_stray = name.starts_with(naming::ROLE_BINDING) && !naming::is_of_grant(name);
+    let is_here = caches.namespaces.get("", namespace).is_some_and(|namespace| is_managed(&namespace));
+    let roles = caches.roles.get(namespace, name).filter(|_| is_stray && is_here).into_iter().collect();
+    Surroundings { live: Objects { roles, ..Objects::default() }, ..Surroundings::default() }
+}
+
+/// What a grant consists of is not known now; what was made for it stays.
+struct Unknown;
+
+impl From<JudgeError> for Unknown {
+    fn from(_: JudgeError) -> Self {
+        Self
+    }
+}
+
+/// What a grant gives; of the namespaces of its scope in this one only, if one is named.
+fn observe_grant(caches: &Caches, name: &str, within: Option<&str>) -> Result<Option<Grant>, Unknown> {
+    let Some((kind, namespace, declared)) = naming::parse_grant(name) else { return Ok(None) };
+    let area = || observe_area_within(caches, namespace, within);
+    match kind {
+        Kind::RoleAssignment => match caches.assignments.get(namespace, declared) {
+            Some(assignment) => Ok(grant_of_assignment(&assignment, &area())?),
+            None => Ok(None),
+        },
+        Kind::RoleEligibility => match caches.eligibilities.get(namespace, declared) {
+            Some(eligibility) => Ok(grant_of_eligibility(&eligibility, &area())?),
+            None => Ok(None),
+        },
+        _ => {
+            let Some(activation) = caches.activations.get(namespace, declared) else { return Ok(None) };
+            let eligible = find_eligibility(caches, &activation);
+            let eligible = eligible.and_then(|one| effective_for(&one, &activation).ok().flatten());
+            // What another version calls it is not known, and what was made for it stays until its end.
+            if keeps_what_it_has(&activation, eligible.as_ref()) {
+                return Err(Unknown);
+            }
+            Ok(grant_of_activation(&activation, eligible.as_ref(), &area()))
+        }
+    }
+}
+
+/// Whom an assignment or an eligibility names that can be read; `None` where nobody can tell. What is applied of it
+/// may be unreadable, and who was taken out of it loses his rights all the same. Whom only a newer version knows,
+/// nobody here has bound.
+fn named_principals(caches: &Caches, name: &str) -> Option<BTreeSet<Principal>> {
+    let named = |principals: &[Principal], unreadable: Option<&Unreadable>| {
+        // One that no version can read names nobody.
+        let is_told = unreadable.is_none_or(|one| !one.is_only_newer() || !one.is_untold("principals"));
+        is_told.then(|| principals.iter().cloned().collect())
+    };
+    match naming::parse_grant(name)? {
+        (Kind::RoleAssignment, namespace, declared) => {
+            let spec = &caches.assignments.get(namespace, declared)?.spec;
+            named(&spec.principals, spec.unreadable.as_deref())
+        }
+        (Kind::RoleEligibility, namespace, declared) => {
+            let spec = &caches.eligibilities.get(namespace, declared)?.spec;
+            named(&spec.principals, spec.unreadable.as_deref())
+        }
+        _ => None,
+    }
+}
+
+/// Gathers what is known of an assignment.
+#[must_use]
+pub fn observe_assignment(
+    caches: &Caches,
+    assignment: Arc<RoleAssignment>,
+    guard: Guard,
+) -> ObservedAssignment {
+    let namespace = assignment.namespace().unwrap_or_default();
+    ObservedAssignment {
+        area: observe_area(caches, &namespace),
+        around: observe_around(caches, Kind::RoleAssignment, &namespace, &assignment.name_any()),
+        others: observe_duties(
+            caches,
+            &namespace,
+            (assignment.spec.role, &assignment.spec.principals),
+            assignment.metadata.uid.as_deref(),
+        ),
+        declared: observe_declared(caches, assignment, guard),
+    }
+}
+
+/// Gathers what is known of an eligibility.
+#[must_use]
+pub fn observe_eligibility(
+    caches: &Caches,
+    eligibility: Arc<RoleEligibility>,
+    guard: Guard,
+) -> ObservedEligibility {
+    let (namespace, name) = (eligibility.namespace().unwrap_or_default(), eligibility.name_any());
+    ObservedEligibility {
+        area: observe_area(caches, &namespace),
+        around: observe_around(caches, Kind::RoleEligibility, &namespace, &name),
+        others: observe_duties(
+            caches,
+            &namespace,
+            (eligibility.spec.role, &eligibility.spec.principals),
+            eligibility.metadata.uid.as_deref(),
+        ),
+        activations: caches.activations.by(ActivationBy::Eligibility, &pair(&namespace, &name)),
+        declared: observe_declared(caches, eligibility, guard),
+    }
+}
+
+/// Gathers what is known of an activation.
+#[must_use]
+pub fn observe_activation(
+    caches: &Caches,
+    activation: Arc<RoleActivation>,
+    guard: Guard,
+    retain_for: SignedDuration,
+) -> ObservedActivation {
+    let namespace = activation.namespace().unwrap_or_default();
+    let uid = activation.uid().unwrap_or_default();
+    let name = &activation.spec.eligibility;
+    let eligibility = find_eligibility(caches, &activation);
+    let eligibility = match eligibility.map(|one| effective_for(&one, &activation)) {
+        None => Err(NotEligible::For(format!("there is no RoleEligibility {name} in namespace {namespace}"))),
+        Some(Ok(None)) => Err(NotEligible::Yet(format!("RoleEligibility {name} is not in force"))),
+        Some(Ok(Some(eligible))) => Ok(eligible),
+        Some(Err(_)) => Err(NotEligible::Yet(format!(
+            "what is applied of RoleEligibility {name} cannot be read by this version"
+        ))),
+    };
+    let (requests, knows_all_requests) = whole(caches, || caches.requests.by(RequestBy::Target, &uid));
+    let role = eligibility.as_ref().ok().map(|eligible| eligible.spec.role);
+    ObservedActivation {
+        others: role.map(|role| observe_held(caches, &activation, role)).unwrap_or_default(),
+        eligibility,
+        area: observe_area(caches, &namespace),
+        home: home_of(caches, &namespace),
+        requests,
+        knows_all_requests,
+        around: observe_around(caches, Kind::RoleActivation, &namespace, &activation.name_any()),
+        integrity: guard.integrity,
+        witness: guard.witness,
+        left_behind: find_left_behind(caches, &activation),
+        retain_for,
+        activation,
+    }
+}
+
+/// What a person made in managed namespaces while a role was held, once it is over.
+fn find_left_behind(caches: &Caches, activation: &RoleActivation) -> Vec<String> {
+    let Some((user, start, end)) = activation.status.as_ref().and_then(when_held) else { return Vec::new() };
+    [
+        made_between(&caches.service_accounts.by(RbacBy::Maker, user), start, end),
+        made_between(&caches.roles.by(RbacBy::Maker, user), start, end),
+        made_between(&caches.role_bindings.by(RbacBy::Maker, user), start, end),
+        made_between(&caches.assignments.by(GivenBy::Maker, user), start, end),
+        made_between(&caches.eligibilities.by(GivenBy::Maker, user), start, end),
+        made_between(&caches.workloads.by(WorkloadBy::Maker, user), start, end),
+    ]
+    .concat()
+}
+
+fn when_held(status: &RoleActivationStatus) -> Option<(&str, Timestamp, Timestamp)> {
+    status.state.filter(|state| state.is_final())?;
+    Some((status.user.as_deref()?, status.starts_at.as_ref()?.0, status.ends_at.as_ref()?.0))
+}
+
+/// Creation is known to the second. The order is that of names, so that nothing is written twice.
+fn made_between<K: Resource<DynamicType = ()>>(
+    made: &[Arc<K>],
+    start: Timestamp,
+    end: Timestamp,
+) -> Vec<String> {
+    let seconds = start.as_second()..=end.as_second();
+    let made_at = |object: &K| object.meta().creation_timestamp.as_ref().map(|at| at.0.as_second());
+    let kind = K::kind(&());
+    let describe = |object: &Arc<K>| describe(&kind, object.as_ref());
+    let then = made.iter().filter(|object| made_at(object).is_some_and(|at| seconds.contains(&at)));
+    let mut described: Vec<String> = then.map(describe).collect();
+    described.sort();
+    described
+}
+
+/// What an eligibility gives to who activates it. When what is applied of it cannot be read, as after a rollback, who
+/// holds the role keeps what can be read of what is wanted: whoever is taken out of that, or whose time is over by it,
+/// loses it, and nobody else gets anything.
+fn effective_for(
+    eligibility: &RoleEligibility,
+    activation: &RoleActivation,
+) -> Result<Option<Eligible>, JudgeError> {
+    let is_newer = activation.spec.unreadable.as_ref().is_some_and(|unreadable| unreadable.is_only_newer());
+    let is_held = |status: &&RoleActivationStatus| {
+        is_newer && status.state.is_none() || status.state == Some(ActivationState::Active)
+    };
+    let held = activation.status.as_ref().filter(is_held);
+    match (effective(eligibility), held) {
+        (Err(_), Some(held)) => {
+            let mut spec = eligibility.spec.clone();
+            // The role of an eligibility never changes, so this is still the one that is held.
+            if let (Some(unreadable), Some(role)) = (&spec.unreadable, held.role)
+                && unreadable.is_only_newer()
+            {
+                spec.role = role;
+            }
+            let names =
+                spec.unreadable.as_ref().and_then(|unreadable| unreadable.cause_of("spec.principals"));
+            // Nobody can tell any more whom it names.
+            if let (Some(Cause::Newer), Some(user)) = (names, &held.user) {
+                let holder = Principal { kind: PrincipalKind::User, name: user.clone(), namespace: None };
+                spec.principals.push(holder);
+            }
+            Ok(Some(Eligible { uid: eligibility.uid().unwrap_or_default(), spec }))
+        }
+        (found, _) => found,
+    }
+}
+
+fn find_eligibility(caches: &Caches, activation: &RoleActivation) -> Option<Arc<RoleEligibility>> {
+    caches.eligibilities.get(activation.metadata.namespace.as_deref()?, &activation.spec.eligibility)
+}
+
+/// What there is of a grant where the operator gives rights. What has its name elsewhere is only taken away
+/// ([`observe_one_grant`]): whoever makes it there again and again keeps nobody waiting.
+fn observe_around(caches: &Caches, kind: Kind, namespace: &str, name: &str) -> Surroundings {
+    let mut live = observe_objects(caches, &naming::grant(kind, namespace, name));
+    live.roles.retain(|role| counts(caches, role.as_ref()));
+    live.role_bindings.retain(|binding| counts(caches, binding.as_ref()));
+    Surroundings { live, unknown: BTreeMap::new(), bare: observe_bare(caches, namespace) }
+}
+
+/// Whether an object is where the operator gives rights.
+fn counts<K: Resource>(caches: &Caches, object: &K) -> bool {
+    object.meta().namespace.as_deref().is_none_or(|namespace| {
+        *namespace == *caches.system
+            || caches.namespaces.get("", namespace).is_some_and(|namespace| is_managed(&namespace))
+    })
+}
+
+/// What the person who activates a role holds now that it may be in conflict with: by assignments, and by other
+/// activations.
+fn observe_held(caches: &Caches, activation: &RoleActivation, role: Role) -> Vec<Duty> {
+    let Some(user) = asker(activation).map(|asker| asker.user) else { return Vec::new() };
+    let places = overlapping(caches, activation.metadata.namespace.as_deref().unwrap_or_default());
+    let lines = [format!("User:{user}")].into();
+    let assigned = find_near(&caches.assignments, GivenBy::Principal, &places, &lines);
+    let others =
+        find_near(&caches.activations, ActivationBy::ActiveUser, &places, &[user].into()).into_iter();
+    let others = others.filter(|other| other.metadata.uid != activation.metadata.uid);
+    let active = others.filter_map(|other| {
+        let status = other.status.as_ref()?;
+        Some(Duty {
+            source: describe(Kind::RoleActivation, other.as_ref()),
+            role: status.role?,
+            principal: format!("User:{}", status.user.as_ref()?),
+            scope: scope_of(caches, other.metadata.namespace.as_deref()?)?,
+        })
+    });
+    let given = |spec: &RoleAssignmentSpec| first_given(spec.role, &spec.principals, (role, &lines));
+    duties(caches, &assigned, given).chain(active).collect()
+}
+
+/// What other assignments and eligibilities give to these principals where the roles of both count, that this role may
+/// be in conflict with.
+fn observe_duties(
+    caches: &Caches,
+    namespace: &str,
+    (role, principals): (Role, &[Principal]),
+    but: Option<&str>,
+) -> Vec<Duty> {
+    let places = overlapping(caches, namespace);
+    let lines: BTreeSet<String> = principals.iter().map(Principal::line).collect();
+    let mut assignments = find_near(&caches.assignments, GivenBy::Principal, &places, &lines);
+    assignments.retain(|other| other.metadata.uid.as_deref() != but);
+    let mut eligibilities = find_near(&caches.eligibilities, GivenBy::Principal, &places, &lines);
+    eligibilities.retain(|other| other.metadata.uid.as_deref() != but);
+    let assigned = |spec: &RoleAssignmentSpec| first_given(spec.role, &spec.principals, (role, &lines));
+    let eligible = |spec: &RoleEligibilitySpec| first_given(spec.role, &spec.principals, (role, &lines));
+    duties(caches, &assignments, assigned).chain(duties(caches, &eligibilities, eligible)).collect()
+}
+
+/// A role that is given and the first of those who are looked for who gets it, if that may be in conflict with theirs.
+fn first_given(
+    given: Role,
+    to: &[Principal],
+    (role, lines): (Role, &BTreeSet<String>),
+) -> Option<(Role, String)> {
+    let to = to.iter().filter(|_| role.conflicts_with(given));
+    Some((given, to.map(Principal::line).filter(|line| lines.contains(line)).min()?))
+}
+
+/// What each of these gives, by what is applied of it. It may name many, of whom no copy is made.
+fn duties<K: Gated>(
+    caches: &Caches,
+    found: &[Arc<K>],
+    given: impl Fn(&K::Spec) -> Option<(Role, String)>,
+) -> impl Iterator<Item = Duty> {
+    found.iter().filter(|object| !object.is_record()).filter_map(move |object| {
+        let (role, principal) = view_applied(object.as_ref(), &given).ok().flatten().flatten()?;
+        let scope = scope_of(caches, object.meta().namespace.as_deref()?)?;
+        Some(Duty { source: describe(K::KIND, object.as_ref()), role, principal, scope })
+    })
+}
+
+fn describe<K: Resource>(kind: impl Display, object: &K) -> String {
+    let Key { namespace, name } = Key::of(object);
+    format!("{kind} {namespace}/{name}")
+}
+
+/// Where roles count that are given in a namespace.
+#[must_use]
+pub fn observe_area(caches: &Caches, namespace: &str) -> Area {
+    observe_area_within(caches, namespace, None)
+}
+
+/// Where roles count that are given in a namespace, or of that only this namespace.
+fn observe_area_within(caches: &Caches, namespace: &str, within: Option<&str>) -> Area {
+    let scope = scope_of(caches, namespace);
+    let namespaces = match (&scope, within) {
+        (None, _) => Vec::new(),
+        // Whether roles of this scope count there is left to the rules of roles.
+        (Some(_), Some(within)) => caches.namespaces.get("", within).into_iter().collect(),
+        (Some(Scope::System { .. }), None) => caches.namespaces.by(NamespaceBy::Managed, "true"),
+        (Some(Scope::Community { community, .. }), None) => {
+            caches.namespaces.by(NamespaceBy::Community, community)
+        }
+        (Some(Scope::Enclave { community, enclave, .. }), None) => {
+            caches.namespaces.by(NamespaceBy::Enclave, &pair(community, enclave))
+        }
+    };
+    let mut namespaces: Vec<Managed> =
+        namespaces.iter().filter_map(|namespace| managed(caches, namespace)).collect();
+    namespaces.sort_by(|one, other| one.name.cmp(&other.name));
+    let about_enclave = match &scope {
+        Some(Scope::Enclave { community_namespace, enclave, .. }) => {
+            open_requests_about_enclave(caches, community_namespace, enclave)
+        }
+        Some(Scope::System { .. } | Scope::Community { .. }) | None => Vec::new(),
+    };
+    let is_any = |value| caches.communities.count(CommunityBy::RefusesConflicts, value) > 0;
+    let conflicts = match &scope {
+        Some(Scope::System { .. }) if is_any(REFUSED) => Some(ConflictingDuties::Refuse),
+        Some(Scope::System { .. }) if is_any(UNKNOWN) => None,
+        _ => Some(ConflictingDuties::Warn),
+    };
+    Area { scope, namespaces, about_enclave, conflicts }
+}
+
+/// See [`refuses_conflicts`].
+pub const REFUSED: &str = "true";
+/// See [`refuses_conflicts`].
+pub const UNKNOWN: &str = "unknown";
+
+/// Whether a Community refuses roles that let somebody approve what they may change; `None` when it does not.
+#[must_use]
+pub fn refuses_conflicts(community: &Community) -> Option<&'static str> {
+    match view_applied(community, |spec| spec.conflicting_duties) {
+        Ok(Some(ConflictingDuties::Refuse)) => Some(REFUSED),
+        Ok(Some(ConflictingDuties::Warn) | None) => None,
+        Err(_) => Some(UNKNOWN),
+    }
+}
+
+/// What a namespace is the scope of.
+fn scope_of(caches: &Caches, namespace: &str) -> Option<Scope> {
+    if *namespace == *caches.system {
+        return Some(Scope::System { namespace: namespace.to_owned() });
+    }
+    match home_of(caches, namespace) {
+        Home::Nowhere => None,
+        Home::Community(community) => {
+            Some(Scope::Community { community: community.name_any(), namespace: namespace.to_owned() })
+        }
+        Home::Enclave(community, enclave) => Some(Scope::Enclave {
+            community: community.name_any(),
+            community_namespace: namespace_of(&community),
+            enclave: enclave.name_any(),
+            namespace: namespace.to_owned(),
+        }),
+    }
+}
+
+/// Where roles are given that count where those of a namespace do, and some more. What is not known may be anywhere.
+#[must_use]
+pub fn overlapping(caches: &Caches, namespace: &str) -> Vec<Near> {
+    let everywhere = Near::In(caches.system.to_string());
+    match scope_of(caches, namespace) {
+        None | Some(Scope::System { .. }) => vec![Near::Anywhere],
+        Some(Scope::Community { community, namespace }) => {
+            vec![Near::In(namespace), Near::Beneath(community), everywhere]
+        }
+        Some(Scope::Enclave { community_namespace, namespace, .. }) => {
+            vec![Near::In(namespace), Near::In(community_namespace), everywhere]
+        }
+    }
+}
+
+/// What is found there for any of these people, each object once.
+#[must_use]
+pub fn find_near<K: Indexed>(
+    cache: &Cache<K>,
+    by: K::By,
+    places: &[Near],
+    sought: &BTreeSet<String>,
+) -> Vec<Arc<K>> {
+    let near = |somebody: &String| {
+        let somebody = fingerprint(somebody);
+        places.iter().map(move |near| near.beginning(&somebody))
+    };
+    cache.beginning(by, sought.iter().flat_map(near))
+}
+
+fn open_requests_about_enclave(caches: &Caches, namespace: &str, enclave: &str) -> Vec<String> {
+    let requests = caches.requests.by(RequestBy::AboutEnclave, &pair(namespace, enclave));
+    let mut names: Vec<String> = requests.iter().map(|request| request.name_any()).collect();
+    names.sort();
+    names
+}
+
+/// A namespace that belongs to a Community and stays. Its labels can be believed: only the operator writes
+/// them.
+fn managed(caches: &Caches, namespace: &Namespace) -> Option<Managed> {
+    let labels = namespace.labels();
+    if !labels.contains_key(label::OWNER_UID) || namespace.metadata.deletion_timestamp.is_some() {
+        return None;
+    }
+    let workload = labels.get(label::WORKLOAD);
+    let community = labels.get(label::COMMUNITY)?;
+    let enclave = labels.get(label::ENCLAVE);
+    // The label comes last when a workload becomes isolated.
+    let applied = enclave.zip(workload).and_then(|(enclave, workload)| {
+        let control = naming::enclave_namespace(community, enclave);
+        let workload = caches.workloads.get(&control, workload)?;
+        view_applied(workload.as_ref(), |spec| spec.access_mode).ok().flatten()
+    });
+    let is_isolated = labels.get(label::ACCESS_MODE).is_some_and(|mode| mode == access::ISOLATED)
+        || applied == Some(AccessMode::Isolated);
+    Some(Managed {
+        name: namespace.name_any(),
+        community: community.clone(),
+        enclave: enclave.cloned(),
+        workload: workload.cloned(),
+        access_mode: if is_isolated { AccessMode::Isolated } else { AccessMode::Standard },
+    })
+}
+
+/// Namespaces, of those in which roles count that are given in one, without the policy that denies
+/// everything: nobody gets in before it is there.
+fn observe_bare(caches: &Caches, namespace: &str) -> BTreeSet<String> {
+    let scope = scope_of(caches, namespace);
+    let around = match &scope {
+        Some(Scope::Enclave { community_namespace, .. }) => Some(community_namespace.clone()),
+        _ => None,
+    };
+    let inside = match &scope {
+        None => Vec::new(),
+        Some(Scope::System { .. }) => caches.namespaces.by(NamespaceBy::Managed, "true"),
+        Some(Scope::Community { community, .. }) => caches.namespaces.by(NamespaceBy::Community, community),
+        Some(Scope::Enclave { community, enclave, .. }) => {
+            caches.namespaces.by(NamespaceBy::Enclave, &pair(community, enclave))
+        }
+    };
+    let names = inside.iter().map(|namespace| namespace.name_any()).chain(around);
+    names.filter(|name| !caches.network_policies.has(name, child::DEFAULT_DENY)).collect()
+}
+
+fn observe_objects(caches: &Caches, grant: &str) -> Objects {
+    Objects {
+        roles: caches.roles.by(RbacBy::Grant, grant),
+        role_bindings: caches.role_bindings.by(RbacBy::Grant, grant),
+        cluster_roles: caches.cluster_roles.get("", grant).into_iter().collect(),
+        cluster_role_bindings: caches.cluster_role_bindings.get("", grant).into_iter().collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,412 @@
+//! RoleAssignments, RoleEligibilities and RoleActivations are looked at again when the scope that they are
+//! given in changes, the namespaces in it, what there is of their rights, and who else has which role. The
+//! same changes may take rights away, which the revocation worker sees to.
+
+use std::collections::{BTreeSet, HashMap};
+
+use jiff::SignedDuration;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Resource, ResourceExt};
+
+use crate::api::common::Principal;
+use crate::api::names::{annotation, child, label};
+use crate::api::{
+    ApprovalRequest, Community, Enclave, EnclaveWorkload, Kind, Role, RoleActivation, RoleAssignment,
+    RoleEligibility,
+};
+use crate::cluster::cache::{Change, Indexed, Key};
+use crate::cluster::workqueue::Priority;
+use crate::kinds::caches::Caches;
+use crate::kinds::enclave::watches::{concerns_declared, concerns_members};
+use crate::kinds::enqueue::{Enqueuer, concerns_others, grant_of, priority_of};
+use crate::kinds::foreign::may_be_managed;
+use crate::kinds::index::{ActivationBy, GivenBy, pair};
+use crate::kinds::labels::{Labels, labels_of};
+use crate::kinds::observe::{control_namespace_of, home_of};
+use crate::kinds::rbac::observe::{find_near, overlapping};
+use crate::kinds::workload::watches::is_there;
+use crate::model::approval::gated::Gated;
+use crate::model::approval::life::{applied_spec, view_applied};
+use crate::model::naming::{ROLE_BINDING, enclave_namespace, is_of_grant, namespace_of, parse_grant};
+use crate::plan::declared::Home;
+
+/// Its rules count for roles that are given in it and in its Enclaves.
+pub fn on_community(enqueuer: &Enqueuer, change: &Change<Community>) {
+    if !concerns_members(change) {
+        return;
+    }
+    for community in change.versions() {
+        let namespace = namespace_of(community);
+        enqueue_given_in(enqueuer, &namespace);
+        for enclave in enqueuer.caches.enclaves.in_namespace(&namespace) {
+            enqueue_given_in(enqueuer, &control_namespace_of(community, &enclave));
+        }
+    }
+    if change.differs(crate::kinds::rbac::observe::refuses_conflicts) {
+        enqueue_given_in(enqueuer, &enqueuer.caches.system);
+    }
+}
+
+/// Its rules count for roles that are given in it.
+pub fn on_enclave(enqueuer: &Enqueuer, change: &Change<Enclave>) {
+    let Some(enclave) = change.latest().filter(|_| concerns_declared(change)) else { return };
+    let home = home_of(&enqueuer.caches, enclave.metadata.namespace.as_deref().unwrap_or_default());
+    if let Some(community) = home.community() {
+        enqueue_given_in(enqueuer, &control_namespace_of(community, enclave));
+    }
+}
+
+/// Into an isolated workload nobody gets by a role.
+pub fn on_workload(enqueuer: &Enqueuer, change: &Change<EnclaveWorkload>) {
+    if let Some(maker) = change.latest().and_then(|workload| maker(workload.as_ref())) {
+        enqueue_activations_of(enqueuer, maker, change);
+    }
+    let mode = |workload: &EnclaveWorkload| view_applied(workload, |spec| spec.access_mode).ok().flatten();
+    if !change.differs(mode) {
+        return;
+    }
+    let Some(workload) = change.latest() else { return };
+    // Where its pods run, whatever became of the namespace that it is declared in.
+    let control = workload.metadata.namespace.as_deref().unwrap_or_default();
+    let Some(pods) = enqueuer.caches.namespaces.get("", &format!("{control}-{}", workload.name_any())) else {
+        return;
+    };
+    let Some(labels) = labels_of(&pods) else { return };
+    enqueue_covering(enqueuer, &labels);
+    revoke_covering(enqueuer, &labels);
+}
+
+/// Those who decide in an Enclave reach the requests about the Enclave itself by their names.
+pub fn on_request(enqueuer: &Enqueuer, change: &Change<ApprovalRequest>) {
+    let is_undecided =
+        |request: &ApprovalRequest| request.status.as_ref().is_none_or(|status| status.decided_at.is_none());
+    let Some(request) = change.latest().filter(|request| request.spec.target.kind == Kind::Enclave) else {
+        return;
+    };
+    if change.differs(is_undecided) {
+        let target = &request.spec.target;
+        let home = home_of(&enqueuer.caches, target.namespace.as_deref().unwrap_or_default());
+        if let Some(community) = home.community() {
+            enqueue_given_in(enqueuer, &enclave_namespace(&community.name_any(), &target.name));
+        }
+    }
+}
+
+/// One role may be in conflict with another, of the same principal.
+pub fn on_assignment(enqueuer: &Enqueuer, change: &Change<RoleAssignment>) {
+    let Some(assignment) = change.latest() else { return };
+    if concerns_others(change) {
+        revoke(enqueuer, grant_of(Kind::RoleAssignment, assignment.as_ref()));
+        let versions = change.versions().filter_map(|one| applied_spec(one.as_ref()).ok().flatten());
+        let namespace = assignment.metadata.namespace.as_deref().unwrap_or_default();
+        let given = versions.map(|spec| (spec.role, spec.principals));
+        enqueue_in_conflict(enqueuer, namespace, given, priority_of(change));
+        enqueue_activations_by_maker(enqueuer, change);
+    }
+}
+
+/// What is activated with an eligibility ends with it.
+pub fn on_eligibility(enqueuer: &Enqueuer, change: &Change<RoleEligibility>) {
+    let Some(eligibility) = change.latest() else { return };
+    if concerns_others(change) {
+        revoke(enqueuer, grant_of(Kind::RoleEligibility, eligibility.as_ref()));
+        let versions = change.versions().filter_map(|one| applied_spec(one.as_ref()).ok().flatten());
+        let (namespace, name) = (eligibility.namespace().unwrap_or_default(), eligibility.name_any());
+        let given = versions.map(|spec| (spec.role, spec.principals));
+        enqueue_in_conflict(enqueuer, &namespace, given, priority_of(change));
+        let named = pair(&namespace, &name);
+        for activation in enqueuer.caches.activations.by(ActivationBy::OpenEligibility, &named) {
+            revoke(enqueuer, grant_of(Kind::RoleActivation, activation.as_ref()));
+            enqueuer.enqueue_object(Kind::RoleActivation, activation.as_ref(), Priority::Closing);
+        }
+        enqueue_activations_by_maker(enqueuer, change);
+    }
+}
+
+/// An eligibility tells how it is used; and a role that is held may be in conflict with another.
+pub fn on_activation(enqueuer: &Enqueuer, change: &Change<RoleActivation>) {
+    let Some(activation) = change.latest() else { return };
+    revoke(enqueuer, grant_of(Kind::RoleActivation, activation.as_ref()));
+    if let Some(activation) = &change.after {
+        let goes = activation.metadata.deletion_timestamp.is_some() || activation.spec.deactivate;
+        let priority = if goes { Priority::Closing } else { Priority::Normal };
+        enqueuer.enqueue_object(Kind::RoleActivation, activation.as_ref(), priority);
+    }
+    let state = |activation: &RoleActivation| activation.status.as_ref().and_then(|status| status.state);
+    if change.differs(state) {
+        let namespace = activation.metadata.namespace.as_deref().unwrap_or_default();
+        let eligibility = &activation.spec.eligibility;
+        enqueuer.queues.add(Kind::RoleEligibility, namespace, eligibility, Priority::Normal);
+        if let Some(user) = activation.status.as_ref().and_then(|status| status.user.as_ref()) {
+            let places = overlapping(&enqueuer.caches, namespace);
+            let others = find_near(
+                &enqueuer.caches.activations,
+                ActivationBy::OpenUser,
+                &places,
+                &[user.clone()].into(),
+            );
+            enqueuer.enqueue_objects(Kind::RoleActivation, &others, Priority::Normal);
+        }
+    }
+}
+
+/// Roles count in the namespaces of their scope as these come and go.
+pub fn on_namespace(enqueuer: &Enqueuer, change: &Change<Namespace>) {
+    let view =
+        |namespace: &Namespace| (is_there(namespace), namespace.labels().get(label::ACCESS_MODE).cloned());
+    if !change.differs(view) {
+        return;
+    }
+    for namespace in change.versions() {
+        let Some(labels) = labels_of(namespace) else { continue };
+        enqueue_covering(enqueuer, &labels);
+        // A namespace that is new takes no right away.
+        if change.before.is_some() {
+            revoke_covering(enqueuer, &labels);
+        }
+        if labels.workload.is_none() {
+            enqueue_given_in(enqueuer, &namespace.name_any());
+        }
+    }
+}
+
+/// Nobody gets in before the policy is there that denies everything.
+pub fn on_network_policy<K: Resource>(enqueuer: &Enqueuer, change: &Change<K>) {
+    let Some(policy) = change.latest() else { return };
+    let is_new_or_gone = change.before.is_none() || change.after.is_none();
+    if policy.meta().name.as_deref() != Some(child::DEFAULT_DENY) || !is_new_or_gone {
+        return;
+    }
+    let namespace = policy.meta().namespace.as_deref().unwrap_or_default();
+    if let Some(namespace) = enqueuer.caches.namespaces.get("", namespace)
+        && let Some(labels) = labels_of(&namespace)
+    {
+        enqueue_covering(enqueuer, &labels);
+        if labels.workload.is_none() {
+            enqueue_given_in(enqueuer, &namespace.name_any());
+        }
+    }
+}
+
+/// What is made for a grant is named after what declares it. Anything else may be what somebody left behind.
+pub fn on_rbac<K: Indexed>(enqueuer: &Enqueuer, change: &Change<K>) {
+    let Some(object) = change.latest() else { return };
+    let name = object.meta().name.as_deref().unwrap_or_default();
+    if let Some((kind, namespace, declared)) = parse_grant(name) {
+        if may_count(&enqueuer.caches, object.as_ref()) {
+            enqueuer.queues.add(kind, namespace, declared, Priority::Normal);
+        }
+        // What is new is as a rule what the operator made of it: what somebody lost goes first.
+        let is_made = change.before.is_none() && is_given(&enqueuer.caches, kind, namespace, declared);
+        let priority = if is_made { Priority::Normal } else { Priority::Closing };
+        // An assignment may count in thousands of namespaces, and is looked at in this one. What ends does so as a whole.
+        let there = object.meta().namespace.as_deref().filter(|_| kind == Kind::RoleAssignment);
+        enqueuer.queues.revocation.add(Key::new(there.unwrap_or_default(), name), priority);
+    } else if name.starts_with(ROLE_BINDING) {
+        let namespace = object.meta().namespace.as_deref().unwrap_or_default();
+        enqueuer.queues.revocation.add(Key::new(namespace, name), Priority::Closing);
+    } else if let Some(maker) = maker(object.as_ref()) {
+        enqueue_activations_of(enqueuer, maker, change);
+    }
+}
+
+/// Whether an object is, or was, where the operator gives rights. A namespace that is not known may be one that went
+/// before it, and what ends with a right waits for that to be gone.
+fn may_count<K: Resource>(caches: &Caches, object: &K) -> bool {
+    object.meta().namespace.as_deref() == Some(&caches.system) || may_be_managed(caches, object)
+}
+
+/// Whether what declares a grant is there, and nobody is about to take it away.
+fn is_given(caches: &Caches, kind: Kind, namespace: &str, name: &str) -> bool {
+    match kind {
+        Kind::RoleAssignment => {
+            caches.assignments.get(namespace, name).is_some_and(|one| stays(one.as_ref()))
+        }
+        Kind::RoleEligibility => {
+            caches.eligibilities.get(namespace, name).is_some_and(|one| stays(one.as_ref()))
+        }
+        Kind::RoleActivation => {
+            let activation = caches.activations.get(namespace, name);
+            activation.is_some_and(|one| stays(one.as_ref()) && !one.spec.deactivate)
+        }
+        _ => false,
+    }
+}
+
+fn stays<K: Resource>(object: &K) -> bool {
+    object.meta().deletion_timestamp.is_none()
+}
+
+/// Everything that there is of rights, and everything that gives some.
+pub fn enqueue_all_revocations(enqueuer: &Enqueuer) {
+    let caches = &enqueuer.caches;
+    macro_rules! revoke_given {
+        ($($cache:ident: $kind:ident,)*) => {
+            $(for object in caches.$cache.all() {
+                revoke(enqueuer, grant_of(Kind::$kind, object.as_ref()));
+            })*
+        };
+    }
+    revoke_given!(assignments: RoleAssignment, eligibilities: RoleEligibility, activations: RoleActivation,);
+    macro_rules! revoke_made {
+        ($($cache:ident)*) => {
+            $(for key in caches.$cache.all_keys() {
+                if is_of_grant(&key.name) {
+                    revoke(enqueuer, key.name.into_string());
+                } else if key.name.starts_with(ROLE_BINDING) {
+                    enqueuer.queues.revocation.add(key, Priority::Closing);
+                }
+            })*
+        };
+    }
+    revoke_made!(role_bindings roles cluster_roles cluster_role_bindings);
+}
+
+fn revoke(enqueuer: &Enqueuer, grant: String) {
+    enqueuer.queues.revocation.add(Key { namespace: "".into(), name: grant.into() }, Priority::Closing);
+}
+
+fn maker<K: Resource>(object: &K) -> Option<&str> {
+    object.meta().annotations.as_ref()?.get(annotation::CREATED_BY).map(String::as_str)
+}
+
+/// How far apart the clocks are at most by which something was made and a role began or ended.
+const CLOCKS: SignedDuration = SignedDuration::from_mins(1);
+
+/// What is over tells what was left behind that was made meanwhile, which changes when that comes or goes.
+fn enqueue_activations_of<K: Resource>(enqueuer: &Enqueuer, maker: &str, change: &Change<K>) {
+    let Some(made) = change.latest().filter(|_| change.before.is_none() || change.after.is_none()) else {
+        return;
+    };
+    let made = made.meta().creation_timestamp.as_ref().map(|at| at.0);
+    let is_in = |activation: &RoleActivation| {
+        let (Some(made), Some(status)) = (made, &activation.status) else { return true };
+        let began =
+            status.starts_at.as_ref().is_none_or(|at| at.0.saturating_sub(CLOCKS).is_ok_and(|at| at <= made));
+        began
+            && status.ends_at.as_ref().is_none_or(|at| at.0.saturating_add(CLOCKS).is_ok_and(|at| at >= made))
+    };
+    for activation in enqueuer.caches.activations.by(ActivationBy::User, maker) {
+        if is_in(&activation) {
+            enqueuer.enqueue_object(Kind::RoleActivation, activation.as_ref(), Priority::Normal);
+        }
+    }
+}
+
+fn enqueue_activations_by_maker<K: Gated>(enqueuer: &Enqueuer, change: &Change<K>) {
+    if let Some(maker) = change.latest().and_then(|object| maker(object.as_ref())) {
+        enqueue_activations_of(enqueuer, maker, change);
+    }
+}
+
+/// What is given in a namespace, and what is activated there and not over.
+fn enqueue_given_in(enqueuer: &Enqueuer, namespace: &str) {
+    let caches = &enqueuer.caches;
+    macro_rules! enqueue_each {
+        ($($cache:ident.$found:ident($($argument:expr),*): $kind:ident,)*) => {
+            $(for object in caches.$cache.$found($($argument),*) {
+                enqueuer.enqueue_object(Kind::$kind, object.as_ref(), Priority::Normal);
+                revoke(enqueuer, grant_of(Kind::$kind, object.as_ref()));
+            })*
+        };
+    }
+    enqueue_each!(
+        assignments.in_namespace(namespace): RoleAssignment,
+        eligibilities.in_namespace(namespace): RoleEligibility,
+        activations.by(ActivationBy::OpenIn, namespace): RoleActivation,
+    );
+}
+
+/// The namespaces in which roles are given that count in a namespace with these labels. Those that count
+/// everywhere give rights by bindings of their own only where pods run.
+fn scopes_around(enqueuer: &Enqueuer, labels: &Labels<'_>) -> Vec<String> {
+    let own = enqueuer.caches.communities.get("", labels.community).map(|community| namespace_of(&community));
+    let control = labels.enclave.map(|enclave| enclave_namespace(labels.community, enclave));
+    let system = labels.workload.map(|_| enqueuer.caches.system.to_string());
+    own.into_iter().chain(control).chain(system).collect()
+}
+
+/// What gives rights there. An eligibility gives none but to ask, where it stands.
+fn enqueue_covering(enqueuer: &Enqueuer, labels: &Labels<'_>) {
+    for namespace in scopes_around(enqueuer, labels) {
+        let assignments = enqueuer.caches.assignments.in_namespace(&namespace);
+        enqueuer.enqueue_objects(Kind::RoleAssignment, &assignments, Priority::Normal);
+        let activations = active_in(enqueuer, &namespace);
+        enqueuer.enqueue_objects(Kind::RoleActivation, &activations, Priority::Normal);
+    }
+}
+
+fn revoke_covering(enqueuer: &Enqueuer, labels: &Labels<'_>) {
+    for namespace in scopes_around(enqueuer, labels) {
+        for assignment in enqueuer.caches.assignments.in_namespace(&namespace) {
+            revoke(enqueuer, grant_of(Kind::RoleAssignment, assignment.as_ref()));
+        }
+        for activation in active_in(enqueuer, &namespace) {
+            revoke(enqueuer, grant_of(Kind::RoleActivation, activation.as_ref()));
+        }
+    }
+}
+
+fn active_in(enqueuer: &Enqueuer, namespace: &str) -> Vec<std::sync::Arc<RoleActivation>> {
+    enqueuer.caches.activations.by(ActivationBy::ActiveIn, namespace)
+}
+
+/// What is given to the same principals where the roles of both count, and what they activate there.
+fn enqueue_in_conflict(
+    enqueuer: &Enqueuer,
+    namespace: &str,
+    given: impl Iterator<Item = (Role, Vec<Principal>)>,
+    priority: Priority,
+) {
+    let caches = &enqueuer.caches;
+    let mut places = Places::around(caches, namespace);
+    let near = overlapping(caches, namespace);
+    let (roles, principals): (BTreeSet<Role>, Vec<Vec<Principal>>) = given.unzip();
+    let conflicts = |with: Role| roles.iter().any(|role| role.conflicts_with(with));
+    let lines = principals.iter().flatten().map(Principal::line).collect();
+    let mut assignments = find_near(&caches.assignments, GivenBy::WantedPrincipal, &near, &lines);
+    assignments.retain(|one| conflicts(one.spec.role) && places.overlap(one.as_ref()));
+    enqueuer.enqueue_objects(Kind::RoleAssignment, &assignments, priority);
+    let mut eligibilities = find_near(&caches.eligibilities, GivenBy::WantedPrincipal, &near, &lines);
+    eligibilities.retain(|one| conflicts(one.spec.role) && places.overlap(one.as_ref()));
+    enqueuer.enqueue_objects(Kind::RoleEligibility, &eligibilities, priority);
+    let users = principals.iter().flatten().filter_map(Principal::username).collect();
+    let mut activations = find_near(&caches.activations, ActivationBy::OpenUser, &near, &users);
+    activations.retain(|one| places.overlap(one.as_ref()));
+    enqueuer.enqueue_objects(Kind::RoleActivation, &activations, priority);
+}
+
+/// Where roles are given that count where those of one namespace do. What is not known may be anywhere.
+struct Places<'a> {
+    caches: &'a Caches,
+    namespace: &'a str,
+    home: Home,
+    known: HashMap<String, bool>,
+}
+
+impl<'a> Places<'a> {
+    fn around(caches: &'a Caches, namespace: &'a str) -> Self {
+        Self { caches, namespace, home: home_of(caches, namespace), known: HashMap::new() }
+    }
+
+    fn overlap<K: Resource>(&mut self, given: &K) -> bool {
+        let other = given.meta().namespace.as_deref().unwrap_or_default();
+        if let Some(overlap) = self.known.get(other) {
+            return *overlap;
+        }
+        let name = |community: &Community| community.metadata.name.clone();
+        let overlap = self.namespace == other
+            || match (&self.home, &home_of(self.caches, other)) {
+                (Home::Nowhere, _) | (_, Home::Nowhere) => true,
+                (Home::Enclave(..), Home::Enclave(..)) => false,
+                (one, other) => {
+                    one.community().map(|one| name(one)) == other.community().map(|other| name(other))
+                }
+            };
+        self.known.insert(other.to_owned(), overlap);
+        overlap
+    }
+}
+
+#[cfg(test)]
+mod tests;

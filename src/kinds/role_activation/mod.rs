@@ -1,0 +1,56 @@
+//! The RoleActivation: a role for a while, asked for by who is eligible.
+
+pub mod plan;
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+use crate::api::audit::{Audit, Fact};
+use crate::api::{Kind, RoleActivation, RoleActivationStatus};
+use crate::kinds::controller::{Known, Reconciled};
+use crate::kinds::rbac::observe::observe_activation;
+use crate::kinds::role_activation::plan::plan_activation;
+use crate::model::audit::facts::facts_of_activation;
+use crate::plan::Plan;
+
+impl Reconciled for RoleActivation {
+    const KIND: Kind = Kind::RoleActivation;
+
+    type Status = RoleActivationStatus;
+
+    fn plan(object: Arc<Self>, known: Known<'_>) -> Plan<RoleActivationStatus> {
+        let observed = observe_activation(known.caches, object, known.guard, known.retain_requests_for);
+        plan_activation(&observed, known.now)
+    }
+
+    fn status(&self) -> Option<&RoleActivationStatus> {
+        self.status.as_ref()
+    }
+
+    fn with_status(&self, status: RoleActivationStatus) -> Self {
+        Self { status: Some(status), ..self.clone() }
+    }
+
+    fn audit_mut(status: &mut RoleActivationStatus) -> &mut Audit {
+        &mut status.audit
+    }
+
+    fn conditions_mut(status: &mut RoleActivationStatus) -> &mut Vec<Condition> {
+        &mut status.conditions
+    }
+
+    fn facts(&self, after: &RoleActivationStatus, now: Timestamp) -> Vec<Fact> {
+        facts_of_activation(self, after, now)
+    }
+
+    fn degraded_status(
+        &self,
+        _: Option<RoleActivationStatus>,
+        _: &str,
+        _: Timestamp,
+    ) -> Option<RoleActivationStatus> {
+        None
+    }
+}

@@ -1,0 +1,290 @@
+//! What a RoleActivation gives, and for how long.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt;
+
+use crate::api::names::{condition, reason};
+use crate::api::role_activation::ActivationState;
+use crate::api::{ApprovalRequest, Kind, RoleActivation, RoleActivationStatus, Time};
+use crate::kinds::role_eligibility::plan::role_of;
+use crate::model::approval::gated::has_finalizer;
+use crate::model::approval::life::Integrity;
+use crate::model::approval::scope::Missing;
+use crate::model::naming;
+use crate::model::rbac::activation::{
+    Asker, Circumstances, Eligible, Judgement, NotEligible, Step, asker, end_of, is_eligible,
+    judge_activation, person, request_name,
+};
+use crate::model::rbac::grants::{Duty, Grant, Scope, compare_rights, find_conflict};
+use crate::plan::conditions::{Status, Wanted, build_conditions};
+use crate::plan::declared::{Home, tell_impact};
+use crate::plan::gate::{is_unmarked, plan_confirmation};
+use crate::plan::lock::list_some;
+use crate::plan::rbac::given::Area;
+use crate::plan::rbac::grants::{AccessPlan, Objects, Surroundings, plan_access};
+use crate::plan::status::describe_error;
+use crate::plan::{ConfirmBy, Notice, Plan, Severity, Write};
+
+/// What was seen of an activation.
+#[derive(Clone, Debug)]
+pub struct ObservedActivation {
+    pub activation: Arc<RoleActivation>,
+    /// The eligibility that it names, or why there is none in force.
+    pub eligibility: Result<Eligible, NotEligible>,
+    /// What the person who activates has that the role may be in conflict with.
+    pub others: Vec<Duty>,
+    /// Where its role counts.
+    pub area: Area,
+    /// What it is declared in.
+    pub home: Home,
+    /// The requests about it.
+    pub requests: Vec<Arc<ApprovalRequest>>,
+    /// Whether there are no others.
+    pub knows_all_requests: bool,
+    /// What there is of its rights.
+    pub around: Surroundings,
+    pub integrity: Integrity,
+    /// Fingerprint of the admission policies that stand guard.
+    pub witness: String,
+    /// What the person made while the role was held; in words.
+    pub left_behind: Vec<String>,
+    /// How long an activation is kept that is over.
+    pub retain_for: SignedDuration,
+}
+
+/// Plans an activation. What takes rights away is not among its writes: that never waits for it.
+#[must_use]
+pub fn plan_activation(observed: &ObservedActivation, now: Timestamp) -> Plan<RoleActivationStatus> {
+    let activation = observed.activation.as_ref();
+    let known = activation.status.as_ref().and_then(|status| status.state);
+    let name = request_name(activation);
+    let request = observed.requests.iter().find(|request| request.name_any() == name);
+    if known.is_some_and(ActivationState::is_final) {
+        // It may have ended before its request said that it began.
+        let began = activation.status.as_ref().is_some_and(|status| status.ends_at.is_some());
+        let mark = plan_mark(request.filter(|_| began), now);
+        let plan = plan_retention(observed, now);
+        return Plan { writes: mark.into_iter().chain(plan.writes).collect(), ..plan };
+    }
+    let outer_rules = observed.area.rules(&observed.home, "RoleActivations");
+    let outer_rules = outer_rules.unwrap_or_else(|error| {
+        Err(Missing { reason: reason::APPLIED_UNREADABLE, message: describe_error(&error) })
+    });
+    let conflict = outer_rules.as_ref().ok().filter(|outer| outer.refuses_conflicts).and_then(|_| {
+        let role = observed.eligibility.as_ref().ok()?.spec.role;
+        find_conflict(role, observed.area.scope.as_ref()?, &observed.others)
+    });
+    // An activation ends when the conflict is refused, and waits while nobody can tell whether it is.
+    let (outer_rules, conflict) = match (conflict, observed.area.conflicts) {
+        (Some(conflict), None) => {
+            let message = format!(
+                "{conflict}; while what is applied of a Community cannot be read nobody can tell whether that is refused"
+            );
+            (Err(Missing { reason: reason::APPLIED_UNREADABLE, message }), None)
+        }
+        (conflict, _) => (outer_rules, conflict),
+    };
+    let circumstances = Circumstances {
+        eligibility: observed.eligibility.as_ref(),
+        conflict,
+        request: request.map(AsRef::as_ref),
+        knows_all_requests: observed.knows_all_requests,
+        outer_rules: outer_rules.as_ref(),
+        integrity: &observed.integrity,
+        witness: &observed.witness,
+        now,
+    };
+    let judgement = judge_activation(activation, &circumstances).unwrap_or_else(|error| Judgement {
+        state: known,
+        reason: reason::APPLIED_UNREADABLE,
+        message: error.to_string(),
+        starts_at: None,
+        ends_at: None,
+        step: Step::Nothing,
+    });
+    if judgement.step == Step::Unknown {
+        return Plan { waits_for_requests: true, ..Plan::nothing() };
+    }
+    let wakes = [judgement.starts_at, judgement.ends_at].into_iter().flatten().filter(|at| *at > now);
+    let wake_at = wakes.min();
+    let (mut writes, opens) = plan_step(observed, &judgement, request, now);
+    let is_new = activation.status.as_ref().is_none_or(|status| status.stamps.is_none());
+    if is_new && observed.integrity == Integrity::Intact && !matches!(judgement.step, Step::Begin(_)) {
+        // From now on it is believed who asked, so the API server is asked whether it really watches.
+        let by = ConfirmBy::Get(Kind::RoleActivation);
+        writes.insert(0, Write::ConfirmPolicies { witness: observed.witness.clone(), by });
+    }
+    let is_bound = opens.is_empty();
+    let status = build_status(observed, &judgement, request.map(|request| request.name_any()), is_bound, now);
+    // What begins without anybody's decision is no news.
+    let is_usual = judgement.state == Some(ActivationState::Active) && request.is_none();
+    let is_news = judgement.state.is_some() && judgement.state != known && !is_usual;
+    let notices = is_news.then(|| notice(&judgement));
+    let mut plan = Plan {
+        repairs: opens,
+        writes,
+        beside: Vec::new(),
+        status: Some(status),
+        notices: notices.into_iter().collect(),
+        wake_at,
+        waits_for_requests: false,
+    };
+    tell_impact(&mut plan, || {
+        let Ok(Eligible { spec, .. }) = &observed.eligibility else { return Default::default() };
+        let user = asker(activation).map(|asker| person(&asker.user));
+        let role = role_of(spec, &observed.area, String::new(), None);
+        compare_rights(None, Some(&Grant { principals: user.into_iter().collect(), ..role }), "")
+    });
+    plan
+}
+
+/// What an activation gives now; `None` when it is not active, or should not be. Time is not looked at.
+#[must_use]
+pub fn grant_of_activation(
+    activation: &RoleActivation,
+    eligibility: Option<&Eligible>,
+    area: &Area,
+) -> Option<Grant> {
+    let status = activation.status.as_ref()?;
+    let Eligible { uid, spec } = eligibility?;
+    let is_meant = status.eligibility_uid.as_ref() == Some(uid) && status.role == Some(spec.role);
+    let is_active = status.state == Some(ActivationState::Active)
+        && !activation.spec.deactivate
+        && activation.metadata.deletion_timestamp.is_none();
+    let asker = asker(activation).filter(|asker| is_eligible(spec, asker))?;
+    if !is_meant || !is_active || status.stamps != Some(asker.digest()) {
+        return None;
+    }
+    let (start, end) = (status.starts_at.as_ref()?.0, status.ends_at.as_ref()?.0);
+    let end = end.min(end_of(activation, spec, start));
+    let namespace = area.scope.as_ref().map(Scope::namespace)?;
+    let name = naming::grant(Kind::RoleActivation, namespace, &activation.name_any());
+    let principals = [person(&asker.user)].into();
+    Some(Grant { principals, ..role_of(spec, area, name, Some(end)) })
+}
+
+/// The writes that come before the status, and those that put it into force.
+fn plan_step(
+    observed: &ObservedActivation,
+    judgement: &Judgement,
+    request: Option<&Arc<ApprovalRequest>>,
+    now: Timestamp,
+) -> (Vec<Write>, Vec<Write>) {
+    match &judgement.step {
+        Step::Ask(request) => (vec![Write::CreateRequest(request.clone())], Vec::new()),
+        Step::Begin(ground) => {
+            (plan_confirmation(Kind::RoleActivation, ground.clone(), &observed.witness), Vec::new())
+        }
+        Step::Nothing if judgement.state == Some(ActivationState::Active) => {
+            let mark = plan_mark(request, now);
+            let eligible = observed.eligibility.as_ref().ok();
+            let grant = grant_of_activation(&observed.activation, eligible, &observed.area);
+            let grants: Vec<Grant> = grant.into_iter().collect();
+            let AccessPlan { opens, .. } = plan_access(&grants, &observed.around, now);
+            (mark.into_iter().collect(), opens)
+        }
+        Step::Nothing | Step::Unknown => (Vec::new(), Vec::new()),
+    }
+}
+
+/// Says on the request that its activation began.
+fn plan_mark(request: Option<&Arc<ApprovalRequest>>, now: Timestamp) -> Option<Write> {
+    let request = request.filter(|request| is_unmarked(request))?;
+    Some(Write::MarkEnacted { request: Arc::clone(request), at: now })
+}
+
+fn build_status(
+    observed: &ObservedActivation,
+    judgement: &Judgement,
+    request: Option<String>,
+    is_bound: bool,
+    now: Timestamp,
+) -> RoleActivationStatus {
+    let activation = observed.activation.as_ref();
+    let before = activation.status.clone().unwrap_or_default();
+    let asked = match &judgement.step {
+        Step::Ask(request) => Some(request.name_any()),
+        Step::Nothing | Step::Begin(_) | Step::Unknown => request,
+    };
+    let is_active = judgement.state == Some(ActivationState::Active);
+    let is_over = judgement.state.is_some_and(ActivationState::is_final);
+    let ready =
+        if is_active && is_bound && judgement.step == Step::Nothing { Status::True } else { Status::False };
+    let message = judgement.message.clone();
+    let mut wanted = vec![Wanted {
+        type_: condition::READY,
+        status: ready,
+        reason: judgement.reason,
+        message: message.clone(),
+    }];
+    if !is_over && ready == Status::False {
+        let (type_, status) = (condition::RECONCILING, Status::True);
+        wanted.push(Wanted { type_, status, reason: judgement.reason, message });
+    }
+    let asked_by = asker(activation);
+    let generation = activation.metadata.generation;
+    let role = observed.eligibility.as_ref().ok().map(|eligible| eligible.spec.role);
+    let uid = observed.eligibility.as_ref().ok().map(|eligible| eligible.uid.clone());
+    // What was meant when it was asked for is never what another eligibility says.
+    let eligible = observed.eligibility.as_ref().ok();
+    let notify = eligible.map(|eligible| eligible.spec.activation.notify.clone()).unwrap_or_default();
+    let (role, uid, notify) = match judgement.state.or(before.state) {
+        Some(_) if before.state.is_some() => (before.role, before.eligibility_uid, before.notify),
+        Some(_) => (role, uid, notify),
+        None => (None, None, Vec::new()),
+    };
+    RoleActivationStatus {
+        observed_generation: generation,
+        state: judgement.state.or(before.state),
+        stamps: before.stamps.or_else(|| asked_by.as_ref().map(Asker::digest)),
+        user: before.user.or_else(|| asked_by.map(|asker| asker.user)),
+        role,
+        notify,
+        eligibility_uid: uid,
+        approval_request: asked.or(before.approval_request),
+        starts_at: judgement.starts_at.map(Time),
+        ends_at: judgement.ends_at.map(Time),
+        left_behind: before.left_behind,
+        audit: before.audit,
+        conditions: build_conditions(&before.conditions, wanted, generation, now),
+    }
+}
+
+fn notice(judgement: &Judgement) -> Notice {
+    use ActivationState::{Active, Deactivated, Expired, PendingApproval, Scheduled};
+    let is_usual =
+        matches!(judgement.state, Some(Active | Deactivated | Expired | PendingApproval | Scheduled));
+    let severity = if is_usual { Severity::Normal } else { Severity::Warning };
+    Notice { severity, reason: judgement.reason, message: judgement.message.clone() }
+}
+
+/// An activation that is being deleted goes when nothing of its rights is left, and when everybody knows that
+/// it ended.
+fn plan_farewell(observed: &ObservedActivation) -> Plan<RoleActivationStatus> {
+    let activation = observed.activation.as_ref();
+    let is_told = activation.status.as_ref().is_none_or(|status| status.audit.is_told());
+    let goes = has_finalizer(activation) && is_told && observed.around.live == Objects::default();
+    Plan { writes: goes.then_some(Write::RemoveFinalizer).into_iter().collect(), ..Plan::nothing() }
+}
+
+/// An activation that is over tells what is left, and is deleted when it is old.
+fn plan_retention(observed: &ObservedActivation, now: Timestamp) -> Plan<RoleActivationStatus> {
+    let activation = observed.activation.as_ref();
+    let status = activation.status.as_ref();
+    let ended = status.and_then(|status| status.conditions.first()).map(|ready| ready.last_transition_time.0);
+    if activation.metadata.deletion_timestamp.is_some() {
+        return plan_farewell(observed);
+    }
+    let Some(ended) = ended.or_else(|| activation.creation_timestamp().map(|at| at.0)) else {
+        return Plan::nothing();
+    };
+    let until = ended.saturating_add(observed.retain_for).unwrap_or(Timestamp::MAX);
+    if now >= until && status.is_none_or(|status| status.audit.is_told()) {
+        return Plan { writes: vec![Write::DeleteSelf], ..Plan::nothing() };
+    }
+    let left_behind = list_some(&observed.left_behind);
+    let status = status.map(|status| RoleActivationStatus { left_behind, ..status.clone() });
+    Plan { status, wake_at: Some(until), ..Plan::nothing() }
+}

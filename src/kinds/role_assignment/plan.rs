@@ -1,0 +1,89 @@
+//! What a RoleAssignment gives: the rights of its role, in every namespace of its scope.
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use crate::api::{Kind, RoleAssignment, RoleAssignmentSpec, RoleAssignmentStatus};
+use crate::model::approval::gated::Gated;
+use crate::model::approval::life::{JudgeError, applied_spec, as_if_applied};
+use crate::model::naming;
+use crate::model::rbac::grants::{Duty, Grant, compare_rights, find_conflict, rights_of_role};
+use crate::plan::Plan;
+use crate::plan::declared::{Declared, Farewell, Ways, plan_declared, tell_impact};
+use crate::plan::gate::Enforcement;
+use crate::plan::rbac::given::{Area, enforce_grant, plan_farewell, refuse_conflict, show_conflict};
+use crate::plan::rbac::grants::Surroundings;
+
+const KINDS: &str = "RoleAssignments";
+
+/// What was seen of an assignment.
+#[derive(Clone, Debug)]
+pub struct ObservedAssignment {
+    /// The assignment and what it is declared in.
+    pub declared: Declared<RoleAssignment>,
+    /// Where it counts.
+    pub area: Area,
+    /// What there is of its rights.
+    pub around: Surroundings,
+    /// What else its principals have that its role may be in conflict with.
+    pub others: Vec<Duty>,
+}
+
+/// Plans an assignment. What takes rights away is not among its writes: that never waits for it.
+#[must_use]
+pub fn plan_assignment(observed: &ObservedAssignment, now: Timestamp) -> Plan<RoleAssignmentStatus> {
+    let assignment = observed.declared.object.as_ref();
+    let scope = observed.area.scope.as_ref();
+    let conflict = scope.and_then(|scope| find_conflict(assignment.spec.role, scope, &observed.others));
+    let ways = || -> Result<_, JudgeError> {
+        Ok(Ways {
+            outer_rules: refuse_conflict(
+                observed.area.rules(&observed.declared.home, KINDS)?,
+                conflict.as_deref(),
+            ),
+            references: None,
+            enforce: |applied: Option<&RoleAssignmentSpec>| match applied {
+                Some(_) => {
+                    enforce_grant(grant_of_assignment(assignment, &observed.area), &observed.around, now)
+                }
+                None => (Enforcement::Nothing, Vec::new()),
+            },
+        })
+    };
+    let farewell = Farewell { in_use: None, remove: || plan_farewell(&observed.around, now) };
+    let mut plan = plan_declared(&observed.declared, farewell, ways(), Vec::new, now);
+    tell_impact(&mut plan, || {
+        let grant = |assignment| grant_of_assignment(assignment, &observed.area).ok().flatten();
+        let imagined = as_if_applied(assignment, &[]);
+        compare_rights(grant(assignment).as_ref(), imagined.as_ref().and_then(grant).as_ref(), "")
+    });
+    plan.with_status(|mut gate| {
+        show_conflict(&mut gate, assignment, conflict, now);
+        let bound = observed.around.live.role_bindings.iter();
+        let bound = bound.filter(|binding| binding.metadata.deletion_timestamp.is_none()).count();
+        RoleAssignmentStatus { gate, namespaces: i32::try_from(bound).ok() }
+    })
+}
+
+/// What an assignment gives now: what is applied, without what its spec closes. `None` when that is
+/// nothing.
+///
+/// # Errors
+/// When what is applied cannot be read.
+pub fn grant_of_assignment(assignment: &RoleAssignment, area: &Area) -> Result<Option<Grant>, JudgeError> {
+    // What is deleted gives nothing, whether or not it can be read.
+    if assignment.metadata.deletion_timestamp.is_some() {
+        return Ok(None);
+    }
+    let Some(applied) = applied_spec(assignment)? else { return Ok(None) };
+    let Some(scope) = area.scope.as_ref().filter(|scope| scope.allows(applied.role)) else {
+        return Ok(None);
+    };
+    let RoleAssignmentSpec { principals, role, .. } = RoleAssignment::restrict(&applied, &assignment.spec);
+    Ok(Some(Grant {
+        name: naming::grant(Kind::RoleAssignment, scope.namespace(), &assignment.name_any()),
+        rights: rights_of_role(role, scope, &area.namespaces, &area.about_enclave),
+        principals: principals.into_iter().collect(),
+        ends_at: None,
+    }))
+}

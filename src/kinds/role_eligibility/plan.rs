@@ -1,0 +1,146 @@
+//! What a RoleEligibility gives: the right to ask for its role, and nothing else.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use crate::api::role_eligibility::LastActivation;
+use crate::api::{Kind, RoleActivation, RoleEligibility, RoleEligibilitySpec, RoleEligibilityStatus, Time};
+use crate::model::approval::gated::Gated;
+use crate::model::approval::life::{JudgeError, applied_spec, as_if_applied};
+use crate::model::naming;
+use crate::model::rbac::activation::Eligible;
+use crate::model::rbac::grants::{
+    Duty, Grant, Right, compare_rights, find_conflict, rights_in_workload, rights_of_role,
+};
+use crate::model::rbac::roles::ELIGIBLE;
+use crate::plan::Plan;
+use crate::plan::declared::{Declared, Farewell, Ways, plan_declared, tell_impact};
+use crate::plan::gate::Enforcement;
+use crate::plan::rbac::given::{Area, enforce_grant, plan_farewell, refuse_conflict, show_conflict};
+use crate::plan::rbac::grants::Surroundings;
+
+const KINDS: &str = "RoleEligibilities";
+
+/// What was seen of an eligibility.
+#[derive(Clone, Debug)]
+pub struct ObservedEligibility {
+    /// The eligibility and what it is declared in.
+    pub declared: Declared<RoleEligibility>,
+    /// Where its role counts.
+    pub area: Area,
+    /// What there is of the right to ask.
+    pub around: Surroundings,
+    /// What its principals have that its role may be in conflict with.
+    pub others: Vec<Duty>,
+    /// The activations that name it.
+    pub activations: Vec<Arc<RoleActivation>>,
+}
+
+/// Plans an eligibility. What takes rights away is not among its writes: that never waits for it.
+#[must_use]
+pub fn plan_eligibility(observed: &ObservedEligibility, now: Timestamp) -> Plan<RoleEligibilityStatus> {
+    let eligibility = observed.declared.object.as_ref();
+    let scope = observed.area.scope.as_ref();
+    let conflict = scope.and_then(|scope| find_conflict(eligibility.spec.role, scope, &observed.others));
+    let ways = || -> Result<_, JudgeError> {
+        Ok(Ways {
+            outer_rules: refuse_conflict(
+                observed.area.rules(&observed.declared.home, KINDS)?,
+                conflict.as_deref(),
+            ),
+            references: None,
+            enforce: |applied: Option<&RoleEligibilitySpec>| match applied {
+                Some(_) => {
+                    enforce_grant(grant_of_eligibility(eligibility, &observed.area), &observed.around, now)
+                }
+                None => (Enforcement::Nothing, Vec::new()),
+            },
+        })
+    };
+    let farewell = Farewell { in_use: None, remove: || plan_farewell(&observed.around, now) };
+    let mut plan = plan_declared(&observed.declared, farewell, ways(), Vec::new, now);
+    tell_impact(&mut plan, || {
+        let offered = |eligibility: &RoleEligibility| {
+            let spec = effective(eligibility).ok().flatten()?.spec;
+            Some(Grant {
+                principals: spec.principals.iter().cloned().collect(),
+                ..role_of(&spec, &observed.area, String::new(), None)
+            })
+        };
+        let (before, after) = (offered(eligibility), as_if_applied(eligibility, &[]));
+        compare_rights(before.as_ref(), after.as_ref().and_then(offered).as_ref(), "when activated, ")
+    });
+    let ends_at = eligibility.spec.ends_at.as_ref().map(|end| end.0).filter(|end| *end > now);
+    let mut plan = plan.with_status(|mut gate| {
+        show_conflict(&mut gate, eligibility, conflict, now);
+        review(observed, RoleEligibilityStatus { gate, ..RoleEligibilityStatus::default() })
+    });
+    plan.wake_at = plan.wake_at.into_iter().chain(ends_at).min();
+    plan
+}
+
+/// How the eligibility was used, from the activations that are kept. What was the last one is remembered
+/// longer than it.
+fn review(observed: &ObservedEligibility, status: RoleEligibilityStatus) -> RoleEligibilityStatus {
+    let began = |activation: &Arc<RoleActivation>| {
+        let status = activation.status.as_ref()?;
+        status.ends_at.as_ref()?;
+        Some(LastActivation {
+            name: activation.name_any(),
+            user: status.user.clone()?,
+            at: status.starts_at.clone()?,
+        })
+    };
+    let used: Vec<LastActivation> = observed.activations.iter().filter_map(began).collect();
+    let known = observed.declared.object.status.as_ref().and_then(|status| status.last_activation.clone());
+    RoleEligibilityStatus {
+        activations: i32::try_from(used.len()).ok(),
+        last_activation: used.into_iter().chain(known).max_by_key(|one| (one.at.0, one.name.clone())),
+        ..status
+    }
+}
+
+/// What is in force of an eligibility: what is applied, without what its spec closes. `None` when nothing is.
+///
+/// # Errors
+/// When what is applied cannot be read.
+pub fn effective(eligibility: &RoleEligibility) -> Result<Option<Eligible>, JudgeError> {
+    // What is deleted gives nothing, whether or not it can be read.
+    if eligibility.metadata.deletion_timestamp.is_some() {
+        return Ok(None);
+    }
+    Ok(applied_spec(eligibility)?.map(|applied| Eligible {
+        uid: eligibility.uid().unwrap_or_default(),
+        spec: RoleEligibility::restrict(&applied, &eligibility.spec),
+    }))
+}
+
+/// The role of an eligibility as a grant to nobody yet.
+#[must_use]
+pub fn role_of(spec: &RoleEligibilitySpec, area: &Area, name: String, ends_at: Option<Timestamp>) -> Grant {
+    let rights = match (&area.scope, &spec.workload) {
+        (Some(scope), _) if !scope.allows(spec.role) => Vec::new(),
+        (Some(scope), Some(workload)) => rights_in_workload(spec.role, scope, workload, &area.namespaces),
+        (Some(scope), None) => rights_of_role(spec.role, scope, &area.namespaces, &area.about_enclave),
+        (None, _) => Vec::new(),
+    };
+    Grant { name, rights, principals: std::collections::BTreeSet::new(), ends_at }
+}
+
+/// The right to ask for an activation. `None` when nobody has it.
+///
+/// # Errors
+/// When what is applied cannot be read.
+pub fn grant_of_eligibility(eligibility: &RoleEligibility, area: &Area) -> Result<Option<Grant>, JudgeError> {
+    let Some(Eligible { spec, .. }) = effective(eligibility)? else { return Ok(None) };
+    let Some(scope) = area.scope.as_ref().filter(|scope| scope.allows(spec.role)) else { return Ok(None) };
+    let namespace = scope.namespace().to_owned();
+    Ok(Some(Grant {
+        name: naming::grant(Kind::RoleEligibility, &namespace, &eligibility.name_any()),
+        rights: vec![Right::In { namespace, cluster_role: ELIGIBLE.to_owned() }],
+        principals: spec.principals.into_iter().collect(),
+        ends_at: spec.ends_at.map(|Time(end)| end),
+    }))
+}

@@ -1,0 +1,42 @@
+//! The EnclaveWorkload: a namespace for Pods, shut but for what connections let through.
+
+pub mod observe;
+pub mod plan;
+pub mod watches;
+
+use self::observe::observe_workload;
+use self::plan::plan_workload;
+
+use crate::api::enclave_workload::{AccessMode, WorkloadPrincipals};
+use crate::api::{EnclaveWorkload, EnclaveWorkloadSpec, EnclaveWorkloadStatus};
+use crate::kinds::controller::controller;
+use crate::kinds::gated::{in_both, made_changed_retired};
+use crate::model::approval::gated::Gated;
+use crate::model::rbac::access::{Admitted, admitted};
+
+impl Gated for EnclaveWorkload {
+    made_changed_retired!(EnclaveWorkload, EnclaveWorkloadSpec, WorkloadUpdate, WorkloadDeletion);
+
+    /// Beside what cannot be read, what can be read closes: nobody keeps access by another field. Of those who
+    /// get in only those stay who can be read to be named.
+    fn restrict(applied: &EnclaveWorkloadSpec, wanted: &EnclaveWorkloadSpec) -> EnclaveWorkloadSpec {
+        if wanted.unreadable.is_none() {
+            return applied.clone();
+        }
+        let (access_mode, named) = match admitted(wanted) {
+            Admitted::All => return applied.clone(),
+            Admitted::Listed(named) => (applied.access_mode, named),
+            Admitted::Only(named) => (AccessMode::Isolated, named),
+        };
+        let principals = applied.principals.as_ref().map(|applied| WorkloadPrincipals {
+            admin: in_both(&applied.admin, &named.admin),
+            edit: in_both(&applied.edit, &named.edit),
+            view: in_both(&applied.view, &named.view),
+        });
+        EnclaveWorkloadSpec { access_mode, principals, ..applied.clone() }
+    }
+}
+
+controller!(EnclaveWorkload, EnclaveWorkloadStatus, |object, known| {
+    plan_workload(&observe_workload(known.caches, object, known.guard), known.now)
+});

@@ -1,0 +1,43 @@
+//! Observes an EnclaveWorkload, from caches only.
+
+use std::sync::Arc;
+
+use kube::ResourceExt;
+
+use crate::api::EnclaveWorkload;
+use crate::api::enclave_workload::AccessMode;
+use crate::kinds::caches::Caches;
+use crate::kinds::connection::links::{links_of_policies, links_of_workload};
+use crate::kinds::enqueue::Guard;
+use crate::kinds::observe::{
+    Bindings, namespaces_of_workloads, observe_declared, observe_place, observe_place_owned_by,
+};
+use crate::kinds::workload::plan::ObservedWorkload;
+use crate::model::approval::life::view_applied;
+use crate::model::naming::workload_namespace;
+use crate::plan::declared::Home;
+
+/// Gathers what is known of a workload.
+#[must_use]
+pub fn observe_workload(caches: &Caches, workload: Arc<EnclaveWorkload>, guard: Guard) -> ObservedWorkload {
+    let mut links = links_of_workload(caches, &workload);
+    let declared = observe_declared(caches, workload, guard);
+    let place = match &declared.home {
+        Home::Enclave(community, enclave) => observe_place(
+            caches,
+            &workload_namespace(&community.name_any(), &enclave.name_any(), &declared.object.name_any()),
+            if is_isolated(&declared.object) { Bindings::All } else { Bindings::OfThePlace },
+        ),
+        Home::Nowhere | Home::Community(_) => observe_place_owned_by(caches, declared.object.as_ref()),
+    };
+    links.extend(links_of_policies(caches, &declared.home, &place, &links));
+    let control = declared.object.namespace().unwrap_or_default();
+    let together = namespaces_of_workloads(caches, &declared.home, &control);
+    ObservedWorkload { declared, place, together, links }
+}
+
+/// Whether it is isolated, or is to be.
+pub(in crate::kinds) fn is_isolated(workload: &EnclaveWorkload) -> bool {
+    workload.spec.access_mode == AccessMode::Isolated
+        || view_applied(workload, |spec| spec.access_mode).ok().flatten() == Some(AccessMode::Isolated)
+}

@@ -1,0 +1,314 @@
+//! What an EnclaveWorkload needs: a namespace for its pods, which nothing reaches and which reaches
+//! nothing but what connections let through.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use kube::ResourceExt;
+
+use crate::api::enclave::WorkloadCommunication;
+use crate::api::enclave_workload::{AccessMode, ContainerDefaults, PodSecurity};
+use crate::api::names::access;
+use crate::api::{
+    CiliumNetworkPolicy, Community, CommunitySpec, Enclave, EnclaveSpec, EnclaveWorkload,
+    EnclaveWorkloadSpec, EnclaveWorkloadStatus,
+};
+use crate::model::approval::gated::Gated;
+use crate::model::approval::life::{JudgeError, applied_spec, as_if_applied};
+use crate::model::approval::scope::Missing;
+use crate::model::naming::{connection_policy, workload_namespace};
+use crate::model::network::reach::{DestinationEnd, Link, Passage, SourceEnd, WorkloadEnd, ends_at, resolve};
+use crate::model::network::together::compare_together;
+use crate::model::network::traffic::compare;
+use crate::model::rbac::access::compare_access;
+use crate::model::rbac::maintenance::Exceptions;
+use crate::plan::declared::{Declared, Farewell, Home, Ways, add, plan_declared, tell_impact};
+use crate::plan::gate::Enforcement;
+use crate::plan::namespace::limits::ContainerLimits;
+use crate::plan::namespace::place::{
+    Furniture, Inside, ObservedPlace, Place, WasEnforced, enforce, owned_namespace, plan_teardown, preview,
+};
+use crate::plan::policies::{build_connection, build_dns, build_inside, build_names};
+use crate::plan::rbac::bindings::build_listed;
+use crate::plan::status::was_enforced;
+use crate::plan::{Plan, Write};
+use keeping::keep_the_known;
+
+mod keeping;
+
+const KINDS: &str = "EnclaveWorkloads";
+
+/// What was seen of a workload.
+#[derive(Clone, Debug)]
+pub struct ObservedWorkload {
+    /// The workload and what it is declared in.
+    pub declared: Declared<EnclaveWorkload>,
+    /// Its namespace.
+    pub place: ObservedPlace,
+    /// Namespaces of all workloads of the Enclave that exist, in order; with its own.
+    pub together: Vec<String>,
+    /// The connections that come from it or lead to it.
+    pub links: Vec<Link>,
+}
+
+/// Plans a workload.
+#[must_use]
+pub fn plan_workload(observed: &ObservedWorkload, now: Timestamp) -> Plan<EnclaveWorkloadStatus> {
+    let exceptions = &exceptions(observed, now);
+    let ways = || -> Result<_, JudgeError> {
+        let around = observe_around(observed, exceptions)?;
+        Ok(Ways {
+            outer_rules: observed.declared.home.rules_in_enclave(KINDS)?,
+            references: None,
+            enforce: move |applied: Option<&EnclaveWorkloadSpec>| match (&around, applied) {
+                (Some(around), Some(spec)) => enforce_workload(observed, around, spec, now),
+                (Some(_), None) => preview_workload(observed),
+                (None, None) => (Enforcement::Nothing, Vec::new()),
+                (None, Some(_)) => (describe_absence(observed), keep_the_known(observed, exceptions, now)),
+            },
+        })
+    };
+    let keep = || keep_the_known(observed, exceptions, now);
+    let farewell = Farewell {
+        in_use: None,
+        remove: || plan_teardown(&observed.place, &owner_uid(observed), namespace_of(observed)),
+    };
+    let mut plan = plan_declared(&observed.declared, farewell, ways(), keep, now);
+    if let Some(workload) = as_if_applied(observed.declared.object.as_ref(), &[]) {
+        let (workload, namespace) = (Arc::new(workload), namespace_of(observed));
+        let imagined = observed.links.iter().cloned();
+        let imagined: Vec<Link> =
+            imagined.map(|link| put_into(&workload, namespace.as_ref(), link)).collect();
+        tell_impact(&mut plan, || {
+            let traffic = compare(&observed.links, &imagined, now).unwrap_or_default();
+            add(traffic, describe_rest(observed, &workload))
+        });
+    }
+    let ends = observed.links.iter().filter_map(|link| ends_at(&link.connection, &link.connection.spec));
+    let wake_at = ends.filter(|end| *end > now).chain(exceptions.ends_at()).min();
+    let plan = plan.with_status(|gate| EnclaveWorkloadStatus {
+        gate,
+        namespace: owned_namespace(&observed.place, &owner_uid(observed)),
+    });
+    Plan { wake_at, ..plan }
+}
+
+/// What else the latest spec would open and close than connections: who gets in, and what the Enclave lets
+/// its workloads do.
+fn describe_rest(observed: &ObservedWorkload, imagined: &EnclaveWorkload) -> (Vec<String>, Vec<String>) {
+    let Some(namespace) = namespace_of(observed) else { return Default::default() };
+    let spec = |workload| applied_spec(workload).ok().flatten();
+    let (before, after) = (spec(observed.declared.object.as_ref()), spec(imagined));
+    let after = after.filter(|after| !EnclaveWorkload::retires(after));
+    let people = compare_access(&namespace, before.as_ref(), after.as_ref());
+    let Home::Enclave(_, enclave) = &observed.declared.home else { return people };
+    let network = applied_spec(enclave.as_ref()).ok().flatten().map(|spec| spec.network);
+    if network.is_none_or(|network| network.workload_communication == WorkloadCommunication::Isolated) {
+        return people;
+    }
+    let together: BTreeSet<String> = observed.together.iter().cloned().collect();
+    let mut afterwards = together.clone();
+    if after.is_some() {
+        afterwards.insert(namespace);
+    } else {
+        afterwards.remove(&namespace);
+    }
+    add(people, compare_together(&together, &afterwards))
+}
+
+/// What is applied around a workload, as far as it needs it.
+struct Around<'a> {
+    community: &'a Community,
+    enclave: &'a Enclave,
+    community_spec: CommunitySpec,
+    enclave_spec: EnclaveSpec,
+    exceptions: &'a Exceptions,
+}
+
+/// Who may do more in the namespace, whatever else can be read of what is around.
+fn exceptions(observed: &ObservedWorkload, now: Timestamp) -> Exceptions {
+    match &observed.declared.home {
+        Home::Enclave(community, enclave) => Exceptions::in_enclave(community, enclave, now),
+        Home::Nowhere | Home::Community(_) => Exceptions::default(),
+    }
+}
+
+/// The Enclave may be on its way out: what is in it stays in shape until it goes.
+fn observe_around<'a>(
+    observed: &'a ObservedWorkload,
+    exceptions: &'a Exceptions,
+) -> Result<Option<Around<'a>>, JudgeError> {
+    let Home::Enclave(community, enclave) = &observed.declared.home else { return Ok(None) };
+    let specs = applied_spec(community.as_ref())?.zip(applied_spec(enclave.as_ref())?);
+    Ok(specs.map(|(community_spec, enclave_spec)| Around {
+        community,
+        enclave,
+        community_spec,
+        enclave_spec,
+        exceptions,
+    }))
+}
+
+fn owner_uid(observed: &ObservedWorkload) -> String {
+    observed.declared.object.uid().unwrap_or_default()
+}
+
+fn namespace_of(observed: &ObservedWorkload) -> Option<String> {
+    let Home::Enclave(community, enclave) = &observed.declared.home else { return None };
+    let name = observed.declared.object.name_any();
+    Some(workload_namespace(&community.name_any(), &enclave.name_any(), &name))
+}
+
+fn enforce_workload(
+    observed: &ObservedWorkload,
+    around: &Around<'_>,
+    spec: &EnclaveWorkloadSpec,
+    now: Timestamp,
+) -> (Enforcement, Vec<Write>) {
+    let workload = observed.declared.object.as_ref();
+    let namespace =
+        workload_namespace(&around.community.name_any(), &around.enclave.name_any(), &workload.name_any());
+    let alone = [namespace.clone()];
+    let together = match around.enclave_spec.network.workload_communication {
+        WorkloadCommunication::Isolated => &alone[..],
+        WorkloadCommunication::Allowed if observed.together.is_empty() => &alone[..],
+        WorkloadCommunication::Allowed => &observed.together,
+    };
+    let base = [build_dns(&namespace, &around.community_spec.dns), build_inside(&namespace, together)];
+    let connections = observed.links.iter().flat_map(|link| policies_of(link, &namespace, observed, now));
+    let to_names = observed.links.iter().filter_map(|link| cilium_policy_of(link, &namespace, observed, now));
+    let place = Place {
+        owner_uid: owner_uid(observed),
+        community: around.community.name_any(),
+        enclave: Some(around.enclave.name_any()),
+        held_operations: Vec::new(),
+        exceptions: around.exceptions.clone(),
+        bindings: build_listed(&namespace, spec),
+        inside: Inside::Workload(Box::new(Furniture {
+            workload: workload.name_any(),
+            pod_security: match spec.pod_security {
+                PodSecurity::Restricted => "restricted",
+                PodSecurity::Baseline => "baseline",
+            },
+            access_mode: match spec.access_mode {
+                AccessMode::Standard => access::STANDARD,
+                AccessMode::Isolated => access::ISOLATED,
+            },
+            policies: base.into_iter().chain(connections).collect(),
+            cilium_policies: to_names.collect(),
+            unmade: unmade_policies(observed),
+            quota: amounts(&spec.quota),
+            container_defaults: spec.container_defaults.as_ref().map(container_limits),
+        })),
+        namespace,
+    };
+    enforce(&place, &observed.place, was_enforced(workload))
+}
+
+/// The policies of one connection in this namespace. What cannot be read stays as it is.
+fn policies_of(
+    link: &Link,
+    namespace: &str,
+    observed: &ObservedWorkload,
+    now: Timestamp,
+) -> Vec<NetworkPolicy> {
+    let (declared_in, name) = (link.connection.namespace().unwrap_or_default(), link.connection.name_any());
+    match resolve(link, now) {
+        Ok(Passage::Open { flow, .. }) => build_connection(namespace, (&declared_in, &name), &flow),
+        Ok(Passage::Shut(_) | Passage::Off(_) | Passage::NotApplied) => Vec::new(),
+        Err(_) => {
+            let names = names_of_policies(link);
+            let live = observed.place.policies.iter().filter(|live| names.contains(&live.name_any()));
+            live.map(|live| NetworkPolicy::clone(live)).collect()
+        }
+    }
+}
+
+/// The same, of Cilium.
+fn cilium_policy_of(
+    link: &Link,
+    namespace: &str,
+    observed: &ObservedWorkload,
+    now: Timestamp,
+) -> Option<CiliumNetworkPolicy> {
+    let (declared_in, name) = (link.connection.namespace().unwrap_or_default(), link.connection.name_any());
+    match resolve(link, now) {
+        Ok(Passage::Open { flow, .. }) => build_names(namespace, (&declared_in, &name), &flow),
+        Ok(Passage::Shut(_) | Passage::Off(_) | Passage::NotApplied) => None,
+        Err(_) => {
+            let name = connection_policy(&declared_in, &name, "egress");
+            let live = observed.place.cilium_policies.iter().find(|live| live.name_any() == name);
+            live.map(|live| CiliumNetworkPolicy::clone(live))
+        }
+    }
+}
+
+fn names_of_policies(link: &Link) -> [String; 2] {
+    let (declared_in, name) = (link.connection.namespace().unwrap_or_default(), link.connection.name_any());
+    ["egress", "ingress"].map(|direction| connection_policy(&declared_in, &name, direction))
+}
+
+/// The names of those policies that have not been seen in force yet.
+fn unmade_policies(observed: &ObservedWorkload) -> BTreeSet<String> {
+    let links = observed.links.iter();
+    let unmade = links.filter(|link| was_enforced(link.connection.as_ref()) == WasEnforced::No);
+    unmade.flat_map(names_of_policies).collect()
+}
+
+fn preview_workload(observed: &ObservedWorkload) -> (Enforcement, Vec<Write>) {
+    let place = Place {
+        namespace: namespace_of(observed).unwrap_or_default(),
+        owner_uid: owner_uid(observed),
+        community: String::new(),
+        enclave: None,
+        held_operations: Vec::new(),
+        exceptions: Exceptions::default(),
+        bindings: Vec::new(),
+        inside: Inside::SomeWorkload(BTreeMap::new()),
+    };
+    (preview(&place, &observed.place), Vec::new())
+}
+
+fn describe_absence(observed: &ObservedWorkload) -> Enforcement {
+    let missing: Option<Missing> = observed.declared.home.rules_in_enclave(KINDS).ok().and_then(Result::err);
+    missing.map_or(Enforcement::Nothing, Enforcement::Blocked)
+}
+
+fn amounts(amounts: &BTreeMap<String, crate::api::Quantity>) -> BTreeMap<String, Quantity> {
+    amounts.iter().map(|(resource, amount)| (resource.clone(), amount.into())).collect()
+}
+
+/// What is not requested is requested as much as it is limited, as the API server would fill it in.
+fn container_limits(defaults: &ContainerDefaults) -> ContainerLimits {
+    let ContainerDefaults { limits, requests } = defaults;
+    let limits = amounts(limits);
+    let requests = limits.clone().into_iter().chain(amounts(requests)).collect();
+    ContainerLimits { limits, requests }
+}
+
+/// The connection with this workload at its ends.
+fn put_into(workload: &Arc<EnclaveWorkload>, namespace: Option<&String>, mut link: Link) -> Link {
+    let is_it = |end: &WorkloadEnd, declared_in: Option<String>| {
+        end.name == workload.name_any() && declared_in == workload.namespace()
+    };
+    let fill = |end: &mut WorkloadEnd| {
+        end.workload = Some(Arc::clone(workload));
+        end.namespace = namespace.cloned();
+    };
+    if let SourceEnd::Workloads(ends) = &mut link.source {
+        let declared_in = link.connection.namespace();
+        ends.iter_mut().filter(|end| is_it(end, declared_in.clone())).for_each(fill);
+    }
+    if let DestinationEnd::Enclave { endpoint, workload: Some(end), .. } = &mut link.destination
+        && is_it(end, endpoint.as_deref().and_then(ResourceExt::namespace))
+    {
+        fill(end);
+    }
+    link
+}
+
+#[cfg(test)]
+mod tests;

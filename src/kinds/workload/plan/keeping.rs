@@ -1,0 +1,153 @@
+//! What becomes of the namespace of a workload while it is not known what must be in it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::rbac::v1::{RoleBinding, Subject};
+use kube::ResourceExt;
+
+use crate::api::enclave_workload::{AccessMode, WorkloadPrincipals};
+use crate::api::names::{access, child, label};
+use crate::kinds::workload::plan::{
+    ObservedWorkload, cilium_policy_of, owner_uid, policies_of, unmade_policies,
+};
+use crate::model::approval::kept::{Access, access_kept, keeps_apart};
+use crate::model::naming::{CONNECTION_POLICY, listed_binding};
+use crate::model::rbac::access::{Admitted, CLUSTER_ROLES};
+use crate::model::rbac::maintenance::Exceptions;
+use crate::plan::Write;
+use crate::plan::child::{Healing, Made};
+use crate::plan::declared::Home;
+use crate::plan::metadata::child_metadata;
+use crate::plan::namespace::place::{
+    Inside, ObservedPlace, Place, WasEnforced, healing, known_place, plan_repair,
+};
+use crate::plan::namespace::survey::{Permit, other_bindings, plan_permit, plan_pruning};
+use crate::plan::policies::build_inside;
+use crate::plan::rbac::bindings::{build_listed, cluster_role_ref, subject};
+use crate::plan::status::was_enforced;
+
+/// Without the Enclave, or while something that is applied cannot be read, nothing opens that was not in force; what
+/// closes is closed all the same, and what can be read of what is applied is put back.
+pub(in crate::kinds) fn keep_the_known(
+    observed: &ObservedWorkload,
+    exceptions: &Exceptions,
+    now: Timestamp,
+) -> Vec<Write> {
+    let Some(mut place) = known_place(&observed.place, &owner_uid(observed), exceptions) else {
+        return Vec::new();
+    };
+    let was_enforced = was_enforced(observed.declared.object.as_ref());
+    let healing = healing(&place, &observed.place, was_enforced);
+    let leaving = match access_kept(&observed.declared.object) {
+        Access::Of(spec) => {
+            place.bindings = build_listed(&place.namespace, &spec);
+            let is_there = |wanted: &RoleBinding| {
+                observed.place.bindings.iter().any(|live| live.metadata.name == wanted.metadata.name)
+            };
+            // Whom nobody has let in yet waits.
+            place.bindings.retain(|wanted| was_enforced == WasEnforced::Yes || is_there(wanted));
+            let is_isolated = spec.access_mode == AccessMode::Isolated;
+            if is_isolated {
+                isolate(&mut place);
+            }
+            let others = other_bindings(&place, &observed.place);
+            plan_pruning(&others, |name| is_isolated || RoleBinding::is_ours(name)).collect()
+        }
+        Access::Still(admitted) => {
+            if let Admitted::Only(_) = admitted {
+                isolate(&mut place);
+            }
+            plan_leaving(admitted, &place.namespace, &observed.place.bindings)
+        }
+    };
+    plan_connections(observed, &place.namespace, healing, now)
+        .into_iter()
+        .chain(leaving)
+        .chain(plan_parting(observed, &place.namespace, healing))
+        .chain(plan_repair(&place, &observed.place, was_enforced))
+        .collect()
+}
+
+fn isolate(place: &mut Place) {
+    if let Inside::SomeWorkload(labels) = &mut place.inside {
+        labels.insert(label::ACCESS_MODE.to_owned(), access::ISOLATED.to_owned());
+    }
+}
+
+/// What is left over of connections goes, and what there is of the others lets through what it should and no more.
+fn plan_connections(
+    observed: &ObservedWorkload,
+    namespace: &str,
+    healing: Healing,
+    now: Timestamp,
+) -> Vec<Write> {
+    let links = || observed.links.iter();
+    let policies: Vec<_> = links().flat_map(|link| policies_of(link, namespace, observed, now)).collect();
+    let to_names: Vec<_> =
+        links().filter_map(|link| cilium_policy_of(link, namespace, observed, now)).collect();
+    let unmade = unmade_policies(observed);
+    let healing_of = |name: &str| if unmade.contains(name) { Healing::Active } else { healing };
+    let ObservedPlace { policies: live, cilium_policies: live_to_names, .. } = &observed.place;
+    [plan_those_there(&policies, live, healing_of), plan_those_there(&to_names, live_to_names, healing_of)]
+        .concat()
+}
+
+/// Of what is wanted of connections none is made anew.
+fn plan_those_there<K: Permit>(
+    wanted: &[K],
+    live: &[Arc<K>],
+    healing_of: impl Fn(&str) -> Healing,
+) -> Vec<Write> {
+    let named = wanted.iter().filter_map(|wanted| Some((wanted.meta().name.as_deref()?, wanted)));
+    let wanted: BTreeMap<&str, &K> = named.collect();
+    let is_over = |name: &str| name.starts_with(CONNECTION_POLICY) && !wanted.contains_key(name);
+    let there = live.iter().filter_map(|live| {
+        let name = live.meta().name.as_deref()?;
+        plan_permit(Some(live.as_ref()), *wanted.get(name)?, healing_of(name))
+    });
+    plan_pruning(live, is_over).chain(there).collect()
+}
+
+/// The bindings of whom what can be read of the latest spec does not admit any more, when what is applied cannot be
+/// read.
+fn plan_leaving(admitted: Admitted<'_>, namespace: &str, bindings: &[Arc<RoleBinding>]) -> Vec<Write> {
+    let (WorkloadPrincipals { admin, edit, view }, others_stay) = match admitted {
+        Admitted::All => return Vec::new(),
+        Admitted::Listed(named) => (named, true),
+        Admitted::Only(named) => (named, false),
+    };
+    let mut over = BTreeSet::new();
+    let mut writes = Vec::new();
+    for live in bindings {
+        let listed = CLUSTER_ROLES.into_iter().zip([admin, edit, view]);
+        let mut of_role = listed.filter(|(role, _)| {
+            live.name_any() == listed_binding(role) && live.role_ref == cluster_role_ref(role)
+        });
+        let Some((_, named)) = of_role.next() else {
+            over.extend((!others_stay).then(|| live.name_any()));
+            continue;
+        };
+        let named: Vec<Subject> = named.iter().map(subject).collect();
+        let mut narrowed =
+            RoleBinding { metadata: child_metadata(namespace, &live.name_any()), ..RoleBinding::clone(live) };
+        narrowed.subjects.iter_mut().for_each(|subjects| subjects.retain(|one| named.contains(one)));
+        if narrowed.subjects.as_ref().is_none_or(Vec::is_empty) {
+            over.insert(live.name_any());
+        } else {
+            writes.extend(plan_permit(Some(live.as_ref()), &narrowed, Healing::Active));
+        }
+    }
+    writes.extend(plan_pruning(bindings, |name| over.contains(name)));
+    writes
+}
+
+/// Other workloads of the Enclave are not reached any more when it keeps them apart.
+fn plan_parting(observed: &ObservedWorkload, namespace: &str, healing: Healing) -> Option<Write> {
+    let Home::Enclave(_, enclave) = &observed.declared.home else { return None };
+    let mut policies = observed.place.policies.iter().filter(|_| keeps_apart(enclave));
+    let live = policies.find(|live| live.name_any() == child::INSIDE)?;
+    let alone = build_inside(namespace, &[namespace.to_owned()]);
+    plan_permit(Some(live.as_ref()), &alone, healing)
+}

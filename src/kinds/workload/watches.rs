@@ -1,0 +1,207 @@
+//! An EnclaveWorkload is looked at again when the Community or the Enclave around it changes, its namespace or
+//! what is in it, another workload that may reach it, and a connection that comes from it or leads to it.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::rbac::v1::RoleBinding;
+use kube::ResourceExt;
+
+use crate::api::enclave::WorkloadCommunication;
+use crate::api::names::{label, purpose};
+use crate::api::{Community, Enclave, EnclaveConnection, EnclaveEndpoint, EnclaveWorkload, Kind};
+use crate::cluster::cache::{Change, Key};
+use crate::cluster::workqueue::Priority;
+use crate::kinds::connection::links::link_of;
+use crate::kinds::connection::watches::connections_of;
+use crate::kinds::enclave::watches::{concerns_declared, concerns_members};
+use crate::kinds::enqueue::{Enqueuer, concerns_others, priority_of};
+use crate::kinds::index::{PolicyBy, pair};
+use crate::kinds::labels::labels_of;
+use crate::kinds::observe::{control_namespace_of, home_of};
+use crate::kinds::workload::observe::is_isolated;
+use crate::model::approval::life::{applied_spec, view_applied};
+use crate::model::naming::{enclave_namespace, namespace_of, splits};
+use crate::model::network::reach::{DestinationEnd, Link, SourceEnd, WorkloadEnd};
+use crate::plan::declared::Home;
+use crate::plan::namespace::place::WasEnforced;
+use crate::plan::status::was_enforced;
+
+/// Its DNS, rules and maintenance count in all Enclaves.
+pub fn on_community(enqueuer: &Enqueuer, change: &Change<Community>) {
+    if !concerns_members(change) {
+        return;
+    }
+    for community in change.versions() {
+        for enclave in enqueuer.caches.enclaves.in_namespace(&namespace_of(community)) {
+            enqueue_in(enqueuer, &control_namespace_of(community, &enclave), Priority::Normal);
+        }
+    }
+}
+
+/// Its rules, maintenance and network count in it.
+pub fn on_enclave(enqueuer: &Enqueuer, change: &Change<Enclave>) {
+    let Some(enclave) = change.latest().filter(|_| concerns_declared(change)) else { return };
+    let home = home_of(&enqueuer.caches, enclave.metadata.namespace.as_deref().unwrap_or_default());
+    if let Some(community) = home.community() {
+        enqueue_in(enqueuer, &control_namespace_of(community, enclave), priority_of(change));
+    }
+}
+
+/// Workloads of an Enclave may reach each other.
+pub fn on_sibling(enqueuer: &Enqueuer, change: &Change<EnclaveWorkload>) {
+    if let Some(workload) = change.latest().filter(|_| concerns_others(change)) {
+        enqueue_siblings(enqueuer, workload.metadata.namespace.as_deref().unwrap_or_default());
+    }
+}
+
+/// An endpoint offers a workload, or did.
+pub fn on_endpoint(enqueuer: &Enqueuer, change: &Change<EnclaveEndpoint>) {
+    if !concerns_others(change) {
+        return;
+    }
+    for endpoint in change.versions() {
+        let namespace = endpoint.metadata.namespace.as_deref().unwrap_or_default();
+        let applied = applied_spec(endpoint.as_ref()).ok().flatten();
+        for workload in applied.iter().map(|spec| &spec.workload).chain([&endpoint.spec.workload]) {
+            enqueuer.queues.add(Kind::EnclaveWorkload, namespace, workload, priority_of(change));
+        }
+    }
+    if let Some(endpoint) = change.latest() {
+        let connections = crate::kinds::connection::links::connections_to(&enqueuer.caches, endpoint);
+        enqueue_ends(enqueuer, connections, priority_of(change));
+    }
+}
+
+/// The policies of a connection stand in the namespaces of the workloads at both ends. A connection that was never
+/// applied has none, and one whose policies were just seen in force needs nothing more.
+pub fn on_connection(enqueuer: &Enqueuer, change: &Change<EnclaveConnection>) {
+    let opens = |connection: &EnclaveConnection| {
+        let status = connection.status.as_ref()?;
+        let applied = status.gate.applied.clone()?;
+        let goes = connection.metadata.deletion_timestamp.is_some();
+        Some((connection.uid(), goes, applied, connection.spec.clone(), status.expires_at.clone()))
+    };
+    // Policies that were not seen in force yet are made while healing is paused, too.
+    let was_enforced = |version: &Option<Arc<EnclaveConnection>>| {
+        version.as_deref().is_some_and(|connection| was_enforced(connection) == WasEnforced::Yes)
+    };
+    let ceases = was_enforced(&change.before) && !was_enforced(&change.after);
+    let before = change.before.as_deref().and_then(opens);
+    if ceases || before != change.after.as_deref().and_then(opens) {
+        enqueue_ends(enqueuer, change.versions().cloned(), priority_of(change));
+        // What it joins may be something that only a newer version knows.
+        for connection in change.versions().filter(|connection| applied_spec(connection.as_ref()).is_err()) {
+            enqueue_where_policies_are(enqueuer, connection, priority_of(change));
+        }
+    }
+}
+
+/// Looks at the workloads in whose namespaces policies of a connection are.
+fn enqueue_where_policies_are(enqueuer: &Enqueuer, connection: &EnclaveConnection, priority: Priority) {
+    let Key { namespace, name } = Key::of(connection);
+    let (caches, named) = (&enqueuer.caches, pair(&namespace, &name));
+    let policies = caches.network_policies.by(PolicyBy::Connection, &named);
+    let of_cilium = caches.cilium_policies.by(PolicyBy::Connection, &named);
+    let namespaces = policies.iter().filter_map(|policy| policy.metadata.namespace.as_deref());
+    for namespace in
+        namespaces.chain(of_cilium.iter().filter_map(|policy| policy.metadata.namespace.as_deref()))
+    {
+        if let Some(namespace) = caches.namespaces.get("", namespace) {
+            enqueue_of(enqueuer, &namespace, priority);
+        }
+    }
+}
+
+/// Looks at the workloads at both ends of connections.
+pub(in crate::kinds) fn enqueue_ends(
+    enqueuer: &Enqueuer,
+    connections: impl IntoIterator<Item = Arc<EnclaveConnection>>,
+    priority: Priority,
+) {
+    let workload = |end: &WorkloadEnd| {
+        if let Some(workload) = &end.workload {
+            enqueuer.enqueue_object(Kind::EnclaveWorkload, workload.as_ref(), priority);
+        }
+    };
+    for connection in connections {
+        let Link { source, destination, .. } = link_of(&enqueuer.caches, connection);
+        if let SourceEnd::Workloads(ends) = &source {
+            ends.iter().for_each(workload);
+        }
+        if let DestinationEnd::Enclave { workload: Some(end), .. } = &destination {
+            workload(end);
+        }
+    }
+}
+
+/// The namespace is its own, has the name that it wants, or is that of a workload that it may reach, or of
+/// one at the other end of a connection.
+pub fn on_namespace(enqueuer: &Enqueuer, change: &Change<Namespace>) {
+    let Some(namespace) = change.latest() else { return };
+    let name = namespace.name_any();
+    for workload in splits(&name).filter_map(|(control, name)| enqueuer.caches.workloads.get(control, name)) {
+        enqueuer.enqueue_object(Kind::EnclaveWorkload, workload.as_ref(), Priority::Normal);
+    }
+    if let Some(labels) = labels_of(namespace)
+        && let (Some(enclave), Some(workload)) = (labels.enclave, labels.workload)
+        && change.differs(is_there)
+    {
+        let control = enclave_namespace(labels.community, enclave);
+        enqueue_siblings(enqueuer, &control);
+        enqueue_ends(enqueuer, connections_of(enqueuer, &control, workload), Priority::Normal);
+    }
+}
+
+/// Which namespace it is, whether it stays, and what it is for, as its labels say.
+pub(in crate::kinds) fn is_there(namespace: &Namespace) -> (Option<String>, bool, [Option<String>; 5]) {
+    let labels = [label::OWNER_UID, label::PURPOSE, label::COMMUNITY, label::ENCLAVE, label::WORKLOAD];
+    let labels = labels.map(|label| namespace.labels().get(label).cloned());
+    (namespace.uid(), namespace.metadata.deletion_timestamp.is_some(), labels)
+}
+
+/// Something in its namespace changed.
+pub fn on_child(enqueuer: &Enqueuer, namespace: &Namespace) {
+    enqueue_of(enqueuer, namespace, Priority::Normal);
+}
+
+/// Looks at the workload whose pods run in a namespace.
+fn enqueue_of(enqueuer: &Enqueuer, namespace: &Namespace, priority: Priority) {
+    if let Some(labels) = labels_of(namespace)
+        && labels.purpose == purpose::WORKLOAD
+        && let (Some(enclave), Some(workload)) = (labels.enclave, labels.workload)
+    {
+        let control = enclave_namespace(labels.community, enclave);
+        enqueuer.queues.add(Kind::EnclaveWorkload, &control, workload, priority);
+    }
+}
+
+/// A binding of a grant concerns only an isolated workload, which lets nobody in but those whom its spec lists.
+pub fn on_grant(enqueuer: &Enqueuer, change: &Change<RoleBinding>) {
+    let namespace = change.latest().and_then(|binding| binding.metadata.namespace.as_deref());
+    let namespace = namespace.and_then(|namespace| enqueuer.caches.namespaces.get("", namespace));
+    let Some(labels) = namespace.as_deref().and_then(labels_of) else { return };
+    if let (Some(enclave), Some(workload)) = (labels.enclave, labels.workload) {
+        let control = enclave_namespace(labels.community, enclave);
+        let workload = enqueuer.caches.workloads.get(&control, workload);
+        if let Some(workload) = workload.filter(|workload| is_isolated(workload)) {
+            enqueuer.enqueue_object(Kind::EnclaveWorkload, workload.as_ref(), Priority::Normal);
+        }
+    }
+}
+
+fn enqueue_siblings(enqueuer: &Enqueuer, control: &str) {
+    let Home::Enclave(_, enclave) = home_of(&enqueuer.caches, control) else { return };
+    let is_open = |spec: &crate::api::EnclaveSpec| {
+        spec.network.workload_communication == WorkloadCommunication::Allowed
+    };
+    // What cannot be read may be anything.
+    if view_applied(enclave.as_ref(), is_open).map_or(true, Option::unwrap_or_default) {
+        enqueue_in(enqueuer, control, Priority::Normal);
+    }
+}
+
+fn enqueue_in(enqueuer: &Enqueuer, control: &str, priority: Priority) {
+    let workloads = enqueuer.caches.workloads.in_namespace(control);
+    enqueuer.enqueue_objects(Kind::EnclaveWorkload, &workloads, priority);
+}

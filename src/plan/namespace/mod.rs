@@ -1,0 +1,6 @@
+//! A namespace that the operator owns, and what must be in it, compared with what is there.
+
+pub mod limits;
+pub mod object;
+pub mod place;
+pub mod survey;

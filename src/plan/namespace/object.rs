@@ -1,0 +1,134 @@
+//! The namespaces that the operator makes: what they say of themselves, for policies to read.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::ResourceExt;
+
+use crate::api::common::Principal;
+use crate::api::names::{self, annotation, label, purpose};
+use crate::model::rbac::maintenance::Exceptions;
+use crate::plan::Write;
+use crate::plan::metadata::{has_metadata, merge_metadata};
+use crate::plan::namespace::place::{Inside, Place};
+
+/// A namespace that is to be made. No maintenance begins before everything that guards it is there.
+#[must_use]
+pub fn plan_creation(place: &Place) -> Write {
+    let place = Place { exceptions: Exceptions::default(), ..place.clone() };
+    Write::CreateNamespace(Box::new(build_namespace(&place, Contents::Underway)))
+}
+
+/// When the namespace itself has to be written, among the writes about what is in it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Turn {
+    /// First: maintenance ends, or changes.
+    First(Write),
+    /// Last: what is in it is in shape before anybody may do more.
+    Last(Write),
+}
+
+/// What guards a namespace, as it was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Contents {
+    /// All of it is there.
+    Complete,
+    /// Some of it is not there yet, or not as it should be.
+    Underway,
+}
+
+/// What has to be written about a namespace that exists.
+#[must_use]
+pub fn plan_namespace(place: &Place, live: &Namespace, contents: Contents) -> Option<Turn> {
+    // Once pods run, keeping new ones out while something is put back would help nobody.
+    let was_guarded = live.labels().contains_key(label::GUARDED);
+    let wanted = build_namespace(place, if was_guarded { Contents::Complete } else { contents });
+    if has_metadata(&live.metadata, &wanted.metadata) {
+        return None;
+    }
+    let changes = |key: &str| {
+        live.annotations().get(key).is_some_and(|live| Some(live) != wanted.annotations().get(key))
+    };
+    let ends = changes(annotation::MAINTENANCE_GENERAL) || changes(annotation::MAINTENANCE_ADVANCED);
+    let write = Write::ReplaceNamespace(Box::new(Namespace {
+        metadata: merge_metadata(&live.metadata, wanted.metadata),
+        spec: live.spec.clone(),
+        status: None,
+    }));
+    Some(if ends { Turn::First(write) } else { Turn::Last(write) })
+}
+
+/// Whether the lock is open for somebody to change what the operator manages.
+#[must_use]
+pub fn is_open(namespace: &Namespace) -> bool {
+    namespace.annotations().contains_key(annotation::MAINTENANCE_ADVANCED)
+}
+
+/// Labels of a workload's namespace that stay as they are while nobody knows what they should be.
+#[must_use]
+pub fn labels_that_stay(namespace: &Namespace) -> BTreeMap<String, String> {
+    let stays = |key: &str| {
+        [label::WORKLOAD, label::ACCESS_MODE, label::GUARDED].contains(&key)
+            || key.starts_with(label::POD_SECURITY)
+    };
+    let labels = namespace.labels().iter().filter(|(key, _)| stays(key));
+    labels.map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+/// What a namespace should be.
+#[must_use]
+pub fn build_namespace(place: &Place, contents: Contents) -> Namespace {
+    let Place { namespace, owner_uid, community, enclave, held_operations, exceptions, bindings: _, inside } =
+        place;
+    let purpose = match inside {
+        Inside::Community => purpose::COMMUNITY,
+        Inside::Control => purpose::CONTROL,
+        Inside::Workload(_) | Inside::SomeWorkload(_) => purpose::WORKLOAD,
+    };
+    let labels = [
+        (label::MANAGED_BY, Some(names::OPERATOR)),
+        (label::OWNER_UID, Some(owner_uid)),
+        (label::PURPOSE, Some(purpose)),
+        (label::COMMUNITY, Some(community)),
+        (label::ENCLAVE, enclave.as_deref()),
+    ];
+    let mut labels: BTreeMap<String, String> =
+        labels.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?.to_owned()))).collect();
+    let mut label = |key: &str, value: &str| labels.insert(key.to_owned(), value.to_owned());
+    match inside {
+        Inside::Community | Inside::Control => {
+            label(label::POD_SECURITY_ENFORCE, "restricted");
+        }
+        Inside::Workload(furniture) => {
+            label(label::WORKLOAD, &furniture.workload);
+            label(label::POD_SECURITY_ENFORCE, furniture.pod_security);
+            label(label::ACCESS_MODE, furniture.access_mode);
+            if contents == Contents::Complete {
+                label(label::GUARDED, "true");
+            }
+        }
+        Inside::SomeWorkload(known) => labels.extend(known.clone()),
+    }
+    let annotations = [
+        (annotation::HELD_OPERATIONS, Some(held_operations.join(" "))),
+        (annotation::MAINTENANCE_GENERAL, lines(exceptions.general())),
+        (annotation::MAINTENANCE_ADVANCED, lines(exceptions.advanced())),
+    ];
+    let annotations = annotations.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
+    Namespace {
+        metadata: ObjectMeta {
+            name: Some(namespace.clone()),
+            labels: Some(labels),
+            annotations: Some(annotations.collect()),
+            ..ObjectMeta::default()
+        },
+        ..Namespace::default()
+    }
+}
+
+/// Principals as admission policies read them; `None` for nobody.
+fn lines(principals: &BTreeSet<Principal>) -> Option<String> {
+    let lines: BTreeSet<String> = principals.iter().map(Principal::line).collect();
+    (!lines.is_empty()).then(|| lines.into_iter().collect::<Vec<_>>().join("\n"))
+}

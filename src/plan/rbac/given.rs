@@ -1,0 +1,120 @@
+//! What RoleAssignments, RoleEligibilities and RoleActivations share: where a role counts that is given in a
+//! namespace, whose rules hold it, and how its rights come and go.
+
+use jiff::Timestamp;
+
+use crate::api::GateStatus;
+use crate::api::community::ConflictingDuties;
+use crate::api::names::{condition, reason};
+use crate::model::approval::gated::Gated;
+use crate::model::approval::life::JudgeError;
+use crate::model::approval::scope::{Missing, OuterRules};
+use crate::model::rbac::grants::{Grant, Managed, Scope};
+use crate::plan::Write;
+use crate::plan::conditions::{Status, Wanted, build_conditions, conditions_before};
+use crate::plan::declared::Home;
+use crate::plan::gate::Enforcement;
+use crate::plan::rbac::grants::{AccessPlan, Surroundings, plan_access};
+
+/// Where roles count that are given in one namespace.
+#[derive(Clone, Debug)]
+pub struct Area {
+    /// What the namespace is the scope of; `None` when it is none.
+    pub scope: Option<Scope>,
+    /// The namespaces of the scope that exist.
+    pub namespaces: Vec<Managed>,
+    /// Names of the open requests about the Enclave, when it is the scope.
+    pub about_enclave: Vec<String>,
+    /// Whether a Community that they reach refuses conflicting duties, when they count everywhere; `None` when nobody
+    /// can tell, because what is applied of one cannot be read.
+    pub conflicts: Option<ConflictingDuties>,
+}
+
+impl Area {
+    /// The rules that count for roles that are given in it. In the operator's own namespace there are none:
+    /// who may write there is trusted.
+    ///
+    /// # Errors
+    /// When what is applied of the scopes cannot be read.
+    pub fn rules(&self, home: &Home, kinds: &str) -> Result<Result<OuterRules, Missing>, JudgeError> {
+        Ok(match &self.scope {
+            Some(Scope::System { .. }) => Ok(OuterRules {
+                refuses_conflicts: self.conflicts != Some(ConflictingDuties::Warn),
+                ..OuterRules::none()
+            }),
+            Some(Scope::Community { .. }) => home.rules_in_community(kinds)?,
+            Some(Scope::Enclave { .. }) => home.rules_in_enclave(kinds)?,
+            None => Err(Missing {
+                reason: reason::SCOPE_NOT_FOUND,
+                message: format!(
+                    "{kinds} are declared in the namespace of a Community, in the control namespace of an Enclave, or in the operator's own"
+                ),
+            }),
+        })
+    }
+}
+
+/// The rules around, unless a conflict of duties is refused there.
+///
+/// # Errors
+/// When what is missing is that there be none.
+pub fn refuse_conflict(
+    outer: Result<OuterRules, Missing>,
+    conflict: Option<&str>,
+) -> Result<OuterRules, Missing> {
+    match (outer, conflict) {
+        (Ok(outer), Some(conflict)) if outer.refuses_conflicts => {
+            Err(Missing { reason: reason::CONFLICTING_DUTIES, message: conflict.to_owned() })
+        }
+        (outer, _) => outer,
+    }
+}
+
+/// How far a grant is in force, and what gives more of it. What takes rights away is not among the writes:
+/// that never waits for them.
+#[must_use]
+pub fn enforce_grant(
+    grant: Result<Option<Grant>, JudgeError>,
+    around: &Surroundings,
+    now: Timestamp,
+) -> (Enforcement, Vec<Write>) {
+    let Ok(grant) = grant else { return (Enforcement::Underway, Vec::new()) };
+    let grants: Vec<Grant> = grant.into_iter().collect();
+    let AccessPlan { closes, opens } = plan_access(&grants, around, now);
+    let has_ended = grants.iter().any(|grant| grant.ends_at.is_some_and(|end| end <= now));
+    let enforcement = match (closes.is_empty() && opens.is_empty(), has_ended) {
+        (false, _) => Enforcement::Underway,
+        (true, false) => Enforcement::Complete,
+        (true, true) => {
+            let message = "it has ended, at spec.endsAt".to_owned();
+            Enforcement::Closed(Missing { reason: reason::ENDED, message })
+        }
+    };
+    (enforcement, opens)
+}
+
+/// How rights go before what gives them does: by the worker that takes rights away.
+///
+/// # Errors
+/// While they are there: what is said of it.
+pub fn plan_farewell(around: &Surroundings, now: Timestamp) -> Result<Vec<Write>, (String, Vec<Write>)> {
+    let AccessPlan { closes, .. } = plan_access(&[], around, now);
+    if closes.is_empty() {
+        Ok(Vec::new())
+    } else {
+        Err(("being deleted: its rights go first".to_owned(), Vec::new()))
+    }
+}
+
+/// Says that one principal both changes things and approves them.
+pub fn show_conflict<K: Gated>(gate: &mut GateStatus, object: &K, conflict: Option<String>, now: Timestamp) {
+    let wanted = conflict.map(|message| Wanted {
+        type_: condition::CONFLICTING_DUTIES,
+        status: Status::True,
+        reason: reason::CONFLICTING_DUTIES,
+        message,
+    });
+    let generation = gate.observed_generation;
+    let shown = build_conditions(conditions_before(object), wanted.into_iter().collect(), generation, now);
+    gate.conditions.extend(shown);
+}

@@ -1,0 +1,288 @@
+//! Rights as RBAC has them: what has to be taken away, and what has to be made.
+//!
+//! Everything that is made for a grant has its name. So whatever carries such a name and no grant explains
+//! is over: nothing has to be remembered to take it away.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::rbac::v1::{
+    ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef, Subject,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::{Resource, ResourceExt};
+
+use crate::api::common::Principal;
+use crate::api::names::annotation;
+use crate::model::rbac::grants::{Grant, Right};
+use crate::plan::Write;
+use crate::plan::child::{Child, Verb, free_metadata, is_free};
+use crate::plan::metadata::{child_metadata, has_metadata};
+use crate::plan::rbac::bindings::{cluster_role_ref, role_ref, subject};
+
+/// RBAC objects by kind.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Objects {
+    pub roles: Vec<Arc<Role>>,
+    pub role_bindings: Vec<Arc<RoleBinding>>,
+    pub cluster_roles: Vec<Arc<ClusterRole>>,
+    pub cluster_role_bindings: Vec<Arc<ClusterRoleBinding>>,
+}
+
+impl Objects {
+    /// When those that end by themselves do, as is written on them.
+    #[must_use]
+    pub fn ends(&self) -> Vec<Timestamp> {
+        let Self { roles, role_bindings, cluster_roles, cluster_role_bindings } = self;
+        let roles = roles.iter().map(|role| role.meta());
+        let bindings = role_bindings.iter().map(|binding| binding.meta());
+        let cluster_roles = cluster_roles.iter().map(|role| role.meta());
+        let cluster_bindings = cluster_role_bindings.iter().map(|binding| binding.meta());
+        roles.chain(bindings).chain(cluster_roles).chain(cluster_bindings).filter_map(end_of).collect()
+    }
+}
+
+fn end_of(live: &ObjectMeta) -> Option<Timestamp> {
+    live.annotations.as_ref()?.get(annotation::EXPIRES_AT)?.parse().ok()
+}
+
+/// What has to be done about rights.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AccessPlan {
+    /// What takes rights away.
+    pub closes: Vec<Write>,
+    /// What gives them.
+    pub opens: Vec<Write>,
+}
+
+/// What is known about rights beside the grants.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Surroundings {
+    /// The objects that carry the name of a grant, or one that only the operator's may have.
+    pub live: Objects,
+    /// Names of grants of which is not known now what they consist of: what was made for them stays, for these
+    /// principals only where somebody is named.
+    pub unknown: BTreeMap<String, Option<BTreeSet<Principal>>>,
+    /// Namespaces in which nothing is opened: not everything that guards them is there.
+    pub bare: BTreeSet<String>,
+}
+
+/// Compares the rights that there are with those that there should be.
+#[must_use]
+pub fn plan_access(grants: &[Grant], around: &Surroundings, now: Timestamp) -> AccessPlan {
+    // What is over gives nothing, whatever end is written on what was made for it: that may be an older one,
+    // and what is taken away must not be made again.
+    let lasts = |grant: &&Grant| grant.ends_at.is_none_or(|end| end > now);
+    let wanted = build_objects(grants.iter().filter(lasts));
+    let mut plan = AccessPlan::default();
+    plan.compare(&wanted.cluster_role_bindings, &around.live.cluster_role_bindings, around, now);
+    plan.compare(&wanted.role_bindings, &around.live.role_bindings, around, now);
+    plan.compare(&wanted.cluster_roles, &around.live.cluster_roles, around, now);
+    plan.compare(&wanted.roles, &around.live.roles, around, now);
+    // What is bound has to be there before. All else that opens is made beside the roles.
+    plan.opens.sort_by_key(|open| matches!(open, Write::Child(_, child) if child.binds_made_role()));
+    plan
+}
+
+impl AccessPlan {
+    fn compare<K: Gives>(
+        &mut self,
+        wanted: &[Arc<K>],
+        live: &[Arc<K>],
+        around: &Surroundings,
+        now: Timestamp,
+    ) {
+        let wanted: BTreeMap<_, &K> = wanted.iter().map(|wanted| (key(wanted), wanted.as_ref())).collect();
+        let live = live.iter().map(|live| (key(live), live.as_ref()));
+        // What is unknown stays, but no longer than until the end that is written on it.
+        let is_unknown = |name: &String, live: &K| around.unknown.get(name).filter(|_| !is_over(live, now));
+        let mut known: BTreeMap<_, &K> = BTreeMap::new();
+        for (key, live) in live {
+            match is_unknown(&key.1, live) {
+                None => {
+                    self.closes.extend(plan_narrowing(live, wanted.get(&key).copied(), now));
+                    known.insert(key, live);
+                }
+                Some(Some(named)) => {
+                    self.closes.extend(plan_narrowing(live, Some(&live.only_for(named)), now));
+                }
+                Some(None) => {}
+            }
+        }
+        let live = known;
+        let guarded = |namespace: &Option<String>| !namespace.iter().any(|one| around.bare.contains(one));
+        for (key, wanted) in wanted.iter().filter(|((namespace, _), _)| guarded(namespace)) {
+            self.opens.extend(plan_widening(live.get(key).copied(), *wanted));
+        }
+    }
+}
+
+fn key<K: Resource>(object: &Arc<K>) -> (Option<String>, String) {
+    (object.namespace(), object.name_any())
+}
+
+/// Takes away what is not wanted of something.
+fn plan_narrowing<K: Gives>(live: &K, wanted: Option<&K>, now: Timestamp) -> Option<Write> {
+    let is_going = live.meta().deletion_timestamp.is_some();
+    let stays = wanted.filter(|_| !is_over(live, now)).and_then(|wanted| live.narrow(wanted));
+    match stays {
+        Some(narrowed) if narrowed.gives_same(live) => None,
+        Some(mut narrowed) => {
+            *narrowed.meta_mut() = live.meta().clone();
+            Some(Write::child(Verb::Replace, narrowed))
+        }
+        None if !is_going => Some(Write::child(Verb::Delete, live.clone())),
+        // A finalizer that somebody put on it does not keep it.
+        None if !live.finalizers().is_empty() => {
+            let mut freed = live.clone();
+            *freed.meta_mut() = free_metadata(live.meta(), live.meta().clone());
+            Some(Write::child(Verb::Replace, freed))
+        }
+        None => None,
+    }
+}
+
+/// Makes what is wanted, or puts it back.
+fn plan_widening<K: Gives>(live: Option<&K>, wanted: &K) -> Option<Write> {
+    let Some(live) = live else { return Some(Write::child(Verb::Create, wanted.clone())) };
+    let has_all = live.gives_same(wanted) && has_metadata(live.meta(), wanted.meta()) && is_free(live.meta());
+    // What is going, or is another role's, has to be gone first.
+    if has_all || live.meta().deletion_timestamp.is_some() || live.narrow(wanted).is_none() {
+        return None;
+    }
+    let mut widened = wanted.clone();
+    *widened.meta_mut() = free_metadata(live.meta(), wanted.meta().clone());
+    Some(Write::child(Verb::Replace, widened))
+}
+
+fn is_over<K: Resource>(live: &K, now: Timestamp) -> bool {
+    end_of(live.meta()).is_some_and(|end| end <= now)
+}
+
+/// Something that gives rights.
+trait Gives: Resource<DynamicType = ()> + Clone + Into<Child> {
+    /// What of it is wanted too; `None` when that is nothing, or not to be had by a change.
+    fn narrow(&self, wanted: &Self) -> Option<Self>;
+    /// Whether both give the same.
+    fn gives_same(&self, other: &Self) -> bool;
+    /// As it is, to nobody but these.
+    #[must_use]
+    fn only_for(&self, principals: &BTreeSet<Principal>) -> Self;
+}
+
+/// What binds a role: it cannot be changed which.
+macro_rules! binds {
+    ($kind:ident) => {
+        impl Gives for $kind {
+            fn narrow(&self, wanted: &Self) -> Option<Self> {
+                let subjects = in_both(self.subjects.as_ref(), wanted.subjects.as_ref());
+                let is_of_role = self.role_ref == wanted.role_ref && !subjects.is_empty();
+                is_of_role.then(|| Self { subjects: Some(subjects), ..self.clone() })
+            }
+
+            fn gives_same(&self, other: &Self) -> bool {
+                self.role_ref == other.role_ref && self.subjects == other.subjects
+            }
+
+            fn only_for(&self, principals: &BTreeSet<Principal>) -> Self {
+                let named: Vec<Subject> = principals.iter().map(subject).collect();
+                Self { subjects: Some(in_both(self.subjects.as_ref(), Some(&named))), ..self.clone() }
+            }
+        }
+    };
+}
+binds!(RoleBinding);
+binds!(ClusterRoleBinding);
+
+impl Gives for Role {
+    fn narrow(&self, wanted: &Self) -> Option<Self> {
+        Some(Self { rules: Some(in_both(self.rules.as_ref(), wanted.rules.as_ref())), ..self.clone() })
+    }
+
+    fn gives_same(&self, other: &Self) -> bool {
+        self.rules == other.rules
+    }
+
+    /// It says what may be done, not who may.
+    fn only_for(&self, _: &BTreeSet<Principal>) -> Self {
+        self.clone()
+    }
+}
+
+impl Gives for ClusterRole {
+    /// One that gathers the rules of others would not stay as it is written.
+    fn narrow(&self, wanted: &Self) -> Option<Self> {
+        let rules = in_both(self.rules.as_ref(), wanted.rules.as_ref());
+        self.aggregation_rule.is_none().then(|| Self { rules: Some(rules), ..self.clone() })
+    }
+
+    fn gives_same(&self, other: &Self) -> bool {
+        self.rules == other.rules && self.aggregation_rule == other.aggregation_rule
+    }
+
+    /// As of a Role.
+    fn only_for(&self, _: &BTreeSet<Principal>) -> Self {
+        self.clone()
+    }
+}
+
+fn in_both<T: Clone + PartialEq>(live: Option<&Vec<T>>, wanted: Option<&Vec<T>>) -> Vec<T> {
+    let wanted = wanted.map_or(&[][..], Vec::as_slice);
+    live.into_iter().flatten().filter(|one| wanted.contains(one)).cloned().collect()
+}
+
+/// The objects that the rights of these grants consist of.
+#[must_use]
+pub fn build_objects<'a>(grants: impl IntoIterator<Item = &'a Grant>) -> Objects {
+    let mut objects = Objects::default();
+    for Grant { name, rights, principals, ends_at } in grants {
+        if principals.is_empty() {
+            continue;
+        }
+        let subjects: Vec<Subject> = principals.iter().map(subject).collect();
+        let metadata = |namespace: Option<&str>| {
+            let mut metadata = child_metadata(namespace.unwrap_or_default(), name);
+            metadata.namespace = namespace.map(ToOwned::to_owned);
+            metadata.annotations =
+                ends_at.map(|end| [(annotation::EXPIRES_AT.to_owned(), end.to_string())].into());
+            metadata
+        };
+        let mut bind_in = |namespace: &str, role_ref| {
+            let metadata = metadata(Some(namespace));
+            objects.role_bindings.push(Arc::new(RoleBinding {
+                metadata,
+                role_ref,
+                subjects: Some(subjects.clone()),
+            }));
+        };
+        let mut bind_everywhere = |role_ref: RoleRef| {
+            objects.cluster_role_bindings.push(Arc::new(ClusterRoleBinding {
+                metadata: metadata(None),
+                role_ref,
+                subjects: Some(subjects.clone()),
+            }));
+        };
+        for right in rights {
+            match right {
+                Right::In { namespace, cluster_role } => bind_in(namespace, cluster_role_ref(cluster_role)),
+                Right::Everywhere { cluster_role } => bind_everywhere(cluster_role_ref(cluster_role)),
+                Right::LimitedIn { namespace, rules } => {
+                    let metadata: ObjectMeta = metadata(Some(namespace));
+                    let rules: Option<Vec<PolicyRule>> = Some(rules.clone());
+                    objects.roles.push(Arc::new(Role { metadata, rules }));
+                    bind_in(namespace, role_ref(name));
+                }
+                Right::LimitedEverywhere { rules } => {
+                    objects.cluster_roles.push(Arc::new(ClusterRole {
+                        metadata: metadata(None),
+                        rules: Some(rules.clone()),
+                        ..ClusterRole::default()
+                    }));
+                    bind_everywhere(cluster_role_ref(name));
+                }
+            }
+        }
+    }
+    objects
+}
