@@ -13,3 +13,4 @@ pub mod model;
 pub mod plan;
 pub mod runtime;
 pub mod sinks;
+pub mod telemetry;

@@ -17,14 +17,16 @@ use enclave_operator::cluster::clock::Clock;
 use enclave_operator::cluster::watch::Seen;
 use enclave_operator::cluster::workqueue::{Outcome, Priority};
 use enclave_operator::controllers::revocation::plan_revocation;
-use enclave_operator::kinds::caches::Cached;
 use enclave_operator::kinds::controller::{Known, Reconciled};
-use enclave_operator::kinds::enqueue::{Enqueuer, Guard};
+use enclave_operator::kinds::enqueue::Enqueuer;
+use enclave_operator::kinds::intake::Enqueued;
 use enclave_operator::kinds::rbac::observe::{observe_assignment, observe_one_grant};
 use enclave_operator::kinds::role_assignment::plan::plan_assignment;
+use enclave_operator::kinds::sentry::Guard;
 use enclave_operator::kinds::sentry::Sentry;
+use enclave_operator::model::approval::applied::as_if_applied;
 use enclave_operator::model::approval::gated::Gated;
-use enclave_operator::model::approval::life::{Integrity, as_if_applied};
+use enclave_operator::model::approval::policy_status::Integrity;
 use enclave_operator::model::naming::grant;
 use enclave_operator::plan::Write;
 use enclave_operator::plan::child::{Child, Verb};
@@ -130,7 +132,7 @@ impl World {
         self.see(&applied::<EnclaveConnection>("EnclaveConnection", &control, "own", &connection("prod")));
     }
 
-    fn see<K: Cached + Clone>(&mut self, object: &K) {
+    fn see<K: Enqueued + Clone>(&mut self, object: &K) {
         self.version += 1;
         let mut object = object.clone();
         object.meta_mut().resource_version = Some(self.version.to_string());
@@ -138,7 +140,7 @@ impl World {
     }
 
     /// How many objects are looked at when this is seen.
-    fn event<K: Cached + Clone>(&mut self, object: &K) -> u64 {
+    fn event<K: Enqueued + Clone>(&mut self, object: &K) -> u64 {
         let before = self.enqueuer.caches.visited();
         self.see(object);
         self.enqueuer.caches.visited() - before
@@ -159,7 +161,7 @@ impl World {
         (0..self.enclaves).map(pods).collect()
     }
 
-    fn get<K: Cached>(&self, namespace: &str, name: &str) -> Arc<K> {
+    fn get<K: Enqueued>(&self, namespace: &str, name: &str) -> Arc<K> {
         K::cache(&self.enqueuer.caches).get(namespace, name).unwrap()
     }
 }

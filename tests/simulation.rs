@@ -23,7 +23,7 @@ use enclave_operator::api::{
 use enclave_operator::kinds::approval_request::plan::{ObservedRequest, plan_approval_request};
 use enclave_operator::kinds::enclave::plan::{Children, ObservedEnclave, plan_enclave};
 use enclave_operator::model::approval::gated::Gated;
-use enclave_operator::model::approval::life::Integrity;
+use enclave_operator::model::approval::policy_status::Integrity;
 use enclave_operator::model::approval::request::TargetView;
 use enclave_operator::model::digest::digest;
 use enclave_operator::plan::Write;

@@ -5,64 +5,124 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// What each file of a folder imports of the same folder, by module name.
-fn imports(folder: &str) -> BTreeMap<String, BTreeSet<String>> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(folder);
-    let files = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
-    let modules: BTreeMap<String, String> = files
-        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
-        .map(|path| {
-            let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
-            let text = std::fs::read_to_string(path).unwrap();
-            // What only tests import is no part of the structure.
-            let text = text.split("#[cfg(test)]").next().unwrap_or_default().to_owned();
-            (name, text)
-        })
-        .collect();
-    let module = format!("crate::{}::", folder.replace('/', "::"));
-    let imports_of = |text: &str| -> BTreeSet<String> {
-        let named = named_after(text, "super::").into_iter().chain(named_after(text, &module));
-        named.filter(|name| modules.contains_key(name)).collect()
+/// The text of each file in `src` that is not a test, by its module path, for example `kinds::enclave::plan`.
+fn modules() -> BTreeMap<String, String> {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let (mut folders, mut modules) = (vec![src.clone()], BTreeMap::new());
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs")
+                && path.file_name().is_some_and(|name| name != "tests.rs")
+            {
+                let module = path.strip_prefix(&src).unwrap().with_extension("");
+                let module = module.to_str().unwrap().replace('/', "::");
+                let module = module.strip_suffix("::mod").unwrap_or(&module).to_owned();
+                modules.insert(module, code_of(&std::fs::read_to_string(path).unwrap()));
+            }
+        }
+    }
+    modules
+}
+
+/// A text without comments and without what only tests import, which is no part of the structure.
+fn code_of(text: &str) -> String {
+    let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+    let lines = text.lines().map(|line| line.split("//").next().unwrap_or_default());
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// The paths that a text names after a prefix such as `crate::`, those in braces too.
+fn paths_after(text: &str, prefix: &str) -> BTreeSet<String> {
+    let mut paths = BTreeSet::new();
+    for (at, _) in text.match_indices(prefix) {
+        // `super::super::` is found once.
+        let is_inside =
+            text[..at].ends_with("super::") || text[..at].ends_with(|c: char| c.is_alphanumeric());
+        if !is_inside {
+            flatten(&text[at + prefix.len()..], "", &mut paths);
+        }
+    }
+    paths
+}
+
+/// Adds the paths of a tree of imports to `paths`, and returns how long the tree is.
+fn flatten(tree: &str, before: &str, paths: &mut BTreeSet<String>) -> usize {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
+    let end = tree.find(|c| !is_part(c)).unwrap_or(tree.len());
+    let path = format!("{before}{}", &tree[..end]);
+    let is_tree = (path.is_empty() || path.ends_with("::")) && tree[end..].starts_with('{');
+    if !is_tree {
+        paths.insert(path);
+        return end;
+    }
+    let mut at = end + 1;
+    while let Some(rest) = tree.get(at..)
+        && !rest.starts_with('}')
+        && !rest.is_empty()
+    {
+        let skipped = rest.find(|c| is_part(c) || c == '}').unwrap_or(rest.len());
+        at += skipped;
+        let rest = &tree[at..];
+        if rest.starts_with(is_part) {
+            at += flatten(rest, &path, paths);
+            // Another name for it.
+            if let Some(alias) = tree[at..].strip_prefix(" as ") {
+                at += " as ".len() + alias.find(|c| !is_part(c)).unwrap_or(alias.len());
+            }
+        }
+    }
+    at + 1
+}
+
+/// What each file imports of the others.
+fn imports() -> BTreeMap<String, BTreeSet<String>> {
+    let modules = modules();
+    // The file in which a path leads to something.
+    let find = |path: &str| {
+        let mut path = path.trim_end_matches(':');
+        loop {
+            if modules.contains_key(path) {
+                return Some(path.to_owned());
+            }
+            path = path.rsplit_once("::")?.0;
+        }
     };
-    let all = modules.iter().filter(|(name, _)| *name != "mod");
-    all.map(|(name, text)| (name.clone(), imports_of(text))).collect()
+    let imports_of = |module: &str, text: &str| -> BTreeSet<String> {
+        let mut paths = paths_after(text, "crate::");
+        paths.extend(paths_after(text, "self::").iter().map(|path| format!("{module}::{path}")));
+        for path in paths_after(text, "super::") {
+            let (mut parent, mut rest) =
+                (module.rsplit_once("::").map_or("", |(parent, _)| parent), path.as_str());
+            while let Some(further) = rest.strip_prefix("super::") {
+                (parent, rest) = (parent.rsplit_once("::").map_or("", |(parent, _)| parent), further);
+            }
+            paths.insert(format!("{parent}::{rest}"));
+        }
+        paths.iter().filter_map(|path| find(path)).filter(|found| found != module).collect()
+    };
+    modules.iter().map(|(module, text)| (module.clone(), imports_of(module, text))).collect()
 }
 
 /// The first names of the paths that follow a prefix, those in braces too.
 fn named_after(text: &str, prefix: &str) -> BTreeSet<String> {
-    let first =
-        |path: &str| path.trim().split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap().to_owned();
-    let mut named = BTreeSet::new();
-    for (at, _) in text.match_indices(prefix) {
-        let rest = &text[at + prefix.len()..];
-        let Some(group) = rest.strip_prefix('{') else {
-            named.insert(first(rest));
-            continue;
-        };
-        let (mut depth, mut begins) = (0, 0);
-        for (at, character) in group.char_indices() {
-            match (character, depth) {
-                ('{', _) => depth += 1,
-                (',' | '}', 0) => {
-                    named.insert(first(&group[begins..at]));
-                    begins = at + 1;
-                    if character == '}' {
-                        break;
-                    }
-                }
-                ('}', _) => depth -= 1,
-                _ => {}
-            }
-        }
-    }
-    named
+    let first = |path: &String| path.split("::").next().unwrap_or_default().to_owned();
+    paths_after(text, prefix).iter().map(first).collect()
 }
 
 #[test]
 fn imports_are_found_in_braces_too() {
-    let text = "use super::{a, b::{c, d}, e as f};\nuse super::g::h;\nfn i() { super::j::k() }";
+    let text = "use super::{a, b::{c, d as h}, e as f};\nuse super::g::h;\nfn i() { super::j::k() }";
+    let paths: Vec<String> = paths_after(text, "super::").into_iter().collect();
+    assert_eq!(paths, ["a", "b::c", "b::d", "e", "g::h", "j::k"]);
     let named: Vec<String> = named_after(text, "super::").into_iter().collect();
     assert_eq!(named, ["a", "b", "e", "g", "j"]);
+    let imports = imports();
+    assert!(imports.len() > 100, "{imports:?}");
+    assert!(imports["cluster::writer"].contains("cluster::confirm"), "{imports:?}");
+    assert!(imports["kinds::enclave"].contains("kinds::enclave::plan"), "{imports:?}");
+    assert!(imports["kinds::enclave::plan"].contains("plan::declared"), "{imports:?}");
 }
 
 /// A way from a module back to itself, if there is one.
@@ -94,11 +154,8 @@ fn find_cycle(imports: &BTreeMap<String, BTreeSet<String>>) -> Option<Vec<String
 }
 
 #[test]
-fn cluster_has_no_import_cycle() {
-    let imports = imports("cluster");
-    assert!(imports.len() > 5, "{imports:?}");
-    assert!(imports["writer"].contains("confirm"), "imports are found: {imports:?}");
-    assert_eq!(find_cycle(&imports), None);
+fn no_file_imports_itself_in_a_circle() {
+    assert_eq!(find_cycle(&imports()), None);
 }
 
 #[test]
@@ -114,43 +171,61 @@ fn a_cycle_would_be_found() {
     assert_eq!(find_cycle(&imports(&[("a", "b"), ("a", "c"), ("b", "c")])), None);
 }
 
-/// What is for any kind does not know the kinds, nor who uses it.
+/// From the bottom to the top. What stands beside another one imports nothing of it.
+const LAYERS: [&[&str]; 10] = [
+    &["api"],
+    &["model", "sinks"],
+    &["admission", "plan"],
+    &["cluster"],
+    &["kinds"],
+    &["install", "telemetry"],
+    &["controllers"],
+    &["runtime"],
+    &["lib"],
+    &["main"],
+];
+
 #[test]
-fn cluster_imports_nothing_from_above() {
-    for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cluster")).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_file() {
-            let above = ["kinds", "controllers", "runtime", "install", "sinks"];
-            let named = named_after(&std::fs::read_to_string(&path).unwrap(), "crate::");
-            assert!(above.iter().all(|above| !named.contains(*above)), "{} names {named:?}", path.display());
+fn imports_point_down() {
+    let layer = |module: &str| {
+        let folder = module.split("::").next().unwrap_or_default();
+        LAYERS
+            .iter()
+            .position(|folders| folders.contains(&folder))
+            .unwrap_or_else(|| panic!("no layer has {folder}"))
+    };
+    let mut wrong = Vec::new();
+    for (module, imports) in imports() {
+        for other in imports {
+            let same = module.split("::").next() == other.split("::").next();
+            if !same && layer(&other) >= layer(&module) {
+                wrong.push(format!("{module} imports {other}"));
+            }
         }
     }
+    assert_eq!(wrong, Vec::<String>::new());
 }
 
 /// Pure code names no client, no runtime and no clock.
 #[test]
 fn pure_code_names_no_client_no_runtime_and_no_clock() {
-    for folder in ["api", "model", "plan", "admission"] {
-        let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(folder)];
-        while let Some(folder) = folders.pop() {
-            for entry in std::fs::read_dir(folder).unwrap() {
-                let path = entry.unwrap().path();
-                if path.is_dir() {
-                    folders.push(path);
-                    continue;
-                }
-                if path.extension().is_none_or(|extension| extension != "rs") {
-                    continue;
-                }
-                let text = std::fs::read_to_string(&path).unwrap();
-                for word in
-                    ["kube::Client", "kube::Api", "tokio::", "Timestamp::now", "SystemTime", "crate::cluster"]
-                {
-                    assert!(!text.contains(word), "{} names {word}", path.display());
-                }
-            }
+    let is_pure = |module: &str| {
+        let folder = module.split("::").next().unwrap_or_default();
+        ["api", "model", "plan", "admission"].contains(&folder) || is_plan_of_a_kind(module)
+    };
+    let pure: Vec<_> = modules().into_iter().filter(|(module, _)| is_pure(module)).collect();
+    assert!(pure.iter().filter(|(module, _)| is_plan_of_a_kind(module)).count() > 8);
+    for (module, text) in pure {
+        for word in ["kube::Client", "kube::Api", "tokio::", "Timestamp::now", "SystemTime", "crate::cluster"]
+        {
+            assert!(!text.contains(word), "{module} names {word}");
         }
     }
+}
+
+/// For example `kinds::enclave::plan`.
+fn is_plan_of_a_kind(module: &str) -> bool {
+    module.starts_with("kinds::") && module.split("::").nth(2) == Some("plan")
 }
 
 /// What looks at everything that there is of a kind, or enqueues it.
@@ -209,15 +284,15 @@ fn everything_is_looked_at_in_these_places_only() {
         // There are as many admission policies as the operator has.
         ("kinds/caches.rs", "unshare", 1),
         // By a defect of this program nobody knows whom a change concerns.
-        ("kinds/caches.rs", "enqueue_change", 1),
+        ("kinds/intake.rs", "enqueue_change", 1),
         // Cilium's policies are known for the first time, so connections to names can be enforced.
-        ("kinds/caches.rs", "run_cilium", 1),
+        ("kinds/watch.rs", "run_cilium", 1),
         // When Cilium goes.
-        ("kinds/enqueue.rs", "on_definition", 1),
+        ("kinds/changes.rs", "on_definition", 1),
         // When the admission policies are others than before.
-        ("kinds/enqueue.rs", "compare_policies", 1),
+        ("kinds/changes.rs", "compare_policies", 1),
         // What these are for, and nothing else calls for it.
-        ("kinds/enqueue.rs", "enqueue_everything", 2),
+        ("kinds/changes.rs", "enqueue_everything", 2),
         ("kinds/rbac/watches.rs", "enqueue_all_revocations", 2),
         // When this process begins to lead.
         ("controllers/revocation.rs", "sweep", 1),

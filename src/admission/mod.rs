@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::api::{Kind, names};
-use crate::model::approval::life::Integrity;
+use crate::model::approval::policy_status::Integrity;
 use crate::model::digest::sha256;
 use crate::model::naming::{CONNECTION_POLICY, ROLE_BINDING};
 use crate::model::rbac::access::CLUSTER_ROLES;

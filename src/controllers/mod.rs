@@ -31,10 +31,11 @@ use crate::cluster::writer::Writer;
 use crate::cluster::writes::{WriteError, Written, apply_write};
 use crate::kinds::caches::Caches;
 use crate::kinds::controller::{Known, Reconciled};
-use crate::kinds::enqueue::{Enqueuer, Guard};
+use crate::kinds::enqueue::Enqueuer;
+use crate::kinds::sentry::Guard;
 use crate::kinds::with_controlled_kinds;
 use crate::plan::{Plan, Write};
-use crate::runtime::metrics::{Metrics, Outcome as Counted};
+use crate::telemetry::{Metrics, Outcome as Counted};
 
 /// How many objects of a kind are reconciled at a time. Most of them wait for a read that they share.
 const CONCURRENCY: usize = 32;

@@ -17,7 +17,7 @@ use crate::kinds::controller::Reconciled;
 use crate::model::approval::gated::has_finalizer;
 use crate::model::audit::facts::record;
 use crate::plan::{Notice, Severity, Write};
-use crate::runtime::metrics::Metrics;
+use crate::telemetry::Metrics;
 
 /// Of kinds that carry approval rules.
 pub(super) fn before_applying<'a, K: Reconciled>(object: &K, context: &'a Context) -> Option<Applying<'a>> {

@@ -11,7 +11,7 @@ use crate::api::{ApprovalRequest, Enclave, EnclaveConnection, EnclaveSpec};
 use crate::cluster::watch::Seen;
 use crate::cluster::workqueue::MAX_RETRY;
 use crate::kinds::sentry::Sentry;
-use crate::model::approval::life::Integrity;
+use crate::model::approval::policy_status::Integrity;
 
 /// What controllers share, with an API server that does not answer.
 fn context() -> Arc<Context> {

@@ -9,10 +9,12 @@ use kube::{Api, Client};
 use tracing::{info, warn};
 
 use super::enqueue::Enqueuer;
-use super::foreign::{Relevant, is_settled};
+use super::foreign::Relevant;
+
 use crate::api::ApprovalRequest;
 use crate::api::reading::Item;
 use crate::cluster::cache::{Change, Filled};
+use crate::model::approval::request::is_settled;
 
 /// How many are read at a time: each may have a megabyte.
 const PAGE: u32 = 50;

@@ -11,8 +11,9 @@ use crate::api::audit::{Audit, Fact};
 use crate::api::gate::Applied;
 use crate::cluster::workqueue::Priority;
 use crate::cluster::writes::Served;
-use crate::kinds::caches::{Cached, Caches};
-use crate::kinds::enqueue::Guard;
+use crate::kinds::caches::Caches;
+use crate::kinds::intake::Enqueued;
+use crate::kinds::sentry::Guard;
 use crate::plan::Plan;
 
 /// What is known when an object is planned.
@@ -27,7 +28,7 @@ pub struct Known<'a> {
 }
 
 /// A kind with a controller.
-pub trait Reconciled: Served + Cached {
+pub trait Reconciled: Served + Enqueued {
     /// Its status.
     type Status: Clone + PartialEq + Send;
 

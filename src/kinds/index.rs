@@ -11,9 +11,9 @@ use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBind
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{Resource, ResourceExt};
 
-use super::foreign::is_settled;
 use crate::api::approval_request::RequestState;
 use crate::api::common::Principal;
+use crate::api::community::ConflictingDuties;
 use crate::api::names::{annotation, label};
 use crate::api::{
     ActivationState, ApprovalRequest, CiliumNetworkPolicy, Community, CommunityEndpoint, Enclave,
@@ -21,8 +21,10 @@ use crate::api::{
     RoleEligibility, TransitHub,
 };
 use crate::cluster::cache::{Indexed, NoIndex};
+use crate::model::approval::applied::applied_spec;
+use crate::model::approval::applied::view_applied;
 use crate::model::approval::gated::Gated;
-use crate::model::approval::life::applied_spec;
+use crate::model::approval::request::is_settled;
 use crate::model::digest::fingerprint;
 use crate::model::naming::{CONNECTION_POLICY, ROLE_BINDING, is_of_grant, namespace_of, splits};
 use crate::plan::child::Made;
@@ -55,6 +57,22 @@ impl Near {
     }
 }
 
+/// See [`refuses_conflicts`].
+pub const REFUSED: &str = "true";
+
+/// See [`refuses_conflicts`].
+pub const UNKNOWN: &str = "unknown";
+
+/// Whether a Community refuses roles that let somebody approve what they may change; `None` when it does not.
+#[must_use]
+pub fn refuses_conflicts(community: &Community) -> Option<&'static str> {
+    match view_applied(community, |spec| spec.conflicting_duties) {
+        Ok(Some(ConflictingDuties::Refuse)) => Some(REFUSED),
+        Ok(Some(ConflictingDuties::Warn) | None) => None,
+        Err(_) => Some(UNKNOWN),
+    }
+}
+
 /// The value under which something is found that is given in a namespace to somebody, near whatever place: names of
 /// people may be long, and of what they are given there may be much.
 fn value_near(namespace: &str, somebody: &str) -> String {
@@ -84,7 +102,9 @@ macro_rules! not_indexed {
         })*
     };
 }
+
 not_indexed!(ResourceQuota, LimitRange => true);
+
 not_indexed!(
     ClusterRole,
     CustomResourceDefinition,
@@ -99,7 +119,7 @@ not_indexed!(
 pub enum CommunityBy {
     /// The namespace that it owns, or wants to.
     Namespace,
-    /// [`crate::kinds::rbac::observe::refuses_conflicts`]
+    /// [`refuses_conflicts`]
     RefusesConflicts,
 }
 
@@ -108,7 +128,7 @@ impl Indexed for Community {
 
     fn index(&self, add: &mut dyn FnMut(CommunityBy, &str)) {
         add(CommunityBy::Namespace, &namespace_of(self));
-        if let Some(refuses) = crate::kinds::rbac::observe::refuses_conflicts(self) {
+        if let Some(refuses) = refuses_conflicts(self) {
             add(CommunityBy::RefusesConflicts, refuses);
         }
     }
@@ -399,6 +419,7 @@ macro_rules! given {
         })*
     };
 }
+
 given!(RoleAssignment, RoleEligibility);
 
 /// Indexes of RoleActivations.
@@ -499,6 +520,7 @@ macro_rules! rbac {
         })*
     };
 }
+
 rbac!(Role, RoleBinding, ServiceAccount);
 
 /// Indexes of ClusterRoleBindings.
@@ -553,6 +575,7 @@ macro_rules! policies {
         })*
     };
 }
+
 policies!(NetworkPolicy, CiliumNetworkPolicy);
 
 #[cfg(test)]

@@ -24,3 +24,10 @@ pub(in crate::kinds) fn labels_of(namespace: &Namespace) -> Option<Labels<'_>> {
         workload: text(label::WORKLOAD),
     })
 }
+
+/// Which namespace it is, whether it stays, and what it is for, as its labels say.
+pub(super) fn is_there(namespace: &Namespace) -> (Option<String>, bool, [Option<String>; 5]) {
+    let labels = [label::OWNER_UID, label::PURPOSE, label::COMMUNITY, label::ENCLAVE, label::WORKLOAD];
+    let labels = labels.map(|label| namespace.labels().get(label).cloned());
+    (namespace.uid(), namespace.metadata.deletion_timestamp.is_some(), labels)
+}

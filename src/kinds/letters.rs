@@ -15,7 +15,7 @@ use tracing::warn;
 
 use super::caches::Caches;
 use super::index::ClusterBindingBy;
-use super::observe::home_of;
+use super::parent::home_of;
 use super::untold::Event;
 use crate::api::common::{Principal, PrincipalKind};
 use crate::api::community::Channel;

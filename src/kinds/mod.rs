@@ -22,9 +22,44 @@ macro_rules! with_controlled_kinds {
 }
 pub(crate) use with_controlled_kinds;
 
+/// Calls a macro with everything that is watched: the name of its cache, its kind, what of it is watched, and what a change
+/// of it enqueues.
+macro_rules! with_watched_kinds {
+    ($use:ident) => {
+        $use! {
+            pub communities: Community = all() => Enqueuer::on_community;
+            pub enclaves: Enclave = all() => Enqueuer::on_enclave;
+            pub community_endpoints: CommunityEndpoint = all() => Enqueuer::on_community_endpoint;
+            pub transit_hubs: TransitHub = all() => Enqueuer::on_transit_hub;
+            pub workloads: EnclaveWorkload = all() => Enqueuer::on_workload;
+            pub endpoints: EnclaveEndpoint = all() => Enqueuer::on_endpoint;
+            pub connections: EnclaveConnection = all() => Enqueuer::on_connection;
+            pub requests: ApprovalRequest = all() => Enqueuer::on_request;
+            pub assignments: RoleAssignment = all() => Enqueuer::on_assignment;
+            pub eligibilities: RoleEligibility = all() => Enqueuer::on_eligibility;
+            pub activations: RoleActivation = all() => Enqueuer::on_activation;
+            pub namespaces: Namespace = all() => Enqueuer::on_namespace;
+            pub network_policies: NetworkPolicy = all() => Enqueuer::on_network_policy;
+            pub quotas: ResourceQuota = all() => Enqueuer::on_quota;
+            pub container_defaults: LimitRange = all() => Enqueuer::on_child;
+            pub role_bindings: RoleBinding = all() => Enqueuer::on_role_binding;
+            pub roles: Role = all() => Enqueuer::on_rbac;
+            pub service_accounts: ServiceAccount = but_the_default() => Enqueuer::on_rbac;
+            pub cluster_roles: ClusterRole = all() => Enqueuer::on_rbac;
+            pub cluster_role_bindings: ClusterRoleBinding = all() => Enqueuer::on_rbac;
+            pub(super) definitions: CustomResourceDefinition = named(cilium::DEFINITION) => Enqueuer::on_definition;
+            mutating: MutatingAdmissionPolicy = policies() => Enqueuer::on_policy;
+            mutating_bindings: MutatingAdmissionPolicyBinding = policies() => Enqueuer::on_policy;
+            validating: ValidatingAdmissionPolicy = policies() => Enqueuer::on_policy;
+            validating_bindings: ValidatingAdmissionPolicyBinding = policies() => Enqueuer::on_policy;
+        }
+    };
+}
+
 pub mod approval_request;
 mod backfill;
 pub mod caches;
+pub mod changes;
 pub mod community;
 pub mod connection;
 pub mod controller;
@@ -34,10 +69,13 @@ pub mod enqueue;
 pub mod foreign;
 mod gated;
 pub mod index;
+pub mod intake;
 mod labels;
 pub mod leftovers;
 pub mod letters;
+mod listing;
 pub mod observe;
+pub mod parent;
 pub mod queues;
 pub mod rbac;
 pub mod role_activation;
@@ -45,4 +83,5 @@ pub mod role_assignment;
 pub mod role_eligibility;
 pub mod sentry;
 pub mod untold;
+pub mod watch;
 pub mod workload;

@@ -6,45 +6,16 @@ use std::sync::Arc;
 use kube::ResourceExt;
 
 use super::caches::Caches;
-use super::enqueue::Guard;
 use super::index::{NamespaceBy, RbacBy, RequestBy};
+use super::sentry::Guard;
 
-use crate::api::names::{child, label, purpose};
-use crate::api::{ApprovalRequest, Community, Enclave};
-use crate::kinds::connection::links::namespace_of_workload;
+use crate::api::ApprovalRequest;
+use crate::api::names::child;
+use crate::kinds::parent::{home_of, namespace_of_workload};
 use crate::model::approval::gated::Gated;
-use crate::model::naming::{approval_request, enclave_namespace, namespace_of};
+use crate::model::naming::approval_request;
 use crate::plan::declared::{Declared, Home};
-use crate::plan::namespace::place::{ObservedPlace, is_owned};
-
-/// Control namespace that an Enclave owns, or wants to.
-#[must_use]
-pub fn control_namespace_of(community: &Community, enclave: &Enclave) -> String {
-    enclave_namespace(&community.name_any(), &enclave.name_any())
-}
-
-/// What a namespace belongs to. Its labels say where to look, and the UID on it whether what is found
-/// there is what it was made for.
-#[must_use]
-pub fn home_of(caches: &Caches, namespace: &str) -> Home {
-    find_home(caches, namespace).unwrap_or(Home::Nowhere)
-}
-
-fn find_home(caches: &Caches, namespace: &str) -> Option<Home> {
-    let namespace = caches.namespaces.get("", namespace)?;
-    let labels = namespace.labels();
-    let community = caches.communities.get("", labels.get(label::COMMUNITY)?)?;
-    match labels.get(label::PURPOSE).map(String::as_str) {
-        Some(purpose::COMMUNITY) => {
-            is_owned(&namespace, &community.uid()?).then_some(Home::Community(community))
-        }
-        Some(purpose::CONTROL) => {
-            let enclave = caches.enclaves.get(&namespace_of(&community), labels.get(label::ENCLAVE)?)?;
-            is_owned(&namespace, &enclave.uid()?).then_some(Home::Enclave(community, enclave))
-        }
-        _ => None,
-    }
-}
+use crate::plan::namespace::place::ObservedPlace;
 
 /// Namespaces of all workloads of an Enclave that exist, in order.
 pub(in crate::kinds) fn namespaces_of_workloads(caches: &Caches, home: &Home, control: &str) -> Vec<String> {

@@ -3,11 +3,19 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::enqueue::{Enqueuer, Guard};
 use crate::admission::Policies;
 use crate::admission::settling::Settling;
 use crate::cluster::clock::Clock;
-use crate::model::approval::life::Integrity;
+use crate::model::approval::policy_status::Integrity;
+
+/// What stands guard in the API server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guard {
+    /// Whether the admission policies are the built-in ones.
+    pub integrity: Integrity,
+    /// Their fingerprint.
+    pub witness: String,
+}
 
 /// Knows what the policies must be, and since when they are what they are.
 pub struct Sentry {
@@ -39,20 +47,8 @@ impl Sentry {
         Guard { integrity, witness }
     }
 
-    fn remaining(&self) -> Duration {
+    pub(super) fn remaining(&self) -> Duration {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.as_ref().and_then(|known| known.remaining(Instant::now())).unwrap_or_default()
-    }
-}
-
-/// Looks at the policies again once they have settled, which no watch tells. Never returns.
-pub async fn run_settling(enqueuer: &Enqueuer) {
-    let mut guard = enqueuer.guard.subscribe();
-    let is_settling =
-        |guard: &Option<Guard>| guard.as_ref().is_some_and(|guard| guard.integrity == Integrity::Settling);
-    // The sender is in `enqueuer`, so it does not end.
-    while guard.wait_for(is_settling).await.is_ok() {
-        tokio::time::sleep(enqueuer.sentry.remaining()).await;
-        enqueuer.compare_policies();
     }
 }

@@ -11,12 +11,12 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use super::caches::Caches;
-use super::observe::home_of;
+use super::parent::home_of;
 use crate::api::audit::{Audit, Fact, FactType};
 use crate::api::community::Channel;
 use crate::api::{Community, Kind};
 use crate::cluster::cache::{Change, Key};
-use crate::model::approval::life::applied_spec;
+use crate::model::approval::applied::applied_spec;
 use crate::model::audit::cloud_event::{Told, cloud_event};
 use crate::model::notification::letters::is_for_people;
 

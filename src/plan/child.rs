@@ -9,8 +9,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Resource, ResourceExt};
 use serde::Serialize;
 
-use super::Write;
 use super::metadata::{has_metadata, merge_metadata};
+
 use crate::api::CiliumNetworkPolicy;
 use crate::api::names::{annotation, child};
 use crate::model::digest::sha256;
@@ -40,6 +40,7 @@ macro_rules! with_child_kinds {
         }
     };
 }
+
 pub(crate) use with_child_kinds;
 
 macro_rules! children {
@@ -66,6 +67,7 @@ macro_rules! children {
         })*
     };
 }
+
 with_child_kinds!(children);
 
 impl Child {
@@ -144,15 +146,6 @@ pub fn due<K: Resource>(
 pub fn is_free(live: &ObjectMeta) -> bool {
     let is_empty = |finalizers: &Option<Vec<String>>| finalizers.as_ref().is_none_or(Vec::is_empty);
     is_empty(&live.finalizers) && live.owner_references.as_ref().is_none_or(Vec::is_empty)
-}
-
-/// The write that is due; `build` makes the object with its metadata.
-pub fn write_due<K: Into<Child>>(due: Due, build: impl FnOnce(ObjectMeta) -> K) -> Option<Write> {
-    match due {
-        Due::Nothing => None,
-        Due::Creation(metadata) => Some(Write::child(Verb::Create, build(metadata))),
-        Due::Replacement(metadata) => Some(Write::child(Verb::Replace, build(metadata))),
-    }
 }
 
 /// The live metadata with what is wanted, and without what keeps it or takes it along.

@@ -6,16 +6,24 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::gate::{Enforcement, Gate, Standing, gate_of_blocked, plan_gate, plan_marks};
+use super::gate::Gate;
+use super::gate::Standing;
+use super::gate::gate_of_blocked;
+use super::gate::plan_gate;
+use super::gate::plan_marks;
 use super::status::{build_gate_status, describe_error, notices};
 use super::{Plan, Write};
 use crate::api::gate::Reference;
 use crate::api::names::reason;
 use crate::api::{ApprovalRequest, Community, Enclave, GateStatus};
+use crate::model::approval::applied::JudgeError;
+use crate::model::approval::applied::applied_spec;
 use crate::model::approval::gated::{Gated, has_finalizer};
 use crate::model::approval::impact::Lines;
-use crate::model::approval::life::{Circumstances, Integrity, JudgeError, applied_spec};
+use crate::model::approval::life::Circumstances;
+use crate::model::approval::policy_status::Integrity;
 use crate::model::approval::scope::{Missing, OuterRules, ScopeRules};
+use crate::plan::enforcement::Enforcement;
 
 /// What was seen of a gated object and around it.
 #[derive(Clone, Debug)]

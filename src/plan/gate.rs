@@ -5,19 +5,20 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::status::was_enforced;
 use super::{ConfirmBy, Write};
+
 use crate::api::approval_request::RequestState;
 use crate::api::gate::{Applied, Pending};
 use crate::api::names::reason;
 use crate::api::reading::Unreadable;
 use crate::api::{ApprovalRequest, Kind};
+use crate::model::approval::applied::JudgeError;
 use crate::model::approval::gated::{Gated, has_finalizer};
 use crate::model::approval::life::{
-    Circumstances, Ground, Hold, HoldCause, JudgeError, Judgement, is_deletion_protected, judge,
+    Circumstances, Ground, Hold, HoldCause, Judgement, is_deletion_protected, judge,
 };
 use crate::model::approval::scope::Missing;
-use crate::plan::namespace::place::WasEnforced;
+use crate::plan::enforcement::{Enforcement, WasEnforced, was_enforced};
 
 /// What becomes of the latest spec, before anything is enforced.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,25 +48,6 @@ pub enum Standing {
     Blocked(Missing),
     /// Not judged before all requests are known; the status stays as it is.
     Unknown,
-}
-
-/// How far what is applied is enforced.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Enforcement {
-    /// Nothing is applied.
-    Nothing,
-    /// Everything was seen as it should be, or only drifted from it and is being put back.
-    Complete,
-    /// It was seen as it should be, and others may change it for a while.
-    Paused,
-    /// Being made.
-    Underway,
-    /// Nothing is open, because the spec says so.
-    Closed(Missing),
-    /// Some of it cannot be made now.
-    Partial(Missing),
-    /// None of it can be made now.
-    Blocked(Missing),
 }
 
 /// Judges the latest spec and turns the judgement into writes and status.

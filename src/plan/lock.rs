@@ -9,7 +9,8 @@ use super::{Notice, Severity};
 use crate::api::GateStatus;
 use crate::api::common::Principal;
 use crate::api::names::{condition, reason};
-use crate::model::approval::life::{Integrity, SETTLING};
+use crate::model::approval::policy_status::Integrity;
+use crate::model::approval::policy_status::SETTLING;
 use crate::model::rbac::maintenance::Exceptions;
 
 /// As many things as a status lists.

@@ -9,14 +9,16 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 
-use self::child::{Child, Verb};
+use self::child::{Child, Due, Verb};
 use crate::api::approval_request::Target;
 use crate::api::{ApprovalRequest, Kind, names};
 use crate::model::approval::scope::RulesOrigin;
+use kube::api::ObjectMeta;
 
 pub mod child;
 pub mod conditions;
 pub mod declared;
+pub mod enforcement;
 pub mod gate;
 pub mod lock;
 pub mod metadata;
@@ -133,6 +135,15 @@ impl Write {
     /// What is done to something in a namespace.
     pub fn child(verb: Verb, child: impl Into<Child>) -> Self {
         Self::Child(verb, child.into())
+    }
+}
+
+/// The write that is due; `build` makes the object with its metadata.
+pub fn write_due<K: Into<Child>>(due: Due, build: impl FnOnce(ObjectMeta) -> K) -> Option<Write> {
+    match due {
+        Due::Nothing => None,
+        Due::Creation(metadata) => Some(Write::child(Verb::Create, build(metadata))),
+        Due::Replacement(metadata) => Some(Write::child(Verb::Replace, build(metadata))),
     }
 }
 

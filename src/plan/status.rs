@@ -4,14 +4,16 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::conditions::{Status, Wanted, build_conditions, conditions_before};
-use super::gate::{Enforcement, Gate, Standing};
+use super::gate::{Gate, Standing};
 use super::{Notice, Severity};
+
 use crate::api::names::{condition, reason};
 use crate::api::{GateStatus, Kind, State};
 use crate::model::approval::gated::Gated;
-use crate::model::approval::life::{HoldCause, SETTLING};
+use crate::model::approval::life::HoldCause;
+use crate::model::approval::policy_status::SETTLING;
 use crate::model::approval::scope::Missing;
-use crate::plan::namespace::place::WasEnforced;
+use crate::plan::enforcement::Enforcement;
 
 /// The shared part of status, from how the spec stands and how far it is enforced.
 #[must_use]
@@ -288,19 +290,6 @@ fn event_reason(ready: &str) -> Option<&'static str> {
     .into_iter()
     .chain(WAITING)
     .find(|reason| *reason == ready)
-}
-
-/// Whether everything applied had been seen in force: a difference is then a drift to be put
-/// back, not something still being made.
-#[must_use]
-pub fn was_enforced<K: Gated>(object: &K) -> WasEnforced {
-    let enforced = object.gate().is_some_and(|status| {
-        status
-            .conditions
-            .iter()
-            .any(|condition| condition.type_ == condition::ENFORCED && condition.reason == reason::ENFORCED)
-    });
-    if enforced { WasEnforced::Yes } else { WasEnforced::No }
 }
 
 /// The status of an object whose reconciliation fails again and again: what is applied and pending

@@ -3,7 +3,6 @@
 pub mod client;
 pub mod election;
 mod listener;
-pub mod metrics;
 pub mod run;
 pub mod serve;
 pub mod settings;

@@ -17,7 +17,6 @@ use tracing::{error, info};
 use super::Settings;
 use super::client::Clients;
 use super::election::{Election, LeaseLost};
-use super::metrics::Metrics;
 use super::serve::run_server;
 use crate::admission::{PolicyError, build_policies};
 use crate::api::audit::Audit;
@@ -29,12 +28,16 @@ use crate::cluster::watch::list_consistently;
 use crate::cluster::writer::Writer;
 use crate::controllers::telling::{Outlet, run_telling};
 use crate::controllers::{self, Context, revocation};
-use crate::kinds::caches::Caches;
-use crate::kinds::enqueue::{Enqueuer, Guard};
-use crate::kinds::sentry::{Sentry, run_settling};
-use crate::model::approval::life::{Integrity, SETTLING};
+use crate::kinds::changes::run_settling;
+use crate::kinds::enqueue::Enqueuer;
+use crate::kinds::sentry::Guard;
+use crate::kinds::sentry::Sentry;
+use crate::kinds::watch::run_watches;
+use crate::model::approval::policy_status::Integrity;
+use crate::model::approval::policy_status::SETTLING;
 use crate::plan::{Notice, Severity};
 use crate::sinks::{DeliveryError, EventSink};
+use crate::telemetry::Metrics;
 
 /// The operator cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -85,7 +88,7 @@ pub async fn run_operator(
     // Dropped at the end, which ends the watches.
     let mut tasks = JoinSet::new();
     let watching = list_consistently(client.clone());
-    for watch in Caches::watches(&watching, &enqueuer) {
+    for watch in run_watches(&watching, &enqueuer) {
         tasks.spawn(watch);
     }
     let (is_ready, ready) = watch::channel(false);

@@ -9,8 +9,8 @@ use enclave_operator::api::{
 };
 use enclave_operator::cluster::clock::Clock;
 use enclave_operator::cluster::watch::Seen;
-use enclave_operator::kinds::caches::Cached;
 use enclave_operator::kinds::enqueue::Enqueuer;
+use enclave_operator::kinds::intake::Enqueued;
 use enclave_operator::kinds::rbac::watches::enqueue_all_revocations;
 use enclave_operator::kinds::sentry::Sentry;
 use jiff::Timestamp;
@@ -34,7 +34,7 @@ pub type Key = (String, String);
 pub struct Outdated;
 
 /// A kind that is kept.
-pub trait Stored: Cached + Clone + Serialize + DeserializeOwned {
+pub trait Stored: Enqueued + Clone + Serialize + DeserializeOwned {
     fn shelf(server: &Server) -> &BTreeMap<Key, Self>;
     fn shelf_mut(server: &mut Server) -> &mut BTreeMap<Key, Self>;
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use enclave_operator::admission::{Installation, WildcardApprovers, build_policies};
-use enclave_operator::model::approval::life::Integrity;
+use enclave_operator::model::approval::policy_status::Integrity;
 use serde_json::{Value, json};
 
 use super::support::helm::{CHART, NAMESPACE, RELEASE, copy_chart};

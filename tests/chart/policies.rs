@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use enclave_operator::admission::{
     Installation, Policies, WildcardApprovers, build_optional_policies, build_policies,
 };
-use enclave_operator::model::approval::life::Integrity;
+use enclave_operator::model::approval::policy_status::Integrity;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 

@@ -9,9 +9,9 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::lenient::{describe_error, fields_of, is_object, read, read_whole, read_with_unknown};
-use super::spec::read_what_can_be;
+use super::spec::{Markable, Unknown, read_what_can_be};
 use super::{Cause, Parts, Readable, Unread, Unreadable};
-use crate::api::Time;
+
 use crate::api::audit::{Audit, Fact};
 use crate::api::entry::Entry;
 use crate::api::gate::Applied;
@@ -23,32 +23,8 @@ use crate::api::{
     EnclaveEndpointStatus, EnclaveSpec, EnclaveStatus, EnclaveWorkload, EnclaveWorkloadSpec,
     EnclaveWorkloadStatus, GateStatus, RoleActivation, RoleActivationSpec, RoleActivationStatus,
     RoleAssignment, RoleAssignmentSpec, RoleAssignmentStatus, RoleEligibility, RoleEligibilitySpec,
-    RoleEligibilityStatus, TransitHub, TransitHubSpec, TransitHubStatus,
+    RoleEligibilityStatus, Time, TransitHub, TransitHubSpec, TransitHubStatus,
 };
-
-/// A spec that can be marked as unreadable.
-pub(super) trait Markable: DeserializeOwned {
-    /// The fields that it must have, as they are when nothing is known of them: what gives nothing.
-    fn required() -> Value;
-
-    /// Its mark.
-    fn mark(&mut self) -> &mut Option<Box<Unreadable>>;
-
-    /// Closes what it opens, of a kind that is closed when it cannot be read.
-    fn close(&mut self) {}
-
-    /// What a field means for it that this version does not know.
-    const UNKNOWN: Unknown = Unknown::Skipped;
-}
-
-/// See [`Markable::UNKNOWN`].
-pub(super) enum Unknown {
-    /// The field asks for nothing. While the CustomResourceDefinitions are newer than the operator, as in every upgrade, the API
-    /// server fills defaults into the objects of everybody, who have asked for nothing new by that.
-    Skipped,
-    /// The spec cannot be read: only the operator writes such a spec, so another version means something by it.
-    Counts,
-}
 
 /// A status that the operator writes.
 pub(super) trait Status: Default + DeserializeOwned {
@@ -79,6 +55,7 @@ macro_rules! markable {
         })*
     };
 }
+
 markable! {
     CommunitySpec: json!({});
     EnclaveSpec: json!({});
@@ -135,6 +112,7 @@ macro_rules! gated {
         )*
     };
 }
+
 gated! {
     Community, CommunitySpec, CommunityStatus;
     Enclave, EnclaveSpec, EnclaveStatus;
@@ -178,6 +156,7 @@ macro_rules! essential {
         )*
     };
 }
+
 essential! {
     RoleActivation, RoleActivationSpec, RoleActivationStatus,
         ["state", "user", "stamps", "role", "eligibilityUid", "startsAt", "endsAt"];

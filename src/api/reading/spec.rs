@@ -1,12 +1,37 @@
 //! A spec of which something cannot be read: field by field, with what is applied in the place of the rest.
 
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::lenient::{fields_of, is_object, mend, read};
-use super::own::Markable;
-use super::{Cause, Unread};
+use super::{Cause, Unread, Unreadable};
+
 use crate::api::unknown::Step;
+
+/// A spec that can be marked as unreadable.
+pub(super) trait Markable: DeserializeOwned {
+    /// The fields that it must have, as they are when nothing is known of them: what gives nothing.
+    fn required() -> Value;
+
+    /// Its mark.
+    fn mark(&mut self) -> &mut Option<Box<Unreadable>>;
+
+    /// Closes what it opens, of a kind that is closed when it cannot be read.
+    fn close(&mut self) {}
+
+    /// What a field means for it that this version does not know.
+    const UNKNOWN: Unknown = Unknown::Skipped;
+}
+
+/// See [`Markable::UNKNOWN`].
+pub(super) enum Unknown {
+    /// The field asks for nothing. While the CustomResourceDefinitions are newer than the operator, as in every upgrade, the API
+    /// server fills defaults into the objects of everybody, who have asked for nothing new by that.
+    Skipped,
+    /// The spec cannot be read: only the operator writes such a spec, so another version means something by it.
+    Counts,
+}
 
 /// A spec of which something is unreadable. `first` is what a strict reader stumbles over.
 pub(super) fn read_what_can_be<S: Markable>(

@@ -1,3 +1,4 @@
+use crate::api::reading::spec::Markable;
 use jiff::Timestamp;
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -8,7 +9,6 @@ use kube::ResourceExt;
 use kube::core::{ObjectList, WatchEvent};
 use serde_json::{Value, json};
 
-use super::own::Markable;
 use super::*;
 use crate::api::audit::FactType;
 use crate::api::common::MaintenanceMode;

@@ -15,7 +15,7 @@ use crate::cluster::workqueue::Priority;
 use crate::kinds::approval_request::observe::observe_target;
 use crate::kinds::approval_request::plan::{ObservedRequest, plan_approval_request};
 use crate::kinds::controller::{Known, Reconciled};
-use crate::kinds::enqueue::Guard;
+use crate::kinds::sentry::Guard;
 use crate::model::audit::facts::facts_of_request;
 use crate::plan::Plan;
 

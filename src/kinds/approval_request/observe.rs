@@ -8,8 +8,8 @@ use crate::api::{ActivationState, ApprovalRequest, Kind, RoleActivation};
 use crate::kinds::caches::Caches;
 use crate::kinds::connection::links::link_of;
 
+use crate::model::approval::applied::applied_spec;
 use crate::model::approval::gated::Gated;
-use crate::model::approval::life::applied_spec;
 use crate::model::approval::request::TargetView;
 use crate::model::network::reach::find_references;
 

@@ -8,7 +8,7 @@ use crate::api::approval_request::RequestState;
 use crate::api::names::{condition, reason};
 use crate::api::{ApprovalRequest, ApprovalRequestStatus, Time};
 use crate::model::approval::gated::has_finalizer;
-use crate::model::approval::life::Integrity;
+use crate::model::approval::policy_status::Integrity;
 use crate::model::approval::request::{TargetView, Verdict, Votes, decide};
 use crate::model::approval::votes::describe_votes;
 use crate::plan::conditions::{Status, Wanted, build_conditions};

@@ -7,10 +7,10 @@ use kube::ResourceExt;
 use crate::api::Community;
 use crate::kinds::caches::Caches;
 use crate::kinds::community::plan::ObservedCommunity;
-use crate::kinds::enqueue::Guard;
 use crate::kinds::index::EnclaveBy;
 use crate::kinds::leftovers::of_community;
 use crate::kinds::observe::{Bindings, observe_declared, observe_place};
+use crate::kinds::sentry::Guard;
 use crate::model::naming::namespace_of;
 use crate::plan::namespace::place::is_owned;
 

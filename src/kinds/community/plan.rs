@@ -5,20 +5,28 @@ use kube::ResourceExt;
 
 use crate::api::names::{condition, reason};
 use crate::api::{Approvals, Community, CommunitySpec, CommunityStatus};
-use crate::model::approval::life::{Integrity, JudgeError, SETTLING, applied_spec};
+use crate::model::approval::applied::JudgeError;
+use crate::model::approval::applied::applied_spec;
+use crate::model::approval::policy_status::Integrity;
+use crate::model::approval::policy_status::SETTLING;
 use crate::model::approval::rules::held_operations;
 use crate::model::approval::scope::OuterRules;
 use crate::model::naming::namespace_of;
 use crate::model::rbac::maintenance::{Exceptions, own_maintenance};
 use crate::plan::conditions::{Status, Wanted, build_conditions, conditions_before};
 use crate::plan::declared::{Declared, Farewell, Ways, plan_declared};
-use crate::plan::gate::Enforcement;
+use crate::plan::enforcement::Enforcement;
+use crate::plan::enforcement::was_enforced;
 use crate::plan::lock::{Lock, OfOthers, list_some, show_lock};
-use crate::plan::namespace::place::{
-    Inside, ObservedPlace, Place, enforce, is_owned, owned_namespace, plan_repair_of_the_known,
-    plan_teardown, preview,
-};
-use crate::plan::status::was_enforced;
+use crate::plan::namespace::enforce::enforce;
+use crate::plan::namespace::enforce::owned_namespace;
+use crate::plan::namespace::enforce::plan_repair_of_the_known;
+use crate::plan::namespace::enforce::plan_teardown;
+use crate::plan::namespace::enforce::preview;
+use crate::plan::namespace::place::Inside;
+use crate::plan::namespace::place::ObservedPlace;
+use crate::plan::namespace::place::Place;
+use crate::plan::namespace::place::is_owned;
 use crate::plan::{Plan, Write};
 
 /// What was seen of a Community and in it.

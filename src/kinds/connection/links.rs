@@ -8,20 +8,21 @@ use kube::ResourceExt;
 use crate::api::community::FqdnBackend;
 use crate::api::names::label;
 use crate::api::{
-    Community, CommunityEndpoint, CommunitySpec, Enclave, EnclaveConnection, EnclaveEndpoint,
-    EnclaveWorkload, TransitHub,
+    Community, CommunityEndpoint, CommunitySpec, EnclaveConnection, EnclaveEndpoint, EnclaveWorkload,
+    TransitHub,
 };
 use crate::cluster::cache::Key;
 use crate::kinds::caches::Caches;
 use crate::kinds::index::{
     CommunityBy, CommunityEndpointBy, ConnectionBy, EndpointBy, connection_of_policy, pair,
 };
-use crate::kinds::observe::{control_namespace_of, home_of};
-use crate::model::approval::life::{applied_spec, view_applied};
-use crate::model::naming::{namespace_of, workload_namespace};
+use crate::kinds::parent::{control_namespace_of, find_enclave, home_of, namespace_of_workload};
+use crate::model::approval::applied::applied_spec;
+use crate::model::approval::applied::view_applied;
+use crate::model::naming::namespace_of;
 use crate::model::network::reach::{DestinationEnd, Link, NamesBackend, SourceEnd, WorkloadEnd};
 use crate::plan::declared::Home;
-use crate::plan::namespace::place::{ObservedPlace, is_owned};
+use crate::plan::namespace::place::ObservedPlace;
 
 /// A connection and what it joins. The source is looked for where the connection is declared, the
 /// destination in the Community around that, and nowhere else.
@@ -218,24 +219,6 @@ fn workload_end(caches: &Caches, home: &Home, name: &str) -> WorkloadEnd {
     let workload = caches.workloads.get(&control, name);
     let namespace = workload.as_deref().and_then(|workload| namespace_of_workload(caches, home, workload));
     WorkloadEnd { name: name.to_owned(), workload, namespace }
-}
-
-/// The namespace of a workload, when it exists and was made for it.
-#[must_use]
-pub fn namespace_of_workload(caches: &Caches, home: &Home, workload: &EnclaveWorkload) -> Option<String> {
-    let Home::Enclave(community, enclave) = home else { return None };
-    let name = workload_namespace(&community.name_any(), &enclave.name_any(), &workload.name_any());
-    let namespace = caches.namespaces.get("", &name)?;
-    let is_there = is_owned(&namespace, &workload.uid()?) && namespace.metadata.deletion_timestamp.is_none();
-    is_there.then_some(name)
-}
-
-/// The Enclave of this name in a Community.
-#[must_use]
-pub fn find_enclave(caches: &Caches, community: &Community, name: &str) -> Option<Arc<Enclave>> {
-    let enclave = caches.enclaves.get(&namespace_of(community), name)?;
-    let control = caches.namespaces.get("", &control_namespace_of(community, &enclave))?;
-    is_owned(&control, &enclave.uid()?).then_some(enclave)
 }
 
 /// The workload whose pods an endpoint offers, as applied.

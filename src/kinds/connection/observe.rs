@@ -7,12 +7,13 @@ use kube::ResourceExt;
 use crate::api::EnclaveConnection;
 use crate::cluster::cache::{Cache, Indexed};
 use crate::kinds::caches::Caches;
-use crate::kinds::connection::links::{find_enclave, link_of};
+use crate::kinds::connection::links::link_of;
 use crate::kinds::connection::plan::{MOST_CONNECTIONS, ObservedConnection};
-use crate::kinds::enqueue::Guard;
 use crate::kinds::foreign::is_managed;
 use crate::kinds::index::{ConnectionBy, PolicyBy, pair};
 use crate::kinds::observe::observe_declared;
+use crate::kinds::parent::find_enclave;
+use crate::kinds::sentry::Guard;
 use crate::model::approval::gated::Gated;
 
 /// Gathers what is known of a connection.

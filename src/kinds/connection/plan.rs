@@ -14,8 +14,10 @@ use crate::api::{
     CiliumNetworkPolicy, Enclave, EnclaveConnection, EnclaveConnectionSpec, EnclaveConnectionStatus,
     GateStatus, Kind, Time,
 };
+use crate::model::approval::applied::JudgeError;
+use crate::model::approval::applied::applied_spec;
+use crate::model::approval::applied::as_if_applied;
 use crate::model::approval::gated::Gated;
-use crate::model::approval::life::{JudgeError, applied_spec, as_if_applied};
 use crate::model::approval::scope::{Missing, OuterRules, ScopeRules};
 use crate::model::network::reach::{
     Destination, DestinationEnd, Flow, Link, Passage, SourceEnd, Sources, find_references,
@@ -23,10 +25,10 @@ use crate::model::network::reach::{
 };
 use crate::model::network::traffic::compare;
 use crate::plan::declared::{Declared, Farewell, Ways, plan_declared, tell_impact};
-use crate::plan::gate::Enforcement;
-use crate::plan::namespace::place::WasEnforced;
+use crate::plan::enforcement::Enforcement;
+use crate::plan::enforcement::WasEnforced;
+use crate::plan::enforcement::was_enforced;
 use crate::plan::policies::{build_connection, build_names};
-use crate::plan::status::was_enforced;
 use crate::plan::{Plan, Write};
 
 /// So many connections are in force in one namespace at most. Each is a policy in the namespace of
@@ -237,7 +239,7 @@ mod tests {
 
     use super::*;
     use crate::api::{Community, CommunityEndpoint, State};
-    use crate::model::approval::life::Integrity;
+    use crate::model::approval::policy_status::Integrity;
     use crate::model::digest::digest;
     use crate::plan::declared::Home;
 

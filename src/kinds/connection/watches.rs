@@ -20,9 +20,10 @@ use crate::kinds::connection::plan::MOST_CONNECTIONS;
 use crate::kinds::enclave::watches::{concerns_declared, concerns_members};
 use crate::kinds::enqueue::{Enqueuer, concerns_others, priority_of};
 use crate::kinds::index::{CommunityEndpointBy, ConnectionBy, HubBy, connection_of_policy};
+use crate::kinds::labels::is_there;
 use crate::kinds::labels::labels_of;
-use crate::kinds::observe::{control_namespace_of, home_of};
-use crate::kinds::workload::watches::{enqueue_ends, is_there};
+use crate::kinds::parent::{control_namespace_of, home_of};
+use crate::kinds::workload::watches::enqueue_ends;
 use crate::model::approval::gated::Gated;
 use crate::model::naming::{enclave_namespace, namespace_of};
 

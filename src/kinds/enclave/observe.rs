@@ -8,12 +8,12 @@ use crate::api::Enclave;
 use crate::cluster::cache::{Cache, Indexed};
 use crate::kinds::caches::Caches;
 use crate::kinds::enclave::plan::{Children, ObservedEnclave};
-use crate::kinds::enqueue::Guard;
 use crate::kinds::leftovers::of_enclave;
 use crate::kinds::observe::{
-    Bindings, control_namespace_of, namespaces_of_workloads, observe_declared, observe_place,
-    observe_place_owned_by,
+    Bindings, namespaces_of_workloads, observe_declared, observe_place, observe_place_owned_by,
 };
+use crate::kinds::parent::control_namespace_of;
+use crate::kinds::sentry::Guard;
 use crate::model::approval::gated::Gated;
 use crate::plan::declared::Home;
 

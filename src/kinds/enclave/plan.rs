@@ -7,8 +7,9 @@ use kube::ResourceExt;
 
 use crate::api::enclave::WorkloadCommunication;
 use crate::api::{Approvals, Community, Enclave, EnclaveSpec, EnclaveStatus};
+use crate::model::approval::applied::JudgeError;
+use crate::model::approval::applied::applied_spec;
 use crate::model::approval::gated::Gated;
-use crate::model::approval::life::{JudgeError, applied_spec};
 use crate::model::approval::rules::held_operations;
 use crate::model::approval::scope::OuterRules;
 use crate::model::naming::enclave_namespace;
@@ -16,12 +17,17 @@ use crate::model::network::together::compare_together;
 use crate::model::rbac::maintenance::{Exceptions, own_maintenance};
 use crate::plan::conditions::conditions_before;
 use crate::plan::declared::{Declared, Farewell, Home, Ways, plan_declared, tell_impact};
-use crate::plan::gate::Enforcement;
+use crate::plan::enforcement::Enforcement;
+use crate::plan::enforcement::was_enforced;
 use crate::plan::lock::{Lock, OfOthers, list_some, show_lock};
-use crate::plan::namespace::place::{
-    Inside, ObservedPlace, Place, enforce, owned_namespace, plan_repair_of_the_known, plan_teardown, preview,
-};
-use crate::plan::status::was_enforced;
+use crate::plan::namespace::enforce::enforce;
+use crate::plan::namespace::enforce::owned_namespace;
+use crate::plan::namespace::enforce::plan_repair_of_the_known;
+use crate::plan::namespace::enforce::plan_teardown;
+use crate::plan::namespace::enforce::preview;
+use crate::plan::namespace::place::Inside;
+use crate::plan::namespace::place::ObservedPlace;
+use crate::plan::namespace::place::Place;
 use crate::plan::{Plan, Write};
 
 const KINDS: &str = "Enclaves";

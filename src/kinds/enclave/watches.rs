@@ -11,9 +11,9 @@ use crate::cluster::cache::Change;
 use crate::cluster::workqueue::Priority;
 use crate::kinds::enqueue::Enqueuer;
 use crate::kinds::labels::labels_of;
+use crate::model::approval::applied::applied_spec;
 use crate::model::approval::gated::Gated;
 use crate::model::approval::kept::keeps_apart;
-use crate::model::approval::life::applied_spec;
 use crate::model::naming::{namespace_of, splits};
 use crate::plan::child::Made;
 

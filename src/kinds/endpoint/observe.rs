@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use crate::kinds::caches::Caches;
 use crate::kinds::endpoint::plan::ObservedEndpoint;
-use crate::kinds::enqueue::Guard;
 use crate::kinds::observe::observe_declared;
+use crate::kinds::sentry::Guard;
+use crate::model::approval::applied::as_if_applied;
 use crate::model::approval::gated::Gated;
-use crate::model::approval::life::as_if_applied;
 use crate::model::network::reach::Link;
 
 /// Gathers what is known of an endpoint or a hub; `links` finds the connections to it, of which there

@@ -5,14 +5,14 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use crate::api::{CommunityEndpoint, EnclaveEndpoint, GateStatus, TransitHub};
+use crate::model::approval::applied::JudgeError;
 use crate::model::approval::gated::Gated;
-use crate::model::approval::life::JudgeError;
 use crate::model::approval::scope::{Missing, OuterRules};
 use crate::model::network::reach::Link;
 use crate::model::network::traffic::compare;
 use crate::plan::Plan;
 use crate::plan::declared::{Declared, Farewell, Ways, plan_declared, tell_impact};
-use crate::plan::gate::Enforcement;
+use crate::plan::enforcement::Enforcement;
 
 /// What was seen of an endpoint or a hub.
 #[derive(Clone, Debug)]
@@ -109,7 +109,8 @@ mod tests {
     use super::*;
     use crate::api::approval_request::{ApprovalRequestSpec, Change, Decision, RequestState, Verdict};
     use crate::api::{ApprovalRequest, ApprovalRequestStatus, Community, Content, Enclave, State, Time};
-    use crate::model::approval::life::{Integrity, as_if_applied};
+    use crate::model::approval::applied::as_if_applied;
+    use crate::model::approval::policy_status::Integrity;
     use crate::model::approval::request::tests::a_request;
     use crate::model::digest::digest;
     use crate::plan::Write;

@@ -9,9 +9,9 @@ use crate::cluster::workqueue::Priority;
 use crate::kinds::connection::links::link_of;
 use crate::kinds::enclave::watches::{concerns_declared, concerns_members};
 use crate::kinds::enqueue::{Enqueuer, concerns_others};
-use crate::kinds::observe::{control_namespace_of, home_of};
+use crate::kinds::parent::{control_namespace_of, home_of};
+use crate::model::approval::applied::applied_spec;
 use crate::model::approval::gated::Gated;
-use crate::model::approval::life::applied_spec;
 use crate::model::naming::namespace_of;
 use crate::model::network::reach::{DestinationEnd, Link, SourceEnd};
 

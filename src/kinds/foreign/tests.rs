@@ -1,6 +1,13 @@
+use crate::api::approval_request::RequestState;
+use crate::cluster::cache::Key;
+use crate::cluster::workqueue::Priority;
+use crate::kinds::enqueue::Enqueuer;
+use crate::kinds::listing::on_namespace;
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Instant;
 
 use super::*;
 use crate::api::approval_request::Decision;

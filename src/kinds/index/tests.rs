@@ -6,7 +6,7 @@ use serde_json::json;
 use super::*;
 use crate::cluster::cache::Cache;
 use crate::kinds::rbac::observe::find_near;
-use crate::model::approval::life::as_if_applied;
+use crate::model::approval::applied::as_if_applied;
 
 fn assignment(namespace: &str, names: &[String]) -> RoleAssignment {
     let principals: Vec<_> = names.iter().map(|name| json!({"kind": "User", "name": name})).collect();

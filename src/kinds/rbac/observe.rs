@@ -14,22 +14,25 @@ use crate::api::enclave_workload::AccessMode;
 use crate::api::names::{access, child, label};
 use crate::api::reading::{Cause, Unreadable};
 use crate::api::{
-    ActivationState, Community, Kind, Role, RoleActivation, RoleActivationStatus, RoleAssignment,
-    RoleAssignmentSpec, RoleEligibility, RoleEligibilitySpec,
+    ActivationState, Kind, Role, RoleActivation, RoleActivationStatus, RoleAssignment, RoleAssignmentSpec,
+    RoleEligibility, RoleEligibilitySpec,
 };
 use crate::cluster::cache::{Cache, Indexed, Key};
 use crate::kinds::caches::Caches;
-use crate::kinds::enqueue::Guard;
 use crate::kinds::foreign::is_managed;
 use crate::kinds::index::{
-    ActivationBy, CommunityBy, GivenBy, NamespaceBy, Near, RbacBy, RequestBy, WorkloadBy, pair,
+    ActivationBy, CommunityBy, GivenBy, NamespaceBy, Near, REFUSED, RbacBy, RequestBy, UNKNOWN, WorkloadBy,
+    pair,
 };
-use crate::kinds::observe::{home_of, observe_declared, whole};
+use crate::kinds::observe::{observe_declared, whole};
+use crate::kinds::parent::home_of;
 use crate::kinds::role_activation::plan::{ObservedActivation, grant_of_activation};
 use crate::kinds::role_assignment::plan::{ObservedAssignment, grant_of_assignment};
 use crate::kinds::role_eligibility::plan::{ObservedEligibility, effective, grant_of_eligibility};
+use crate::kinds::sentry::Guard;
+use crate::model::approval::applied::JudgeError;
+use crate::model::approval::applied::view_applied;
 use crate::model::approval::gated::Gated;
-use crate::model::approval::life::{JudgeError, view_applied};
 use crate::model::digest::fingerprint;
 use crate::model::naming::{self, namespace_of};
 use crate::model::rbac::activation::{Eligible, NotEligible, asker, keeps_what_it_has};
@@ -414,21 +417,6 @@ fn observe_area_within(caches: &Caches, namespace: &str, within: Option<&str>) -
         _ => Some(ConflictingDuties::Warn),
     };
     Area { scope, namespaces, about_enclave, conflicts }
-}
-
-/// See [`refuses_conflicts`].
-pub const REFUSED: &str = "true";
-/// See [`refuses_conflicts`].
-pub const UNKNOWN: &str = "unknown";
-
-/// Whether a Community refuses roles that let somebody approve what they may change; `None` when it does not.
-#[must_use]
-pub fn refuses_conflicts(community: &Community) -> Option<&'static str> {
-    match view_applied(community, |spec| spec.conflicting_duties) {
-        Ok(Some(ConflictingDuties::Refuse)) => Some(REFUSED),
-        Ok(Some(ConflictingDuties::Warn) | None) => None,
-        Err(_) => Some(UNKNOWN),
-    }
 }
 
 /// What a namespace is the scope of.

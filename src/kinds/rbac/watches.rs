@@ -21,12 +21,13 @@ use crate::kinds::enclave::watches::{concerns_declared, concerns_members};
 use crate::kinds::enqueue::{Enqueuer, concerns_others, grant_of, priority_of};
 use crate::kinds::foreign::may_be_managed;
 use crate::kinds::index::{ActivationBy, GivenBy, pair};
+use crate::kinds::labels::is_there;
 use crate::kinds::labels::{Labels, labels_of};
-use crate::kinds::observe::{control_namespace_of, home_of};
+use crate::kinds::parent::{control_namespace_of, home_of};
 use crate::kinds::rbac::observe::{find_near, overlapping};
-use crate::kinds::workload::watches::is_there;
+use crate::model::approval::applied::applied_spec;
+use crate::model::approval::applied::view_applied;
 use crate::model::approval::gated::Gated;
-use crate::model::approval::life::{applied_spec, view_applied};
 use crate::model::naming::{ROLE_BINDING, enclave_namespace, is_of_grant, namespace_of, parse_grant};
 use crate::plan::declared::Home;
 
@@ -42,7 +43,7 @@ pub fn on_community(enqueuer: &Enqueuer, change: &Change<Community>) {
             enqueue_given_in(enqueuer, &control_namespace_of(community, &enclave));
         }
     }
-    if change.differs(crate::kinds::rbac::observe::refuses_conflicts) {
+    if change.differs(crate::kinds::index::refuses_conflicts) {
         enqueue_given_in(enqueuer, &enqueuer.caches.system);
     }
 }

@@ -10,7 +10,7 @@ use crate::api::role_activation::ActivationState;
 use crate::api::{ApprovalRequest, Kind, RoleActivation, RoleActivationStatus, Time};
 use crate::kinds::role_eligibility::plan::role_of;
 use crate::model::approval::gated::has_finalizer;
-use crate::model::approval::life::Integrity;
+use crate::model::approval::policy_status::Integrity;
 use crate::model::approval::scope::Missing;
 use crate::model::naming;
 use crate::model::rbac::activation::{

@@ -4,13 +4,15 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use crate::api::{Kind, RoleAssignment, RoleAssignmentSpec, RoleAssignmentStatus};
+use crate::model::approval::applied::JudgeError;
+use crate::model::approval::applied::applied_spec;
+use crate::model::approval::applied::as_if_applied;
 use crate::model::approval::gated::Gated;
-use crate::model::approval::life::{JudgeError, applied_spec, as_if_applied};
 use crate::model::naming;
 use crate::model::rbac::grants::{Duty, Grant, compare_rights, find_conflict, rights_of_role};
 use crate::plan::Plan;
 use crate::plan::declared::{Declared, Farewell, Ways, plan_declared, tell_impact};
-use crate::plan::gate::Enforcement;
+use crate::plan::enforcement::Enforcement;
 use crate::plan::rbac::given::{Area, enforce_grant, plan_farewell, refuse_conflict, show_conflict};
 use crate::plan::rbac::grants::Surroundings;
 

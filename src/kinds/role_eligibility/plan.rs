@@ -7,8 +7,10 @@ use kube::ResourceExt;
 
 use crate::api::role_eligibility::LastActivation;
 use crate::api::{Kind, RoleActivation, RoleEligibility, RoleEligibilitySpec, RoleEligibilityStatus, Time};
+use crate::model::approval::applied::JudgeError;
+use crate::model::approval::applied::applied_spec;
+use crate::model::approval::applied::as_if_applied;
 use crate::model::approval::gated::Gated;
-use crate::model::approval::life::{JudgeError, applied_spec, as_if_applied};
 use crate::model::naming;
 use crate::model::rbac::activation::Eligible;
 use crate::model::rbac::grants::{
@@ -17,7 +19,7 @@ use crate::model::rbac::grants::{
 use crate::model::rbac::roles::ELIGIBLE;
 use crate::plan::Plan;
 use crate::plan::declared::{Declared, Farewell, Ways, plan_declared, tell_impact};
-use crate::plan::gate::Enforcement;
+use crate::plan::enforcement::Enforcement;
 use crate::plan::rbac::given::{Area, enforce_grant, plan_farewell, refuse_conflict, show_conflict};
 use crate::plan::rbac::grants::Surroundings;
 

@@ -8,12 +8,12 @@ use crate::api::EnclaveWorkload;
 use crate::api::enclave_workload::AccessMode;
 use crate::kinds::caches::Caches;
 use crate::kinds::connection::links::{links_of_policies, links_of_workload};
-use crate::kinds::enqueue::Guard;
 use crate::kinds::observe::{
     Bindings, namespaces_of_workloads, observe_declared, observe_place, observe_place_owned_by,
 };
+use crate::kinds::sentry::Guard;
 use crate::kinds::workload::plan::ObservedWorkload;
-use crate::model::approval::life::view_applied;
+use crate::model::approval::applied::view_applied;
 use crate::model::naming::workload_namespace;
 use crate::plan::declared::Home;
 

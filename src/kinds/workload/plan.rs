@@ -16,8 +16,10 @@ use crate::api::{
     CiliumNetworkPolicy, Community, CommunitySpec, Enclave, EnclaveSpec, EnclaveWorkload,
     EnclaveWorkloadSpec, EnclaveWorkloadStatus,
 };
+use crate::model::approval::applied::JudgeError;
+use crate::model::approval::applied::applied_spec;
+use crate::model::approval::applied::as_if_applied;
 use crate::model::approval::gated::Gated;
-use crate::model::approval::life::{JudgeError, applied_spec, as_if_applied};
 use crate::model::approval::scope::Missing;
 use crate::model::naming::{connection_policy, workload_namespace};
 use crate::model::network::reach::{DestinationEnd, Link, Passage, SourceEnd, WorkloadEnd, ends_at, resolve};
@@ -26,14 +28,20 @@ use crate::model::network::traffic::compare;
 use crate::model::rbac::access::compare_access;
 use crate::model::rbac::maintenance::Exceptions;
 use crate::plan::declared::{Declared, Farewell, Home, Ways, add, plan_declared, tell_impact};
-use crate::plan::gate::Enforcement;
+use crate::plan::enforcement::Enforcement;
+use crate::plan::enforcement::WasEnforced;
+use crate::plan::enforcement::was_enforced;
+use crate::plan::namespace::enforce::enforce;
+use crate::plan::namespace::enforce::owned_namespace;
+use crate::plan::namespace::enforce::plan_teardown;
+use crate::plan::namespace::enforce::preview;
 use crate::plan::namespace::limits::ContainerLimits;
-use crate::plan::namespace::place::{
-    Furniture, Inside, ObservedPlace, Place, WasEnforced, enforce, owned_namespace, plan_teardown, preview,
-};
+use crate::plan::namespace::place::Furniture;
+use crate::plan::namespace::place::Inside;
+use crate::plan::namespace::place::ObservedPlace;
+use crate::plan::namespace::place::Place;
 use crate::plan::policies::{build_connection, build_dns, build_inside, build_names};
 use crate::plan::rbac::bindings::build_listed;
-use crate::plan::status::was_enforced;
 use crate::plan::{Plan, Write};
 use keeping::keep_the_known;
 

@@ -8,24 +8,24 @@ use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::ResourceExt;
 
 use crate::api::enclave::WorkloadCommunication;
-use crate::api::names::{label, purpose};
+use crate::api::names::purpose;
 use crate::api::{Community, Enclave, EnclaveConnection, EnclaveEndpoint, EnclaveWorkload, Kind};
 use crate::cluster::cache::{Change, Key};
 use crate::cluster::workqueue::Priority;
-use crate::kinds::connection::links::link_of;
-use crate::kinds::connection::watches::connections_of;
+use crate::kinds::connection::links::{connections_with, link_of};
 use crate::kinds::enclave::watches::{concerns_declared, concerns_members};
 use crate::kinds::enqueue::{Enqueuer, concerns_others, priority_of};
 use crate::kinds::index::{PolicyBy, pair};
-use crate::kinds::labels::labels_of;
-use crate::kinds::observe::{control_namespace_of, home_of};
+use crate::kinds::labels::{is_there, labels_of};
+use crate::kinds::parent::{control_namespace_of, home_of};
 use crate::kinds::workload::observe::is_isolated;
-use crate::model::approval::life::{applied_spec, view_applied};
+use crate::model::approval::applied::applied_spec;
+use crate::model::approval::applied::view_applied;
 use crate::model::naming::{enclave_namespace, namespace_of, splits};
 use crate::model::network::reach::{DestinationEnd, Link, SourceEnd, WorkloadEnd};
 use crate::plan::declared::Home;
-use crate::plan::namespace::place::WasEnforced;
-use crate::plan::status::was_enforced;
+use crate::plan::enforcement::WasEnforced;
+use crate::plan::enforcement::was_enforced;
 
 /// Its DNS, rules and maintenance count in all Enclaves.
 pub fn on_community(enqueuer: &Enqueuer, change: &Change<Community>) {
@@ -149,15 +149,8 @@ pub fn on_namespace(enqueuer: &Enqueuer, change: &Change<Namespace>) {
     {
         let control = enclave_namespace(labels.community, enclave);
         enqueue_siblings(enqueuer, &control);
-        enqueue_ends(enqueuer, connections_of(enqueuer, &control, workload), Priority::Normal);
+        enqueue_ends(enqueuer, connections_with(&enqueuer.caches, &control, workload), Priority::Normal);
     }
-}
-
-/// Which namespace it is, whether it stays, and what it is for, as its labels say.
-pub(in crate::kinds) fn is_there(namespace: &Namespace) -> (Option<String>, bool, [Option<String>; 5]) {
-    let labels = [label::OWNER_UID, label::PURPOSE, label::COMMUNITY, label::ENCLAVE, label::WORKLOAD];
-    let labels = labels.map(|label| namespace.labels().get(label).cloned());
-    (namespace.uid(), namespace.metadata.deletion_timestamp.is_some(), labels)
 }
 
 /// Something in its namespace changed.

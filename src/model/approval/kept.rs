@@ -7,8 +7,8 @@ use crate::api::common::Principal;
 use crate::api::enclave::WorkloadCommunication;
 use crate::api::enclave_workload::{AccessMode, WorkloadPrincipals};
 use crate::api::{Enclave, EnclaveWorkload, EnclaveWorkloadSpec};
+use crate::model::approval::applied::applied_spec;
 use crate::model::approval::gated::Gated;
-use crate::model::approval::life::applied_spec;
 use crate::model::network::together::is_kept_apart;
 use crate::model::rbac::access::{Admitted, admitted};
 

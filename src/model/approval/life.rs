@@ -8,47 +8,20 @@ use kube::ResourceExt;
 use crate::api::approval_request::{EffectivePolicy, RequestState};
 use crate::api::approvals::Operation;
 use crate::api::common::ChangeReason;
-use crate::api::content::UnreadableContent;
 use crate::api::gate::{Applied, Pending, Reference};
 use crate::api::names::reason;
 use crate::api::reading::Unreadable;
 use crate::api::{ApprovalRequest, Content, Time, names};
+use crate::model::approval::applied::{JudgeError, applied_spec, describe_cause};
 use crate::model::approval::diff::describe_changes;
 use crate::model::approval::gated::Gated;
+use crate::model::approval::policy_status::Integrity;
 use crate::model::approval::proposal::{About, Proposal, baseline, build_request};
 use crate::model::approval::request::{is_rightly_approved, is_witnessed};
 use crate::model::approval::rules::Requirement;
 use crate::model::approval::scope::{Missing, OuterRules, RulesOrigin};
 use crate::model::approval::votes::{Tally, describe_votes, tally};
-use crate::model::digest::{DigestError, digest};
-
-/// Whether the API server still runs the admission policies that the operator was built with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Integrity {
-    /// It does.
-    Intact,
-    /// They are stored, but were changed so recently that it may still run others. Goes by itself.
-    Settling,
-    /// It does not; in words, what differs.
-    Broken(String),
-}
-
-/// What is told while the policies settle. It names no seconds: a number that runs would be written
-/// each time.
-pub const SETTLING: &str =
-    "the admission policies were changed a moment ago and may not be effective yet; this goes on by itself";
-
-impl Integrity {
-    /// Why nothing new may be enacted and no vote believed; `None` while they are intact.
-    #[must_use]
-    pub fn obstacle(&self) -> Option<&str> {
-        match self {
-            Self::Intact => None,
-            Self::Settling => Some(SETTLING),
-            Self::Broken(what) => Some(what),
-        }
-    }
-}
+use crate::model::digest::digest;
 
 /// What is to be done about a spec.
 #[derive(Clone, Debug, PartialEq)]
@@ -110,20 +83,6 @@ pub enum HoldCause {
     ReferenceReplaced { what: String },
 }
 
-/// A spec cannot be judged.
-#[derive(Debug, thiserror::Error)]
-pub enum JudgeError {
-    /// What is applied was written by a version of the operator that this one cannot read.
-    #[error("failed to read status.applied.spec")]
-    AppliedUnreadable(#[source] UnreadableContent),
-    /// The spec cannot be written as data.
-    #[error("failed to take the content of the spec")]
-    SpecUnwritable(#[source] UnreadableContent),
-    /// The spec has no digest.
-    #[error("failed to compute the digest of the spec")]
-    Digest(#[source] DigestError),
-}
-
 /// What is known when a spec is judged.
 pub struct Circumstances<'a> {
     /// All requests about this very object (same UID).
@@ -142,26 +101,6 @@ pub struct Circumstances<'a> {
     pub witness: &'a str,
     /// The time.
     pub now: Timestamp,
-}
-
-/// The applied content of an object as its typed spec.
-///
-/// # Errors
-/// When this version cannot read it.
-pub fn applied_spec<K: Gated>(object: &K) -> Result<Option<K::Spec>, JudgeError> {
-    view_applied(object, K::Spec::clone)
-}
-
-/// What `view` sees in the applied content of an object, which is not copied for that.
-///
-/// # Errors
-/// As [`applied_spec`].
-pub fn view_applied<K: Gated, V>(
-    object: &K,
-    view: impl FnOnce(&K::Spec) -> V,
-) -> Result<Option<V>, JudgeError> {
-    let applied = object.gate().and_then(|gate| gate.applied.as_ref());
-    applied.map(|applied| applied.spec.view(view)).transpose().map_err(JudgeError::AppliedUnreadable)
 }
 
 /// Judges the latest spec of an object.
@@ -277,10 +216,6 @@ pub fn describe_unreadable(unreadable: &Unreadable) -> String {
 fn spec_unreadable(what: &str, applied: Option<&Applied>) -> Missing {
     let in_force = if applied.is_some() { "; what was applied before stays in force" } else { "" };
     Missing { reason: reason::SPEC_UNREADABLE, message: format!("{what}{in_force}") }
-}
-
-fn describe_cause(error: &UnreadableContent) -> String {
-    std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 /// Why a proposal waits, and the request that it waits for.
@@ -449,6 +384,7 @@ fn reference_replaced(reference: &Reference, what_happened: &str) -> HoldCause {
 }
 
 const MADE_AGAIN: &str = "was deleted and made again";
+
 const CHANGED: &str = "was changed after this was asked for";
 
 fn is_edited<K: Gated>(object: &K, applied: Option<&Applied>) -> bool {
@@ -479,27 +415,6 @@ fn oldest_approved<'a>(
         .filter(|request| is_rightly_approved(request))
         .filter(|request| is_witnessed(request, witness))
         .min_by_key(|request| request.spec.target.generation)
-}
-
-/// The object as it would be if its latest spec were in force; `None` when that cannot be told.
-#[must_use]
-pub fn as_if_applied<K: Gated + Clone>(object: &K, references: &[Reference]) -> Option<K> {
-    if K::unreadable(object.spec()).is_some() {
-        return None;
-    }
-    let mut imagined = object.clone();
-    let spec = Content::of_spec(&K::without_change_reason(object.spec())).ok()?;
-    imagined.gate_mut().applied = Some(Applied {
-        generation: object.meta().generation.unwrap_or_default(),
-        complete_for: object.uid(),
-        digest: digest(&spec).ok()?,
-        spec,
-        change: None,
-        approval_request: None,
-        at: Time(Timestamp::UNIX_EPOCH),
-        references: references.to_vec(),
-    });
-    Some(imagined)
 }
 
 fn applied_from(request: &ApprovalRequest, now: Timestamp) -> Applied {

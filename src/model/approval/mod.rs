@@ -3,11 +3,13 @@
 //! [`gated`] says what a kind brings along to be held, [`life`] what becomes of a spec that differs from what is
 //! applied, [`request`] and [`votes`] how an ApprovalRequest is decided.
 
+pub mod applied;
 pub mod diff;
 pub mod gated;
 pub mod impact;
 pub mod kept;
 pub mod life;
+pub mod policy_status;
 pub mod proposal;
 pub mod request;
 pub mod rules;

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::api::approval_request::RequestState;
 use crate::api::{ApprovalRequest, ApprovalRequestStatus, Time};
-use crate::model::approval::life::Integrity;
+use crate::model::approval::policy_status::Integrity;
 use crate::model::approval::votes::{Tally, tally};
 
 /// What is known of the object that a request is about.
@@ -194,6 +194,17 @@ pub fn describe_requesters(requesters: &[String]) -> String {
         [one] => one.clone(),
         [first, more @ ..] => format!("{first} (+{})", more.len()),
     }
+}
+
+/// Whether a request is decided, in force if it was approved, and told, and stays for now.
+#[must_use]
+pub fn is_settled(request: &ApprovalRequest) -> bool {
+    let status = request.status.as_ref().filter(|_| request.metadata.deletion_timestamp.is_none());
+    status.is_some_and(|status| match status.state {
+        None | Some(RequestState::Pending) => false,
+        Some(RequestState::Approved) => status.enacted_at.is_some() && status.audit.is_told(),
+        Some(_) => status.audit.is_told(),
+    })
 }
 
 #[cfg(test)]

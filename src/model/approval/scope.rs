@@ -6,8 +6,9 @@ use crate::api::approvals::Approvals;
 use crate::api::community::{ConflictingDuties, ServiceAccountVotes};
 use crate::api::names::reason;
 use crate::api::{Community, Kind};
+use crate::model::approval::applied::JudgeError;
+use crate::model::approval::applied::view_applied;
 use crate::model::approval::gated::Gated;
-use crate::model::approval::life::{JudgeError, view_applied};
 
 /// The applied rules of everything around an object.
 #[derive(Clone, Debug, PartialEq)]

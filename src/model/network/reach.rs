@@ -17,8 +17,10 @@ use crate::api::{
     CommunityEndpoint, CommunityEndpointSpec, EnclaveConnection, EnclaveConnectionSpec, EnclaveEndpoint,
     EnclaveEndpointSpec, EnclaveWorkload, Kind, State, TransitHub, TransitHubSpec,
 };
+use crate::model::approval::applied::JudgeError;
+use crate::model::approval::applied::applied_spec;
 use crate::model::approval::gated::Gated;
-use crate::model::approval::life::{JudgeError, applied_spec, describe_unreadable};
+use crate::model::approval::life::describe_unreadable;
 use crate::model::approval::scope::Missing;
 
 /// A connection and what it joins, as far as it exists.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use crate::api::common::{IpBlock, LabelSelector, NamespacedPods};
-use crate::model::approval::life::JudgeError;
+use crate::model::approval::applied::JudgeError;
 use crate::model::approval::scope::Missing;
 use crate::model::network::reach::{
     Destination, DestinationEnd, Flow, Link, Passage, Peer, SourceEnd, Sources, resolve,

@@ -14,11 +14,18 @@ use crate::api::CiliumNetworkPolicy;
 use crate::api::cilium::CiliumNetworkPolicySpec;
 use crate::api::names::child;
 use crate::plan::Write;
-use crate::plan::child::{Child, Healing, Made, Verb, due, free_metadata, is_kept_from_going, write_due};
+use crate::plan::child::Child;
+use crate::plan::child::Healing;
+use crate::plan::child::Made;
+use crate::plan::child::Verb;
+use crate::plan::child::due;
+use crate::plan::child::free_metadata;
+use crate::plan::child::is_kept_from_going;
 use crate::plan::metadata::child_metadata;
 use crate::plan::namespace::limits::{plan_container_defaults, plan_quota};
 use crate::plan::namespace::object::{Contents, Turn, plan_creation, plan_namespace};
 use crate::plan::namespace::place::{Furniture, Inside, ObservedPlace, Place, is_owned};
+use crate::plan::write_due;
 
 /// How a place is.
 #[derive(Clone, Debug, PartialEq)]

@@ -6,14 +6,14 @@ use jiff::Timestamp;
 use crate::api::GateStatus;
 use crate::api::community::ConflictingDuties;
 use crate::api::names::{condition, reason};
+use crate::model::approval::applied::JudgeError;
 use crate::model::approval::gated::Gated;
-use crate::model::approval::life::JudgeError;
 use crate::model::approval::scope::{Missing, OuterRules};
 use crate::model::rbac::grants::{Grant, Managed, Scope};
 use crate::plan::Write;
 use crate::plan::conditions::{Status, Wanted, build_conditions, conditions_before};
 use crate::plan::declared::Home;
-use crate::plan::gate::Enforcement;
+use crate::plan::enforcement::Enforcement;
 use crate::plan::rbac::grants::{AccessPlan, Surroundings, plan_access};
 
 /// Where roles count that are given in one namespace.

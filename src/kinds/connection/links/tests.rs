@@ -1,3 +1,4 @@
+use crate::api::Enclave;
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -11,11 +12,12 @@ use crate::api::names::{purpose, reason};
 use crate::api::reading::{Item, Readable};
 use crate::cluster::watch::Seen;
 use crate::cluster::workqueue::Priority;
-use crate::kinds::caches::Cached;
-use crate::kinds::enqueue::{Enqueuer, Guard};
+use crate::kinds::enqueue::Enqueuer;
+use crate::kinds::intake::Enqueued;
+use crate::kinds::sentry::Guard;
 use crate::kinds::workload::observe::observe_workload;
 use crate::kinds::workload::plan::plan_workload;
-use crate::model::approval::life::Integrity;
+use crate::model::approval::policy_status::Integrity;
 use crate::model::network::reach::{Passage, resolve};
 use crate::plan::Write;
 use crate::plan::child::Verb;
@@ -26,7 +28,7 @@ struct World {
 }
 
 impl World {
-    fn see<K: Cached + Readable>(&mut self, namespace: Option<&str>, name: &str, mut object: Value) {
+    fn see<K: Enqueued + Readable>(&mut self, namespace: Option<&str>, name: &str, mut object: Value) {
         self.version += 1;
         object["metadata"]["name"] = json!(name);
         object["metadata"]["namespace"] = json!(namespace);
@@ -37,7 +39,7 @@ impl World {
         self.enqueuer.take_in(Seen::Applied(item.read().0));
     }
 
-    fn declare<K: Cached + Readable>(
+    fn declare<K: Enqueued + Readable>(
         &mut self,
         namespace: Option<&str>,
         name: &str,

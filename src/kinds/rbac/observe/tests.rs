@@ -4,7 +4,7 @@ use super::*;
 use crate::api::names;
 use crate::api::reading::{Item, Readable};
 use crate::kinds::role_activation::plan::plan_activation;
-use crate::model::approval::life::Integrity;
+use crate::model::approval::policy_status::Integrity;
 use crate::plan::Write;
 use crate::plan::child::{Child, Verb};
 use crate::plan::rbac::grants::plan_access;

@@ -19,14 +19,18 @@ use crate::model::rbac::maintenance::Exceptions;
 use crate::plan::Write;
 use crate::plan::child::{Healing, Made};
 use crate::plan::declared::Home;
+use crate::plan::enforcement::WasEnforced;
+use crate::plan::enforcement::was_enforced;
 use crate::plan::metadata::child_metadata;
-use crate::plan::namespace::place::{
-    Inside, ObservedPlace, Place, WasEnforced, healing, known_place, plan_repair,
-};
+use crate::plan::namespace::enforce::healing;
+use crate::plan::namespace::enforce::known_place;
+use crate::plan::namespace::enforce::plan_repair;
+use crate::plan::namespace::place::Inside;
+use crate::plan::namespace::place::ObservedPlace;
+use crate::plan::namespace::place::Place;
 use crate::plan::namespace::survey::{Permit, other_bindings, plan_permit, plan_pruning};
 use crate::plan::policies::build_inside;
 use crate::plan::rbac::bindings::{build_listed, cluster_role_ref, subject};
-use crate::plan::status::was_enforced;
 
 /// Without the Enclave, or while something that is applied cannot be read, nothing opens that was not in force; what
 /// closes is closed all the same, and what can be read of what is applied is put back.

@@ -6,7 +6,7 @@ use super::*;
 use crate::api::enclave_connection::ConnectionDestination;
 use crate::api::names::{FINALIZER, child, label};
 use crate::api::reading::{Item, Readable};
-use crate::model::approval::life::Integrity;
+use crate::model::approval::policy_status::Integrity;
 use crate::plan::child::{Child, Verb};
 use crate::plan::metadata::child_metadata;
 use crate::plan::rbac::bindings::cluster_role_ref;

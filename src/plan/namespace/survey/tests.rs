@@ -10,10 +10,12 @@ use crate::api::names::{access, annotation, label};
 use crate::api::{Content, Enclave, EnclaveSpec, Time};
 use crate::model::approval::gated::Gated;
 use crate::model::rbac::maintenance::Exceptions;
-use crate::plan::gate::Enforcement;
+use crate::plan::enforcement::Enforcement;
+use crate::plan::enforcement::WasEnforced;
+use crate::plan::namespace::enforce::enforce;
 use crate::plan::namespace::limits::ContainerLimits;
 use crate::plan::namespace::object::{Contents, build_namespace};
-use crate::plan::namespace::place::{Furniture, WasEnforced, enforce};
+use crate::plan::namespace::place::Furniture;
 
 fn healed(place: &Place, observed: &ObservedPlace) -> Survey {
     survey(place, observed, Healing::Active)

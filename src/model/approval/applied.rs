@@ -1,0 +1,69 @@
+//! The content that is applied of an object, as a spec of its kind.
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use crate::api::content::UnreadableContent;
+use crate::api::gate::{Applied, Reference};
+use crate::api::{Content, Time};
+use crate::model::approval::gated::Gated;
+use crate::model::digest::{DigestError, digest};
+
+/// A spec cannot be judged.
+#[derive(Debug, thiserror::Error)]
+pub enum JudgeError {
+    /// What is applied was written by a version of the operator that this one cannot read.
+    #[error("failed to read status.applied.spec")]
+    AppliedUnreadable(#[source] UnreadableContent),
+    /// The spec cannot be written as data.
+    #[error("failed to take the content of the spec")]
+    SpecUnwritable(#[source] UnreadableContent),
+    /// The spec has no digest.
+    #[error("failed to compute the digest of the spec")]
+    Digest(#[source] DigestError),
+}
+
+/// The applied content of an object as its typed spec.
+///
+/// # Errors
+/// When this version cannot read it.
+pub fn applied_spec<K: Gated>(object: &K) -> Result<Option<K::Spec>, JudgeError> {
+    view_applied(object, K::Spec::clone)
+}
+
+/// What `view` sees in the applied content of an object, which is not copied for that.
+///
+/// # Errors
+/// As [`applied_spec`].
+pub fn view_applied<K: Gated, V>(
+    object: &K,
+    view: impl FnOnce(&K::Spec) -> V,
+) -> Result<Option<V>, JudgeError> {
+    let applied = object.gate().and_then(|gate| gate.applied.as_ref());
+    applied.map(|applied| applied.spec.view(view)).transpose().map_err(JudgeError::AppliedUnreadable)
+}
+
+pub(crate) fn describe_cause(error: &UnreadableContent) -> String {
+    std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+/// The object as it would be if its latest spec were in force; `None` when that cannot be told.
+#[must_use]
+pub fn as_if_applied<K: Gated + Clone>(object: &K, references: &[Reference]) -> Option<K> {
+    if K::unreadable(object.spec()).is_some() {
+        return None;
+    }
+    let mut imagined = object.clone();
+    let spec = Content::of_spec(&K::without_change_reason(object.spec())).ok()?;
+    imagined.gate_mut().applied = Some(Applied {
+        generation: object.meta().generation.unwrap_or_default(),
+        complete_for: object.uid(),
+        digest: digest(&spec).ok()?,
+        spec,
+        change: None,
+        approval_request: None,
+        at: Time(Timestamp::UNIX_EPOCH),
+        references: references.to_vec(),
+    });
+    Some(imagined)
+}

@@ -1,0 +1,165 @@
+//! Compares an owned namespace with the objects that there are, and plans its writes and its end.
+
+use kube::ResourceExt;
+
+use crate::api::names::{annotation, label, purpose, reason};
+use crate::model::approval::scope::Missing;
+use crate::model::rbac::maintenance::Exceptions;
+use crate::plan::Write;
+use crate::plan::child::Healing;
+use crate::plan::enforcement::{Enforcement, WasEnforced};
+use crate::plan::namespace::object::{is_open, labels_that_stay};
+use crate::plan::namespace::place::{Inside, ObservedPlace, Place, is_owned};
+use crate::plan::namespace::survey::{Survey, survey};
+
+/// A survey in the terms of a status, and the writes that it asks for. `was_enforced` tells a drift
+/// that is put back from something that is still being made.
+#[must_use]
+pub fn enforce(
+    place: &Place,
+    observed: &ObservedPlace,
+    was_enforced: WasEnforced,
+) -> (Enforcement, Vec<Write>) {
+    let healing = healing(place, observed, was_enforced);
+    match (survey(place, observed, healing), was_enforced) {
+        // Whether it was seen so before or not.
+        (Survey::AsPlanned, _) if is_left_alone(place, observed) => (Enforcement::Paused, Vec::new()),
+        (Survey::Differs(writes), _) if healing == Healing::Paused => (Enforcement::Paused, writes),
+        (Survey::AsPlanned, _) => (Enforcement::Complete, Vec::new()),
+        (Survey::Differs(writes), WasEnforced::Yes) => (Enforcement::Complete, writes),
+        (Survey::Differs(writes), WasEnforced::No) => (Enforcement::Underway, writes),
+        (Survey::Foreign, _) => (conflict(&place.namespace), Vec::new()),
+        (Survey::Terminating(writes), _) => (
+            Enforcement::Blocked(Missing {
+                reason: reason::NAMESPACE_TERMINATING,
+                message: format!(
+                    "namespace {} is being deleted; it is made again when it is gone",
+                    place.namespace
+                ),
+            }),
+            writes,
+        ),
+    }
+}
+
+/// The lock opens on a place that is as it should be; from then on others may change it.
+pub(crate) fn healing(place: &Place, observed: &ObservedPlace, was_enforced: WasEnforced) -> Healing {
+    match was_enforced {
+        WasEnforced::Yes if is_left_alone(place, observed) => Healing::Paused,
+        WasEnforced::Yes | WasEnforced::No => Healing::Active,
+    }
+}
+
+/// Whether others may change what is in a place.
+pub(crate) fn is_left_alone(place: &Place, observed: &ObservedPlace) -> bool {
+    observed.namespace.as_deref().is_some_and(is_open) && !place.exceptions.advanced().is_empty()
+}
+
+/// Repairs a place of which is known only what its namespace says: what it is for stays as it is
+/// written there. Nothing is made anew, and maintenance lasts as long as these exceptions do.
+#[must_use]
+pub fn plan_repair_of_the_known(
+    observed: &ObservedPlace,
+    owner_uid: &str,
+    exceptions: &Exceptions,
+    was_enforced: WasEnforced,
+) -> Vec<Write> {
+    let known = known_place(observed, owner_uid, exceptions);
+    known.map(|place| plan_repair(&place, observed, was_enforced)).unwrap_or_default()
+}
+
+/// A place as its namespace says; `None` when that is not there, or not of this owner.
+#[must_use]
+pub fn known_place(observed: &ObservedPlace, owner_uid: &str, exceptions: &Exceptions) -> Option<Place> {
+    let namespace = observed.namespace.as_deref().filter(|namespace| is_owned(namespace, owner_uid))?;
+    let label = |key: &str| namespace.labels().get(key).cloned();
+    let held = namespace.annotations().get(annotation::HELD_OPERATIONS);
+    Some(Place {
+        namespace: namespace.name_any(),
+        owner_uid: owner_uid.to_owned(),
+        community: label(label::COMMUNITY).unwrap_or_default(),
+        enclave: label(label::ENCLAVE),
+        held_operations: held
+            .map(|held| held.split(' ').map(ToOwned::to_owned).collect())
+            .unwrap_or_default(),
+        exceptions: exceptions.clone(),
+        bindings: Vec::new(),
+        inside: match label(label::PURPOSE).as_deref() {
+            Some(purpose::COMMUNITY) => Inside::Community,
+            Some(purpose::WORKLOAD) => Inside::SomeWorkload(labels_that_stay(namespace)),
+            _ => Inside::Control,
+        },
+    })
+}
+
+/// The writes that put a place into shape that was made before.
+#[must_use]
+pub fn plan_repair(place: &Place, observed: &ObservedPlace, was_enforced: WasEnforced) -> Vec<Write> {
+    match survey(place, observed, healing(place, observed, was_enforced)) {
+        Survey::Differs(writes) | Survey::Terminating(writes) => writes,
+        Survey::AsPlanned | Survey::Foreign => Vec::new(),
+    }
+}
+
+/// What can be said of a place that is not to be made yet: a conflict is told while the change is
+/// still held, not after somebody approved it.
+#[must_use]
+pub fn preview(place: &Place, observed: &ObservedPlace) -> Enforcement {
+    match survey(place, observed, Healing::Active) {
+        Survey::Foreign => conflict(&place.namespace),
+        Survey::AsPlanned | Survey::Differs(_) | Survey::Terminating(_) => Enforcement::Nothing,
+    }
+}
+
+pub(crate) fn conflict(namespace: &str) -> Enforcement {
+    Enforcement::Blocked(Missing {
+        reason: reason::NAMESPACE_CONFLICT,
+        message: format!(
+            "namespace {namespace} exists and was not made for this object, so it is never taken over; use another name, or free this one if nobody needs it"
+        ),
+    })
+}
+
+/// The writes that take a place away; `None` when there is nothing of it left.
+pub(crate) fn plan_removal(observed: &ObservedPlace, owner_uid: &str) -> Option<Vec<Write>> {
+    let namespace = observed.namespace.as_deref().filter(|namespace| is_owned(namespace, owner_uid))?;
+    let delete =
+        Write::DeleteNamespace { name: namespace.name_any(), uid: namespace.uid().unwrap_or_default() };
+    Some(if namespace.metadata.deletion_timestamp.is_none() { vec![delete] } else { Vec::new() })
+}
+
+/// How a place goes, before its owner does. `name` is what it is called: the cache may not have heard
+/// of the namespace yet, so the API server is asked before the owner goes.
+///
+/// # Errors
+/// While the place is still there: what is said of it, and the writes.
+pub fn plan_teardown(
+    observed: &ObservedPlace,
+    owner_uid: &str,
+    name: Option<String>,
+) -> Result<Vec<Write>, (String, Vec<Write>)> {
+    if let Some(writes) = plan_removal(observed, owner_uid) {
+        let remaining = what_remains(observed).map(|what| format!(" ({what})")).unwrap_or_default();
+        return Err((format!("being deleted: its namespace goes first{remaining}"), writes));
+    }
+    let owner_uid = owner_uid.to_owned();
+    Ok(name.map(|name| Write::ConfirmNamespaceGone { name, owner_uid }).into_iter().collect())
+}
+
+/// What keeps a namespace that is being deleted, as Kubernetes tells it.
+pub(crate) fn what_remains(observed: &ObservedPlace) -> Option<String> {
+    let conditions = observed.namespace.as_deref()?.status.as_ref()?.conditions.as_ref()?;
+    let true_ones = conditions.iter().filter(|condition| condition.status == "True");
+    let messages: Vec<&str> = true_ones.filter_map(|condition| condition.message.as_deref()).collect();
+    (!messages.is_empty()).then(|| messages.join("; "))
+}
+
+/// The name of the namespace, when it exists and is ours.
+#[must_use]
+pub fn owned_namespace(observed: &ObservedPlace, owner_uid: &str) -> Option<String> {
+    observed
+        .namespace
+        .as_deref()
+        .filter(|namespace| is_owned(namespace, owner_uid))
+        .map(ResourceExt::name_any)
+}
