@@ -19,11 +19,11 @@ use enclave_operator::api::names::FINALIZER;
 use enclave_operator::api::{ApprovalRequest, Content, EnclaveConnection, EnclaveConnectionSpec, Kind};
 use enclave_operator::kinds::approval_request::plan::{ObservedRequest, plan_approval_request};
 use enclave_operator::model::approval::applied::applied_spec;
+use enclave_operator::model::approval::change::EvaluationInput;
 use enclave_operator::model::approval::gated::Gated;
-use enclave_operator::model::approval::life::Circumstances;
 use enclave_operator::model::approval::policy_status::Integrity;
 use enclave_operator::model::approval::request::TargetView;
-use enclave_operator::model::approval::scope::{OuterRules, RulesOrigin, ScopeRules};
+use enclave_operator::model::approval::scope::{InheritedPolicy, RulesOrigin, ScopeRules};
 use enclave_operator::model::digest::digest;
 use enclave_operator::plan::Write;
 use enclave_operator::plan::gate::plan_gate;
@@ -289,16 +289,16 @@ impl World {
             .cloned()
             .map(Arc::new)
             .collect();
-        let circumstances = Circumstances {
+        let input = EvaluationInput {
             requests: about.iter().map(AsRef::as_ref).collect(),
             knows_all_requests: true,
-            outer_rules: Ok(self.rules()),
+            inherited_policy: Ok(self.rules()),
             references: Some(vec![self.reference()]),
             integrity: &Integrity::Intact,
             witness: "guard",
             now: self.now,
         };
-        let gate = plan_gate(&object, &about, &circumstances).unwrap();
+        let gate = plan_gate(&object, &about, &input).unwrap();
         for write in gate.writes {
             match write {
                 Write::CreateRequest(request) => {
@@ -367,7 +367,7 @@ impl World {
         }
     }
 
-    fn rules(&self) -> OuterRules {
+    fn rules(&self) -> InheritedPolicy {
         let rule = |operation| ApprovalRule {
             operation,
             policy: RulePolicy::Required,
@@ -384,7 +384,7 @@ impl World {
             uid: "acme".into(),
             digest: String::new(),
         };
-        OuterRules { scopes: vec![ScopeRules { approvals, origin }], ..OuterRules::none() }
+        InheritedPolicy { scopes: vec![ScopeRules { approvals, origin }], ..InheritedPolicy::none() }
     }
 
     fn reference(&self) -> Reference {

@@ -16,13 +16,13 @@ use super::{Plan, Write};
 use crate::api::gate::Reference;
 use crate::api::names::reason;
 use crate::api::{ApprovalRequest, Community, Enclave, GateStatus};
-use crate::model::approval::applied::JudgeError;
+use crate::model::approval::applied::EvaluationError;
 use crate::model::approval::applied::applied_spec;
+use crate::model::approval::change::EvaluationInput;
 use crate::model::approval::gated::{Gated, has_finalizer};
 use crate::model::approval::impact::Lines;
-use crate::model::approval::life::Circumstances;
 use crate::model::approval::policy_status::Integrity;
-use crate::model::approval::scope::{Missing, OuterRules, ScopeRules};
+use crate::model::approval::scope::{InheritedPolicy, NotReady, ScopeRules};
 use crate::plan::enforcement::Enforcement;
 
 /// What was seen of a gated object and around it.
@@ -57,7 +57,7 @@ pub enum Home {
 /// What a kind adds to the way that all take.
 pub struct Ways<E> {
     /// The rules around the object, or why they are not known.
-    pub outer_rules: Result<OuterRules, Missing>,
+    pub inherited_policy: Result<InheritedPolicy, NotReady>,
     /// The objects that it names by UID.
     pub references: Option<Vec<Reference>>,
     /// Enforces what is applied, or looks whether that could be done.
@@ -77,7 +77,7 @@ pub struct Farewell<R> {
 pub fn plan_declared<K, E, R>(
     declared: &Declared<K>,
     farewell: Farewell<R>,
-    ways: Result<Ways<E>, JudgeError>,
+    ways: Result<Ways<E>, EvaluationError>,
     keep: impl FnOnce() -> Vec<Write>,
     now: Timestamp,
 ) -> Plan<GateStatus>
@@ -97,7 +97,7 @@ where
         return plan_farewell(declared, farewell, repair, now);
     }
     ways.and_then(|ways| try_plan(declared, farewell.in_use, ways, now)).unwrap_or_else(|error| {
-        let why = Missing { reason: reason::APPLIED_UNREADABLE, message: describe_error(&error) };
+        let why = NotReady { reason: reason::APPLIED_UNREADABLE, message: describe_error(&error) };
         let is_applied = object.gate().is_some_and(|gate| gate.applied.is_some());
         let repairs = if is_applied { keep() } else { Vec::new() };
         Plan { repairs, ..blocked(declared, why, now) }
@@ -109,21 +109,21 @@ fn try_plan<K, E>(
     in_use: Option<String>,
     ways: Ways<E>,
     now: Timestamp,
-) -> Result<Plan<GateStatus>, JudgeError>
+) -> Result<Plan<GateStatus>, EvaluationError>
 where
     K: Gated,
     E: Fn(Option<&K::Spec>) -> (Enforcement, Vec<Write>),
 {
-    let Ways { outer_rules, references, enforce } = ways;
+    let Ways { inherited_policy, references, enforce } = ways;
     let object = declared.object.as_ref();
     let repair = |spec: Option<&K::Spec>| spec.map(|spec| enforce(Some(spec)).1).unwrap_or_default();
     let gate = plan_gate(
         object,
         &declared.requests,
-        &Circumstances {
+        &EvaluationInput {
             requests: declared.requests.iter().map(AsRef::as_ref).collect(),
             knows_all_requests: declared.knows_all_requests,
-            outer_rules,
+            inherited_policy,
             references,
             integrity: &declared.integrity,
             witness: &declared.witness,
@@ -131,7 +131,7 @@ where
         },
     )?;
     let applied = gate.applied.as_ref().map(|applied| applied.spec.to_spec::<K::Spec>());
-    let applied = applied.transpose().map_err(JudgeError::AppliedUnreadable)?;
+    let applied = applied.transpose().map_err(EvaluationError::AppliedUnreadable)?;
     if gate.standing != Standing::Enacting && applied.as_ref().is_some_and(K::retires) {
         return Ok(plan_retirement(declared, gate, in_use, repair(applied.as_ref()), now));
     }
@@ -169,7 +169,7 @@ where
     let applied = object.gate().and_then(|gate| gate.applied.as_ref());
     // Whoever decided a change that came into force hears so, also when it goes at once.
     let marks = plan_marks(applied, &declared.requests, now);
-    let leaving = |reason, message| blocked(declared, Missing { reason, message }, now);
+    let leaving = |reason, message| blocked(declared, NotReady { reason, message }, now);
     if let Some(message) = farewell.in_use {
         return Plan { repairs: repair(), writes: marks, ..leaving(reason::CHILDREN_EXIST, message) };
     }
@@ -205,7 +205,7 @@ fn plan_retirement<K: Gated>(
     let books = gate.writes.into_iter().filter(|write| !matches!(write, Write::CreateRequest(_)));
     match in_use {
         Some(message) => {
-            let why = Missing { reason: reason::CHILDREN_EXIST, message };
+            let why = NotReady { reason: reason::CHILDREN_EXIST, message };
             Plan { writes: books.collect(), repairs, ..blocked(declared, why, now) }
         }
         None => Plan { writes: books.chain([Write::DeleteSelf]).collect(), ..Plan::nothing() },
@@ -213,7 +213,7 @@ fn plan_retirement<K: Gated>(
 }
 
 /// The plan of an object that is not judged: what is applied and what is pending stay as they are.
-pub(crate) fn blocked<K: Gated>(declared: &Declared<K>, why: Missing, now: Timestamp) -> Plan<GateStatus> {
+pub(crate) fn blocked<K: Gated>(declared: &Declared<K>, why: NotReady, now: Timestamp) -> Plan<GateStatus> {
     let (gate, enforcement) = gate_of_blocked(declared.object.as_ref(), why);
     conclude(declared, gate, &enforcement, Vec::new(), now)
 }
@@ -272,14 +272,17 @@ impl Home {
     ///
     /// # Errors
     /// When what is applied of the Community cannot be read.
-    pub fn rules_in_community(&self, kinds: &str) -> Result<Result<OuterRules, Missing>, JudgeError> {
+    pub fn rules_in_community(
+        &self,
+        kinds: &str,
+    ) -> Result<Result<InheritedPolicy, NotReady>, EvaluationError> {
         let Self::Community(community) = self else {
             let what = match self {
                 Self::Enclave(..) => "is the control namespace of an Enclave",
                 Self::Nowhere | Self::Community(_) => "does not belong to a Community",
             };
             let message = format!("this namespace {what}; {kinds} are declared in a Community's namespace");
-            return Ok(Err(Missing { reason: reason::COMMUNITY_NOT_FOUND, message }));
+            return Ok(Err(NotReady { reason: reason::COMMUNITY_NOT_FOUND, message }));
         };
         rules_of_community(community)
     }
@@ -288,12 +291,15 @@ impl Home {
     ///
     /// # Errors
     /// When what is applied of the Community or the Enclave cannot be read.
-    pub fn rules_in_enclave(&self, kinds: &str) -> Result<Result<OuterRules, Missing>, JudgeError> {
+    pub fn rules_in_enclave(
+        &self,
+        kinds: &str,
+    ) -> Result<Result<InheritedPolicy, NotReady>, EvaluationError> {
         let Self::Enclave(community, enclave) = self else {
             let message = format!(
                 "this namespace is not the control namespace of an Enclave; {kinds} are declared in the control namespace of their Enclave (<community>-<enclave>)"
             );
-            return Ok(Err(Missing { reason: reason::ENCLAVE_NOT_FOUND, message }));
+            return Ok(Err(NotReady { reason: reason::ENCLAVE_NOT_FOUND, message }));
         };
         let mut outer = match rules_of_community(community)? {
             Ok(outer) => outer,
@@ -302,10 +308,10 @@ impl Home {
         Ok(match ScopeRules::of(enclave.as_ref())? {
             Some(rules) => {
                 outer.scopes.push(rules);
-                let leaving = Missing::leaving(enclave.as_ref(), reason::ENCLAVE_NOT_ACTIVE);
-                Ok(OuterRules { leaving: leaving.or(outer.leaving), ..outer })
+                let leaving = NotReady::leaving(enclave.as_ref(), reason::ENCLAVE_NOT_ACTIVE);
+                Ok(InheritedPolicy { leaving: leaving.or(outer.leaving), ..outer })
             }
-            None => Err(Missing {
+            None => Err(NotReady {
                 reason: reason::ENCLAVE_NOT_ACTIVE,
                 message: format!(
                     "Enclave {} is not in force yet; this goes on when it is",
@@ -316,8 +322,8 @@ impl Home {
     }
 }
 
-fn rules_of_community(community: &Community) -> Result<Result<OuterRules, Missing>, JudgeError> {
-    Ok(OuterRules::of_community(community)?.ok_or_else(|| Missing {
+fn rules_of_community(community: &Community) -> Result<Result<InheritedPolicy, NotReady>, EvaluationError> {
+    Ok(InheritedPolicy::of_community(community)?.ok_or_else(|| NotReady {
         reason: reason::COMMUNITY_NOT_ACTIVE,
         message: format!("Community {} is not in force yet; this goes on when it is", community.name_any()),
     }))

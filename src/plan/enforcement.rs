@@ -2,7 +2,7 @@
 
 use crate::api::names::{condition, reason};
 use crate::model::approval::gated::Gated;
-use crate::model::approval::scope::Missing;
+use crate::model::approval::scope::NotReady;
 
 /// Whether everything applied had been seen in force before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,9 +36,9 @@ pub enum Enforcement {
     /// Being made.
     Underway,
     /// Nothing is open, because the spec says so.
-    Closed(Missing),
+    Closed(NotReady),
     /// Some of it cannot be made now.
-    Partial(Missing),
+    Partial(NotReady),
     /// None of it can be made now.
-    Blocked(Missing),
+    Blocked(NotReady),
 }

@@ -12,12 +12,12 @@ use crate::api::gate::{Applied, Pending};
 use crate::api::names::reason;
 use crate::api::reading::Unreadable;
 use crate::api::{ApprovalRequest, Kind};
-use crate::model::approval::applied::JudgeError;
-use crate::model::approval::gated::{Gated, has_finalizer};
-use crate::model::approval::life::{
-    Circumstances, Ground, Hold, HoldCause, Judgement, is_deletion_protected, judge,
+use crate::model::approval::applied::EvaluationError;
+use crate::model::approval::change::{
+    Basis, Evaluation, EvaluationInput, Hold, HoldCause, evaluate, is_deletion_protected,
 };
-use crate::model::approval::scope::Missing;
+use crate::model::approval::gated::{Gated, has_finalizer};
+use crate::model::approval::scope::NotReady;
 use crate::plan::enforcement::{Enforcement, WasEnforced, was_enforced};
 
 /// What becomes of the latest spec, before anything is enforced.
@@ -45,31 +45,31 @@ pub enum Standing {
     /// It waits.
     Held(HoldCause),
     /// It is not judged: something around it is missing, or it is being deleted.
-    Blocked(Missing),
+    Blocked(NotReady),
     /// Not judged before all requests are known; the status stays as it is.
     Unknown,
 }
 
-/// Judges the latest spec and turns the judgement into writes and status.
+/// Judges the latest spec and turns the evaluation into writes and status.
 ///
 /// # Errors
 /// See [`judge`].
 pub fn plan_gate<K: Gated>(
     object: &K,
     requests: &[Arc<ApprovalRequest>],
-    circumstances: &Circumstances<'_>,
-) -> Result<Gate, JudgeError> {
+    input: &EvaluationInput<'_>,
+) -> Result<Gate, EvaluationError> {
     let applied = object.gate().and_then(|gate| gate.applied.clone());
-    let is_protected = |applied: Option<&Applied>| is_deletion_protected(object, applied, circumstances);
+    let is_protected = |applied: Option<&Applied>| is_deletion_protected(object, applied, input);
     let deletion_protected = is_protected(applied.as_ref())?;
-    match judge(object, circumstances)? {
-        Judgement::InForce => {
-            let writes = plan_closing_the_books(object, applied.as_ref(), requests, circumstances);
+    match evaluate(object, input)? {
+        Evaluation::InForce => {
+            let writes = plan_closing_the_books(object, applied.as_ref(), requests, input);
             Ok(Gate { applied, pending: None, standing: Standing::InForce, deletion_protected, writes })
         }
         // What the object owns must not outlive it, so the finalizer comes before anything is
         // recorded as applied.
-        Judgement::Enact(..) if !has_finalizer(object) => Ok(Gate {
+        Evaluation::Enact(..) if !has_finalizer(object) => Ok(Gate {
             applied,
             pending: object.gate().and_then(|gate| gate.pending.clone()),
             standing: Standing::Enacting,
@@ -78,14 +78,14 @@ pub fn plan_gate<K: Gated>(
         }),
         // What comes into force is protected from that moment on. What was in force before is said first: later
         // nobody could tell. What only closes does not wait for that.
-        Judgement::Enact(next, ground) => {
-            let mut writes = match ground {
-                Ground::OnlyCloses => Vec::new(),
-                Ground::Approved { .. } | Ground::NoRule(_) => {
-                    plan_marks(applied.as_ref(), requests, circumstances.now)
+        Evaluation::Enact(next, basis) => {
+            let mut writes = match basis {
+                Basis::OnlyCloses => Vec::new(),
+                Basis::Approved { .. } | Basis::NoRule(_) => {
+                    plan_marks(applied.as_ref(), requests, input.now)
                 }
             };
-            writes.extend(plan_confirmation(K::KIND, ground, circumstances.witness));
+            writes.extend(plan_confirmation(K::KIND, basis, input.witness));
             Ok(Gate {
                 deletion_protected: is_protected(Some(&next))?,
                 applied: Some(next),
@@ -94,20 +94,20 @@ pub fn plan_gate<K: Gated>(
                 writes,
             })
         }
-        Judgement::Blocked(why) => {
-            let writes = plan_closing_the_books(object, applied.as_ref(), requests, circumstances);
+        Evaluation::Blocked(why) => {
+            let writes = plan_closing_the_books(object, applied.as_ref(), requests, input);
             // What another version proposed goes on to wait.
             let is_newer = K::unreadable(object.spec()).is_none_or(Unreadable::is_only_newer);
             let pending = object.gate().and_then(|gate| gate.pending.clone()).filter(|_| is_newer);
             Ok(Gate { applied, pending, standing: Standing::Blocked(why), deletion_protected, writes })
         }
-        Judgement::Unknown => {
-            let writes = plan_closing_the_books(object, applied.as_ref(), requests, circumstances);
+        Evaluation::Unknown => {
+            let writes = plan_closing_the_books(object, applied.as_ref(), requests, input);
             let pending = object.gate().and_then(|gate| gate.pending.clone());
             Ok(Gate { applied, pending, standing: Standing::Unknown, deletion_protected, writes })
         }
-        Judgement::Hold(Hold { pending, cause, new_request }) => {
-            let mut writes = plan_closing_the_books(object, applied.as_ref(), requests, circumstances);
+        Evaluation::Hold(Hold { pending, cause, new_request }) => {
+            let mut writes = plan_closing_the_books(object, applied.as_ref(), requests, input);
             writes.extend(new_request.map(Write::CreateRequest));
             Ok(Gate {
                 applied,
@@ -121,14 +121,14 @@ pub fn plan_gate<K: Gated>(
 }
 
 /// What has to be true at the API server, not only in caches, before something takes effect.
-pub(crate) fn plan_confirmation(kind: Kind, ground: Ground, witness: &str) -> Vec<Write> {
+pub(crate) fn plan_confirmation(kind: Kind, basis: Basis, witness: &str) -> Vec<Write> {
     let policies = |by| Write::ConfirmPolicies { witness: witness.to_owned(), by };
-    match ground {
-        Ground::Approved { votes } => vec![policies(ConfirmBy::VotesCounted(kind, votes))],
-        Ground::NoRule(origins) => std::iter::once(policies(ConfirmBy::List))
+    match basis {
+        Basis::Approved { votes } => vec![policies(ConfirmBy::VotesCounted(kind, votes))],
+        Basis::NoRule(origins) => std::iter::once(policies(ConfirmBy::List))
             .chain(origins.into_iter().map(Write::ConfirmRules))
             .collect(),
-        Ground::OnlyCloses => Vec::new(),
+        Basis::OnlyCloses => Vec::new(),
     }
 }
 
@@ -138,14 +138,14 @@ fn plan_closing_the_books<K: Gated>(
     object: &K,
     applied: Option<&Applied>,
     requests: &[Arc<ApprovalRequest>],
-    circumstances: &Circumstances<'_>,
+    input: &EvaluationInput<'_>,
 ) -> Vec<Write> {
     let Some(applied) = applied else { return Vec::new() };
     // Somebody may have taken it off while no policy was watching.
     if !has_finalizer(object) {
         return vec![Write::AddFinalizer];
     }
-    plan_marks(Some(applied), requests, circumstances.now)
+    plan_marks(Some(applied), requests, input.now)
 }
 
 /// Says on the request that was put into force that it was. What replaces it does so first.
@@ -177,7 +177,7 @@ pub(crate) fn is_unmarked(request: &ApprovalRequest) -> bool {
 /// The plan of an object that cannot be judged: what is applied and what is pending stay as they
 /// are, and the conditions say what is missing.
 #[must_use]
-pub fn gate_of_blocked<K: Gated>(object: &K, why: Missing) -> (Gate, Enforcement) {
+pub fn gate_of_blocked<K: Gated>(object: &K, why: NotReady) -> (Gate, Enforcement) {
     let leaving = matches!(why.reason, reason::TERMINATING | reason::AUDIT_PENDING).then(|| why.clone());
     let gate = Gate {
         applied: object.gate().and_then(|gate| gate.applied.clone()),

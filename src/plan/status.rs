@@ -9,10 +9,10 @@ use super::{Notice, Severity};
 
 use crate::api::names::{condition, reason};
 use crate::api::{GateStatus, Kind, State};
+use crate::model::approval::change::HoldCause;
 use crate::model::approval::gated::Gated;
-use crate::model::approval::life::HoldCause;
 use crate::model::approval::policy_status::SETTLING;
-use crate::model::approval::scope::Missing;
+use crate::model::approval::scope::NotReady;
 use crate::plan::enforcement::Enforcement;
 
 /// The shared part of status, from how the spec stands and how far it is enforced.
@@ -46,19 +46,19 @@ fn state<K: Gated>(standing: &Standing, enforcement: &Enforcement) -> State {
         (Standing::Held(HoldCause::Expired), _) => State::Expired,
         (Standing::Held(HoldCause::ReferenceReplaced { .. }), _) => shut,
         (
-            Standing::Blocked(Missing {
+            Standing::Blocked(NotReady {
                 reason: reason::TERMINATING | reason::AUDIT_PENDING | reason::CHILDREN_EXIST,
                 ..
             }),
             _,
         )
         | (Standing::InForce, Enforcement::Closed(_)) => State::Inactive,
-        (Standing::Blocked(Missing { reason: reason::SPEC_UNREADABLE, .. }), _) => State::Blocked,
-        (Standing::Blocked(Missing { reason: reason::APPLIED_UNREADABLE, .. }), _)
+        (Standing::Blocked(NotReady { reason: reason::SPEC_UNREADABLE, .. }), _) => State::Blocked,
+        (Standing::Blocked(NotReady { reason: reason::APPLIED_UNREADABLE, .. }), _)
         | (
             Standing::InForce,
             Enforcement::Partial(_)
-            | Enforcement::Blocked(Missing { reason: reason::NAMESPACE_TERMINATING, .. }),
+            | Enforcement::Blocked(NotReady { reason: reason::NAMESPACE_TERMINATING, .. }),
         ) => State::Degraded,
         (Standing::Held(_) | Standing::Blocked(_) | Standing::Unknown, _) => State::Pending,
         (Standing::Enacting | Standing::InForce, Enforcement::Complete | Enforcement::Paused) => open,
@@ -153,7 +153,7 @@ fn describe_standing(gate: &Gate) -> Wanted {
                 "the approval rules ask for a justification of this change{in_force}; set spec.change.justification (the words for what is applied already do not count again)"
             ),
         ),
-        Standing::Held(HoldCause::RulesUnknown(Missing { reason, message })) => {
+        Standing::Held(HoldCause::RulesUnknown(NotReady { reason, message })) => {
             wanted(Status::False, reason, format!("{message}{in_force}"))
         }
         Standing::Held(HoldCause::ReferenceReplaced { what }) => wanted(
@@ -161,7 +161,7 @@ fn describe_standing(gate: &Gate) -> Wanted {
             reason::REFERENCE_REPLACED,
             format!("{what}, and nobody approved that; edit the spec (spec.change is enough) to ask for it"),
         ),
-        Standing::Blocked(Missing { reason, message }) => wanted(Status::False, reason, message.clone()),
+        Standing::Blocked(NotReady { reason, message }) => wanted(Status::False, reason, message.clone()),
         Standing::Unknown => wanted(
             Status::False,
             reason::APPROVAL_PENDING,
@@ -185,18 +185,18 @@ fn describe_enforcement(enforcement: &Enforcement) -> Wanted {
             "everything that is applied was made; Advanced maintenance is on, so what others change in its namespace is not put back".into(),
         ),
         Enforcement::Underway => wanted(Status::False, reason::PROVISIONING, "being put into force".into()),
-        Enforcement::Closed(Missing { reason, message }) => wanted(Status::True, reason, message.clone()),
-        Enforcement::Partial(Missing { reason, message })
-        | Enforcement::Blocked(Missing { reason, message }) => wanted(Status::False, reason, message.clone()),
+        Enforcement::Closed(NotReady { reason, message }) => wanted(Status::True, reason, message.clone()),
+        Enforcement::Partial(NotReady { reason, message })
+        | Enforcement::Blocked(NotReady { reason, message }) => wanted(Status::False, reason, message.clone()),
     }
 }
 
 /// kstatus: what goes on by itself is reconciling, what needs somebody is stalled.
 fn progress(standing: &Standing, enforcement: &Enforcement) -> Option<&'static str> {
     match (standing, enforcement) {
-        (_, Enforcement::Blocked(Missing { reason: reason::NAMESPACE_CONFLICT, .. }))
+        (_, Enforcement::Blocked(NotReady { reason: reason::NAMESPACE_CONFLICT, .. }))
         | (
-            Standing::Blocked(Missing { reason: reason::SPEC_UNREADABLE, .. })
+            Standing::Blocked(NotReady { reason: reason::SPEC_UNREADABLE, .. })
             | Standing::Held(
                 HoldCause::Rejected { .. }
                 | HoldCause::Expired
@@ -339,8 +339,8 @@ mod tests {
         Gate { applied: None, pending: None, standing, deletion_protected: false, writes: Vec::new() }
     }
 
-    fn missing(reason: &'static str) -> Missing {
-        Missing { reason, message: String::new() }
+    fn missing(reason: &'static str) -> NotReady {
+        NotReady { reason, message: String::new() }
     }
 
     fn held(cause: HoldCause) -> Standing {

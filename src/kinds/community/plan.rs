@@ -5,12 +5,12 @@ use kube::ResourceExt;
 
 use crate::api::names::{condition, reason};
 use crate::api::{Approvals, Community, CommunitySpec, CommunityStatus};
-use crate::model::approval::applied::JudgeError;
+use crate::model::approval::applied::EvaluationError;
 use crate::model::approval::applied::applied_spec;
+use crate::model::approval::approval_policy::held_operations;
 use crate::model::approval::policy_status::Integrity;
 use crate::model::approval::policy_status::SETTLING;
-use crate::model::approval::rules::held_operations;
-use crate::model::approval::scope::OuterRules;
+use crate::model::approval::scope::InheritedPolicy;
 use crate::model::naming::namespace_of;
 use crate::model::rbac::maintenance::{Exceptions, own_maintenance};
 use crate::plan::conditions::{Status, Wanted, build_conditions, conditions_before};
@@ -47,10 +47,10 @@ pub struct ObservedCommunity {
 pub fn plan_community(observed: &ObservedCommunity, now: Timestamp) -> Plan<CommunityStatus> {
     let community = observed.declared.object.as_ref();
     let exceptions = Exceptions::of(community, now);
-    let ways = || -> Result<_, JudgeError> {
+    let ways = || -> Result<_, EvaluationError> {
         let votes = applied_spec(community)?.map(|spec| spec.service_account_votes).unwrap_or_default();
         Ok(Ways {
-            outer_rules: Ok(OuterRules { service_account_votes: votes, ..OuterRules::none() }),
+            inherited_policy: Ok(InheritedPolicy { service_account_votes: votes, ..InheritedPolicy::none() }),
             references: None,
             enforce: |applied: Option<&CommunitySpec>| enforce_community(observed, applied, &exceptions),
         })

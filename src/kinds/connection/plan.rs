@@ -14,11 +14,11 @@ use crate::api::{
     CiliumNetworkPolicy, Enclave, EnclaveConnection, EnclaveConnectionSpec, EnclaveConnectionStatus,
     GateStatus, Kind, Time,
 };
-use crate::model::approval::applied::JudgeError;
+use crate::model::approval::applied::EvaluationError;
 use crate::model::approval::applied::applied_spec;
 use crate::model::approval::applied::as_if_applied;
 use crate::model::approval::gated::Gated;
-use crate::model::approval::scope::{Missing, OuterRules, ScopeRules};
+use crate::model::approval::scope::{InheritedPolicy, NotReady, ScopeRules};
 use crate::model::network::reach::{
     Destination, DestinationEnd, Flow, Link, Passage, SourceEnd, Sources, find_references,
     require_destination, resolve,
@@ -56,10 +56,10 @@ pub struct ObservedConnection {
 #[must_use]
 pub fn plan_connection(observed: &ObservedConnection, now: Timestamp) -> Plan<EnclaveConnectionStatus> {
     let connection = observed.declared.object.as_ref();
-    let ways = || -> Result<_, JudgeError> {
+    let ways = || -> Result<_, EvaluationError> {
         let passage = resolve(&observed.link, now)?;
         Ok(Ways {
-            outer_rules: find_rules(observed)?,
+            inherited_policy: find_rules(observed)?,
             references: find_references(&observed.link),
             enforce: move |_: Option<&EnclaveConnectionSpec>| (describe(observed, &passage), Vec::new()),
         })
@@ -94,7 +94,7 @@ fn imagine(link: &Link) -> Vec<Link> {
 
 /// The Community, the Enclave on either side, and the endpoint itself: so both owners consent. Until
 /// the destination is in force nobody knows what it asks for.
-fn find_rules(observed: &ObservedConnection) -> Result<Result<OuterRules, Missing>, JudgeError> {
+fn find_rules(observed: &ObservedConnection) -> Result<Result<InheritedPolicy, NotReady>, EvaluationError> {
     let home = &observed.declared.home;
     let own = match &observed.link.source {
         SourceEnd::Workloads(_) => home.rules_in_enclave("EnclaveConnections from workloads")?,
@@ -109,7 +109,7 @@ fn find_rules(observed: &ObservedConnection) -> Result<Result<OuterRules, Missin
     }
     let is_new = observed.declared.object.gate().is_none_or(|gate| gate.applied.is_none());
     if is_new && observed.siblings >= MOST_CONNECTIONS {
-        return Ok(Err(Missing {
+        return Ok(Err(NotReady {
             reason: reason::LIMIT_REACHED,
             message: format!(
                 "{} connections are in force in this namespace, which is the most that are possible; let one lead from several workloads, or remove those that nobody needs",
@@ -334,7 +334,7 @@ mod tests {
             observed.link.connection = connection;
             let is_off = matches!(
                 resolve(&observed.link, Timestamp::UNIX_EPOCH).unwrap(),
-                Passage::Off(Missing { reason: reason::SPEC_UNREADABLE, .. })
+                Passage::Off(NotReady { reason: reason::SPEC_UNREADABLE, .. })
             );
             let plan = plan_connection(&observed, Timestamp::UNIX_EPOCH);
             assert!(!plan.writes.iter().any(|write| matches!(write, Write::CreateRequest(_))));
@@ -367,7 +367,7 @@ mod tests {
             }
             observed.link.connection = Arc::new(serde_json::from_value(connection).unwrap());
             match resolve(&observed.link, Timestamp::UNIX_EPOCH) {
-                Ok(Passage::Off(Missing { reason, .. })) => reason,
+                Ok(Passage::Off(NotReady { reason, .. })) => reason,
                 Ok(other) => panic!("{other:?}"),
                 Err(_) => "it stays as it is",
             }

@@ -7,11 +7,11 @@ use kube::ResourceExt;
 
 use crate::api::enclave::WorkloadCommunication;
 use crate::api::{Approvals, Community, Enclave, EnclaveSpec, EnclaveStatus};
-use crate::model::approval::applied::JudgeError;
+use crate::model::approval::applied::EvaluationError;
 use crate::model::approval::applied::applied_spec;
+use crate::model::approval::approval_policy::held_operations;
 use crate::model::approval::gated::Gated;
-use crate::model::approval::rules::held_operations;
-use crate::model::approval::scope::OuterRules;
+use crate::model::approval::scope::InheritedPolicy;
 use crate::model::naming::enclave_namespace;
 use crate::model::network::together::compare_together;
 use crate::model::rbac::maintenance::{Exceptions, own_maintenance};
@@ -59,9 +59,9 @@ pub struct Children {
 #[must_use]
 pub fn plan_enclave(observed: &ObservedEnclave, now: Timestamp) -> Plan<EnclaveStatus> {
     let exceptions = exceptions(observed, now);
-    let ways = || -> Result<_, JudgeError> {
+    let ways = || -> Result<_, EvaluationError> {
         Ok(Ways {
-            outer_rules: observed.declared.home.rules_in_community(KINDS)?,
+            inherited_policy: observed.declared.home.rules_in_community(KINDS)?,
             references: None,
             enforce: |applied: Option<&EnclaveSpec>| enforce_enclave(observed, applied, &exceptions),
         })
@@ -149,7 +149,7 @@ fn enforce_enclave(
             (_, Some(_)) => keep_the_known(observed, exceptions),
         };
     };
-    match OuterRules::of_community(community) {
+    match InheritedPolicy::of_community(community) {
         Ok(Some(outer)) => {
             let rules: Vec<&Approvals> =
                 outer.scopes.iter().map(|scope| &scope.approvals).chain([&spec.approvals]).collect();

@@ -5,9 +5,9 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use crate::api::{CommunityEndpoint, EnclaveEndpoint, GateStatus, TransitHub};
-use crate::model::approval::applied::JudgeError;
+use crate::model::approval::applied::EvaluationError;
 use crate::model::approval::gated::Gated;
-use crate::model::approval::scope::{Missing, OuterRules};
+use crate::model::approval::scope::{InheritedPolicy, NotReady};
 use crate::model::network::reach::Link;
 use crate::model::network::traffic::compare;
 use crate::plan::Plan;
@@ -34,15 +34,17 @@ pub trait Endpoint: Gated + Sized {
     ///
     /// # Errors
     /// When what is applied of the objects around it cannot be read.
-    fn outer_rules(declared: &Declared<Self>) -> Result<Result<OuterRules, Missing>, JudgeError>;
+    fn inherited_policy(
+        declared: &Declared<Self>,
+    ) -> Result<Result<InheritedPolicy, NotReady>, EvaluationError>;
 }
 
 /// Plans an endpoint or a hub.
 #[must_use]
 pub fn plan_endpoint<K: Endpoint>(observed: &ObservedEndpoint<K>, now: Timestamp) -> Plan<GateStatus> {
-    let ways = || -> Result<_, JudgeError> {
+    let ways = || -> Result<_, EvaluationError> {
         Ok(Ways {
-            outer_rules: K::outer_rules(&observed.declared)?,
+            inherited_policy: K::inherited_policy(&observed.declared)?,
             references: None,
             enforce: |applied: Option<&K::Spec>| {
                 let enforcement = applied.map_or(Enforcement::Nothing, |_| Enforcement::Complete);
@@ -79,7 +81,9 @@ fn waits_for_connections(links: &[Link]) -> Option<String> {
 impl Endpoint for EnclaveEndpoint {
     const KINDS: &str = "EnclaveEndpoints";
 
-    fn outer_rules(declared: &Declared<Self>) -> Result<Result<OuterRules, Missing>, JudgeError> {
+    fn inherited_policy(
+        declared: &Declared<Self>,
+    ) -> Result<Result<InheritedPolicy, NotReady>, EvaluationError> {
         declared.home.rules_in_enclave(Self::KINDS)
     }
 }
@@ -87,7 +91,9 @@ impl Endpoint for EnclaveEndpoint {
 impl Endpoint for CommunityEndpoint {
     const KINDS: &str = "CommunityEndpoints";
 
-    fn outer_rules(declared: &Declared<Self>) -> Result<Result<OuterRules, Missing>, JudgeError> {
+    fn inherited_policy(
+        declared: &Declared<Self>,
+    ) -> Result<Result<InheritedPolicy, NotReady>, EvaluationError> {
         declared.home.rules_in_community(Self::KINDS)
     }
 }
@@ -95,7 +101,9 @@ impl Endpoint for CommunityEndpoint {
 impl Endpoint for TransitHub {
     const KINDS: &str = "TransitHubs";
 
-    fn outer_rules(declared: &Declared<Self>) -> Result<Result<OuterRules, Missing>, JudgeError> {
+    fn inherited_policy(
+        declared: &Declared<Self>,
+    ) -> Result<Result<InheritedPolicy, NotReady>, EvaluationError> {
         declared.home.rules_in_community(Self::KINDS)
     }
 }

@@ -30,7 +30,7 @@ use crate::kinds::role_activation::plan::{ObservedActivation, grant_of_activatio
 use crate::kinds::role_assignment::plan::{ObservedAssignment, grant_of_assignment};
 use crate::kinds::role_eligibility::plan::{ObservedEligibility, effective, grant_of_eligibility};
 use crate::kinds::sentry::Guard;
-use crate::model::approval::applied::JudgeError;
+use crate::model::approval::applied::EvaluationError;
 use crate::model::approval::applied::view_applied;
 use crate::model::approval::gated::Gated;
 use crate::model::digest::fingerprint;
@@ -85,8 +85,8 @@ pub fn observe_stray_role(caches: &Caches, namespace: &str, name: &str) -> Surro
 /// What a grant consists of is not known now; what was made for it stays.
 struct Unknown;
 
-impl From<JudgeError> for Unknown {
-    fn from(_: JudgeError) -> Self {
+impl From<EvaluationError> for Unknown {
+    fn from(_: EvaluationError) -> Self {
         Self
     }
 }
@@ -261,7 +261,7 @@ fn made_between<K: Resource<DynamicType = ()>>(
 fn effective_for(
     eligibility: &RoleEligibility,
     activation: &RoleActivation,
-) -> Result<Option<Eligible>, JudgeError> {
+) -> Result<Option<Eligible>, EvaluationError> {
     let is_newer = activation.spec.unreadable.as_ref().is_some_and(|unreadable| unreadable.is_only_newer());
     let is_held = |status: &&RoleActivationStatus| {
         is_newer && status.state.is_none() || status.state == Some(ActivationState::Active)

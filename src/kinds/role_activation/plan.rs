@@ -11,11 +11,11 @@ use crate::api::{ApprovalRequest, Kind, RoleActivation, RoleActivationStatus, Ti
 use crate::kinds::role_eligibility::plan::role_of;
 use crate::model::approval::gated::has_finalizer;
 use crate::model::approval::policy_status::Integrity;
-use crate::model::approval::scope::Missing;
+use crate::model::approval::scope::NotReady;
 use crate::model::naming;
 use crate::model::rbac::activation::{
-    Asker, Circumstances, Eligible, Judgement, NotEligible, Step, asker, end_of, is_eligible,
-    judge_activation, person, request_name,
+    Asker, Eligible, Evaluation, EvaluationInput, NotEligible, Step, asker, end_of, evaluate_activation,
+    is_eligible, person, request_name,
 };
 use crate::model::rbac::grants::{Duty, Grant, Scope, compare_rights, find_conflict};
 use crate::plan::conditions::{Status, Wanted, build_conditions};
@@ -68,35 +68,35 @@ pub fn plan_activation(observed: &ObservedActivation, now: Timestamp) -> Plan<Ro
         let plan = plan_retention(observed, now);
         return Plan { writes: mark.into_iter().chain(plan.writes).collect(), ..plan };
     }
-    let outer_rules = observed.area.rules(&observed.home, "RoleActivations");
-    let outer_rules = outer_rules.unwrap_or_else(|error| {
-        Err(Missing { reason: reason::APPLIED_UNREADABLE, message: describe_error(&error) })
+    let inherited_policy = observed.area.rules(&observed.home, "RoleActivations");
+    let inherited_policy = inherited_policy.unwrap_or_else(|error| {
+        Err(NotReady { reason: reason::APPLIED_UNREADABLE, message: describe_error(&error) })
     });
-    let conflict = outer_rules.as_ref().ok().filter(|outer| outer.refuses_conflicts).and_then(|_| {
+    let conflict = inherited_policy.as_ref().ok().filter(|outer| outer.refuses_conflicts).and_then(|_| {
         let role = observed.eligibility.as_ref().ok()?.spec.role;
         find_conflict(role, observed.area.scope.as_ref()?, &observed.others)
     });
     // An activation ends when the conflict is refused, and waits while nobody can tell whether it is.
-    let (outer_rules, conflict) = match (conflict, observed.area.conflicts) {
+    let (inherited_policy, conflict) = match (conflict, observed.area.conflicts) {
         (Some(conflict), None) => {
             let message = format!(
                 "{conflict}; while what is applied of a Community cannot be read nobody can tell whether that is refused"
             );
-            (Err(Missing { reason: reason::APPLIED_UNREADABLE, message }), None)
+            (Err(NotReady { reason: reason::APPLIED_UNREADABLE, message }), None)
         }
-        (conflict, _) => (outer_rules, conflict),
+        (conflict, _) => (inherited_policy, conflict),
     };
-    let circumstances = Circumstances {
+    let input = EvaluationInput {
         eligibility: observed.eligibility.as_ref(),
         conflict,
         request: request.map(AsRef::as_ref),
         knows_all_requests: observed.knows_all_requests,
-        outer_rules: outer_rules.as_ref(),
+        inherited_policy: inherited_policy.as_ref(),
         integrity: &observed.integrity,
         witness: &observed.witness,
         now,
     };
-    let judgement = judge_activation(activation, &circumstances).unwrap_or_else(|error| Judgement {
+    let evaluation = evaluate_activation(activation, &input).unwrap_or_else(|error| Evaluation {
         state: known,
         reason: reason::APPLIED_UNREADABLE,
         message: error.to_string(),
@@ -104,24 +104,25 @@ pub fn plan_activation(observed: &ObservedActivation, now: Timestamp) -> Plan<Ro
         ends_at: None,
         step: Step::Nothing,
     });
-    if judgement.step == Step::Unknown {
+    if evaluation.step == Step::Unknown {
         return Plan { waits_for_requests: true, ..Plan::nothing() };
     }
-    let wakes = [judgement.starts_at, judgement.ends_at].into_iter().flatten().filter(|at| *at > now);
+    let wakes = [evaluation.starts_at, evaluation.ends_at].into_iter().flatten().filter(|at| *at > now);
     let wake_at = wakes.min();
-    let (mut writes, opens) = plan_step(observed, &judgement, request, now);
+    let (mut writes, opens) = plan_step(observed, &evaluation, request, now);
     let is_new = activation.status.as_ref().is_none_or(|status| status.stamps.is_none());
-    if is_new && observed.integrity == Integrity::Intact && !matches!(judgement.step, Step::Begin(_)) {
+    if is_new && observed.integrity == Integrity::Intact && !matches!(evaluation.step, Step::Begin(_)) {
         // From now on it is believed who asked, so the API server is asked whether it really watches.
         let by = ConfirmBy::Get(Kind::RoleActivation);
         writes.insert(0, Write::ConfirmPolicies { witness: observed.witness.clone(), by });
     }
     let is_bound = opens.is_empty();
-    let status = build_status(observed, &judgement, request.map(|request| request.name_any()), is_bound, now);
+    let status =
+        build_status(observed, &evaluation, request.map(|request| request.name_any()), is_bound, now);
     // What begins without anybody's decision is no news.
-    let is_usual = judgement.state == Some(ActivationState::Active) && request.is_none();
-    let is_news = judgement.state.is_some() && judgement.state != known && !is_usual;
-    let notices = is_news.then(|| notice(&judgement));
+    let is_usual = evaluation.state == Some(ActivationState::Active) && request.is_none();
+    let is_news = evaluation.state.is_some() && evaluation.state != known && !is_usual;
+    let notices = is_news.then(|| notice(&evaluation));
     let mut plan = Plan {
         repairs: opens,
         writes,
@@ -168,16 +169,16 @@ pub fn grant_of_activation(
 /// The writes that come before the status, and those that put it into force.
 fn plan_step(
     observed: &ObservedActivation,
-    judgement: &Judgement,
+    evaluation: &Evaluation,
     request: Option<&Arc<ApprovalRequest>>,
     now: Timestamp,
 ) -> (Vec<Write>, Vec<Write>) {
-    match &judgement.step {
+    match &evaluation.step {
         Step::Ask(request) => (vec![Write::CreateRequest(request.clone())], Vec::new()),
-        Step::Begin(ground) => {
-            (plan_confirmation(Kind::RoleActivation, ground.clone(), &observed.witness), Vec::new())
+        Step::Begin(basis) => {
+            (plan_confirmation(Kind::RoleActivation, basis.clone(), &observed.witness), Vec::new())
         }
-        Step::Nothing if judgement.state == Some(ActivationState::Active) => {
+        Step::Nothing if evaluation.state == Some(ActivationState::Active) => {
             let mark = plan_mark(request, now);
             let eligible = observed.eligibility.as_ref().ok();
             let grant = grant_of_activation(&observed.activation, eligible, &observed.area);
@@ -197,31 +198,31 @@ fn plan_mark(request: Option<&Arc<ApprovalRequest>>, now: Timestamp) -> Option<W
 
 fn build_status(
     observed: &ObservedActivation,
-    judgement: &Judgement,
+    evaluation: &Evaluation,
     request: Option<String>,
     is_bound: bool,
     now: Timestamp,
 ) -> RoleActivationStatus {
     let activation = observed.activation.as_ref();
     let before = activation.status.clone().unwrap_or_default();
-    let asked = match &judgement.step {
+    let asked = match &evaluation.step {
         Step::Ask(request) => Some(request.name_any()),
         Step::Nothing | Step::Begin(_) | Step::Unknown => request,
     };
-    let is_active = judgement.state == Some(ActivationState::Active);
-    let is_over = judgement.state.is_some_and(ActivationState::is_final);
+    let is_active = evaluation.state == Some(ActivationState::Active);
+    let is_over = evaluation.state.is_some_and(ActivationState::is_final);
     let ready =
-        if is_active && is_bound && judgement.step == Step::Nothing { Status::True } else { Status::False };
-    let message = judgement.message.clone();
+        if is_active && is_bound && evaluation.step == Step::Nothing { Status::True } else { Status::False };
+    let message = evaluation.message.clone();
     let mut wanted = vec![Wanted {
         type_: condition::READY,
         status: ready,
-        reason: judgement.reason,
+        reason: evaluation.reason,
         message: message.clone(),
     }];
     if !is_over && ready == Status::False {
         let (type_, status) = (condition::RECONCILING, Status::True);
-        wanted.push(Wanted { type_, status, reason: judgement.reason, message });
+        wanted.push(Wanted { type_, status, reason: evaluation.reason, message });
     }
     let asked_by = asker(activation);
     let generation = activation.metadata.generation;
@@ -230,34 +231,34 @@ fn build_status(
     // What was meant when it was asked for is never what another eligibility says.
     let eligible = observed.eligibility.as_ref().ok();
     let notify = eligible.map(|eligible| eligible.spec.activation.notify.clone()).unwrap_or_default();
-    let (role, uid, notify) = match judgement.state.or(before.state) {
+    let (role, uid, notify) = match evaluation.state.or(before.state) {
         Some(_) if before.state.is_some() => (before.role, before.eligibility_uid, before.notify),
         Some(_) => (role, uid, notify),
         None => (None, None, Vec::new()),
     };
     RoleActivationStatus {
         observed_generation: generation,
-        state: judgement.state.or(before.state),
+        state: evaluation.state.or(before.state),
         stamps: before.stamps.or_else(|| asked_by.as_ref().map(Asker::digest)),
         user: before.user.or_else(|| asked_by.map(|asker| asker.user)),
         role,
         notify,
         eligibility_uid: uid,
         approval_request: asked.or(before.approval_request),
-        starts_at: judgement.starts_at.map(Time),
-        ends_at: judgement.ends_at.map(Time),
+        starts_at: evaluation.starts_at.map(Time),
+        ends_at: evaluation.ends_at.map(Time),
         left_behind: before.left_behind,
         audit: before.audit,
         conditions: build_conditions(&before.conditions, wanted, generation, now),
     }
 }
 
-fn notice(judgement: &Judgement) -> Notice {
+fn notice(evaluation: &Evaluation) -> Notice {
     use ActivationState::{Active, Deactivated, Expired, PendingApproval, Scheduled};
     let is_usual =
-        matches!(judgement.state, Some(Active | Deactivated | Expired | PendingApproval | Scheduled));
+        matches!(evaluation.state, Some(Active | Deactivated | Expired | PendingApproval | Scheduled));
     let severity = if is_usual { Severity::Normal } else { Severity::Warning };
-    Notice { severity, reason: judgement.reason, message: judgement.message.clone() }
+    Notice { severity, reason: evaluation.reason, message: evaluation.message.clone() }
 }
 
 /// An activation that is being deleted goes when nothing of its rights is left, and when everybody knows that

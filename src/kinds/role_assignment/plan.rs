@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use crate::api::{Kind, RoleAssignment, RoleAssignmentSpec, RoleAssignmentStatus};
-use crate::model::approval::applied::JudgeError;
+use crate::model::approval::applied::EvaluationError;
 use crate::model::approval::applied::applied_spec;
 use crate::model::approval::applied::as_if_applied;
 use crate::model::approval::gated::Gated;
@@ -37,9 +37,9 @@ pub fn plan_assignment(observed: &ObservedAssignment, now: Timestamp) -> Plan<Ro
     let assignment = observed.declared.object.as_ref();
     let scope = observed.area.scope.as_ref();
     let conflict = scope.and_then(|scope| find_conflict(assignment.spec.role, scope, &observed.others));
-    let ways = || -> Result<_, JudgeError> {
+    let ways = || -> Result<_, EvaluationError> {
         Ok(Ways {
-            outer_rules: refuse_conflict(
+            inherited_policy: refuse_conflict(
                 observed.area.rules(&observed.declared.home, KINDS)?,
                 conflict.as_deref(),
             ),
@@ -72,7 +72,10 @@ pub fn plan_assignment(observed: &ObservedAssignment, now: Timestamp) -> Plan<Ro
 ///
 /// # Errors
 /// When what is applied cannot be read.
-pub fn grant_of_assignment(assignment: &RoleAssignment, area: &Area) -> Result<Option<Grant>, JudgeError> {
+pub fn grant_of_assignment(
+    assignment: &RoleAssignment,
+    area: &Area,
+) -> Result<Option<Grant>, EvaluationError> {
     // What is deleted gives nothing, whether or not it can be read.
     if assignment.metadata.deletion_timestamp.is_some() {
         return Ok(None);

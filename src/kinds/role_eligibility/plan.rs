@@ -7,7 +7,7 @@ use kube::ResourceExt;
 
 use crate::api::role_eligibility::LastActivation;
 use crate::api::{Kind, RoleActivation, RoleEligibility, RoleEligibilitySpec, RoleEligibilityStatus, Time};
-use crate::model::approval::applied::JudgeError;
+use crate::model::approval::applied::EvaluationError;
 use crate::model::approval::applied::applied_spec;
 use crate::model::approval::applied::as_if_applied;
 use crate::model::approval::gated::Gated;
@@ -46,9 +46,9 @@ pub fn plan_eligibility(observed: &ObservedEligibility, now: Timestamp) -> Plan<
     let eligibility = observed.declared.object.as_ref();
     let scope = observed.area.scope.as_ref();
     let conflict = scope.and_then(|scope| find_conflict(eligibility.spec.role, scope, &observed.others));
-    let ways = || -> Result<_, JudgeError> {
+    let ways = || -> Result<_, EvaluationError> {
         Ok(Ways {
-            outer_rules: refuse_conflict(
+            inherited_policy: refuse_conflict(
                 observed.area.rules(&observed.declared.home, KINDS)?,
                 conflict.as_deref(),
             ),
@@ -108,7 +108,7 @@ fn review(observed: &ObservedEligibility, status: RoleEligibilityStatus) -> Role
 ///
 /// # Errors
 /// When what is applied cannot be read.
-pub fn effective(eligibility: &RoleEligibility) -> Result<Option<Eligible>, JudgeError> {
+pub fn effective(eligibility: &RoleEligibility) -> Result<Option<Eligible>, EvaluationError> {
     // What is deleted gives nothing, whether or not it can be read.
     if eligibility.metadata.deletion_timestamp.is_some() {
         return Ok(None);
@@ -135,7 +135,10 @@ pub fn role_of(spec: &RoleEligibilitySpec, area: &Area, name: String, ends_at: O
 ///
 /// # Errors
 /// When what is applied cannot be read.
-pub fn grant_of_eligibility(eligibility: &RoleEligibility, area: &Area) -> Result<Option<Grant>, JudgeError> {
+pub fn grant_of_eligibility(
+    eligibility: &RoleEligibility,
+    area: &Area,
+) -> Result<Option<Grant>, EvaluationError> {
     let Some(Eligible { spec, .. }) = effective(eligibility)? else { return Ok(None) };
     let Some(scope) = area.scope.as_ref().filter(|scope| scope.allows(spec.role)) else { return Ok(None) };
     let namespace = scope.namespace().to_owned();

@@ -16,11 +16,11 @@ use crate::api::{
     CiliumNetworkPolicy, Community, CommunitySpec, Enclave, EnclaveSpec, EnclaveWorkload,
     EnclaveWorkloadSpec, EnclaveWorkloadStatus,
 };
-use crate::model::approval::applied::JudgeError;
+use crate::model::approval::applied::EvaluationError;
 use crate::model::approval::applied::applied_spec;
 use crate::model::approval::applied::as_if_applied;
 use crate::model::approval::gated::Gated;
-use crate::model::approval::scope::Missing;
+use crate::model::approval::scope::NotReady;
 use crate::model::naming::{connection_policy, workload_namespace};
 use crate::model::network::reach::{DestinationEnd, Link, Passage, SourceEnd, WorkloadEnd, ends_at, resolve};
 use crate::model::network::together::compare_together;
@@ -66,10 +66,10 @@ pub struct ObservedWorkload {
 #[must_use]
 pub fn plan_workload(observed: &ObservedWorkload, now: Timestamp) -> Plan<EnclaveWorkloadStatus> {
     let exceptions = &exceptions(observed, now);
-    let ways = || -> Result<_, JudgeError> {
+    let ways = || -> Result<_, EvaluationError> {
         let around = observe_around(observed, exceptions)?;
         Ok(Ways {
-            outer_rules: observed.declared.home.rules_in_enclave(KINDS)?,
+            inherited_policy: observed.declared.home.rules_in_enclave(KINDS)?,
             references: None,
             enforce: move |applied: Option<&EnclaveWorkloadSpec>| match (&around, applied) {
                 (Some(around), Some(spec)) => enforce_workload(observed, around, spec, now),
@@ -148,7 +148,7 @@ fn exceptions(observed: &ObservedWorkload, now: Timestamp) -> Exceptions {
 fn observe_around<'a>(
     observed: &'a ObservedWorkload,
     exceptions: &'a Exceptions,
-) -> Result<Option<Around<'a>>, JudgeError> {
+) -> Result<Option<Around<'a>>, EvaluationError> {
     let Home::Enclave(community, enclave) = &observed.declared.home else { return Ok(None) };
     let specs = applied_spec(community.as_ref())?.zip(applied_spec(enclave.as_ref())?);
     Ok(specs.map(|(community_spec, enclave_spec)| Around {
@@ -281,7 +281,7 @@ fn preview_workload(observed: &ObservedWorkload) -> (Enforcement, Vec<Write>) {
 }
 
 fn describe_absence(observed: &ObservedWorkload) -> Enforcement {
-    let missing: Option<Missing> = observed.declared.home.rules_in_enclave(KINDS).ok().and_then(Result::err);
+    let missing: Option<NotReady> = observed.declared.home.rules_in_enclave(KINDS).ok().and_then(Result::err);
     missing.map_or(Enforcement::Nothing, Enforcement::Blocked)
 }
 

@@ -11,7 +11,7 @@ use crate::model::digest::{DigestError, digest};
 
 /// A spec cannot be judged.
 #[derive(Debug, thiserror::Error)]
-pub enum JudgeError {
+pub enum EvaluationError {
     /// What is applied was written by a version of the operator that this one cannot read.
     #[error("failed to read status.applied.spec")]
     AppliedUnreadable(#[source] UnreadableContent),
@@ -27,7 +27,7 @@ pub enum JudgeError {
 ///
 /// # Errors
 /// When this version cannot read it.
-pub fn applied_spec<K: Gated>(object: &K) -> Result<Option<K::Spec>, JudgeError> {
+pub fn applied_spec<K: Gated>(object: &K) -> Result<Option<K::Spec>, EvaluationError> {
     view_applied(object, K::Spec::clone)
 }
 
@@ -38,9 +38,9 @@ pub fn applied_spec<K: Gated>(object: &K) -> Result<Option<K::Spec>, JudgeError>
 pub fn view_applied<K: Gated, V>(
     object: &K,
     view: impl FnOnce(&K::Spec) -> V,
-) -> Result<Option<V>, JudgeError> {
+) -> Result<Option<V>, EvaluationError> {
     let applied = object.gate().and_then(|gate| gate.applied.as_ref());
-    applied.map(|applied| applied.spec.view(view)).transpose().map_err(JudgeError::AppliedUnreadable)
+    applied.map(|applied| applied.spec.view(view)).transpose().map_err(EvaluationError::AppliedUnreadable)
 }
 
 pub(crate) fn describe_cause(error: &UnreadableContent) -> String {

@@ -1,5 +1,5 @@
 //! What the approval machine needs to know of a kind. A new gated kind implements [`Gated`] and
-//! gets holding, requesting, deciding and enacting from [`crate::model::approval::life`].
+//! gets holding, requesting, deciding and enacting from [`crate::model::approval::change`].
 
 use std::collections::BTreeSet;
 

@@ -1,17 +1,17 @@
 //! Approval: what is held, who decides about it, and what comes into force.
 //!
-//! [`gated`] says what a kind brings along to be held, [`life`] what becomes of a spec that differs from what is
+//! [`gated`] says what a kind brings along to be held, [`change`] what becomes of a spec that differs from what is
 //! applied, [`request`] and [`votes`] how an ApprovalRequest is decided.
 
 pub mod applied;
+pub mod approval_policy;
+pub mod change;
 pub mod diff;
 pub mod gated;
 pub mod impact;
 pub mod kept;
-pub mod life;
 pub mod policy_status;
 pub mod proposal;
 pub mod request;
-pub mod rules;
 pub mod scope;
 pub mod votes;

@@ -6,19 +6,19 @@ use crate::api::approvals::Approvals;
 use crate::api::community::{ConflictingDuties, ServiceAccountVotes};
 use crate::api::names::reason;
 use crate::api::{Community, Kind};
-use crate::model::approval::applied::JudgeError;
+use crate::model::approval::applied::EvaluationError;
 use crate::model::approval::applied::view_applied;
 use crate::model::approval::gated::Gated;
 
 /// The applied rules of everything around an object.
 #[derive(Clone, Debug, PartialEq)]
-pub struct OuterRules {
+pub struct InheritedPolicy {
     /// One per scope; the order does not matter.
     pub scopes: Vec<ScopeRules>,
     /// Whether service accounts may vote, as applied on the Community.
     pub service_account_votes: ServiceAccountVotes,
     /// A scope that is being deleted: nothing new is made in it, and all else goes on.
-    pub leaving: Option<Missing>,
+    pub leaving: Option<NotReady>,
     /// Whether a role is refused that would let somebody approve what they may change.
     pub refuses_conflicts: bool,
 }
@@ -45,14 +45,14 @@ pub struct RulesOrigin {
 
 /// Why something cannot be judged or enforced yet: what is missing around it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Missing {
+pub struct NotReady {
     /// One of [`crate::api::names::reason`].
     pub reason: &'static str,
     /// What is missing and what to do.
     pub message: String,
 }
 
-impl Missing {
+impl NotReady {
     /// That an object is being deleted, if it is.
     #[must_use]
     pub fn leaving<K: Gated>(object: &K, reason: &'static str) -> Option<Self> {
@@ -61,7 +61,7 @@ impl Missing {
     }
 }
 
-impl OuterRules {
+impl InheritedPolicy {
     /// No rules at all.
     #[must_use]
     pub const fn none() -> Self {
@@ -77,12 +77,12 @@ impl OuterRules {
     ///
     /// # Errors
     /// When what is applied of it cannot be read.
-    pub fn of_community(community: &Community) -> Result<Option<Self>, JudgeError> {
+    pub fn of_community(community: &Community) -> Result<Option<Self>, EvaluationError> {
         let seen = view_applied(community, |spec| {
             (spec.service_account_votes, spec.conflicting_duties == ConflictingDuties::Refuse)
         });
         let Some((service_account_votes, refuses_conflicts)) = seen? else { return Ok(None) };
-        let leaving = Missing::leaving(community, reason::COMMUNITY_NOT_ACTIVE);
+        let leaving = NotReady::leaving(community, reason::COMMUNITY_NOT_ACTIVE);
         Ok(ScopeRules::of(community)?.map(|rules| Self {
             scopes: vec![rules],
             service_account_votes,
@@ -97,7 +97,7 @@ impl ScopeRules {
     ///
     /// # Errors
     /// When what is applied of it cannot be read.
-    pub fn of<K: Gated>(object: &K) -> Result<Option<Self>, JudgeError> {
+    pub fn of<K: Gated>(object: &K) -> Result<Option<Self>, EvaluationError> {
         let approvals = view_applied(object, |spec| K::approvals(spec).cloned())?.flatten();
         let digest = object.gate().and_then(|gate| gate.applied.as_ref()).map(|applied| &applied.digest);
         Ok(approvals.zip(digest).map(|(approvals, digest)| Self {

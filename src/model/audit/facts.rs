@@ -16,8 +16,8 @@ use crate::api::role_activation::ActivationState;
 use crate::api::{
     ApprovalRequest, ApprovalRequestStatus, GateStatus, RoleActivation, RoleActivationStatus, Time,
 };
+use crate::model::approval::change::requesters;
 use crate::model::approval::gated::Gated;
-use crate::model::approval::life::requesters;
 
 /// So many characters of a message are told.
 const LONGEST_MESSAGE: usize = 4000;

@@ -17,11 +17,11 @@ use crate::api::{
     CommunityEndpoint, CommunityEndpointSpec, EnclaveConnection, EnclaveConnectionSpec, EnclaveEndpoint,
     EnclaveEndpointSpec, EnclaveWorkload, Kind, State, TransitHub, TransitHubSpec,
 };
-use crate::model::approval::applied::JudgeError;
+use crate::model::approval::applied::EvaluationError;
 use crate::model::approval::applied::applied_spec;
+use crate::model::approval::change::describe_unreadable;
 use crate::model::approval::gated::Gated;
-use crate::model::approval::life::describe_unreadable;
-use crate::model::approval::scope::Missing;
+use crate::model::approval::scope::NotReady;
 
 /// A connection and what it joins, as far as it exists.
 #[derive(Clone, Debug)]
@@ -90,11 +90,11 @@ pub struct WorkloadEnd {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Passage {
     /// It may. `missing` says what keeps the connection from being complete.
-    Open { flow: Flow, missing: Option<Missing> },
+    Open { flow: Flow, missing: Option<NotReady> },
     /// It may not, because something that the connection needs is missing.
-    Shut(Missing),
+    Shut(NotReady),
     /// It may not, because the connection says so.
-    Off(Missing),
+    Off(NotReady),
     /// Nothing of the connection is applied yet.
     NotApplied,
 }
@@ -139,9 +139,9 @@ pub enum Peer {
 ///
 /// # Errors
 /// When what is applied of one of the objects cannot be read.
-pub fn resolve(link: &Link, now: Timestamp) -> Result<Passage, JudgeError> {
+pub fn resolve(link: &Link, now: Timestamp) -> Result<Passage, EvaluationError> {
     let connection = link.connection.as_ref();
-    let off = |reason, message: String| Ok(Passage::Off(Missing { reason, message }));
+    let off = |reason, message: String| Ok(Passage::Off(NotReady { reason, message }));
     // Whether or not it can be read.
     if connection.metadata.deletion_timestamp.is_some() {
         return off(reason::TERMINATING, "being deleted: nothing passes any more".into());
@@ -171,7 +171,7 @@ pub fn resolve(link: &Link, now: Timestamp) -> Result<Passage, JudgeError> {
     }
     // What it joins is of a kind that only a newer version knows: what that opened stays as it is.
     if let Some(end) = find_unknown_end(&effective) {
-        return Err(JudgeError::AppliedUnreadable(UnreadableContent::newer(end)));
+        return Err(EvaluationError::AppliedUnreadable(UnreadableContent::newer(end)));
     }
     if let Some(missing) = find_replaced(link) {
         return Ok(Passage::Shut(missing));
@@ -201,7 +201,7 @@ fn leads_where_it_is_known(spec: &EnclaveConnectionSpec) -> bool {
 
 /// That where a connection leads is not there any more, or is another object of the same name. What is applied of the
 /// endpoint need not be readable for that.
-fn find_gone(link: &Link) -> Option<Missing> {
+fn find_gone(link: &Link) -> Option<NotReady> {
     let spec = &link.connection.spec;
     let mut unread = spec.unreadable.iter().flat_map(|unreadable| unreadable.fields());
     if !leads_where_it_is_known(spec) || unread.any(|unread| unread.path.starts_with("spec.destination")) {
@@ -253,11 +253,11 @@ pub fn find_references(link: &Link) -> Option<Vec<Reference>> {
     Some([Some(endpoint), hub, source].into_iter().flatten().collect())
 }
 
-fn find_replaced(link: &Link) -> Option<Missing> {
+fn find_replaced(link: &Link) -> Option<NotReady> {
     let applied = link.connection.gate().and_then(|gate| gate.applied.as_ref())?;
     let now = find_references(link)?;
     let Reference { kind, namespace, name, .. } = Reference::find_replaced(&applied.references, &now)?;
-    Some(Missing {
+    Some(NotReady {
         reason: reason::REFERENCE_REPLACED,
         message: format!(
             "{kind} {namespace}/{name} was deleted and made again; nothing passes to the new one"
@@ -265,10 +265,10 @@ fn find_replaced(link: &Link) -> Option<Missing> {
     })
 }
 
-type Found = Result<(Flow, Option<Missing>), Missing>;
+type Found = Result<(Flow, Option<NotReady>), NotReady>;
 
 /// The packets that a connection is about, whether or not it is applied.
-fn find_flow(link: &Link) -> Result<Found, JudgeError> {
+fn find_flow(link: &Link) -> Result<Found, EvaluationError> {
     let (to, ports) = match find_destination(&link.destination)? {
         Ok(found) => found,
         Err(missing) => return Ok(Err(missing)),
@@ -279,7 +279,9 @@ fn find_flow(link: &Link) -> Result<Found, JudgeError> {
     })
 }
 
-fn find_sources(source: &SourceEnd) -> Result<Result<(Sources, Option<Missing>), Missing>, JudgeError> {
+fn find_sources(
+    source: &SourceEnd,
+) -> Result<Result<(Sources, Option<NotReady>), NotReady>, EvaluationError> {
     match source {
         SourceEnd::Workloads(workloads) => {
             let (mut found, mut missing) = (Vec::new(), None);
@@ -303,7 +305,7 @@ fn find_sources(source: &SourceEnd) -> Result<Result<(Sources, Option<Missing>),
 
 fn find_destination(
     destination: &DestinationEnd,
-) -> Result<Result<(Destination, Vec<Port>), Missing>, JudgeError> {
+) -> Result<Result<(Destination, Vec<Port>), NotReady>, EvaluationError> {
     match destination {
         DestinationEnd::Enclave { name, endpoint, workload } => {
             let spec: EnclaveEndpointSpec = match in_force(name, endpoint.as_deref(), ENDPOINT)? {
@@ -333,7 +335,7 @@ fn find_destination(
 ///
 /// # Errors
 /// What is missing of it.
-pub fn require_destination(destination: &DestinationEnd) -> Result<(), Missing> {
+pub fn require_destination(destination: &DestinationEnd) -> Result<(), NotReady> {
     match destination {
         DestinationEnd::Enclave { name, endpoint, .. } => {
             is_in_force(name, endpoint.as_deref(), ENDPOINT).map(|_| ())
@@ -349,7 +351,7 @@ fn find_outside(
     hub: Option<&TransitHub>,
     managed: Option<&str>,
     backend: &NamesBackend,
-) -> Result<Result<Destination, Missing>, JudgeError> {
+) -> Result<Result<Destination, NotReady>, EvaluationError> {
     let destination = &spec.destination;
     if let Some(service) = &destination.service {
         return Ok(unmanaged(service, managed).map(|pods| Destination::Outside(vec![Peer::Pods(pods)])));
@@ -359,7 +361,7 @@ fn find_outside(
     }
     if !destination.fqdns.is_empty() {
         let missing = |message: &str| {
-            Err(Missing { reason: reason::FQDN_BACKEND_MISSING, message: message.to_owned() })
+            Err(NotReady { reason: reason::FQDN_BACKEND_MISSING, message: message.to_owned() })
         };
         return Ok(match backend {
             NamesBackend::Cilium(dns) => {
@@ -370,7 +372,7 @@ fn find_outside(
             ),
             NamesBackend::Unknown => {
                 let part = "the fqdnBackend of the Community";
-                return Err(JudgeError::AppliedUnreadable(UnreadableContent::newer(part)));
+                return Err(EvaluationError::AppliedUnreadable(UnreadableContent::newer(part)));
             }
             NamesBackend::None => missing(
                 "NetworkPolicies know no DNS names; set fqdnBackend in the Community if Cilium runs in this cluster, or use cidrs",
@@ -378,7 +380,7 @@ fn find_outside(
         });
     }
     if destination.cidrs.is_empty() {
-        return Err(JudgeError::AppliedUnreadable(UnreadableContent::newer("destination")));
+        return Err(EvaluationError::AppliedUnreadable(UnreadableContent::newer("destination")));
     }
     Ok(Ok(Destination::Outside(destination.cidrs.iter().cloned().map(Peer::Block).collect())))
 }
@@ -387,13 +389,13 @@ fn peers_of_hub(
     name: &str,
     hub: Option<&TransitHub>,
     managed: Option<&str>,
-) -> Result<Result<Vec<Peer>, Missing>, JudgeError> {
+) -> Result<Result<Vec<Peer>, NotReady>, EvaluationError> {
     let TransitHubSpec { cidrs, gateway, .. } = match in_force(name, hub, HUB)? {
         Ok(spec) => spec,
         Err(missing) => return Ok(Err(missing)),
     };
     if cidrs.is_empty() && gateway.is_none() {
-        return Err(JudgeError::AppliedUnreadable(UnreadableContent::newer("the network of the hub")));
+        return Err(EvaluationError::AppliedUnreadable(UnreadableContent::newer("the network of the hub")));
     }
     let gateway = gateway.map(|gateway| unmanaged(&gateway, managed)).transpose();
     let blocks = cidrs.into_iter().map(Peer::Block);
@@ -401,10 +403,10 @@ fn peers_of_hub(
 }
 
 /// Pods outside the enclaves: not in a namespace that the operator made for somebody.
-fn unmanaged(pods: &NamespacedPods, owner: Option<&str>) -> Result<NamespacedPods, Missing> {
+fn unmanaged(pods: &NamespacedPods, owner: Option<&str>) -> Result<NamespacedPods, NotReady> {
     match owner {
         None => Ok(pods.clone()),
-        Some(owner) => Err(Missing {
+        Some(owner) => Err(NotReady {
             reason: reason::DESTINATION_NOT_ALLOWED,
             message: format!(
                 "namespace {} belongs to {owner}; only an EnclaveEndpoint leads there",
@@ -420,9 +422,9 @@ const ENDPOINT: Reasons = (reason::ENDPOINT_NOT_FOUND, reason::ENDPOINT_NOT_ACTI
 const WORKLOAD: Reasons = (reason::WORKLOAD_NOT_FOUND, reason::WORKLOAD_NOT_ACTIVE);
 const HUB: Reasons = (reason::TRANSIT_HUB_NOT_FOUND, reason::TRANSIT_HUB_NOT_ACTIVE);
 
-fn find_workload(end: &WorkloadEnd) -> Result<String, Missing> {
+fn find_workload(end: &WorkloadEnd) -> Result<String, NotReady> {
     is_in_force(&end.name, end.workload.as_deref(), WORKLOAD).and_then(|_| {
-        end.namespace.clone().ok_or_else(|| Missing {
+        end.namespace.clone().ok_or_else(|| NotReady {
             reason: reason::WORKLOAD_NOT_ACTIVE,
             message: format!("the namespace of {} {} is not there yet", Kind::EnclaveWorkload, end.name),
         })
@@ -434,10 +436,10 @@ fn in_force<K: Gated>(
     name: &str,
     object: Option<&K>,
     reasons: Reasons,
-) -> Result<Result<K::Spec, Missing>, JudgeError> {
+) -> Result<Result<K::Spec, NotReady>, EvaluationError> {
     let applied = is_in_force(name, object, reasons).map(|applied| applied.spec.to_spec());
     applied
-        .map(|spec| spec.map_err(JudgeError::AppliedUnreadable))
+        .map(|spec| spec.map_err(EvaluationError::AppliedUnreadable))
         .map_or_else(|missing| Ok(Err(missing)), |spec| spec.map(Ok))
 }
 
@@ -446,11 +448,11 @@ fn is_in_force<'a, K: Gated>(
     name: &str,
     object: Option<&'a K>,
     (not_found, not_active): Reasons,
-) -> Result<&'a Applied, Missing> {
+) -> Result<&'a Applied, NotReady> {
     let kind = K::KIND;
     let object = object
-        .ok_or_else(|| Missing { reason: not_found, message: format!("{kind} {name} does not exist") })?;
-    let not_active = |message: String| Err(Missing { reason: not_active, message });
+        .ok_or_else(|| NotReady { reason: not_found, message: format!("{kind} {name} does not exist") })?;
+    let not_active = |message: String| Err(NotReady { reason: not_active, message });
     let applied = object.gate().and_then(|gate| gate.applied.as_ref());
     let retired = applied.is_some_and(|applied| applied.spec.retires());
     match applied {

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use crate::api::common::{IpBlock, LabelSelector, NamespacedPods};
-use crate::model::approval::applied::JudgeError;
-use crate::model::approval::scope::Missing;
+use crate::model::approval::applied::EvaluationError;
+use crate::model::approval::scope::NotReady;
 use crate::model::network::reach::{
     Destination, DestinationEnd, Flow, Link, Passage, Peer, SourceEnd, Sources, resolve,
 };
@@ -79,8 +79,8 @@ pub fn compare(
     before: &[Link],
     after: &[Link],
     now: Timestamp,
-) -> Result<(Vec<String>, Vec<String>), JudgeError> {
-    let describe = |links: &[Link]| -> Result<BTreeSet<String>, JudgeError> {
+) -> Result<(Vec<String>, Vec<String>), EvaluationError> {
+    let describe = |links: &[Link]| -> Result<BTreeSet<String>, EvaluationError> {
         let mut lines = BTreeSet::new();
         for link in links {
             match resolve(link, now)? {
@@ -100,7 +100,7 @@ pub fn compare(
     Ok((after.difference(&before).cloned().collect(), before.difference(&after).cloned().collect()))
 }
 
-fn describe_later(link: &Link, missing: &Missing) -> String {
+fn describe_later(link: &Link, missing: &NotReady) -> String {
     let from = match &link.source {
         SourceEnd::Workloads(workloads) => {
             workloads.iter().map(|end| end.name.as_str()).collect::<Vec<_>>().join(", ")

@@ -75,7 +75,7 @@ pub fn write_letter(
     let is_open = matches!(fact.type_, FactType::Requested | FactType::Expiring);
     if is_open {
         if let Some(missing) = status.and_then(|status| status.missing.as_ref()) {
-            line("Missing:", missing);
+            line("NotReady:", missing);
         }
         line("Expires:", &spec.expires_at.0.to_string());
     } else {

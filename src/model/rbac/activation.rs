@@ -11,13 +11,13 @@ use crate::api::common::{ChangeReason, Principal, PrincipalKind};
 use crate::api::names::{self, reason};
 use crate::api::role_activation::ActivationState;
 use crate::api::{ApprovalRequest, Content, Kind, RoleActivation, RoleEligibilitySpec};
-use crate::model::approval::applied::JudgeError;
-use crate::model::approval::life::Ground;
+use crate::model::approval::applied::EvaluationError;
+use crate::model::approval::approval_policy::Requirement;
+use crate::model::approval::change::Basis;
 use crate::model::approval::policy_status::Integrity;
 use crate::model::approval::proposal::{About, Proposal, build_request};
 use crate::model::approval::request::{is_rightly_approved, is_witnessed};
-use crate::model::approval::rules::Requirement;
-use crate::model::approval::scope::{Missing, OuterRules};
+use crate::model::approval::scope::{InheritedPolicy, NotReady};
 use crate::model::approval::votes::describe_votes;
 use crate::model::digest::{digest, sha256};
 use crate::model::naming;
@@ -63,7 +63,7 @@ pub enum NotEligible {
 }
 
 /// What is known when an activation is judged.
-pub struct Circumstances<'a> {
+pub struct EvaluationInput<'a> {
     /// The eligibility, or why there is none in force.
     pub eligibility: Result<&'a Eligible, &'a NotEligible>,
     /// Why the person must not have the role beside another, where that is refused; in words.
@@ -73,7 +73,7 @@ pub struct Circumstances<'a> {
     /// Whether there is no request if none is given.
     pub knows_all_requests: bool,
     /// The rules of the scopes around it.
-    pub outer_rules: Result<&'a OuterRules, &'a Missing>,
+    pub inherited_policy: Result<&'a InheritedPolicy, &'a NotReady>,
     pub integrity: &'a Integrity,
     /// Fingerprint of the admission policies that stand guard.
     pub witness: &'a str,
@@ -82,7 +82,7 @@ pub struct Circumstances<'a> {
 
 /// What becomes of an activation.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Judgement {
+pub struct Evaluation {
     /// `None` while nothing can be said; what was stays.
     pub state: Option<ActivationState>,
     /// One of [`crate::api::names::reason`].
@@ -100,12 +100,12 @@ pub enum Step {
     /// Somebody has to decide.
     Ask(Box<ApprovalRequest>),
     /// It begins now, for this reason.
-    Begin(Ground),
+    Begin(Basis),
     /// Nothing, and it stays as it is shown: somebody was asked, and it is not known yet what became of that.
     Unknown,
 }
 
-impl Judgement {
+impl Evaluation {
     fn new(state: ActivationState, reason: &'static str, message: impl Into<String>) -> Self {
         let message = message.into();
         Self { state: Some(state), reason, message, starts_at: None, ends_at: None, step: Step::Nothing }
@@ -160,12 +160,12 @@ fn whole_second(time: Timestamp) -> Timestamp {
 ///
 /// # Errors
 /// When its content has no digest.
-pub fn judge_activation(
+pub fn evaluate_activation(
     activation: &RoleActivation,
-    circumstances: &Circumstances<'_>,
-) -> Result<Judgement, JudgeError> {
+    input: &EvaluationInput<'_>,
+) -> Result<Evaluation, EvaluationError> {
     use ActivationState::{Active, Deactivated, Expired, Refused, Revoked};
-    let now = circumstances.now;
+    let now = input.now;
     let status = activation.status.clone().unwrap_or_default();
     let known = status.state;
     let starts_at = status.starts_at.as_ref().map(|at| at.0);
@@ -174,7 +174,7 @@ pub fn judge_activation(
         // What was never active has no end.
         let ends_at = (known == Some(Active)).then(|| ends_at.map_or(now, |end| end.min(now)));
         let starts_at = starts_at.filter(|_| known == Some(Active));
-        Ok(Judgement { starts_at, ends_at, ..Judgement::new(state, reason, message) })
+        Ok(Evaluation { starts_at, ends_at, ..Evaluation::new(state, reason, message) })
     };
     if known == Some(Active) && ends_at.is_none_or(|end| end <= now) {
         return ended(Expired, reason::ENDED, "its time is over".into());
@@ -197,7 +197,7 @@ pub fn judge_activation(
         let message = "the API server did not witness who asked; create another activation";
         return match known {
             None => {
-                Ok(Judgement { starts_at, ends_at, ..Judgement::wait(reason::REQUESTER_UNKNOWN, message) })
+                Ok(Evaluation { starts_at, ends_at, ..Evaluation::wait(reason::REQUESTER_UNKNOWN, message) })
             }
             Some(_) => ended(Revoked, reason::REQUESTER_UNKNOWN, message.into()),
         };
@@ -208,21 +208,20 @@ pub fn judge_activation(
         return ended(lost, reason::REQUESTER_UNKNOWN, message.into());
     }
     // The stamps may be written by hand while the policies are away. Nobody could tell later.
-    if let (None, None, None, Some(what)) = (unreadable, known, believed, circumstances.integrity.obstacle())
-    {
+    if let (None, None, None, Some(what)) = (unreadable, known, believed, input.integrity.obstacle()) {
         let message = format!(
             "it was asked for while the admission policies were not intact, so who asked is not believed ({what}); create another activation when they are"
         );
         return ended(Refused, reason::POLICIES_NOT_INTACT, message);
     }
-    let eligible = match &circumstances.eligibility {
+    let eligible = match &input.eligibility {
         Ok(eligible) => *eligible,
         // Applied together, the eligibility is in force a moment later.
         Err(NotEligible::Yet(why))
             if known.is_none() && unreadable.is_none() && is_fresh(activation, now) =>
         {
             let message = format!("{why}; this goes on when it is");
-            return Ok(Judgement::wait(reason::NOT_ELIGIBLE, message));
+            return Ok(Evaluation::wait(reason::NOT_ELIGIBLE, message));
         }
         Err(NotEligible::For(why) | NotEligible::Yet(why)) => {
             return ended(lost, reason::NOT_ELIGIBLE, why.clone());
@@ -237,21 +236,21 @@ pub fn judge_activation(
         let message = format!("this version of the operator does not know what it is ({unreadable})");
         let planned = starts_at.map_or(Timestamp::MAX, |start| end_of(activation, spec, start));
         let ends_at = ends_at.map(|end| end.min(planned));
-        return Ok(Judgement { starts_at, ends_at, ..Judgement::wait(reason::SPEC_UNREADABLE, message) });
+        return Ok(Evaluation { starts_at, ends_at, ..Evaluation::wait(reason::SPEC_UNREADABLE, message) });
     }
     if known == Some(Active) {
         let start = starts_at.unwrap_or(now);
         let end = end_of(activation, spec, start).min(ends_at.unwrap_or(Timestamp::MAX));
-        let judgement = Judgement::new(Active, reason::ACTIVE, format!("the role is held until {end}"));
-        return Ok(Judgement { starts_at: Some(start), ends_at: Some(end), ..judgement });
+        let evaluation = Evaluation::new(Active, reason::ACTIVE, format!("the role is held until {end}"));
+        return Ok(Evaluation { starts_at: Some(start), ends_at: Some(end), ..evaluation });
     }
     if let Some((reason, why)) = find_unmet(activation, spec, &asker) {
         return ended(lost, reason, why);
     }
-    if let Some(why) = &circumstances.conflict {
+    if let Some(why) = &input.conflict {
         return ended(lost, reason::CONFLICTING_DUTIES, why.clone());
     }
-    begin(activation, circumstances, spec, &asker)
+    begin(activation, input, spec, &asker)
 }
 
 /// Whether it was asked for so recently that it can wait for what it needs.
@@ -342,57 +341,57 @@ fn find_unmet(
 /// What becomes of an activation whose conditions are met: it waits for a decision, for its time, or begins.
 fn begin(
     activation: &RoleActivation,
-    circumstances: &Circumstances<'_>,
+    input: &EvaluationInput<'_>,
     spec: &RoleEligibilitySpec,
     asker: &Asker,
-) -> Result<Judgement, JudgeError> {
+) -> Result<Evaluation, EvaluationError> {
     use ActivationState::{Active, Scheduled};
-    let now = circumstances.now;
-    let ground = if let Some(request) = circumstances.request {
-        if let Some(judgement) = judge_request(request, circumstances.witness) {
-            return Ok(judgement);
+    let now = input.now;
+    let basis = if let Some(request) = input.request {
+        if let Some(evaluation) = judge_request(request, input.witness) {
+            return Ok(evaluation);
         }
-        Ground::Approved { votes: describe_votes(request) }
+        Basis::Approved { votes: describe_votes(request) }
     } else {
         let is_asked_for = activation.status.as_ref().is_some_and(|status| status.approval_request.is_some());
-        if is_asked_for && !circumstances.knows_all_requests {
-            let judgement =
-                Judgement::wait(reason::APPROVAL_PENDING, "whether it was approved is not known yet");
-            return Ok(Judgement { step: Step::Unknown, ..judgement });
+        if is_asked_for && !input.knows_all_requests {
+            let evaluation =
+                Evaluation::wait(reason::APPROVAL_PENDING, "whether it was approved is not known yet");
+            return Ok(Evaluation { step: Step::Unknown, ..evaluation });
         }
-        let outer = match circumstances.outer_rules {
+        let outer = match input.inherited_policy {
             Ok(outer) => outer,
-            Err(Missing { reason, message }) => return Ok(Judgement::wait(reason, message.clone())),
+            Err(NotReady { reason, message }) => return Ok(Evaluation::wait(reason, message.clone())),
         };
-        if let Some(what) = circumstances.integrity.obstacle() {
-            return Ok(Judgement::wait(reason::POLICIES_NOT_INTACT, what));
+        if let Some(what) = input.integrity.obstacle() {
+            return Ok(Evaluation::wait(reason::POLICIES_NOT_INTACT, what));
         }
         match requirement(spec, outer).to_policy() {
             Some(policy) => return ask(activation, asker, policy, now),
-            None => Ground::NoRule(outer.scopes.iter().map(|scope| scope.origin.clone()).collect()),
+            None => Basis::NoRule(outer.scopes.iter().map(|scope| scope.origin.clone()).collect()),
         }
     };
     let wanted = [&activation.spec.starts_at, &spec.starts_at].into_iter().flatten().map(|start| start.0);
     if let Some(start) = wanted.max().filter(|start| *start > now) {
-        let judgement = Judgement::new(Scheduled, reason::SCHEDULED, format!("it begins at {start}"));
-        return Ok(Judgement { starts_at: Some(start), ..judgement });
+        let evaluation = Evaluation::new(Scheduled, reason::SCHEDULED, format!("it begins at {start}"));
+        return Ok(Evaluation { starts_at: Some(start), ..evaluation });
     }
-    if let Some(what) = circumstances.integrity.obstacle() {
-        return Ok(Judgement::wait(reason::POLICIES_NOT_INTACT, what));
+    if let Some(what) = input.integrity.obstacle() {
+        return Ok(Evaluation::wait(reason::POLICIES_NOT_INTACT, what));
     }
     // Times are stored in whole seconds.
     let now = whole_second(now);
     let end = end_of(activation, spec, now);
-    Ok(Judgement {
+    Ok(Evaluation {
         starts_at: Some(now),
         ends_at: Some(end),
-        step: Step::Begin(ground),
-        ..Judgement::new(Active, reason::ACTIVE, format!("the role is held until {end}"))
+        step: Step::Begin(basis),
+        ..Evaluation::new(Active, reason::ACTIVE, format!("the role is held until {end}"))
     })
 }
 
 /// What becomes of an activation by its request; `None` when that releases it.
-fn judge_request(request: &ApprovalRequest, witness: &str) -> Option<Judgement> {
+fn judge_request(request: &ApprovalRequest, witness: &str) -> Option<Evaluation> {
     use ActivationState::{Lapsed, PendingApproval, Rejected};
     let status = request.status.as_ref();
     let decided = || {
@@ -402,7 +401,7 @@ fn judge_request(request: &ApprovalRequest, witness: &str) -> Option<Judgement> 
     let pending = || {
         let missing = status.and_then(|status| status.missing.clone());
         let message = format!("waits for {}", missing.unwrap_or_else(|| "approval".to_owned()));
-        Judgement::new(PendingApproval, reason::APPROVAL_PENDING, message)
+        Evaluation::new(PendingApproval, reason::APPROVAL_PENDING, message)
     };
     Some(match status.and_then(|status| status.state) {
         Some(RequestState::Approved)
@@ -412,19 +411,19 @@ fn judge_request(request: &ApprovalRequest, witness: &str) -> Option<Judgement> 
         {
             return None;
         }
-        Some(RequestState::Rejected) => Judgement::new(Rejected, reason::REJECTED, decided()),
+        Some(RequestState::Rejected) => Evaluation::new(Rejected, reason::REJECTED, decided()),
         Some(RequestState::Expired) => {
-            Judgement::new(Lapsed, reason::EXPIRED, "nobody decided in time; create another activation")
+            Evaluation::new(Lapsed, reason::EXPIRED, "nobody decided in time; create another activation")
         }
         Some(RequestState::Superseded | RequestState::Withdrawn) => {
-            Judgement::new(ActivationState::Revoked, reason::WITHDRAWN, decided())
+            Evaluation::new(ActivationState::Revoked, reason::WITHDRAWN, decided())
         }
         Some(RequestState::Approved | RequestState::Pending) | None => pending(),
     })
 }
 
 /// What the scopes and the eligibility ask for together.
-fn requirement(spec: &RoleEligibilitySpec, outer: &OuterRules) -> Requirement {
+fn requirement(spec: &RoleEligibilitySpec, outer: &InheritedPolicy) -> Requirement {
     let operations = BTreeSet::from([Operation::RoleActivation]);
     let own = Approvals::from(&spec.activation);
     let votes = Requirement::none().with_service_account_votes(outer.service_account_votes);
@@ -437,11 +436,11 @@ fn ask(
     asker: &Asker,
     policy: EffectivePolicy,
     now: Timestamp,
-) -> Result<Judgement, JudgeError> {
-    let content = Content::of_spec(&activation.spec).map_err(JudgeError::SpecUnwritable)?;
+) -> Result<Evaluation, EvaluationError> {
+    let content = Content::of_spec(&activation.spec).map_err(EvaluationError::SpecUnwritable)?;
     let proposal = Proposal {
         generation: 1,
-        digest: digest(&content).map_err(JudgeError::Digest)?,
+        digest: digest(&content).map_err(EvaluationError::Digest)?,
         operations: BTreeSet::from([Operation::RoleActivation]),
         before: None,
         after: content,
@@ -455,7 +454,7 @@ fn ask(
         && activation.spec.justification.as_ref().is_none_or(|words| words.trim().is_empty())
     {
         let message = "the rules ask for a justification; create another activation with spec.justification";
-        return Ok(Judgement::new(ActivationState::Refused, reason::JUSTIFICATION_MISSING, message));
+        return Ok(Evaluation::new(ActivationState::Refused, reason::JUSTIFICATION_MISSING, message));
     }
     let about = About {
         kind: Kind::RoleActivation,
@@ -469,9 +468,9 @@ fn ask(
         ticket: activation.spec.ticket.clone(),
     };
     let request = build_request(&about, &proposal, vec![asker.user.clone()], words, policy, Vec::new(), now);
-    let judgement = judge_request(&request, "")
-        .unwrap_or_else(|| Judgement::wait(reason::APPROVAL_PENDING, "waits for approval"));
-    Ok(Judgement { step: Step::Ask(Box::new(request)), ..judgement })
+    let evaluation = judge_request(&request, "")
+        .unwrap_or_else(|| Evaluation::wait(reason::APPROVAL_PENDING, "waits for approval"));
+    Ok(Evaluation { step: Step::Ask(Box::new(request)), ..evaluation })
 }
 
 /// Name of the request about an activation. Its spec never changes, so there is only one.

@@ -3,7 +3,7 @@
 use kube::ResourceExt;
 
 use crate::api::names::{annotation, label, purpose, reason};
-use crate::model::approval::scope::Missing;
+use crate::model::approval::scope::NotReady;
 use crate::model::rbac::maintenance::Exceptions;
 use crate::plan::Write;
 use crate::plan::child::Healing;
@@ -30,7 +30,7 @@ pub fn enforce(
         (Survey::Differs(writes), WasEnforced::No) => (Enforcement::Underway, writes),
         (Survey::Foreign, _) => (conflict(&place.namespace), Vec::new()),
         (Survey::Terminating(writes), _) => (
-            Enforcement::Blocked(Missing {
+            Enforcement::Blocked(NotReady {
                 reason: reason::NAMESPACE_TERMINATING,
                 message: format!(
                     "namespace {} is being deleted; it is made again when it is gone",
@@ -112,7 +112,7 @@ pub fn preview(place: &Place, observed: &ObservedPlace) -> Enforcement {
 }
 
 pub(crate) fn conflict(namespace: &str) -> Enforcement {
-    Enforcement::Blocked(Missing {
+    Enforcement::Blocked(NotReady {
         reason: reason::NAMESPACE_CONFLICT,
         message: format!(
             "namespace {namespace} exists and was not made for this object, so it is never taken over; use another name, or free this one if nobody needs it"

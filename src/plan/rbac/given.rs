@@ -6,9 +6,9 @@ use jiff::Timestamp;
 use crate::api::GateStatus;
 use crate::api::community::ConflictingDuties;
 use crate::api::names::{condition, reason};
-use crate::model::approval::applied::JudgeError;
+use crate::model::approval::applied::EvaluationError;
 use crate::model::approval::gated::Gated;
-use crate::model::approval::scope::{Missing, OuterRules};
+use crate::model::approval::scope::{InheritedPolicy, NotReady};
 use crate::model::rbac::grants::{Grant, Managed, Scope};
 use crate::plan::Write;
 use crate::plan::conditions::{Status, Wanted, build_conditions, conditions_before};
@@ -36,15 +36,19 @@ impl Area {
     ///
     /// # Errors
     /// When what is applied of the scopes cannot be read.
-    pub fn rules(&self, home: &Home, kinds: &str) -> Result<Result<OuterRules, Missing>, JudgeError> {
+    pub fn rules(
+        &self,
+        home: &Home,
+        kinds: &str,
+    ) -> Result<Result<InheritedPolicy, NotReady>, EvaluationError> {
         Ok(match &self.scope {
-            Some(Scope::System { .. }) => Ok(OuterRules {
+            Some(Scope::System { .. }) => Ok(InheritedPolicy {
                 refuses_conflicts: self.conflicts != Some(ConflictingDuties::Warn),
-                ..OuterRules::none()
+                ..InheritedPolicy::none()
             }),
             Some(Scope::Community { .. }) => home.rules_in_community(kinds)?,
             Some(Scope::Enclave { .. }) => home.rules_in_enclave(kinds)?,
-            None => Err(Missing {
+            None => Err(NotReady {
                 reason: reason::SCOPE_NOT_FOUND,
                 message: format!(
                     "{kinds} are declared in the namespace of a Community, in the control namespace of an Enclave, or in the operator's own"
@@ -59,12 +63,12 @@ impl Area {
 /// # Errors
 /// When what is missing is that there be none.
 pub fn refuse_conflict(
-    outer: Result<OuterRules, Missing>,
+    outer: Result<InheritedPolicy, NotReady>,
     conflict: Option<&str>,
-) -> Result<OuterRules, Missing> {
+) -> Result<InheritedPolicy, NotReady> {
     match (outer, conflict) {
         (Ok(outer), Some(conflict)) if outer.refuses_conflicts => {
-            Err(Missing { reason: reason::CONFLICTING_DUTIES, message: conflict.to_owned() })
+            Err(NotReady { reason: reason::CONFLICTING_DUTIES, message: conflict.to_owned() })
         }
         (outer, _) => outer,
     }
@@ -74,7 +78,7 @@ pub fn refuse_conflict(
 /// that never waits for them.
 #[must_use]
 pub fn enforce_grant(
-    grant: Result<Option<Grant>, JudgeError>,
+    grant: Result<Option<Grant>, EvaluationError>,
     around: &Surroundings,
     now: Timestamp,
 ) -> (Enforcement, Vec<Write>) {
@@ -87,7 +91,7 @@ pub fn enforce_grant(
         (true, false) => Enforcement::Complete,
         (true, true) => {
             let message = "it has ended, at spec.endsAt".to_owned();
-            Enforcement::Closed(Missing { reason: reason::ENDED, message })
+            Enforcement::Closed(NotReady { reason: reason::ENDED, message })
         }
     };
     (enforcement, opens)

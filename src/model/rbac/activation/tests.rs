@@ -72,15 +72,15 @@ fn judge(
     eligible: &Eligible,
     request: Option<&ApprovalRequest>,
     now: i64,
-) -> Judgement {
-    judge_activation(
+) -> Evaluation {
+    evaluate_activation(
         activation,
-        &Circumstances {
+        &EvaluationInput {
             eligibility: Ok(eligible),
             conflict: None,
             request,
             knows_all_requests: true,
-            outer_rules: Ok(&OuterRules::none()),
+            inherited_policy: Ok(&InheritedPolicy::none()),
             integrity: &Integrity::Intact,
             witness: "guard",
             now: at(now),
@@ -89,11 +89,11 @@ fn judge(
     .unwrap()
 }
 
-fn told(judgement: &Judgement) -> String {
+fn told(evaluation: &Evaluation) -> String {
     let minute =
         |time: Option<Timestamp>| time.map_or("-".to_owned(), |at| (at.as_second() / 60).to_string());
-    let state = judgement.state.map_or_else(|| "waits".to_owned(), |state| state.to_string());
-    let step = match judgement.step {
+    let state = evaluation.state.map_or_else(|| "waits".to_owned(), |state| state.to_string());
+    let step = match evaluation.step {
         Step::Nothing => "",
         Step::Ask(_) => " ask",
         Step::Begin(_) => " begin",
@@ -101,9 +101,9 @@ fn told(judgement: &Judgement) -> String {
     };
     format!(
         "{state} {} {}..{}{step}",
-        judgement.reason,
-        minute(judgement.starts_at),
-        minute(judgement.ends_at)
+        evaluation.reason,
+        minute(evaluation.starts_at),
+        minute(evaluation.ends_at)
     )
 }
 
@@ -147,17 +147,17 @@ fn what_another_version_knows_ends_by_what_can_be_read() {
     };
     let open = spec(|_| {});
     let judge_with = |activation: &RoleActivation, eligibility: Result<&Eligible, &NotEligible>| {
-        let circumstances = Circumstances {
+        let input = EvaluationInput {
             eligibility,
             conflict: None,
             request: None,
             knows_all_requests: true,
-            outer_rules: Ok(&OuterRules::none()),
+            inherited_policy: Ok(&InheritedPolicy::none()),
             integrity: &Integrity::Broken("a policy is missing".into()),
             witness: "guard",
             now: at(10),
         };
-        told(&judge_activation(activation, &circumstances).unwrap())
+        told(&evaluate_activation(activation, &input).unwrap())
     };
     let mut back = role();
     back.spec.deactivate = true;
@@ -219,8 +219,8 @@ fn what_does_not_meet_the_conditions_is_refused_at_once() {
         (with(|it| it.require_mfa = true), "MfaMissing"),
         (spec(|it| it.ends_at = Some(Time(at(0)))), "NotEligible"),
     ] {
-        let judgement = judge(&wordy, &eligible, None, 0);
-        assert_eq!((judgement.state, judgement.reason), (Some(ActivationState::Refused), reason));
+        let evaluation = judge(&wordy, &eligible, None, 0);
+        assert_eq!((evaluation.state, evaluation.reason), (Some(ActivationState::Refused), reason));
     }
     let mut later = asked("nina", "");
     later.spec.starts_at = Some(Time(at(10)));
@@ -236,17 +236,17 @@ fn what_does_not_meet_the_conditions_is_refused_at_once() {
 fn who_asked_is_believed_only_from_policies_that_stand_guard() {
     let open = spec(|_| {});
     let judge = |activation: &RoleActivation, integrity: &Integrity| {
-        let circumstances = Circumstances {
+        let input = EvaluationInput {
             eligibility: Ok(&open),
             conflict: None,
             request: None,
             knows_all_requests: true,
-            outer_rules: Ok(&OuterRules::none()),
+            inherited_policy: Ok(&InheritedPolicy::none()),
             integrity,
             witness: "guard",
             now: at(1),
         };
-        told(&judge_activation(activation, &circumstances).unwrap())
+        told(&evaluate_activation(activation, &input).unwrap())
     };
     let broken = Integrity::Broken("a policy is missing".into());
     for integrity in [&broken, &Integrity::Settling] {
@@ -304,9 +304,9 @@ fn somebody_else_has_to_decide_where_that_is_asked_for() {
             "maxDuration": "60m", "approval": {"policy": "Required", "expireAfter": "4h"}}))
         .unwrap();
     });
-    let judgement = judge(&asked("nina", "on-call"), &held, None, 0);
-    assert_eq!(told(&judgement), "PendingApproval ApprovalPending -..- ask");
-    let Step::Ask(mut request) = judgement.step else { panic!("nothing is asked") };
+    let evaluation = judge(&asked("nina", "on-call"), &held, None, 0);
+    assert_eq!(told(&evaluation), "PendingApproval ApprovalPending -..- ask");
+    let Step::Ask(mut request) = evaluation.step else { panic!("nothing is asked") };
     assert_eq!(request.spec.requesters, ["nina"]);
     assert_eq!(request.spec.expires_at.0, at(240));
     assert_eq!(request.metadata.name.as_deref(), Some(request_name(&asked("nina", "")).as_str()));
@@ -350,17 +350,17 @@ fn an_activation_whose_request_is_not_known_yet_stays_as_it_is() {
         ..RoleActivationStatus::default()
     });
     let judge = |activation: &RoleActivation, knows_all_requests| {
-        let circumstances = Circumstances {
+        let input = EvaluationInput {
             eligibility: Ok(&open),
             conflict: None,
             request: None,
             knows_all_requests,
-            outer_rules: Ok(&OuterRules::none()),
+            inherited_policy: Ok(&InheritedPolicy::none()),
             integrity: &Integrity::Intact,
             witness: "guard",
             now: at(1),
         };
-        told(&judge_activation(activation, &circumstances).unwrap())
+        told(&evaluate_activation(activation, &input).unwrap())
     };
     assert_eq!(judge(&activation, false), "waits ApprovalPending -..- unknown");
     assert_eq!(judge(&activation, true), "Active Active 1..31 begin");

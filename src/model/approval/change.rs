@@ -12,35 +12,35 @@ use crate::api::gate::{Applied, Pending, Reference};
 use crate::api::names::reason;
 use crate::api::reading::Unreadable;
 use crate::api::{ApprovalRequest, Content, Time, names};
-use crate::model::approval::applied::{JudgeError, applied_spec, describe_cause};
+use crate::model::approval::applied::{EvaluationError, applied_spec, describe_cause};
+use crate::model::approval::approval_policy::Requirement;
 use crate::model::approval::diff::describe_changes;
 use crate::model::approval::gated::Gated;
 use crate::model::approval::policy_status::Integrity;
 use crate::model::approval::proposal::{About, Proposal, baseline, build_request};
 use crate::model::approval::request::{is_rightly_approved, is_witnessed};
-use crate::model::approval::rules::Requirement;
-use crate::model::approval::scope::{Missing, OuterRules, RulesOrigin};
+use crate::model::approval::scope::{InheritedPolicy, NotReady, RulesOrigin};
 use crate::model::approval::votes::{Tally, describe_votes, tally};
 use crate::model::digest::digest;
 
 /// What is to be done about a spec.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Judgement {
+pub enum Evaluation {
     /// It is what is applied.
     InForce,
     /// This is to be recorded as applied.
-    Enact(Applied, Ground),
+    Enact(Applied, Basis),
     /// It waits, and what is applied stays in force.
     Hold(Hold),
     /// What became of the request that the spec may wait for is not known yet; nothing changes until then.
     Unknown,
     /// It cannot be asked for as it is.
-    Blocked(Missing),
+    Blocked(NotReady),
 }
 
 /// Why a content may be recorded as applied.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Ground {
+pub enum Basis {
     /// It is approved, by these votes of a request ([`describe_votes`]).
     Approved { votes: String },
     /// These rules, as they were read, ask for no approval.
@@ -78,20 +78,20 @@ pub enum HoldCause {
     /// The rules ask for a justification and there is none.
     JustificationMissing,
     /// Which rules count cannot be told yet.
-    RulesUnknown(Missing),
+    RulesUnknown(NotReady),
     /// What is applied names an object that was deleted and made again; in words, which.
     ReferenceReplaced { what: String },
 }
 
 /// What is known when a spec is judged.
-pub struct Circumstances<'a> {
+pub struct EvaluationInput<'a> {
     /// All requests about this very object (same UID).
     pub requests: Vec<&'a ApprovalRequest>,
     /// Whether there are no others.
     pub knows_all_requests: bool,
     /// The applied approval rules of the scopes around the object, or why they are not known; its
-    /// own are added by the judgement.
-    pub outer_rules: Result<OuterRules, Missing>,
+    /// own are added by the evaluation.
+    pub inherited_policy: Result<InheritedPolicy, NotReady>,
     /// The objects that the spec names, as they are now; `None` when one of them does not exist, or
     /// when the kind refers to nothing by UID.
     pub references: Option<Vec<Reference>>,
@@ -110,12 +110,12 @@ pub struct Circumstances<'a> {
 ///
 /// # Errors
 /// When stored contents cannot be read or compared; what is applied then stays in force.
-pub fn judge<K: Gated>(object: &K, circumstances: &Circumstances<'_>) -> Result<Judgement, JudgeError> {
+pub fn evaluate<K: Gated>(object: &K, input: &EvaluationInput<'_>) -> Result<Evaluation, EvaluationError> {
     let gate = object.gate();
     let applied = gate.and_then(|gate| gate.applied.as_ref());
     let before = applied_spec(object)?;
 
-    if let Some(approved) = oldest_approved(applied, &circumstances.requests, circumstances.witness) {
+    if let Some(approved) = oldest_approved(applied, &input.requests, input.witness) {
         // Another version asked for it. What this one cannot read it does not put into force.
         if let Err(error) = approved.spec.change.after.to_spec::<K::Spec>() {
             let what = format!(
@@ -123,20 +123,20 @@ pub fn judge<K: Gated>(object: &K, circumstances: &Circumstances<'_>) -> Result<
                 approved.name_any(),
                 describe_cause(&error),
             );
-            return Ok(Judgement::Blocked(spec_unreadable(&what, applied)));
+            return Ok(Evaluation::Blocked(spec_unreadable(&what, applied)));
         }
-        return match hold_for_policies(circumstances.integrity) {
-            None => Ok(Judgement::Enact(
-                applied_from(approved, circumstances.now),
-                Ground::Approved { votes: describe_votes(approved) },
+        return match hold_for_policies(input.integrity) {
+            None => Ok(Evaluation::Enact(
+                applied_from(approved, input.now),
+                Basis::Approved { votes: describe_votes(approved) },
             )),
-            Some(cause) => Ok(Judgement::Hold(Hold {
+            Some(cause) => Ok(Evaluation::Hold(Hold {
                 pending: Pending {
                     generation: approved.spec.target.generation,
                     digest: approved.spec.change.digest.clone(),
                     operations: approved.spec.operations.clone(),
                     approval_request: Some(approved.name_any()),
-                    since: since(object, approved.spec.target.generation, circumstances.now),
+                    since: since(object, approved.spec.target.generation, input.now),
                 },
                 cause,
                 new_request: None,
@@ -148,23 +148,20 @@ pub fn judge<K: Gated>(object: &K, circumstances: &Circumstances<'_>) -> Result<
     let closed = before.as_ref().map(|before| K::restrict(before, &after));
     if let (Some(applied), Some(closed)) = (applied, closed.filter(|closed| Some(closed) != before.as_ref()))
     {
-        return Ok(Judgement::Enact(
-            close(object, applied, &closed, &after, circumstances.now)?,
-            Ground::OnlyCloses,
-        ));
+        return Ok(Evaluation::Enact(close(object, applied, &closed, &after, input.now)?, Basis::OnlyCloses));
     }
     if let Some(unreadable) = K::unreadable(object.spec()) {
-        return Ok(Judgement::Blocked(spec_unreadable(&describe_unreadable(unreadable), applied)));
+        return Ok(Evaluation::Blocked(spec_unreadable(&describe_unreadable(unreadable), applied)));
     }
     let replaced = applied.and_then(|applied| {
-        let now = circumstances.references.as_deref().unwrap_or_default();
+        let now = input.references.as_deref().unwrap_or_default();
         Reference::find_replaced(&applied.references, now)
     });
     if before.as_ref() == Some(&after) && replaced.is_none() {
-        return Ok(Judgement::InForce);
+        return Ok(Evaluation::InForce);
     }
 
-    let content = Content::of_spec(&after).map_err(JudgeError::SpecUnwritable)?;
+    let content = Content::of_spec(&after).map_err(EvaluationError::SpecUnwritable)?;
     let mut operations = K::operations(before.as_ref(), &after);
     if replaced.is_some() {
         // What leads to another object than the one that was meant is new.
@@ -172,29 +169,29 @@ pub fn judge<K: Gated>(object: &K, circumstances: &Circumstances<'_>) -> Result<
     }
     let proposal = Proposal {
         generation: object.meta().generation.unwrap_or_default(),
-        digest: digest(&content).map_err(JudgeError::Digest)?,
+        digest: digest(&content).map_err(EvaluationError::Digest)?,
         operations,
         before: applied.map(|applied| applied.spec.clone()),
         after: content,
-        references: circumstances.references.clone().unwrap_or_default(),
+        references: input.references.clone().unwrap_or_default(),
     };
-    let requirement = |outer: &OuterRules| {
+    let requirement = |outer: &InheritedPolicy| {
         requirement::<K>(before.as_ref(), &after, &proposal.operations, outer).to_policy()
     };
-    if !circumstances.knows_all_requests && may_be_asked_for(object, &proposal, &circumstances.requests) {
-        return Ok(Judgement::Unknown);
+    if !input.knows_all_requests && may_be_asked_for(object, &proposal, &input.requests) {
+        return Ok(Evaluation::Unknown);
     }
     // Whoever made the other object did not ask for this.
     let nobody_asked = replaced.filter(|_| before.as_ref() == Some(&after) && !is_edited(object, applied));
-    Ok(match weigh(object, &proposal, nobody_asked, requirement, circumstances) {
-        Ok((applied, origins)) => Judgement::Enact(applied, Ground::NoRule(origins)),
-        Err(Waiting { cause, approval_request, new_request }) => Judgement::Hold(Hold {
+    Ok(match check_approval(object, &proposal, nobody_asked, requirement, input) {
+        Ok((applied, origins)) => Evaluation::Enact(applied, Basis::NoRule(origins)),
+        Err(Waiting { cause, approval_request, new_request }) => Evaluation::Hold(Hold {
             pending: Pending {
                 generation: proposal.generation,
                 digest: proposal.digest,
                 operations: proposal.operations.into_iter().collect(),
                 approval_request,
-                since: since(object, proposal.generation, circumstances.now),
+                since: since(object, proposal.generation, input.now),
             },
             cause,
             new_request,
@@ -213,9 +210,9 @@ pub fn describe_unreadable(unreadable: &Unreadable) -> String {
     format!("the spec cannot be read, so nobody can be asked for it: {unreadable}; {what_to_do}")
 }
 
-fn spec_unreadable(what: &str, applied: Option<&Applied>) -> Missing {
+fn spec_unreadable(what: &str, applied: Option<&Applied>) -> NotReady {
     let in_force = if applied.is_some() { "; what was applied before stays in force" } else { "" };
-    Missing { reason: reason::SPEC_UNREADABLE, message: format!("{what}{in_force}") }
+    NotReady { reason: reason::SPEC_UNREADABLE, message: format!("{what}{in_force}") }
 }
 
 /// Why a proposal waits, and the request that it waits for.
@@ -243,15 +240,15 @@ fn may_be_asked_for<K: Gated>(object: &K, proposal: &Proposal, requests: &[&Appr
 
 /// Whether a proposal needs an approval: what to apply, and the rules that ask for none; or why it
 /// waits.
-fn weigh<K: Gated>(
+fn check_approval<K: Gated>(
     object: &K,
     proposal: &Proposal,
     nobody_asked: Option<&Reference>,
-    requirement: impl FnOnce(&OuterRules) -> Option<EffectivePolicy>,
-    circumstances: &Circumstances<'_>,
+    requirement: impl FnOnce(&InheritedPolicy) -> Option<EffectivePolicy>,
+    input: &EvaluationInput<'_>,
 ) -> Result<(Applied, Vec<RulesOrigin>), Waiting> {
     let existing =
-        circumstances.requests.iter().find(|request| request.spec.target.generation == proposal.generation);
+        input.requests.iter().find(|request| request.spec.target.generation == proposal.generation);
     if let Some(request) = existing {
         let meant = &request.spec.change.references;
         return Err(match Reference::find_changed(meant, &proposal.references) {
@@ -261,10 +258,10 @@ fn weigh<K: Gated>(
             }
         });
     }
-    if let Some(cause) = hold_for_policies(circumstances.integrity) {
+    if let Some(cause) = hold_for_policies(input.integrity) {
         return Err(cause.into());
     }
-    let outer = circumstances.outer_rules.as_ref();
+    let outer = input.inherited_policy.as_ref();
     let outer = outer.map_err(|missing| HoldCause::RulesUnknown(missing.clone()))?;
     if let (Some(leaving), None) = (&outer.leaving, &proposal.before) {
         return Err(HoldCause::RulesUnknown(leaving.clone()).into());
@@ -278,7 +275,7 @@ fn weigh<K: Gated>(
             spec: proposal.after.clone(),
             change: K::change_reason(object.spec()).cloned(),
             approval_request: None,
-            at: Time(circumstances.now),
+            at: Time(input.now),
             references: proposal.references.clone(),
         };
         return Ok((applied, origins));
@@ -303,7 +300,7 @@ fn weigh<K: Gated>(
         request_namespace: object.request_namespace(),
     };
     let changes = describe_changes(&baseline::<K>(proposal), &proposal.after);
-    let request = build_request(&about, proposal, requesters, words, policy, changes, circumstances.now);
+    let request = build_request(&about, proposal, requesters, words, policy, changes, input.now);
     Err(Waiting {
         cause: cause_of(&request),
         approval_request: Some(request.name_any()),
@@ -319,11 +316,11 @@ fn weigh<K: Gated>(
 pub fn is_deletion_protected<K: Gated>(
     object: &K,
     applied: Option<&Applied>,
-    circumstances: &Circumstances<'_>,
-) -> Result<bool, JudgeError> {
+    input: &EvaluationInput<'_>,
+) -> Result<bool, EvaluationError> {
     let applied = applied.map(|applied| applied.spec.to_spec::<K::Spec>()).transpose();
-    Ok(match applied.map_err(JudgeError::AppliedUnreadable)? {
-        Some(spec) => match &circumstances.outer_rules {
+    Ok(match applied.map_err(EvaluationError::AppliedUnreadable)? {
+        Some(spec) => match &input.inherited_policy {
             Ok(outer) => {
                 let retired = K::retired(&spec);
                 let operations = K::operations(Some(&spec), &retired);
@@ -363,14 +360,14 @@ fn close<K: Gated>(
     closed: &K::Spec,
     after: &K::Spec,
     now: Timestamp,
-) -> Result<Applied, JudgeError> {
-    let spec = Content::of_spec(closed).map_err(JudgeError::SpecUnwritable)?;
+) -> Result<Applied, EvaluationError> {
+    let spec = Content::of_spec(closed).map_err(EvaluationError::SpecUnwritable)?;
     let whole = (closed == after).then(|| object.meta().generation.unwrap_or_default());
     let words = K::change_reason(object.spec()).filter(|_| whole.is_some());
     Ok(Applied {
         generation: whole.unwrap_or(applied.generation),
         complete_for: whole.and_then(|_| object.uid()),
-        digest: digest(&spec).map_err(JudgeError::Digest)?,
+        digest: digest(&spec).map_err(EvaluationError::Digest)?,
         spec,
         change: words.or(applied.change.as_ref()).cloned(),
         at: Time(now),
@@ -437,7 +434,7 @@ fn requirement<K: Gated>(
     before: Option<&K::Spec>,
     after: &K::Spec,
     operations: &BTreeSet<Operation>,
-    outer: &OuterRules,
+    outer: &InheritedPolicy,
 ) -> Requirement {
     let own = before.and_then(K::approvals);
     let scopes = outer.scopes.iter().map(|scope| &scope.approvals).chain(own);
