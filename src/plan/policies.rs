@@ -18,7 +18,7 @@ use crate::api::common::{IpBlock, NamespacedPods, Port, Protocol};
 use crate::api::community::Dns;
 use crate::api::names::{child, label};
 use crate::model::naming::connection_policy;
-use crate::model::network::reach::{Destination, Flow, Peer, Sources};
+use crate::model::network::connectivity::{Destination, Flow, Peer, Sources};
 
 /// Lets the pods of a namespace ask the DNS pods, and nothing else.
 #[must_use]

@@ -5,7 +5,7 @@ use enclave_operator::api::{
     Community, Enclave, EnclaveConnection, EnclaveEndpoint, EnclaveWorkload, RoleAssignment, RoleEligibility,
 };
 use enclave_operator::model::naming::{enclave_namespace, workload_namespace};
-use enclave_operator::model::network::reach::{Destination, Flow, Sources};
+use enclave_operator::model::network::connectivity::{Destination, Flow, Sources};
 use enclave_operator::plan::policies::build_connection;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use serde::de::DeserializeOwned;

@@ -1,7 +1,7 @@
 //! Random Communities, in every state that their objects can be in: the network policies that the
 //! operator plans for them, judged by an independent analyser, let through exactly what should pass.
 //!
-//! Who should reach whom is computed twice from the objects, by `model::reach` and by `reach::Books`,
+//! Who should reach whom is computed twice from the objects, by `model::network::connectivity` and by `reach::Books`,
 //! which shares no code with it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]

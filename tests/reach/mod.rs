@@ -1,7 +1,7 @@
 //! Who should reach whom, computed from the objects of a cluster in the plainest way: every pair of
 //! Pods, every protocol, every port, every address. It knows nothing of network policies, and of the
 //! operator's code little more than the wire types, so that it can be held against both: against the flows of
-//! `model::reach`, and against what an analyser makes of the policies.
+//! `model::network::connectivity`, and against what an analyser makes of the policies.
 
 // A broken assumption is best reported by a panic.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]

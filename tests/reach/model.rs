@@ -1,8 +1,10 @@
-//! What `model::reach` says of the same objects.
+//! What `model::network::connectivity` says of the same objects.
 
 use enclave_operator::api::common::LabelSelector;
-use enclave_operator::kinds::connection::links::link_of;
-use enclave_operator::model::network::reach::{Destination, Flow, Passage, Peer, Sources, resolve};
+use enclave_operator::kinds::connection::resolver::link_of;
+use enclave_operator::model::network::connectivity::{
+    Connectivity, Destination, Flow, Peer, Sources, resolve,
+};
 use jiff::Timestamp;
 use kube::ResourceExt;
 use std::sync::Arc;
@@ -18,8 +20,8 @@ pub fn disagreements(objects: &Objects, books: &Books, now: Timestamp) -> Vec<St
         let name = format!("{}/{}", connection.namespace().unwrap_or_default(), connection.name_any());
         let passage = resolve(&link_of(&caches, Arc::new(connection.clone())), now).unwrap();
         let model = match &passage {
-            Passage::Open { flow, .. } => read(&name, flow),
-            Passage::Shut(_) | Passage::Off(_) | Passage::NotApplied => None,
+            Connectivity::Open { flow, .. } => read(&name, flow),
+            Connectivity::Unavailable(_) | Connectivity::Disabled(_) | Connectivity::NotApplied => None,
         };
         let wanted = books.openings.iter().find(|opening| opening.connection == name);
         if model.as_ref() != wanted {

@@ -14,7 +14,7 @@ use crate::api::audit::FactType;
 use crate::api::common::MaintenanceMode;
 use crate::api::enclave_workload::AccessMode;
 use crate::api::*;
-use crate::model::network::together::is_kept_apart;
+use crate::model::network::intra_enclave::is_kept_apart;
 
 const NO_TIME: &str = "when it is over";
 

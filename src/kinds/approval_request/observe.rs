@@ -6,12 +6,12 @@ use crate::api::approval_request::{RequestState, Target};
 use crate::api::gate::Reference;
 use crate::api::{ActivationState, ApprovalRequest, Kind, RoleActivation};
 use crate::kinds::caches::Caches;
-use crate::kinds::connection::links::link_of;
+use crate::kinds::connection::resolver::link_of;
 
 use crate::model::approval::applied::applied_spec;
 use crate::model::approval::gated::Gated;
 use crate::model::approval::request::TargetView;
-use crate::model::network::reach::find_references;
+use crate::model::network::connectivity::find_references;
 
 /// How a request's target stands to the request.
 #[must_use]

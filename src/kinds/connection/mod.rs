@@ -1,8 +1,8 @@
 //! The EnclaveConnection: lets a workload or hub reach an endpoint.
 
-pub mod links;
 pub mod observe;
 pub mod plan;
+pub mod resolver;
 pub mod watches;
 
 use std::collections::BTreeSet;

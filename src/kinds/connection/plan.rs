@@ -19,11 +19,11 @@ use crate::model::approval::applied::applied_spec;
 use crate::model::approval::applied::as_if_applied;
 use crate::model::approval::gated::Gated;
 use crate::model::approval::scope::{InheritedPolicy, NotReady, ScopeRules};
-use crate::model::network::reach::{
-    Destination, DestinationEnd, Flow, Link, Passage, SourceEnd, Sources, find_references,
+use crate::model::network::connectivity::{
+    Connectivity, Destination, DestinationEnd, Flow, ResolvedConnection, SourceEnd, Sources, find_references,
     require_destination, resolve,
 };
-use crate::model::network::traffic::compare;
+use crate::model::network::traffic_summary::compare;
 use crate::plan::declared::{Declared, Farewell, Ways, plan_declared, tell_impact};
 use crate::plan::enforcement::Enforcement;
 use crate::plan::enforcement::WasEnforced;
@@ -41,7 +41,7 @@ pub struct ObservedConnection {
     /// The connection and what it is declared in.
     pub declared: Declared<EnclaveConnection>,
     /// What it joins.
-    pub link: Link,
+    pub link: ResolvedConnection,
     /// The Enclave that it leads to, when it leads to one.
     pub destination: Option<Arc<Enclave>>,
     /// Its network policies, in all namespaces.
@@ -81,13 +81,13 @@ pub fn plan_connection(observed: &ObservedConnection, now: Timestamp) -> Plan<En
 }
 
 /// The link as it would be if the latest spec were in force.
-fn imagine(link: &Link) -> Vec<Link> {
+fn imagine(link: &ResolvedConnection) -> Vec<ResolvedConnection> {
     let references = find_references(link).unwrap_or_default();
     let imagined = as_if_applied(link.connection.as_ref(), &references).map(|mut connection| {
         if let Some(status) = &mut connection.status {
             status.expires_at = None;
         }
-        Link { connection: Arc::new(connection), ..link.clone() }
+        ResolvedConnection { connection: Arc::new(connection), ..link.clone() }
     });
     imagined.into_iter().collect()
 }
@@ -126,13 +126,13 @@ fn find_rules(observed: &ObservedConnection) -> Result<Result<InheritedPolicy, N
     Ok(Ok(outer))
 }
 
-fn describe(observed: &ObservedConnection, passage: &Passage) -> Enforcement {
+fn describe(observed: &ObservedConnection, passage: &Connectivity) -> Enforcement {
     match passage {
-        Passage::NotApplied => Enforcement::Nothing,
-        Passage::Off(_) if is_anything_there(observed) => Enforcement::Underway,
-        Passage::Off(why) => Enforcement::Closed(why.clone()),
-        Passage::Shut(missing) => Enforcement::Blocked(missing.clone()),
-        Passage::Open { flow, missing } => {
+        Connectivity::NotApplied => Enforcement::Nothing,
+        Connectivity::Disabled(_) if is_anything_there(observed) => Enforcement::Underway,
+        Connectivity::Disabled(why) => Enforcement::Closed(why.clone()),
+        Connectivity::Unavailable(missing) => Enforcement::Blocked(missing.clone()),
+        Connectivity::Open { flow, missing } => {
             let was_enforced = was_enforced(observed.declared.object.as_ref());
             match (is_everything_there(observed, flow), was_enforced, missing) {
                 (false, WasEnforced::No, _) => Enforcement::Underway,
@@ -299,7 +299,7 @@ mod tests {
                 integrity: Integrity::Intact,
                 witness: String::new(),
             },
-            link: Link {
+            link: ResolvedConnection {
                 connection,
                 source: SourceEnd::Workloads(Vec::new()),
                 destination: DestinationEnd::Community {
@@ -307,7 +307,7 @@ mod tests {
                     endpoint: Some(endpoint),
                     hub: None,
                     managed: None,
-                    names: crate::model::network::reach::NamesBackend::None,
+                    names: crate::model::network::connectivity::NamesBackend::None,
                 },
             },
             destination: None,
@@ -334,7 +334,7 @@ mod tests {
             observed.link.connection = connection;
             let is_off = matches!(
                 resolve(&observed.link, Timestamp::UNIX_EPOCH).unwrap(),
-                Passage::Off(NotReady { reason: reason::SPEC_UNREADABLE, .. })
+                Connectivity::Disabled(NotReady { reason: reason::SPEC_UNREADABLE, .. })
             );
             let plan = plan_connection(&observed, Timestamp::UNIX_EPOCH);
             assert!(!plan.writes.iter().any(|write| matches!(write, Write::CreateRequest(_))));
@@ -367,7 +367,7 @@ mod tests {
             }
             observed.link.connection = Arc::new(serde_json::from_value(connection).unwrap());
             match resolve(&observed.link, Timestamp::UNIX_EPOCH) {
-                Ok(Passage::Off(NotReady { reason, .. })) => reason,
+                Ok(Connectivity::Disabled(NotReady { reason, .. })) => reason,
                 Ok(other) => panic!("{other:?}"),
                 Err(_) => "it stays as it is",
             }

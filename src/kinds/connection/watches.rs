@@ -13,10 +13,10 @@ use crate::api::{
 use crate::cluster::cache::Change;
 use crate::cluster::workqueue::Priority;
 use crate::kinds::approval_request::watches::enqueue_live;
-use crate::kinds::connection::links::{
+use crate::kinds::connection::plan::MOST_CONNECTIONS;
+use crate::kinds::connection::resolver::{
     connections_into, connections_through, connections_to, connections_to_community, connections_with,
 };
-use crate::kinds::connection::plan::MOST_CONNECTIONS;
 use crate::kinds::enclave::watches::{concerns_declared, concerns_members};
 use crate::kinds::enqueue::{Enqueuer, concerns_others, priority_of};
 use crate::kinds::index::{CommunityEndpointBy, ConnectionBy, HubBy, connection_of_policy};

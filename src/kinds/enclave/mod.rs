@@ -17,7 +17,7 @@ use crate::kinds::gated::{collect, operations_of, retired_parts, shared_parts};
 use crate::model::approval::change::requesters;
 use crate::model::approval::gated::Gated;
 use crate::model::audit::facts::facts_of_maintenance;
-use crate::model::network::together::is_kept_apart;
+use crate::model::network::intra_enclave::is_kept_apart;
 use crate::model::rbac::maintenance;
 
 impl Gated for Enclave {

@@ -13,7 +13,7 @@ use crate::model::approval::approval_policy::held_operations;
 use crate::model::approval::gated::Gated;
 use crate::model::approval::scope::InheritedPolicy;
 use crate::model::naming::enclave_namespace;
-use crate::model::network::together::compare_together;
+use crate::model::network::intra_enclave::compare_together;
 use crate::model::rbac::maintenance::{Exceptions, own_maintenance};
 use crate::plan::conditions::conditions_before;
 use crate::plan::declared::{Declared, Farewell, Home, Ways, plan_declared, tell_impact};

@@ -12,7 +12,7 @@ use crate::api::{
     CommunityEndpoint, CommunityEndpointSpec, CommunityEndpointStatus, EnclaveEndpoint, EnclaveEndpointSpec,
     EnclaveEndpointStatus, TransitHub, TransitHubSpec, TransitHubStatus,
 };
-use crate::kinds::connection::links::{
+use crate::kinds::connection::resolver::{
     links_of_community_endpoint, links_of_endpoint, links_of_hub, with_community_endpoint, with_endpoint,
     with_hub,
 };

@@ -8,7 +8,7 @@ use crate::kinds::observe::observe_declared;
 use crate::kinds::sentry::Guard;
 use crate::model::approval::applied::as_if_applied;
 use crate::model::approval::gated::Gated;
-use crate::model::network::reach::Link;
+use crate::model::network::connectivity::ResolvedConnection;
 
 /// Gathers what is known of an endpoint or a hub; `links` finds the connections to it, of which there
 /// may be a thousand, and `put_into` says how one would be with it changed.
@@ -17,8 +17,8 @@ pub fn observe_endpoint<K: Gated + Clone>(
     caches: &Caches,
     endpoint: Arc<K>,
     guard: Guard,
-    links: impl FnOnce(&Caches, &K) -> Vec<Link>,
-    put_into: impl Fn(&Caches, Link, &Arc<K>) -> Link,
+    links: impl FnOnce(&Caches, &K) -> Vec<ResolvedConnection>,
+    put_into: impl Fn(&Caches, ResolvedConnection, &Arc<K>) -> ResolvedConnection,
 ) -> ObservedEndpoint<K> {
     // They matter to a deletion, and to those who decide about a change.
     let applied = endpoint.gate().and_then(|gate| gate.applied.as_ref());

@@ -8,8 +8,8 @@ use crate::api::{CommunityEndpoint, EnclaveEndpoint, GateStatus, TransitHub};
 use crate::model::approval::applied::EvaluationError;
 use crate::model::approval::gated::Gated;
 use crate::model::approval::scope::{InheritedPolicy, NotReady};
-use crate::model::network::reach::Link;
-use crate::model::network::traffic::compare;
+use crate::model::network::connectivity::ResolvedConnection;
+use crate::model::network::traffic_summary::compare;
 use crate::plan::Plan;
 use crate::plan::declared::{Declared, Farewell, Ways, plan_declared, tell_impact};
 use crate::plan::enforcement::Enforcement;
@@ -20,9 +20,9 @@ pub struct ObservedEndpoint<K> {
     /// The object and what it is declared in.
     pub declared: Declared<K>,
     /// The connections that lead to it or through it.
-    pub links: Vec<Link>,
+    pub links: Vec<ResolvedConnection>,
     /// The same connections, if its latest spec were in force.
-    pub imagined: Vec<Link>,
+    pub imagined: Vec<ResolvedConnection>,
 }
 
 /// A kind that opens nothing by itself.
@@ -59,7 +59,7 @@ pub fn plan_endpoint<K: Endpoint>(observed: &ObservedEndpoint<K>, now: Timestamp
 }
 
 /// An endpoint in use stays until the connections are gone; nothing passes through them any more.
-fn waits_for_connections(links: &[Link]) -> Option<String> {
+fn waits_for_connections(links: &[ResolvedConnection]) -> Option<String> {
     const NAMED: usize = 3;
     let mut users: Vec<String> = links
         .iter()

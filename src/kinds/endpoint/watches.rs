@@ -6,14 +6,14 @@ use std::sync::Arc;
 use crate::api::{Community, CommunityEndpoint, Enclave, EnclaveConnection, Kind};
 use crate::cluster::cache::{Change, Key};
 use crate::cluster::workqueue::Priority;
-use crate::kinds::connection::links::link_of;
+use crate::kinds::connection::resolver::link_of;
 use crate::kinds::enclave::watches::{concerns_declared, concerns_members};
 use crate::kinds::enqueue::{Enqueuer, concerns_others};
 use crate::kinds::parent::{control_namespace_of, home_of};
 use crate::model::approval::applied::applied_spec;
 use crate::model::approval::gated::Gated;
 use crate::model::naming::namespace_of;
-use crate::model::network::reach::{DestinationEnd, Link, SourceEnd};
+use crate::model::network::connectivity::{DestinationEnd, ResolvedConnection, SourceEnd};
 
 /// Its rules count in it.
 pub fn on_community(enqueuer: &Enqueuer, change: &Change<Community>) {
@@ -48,7 +48,8 @@ pub fn on_connection(enqueuer: &Enqueuer, change: &Change<EnclaveConnection>) {
         return;
     }
     for connection in change.versions() {
-        let Link { source, destination, .. } = link_of(&enqueuer.caches, Arc::clone(connection));
+        let ResolvedConnection { source, destination, .. } =
+            link_of(&enqueuer.caches, Arc::clone(connection));
         if let SourceEnd::TransitHub { hub: Some(hub), .. } = &source {
             enqueue_leaving(enqueuer, hub.as_ref());
         }

@@ -7,7 +7,7 @@ use kube::ResourceExt;
 use crate::api::EnclaveWorkload;
 use crate::api::enclave_workload::AccessMode;
 use crate::kinds::caches::Caches;
-use crate::kinds::connection::links::{links_of_policies, links_of_workload};
+use crate::kinds::connection::resolver::{links_of_policies, links_of_workload};
 use crate::kinds::observe::{
     Bindings, namespaces_of_workloads, observe_declared, observe_place, observe_place_owned_by,
 };

@@ -22,9 +22,11 @@ use crate::model::approval::applied::as_if_applied;
 use crate::model::approval::gated::Gated;
 use crate::model::approval::scope::NotReady;
 use crate::model::naming::{connection_policy, workload_namespace};
-use crate::model::network::reach::{DestinationEnd, Link, Passage, SourceEnd, WorkloadEnd, ends_at, resolve};
-use crate::model::network::together::compare_together;
-use crate::model::network::traffic::compare;
+use crate::model::network::connectivity::{
+    Connectivity, DestinationEnd, ResolvedConnection, SourceEnd, WorkloadEnd, ends_at, resolve,
+};
+use crate::model::network::intra_enclave::compare_together;
+use crate::model::network::traffic_summary::compare;
 use crate::model::rbac::access::compare_access;
 use crate::model::rbac::maintenance::Exceptions;
 use crate::plan::declared::{Declared, Farewell, Home, Ways, add, plan_declared, tell_impact};
@@ -59,7 +61,7 @@ pub struct ObservedWorkload {
     /// Namespaces of all workloads of the Enclave that exist, in order; with its own.
     pub together: Vec<String>,
     /// The connections that come from it or lead to it.
-    pub links: Vec<Link>,
+    pub links: Vec<ResolvedConnection>,
 }
 
 /// Plans a workload.
@@ -88,7 +90,7 @@ pub fn plan_workload(observed: &ObservedWorkload, now: Timestamp) -> Plan<Enclav
     if let Some(workload) = as_if_applied(observed.declared.object.as_ref(), &[]) {
         let (workload, namespace) = (Arc::new(workload), namespace_of(observed));
         let imagined = observed.links.iter().cloned();
-        let imagined: Vec<Link> =
+        let imagined: Vec<ResolvedConnection> =
             imagined.map(|link| put_into(&workload, namespace.as_ref(), link)).collect();
         tell_impact(&mut plan, || {
             let traffic = compare(&observed.links, &imagined, now).unwrap_or_default();
@@ -218,15 +220,15 @@ fn enforce_workload(
 
 /// The policies of one connection in this namespace. What cannot be read stays as it is.
 fn policies_of(
-    link: &Link,
+    link: &ResolvedConnection,
     namespace: &str,
     observed: &ObservedWorkload,
     now: Timestamp,
 ) -> Vec<NetworkPolicy> {
     let (declared_in, name) = (link.connection.namespace().unwrap_or_default(), link.connection.name_any());
     match resolve(link, now) {
-        Ok(Passage::Open { flow, .. }) => build_connection(namespace, (&declared_in, &name), &flow),
-        Ok(Passage::Shut(_) | Passage::Off(_) | Passage::NotApplied) => Vec::new(),
+        Ok(Connectivity::Open { flow, .. }) => build_connection(namespace, (&declared_in, &name), &flow),
+        Ok(Connectivity::Unavailable(_) | Connectivity::Disabled(_) | Connectivity::NotApplied) => Vec::new(),
         Err(_) => {
             let names = names_of_policies(link);
             let live = observed.place.policies.iter().filter(|live| names.contains(&live.name_any()));
@@ -237,15 +239,15 @@ fn policies_of(
 
 /// The same, of Cilium.
 fn cilium_policy_of(
-    link: &Link,
+    link: &ResolvedConnection,
     namespace: &str,
     observed: &ObservedWorkload,
     now: Timestamp,
 ) -> Option<CiliumNetworkPolicy> {
     let (declared_in, name) = (link.connection.namespace().unwrap_or_default(), link.connection.name_any());
     match resolve(link, now) {
-        Ok(Passage::Open { flow, .. }) => build_names(namespace, (&declared_in, &name), &flow),
-        Ok(Passage::Shut(_) | Passage::Off(_) | Passage::NotApplied) => None,
+        Ok(Connectivity::Open { flow, .. }) => build_names(namespace, (&declared_in, &name), &flow),
+        Ok(Connectivity::Unavailable(_) | Connectivity::Disabled(_) | Connectivity::NotApplied) => None,
         Err(_) => {
             let name = connection_policy(&declared_in, &name, "egress");
             let live = observed.place.cilium_policies.iter().find(|live| live.name_any() == name);
@@ -254,7 +256,7 @@ fn cilium_policy_of(
     }
 }
 
-fn names_of_policies(link: &Link) -> [String; 2] {
+fn names_of_policies(link: &ResolvedConnection) -> [String; 2] {
     let (declared_in, name) = (link.connection.namespace().unwrap_or_default(), link.connection.name_any());
     ["egress", "ingress"].map(|direction| connection_policy(&declared_in, &name, direction))
 }
@@ -298,7 +300,11 @@ fn container_limits(defaults: &ContainerDefaults) -> ContainerLimits {
 }
 
 /// The connection with this workload at its ends.
-fn put_into(workload: &Arc<EnclaveWorkload>, namespace: Option<&String>, mut link: Link) -> Link {
+fn put_into(
+    workload: &Arc<EnclaveWorkload>,
+    namespace: Option<&String>,
+    mut link: ResolvedConnection,
+) -> ResolvedConnection {
     let is_it = |end: &WorkloadEnd, declared_in: Option<String>| {
         end.name == workload.name_any() && declared_in == workload.namespace()
     };

@@ -12,7 +12,7 @@ use crate::api::names::purpose;
 use crate::api::{Community, Enclave, EnclaveConnection, EnclaveEndpoint, EnclaveWorkload, Kind};
 use crate::cluster::cache::{Change, Key};
 use crate::cluster::workqueue::Priority;
-use crate::kinds::connection::links::{connections_with, link_of};
+use crate::kinds::connection::resolver::{connections_with, link_of};
 use crate::kinds::enclave::watches::{concerns_declared, concerns_members};
 use crate::kinds::enqueue::{Enqueuer, concerns_others, priority_of};
 use crate::kinds::index::{PolicyBy, pair};
@@ -22,7 +22,7 @@ use crate::kinds::workload::observe::is_isolated;
 use crate::model::approval::applied::applied_spec;
 use crate::model::approval::applied::view_applied;
 use crate::model::naming::{enclave_namespace, namespace_of, splits};
-use crate::model::network::reach::{DestinationEnd, Link, SourceEnd, WorkloadEnd};
+use crate::model::network::connectivity::{DestinationEnd, ResolvedConnection, SourceEnd, WorkloadEnd};
 use crate::plan::declared::Home;
 use crate::plan::enforcement::WasEnforced;
 use crate::plan::enforcement::was_enforced;
@@ -68,7 +68,7 @@ pub fn on_endpoint(enqueuer: &Enqueuer, change: &Change<EnclaveEndpoint>) {
         }
     }
     if let Some(endpoint) = change.latest() {
-        let connections = crate::kinds::connection::links::connections_to(&enqueuer.caches, endpoint);
+        let connections = crate::kinds::connection::resolver::connections_to(&enqueuer.caches, endpoint);
         enqueue_ends(enqueuer, connections, priority_of(change));
     }
 }
@@ -125,7 +125,7 @@ pub(in crate::kinds) fn enqueue_ends(
         }
     };
     for connection in connections {
-        let Link { source, destination, .. } = link_of(&enqueuer.caches, connection);
+        let ResolvedConnection { source, destination, .. } = link_of(&enqueuer.caches, connection);
         if let SourceEnd::Workloads(ends) = &source {
             ends.iter().for_each(workload);
         }

@@ -9,7 +9,7 @@ use crate::api::enclave_workload::{AccessMode, WorkloadPrincipals};
 use crate::api::{Enclave, EnclaveWorkload, EnclaveWorkloadSpec};
 use crate::model::approval::applied::applied_spec;
 use crate::model::approval::gated::Gated;
-use crate::model::network::together::is_kept_apart;
+use crate::model::network::intra_enclave::is_kept_apart;
 use crate::model::rbac::access::{Admitted, admitted};
 
 /// Who gets into a workload.

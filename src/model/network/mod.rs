@@ -1,5 +1,5 @@
 //! Connectivity: which workloads can reach which endpoints, and how that is told in words.
 
-pub mod reach;
-pub mod together;
-pub mod traffic;
+pub mod connectivity;
+pub mod intra_enclave;
+pub mod traffic_summary;

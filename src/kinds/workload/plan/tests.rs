@@ -213,7 +213,7 @@ fn what_is_taken_away_of_a_workload_goes_whatever_is_applied_around_it() {
 
 /// A connection from the workload `api` to the workload `db` of another Enclave, with what is applied of it and of its
 /// endpoint.
-fn link(connection: &Value, endpoint: &Value, enabled: bool) -> Link {
+fn link(connection: &Value, endpoint: &Value, enabled: bool) -> ResolvedConnection {
     let end = |name: &str, control: &str| WorkloadEnd {
         name: name.to_owned(),
         workload: Some(read(name, Some(control), &json!({}), &json!({}))),
@@ -222,7 +222,7 @@ fn link(connection: &Value, endpoint: &Value, enabled: bool) -> Link {
     let reference = json!({"enclaveEndpoint": {"enclave": "ledger", "name": "db"}});
     let spec = json!({"source": {"workloads": ["api"]}, "destination": reference, "enabled": enabled});
     let known = json!({"workload": "db", "ports": [{"port": 5432}]});
-    Link {
+    ResolvedConnection {
         connection: read("out", Some("acme-payments"), connection, &spec),
         source: SourceEnd::Workloads(vec![end("api", "acme-payments")]),
         destination: DestinationEnd::Enclave {
@@ -243,8 +243,10 @@ fn a_policy_of_what_a_newer_version_knows_stays_as_it_is_until_it_is_closed() {
     let known = connection(json!({"workloads": ["api"]}));
     let endpoint =
         |selector: Value| json!({"workload": "db", "ports": [{"port": 5432}], "podSelector": selector});
-    let observe =
-        |link: Link, place: ObservedPlace| ObservedWorkload { links: vec![link], ..scene.observe(place) };
+    let observe = |link: ResolvedConnection, place: ObservedPlace| ObservedWorkload {
+        links: vec![link],
+        ..scene.observe(place)
+    };
     let made = carry_out(observe(link(&known, &endpoint(json!({})), true), ObservedPlace::default()));
     let name = "connection.acme-payments.out.egress";
     let policy = |place: &ObservedPlace| place.policies.iter().find(|one| one.name_any() == name).cloned();
@@ -278,15 +280,17 @@ fn a_connection_that_cannot_be_read_goes_with_the_endpoint_that_it_leads_to() {
     let mut newer = known.clone();
     newer["hours"] = json!("9-17");
     let endpoint = json!({"workload": "db", "ports": [{"port": 5432}]});
-    let observe =
-        |link: Link, place: ObservedPlace| ObservedWorkload { links: vec![link], ..scene.observe(place) };
+    let observe = |link: ResolvedConnection, place: ObservedPlace| ObservedWorkload {
+        links: vec![link],
+        ..scene.observe(place)
+    };
     let made = carry_out(observe(link(&known, &endpoint, true), ObservedPlace::default()));
-    let is_open = |connection: &Value, change: &dyn Fn(&mut Link)| {
+    let is_open = |connection: &Value, change: &dyn Fn(&mut ResolvedConnection)| {
         let mut link = link(connection, &endpoint, true);
         change(&mut link);
         carry_out(observe(link, made.clone())).policies.iter().any(|one| one.name_any().ends_with(".egress"))
     };
-    let offered = |link: &mut Link, applied: Option<Value>| {
+    let offered = |link: &mut ResolvedConnection, applied: Option<Value>| {
         let DestinationEnd::Enclave { endpoint: offered, .. } = &mut link.destination else { return };
         *offered = applied.map(|applied| read("db", Some("acme-ledger"), &applied, &endpoint));
     };
@@ -304,7 +308,7 @@ fn a_connection_that_cannot_be_read_goes_with_the_endpoint_that_it_leads_to() {
         let mut retired = unreadable.clone();
         retired["retire"] = json!(true);
         assert!(!is_open(connection, &|link| offered(link, Some(retired.clone()))), "{connection}");
-        let replaced = |link: &mut Link| {
+        let replaced = |link: &mut ResolvedConnection| {
             let connection = Arc::make_mut(&mut link.connection);
             let applied = connection.status.as_mut().and_then(|status| status.gate.applied.as_mut());
             let reference = json!({
@@ -314,7 +318,7 @@ fn a_connection_that_cannot_be_read_goes_with_the_endpoint_that_it_leads_to() {
         };
         assert!(!is_open(connection, &replaced), "{connection}: made again");
     }
-    let revised = |link: &mut Link| {
+    let revised = |link: &mut ResolvedConnection| {
         let mut applied = newer.clone();
         applied["destination"]["enclaveEndpoint"]["revision"] = json!("b");
         link.connection = read("out", Some("acme-payments"), &applied, &applied);
@@ -322,7 +326,7 @@ fn a_connection_that_cannot_be_read_goes_with_the_endpoint_that_it_leads_to() {
     };
     assert!(is_open(&newer, &revised));
     // Where it leads only a newer version knows, so nobody here can tell whether that is gone.
-    let unknown = |link: &mut Link| {
+    let unknown = |link: &mut ResolvedConnection| {
         Arc::make_mut(&mut link.connection).spec.destination = ConnectionDestination::default();
         offered(link, None);
     };
@@ -333,7 +337,7 @@ fn a_connection_that_cannot_be_read_goes_with_the_endpoint_that_it_leads_to() {
 #[test]
 fn a_policy_of_a_connection_lets_through_no_more_than_the_connection_while_the_community_cannot_be_read() {
     use crate::api::community::Dns;
-    use crate::model::network::reach::NamesBackend;
+    use crate::model::network::connectivity::NamesBackend;
 
     let scene = Scene { community: json!({}), enclave: json!({}), workload: json!({}) };
     let newer = Scene {
@@ -341,7 +345,7 @@ fn a_policy_of_a_connection_lets_through_no_more_than_the_connection_while_the_c
         enclave: json!({}),
         workload: json!({}),
     };
-    let observe = |scene: &Scene, link: Link, place: ObservedPlace| ObservedWorkload {
+    let observe = |scene: &Scene, link: ResolvedConnection, place: ObservedPlace| ObservedWorkload {
         links: vec![link],
         ..scene.observe(place)
     };
@@ -357,7 +361,7 @@ fn a_policy_of_a_connection_lets_through_no_more_than_the_connection_while_the_c
             managed: None,
             names: NamesBackend::Cilium(Dns::default()),
         };
-        Link { destination, ..to_port(1) }
+        ResolvedConnection { destination, ..to_port(1) }
     };
     for (before, now) in [(to_port(1), to_port(2)), (to_name("*.example.com"), to_name("a.example.com"))] {
         let told = |place: &ObservedPlace| {
@@ -379,7 +383,7 @@ fn a_policy_of_a_connection_lets_through_no_more_than_the_connection_while_the_c
 #[test]
 fn no_policy_is_built_of_nobody() {
     use crate::api::common::{LabelSelector, NamespacedPods};
-    use crate::model::network::reach::{Destination, Flow, Sources};
+    use crate::model::network::connectivity::{Destination, Flow, Sources};
 
     let pods = || NamespacedPods { namespace: "a".to_owned(), pod_selector: LabelSelector::default() };
     let built = |from, to| build_connection("a", ("n", "c"), &Flow { from, to, ports: Vec::new() }).len();

@@ -25,7 +25,7 @@ use crate::model::approval::scope::NotReady;
 
 /// A connection and what it joins, as far as it exists.
 #[derive(Clone, Debug)]
-pub struct Link {
+pub struct ResolvedConnection {
     pub connection: Arc<EnclaveConnection>,
     pub source: SourceEnd,
     pub destination: DestinationEnd,
@@ -88,13 +88,13 @@ pub struct WorkloadEnd {
 
 /// Whether traffic of a connection may pass.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Passage {
+pub enum Connectivity {
     /// It may. `missing` says what keeps the connection from being complete.
     Open { flow: Flow, missing: Option<NotReady> },
     /// It may not, because something that the connection needs is missing.
-    Shut(NotReady),
+    Unavailable(NotReady),
     /// It may not, because the connection says so.
-    Off(NotReady),
+    Disabled(NotReady),
     /// Nothing of the connection is applied yet.
     NotApplied,
 }
@@ -139,16 +139,16 @@ pub enum Peer {
 ///
 /// # Errors
 /// When what is applied of one of the objects cannot be read.
-pub fn resolve(link: &Link, now: Timestamp) -> Result<Passage, EvaluationError> {
+pub fn resolve(link: &ResolvedConnection, now: Timestamp) -> Result<Connectivity, EvaluationError> {
     let connection = link.connection.as_ref();
-    let off = |reason, message: String| Ok(Passage::Off(NotReady { reason, message }));
+    let off = |reason, message: String| Ok(Connectivity::Disabled(NotReady { reason, message }));
     // Whether or not it can be read.
     if connection.metadata.deletion_timestamp.is_some() {
         return off(reason::TERMINATING, "being deleted: nothing passes any more".into());
     }
     // What closes counts, whatever is applied and whether or not that can be read.
     let (unapplied, effective) = match applied_spec(connection) {
-        Ok(None) => return Ok(Passage::NotApplied),
+        Ok(None) => return Ok(Connectivity::NotApplied),
         Ok(Some(applied)) => (None, EnclaveConnection::restrict(&applied, connection.spec())),
         Err(error) => (Some(error), connection.spec.clone()),
     };
@@ -167,18 +167,18 @@ pub fn resolve(link: &Link, now: Timestamp) -> Result<Passage, EvaluationError> 
     }
     if let Some(error) = unapplied {
         // Whatever it says: where it leads never changes, and what became of that is its owner's.
-        return find_gone(link).map(Passage::Shut).ok_or(error);
+        return find_gone(link).map(Connectivity::Unavailable).ok_or(error);
     }
     // What it joins is of a kind that only a newer version knows: what that opened stays as it is.
     if let Some(end) = find_unknown_end(&effective) {
         return Err(EvaluationError::AppliedUnreadable(UnreadableContent::newer(end)));
     }
     if let Some(missing) = find_replaced(link) {
-        return Ok(Passage::Shut(missing));
+        return Ok(Connectivity::Unavailable(missing));
     }
     Ok(match find_flow(link)? {
-        Ok((flow, missing)) => Passage::Open { flow, missing },
-        Err(missing) => Passage::Shut(missing),
+        Ok((flow, missing)) => Connectivity::Open { flow, missing },
+        Err(missing) => Connectivity::Unavailable(missing),
     })
 }
 
@@ -201,7 +201,7 @@ fn leads_where_it_is_known(spec: &EnclaveConnectionSpec) -> bool {
 
 /// That where a connection leads is not there any more, or is another object of the same name. What is applied of the
 /// endpoint need not be readable for that.
-fn find_gone(link: &Link) -> Option<NotReady> {
+fn find_gone(link: &ResolvedConnection) -> Option<NotReady> {
     let spec = &link.connection.spec;
     let mut unread = spec.unreadable.iter().flat_map(|unreadable| unreadable.fields());
     if !leads_where_it_is_known(spec) || unread.any(|unread| unread.path.starts_with("spec.destination")) {
@@ -226,7 +226,7 @@ pub fn ends_at(connection: &EnclaveConnection, effective: &EnclaveConnectionSpec
 /// What a connection names that others may change, as it is now: its endpoint, and the hub that it
 /// passes. `None` while the endpoint is not there.
 #[must_use]
-pub fn find_references(link: &Link) -> Option<Vec<Reference>> {
+pub fn find_references(link: &ResolvedConnection) -> Option<Vec<Reference>> {
     fn reference<K: Gated>(object: &K) -> Option<Reference> {
         Some(Reference {
             kind: K::KIND,
@@ -253,7 +253,7 @@ pub fn find_references(link: &Link) -> Option<Vec<Reference>> {
     Some([Some(endpoint), hub, source].into_iter().flatten().collect())
 }
 
-fn find_replaced(link: &Link) -> Option<NotReady> {
+fn find_replaced(link: &ResolvedConnection) -> Option<NotReady> {
     let applied = link.connection.gate().and_then(|gate| gate.applied.as_ref())?;
     let now = find_references(link)?;
     let Reference { kind, namespace, name, .. } = Reference::find_replaced(&applied.references, &now)?;
@@ -268,7 +268,7 @@ fn find_replaced(link: &Link) -> Option<NotReady> {
 type Found = Result<(Flow, Option<NotReady>), NotReady>;
 
 /// The packets that a connection is about, whether or not it is applied.
-fn find_flow(link: &Link) -> Result<Found, EvaluationError> {
+fn find_flow(link: &ResolvedConnection) -> Result<Found, EvaluationError> {
     let (to, ports) = match find_destination(&link.destination)? {
         Ok(found) => found,
         Err(missing) => return Ok(Err(missing)),

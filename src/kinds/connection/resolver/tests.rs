@@ -18,7 +18,7 @@ use crate::kinds::sentry::Guard;
 use crate::kinds::workload::observe::observe_workload;
 use crate::kinds::workload::plan::plan_workload;
 use crate::model::approval::policy_status::Integrity;
-use crate::model::network::reach::{Passage, resolve};
+use crate::model::network::connectivity::{Connectivity, resolve};
 use crate::plan::Write;
 use crate::plan::child::Verb;
 
@@ -118,7 +118,7 @@ fn names_stay_reachable_while_what_is_applied_of_the_community_cannot_be_read() 
         (json!({"approvals": newer}), None),
     ] {
         let found = match resolve_with(community.clone()) {
-            Ok(Passage::Shut(missing)) => Some(missing.reason),
+            Ok(Connectivity::Unavailable(missing)) => Some(missing.reason),
             Err(_) => None,
             other => panic!("{community}: {other:?}"),
         };

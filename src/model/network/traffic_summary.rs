@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use crate::api::common::{IpBlock, LabelSelector, NamespacedPods};
 use crate::model::approval::applied::EvaluationError;
 use crate::model::approval::scope::NotReady;
-use crate::model::network::reach::{
-    Destination, DestinationEnd, Flow, Link, Passage, Peer, SourceEnd, Sources, resolve,
+use crate::model::network::connectivity::{
+    Connectivity, Destination, DestinationEnd, Flow, Peer, ResolvedConnection, SourceEnd, Sources, resolve,
 };
 
 /// What may pass, in words: one line for each pair of ends.
@@ -76,22 +76,22 @@ fn join_some(words: &[String]) -> String {
 /// # Errors
 /// When what is applied of one of the objects cannot be read.
 pub fn compare(
-    before: &[Link],
-    after: &[Link],
+    before: &[ResolvedConnection],
+    after: &[ResolvedConnection],
     now: Timestamp,
 ) -> Result<(Vec<String>, Vec<String>), EvaluationError> {
-    let describe = |links: &[Link]| -> Result<BTreeSet<String>, EvaluationError> {
+    let describe = |links: &[ResolvedConnection]| -> Result<BTreeSet<String>, EvaluationError> {
         let mut lines = BTreeSet::new();
         for link in links {
             match resolve(link, now)? {
-                Passage::Open { flow, missing } => {
+                Connectivity::Open { flow, missing } => {
                     lines.extend(describe_flow(&flow));
                     lines.extend(missing.map(|missing| describe_later(link, &missing)));
                 }
-                Passage::Shut(missing) => {
+                Connectivity::Unavailable(missing) => {
                     lines.insert(describe_later(link, &missing));
                 }
-                Passage::Off(_) | Passage::NotApplied => {}
+                Connectivity::Disabled(_) | Connectivity::NotApplied => {}
             }
         }
         Ok(lines)
@@ -100,7 +100,7 @@ pub fn compare(
     Ok((after.difference(&before).cloned().collect(), before.difference(&after).cloned().collect()))
 }
 
-fn describe_later(link: &Link, missing: &NotReady) -> String {
+fn describe_later(link: &ResolvedConnection, missing: &NotReady) -> String {
     let from = match &link.source {
         SourceEnd::Workloads(workloads) => {
             workloads.iter().map(|end| end.name.as_str()).collect::<Vec<_>>().join(", ")

@@ -20,14 +20,16 @@ use crate::kinds::parent::{control_namespace_of, find_enclave, home_of, namespac
 use crate::model::approval::applied::applied_spec;
 use crate::model::approval::applied::view_applied;
 use crate::model::naming::namespace_of;
-use crate::model::network::reach::{DestinationEnd, Link, NamesBackend, SourceEnd, WorkloadEnd};
+use crate::model::network::connectivity::{
+    DestinationEnd, NamesBackend, ResolvedConnection, SourceEnd, WorkloadEnd,
+};
 use crate::plan::declared::Home;
 use crate::plan::namespace::place::ObservedPlace;
 
 /// A connection and what it joins. The source is looked for where the connection is declared, the
 /// destination in the Community around that, and nowhere else.
 #[must_use]
-pub fn link_of(caches: &Caches, connection: Arc<EnclaveConnection>) -> Link {
+pub fn link_of(caches: &Caches, connection: Arc<EnclaveConnection>) -> ResolvedConnection {
     Resolver::of(caches).link_of(connection)
 }
 
@@ -57,7 +59,7 @@ impl<'a> Resolver<'a> {
         home
     }
 
-    fn link_of(&mut self, connection: Arc<EnclaveConnection>) -> Link {
+    fn link_of(&mut self, connection: Arc<EnclaveConnection>) -> ResolvedConnection {
         let declared_in = connection.metadata.namespace.as_deref().unwrap_or_default();
         let home = self.home_of(declared_in);
         let source = if let Some(hub) = &connection.spec.source.transit_hub {
@@ -76,7 +78,7 @@ impl<'a> Resolver<'a> {
             SourceEnd::Workloads(ends.collect())
         };
         let destination = self.destination_of(home.community(), &connection);
-        Link { connection, source, destination }
+        ResolvedConnection { connection, source, destination }
     }
 
     /// The workload of this name where `home` is, whose namespace is `declared_in`.
@@ -228,7 +230,7 @@ fn offered_workload(endpoint: &EnclaveEndpoint) -> Option<String> {
 
 /// The connections that come from a workload or lead to it.
 #[must_use]
-pub fn links_of_workload(caches: &Caches, workload: &EnclaveWorkload) -> Vec<Link> {
+pub fn links_of_workload(caches: &Caches, workload: &EnclaveWorkload) -> Vec<ResolvedConnection> {
     let (control, name) = (workload.namespace().unwrap_or_default(), workload.name_any());
     resolve_all(caches, connections_with(caches, &control, &name))
 }
@@ -236,7 +238,12 @@ pub fn links_of_workload(caches: &Caches, workload: &EnclaveWorkload) -> Vec<Lin
 /// The connections of a Community that policies in one of its namespaces are made for, beside those that are known
 /// already: what they join may be something that only a newer version knows.
 #[must_use]
-pub fn links_of_policies(caches: &Caches, home: &Home, place: &ObservedPlace, known: &[Link]) -> Vec<Link> {
+pub fn links_of_policies(
+    caches: &Caches,
+    home: &Home,
+    place: &ObservedPlace,
+    known: &[ResolvedConnection],
+) -> Vec<ResolvedConnection> {
     let name_of = |home: &Home| home.community().and_then(|community| community.metadata.name.clone());
     let known: HashSet<Key> = known.iter().map(|link| Key::of(link.connection.as_ref())).collect();
     let policies = place.policies.iter().filter_map(|policy| policy.metadata.name.as_deref());
@@ -253,23 +260,23 @@ pub fn links_of_policies(caches: &Caches, home: &Home, place: &ObservedPlace, kn
 
 /// The connections that lead to an endpoint.
 #[must_use]
-pub fn links_of_endpoint(caches: &Caches, endpoint: &EnclaveEndpoint) -> Vec<Link> {
+pub fn links_of_endpoint(caches: &Caches, endpoint: &EnclaveEndpoint) -> Vec<ResolvedConnection> {
     resolve_all(caches, connections_to(caches, endpoint))
 }
 
 /// The connections that lead to an endpoint of a Community.
 #[must_use]
-pub fn links_of_community_endpoint(caches: &Caches, endpoint: &CommunityEndpoint) -> Vec<Link> {
+pub fn links_of_community_endpoint(caches: &Caches, endpoint: &CommunityEndpoint) -> Vec<ResolvedConnection> {
     resolve_all(caches, connections_to_community(caches, endpoint))
 }
 
 /// The connections that come from a hub or lead through it.
 #[must_use]
-pub fn links_of_hub(caches: &Caches, hub: &TransitHub) -> Vec<Link> {
+pub fn links_of_hub(caches: &Caches, hub: &TransitHub) -> Vec<ResolvedConnection> {
     resolve_all(caches, connections_through(caches, hub))
 }
 
-fn resolve_all(caches: &Caches, connections: Vec<Arc<EnclaveConnection>>) -> Vec<Link> {
+fn resolve_all(caches: &Caches, connections: Vec<Arc<EnclaveConnection>>) -> Vec<ResolvedConnection> {
     let mut resolver = Resolver::of(caches);
     connections.into_iter().map(|connection| resolver.link_of(connection)).collect()
 }
@@ -365,24 +372,32 @@ fn leads_to_community(caches: &Caches, connection: &EnclaveConnection, endpoint:
 
 /// A connection as it would be with this endpoint in it.
 #[must_use]
-pub fn with_endpoint(caches: &Caches, link: Link, endpoint: &Arc<EnclaveEndpoint>) -> Link {
+pub fn with_endpoint(
+    caches: &Caches,
+    link: ResolvedConnection,
+    endpoint: &Arc<EnclaveEndpoint>,
+) -> ResolvedConnection {
     let DestinationEnd::Enclave { name, .. } = link.destination else { return link };
     let home = home_of(caches, endpoint.metadata.namespace.as_deref().unwrap_or_default());
-    Link { destination: enclave_end(caches, &home, name, Some(Arc::clone(endpoint))), ..link }
+    ResolvedConnection { destination: enclave_end(caches, &home, name, Some(Arc::clone(endpoint))), ..link }
 }
 
 /// A connection as it would be with this endpoint in it.
 #[must_use]
-pub fn with_community_endpoint(caches: &Caches, link: Link, endpoint: &Arc<CommunityEndpoint>) -> Link {
+pub fn with_community_endpoint(
+    caches: &Caches,
+    link: ResolvedConnection,
+    endpoint: &Arc<CommunityEndpoint>,
+) -> ResolvedConnection {
     let DestinationEnd::Community { name, .. } = link.destination else { return link };
     let home = home_of(caches, endpoint.metadata.namespace.as_deref().unwrap_or_default());
     let destination = outside_end(caches, home.community(), name, Some(Arc::clone(endpoint)), None);
-    Link { destination, ..link }
+    ResolvedConnection { destination, ..link }
 }
 
 /// A connection as it would be with this hub in it.
 #[must_use]
-pub fn with_hub(caches: &Caches, link: Link, imagined: &Arc<TransitHub>) -> Link {
+pub fn with_hub(caches: &Caches, link: ResolvedConnection, imagined: &Arc<TransitHub>) -> ResolvedConnection {
     let home = home_of(caches, imagined.metadata.namespace.as_deref().unwrap_or_default());
     let source = match link.source {
         SourceEnd::TransitHub { name, .. } if name == imagined.name_any() => SourceEnd::TransitHub {
@@ -398,7 +413,7 @@ pub fn with_hub(caches: &Caches, link: Link, imagined: &Arc<TransitHub>) -> Link
         }
         destination @ DestinationEnd::Enclave { .. } => destination,
     };
-    Link { source, destination, ..link }
+    ResolvedConnection { source, destination, ..link }
 }
 
 #[cfg(test)]
