@@ -20,7 +20,7 @@ use crate::kinds::rbac::watches::enqueue_all_revocations;
 use crate::model::naming::is_of_grant;
 use crate::model::rbac::grants::Grant;
 use crate::plan::Write;
-use crate::plan::rbac::grants::{Surroundings, plan_access};
+use crate::plan::rbac::grants::{RbacState, plan_access};
 
 /// What takes longer than this is tried again: nothing that is due meanwhile waits for it.
 const LONGEST_WRITE: Duration = Duration::from_secs(5);
@@ -67,7 +67,7 @@ pub struct Due {
 /// explains.
 #[must_use]
 pub fn plan_revocation(caches: &Caches, key: &Key, now: Timestamp) -> Due {
-    let (grant, around): (Option<Grant>, Surroundings) = if key.namespace.is_empty() {
+    let (grant, around): (Option<Grant>, RbacState) = if key.namespace.is_empty() {
         observe_one_grant(caches, &key.name)
     } else if is_of_grant(&key.name) {
         observe_grant_in(caches, &key.namespace, &key.name)

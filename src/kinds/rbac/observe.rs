@@ -36,21 +36,21 @@ use crate::model::approval::gated::Gated;
 use crate::model::digest::fingerprint;
 use crate::model::naming::{self, namespace_of};
 use crate::model::rbac::activation::{Eligible, NotEligible, asker, keeps_what_it_has};
-use crate::model::rbac::grants::{Duty, Grant, Managed, Scope};
+use crate::model::rbac::grants::{Grant, Managed, RoleHolding, Scope};
 use crate::plan::declared::Home;
-use crate::plan::rbac::given::Area;
-use crate::plan::rbac::grants::{Objects, Surroundings};
+use crate::plan::rbac::grants::{Objects, RbacState};
+use crate::plan::rbac::role_scope::RoleScope;
 
 /// What somebody should have now by one grant, and what there is of it. `name` is that of everything that is
 /// made for it.
 #[must_use]
-pub fn observe_one_grant(caches: &Caches, name: &str) -> (Option<Grant>, Surroundings) {
+pub fn observe_one_grant(caches: &Caches, name: &str) -> (Option<Grant>, RbacState) {
     observe_live_grant(caches, name, None, observe_objects(caches, name))
 }
 
 /// The same in one namespace only, whatever others the grant reaches.
 #[must_use]
-pub fn observe_grant_in(caches: &Caches, namespace: &str, name: &str) -> (Option<Grant>, Surroundings) {
+pub fn observe_grant_in(caches: &Caches, namespace: &str, name: &str) -> (Option<Grant>, RbacState) {
     let live = Objects {
         roles: caches.roles.get(namespace, name).into_iter().collect(),
         role_bindings: caches.role_bindings.get(namespace, name).into_iter().collect(),
@@ -64,22 +64,22 @@ fn observe_live_grant(
     name: &str,
     within: Option<&str>,
     live: Objects,
-) -> (Option<Grant>, Surroundings) {
+) -> (Option<Grant>, RbacState) {
     let (grant, unknown) = match observe_grant(caches, name, within) {
         Ok(grant) => (grant, BTreeMap::new()),
         Err(Unknown) => (None, [(name.to_owned(), named_principals(caches, name))].into()),
     };
-    (grant, Surroundings { live, unknown, ..Surroundings::default() })
+    (grant, RbacState { live, unknown, ..RbacState::default() })
 }
 
 /// A role that somebody left under Advanced maintenance, with a name that only the operator's may have and
 /// that no grant has.
 #[must_use]
-pub fn observe_stray_role(caches: &Caches, namespace: &str, name: &str) -> Surroundings {
+pub fn observe_stray_role(caches: &Caches, namespace: &str, name: &str) -> RbacState {
     let is_stray = name.starts_with(naming::ROLE_BINDING) && !naming::is_of_grant(name);
     let is_here = caches.namespaces.get("", namespace).is_some_and(|namespace| is_managed(&namespace));
     let roles = caches.roles.get(namespace, name).filter(|_| is_stray && is_here).into_iter().collect();
-    Surroundings { live: Objects { roles, ..Objects::default() }, ..Surroundings::default() }
+    RbacState { live: Objects { roles, ..Objects::default() }, ..RbacState::default() }
 }
 
 /// What a grant consists of is not known now; what was made for it stays.
@@ -94,7 +94,7 @@ impl From<EvaluationError> for Unknown {
 /// What a grant gives; of the namespaces of its scope in this one only, if one is named.
 fn observe_grant(caches: &Caches, name: &str, within: Option<&str>) -> Result<Option<Grant>, Unknown> {
     let Some((kind, namespace, declared)) = naming::parse_grant(name) else { return Ok(None) };
-    let area = || observe_area_within(caches, namespace, within);
+    let area = || observe_role_scope_within(caches, namespace, within);
     match kind {
         Kind::RoleAssignment => match caches.assignments.get(namespace, declared) {
             Some(assignment) => Ok(grant_of_assignment(&assignment, &area())?),
@@ -148,7 +148,7 @@ pub fn observe_assignment(
 ) -> ObservedAssignment {
     let namespace = assignment.namespace().unwrap_or_default();
     ObservedAssignment {
-        area: observe_area(caches, &namespace),
+        area: observe_role_scope(caches, &namespace),
         around: observe_around(caches, Kind::RoleAssignment, &namespace, &assignment.name_any()),
         others: observe_duties(
             caches,
@@ -169,7 +169,7 @@ pub fn observe_eligibility(
 ) -> ObservedEligibility {
     let (namespace, name) = (eligibility.namespace().unwrap_or_default(), eligibility.name_any());
     ObservedEligibility {
-        area: observe_area(caches, &namespace),
+        area: observe_role_scope(caches, &namespace),
         around: observe_around(caches, Kind::RoleEligibility, &namespace, &name),
         others: observe_duties(
             caches,
@@ -207,7 +207,7 @@ pub fn observe_activation(
     ObservedActivation {
         others: role.map(|role| observe_held(caches, &activation, role)).unwrap_or_default(),
         eligibility,
-        area: observe_area(caches, &namespace),
+        area: observe_role_scope(caches, &namespace),
         home: home_of(caches, &namespace),
         requests,
         knows_all_requests,
@@ -295,11 +295,11 @@ fn find_eligibility(caches: &Caches, activation: &RoleActivation) -> Option<Arc<
 
 /// What there is of a grant where the operator gives rights. What has its name elsewhere is only taken away
 /// ([`observe_one_grant`]): whoever makes it there again and again keeps nobody waiting.
-fn observe_around(caches: &Caches, kind: Kind, namespace: &str, name: &str) -> Surroundings {
+fn observe_around(caches: &Caches, kind: Kind, namespace: &str, name: &str) -> RbacState {
     let mut live = observe_objects(caches, &naming::grant(kind, namespace, name));
     live.roles.retain(|role| counts(caches, role.as_ref()));
     live.role_bindings.retain(|binding| counts(caches, binding.as_ref()));
-    Surroundings { live, unknown: BTreeMap::new(), bare: observe_bare(caches, namespace) }
+    RbacState { live, unknown: BTreeMap::new(), bare: observe_bare(caches, namespace) }
 }
 
 /// Whether an object is where the operator gives rights.
@@ -312,7 +312,7 @@ fn counts<K: Resource>(caches: &Caches, object: &K) -> bool {
 
 /// What the person who activates a role holds now that it may be in conflict with: by assignments, and by other
 /// activations.
-fn observe_held(caches: &Caches, activation: &RoleActivation, role: Role) -> Vec<Duty> {
+fn observe_held(caches: &Caches, activation: &RoleActivation, role: Role) -> Vec<RoleHolding> {
     let Some(user) = asker(activation).map(|asker| asker.user) else { return Vec::new() };
     let places = overlapping(caches, activation.metadata.namespace.as_deref().unwrap_or_default());
     let lines = [format!("User:{user}")].into();
@@ -322,7 +322,7 @@ fn observe_held(caches: &Caches, activation: &RoleActivation, role: Role) -> Vec
     let others = others.filter(|other| other.metadata.uid != activation.metadata.uid);
     let active = others.filter_map(|other| {
         let status = other.status.as_ref()?;
-        Some(Duty {
+        Some(RoleHolding {
             source: describe(Kind::RoleActivation, other.as_ref()),
             role: status.role?,
             principal: format!("User:{}", status.user.as_ref()?),
@@ -340,7 +340,7 @@ fn observe_duties(
     namespace: &str,
     (role, principals): (Role, &[Principal]),
     but: Option<&str>,
-) -> Vec<Duty> {
+) -> Vec<RoleHolding> {
     let places = overlapping(caches, namespace);
     let lines: BTreeSet<String> = principals.iter().map(Principal::line).collect();
     let mut assignments = find_near(&caches.assignments, GivenBy::Principal, &places, &lines);
@@ -367,11 +367,11 @@ fn duties<K: Gated>(
     caches: &Caches,
     found: &[Arc<K>],
     given: impl Fn(&K::Spec) -> Option<(Role, String)>,
-) -> impl Iterator<Item = Duty> {
+) -> impl Iterator<Item = RoleHolding> {
     found.iter().filter(|object| !object.is_record()).filter_map(move |object| {
         let (role, principal) = view_applied(object.as_ref(), &given).ok().flatten().flatten()?;
         let scope = scope_of(caches, object.meta().namespace.as_deref()?)?;
-        Some(Duty { source: describe(K::KIND, object.as_ref()), role, principal, scope })
+        Some(RoleHolding { source: describe(K::KIND, object.as_ref()), role, principal, scope })
     })
 }
 
@@ -382,12 +382,12 @@ fn describe<K: Resource>(kind: impl Display, object: &K) -> String {
 
 /// Where roles count that are given in a namespace.
 #[must_use]
-pub fn observe_area(caches: &Caches, namespace: &str) -> Area {
-    observe_area_within(caches, namespace, None)
+pub fn observe_role_scope(caches: &Caches, namespace: &str) -> RoleScope {
+    observe_role_scope_within(caches, namespace, None)
 }
 
 /// Where roles count that are given in a namespace, or of that only this namespace.
-fn observe_area_within(caches: &Caches, namespace: &str, within: Option<&str>) -> Area {
+fn observe_role_scope_within(caches: &Caches, namespace: &str, within: Option<&str>) -> RoleScope {
     let scope = scope_of(caches, namespace);
     let namespaces = match (&scope, within) {
         (None, _) => Vec::new(),
@@ -416,7 +416,7 @@ fn observe_area_within(caches: &Caches, namespace: &str, within: Option<&str>) -
         Some(Scope::System { .. }) if is_any(UNKNOWN) => None,
         _ => Some(ConflictingDuties::Warn),
     };
-    Area { scope, namespaces, about_enclave, conflicts }
+    RoleScope { scope, namespaces, about_enclave, conflicts }
 }
 
 /// What a namespace is the scope of.

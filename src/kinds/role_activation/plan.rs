@@ -17,13 +17,13 @@ use crate::model::rbac::activation::{
     Asker, Eligible, Evaluation, EvaluationInput, NotEligible, Step, asker, end_of, evaluate_activation,
     is_eligible, person, request_name,
 };
-use crate::model::rbac::grants::{Duty, Grant, Scope, compare_rights, find_conflict};
+use crate::model::rbac::grants::{Grant, RoleHolding, Scope, compare_rights, find_conflict};
 use crate::plan::conditions::{Status, Wanted, build_conditions};
 use crate::plan::declared::{Home, tell_impact};
 use crate::plan::gate::{is_unmarked, plan_confirmation};
 use crate::plan::lock::list_some;
-use crate::plan::rbac::given::Area;
-use crate::plan::rbac::grants::{AccessPlan, Objects, Surroundings, plan_access};
+use crate::plan::rbac::grants::{AccessPlan, Objects, RbacState, plan_access};
+use crate::plan::rbac::role_scope::RoleScope;
 use crate::plan::status::describe_error;
 use crate::plan::{ConfirmBy, Notice, Plan, Severity, Write};
 
@@ -34,9 +34,9 @@ pub struct ObservedActivation {
     /// The eligibility that it names, or why there is none in force.
     pub eligibility: Result<Eligible, NotEligible>,
     /// What the person who activates has that the role may be in conflict with.
-    pub others: Vec<Duty>,
+    pub others: Vec<RoleHolding>,
     /// Where its role counts.
-    pub area: Area,
+    pub area: RoleScope,
     /// What it is declared in.
     pub home: Home,
     /// The requests about it.
@@ -44,7 +44,7 @@ pub struct ObservedActivation {
     /// Whether there are no others.
     pub knows_all_requests: bool,
     /// What there is of its rights.
-    pub around: Surroundings,
+    pub around: RbacState,
     pub integrity: Integrity,
     /// Fingerprint of the admission policies that stand guard.
     pub witness: String,
@@ -146,7 +146,7 @@ pub fn plan_activation(observed: &ObservedActivation, now: Timestamp) -> Plan<Ro
 pub fn grant_of_activation(
     activation: &RoleActivation,
     eligibility: Option<&Eligible>,
-    area: &Area,
+    area: &RoleScope,
 ) -> Option<Grant> {
     let status = activation.status.as_ref()?;
     let Eligible { uid, spec } = eligibility?;

@@ -9,12 +9,14 @@ use crate::model::approval::applied::applied_spec;
 use crate::model::approval::applied::as_if_applied;
 use crate::model::approval::gated::Gated;
 use crate::model::naming;
-use crate::model::rbac::grants::{Duty, Grant, compare_rights, find_conflict, rights_of_role};
+use crate::model::rbac::grants::{Grant, RoleHolding, compare_rights, find_conflict, rights_of_role};
 use crate::plan::Plan;
 use crate::plan::declared::{Declared, Farewell, Ways, plan_declared, tell_impact};
 use crate::plan::enforcement::Enforcement;
-use crate::plan::rbac::given::{Area, enforce_grant, plan_farewell, refuse_conflict, show_conflict};
-use crate::plan::rbac::grants::Surroundings;
+use crate::plan::rbac::grants::RbacState;
+use crate::plan::rbac::role_scope::{
+    RoleScope, enforce_grant, plan_farewell, refuse_conflict, show_conflict,
+};
 
 const KINDS: &str = "RoleAssignments";
 
@@ -24,11 +26,11 @@ pub struct ObservedAssignment {
     /// The assignment and what it is declared in.
     pub declared: Declared<RoleAssignment>,
     /// Where it counts.
-    pub area: Area,
+    pub area: RoleScope,
     /// What there is of its rights.
-    pub around: Surroundings,
+    pub around: RbacState,
     /// What else its principals have that its role may be in conflict with.
-    pub others: Vec<Duty>,
+    pub others: Vec<RoleHolding>,
 }
 
 /// Plans an assignment. What takes rights away is not among its writes: that never waits for it.
@@ -74,7 +76,7 @@ pub fn plan_assignment(observed: &ObservedAssignment, now: Timestamp) -> Plan<Ro
 /// When what is applied cannot be read.
 pub fn grant_of_assignment(
     assignment: &RoleAssignment,
-    area: &Area,
+    area: &RoleScope,
 ) -> Result<Option<Grant>, EvaluationError> {
     // What is deleted gives nothing, whether or not it can be read.
     if assignment.metadata.deletion_timestamp.is_some() {

@@ -14,14 +14,16 @@ use crate::model::approval::gated::Gated;
 use crate::model::naming;
 use crate::model::rbac::activation::Eligible;
 use crate::model::rbac::grants::{
-    Duty, Grant, Right, compare_rights, find_conflict, rights_in_workload, rights_of_role,
+    Grant, Right, RoleHolding, compare_rights, find_conflict, rights_in_workload, rights_of_role,
 };
 use crate::model::rbac::roles::ELIGIBLE;
 use crate::plan::Plan;
 use crate::plan::declared::{Declared, Farewell, Ways, plan_declared, tell_impact};
 use crate::plan::enforcement::Enforcement;
-use crate::plan::rbac::given::{Area, enforce_grant, plan_farewell, refuse_conflict, show_conflict};
-use crate::plan::rbac::grants::Surroundings;
+use crate::plan::rbac::grants::RbacState;
+use crate::plan::rbac::role_scope::{
+    RoleScope, enforce_grant, plan_farewell, refuse_conflict, show_conflict,
+};
 
 const KINDS: &str = "RoleEligibilities";
 
@@ -31,11 +33,11 @@ pub struct ObservedEligibility {
     /// The eligibility and what it is declared in.
     pub declared: Declared<RoleEligibility>,
     /// Where its role counts.
-    pub area: Area,
+    pub area: RoleScope,
     /// What there is of the right to ask.
-    pub around: Surroundings,
+    pub around: RbacState,
     /// What its principals have that its role may be in conflict with.
-    pub others: Vec<Duty>,
+    pub others: Vec<RoleHolding>,
     /// The activations that name it.
     pub activations: Vec<Arc<RoleActivation>>,
 }
@@ -121,7 +123,12 @@ pub fn effective(eligibility: &RoleEligibility) -> Result<Option<Eligible>, Eval
 
 /// The role of an eligibility as a grant to nobody yet.
 #[must_use]
-pub fn role_of(spec: &RoleEligibilitySpec, area: &Area, name: String, ends_at: Option<Timestamp>) -> Grant {
+pub fn role_of(
+    spec: &RoleEligibilitySpec,
+    area: &RoleScope,
+    name: String,
+    ends_at: Option<Timestamp>,
+) -> Grant {
     let rights = match (&area.scope, &spec.workload) {
         (Some(scope), _) if !scope.allows(spec.role) => Vec::new(),
         (Some(scope), Some(workload)) => rights_in_workload(spec.role, scope, workload, &area.namespaces),
@@ -137,7 +144,7 @@ pub fn role_of(spec: &RoleEligibilitySpec, area: &Area, name: String, ends_at: O
 /// When what is applied cannot be read.
 pub fn grant_of_eligibility(
     eligibility: &RoleEligibility,
-    area: &Area,
+    area: &RoleScope,
 ) -> Result<Option<Grant>, EvaluationError> {
     let Some(Eligible { spec, .. }) = effective(eligibility)? else { return Ok(None) };
     let Some(scope) = area.scope.as_ref().filter(|scope| scope.allows(spec.role)) else { return Ok(None) };

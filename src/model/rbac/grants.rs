@@ -239,7 +239,7 @@ fn rule(resource: &str, verbs: Vec<&str>) -> Vec<PolicyRule> {
 
 /// That a principal holds a role somewhere, for the separation of duties.
 #[derive(Clone, Debug)]
-pub struct Duty {
+pub struct RoleHolding {
     /// What gives it, in words.
     pub source: String,
     pub role: Role,
@@ -252,12 +252,12 @@ pub struct Duty {
 /// would approve what it may change itself. `others` are what these principals have. Membership in groups is not known
 /// here.
 #[must_use]
-pub fn find_conflict(role: Role, scope: &Scope, others: &[Duty]) -> Option<String> {
+pub fn find_conflict(role: Role, scope: &Scope, others: &[RoleHolding]) -> Option<String> {
     let conflicts =
         others.iter().filter(|other| role.conflicts_with(other.role) && scope.overlaps(&other.scope));
     // Others come in no order, and what is told must not change with it.
     let first = conflicts.min_by_key(|other| (&other.source, other.role, &other.principal))?;
-    let Duty { source, role, principal, scope: _ } = first;
+    let RoleHolding { source, role, principal, scope: _ } = first;
     let principal = principal.replacen(':', " ", 1);
     Some(format!(
         "{principal} has the role {role} by {source}: whoever changes things should not approve them"

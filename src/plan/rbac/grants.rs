@@ -58,7 +58,7 @@ pub struct AccessPlan {
 
 /// What is known about rights beside the grants.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Surroundings {
+pub struct RbacState {
     /// The objects that carry the name of a grant, or one that only the operator's may have.
     pub live: Objects,
     /// Names of grants of which is not known now what they consist of: what was made for them stays, for these
@@ -70,7 +70,7 @@ pub struct Surroundings {
 
 /// Compares the rights that there are with those that there should be.
 #[must_use]
-pub fn plan_access(grants: &[Grant], around: &Surroundings, now: Timestamp) -> AccessPlan {
+pub fn plan_access(grants: &[Grant], around: &RbacState, now: Timestamp) -> AccessPlan {
     // What is over gives nothing, whatever end is written on what was made for it: that may be an older one,
     // and what is taken away must not be made again.
     let lasts = |grant: &&Grant| grant.ends_at.is_none_or(|end| end > now);
@@ -86,13 +86,7 @@ pub fn plan_access(grants: &[Grant], around: &Surroundings, now: Timestamp) -> A
 }
 
 impl AccessPlan {
-    fn compare<K: Gives>(
-        &mut self,
-        wanted: &[Arc<K>],
-        live: &[Arc<K>],
-        around: &Surroundings,
-        now: Timestamp,
-    ) {
+    fn compare<K: Gives>(&mut self, wanted: &[Arc<K>], live: &[Arc<K>], around: &RbacState, now: Timestamp) {
         let wanted: BTreeMap<_, &K> = wanted.iter().map(|wanted| (key(wanted), wanted.as_ref())).collect();
         let live = live.iter().map(|live| (key(live), live.as_ref()));
         // What is unknown stays, but no longer than until the end that is written on it.

@@ -1,5 +1,5 @@
 //! Rights as RBAC objects, compared with those that there are.
 
 pub mod bindings;
-pub mod given;
 pub mod grants;
+pub mod role_scope;

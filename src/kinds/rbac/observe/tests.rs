@@ -151,7 +151,7 @@ fn a_role_of_a_newer_version_goes_with_what_gives_it() {
 #[test]
 fn nobody_can_tell_whether_conflicting_duties_are_refused_while_a_community_cannot_be_read() {
     let caches = Caches::detached("enclave-system");
-    let conflicts = || observe_area(&caches, "enclave-system").conflicts;
+    let conflicts = || observe_role_scope(&caches, "enclave-system").conflicts;
     assert_eq!(conflicts(), Some(ConflictingDuties::Warn));
     let newer = json!({"rules": [{"operation": "JobRun", "policy": "Required"}]});
     for (applied, expected) in [

@@ -14,11 +14,11 @@ use crate::plan::Write;
 use crate::plan::conditions::{Status, Wanted, build_conditions, conditions_before};
 use crate::plan::declared::Home;
 use crate::plan::enforcement::Enforcement;
-use crate::plan::rbac::grants::{AccessPlan, Surroundings, plan_access};
+use crate::plan::rbac::grants::{AccessPlan, RbacState, plan_access};
 
 /// Where roles count that are given in one namespace.
 #[derive(Clone, Debug)]
-pub struct Area {
+pub struct RoleScope {
     /// What the namespace is the scope of; `None` when it is none.
     pub scope: Option<Scope>,
     /// The namespaces of the scope that exist.
@@ -30,7 +30,7 @@ pub struct Area {
     pub conflicts: Option<ConflictingDuties>,
 }
 
-impl Area {
+impl RoleScope {
     /// The rules that count for roles that are given in it. In the operator's own namespace there are none:
     /// who may write there is trusted.
     ///
@@ -79,7 +79,7 @@ pub fn refuse_conflict(
 #[must_use]
 pub fn enforce_grant(
     grant: Result<Option<Grant>, EvaluationError>,
-    around: &Surroundings,
+    around: &RbacState,
     now: Timestamp,
 ) -> (Enforcement, Vec<Write>) {
     let Ok(grant) = grant else { return (Enforcement::Underway, Vec::new()) };
@@ -101,7 +101,7 @@ pub fn enforce_grant(
 ///
 /// # Errors
 /// While they are there: what is said of it.
-pub fn plan_farewell(around: &Surroundings, now: Timestamp) -> Result<Vec<Write>, (String, Vec<Write>)> {
+pub fn plan_farewell(around: &RbacState, now: Timestamp) -> Result<Vec<Write>, (String, Vec<Write>)> {
     let AccessPlan { closes, .. } = plan_access(&[], around, now);
     if closes.is_empty() {
         Ok(Vec::new())
