@@ -29,7 +29,7 @@ use enclave_operator::model::digest::digest;
 use enclave_operator::plan::Write;
 use enclave_operator::plan::child::{Child, Verb};
 use enclave_operator::plan::declared::{Declared, Home};
-use enclave_operator::plan::namespace::place::ObservedPlace;
+use enclave_operator::plan::namespace::desired::ObservedNamespace;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use proptest::prelude::*;
@@ -113,7 +113,7 @@ struct World {
     now: Timestamp,
     community: Community,
     enclave: Enclave,
-    place: ObservedPlace,
+    place: ObservedNamespace,
     requests: BTreeMap<String, ApprovalRequest>,
     integrity: Integrity,
     /// Another number whenever the admission policies were away.
@@ -134,7 +134,7 @@ impl World {
             now: Timestamp::from_second(1_000_000).unwrap(),
             community,
             enclave: Enclave::new("payments", EnclaveSpec::default()),
-            place: ObservedPlace::default(),
+            place: ObservedNamespace::default(),
             requests: BTreeMap::new(),
             integrity: Integrity::Intact,
             witness: 0,
@@ -175,7 +175,7 @@ impl World {
             Step::Clock { minutes } => self.now += SignedDuration::from_mins(i64::from(*minutes)),
             Step::Drift { what: 0 } => self.place.policies.clear(),
             Step::Drift { what: 1 } => self.place.quota = None,
-            Step::Drift { .. } => self.place = ObservedPlace::default(),
+            Step::Drift { .. } => self.place = ObservedNamespace::default(),
             Step::Integrity { intact: true } => match self.integrity {
                 Integrity::Intact => {}
                 Integrity::Broken(_) => {

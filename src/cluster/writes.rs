@@ -25,7 +25,7 @@ use crate::api::{
 use crate::model::audit::facts::enacted_status;
 use crate::plan::Write;
 use crate::plan::child::{Child, Verb};
-use crate::plan::namespace::place::is_owned;
+use crate::plan::namespace::desired::is_owned;
 
 /// A write did not happen.
 #[derive(Debug, thiserror::Error)]

@@ -15,7 +15,7 @@ use crate::kinds::parent::{home_of, namespace_of_workload};
 use crate::model::approval::gated::Gated;
 use crate::model::naming::approval_request;
 use crate::plan::declared::{Declared, Home};
-use crate::plan::namespace::place::ObservedPlace;
+use crate::plan::namespace::desired::ObservedNamespace;
 
 /// Namespaces of all workloads of an Enclave that exist, in order.
 pub(in crate::kinds) fn namespaces_of_workloads(caches: &Caches, home: &Home, control: &str) -> Vec<String> {
@@ -78,8 +78,12 @@ pub(in crate::kinds) enum Bindings {
     OfThePlace,
 }
 
-pub(in crate::kinds) fn observe_place(caches: &Caches, namespace: &str, bindings: Bindings) -> ObservedPlace {
-    ObservedPlace {
+pub(in crate::kinds) fn observe_namespace(
+    caches: &Caches,
+    namespace: &str,
+    bindings: Bindings,
+) -> ObservedNamespace {
+    ObservedNamespace {
         namespace: caches.namespaces.get("", namespace),
         policies: caches.network_policies.in_namespace(namespace),
         // While not all of them are known, none is surplus.
@@ -98,10 +102,13 @@ pub(in crate::kinds) fn observe_place(caches: &Caches, namespace: &str, bindings
 }
 
 /// When the name cannot be derived, what was made is found by its owner.
-pub(in crate::kinds) fn observe_place_owned_by<K: Gated>(caches: &Caches, owner: &K) -> ObservedPlace {
+pub(in crate::kinds) fn observe_namespace_owned_by<K: Gated>(
+    caches: &Caches,
+    owner: &K,
+) -> ObservedNamespace {
     let uid = owner.uid().unwrap_or_default();
     let found = caches.namespaces.by(NamespaceBy::OwnerUid, &uid).into_iter().next();
-    found.map_or_else(ObservedPlace::default, |namespace| {
-        observe_place(caches, &namespace.name_any(), Bindings::OfThePlace)
+    found.map_or_else(ObservedNamespace::default, |namespace| {
+        observe_namespace(caches, &namespace.name_any(), Bindings::OfThePlace)
     })
 }

@@ -9,7 +9,7 @@ use crate::api::{Community, Enclave, EnclaveWorkload};
 use crate::kinds::caches::Caches;
 use crate::model::naming::{enclave_namespace, namespace_of, workload_namespace};
 use crate::plan::declared::Home;
-use crate::plan::namespace::place::is_owned;
+use crate::plan::namespace::desired::is_owned;
 
 /// Control namespace that an Enclave owns, or wants to.
 #[must_use]

@@ -9,10 +9,10 @@ use crate::kinds::caches::Caches;
 use crate::kinds::community::plan::ObservedCommunity;
 use crate::kinds::index::EnclaveBy;
 use crate::kinds::leftovers::of_community;
-use crate::kinds::observe::{Bindings, observe_declared, observe_place};
+use crate::kinds::observe::{Bindings, observe_declared, observe_namespace};
 use crate::kinds::sentry::Guard;
 use crate::model::naming::namespace_of;
-use crate::plan::namespace::place::is_owned;
+use crate::plan::namespace::desired::is_owned;
 
 /// Gathers what is known of a Community.
 #[must_use]
@@ -20,7 +20,7 @@ pub fn observe_community(caches: &Caches, community: Arc<Community>, guard: Guar
     let namespace = namespace_of(&community);
     let owns = owns_namespace(caches, &community, &namespace);
     ObservedCommunity {
-        place: observe_place(caches, &namespace, Bindings::OfThePlace),
+        place: observe_namespace(caches, &namespace, Bindings::OfThePlace),
         of_others: of_community(caches, &community),
         enclaves: if owns { caches.enclaves.count(EnclaveBy::CountedIn, &namespace) } else { 0 },
         declared: observe_declared(caches, community, guard),

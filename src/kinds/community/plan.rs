@@ -18,15 +18,15 @@ use crate::plan::declared::{Declared, Farewell, Ways, plan_declared};
 use crate::plan::enforcement::Enforcement;
 use crate::plan::enforcement::was_enforced;
 use crate::plan::lock::{Lock, OfOthers, list_some, show_lock};
+use crate::plan::namespace::desired::DesiredNamespace;
+use crate::plan::namespace::desired::NamespacePurpose;
+use crate::plan::namespace::desired::ObservedNamespace;
+use crate::plan::namespace::desired::is_owned;
 use crate::plan::namespace::enforce::enforce;
 use crate::plan::namespace::enforce::owned_namespace;
 use crate::plan::namespace::enforce::plan_repair_of_the_known;
 use crate::plan::namespace::enforce::plan_teardown;
 use crate::plan::namespace::enforce::preview;
-use crate::plan::namespace::place::Inside;
-use crate::plan::namespace::place::ObservedPlace;
-use crate::plan::namespace::place::Place;
-use crate::plan::namespace::place::is_owned;
 use crate::plan::{Plan, Write};
 
 /// What was seen of a Community and in it.
@@ -35,7 +35,7 @@ pub struct ObservedCommunity {
     /// The Community; it is declared nowhere.
     pub declared: Declared<Community>,
     /// Its namespace.
-    pub place: ObservedPlace,
+    pub place: ObservedNamespace,
     /// How many Enclaves are declared in its namespace.
     pub enclaves: usize,
     /// What others have in its namespaces.
@@ -120,9 +120,9 @@ fn can_take_requests(observed: &ObservedCommunity) -> bool {
         .is_some_and(|namespace| is_owned(namespace, &uid) && namespace.metadata.deletion_timestamp.is_none())
 }
 
-fn place(community: &Community, rules: &[&Approvals], exceptions: &Exceptions) -> Place {
+fn place(community: &Community, rules: &[&Approvals], exceptions: &Exceptions) -> DesiredNamespace {
     let name = community.name_any();
-    Place {
+    DesiredNamespace {
         namespace: namespace_of(community),
         owner_uid: community.uid().unwrap_or_default(),
         community: name,
@@ -130,7 +130,7 @@ fn place(community: &Community, rules: &[&Approvals], exceptions: &Exceptions) -
         held_operations: held_operations(rules),
         exceptions: exceptions.clone(),
         bindings: Vec::new(),
-        inside: Inside::Community,
+        inside: NamespacePurpose::Community,
     }
 }
 

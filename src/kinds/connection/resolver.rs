@@ -24,7 +24,7 @@ use crate::model::network::connectivity::{
     DestinationEnd, NamesBackend, ResolvedConnection, SourceEnd, WorkloadEnd,
 };
 use crate::plan::declared::Home;
-use crate::plan::namespace::place::ObservedPlace;
+use crate::plan::namespace::desired::ObservedNamespace;
 
 /// A connection and what it joins. The source is looked for where the connection is declared, the
 /// destination in the Community around that, and nowhere else.
@@ -241,7 +241,7 @@ pub fn links_of_workload(caches: &Caches, workload: &EnclaveWorkload) -> Vec<Res
 pub fn links_of_policies(
     caches: &Caches,
     home: &Home,
-    place: &ObservedPlace,
+    place: &ObservedNamespace,
     known: &[ResolvedConnection],
 ) -> Vec<ResolvedConnection> {
     let name_of = |home: &Home| home.community().and_then(|community| community.metadata.name.clone());

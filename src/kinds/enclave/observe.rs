@@ -10,7 +10,7 @@ use crate::kinds::caches::Caches;
 use crate::kinds::enclave::plan::{Children, ObservedEnclave};
 use crate::kinds::leftovers::of_enclave;
 use crate::kinds::observe::{
-    Bindings, namespaces_of_workloads, observe_declared, observe_place, observe_place_owned_by,
+    Bindings, namespaces_of_workloads, observe_declared, observe_namespace, observe_namespace_owned_by,
 };
 use crate::kinds::parent::control_namespace_of;
 use crate::kinds::sentry::Guard;
@@ -22,10 +22,12 @@ use crate::plan::declared::Home;
 pub fn observe_enclave(caches: &Caches, enclave: Arc<Enclave>, guard: Guard) -> ObservedEnclave {
     let declared = observe_declared(caches, enclave, guard);
     let place = match &declared.home {
-        Home::Community(community) => {
-            observe_place(caches, &control_namespace_of(community, &declared.object), Bindings::OfThePlace)
-        }
-        Home::Nowhere | Home::Enclave(..) => observe_place_owned_by(caches, declared.object.as_ref()),
+        Home::Community(community) => observe_namespace(
+            caches,
+            &control_namespace_of(community, &declared.object),
+            Bindings::OfThePlace,
+        ),
+        Home::Nowhere | Home::Enclave(..) => observe_namespace_owned_by(caches, declared.object.as_ref()),
     };
     // They matter to one that is on its way out.
     let applied = declared.object.gate().and_then(|gate| gate.applied.as_ref());

@@ -20,14 +20,14 @@ use crate::plan::declared::{Declared, Farewell, Home, Ways, plan_declared, tell_
 use crate::plan::enforcement::Enforcement;
 use crate::plan::enforcement::was_enforced;
 use crate::plan::lock::{Lock, OfOthers, list_some, show_lock};
+use crate::plan::namespace::desired::DesiredNamespace;
+use crate::plan::namespace::desired::NamespacePurpose;
+use crate::plan::namespace::desired::ObservedNamespace;
 use crate::plan::namespace::enforce::enforce;
 use crate::plan::namespace::enforce::owned_namespace;
 use crate::plan::namespace::enforce::plan_repair_of_the_known;
 use crate::plan::namespace::enforce::plan_teardown;
 use crate::plan::namespace::enforce::preview;
-use crate::plan::namespace::place::Inside;
-use crate::plan::namespace::place::ObservedPlace;
-use crate::plan::namespace::place::Place;
 use crate::plan::{Plan, Write};
 
 const KINDS: &str = "Enclaves";
@@ -38,7 +38,7 @@ pub struct ObservedEnclave {
     /// The Enclave and the Community around it.
     pub declared: Declared<Enclave>,
     /// Its control namespace.
-    pub place: ObservedPlace,
+    pub place: ObservedNamespace,
     /// Namespaces of all its workloads that exist, in order.
     pub workloads: Vec<String>,
     /// What is declared in it, counted by kind.
@@ -172,9 +172,9 @@ fn place(
     community: &Community,
     rules: &[&Approvals],
     exceptions: &Exceptions,
-) -> Place {
+) -> DesiredNamespace {
     let enclave = observed.declared.object.name_any();
-    Place {
+    DesiredNamespace {
         namespace: enclave_namespace(&community.name_any(), &enclave),
         owner_uid: owner_uid(observed),
         community: community.name_any(),
@@ -182,7 +182,7 @@ fn place(
         held_operations: held_operations(rules),
         exceptions: exceptions.clone(),
         bindings: Vec::new(),
-        inside: Inside::Control,
+        inside: NamespacePurpose::Control,
     }
 }
 

@@ -9,7 +9,7 @@ use crate::api::enclave_workload::AccessMode;
 use crate::kinds::caches::Caches;
 use crate::kinds::connection::resolver::{links_of_policies, links_of_workload};
 use crate::kinds::observe::{
-    Bindings, namespaces_of_workloads, observe_declared, observe_place, observe_place_owned_by,
+    Bindings, namespaces_of_workloads, observe_declared, observe_namespace, observe_namespace_owned_by,
 };
 use crate::kinds::sentry::Guard;
 use crate::kinds::workload::plan::ObservedWorkload;
@@ -23,12 +23,12 @@ pub fn observe_workload(caches: &Caches, workload: Arc<EnclaveWorkload>, guard: 
     let mut links = links_of_workload(caches, &workload);
     let declared = observe_declared(caches, workload, guard);
     let place = match &declared.home {
-        Home::Enclave(community, enclave) => observe_place(
+        Home::Enclave(community, enclave) => observe_namespace(
             caches,
             &workload_namespace(&community.name_any(), &enclave.name_any(), &declared.object.name_any()),
             if is_isolated(&declared.object) { Bindings::All } else { Bindings::OfThePlace },
         ),
-        Home::Nowhere | Home::Community(_) => observe_place_owned_by(caches, declared.object.as_ref()),
+        Home::Nowhere | Home::Community(_) => observe_namespace_owned_by(caches, declared.object.as_ref()),
     };
     links.extend(links_of_policies(caches, &declared.home, &place, &links));
     let control = declared.object.namespace().unwrap_or_default();

@@ -33,15 +33,15 @@ use crate::plan::declared::{Declared, Farewell, Home, Ways, add, plan_declared, 
 use crate::plan::enforcement::Enforcement;
 use crate::plan::enforcement::WasEnforced;
 use crate::plan::enforcement::was_enforced;
+use crate::plan::namespace::desired::DesiredNamespace;
+use crate::plan::namespace::desired::NamespacePurpose;
+use crate::plan::namespace::desired::ObservedNamespace;
+use crate::plan::namespace::desired::WorkloadContents;
 use crate::plan::namespace::enforce::enforce;
 use crate::plan::namespace::enforce::owned_namespace;
 use crate::plan::namespace::enforce::plan_teardown;
 use crate::plan::namespace::enforce::preview;
 use crate::plan::namespace::limits::ContainerLimits;
-use crate::plan::namespace::place::Furniture;
-use crate::plan::namespace::place::Inside;
-use crate::plan::namespace::place::ObservedPlace;
-use crate::plan::namespace::place::Place;
 use crate::plan::policies::{build_connection, build_dns, build_inside, build_names};
 use crate::plan::rbac::bindings::build_listed;
 use crate::plan::{Plan, Write};
@@ -57,7 +57,7 @@ pub struct ObservedWorkload {
     /// The workload and what it is declared in.
     pub declared: Declared<EnclaveWorkload>,
     /// Its namespace.
-    pub place: ObservedPlace,
+    pub place: ObservedNamespace,
     /// Namespaces of all workloads of the Enclave that exist, in order; with its own.
     pub together: Vec<String>,
     /// The connections that come from it or lead to it.
@@ -190,14 +190,14 @@ fn enforce_workload(
     let base = [build_dns(&namespace, &around.community_spec.dns), build_inside(&namespace, together)];
     let connections = observed.links.iter().flat_map(|link| policies_of(link, &namespace, observed, now));
     let to_names = observed.links.iter().filter_map(|link| cilium_policy_of(link, &namespace, observed, now));
-    let place = Place {
+    let place = DesiredNamespace {
         owner_uid: owner_uid(observed),
         community: around.community.name_any(),
         enclave: Some(around.enclave.name_any()),
         held_operations: Vec::new(),
         exceptions: around.exceptions.clone(),
         bindings: build_listed(&namespace, spec),
-        inside: Inside::Workload(Box::new(Furniture {
+        inside: NamespacePurpose::Workload(Box::new(WorkloadContents {
             workload: workload.name_any(),
             pod_security: match spec.pod_security {
                 PodSecurity::Restricted => "restricted",
@@ -269,7 +269,7 @@ fn unmade_policies(observed: &ObservedWorkload) -> BTreeSet<String> {
 }
 
 fn preview_workload(observed: &ObservedWorkload) -> (Enforcement, Vec<Write>) {
-    let place = Place {
+    let place = DesiredNamespace {
         namespace: namespace_of(observed).unwrap_or_default(),
         owner_uid: owner_uid(observed),
         community: String::new(),
@@ -277,7 +277,7 @@ fn preview_workload(observed: &ObservedWorkload) -> (Enforcement, Vec<Write>) {
         held_operations: Vec::new(),
         exceptions: Exceptions::default(),
         bindings: Vec::new(),
-        inside: Inside::SomeWorkload(BTreeMap::new()),
+        inside: NamespacePurpose::SomeWorkload(BTreeMap::new()),
     };
     (preview(&place, &observed.place), Vec::new())
 }

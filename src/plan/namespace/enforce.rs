@@ -8,16 +8,16 @@ use crate::model::rbac::maintenance::Exceptions;
 use crate::plan::Write;
 use crate::plan::child::Healing;
 use crate::plan::enforcement::{Enforcement, WasEnforced};
+use crate::plan::namespace::desired::{DesiredNamespace, NamespacePurpose, ObservedNamespace, is_owned};
+use crate::plan::namespace::diff::{Survey, survey};
 use crate::plan::namespace::object::{is_open, labels_that_stay};
-use crate::plan::namespace::place::{Inside, ObservedPlace, Place, is_owned};
-use crate::plan::namespace::survey::{Survey, survey};
 
 /// A survey in the terms of a status, and the writes that it asks for. `was_enforced` tells a drift
 /// that is put back from something that is still being made.
 #[must_use]
 pub fn enforce(
-    place: &Place,
-    observed: &ObservedPlace,
+    place: &DesiredNamespace,
+    observed: &ObservedNamespace,
     was_enforced: WasEnforced,
 ) -> (Enforcement, Vec<Write>) {
     let healing = healing(place, observed, was_enforced);
@@ -43,7 +43,11 @@ pub fn enforce(
 }
 
 /// The lock opens on a place that is as it should be; from then on others may change it.
-pub(crate) fn healing(place: &Place, observed: &ObservedPlace, was_enforced: WasEnforced) -> Healing {
+pub(crate) fn healing(
+    place: &DesiredNamespace,
+    observed: &ObservedNamespace,
+    was_enforced: WasEnforced,
+) -> Healing {
     match was_enforced {
         WasEnforced::Yes if is_left_alone(place, observed) => Healing::Paused,
         WasEnforced::Yes | WasEnforced::No => Healing::Active,
@@ -51,7 +55,7 @@ pub(crate) fn healing(place: &Place, observed: &ObservedPlace, was_enforced: Was
 }
 
 /// Whether others may change what is in a place.
-pub(crate) fn is_left_alone(place: &Place, observed: &ObservedPlace) -> bool {
+pub(crate) fn is_left_alone(place: &DesiredNamespace, observed: &ObservedNamespace) -> bool {
     observed.namespace.as_deref().is_some_and(is_open) && !place.exceptions.advanced().is_empty()
 }
 
@@ -59,7 +63,7 @@ pub(crate) fn is_left_alone(place: &Place, observed: &ObservedPlace) -> bool {
 /// written there. Nothing is made anew, and maintenance lasts as long as these exceptions do.
 #[must_use]
 pub fn plan_repair_of_the_known(
-    observed: &ObservedPlace,
+    observed: &ObservedNamespace,
     owner_uid: &str,
     exceptions: &Exceptions,
     was_enforced: WasEnforced,
@@ -70,11 +74,15 @@ pub fn plan_repair_of_the_known(
 
 /// A place as its namespace says; `None` when that is not there, or not of this owner.
 #[must_use]
-pub fn known_place(observed: &ObservedPlace, owner_uid: &str, exceptions: &Exceptions) -> Option<Place> {
+pub fn known_place(
+    observed: &ObservedNamespace,
+    owner_uid: &str,
+    exceptions: &Exceptions,
+) -> Option<DesiredNamespace> {
     let namespace = observed.namespace.as_deref().filter(|namespace| is_owned(namespace, owner_uid))?;
     let label = |key: &str| namespace.labels().get(key).cloned();
     let held = namespace.annotations().get(annotation::HELD_OPERATIONS);
-    Some(Place {
+    Some(DesiredNamespace {
         namespace: namespace.name_any(),
         owner_uid: owner_uid.to_owned(),
         community: label(label::COMMUNITY).unwrap_or_default(),
@@ -85,16 +93,20 @@ pub fn known_place(observed: &ObservedPlace, owner_uid: &str, exceptions: &Excep
         exceptions: exceptions.clone(),
         bindings: Vec::new(),
         inside: match label(label::PURPOSE).as_deref() {
-            Some(purpose::COMMUNITY) => Inside::Community,
-            Some(purpose::WORKLOAD) => Inside::SomeWorkload(labels_that_stay(namespace)),
-            _ => Inside::Control,
+            Some(purpose::COMMUNITY) => NamespacePurpose::Community,
+            Some(purpose::WORKLOAD) => NamespacePurpose::SomeWorkload(labels_that_stay(namespace)),
+            _ => NamespacePurpose::Control,
         },
     })
 }
 
 /// The writes that put a place into shape that was made before.
 #[must_use]
-pub fn plan_repair(place: &Place, observed: &ObservedPlace, was_enforced: WasEnforced) -> Vec<Write> {
+pub fn plan_repair(
+    place: &DesiredNamespace,
+    observed: &ObservedNamespace,
+    was_enforced: WasEnforced,
+) -> Vec<Write> {
     match survey(place, observed, healing(place, observed, was_enforced)) {
         Survey::Differs(writes) | Survey::Terminating(writes) => writes,
         Survey::AsPlanned | Survey::Foreign => Vec::new(),
@@ -104,7 +116,7 @@ pub fn plan_repair(place: &Place, observed: &ObservedPlace, was_enforced: WasEnf
 /// What can be said of a place that is not to be made yet: a conflict is told while the change is
 /// still held, not after somebody approved it.
 #[must_use]
-pub fn preview(place: &Place, observed: &ObservedPlace) -> Enforcement {
+pub fn preview(place: &DesiredNamespace, observed: &ObservedNamespace) -> Enforcement {
     match survey(place, observed, Healing::Active) {
         Survey::Foreign => conflict(&place.namespace),
         Survey::AsPlanned | Survey::Differs(_) | Survey::Terminating(_) => Enforcement::Nothing,
@@ -121,7 +133,7 @@ pub(crate) fn conflict(namespace: &str) -> Enforcement {
 }
 
 /// The writes that take a place away; `None` when there is nothing of it left.
-pub(crate) fn plan_removal(observed: &ObservedPlace, owner_uid: &str) -> Option<Vec<Write>> {
+pub(crate) fn plan_removal(observed: &ObservedNamespace, owner_uid: &str) -> Option<Vec<Write>> {
     let namespace = observed.namespace.as_deref().filter(|namespace| is_owned(namespace, owner_uid))?;
     let delete =
         Write::DeleteNamespace { name: namespace.name_any(), uid: namespace.uid().unwrap_or_default() };
@@ -134,7 +146,7 @@ pub(crate) fn plan_removal(observed: &ObservedPlace, owner_uid: &str) -> Option<
 /// # Errors
 /// While the place is still there: what is said of it, and the writes.
 pub fn plan_teardown(
-    observed: &ObservedPlace,
+    observed: &ObservedNamespace,
     owner_uid: &str,
     name: Option<String>,
 ) -> Result<Vec<Write>, (String, Vec<Write>)> {
@@ -147,7 +159,7 @@ pub fn plan_teardown(
 }
 
 /// What keeps a namespace that is being deleted, as Kubernetes tells it.
-pub(crate) fn what_remains(observed: &ObservedPlace) -> Option<String> {
+pub(crate) fn what_remains(observed: &ObservedNamespace) -> Option<String> {
     let conditions = observed.namespace.as_deref()?.status.as_ref()?.conditions.as_ref()?;
     let true_ones = conditions.iter().filter(|condition| condition.status == "True");
     let messages: Vec<&str> = true_ones.filter_map(|condition| condition.message.as_deref()).collect();
@@ -156,7 +168,7 @@ pub(crate) fn what_remains(observed: &ObservedPlace) -> Option<String> {
 
 /// The name of the namespace, when it exists and is ours.
 #[must_use]
-pub fn owned_namespace(observed: &ObservedPlace, owner_uid: &str) -> Option<String> {
+pub fn owned_namespace(observed: &ObservedNamespace, owner_uid: &str) -> Option<String> {
     observed
         .namespace
         .as_deref()

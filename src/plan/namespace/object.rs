@@ -11,18 +11,18 @@ use crate::api::names::{self, annotation, label, purpose};
 use crate::model::rbac::maintenance::Exceptions;
 use crate::plan::Write;
 use crate::plan::metadata::{has_metadata, merge_metadata};
-use crate::plan::namespace::place::{Inside, Place};
+use crate::plan::namespace::desired::{DesiredNamespace, NamespacePurpose};
 
 /// A namespace that is to be made. No maintenance begins before everything that guards it is there.
 #[must_use]
-pub fn plan_creation(place: &Place) -> Write {
-    let place = Place { exceptions: Exceptions::default(), ..place.clone() };
+pub fn plan_creation(place: &DesiredNamespace) -> Write {
+    let place = DesiredNamespace { exceptions: Exceptions::default(), ..place.clone() };
     Write::CreateNamespace(Box::new(build_namespace(&place, Contents::Underway)))
 }
 
 /// When the namespace itself has to be written, among the writes about what is in it.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Turn {
+pub enum WriteOrder {
     /// First: maintenance ends, or changes.
     First(Write),
     /// Last: what is in it is in shape before anybody may do more.
@@ -40,7 +40,7 @@ pub enum Contents {
 
 /// What has to be written about a namespace that exists.
 #[must_use]
-pub fn plan_namespace(place: &Place, live: &Namespace, contents: Contents) -> Option<Turn> {
+pub fn plan_namespace(place: &DesiredNamespace, live: &Namespace, contents: Contents) -> Option<WriteOrder> {
     // Once pods run, keeping new ones out while something is put back would help nobody.
     let was_guarded = live.labels().contains_key(label::GUARDED);
     let wanted = build_namespace(place, if was_guarded { Contents::Complete } else { contents });
@@ -56,7 +56,7 @@ pub fn plan_namespace(place: &Place, live: &Namespace, contents: Contents) -> Op
         spec: live.spec.clone(),
         status: None,
     }));
-    Some(if ends { Turn::First(write) } else { Turn::Last(write) })
+    Some(if ends { WriteOrder::First(write) } else { WriteOrder::Last(write) })
 }
 
 /// Whether the lock is open for somebody to change what the operator manages.
@@ -78,13 +78,21 @@ pub fn labels_that_stay(namespace: &Namespace) -> BTreeMap<String, String> {
 
 /// What a namespace should be.
 #[must_use]
-pub fn build_namespace(place: &Place, contents: Contents) -> Namespace {
-    let Place { namespace, owner_uid, community, enclave, held_operations, exceptions, bindings: _, inside } =
-        place;
+pub fn build_namespace(place: &DesiredNamespace, contents: Contents) -> Namespace {
+    let DesiredNamespace {
+        namespace,
+        owner_uid,
+        community,
+        enclave,
+        held_operations,
+        exceptions,
+        bindings: _,
+        inside,
+    } = place;
     let purpose = match inside {
-        Inside::Community => purpose::COMMUNITY,
-        Inside::Control => purpose::CONTROL,
-        Inside::Workload(_) | Inside::SomeWorkload(_) => purpose::WORKLOAD,
+        NamespacePurpose::Community => purpose::COMMUNITY,
+        NamespacePurpose::Control => purpose::CONTROL,
+        NamespacePurpose::Workload(_) | NamespacePurpose::SomeWorkload(_) => purpose::WORKLOAD,
     };
     let labels = [
         (label::MANAGED_BY, Some(names::OPERATOR)),
@@ -97,10 +105,10 @@ pub fn build_namespace(place: &Place, contents: Contents) -> Namespace {
         labels.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?.to_owned()))).collect();
     let mut label = |key: &str, value: &str| labels.insert(key.to_owned(), value.to_owned());
     match inside {
-        Inside::Community | Inside::Control => {
+        NamespacePurpose::Community | NamespacePurpose::Control => {
             label(label::POD_SECURITY_ENFORCE, "restricted");
         }
-        Inside::Workload(furniture) => {
+        NamespacePurpose::Workload(furniture) => {
             label(label::WORKLOAD, &furniture.workload);
             label(label::POD_SECURITY_ENFORCE, furniture.pod_security);
             label(label::ACCESS_MODE, furniture.access_mode);
@@ -108,7 +116,7 @@ pub fn build_namespace(place: &Place, contents: Contents) -> Namespace {
                 label(label::GUARDED, "true");
             }
         }
-        Inside::SomeWorkload(known) => labels.extend(known.clone()),
+        NamespacePurpose::SomeWorkload(known) => labels.extend(known.clone()),
     }
     let annotations = [
         (annotation::HELD_OPERATIONS, Some(held_operations.join(" "))),

@@ -22,13 +22,13 @@ use crate::plan::declared::Home;
 use crate::plan::enforcement::WasEnforced;
 use crate::plan::enforcement::was_enforced;
 use crate::plan::metadata::child_metadata;
+use crate::plan::namespace::desired::DesiredNamespace;
+use crate::plan::namespace::desired::NamespacePurpose;
+use crate::plan::namespace::desired::ObservedNamespace;
+use crate::plan::namespace::diff::{Permit, other_bindings, plan_permit, plan_pruning};
 use crate::plan::namespace::enforce::healing;
 use crate::plan::namespace::enforce::known_place;
 use crate::plan::namespace::enforce::plan_repair;
-use crate::plan::namespace::place::Inside;
-use crate::plan::namespace::place::ObservedPlace;
-use crate::plan::namespace::place::Place;
-use crate::plan::namespace::survey::{Permit, other_bindings, plan_permit, plan_pruning};
 use crate::plan::policies::build_inside;
 use crate::plan::rbac::bindings::{build_listed, cluster_role_ref, subject};
 
@@ -74,8 +74,8 @@ pub(in crate::kinds) fn keep_the_known(
         .collect()
 }
 
-fn isolate(place: &mut Place) {
-    if let Inside::SomeWorkload(labels) = &mut place.inside {
+fn isolate(place: &mut DesiredNamespace) {
+    if let NamespacePurpose::SomeWorkload(labels) = &mut place.inside {
         labels.insert(label::ACCESS_MODE.to_owned(), access::ISOLATED.to_owned());
     }
 }
@@ -93,7 +93,7 @@ fn plan_connections(
         links().filter_map(|link| cilium_policy_of(link, namespace, observed, now)).collect();
     let unmade = unmade_policies(observed);
     let healing_of = |name: &str| if unmade.contains(name) { Healing::Active } else { healing };
-    let ObservedPlace { policies: live, cilium_policies: live_to_names, .. } = &observed.place;
+    let ObservedNamespace { policies: live, cilium_policies: live_to_names, .. } = &observed.place;
     [plan_those_there(&policies, live, healing_of), plan_those_there(&to_names, live_to_names, healing_of)]
         .concat()
 }

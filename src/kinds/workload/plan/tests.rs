@@ -33,11 +33,16 @@ struct Scene {
 }
 
 impl Scene {
-    fn observe(&self, place: ObservedPlace) -> ObservedWorkload {
+    fn observe(&self, place: ObservedNamespace) -> ObservedWorkload {
         self.observe_edited(&self.enclave, &self.workload, place)
     }
 
-    fn observe_edited(&self, enclave: &Value, workload: &Value, place: ObservedPlace) -> ObservedWorkload {
+    fn observe_edited(
+        &self,
+        enclave: &Value,
+        workload: &Value,
+        place: ObservedNamespace,
+    ) -> ObservedWorkload {
         let community = read::<Community>("acme", None, &self.community, &self.community);
         let enclave = read::<Enclave>("payments", Some("acme"), &self.enclave, enclave);
         ObservedWorkload {
@@ -62,7 +67,7 @@ fn put<K: Resource>(live: &mut Vec<Arc<K>>, child: K, verb: Verb) {
 }
 
 /// Does what a plan asks for, as the API server would, until it asks for nothing.
-fn carry_out(mut observed: ObservedWorkload) -> ObservedPlace {
+fn carry_out(mut observed: ObservedWorkload) -> ObservedNamespace {
     for _ in 0..10 {
         let repairs = plan_workload(&observed, Timestamp::UNIX_EPOCH).repairs;
         if repairs.is_empty() {
@@ -90,7 +95,7 @@ fn carry_out(mut observed: ObservedWorkload) -> ObservedPlace {
 }
 
 /// Who gets in, by which binding; whether that is all; and the namespaces that are reached inside the Enclave.
-fn told(place: &ObservedPlace) -> (Vec<String>, String, usize) {
+fn told(place: &ObservedNamespace) -> (Vec<String>, String, usize) {
     let mut bound: Vec<String> = Vec::new();
     for binding in &place.bindings {
         let name = binding.name_any();
@@ -141,7 +146,7 @@ fn what_is_taken_away_of_a_workload_goes_whatever_is_applied_around_it() {
     };
     for index in 0..3 {
         let open = Scene { workload: isolated(&["ann", "eve"]), ..plain() };
-        let made = carry_out(open.observe(ObservedPlace::default()));
+        let made = carry_out(open.observe(ObservedNamespace::default()));
         let everybody = vec!["edit ann".to_owned(), "edit eve".to_owned()];
         assert_eq!(told(&made), (everybody.clone(), access::ISOLATED.to_owned(), 2));
         let mut newer = Scene { workload: isolated(&["ann", "eve"]), ..plain() };
@@ -192,7 +197,7 @@ fn what_is_taken_away_of_a_workload_goes_whatever_is_applied_around_it() {
         }
 
         let standard = plain();
-        let mut made = carry_out(standard.observe(ObservedPlace::default()));
+        let mut made = carry_out(standard.observe(ObservedNamespace::default()));
         made.bindings.push(binding("helper", "hal"));
         let mut newer = plain();
         spoil(&mut newer, index);
@@ -243,13 +248,14 @@ fn a_policy_of_what_a_newer_version_knows_stays_as_it_is_until_it_is_closed() {
     let known = connection(json!({"workloads": ["api"]}));
     let endpoint =
         |selector: Value| json!({"workload": "db", "ports": [{"port": 5432}], "podSelector": selector});
-    let observe = |link: ResolvedConnection, place: ObservedPlace| ObservedWorkload {
+    let observe = |link: ResolvedConnection, place: ObservedNamespace| ObservedWorkload {
         links: vec![link],
         ..scene.observe(place)
     };
-    let made = carry_out(observe(link(&known, &endpoint(json!({})), true), ObservedPlace::default()));
+    let made = carry_out(observe(link(&known, &endpoint(json!({})), true), ObservedNamespace::default()));
     let name = "connection.acme-payments.out.egress";
-    let policy = |place: &ObservedPlace| place.policies.iter().find(|one| one.name_any() == name).cloned();
+    let policy =
+        |place: &ObservedNamespace| place.policies.iter().find(|one| one.name_any() == name).cloned();
     assert!(policy(&made).is_some());
     let mut narrower = connection(json!({"workloads": ["api"]}));
     narrower["hours"] = json!("9-17");
@@ -280,11 +286,11 @@ fn a_connection_that_cannot_be_read_goes_with_the_endpoint_that_it_leads_to() {
     let mut newer = known.clone();
     newer["hours"] = json!("9-17");
     let endpoint = json!({"workload": "db", "ports": [{"port": 5432}]});
-    let observe = |link: ResolvedConnection, place: ObservedPlace| ObservedWorkload {
+    let observe = |link: ResolvedConnection, place: ObservedNamespace| ObservedWorkload {
         links: vec![link],
         ..scene.observe(place)
     };
-    let made = carry_out(observe(link(&known, &endpoint, true), ObservedPlace::default()));
+    let made = carry_out(observe(link(&known, &endpoint, true), ObservedNamespace::default()));
     let is_open = |connection: &Value, change: &dyn Fn(&mut ResolvedConnection)| {
         let mut link = link(connection, &endpoint, true);
         change(&mut link);
@@ -345,7 +351,7 @@ fn a_policy_of_a_connection_lets_through_no_more_than_the_connection_while_the_c
         enclave: json!({}),
         workload: json!({}),
     };
-    let observe = |scene: &Scene, link: ResolvedConnection, place: ObservedPlace| ObservedWorkload {
+    let observe = |scene: &Scene, link: ResolvedConnection, place: ObservedNamespace| ObservedWorkload {
         links: vec![link],
         ..scene.observe(place)
     };
@@ -364,13 +370,13 @@ fn a_policy_of_a_connection_lets_through_no_more_than_the_connection_while_the_c
         ResolvedConnection { destination, ..to_port(1) }
     };
     for (before, now) in [(to_port(1), to_port(2)), (to_name("*.example.com"), to_name("a.example.com"))] {
-        let told = |place: &ObservedPlace| {
+        let told = |place: &ObservedNamespace| {
             let policies = place.policies.iter().map(|one| (one.name_any(), json!(one.spec)));
             let to_names = place.cilium_policies.iter().map(|one| (one.name_any(), json!(one.spec)));
             let all = policies.chain(to_names);
             all.filter(|(name, _)| name.starts_with("connection.")).collect::<Vec<_>>()
         };
-        let made = carry_out(observe(&scene, before.clone(), ObservedPlace::default()));
+        let made = carry_out(observe(&scene, before.clone(), ObservedNamespace::default()));
         let narrower = carry_out(observe(&scene, now.clone(), made.clone()));
         assert_ne!(told(&made), told(&narrower));
         assert_eq!(told(&carry_out(observe(&newer, before.clone(), made.clone()))), told(&made));

@@ -22,9 +22,11 @@ use crate::plan::child::due;
 use crate::plan::child::free_metadata;
 use crate::plan::child::is_kept_from_going;
 use crate::plan::metadata::child_metadata;
+use crate::plan::namespace::desired::{
+    DesiredNamespace, NamespacePurpose, ObservedNamespace, WorkloadContents, is_owned,
+};
 use crate::plan::namespace::limits::{plan_container_defaults, plan_quota};
-use crate::plan::namespace::object::{Contents, Turn, plan_creation, plan_namespace};
-use crate::plan::namespace::place::{Furniture, Inside, ObservedPlace, Place, is_owned};
+use crate::plan::namespace::object::{Contents, WriteOrder, plan_creation, plan_namespace};
 use crate::plan::write_due;
 
 /// How a place is.
@@ -44,7 +46,7 @@ pub enum Survey {
 /// Compares a place with what it should be. The order of the writes keeps it shut: what closes comes
 /// first, and nothing opens before the policy that denies everything is there.
 #[must_use]
-pub fn survey(place: &Place, observed: &ObservedPlace, healing: Healing) -> Survey {
+pub fn survey(place: &DesiredNamespace, observed: &ObservedNamespace, healing: Healing) -> Survey {
     let Some(namespace) = observed.namespace.as_deref() else {
         return Survey::Differs(vec![plan_creation(place)]);
     };
@@ -55,8 +57,8 @@ pub fn survey(place: &Place, observed: &ObservedPlace, healing: Healing) -> Surv
     let contents = if writes.is_empty() { Contents::Complete } else { Contents::Underway };
     match plan_namespace(place, namespace, contents) {
         None => {}
-        Some(Turn::First(write)) => writes.insert(0, write),
-        Some(Turn::Last(write)) => writes.push(write),
+        Some(WriteOrder::First(write)) => writes.insert(0, write),
+        Some(WriteOrder::Last(write)) => writes.push(write),
     }
     if namespace.metadata.deletion_timestamp.is_some() {
         writes.retain(|write| !matches!(write, Write::Child(Verb::Create, _)));
@@ -66,18 +68,20 @@ pub fn survey(place: &Place, observed: &ObservedPlace, healing: Healing) -> Surv
 }
 
 /// The writes that bring what is in a namespace to what it should be.
-fn plan_contents(place: &Place, observed: &ObservedPlace, healing: Healing) -> Vec<Write> {
-    let nothing = Furniture::default();
+fn plan_contents(place: &DesiredNamespace, observed: &ObservedNamespace, healing: Healing) -> Vec<Write> {
+    let nothing = WorkloadContents::default();
     let furniture = match &place.inside {
-        Inside::Workload(furniture) => furniture,
-        Inside::Community | Inside::Control | Inside::SomeWorkload(_) => &nothing,
+        NamespacePurpose::Workload(furniture) => furniture,
+        NamespacePurpose::Community | NamespacePurpose::Control | NamespacePurpose::SomeWorkload(_) => {
+            &nothing
+        }
     };
     let deny = build_default_deny(place);
     let policies: Vec<&NetworkPolicy> = std::iter::once(&deny).chain(&furniture.policies).collect();
     let cilium: Vec<&CiliumNetworkPolicy> = furniture.cilium_policies.iter().collect();
     let others = other_bindings(place, observed);
     let mut writes = Vec::new();
-    if !matches!(place.inside, Inside::SomeWorkload(_)) {
+    if !matches!(place.inside, NamespacePurpose::SomeWorkload(_)) {
         writes.extend(plan_surplus(&policies, &observed.policies));
         writes.extend(plan_surplus(&cilium, &observed.cilium_policies));
         // Into an isolated workload nobody but those whom it lists gets, whoever bound them and when.
@@ -89,16 +93,16 @@ fn plan_contents(place: &Place, observed: &ObservedPlace, healing: Healing) -> V
     writes.extend(plan_permits(&cilium, &observed.cilium_policies, healing_of));
     let (quota, limits) = (observed.quota.as_deref(), observed.container_defaults.as_deref());
     match &place.inside {
-        Inside::Community | Inside::Control => {
+        NamespacePurpose::Community | NamespacePurpose::Control => {
             let no_pods = [("pods".to_owned(), Quantity("0".to_owned()))].into();
             writes.extend(plan_quota(&place.namespace, &no_pods, quota, healing));
         }
-        Inside::Workload(furniture) => {
+        NamespacePurpose::Workload(furniture) => {
             let wanted = furniture.container_defaults.as_ref();
             writes.extend(plan_quota(&place.namespace, &furniture.quota, quota, healing));
             writes.extend(plan_container_defaults(&place.namespace, wanted, limits, healing));
         }
-        Inside::SomeWorkload(_) => {}
+        NamespacePurpose::SomeWorkload(_) => {}
     }
     let is_free = |name: &Option<String>| others.iter().all(|other| other.metadata.name != *name);
     let bindings: Vec<&RoleBinding> =
@@ -187,7 +191,10 @@ pub(crate) fn plan_permit<K: Permit>(live: Option<&K>, wanted: &K, healing: Heal
 }
 
 /// The bindings that are not as they should be by name and role, which never changes.
-pub(crate) fn other_bindings(place: &Place, observed: &ObservedPlace) -> Vec<Arc<RoleBinding>> {
+pub(crate) fn other_bindings(
+    place: &DesiredNamespace,
+    observed: &ObservedNamespace,
+) -> Vec<Arc<RoleBinding>> {
     let is_wanted = |live: &RoleBinding| {
         let same_name = |wanted: &&RoleBinding| wanted.metadata.name == live.metadata.name;
         place.bindings.iter().find(same_name).is_some_and(|wanted| wanted.role_ref == live.role_ref)
@@ -195,7 +202,7 @@ pub(crate) fn other_bindings(place: &Place, observed: &ObservedPlace) -> Vec<Arc
     observed.bindings.iter().filter(|live| !is_wanted(live)).cloned().collect()
 }
 
-fn build_default_deny(place: &Place) -> NetworkPolicy {
+fn build_default_deny(place: &DesiredNamespace) -> NetworkPolicy {
     NetworkPolicy {
         metadata: child_metadata(&place.namespace, child::DEFAULT_DENY),
         spec: Some(NetworkPolicySpec {

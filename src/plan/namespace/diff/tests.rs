@@ -12,17 +12,17 @@ use crate::model::approval::gated::Gated;
 use crate::model::rbac::maintenance::Exceptions;
 use crate::plan::enforcement::Enforcement;
 use crate::plan::enforcement::WasEnforced;
+use crate::plan::namespace::desired::WorkloadContents;
 use crate::plan::namespace::enforce::enforce;
 use crate::plan::namespace::limits::ContainerLimits;
 use crate::plan::namespace::object::{Contents, build_namespace};
-use crate::plan::namespace::place::Furniture;
 
-fn healed(place: &Place, observed: &ObservedPlace) -> Survey {
+fn healed(place: &DesiredNamespace, observed: &ObservedNamespace) -> Survey {
     survey(place, observed, Healing::Active)
 }
 
-fn place(inside: Inside) -> Place {
-    Place {
+fn place(inside: NamespacePurpose) -> DesiredNamespace {
+    DesiredNamespace {
         namespace: "acme".into(),
         owner_uid: "uid".into(),
         community: "acme".into(),
@@ -34,10 +34,10 @@ fn place(inside: Inside) -> Place {
     }
 }
 
-fn furnished() -> Inside {
+fn furnished() -> NamespacePurpose {
     let amount = |text: &str| BTreeMap::from([("cpu".to_owned(), Quantity(text.into()))]);
     let opening = NetworkPolicy { metadata: child_metadata("acme", child::DNS), ..NetworkPolicy::default() };
-    Inside::Workload(Box::new(Furniture {
+    NamespacePurpose::Workload(Box::new(WorkloadContents {
         workload: "api".into(),
         pod_security: "restricted",
         access_mode: access::STANDARD,
@@ -49,7 +49,7 @@ fn furnished() -> Inside {
     }))
 }
 
-impl ObservedPlace {
+impl ObservedNamespace {
     fn write(&mut self, verb: Verb, child: Child) {
         let there = verb != Verb::Delete;
         match child {
@@ -69,7 +69,7 @@ fn put<K: Resource>(live: &mut Vec<Arc<K>>, child: K, there: bool) {
 }
 
 /// Does what a plan asks for, as the API server would.
-fn carry_out(place: &Place, observed: &mut ObservedPlace) {
+fn carry_out(place: &DesiredNamespace, observed: &mut ObservedNamespace) {
     while let Survey::Differs(writes) = healed(place, observed) {
         for write in writes {
             match write {
@@ -84,8 +84,8 @@ fn carry_out(place: &Place, observed: &mut ObservedPlace) {
     assert_eq!(healed(place, observed), Survey::AsPlanned);
 }
 
-fn made(inside: Inside) -> (Place, ObservedPlace) {
-    let (place, mut observed) = (place(inside), ObservedPlace::default());
+fn made(inside: NamespacePurpose) -> (DesiredNamespace, ObservedNamespace) {
+    let (place, mut observed) = (place(inside), ObservedNamespace::default());
     carry_out(&place, &mut observed);
     (place, observed)
 }
@@ -94,17 +94,17 @@ fn change<T: Clone>(object: &mut Option<Arc<T>>, change: impl FnOnce(&mut T)) {
     change(Arc::make_mut(object.as_mut().unwrap()));
 }
 
-fn change_policy(observed: &mut ObservedPlace, change: impl FnOnce(&mut NetworkPolicySpec)) {
+fn change_policy(observed: &mut ObservedNamespace, change: impl FnOnce(&mut NetworkPolicySpec)) {
     let policy = observed.policies.iter_mut().find(|policy| policy.name_any() == child::DEFAULT_DENY);
     change(Arc::make_mut(policy.unwrap()).spec.as_mut().unwrap());
 }
 
 #[test]
 fn the_policy_that_denies_everything_is_the_first_thing_in_a_namespace() {
-    for inside in [Inside::Community, Inside::Control, furnished()] {
+    for inside in [NamespacePurpose::Community, NamespacePurpose::Control, furnished()] {
         let place = place(inside);
         let namespace = Some(Arc::new(build_namespace(&place, Contents::Underway)));
-        let observed = ObservedPlace { namespace, ..ObservedPlace::default() };
+        let observed = ObservedNamespace { namespace, ..ObservedNamespace::default() };
         let Survey::Differs(writes) = healed(&place, &observed) else { panic!("nothing to do") };
         let deny = build_default_deny(&place);
         assert!(matches!(&writes[0], Write::Child(Verb::Create, Child::NetworkPolicy(first))
@@ -114,7 +114,7 @@ fn the_policy_that_denies_everything_is_the_first_thing_in_a_namespace() {
 
 #[test]
 fn foreign_labels_and_policies_are_left_alone() {
-    for inside in [Inside::Community, furnished()] {
+    for inside in [NamespacePurpose::Community, furnished()] {
         let (place, mut observed) = made(inside);
         change(&mut observed.namespace, |namespace| {
             namespace.labels_mut().insert("team".into(), "blue".into());
@@ -127,7 +127,7 @@ fn foreign_labels_and_policies_are_left_alone() {
 
 #[test]
 fn a_namespace_of_somebody_else_is_never_touched() {
-    let (place, mut observed) = made(Inside::Community);
+    let (place, mut observed) = made(NamespacePurpose::Community);
     change(&mut observed.namespace, |namespace| {
         namespace.labels_mut().insert(label::OWNER_UID.into(), "other".into());
     });
@@ -136,7 +136,7 @@ fn a_namespace_of_somebody_else_is_never_touched() {
 
 #[test]
 fn every_drift_is_put_back() {
-    type Drift = fn(&mut ObservedPlace);
+    type Drift = fn(&mut ObservedNamespace);
     let drifts: [(&str, Drift); 7] = [
         ("kept policy", |observed| {
             let policy = Arc::make_mut(&mut observed.policies[0]);
@@ -170,7 +170,7 @@ fn every_drift_is_put_back() {
             });
         }),
     ];
-    for inside in [Inside::Control, furnished()] {
+    for inside in [NamespacePurpose::Control, furnished()] {
         for (name, drift) in drifts {
             let (place, mut observed) = made(inside.clone());
             drift(&mut observed);
@@ -183,10 +183,10 @@ fn every_drift_is_put_back() {
 #[test]
 fn what_nothing_wants_any_more_is_taken_away_first() {
     let (mut place, mut observed) = made(furnished());
-    place.inside = Inside::Workload(Box::new(Furniture {
+    place.inside = NamespacePurpose::Workload(Box::new(WorkloadContents {
         workload: "api".into(),
         pod_security: "baseline",
-        ..Furniture::default()
+        ..WorkloadContents::default()
     }));
     let Survey::Differs(writes) = healed(&place, &observed) else { panic!("nothing to do") };
     assert!(
@@ -252,7 +252,7 @@ fn maintenance_begins_last_and_ends_first() {
         if !namespace.annotations().contains_key(annotation::MAINTENANCE_ADVANCED)));
     assert_eq!(writes.len(), 3);
 
-    let nothing = ObservedPlace::default();
+    let nothing = ObservedNamespace::default();
     place.exceptions = maintained(MaintenanceMode::Advanced);
     let (_, writes) = enforce(&place, &nothing, WasEnforced::No);
     assert!(matches!(&writes[..], [Write::CreateNamespace(namespace)]
@@ -260,7 +260,7 @@ fn maintenance_begins_last_and_ends_first() {
 }
 
 /// A furnished place in which others changed everything, while maintenance is in force.
-fn changed_under(mode: MaintenanceMode) -> (Place, ObservedPlace) {
+fn changed_under(mode: MaintenanceMode) -> (DesiredNamespace, ObservedNamespace) {
     let (mut place, mut observed) = made(furnished());
     place.exceptions = maintained(mode);
     carry_out(&place, &mut observed);
@@ -303,7 +303,7 @@ fn maintenance_keeps_nothing_open_and_nothing_new_out() {
     over.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH).into());
     over.metadata.finalizers = Some(vec!["somebody/keeps-it".into()]);
     observed.policies.extend([open("connection.a.closed.egress"), over].map(Arc::new));
-    if let Inside::Workload(furniture) = &mut place.inside {
+    if let NamespacePurpose::Workload(furniture) = &mut place.inside {
         furniture.policies.extend([open("connection.a.new.egress"), open("connection.a.gone.egress")]);
         furniture.unmade.insert("connection.a.new.egress".into());
         furniture.quota.insert("pods".into(), Quantity("1".into()));

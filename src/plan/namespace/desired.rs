@@ -17,7 +17,7 @@ use crate::plan::namespace::limits::ContainerLimits;
 
 /// What a place should be.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Place {
+pub struct DesiredNamespace {
     /// Name of the namespace.
     pub namespace: String,
     /// UID of the object that the namespace belongs to.
@@ -33,18 +33,18 @@ pub struct Place {
     /// Who has which role in it.
     pub bindings: Vec<RoleBinding>,
     /// What it is for.
-    pub inside: Inside,
+    pub inside: NamespacePurpose,
 }
 
 /// What a place is for, and with that what must be in it besides the policy that denies everything.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Inside {
+pub enum NamespacePurpose {
     /// A Community's own objects; no pods.
     Community,
     /// An Enclave's own objects; no pods.
     Control,
     /// The pods of a workload.
-    Workload(Box<Furniture>),
+    Workload(Box<WorkloadContents>),
     /// The pods of a workload, of which is not known now what must be in it. What is there stays, and
     /// these labels of the namespace too.
     SomeWorkload(BTreeMap<String, String>),
@@ -52,7 +52,7 @@ pub enum Inside {
 
 /// What must be in the namespace of a workload.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Furniture {
+pub struct WorkloadContents {
     /// Name of the workload.
     pub workload: String,
     /// The pod security standard that it enforces.
@@ -72,17 +72,17 @@ pub struct Furniture {
     pub container_defaults: Option<ContainerLimits>,
 }
 
-impl Place {
+impl DesiredNamespace {
     /// Whether only those get in whom a workload lists.
     #[must_use]
     pub fn is_isolated(&self) -> bool {
-        matches!(&self.inside, Inside::Workload(furniture) if furniture.access_mode == access::ISOLATED)
+        matches!(&self.inside, NamespacePurpose::Workload(furniture) if furniture.access_mode == access::ISOLATED)
     }
 }
 
 /// What was seen of a place.
 #[derive(Clone, Debug, Default)]
-pub struct ObservedPlace {
+pub struct ObservedNamespace {
     /// The namespace.
     pub namespace: Option<Arc<Namespace>>,
     /// All network policies in it, those of others too.
