@@ -28,7 +28,7 @@ use enclave_operator::model::approval::request::TargetView;
 use enclave_operator::model::digest::digest;
 use enclave_operator::plan::Write;
 use enclave_operator::plan::child::{Child, Verb};
-use enclave_operator::plan::declared::{Declared, Home};
+use enclave_operator::plan::declared::{ObservedGated, Parent};
 use enclave_operator::plan::namespace::desired::ObservedNamespace;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
@@ -331,9 +331,9 @@ impl World {
             }
         }
         let observed = ObservedEnclave {
-            declared: Declared {
+            declared: ObservedGated {
                 object: Arc::new(self.enclave.clone()),
-                home: Home::Community(Arc::new(self.community.clone())),
+                parent: Parent::Community(Arc::new(self.community.clone())),
                 requests: self.requests.values().cloned().map(Arc::new).collect(),
                 knows_all_requests: true,
                 integrity: self.integrity.clone(),

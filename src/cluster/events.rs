@@ -11,7 +11,7 @@ use tracing::warn;
 use super::confirm::Pace;
 use super::fence::is_refused;
 use crate::api::names::OPERATOR;
-use crate::plan::{Notice, Severity};
+use crate::plan::{PlannedEvent, Severity};
 
 /// An Event's note may have at most 1024 bytes.
 const MAX_NOTE_BYTES: usize = 1024;
@@ -24,7 +24,7 @@ const PACE: Pace = Pace { burst: 20, interval: Duration::from_millis(100) };
 /// Queues Events for publishing and never blocks.
 #[derive(Clone)]
 pub struct Events {
-    waiting: mpsc::Sender<(ObjectReference, Notice)>,
+    waiting: mpsc::Sender<(ObjectReference, PlannedEvent)>,
 }
 
 impl Events {
@@ -37,7 +37,7 @@ impl Events {
     }
 
     /// Queues an Event. When the queue is full the Event is dropped, with a line in the log.
-    pub fn publish(&self, about: ObjectReference, notice: Notice) {
+    pub fn publish(&self, about: ObjectReference, notice: PlannedEvent) {
         let reason = notice.reason;
         if self.waiting.try_send((about, notice)).is_err() {
             warn!(reason, "the queue of Events is full, so this one is only in the log");
@@ -49,7 +49,7 @@ impl Events {
 pub struct Publisher {
     client: Client,
     reporter: Reporter,
-    taken: mpsc::Receiver<(ObjectReference, Notice)>,
+    taken: mpsc::Receiver<(ObjectReference, PlannedEvent)>,
 }
 
 impl Publisher {
@@ -68,7 +68,7 @@ impl Publisher {
     }
 
     /// A failure is logged and nothing else: Events are for reading, the truth is in the status.
-    async fn publish(&self, about: &ObjectReference, notice: Notice) {
+    async fn publish(&self, about: &ObjectReference, notice: PlannedEvent) {
         let event = Event {
             type_: match notice.severity {
                 Severity::Normal => EventType::Normal,
@@ -109,7 +109,8 @@ mod tests {
         });
         let (events, publisher) = Events::new(Client::new(unanswered, "default"), "one");
         for _ in 0..2 * MOST_WAITING {
-            let notice = Notice { severity: Severity::Normal, reason: "Tested", message: String::new() };
+            let notice =
+                PlannedEvent { severity: Severity::Normal, reason: "Tested", message: String::new() };
             events.publish(ObjectReference::default(), notice);
         }
         assert_eq!(publisher.taken.len(), MOST_WAITING);

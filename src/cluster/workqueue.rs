@@ -110,7 +110,7 @@ impl Recent {
 struct Item {
     stage: Stage,
     /// When it is added by itself, and how.
-    wake_at: Option<(Instant, Priority)>,
+    requeue_at: Option<(Instant, Priority)>,
     /// How often in a row it failed.
     failures: u32,
     /// Since when something is to be done for it that nobody waits for.
@@ -386,7 +386,7 @@ impl State {
                     self.last_was_low = priority == Priority::Low;
                 }
                 // Whatever it waited for is looked at now.
-                if let Some((due, _)) = item.wake_at.take() {
+                if let Some((due, _)) = item.requeue_at.take() {
                     self.waiting.remove(&(due, key.clone()));
                 }
                 return Some(key);
@@ -400,7 +400,7 @@ impl State {
             && *due <= now
             && let Some((_, key)) = self.waiting.pop_first()
         {
-            let wake = self.items.get_mut(&key).and_then(|item| item.wake_at.take());
+            let wake = self.items.get_mut(&key).and_then(|item| item.requeue_at.take());
             if let Some((_, priority)) = wake {
                 self.add(key, priority);
             }
@@ -446,7 +446,7 @@ impl State {
             self.add(key.clone(), if has_failed { priority.max(taken) } else { priority });
         } else if let Some((wait, priority)) = wait {
             let due = now + wait;
-            item.wake_at = Some((due, priority));
+            item.requeue_at = Some((due, priority));
             self.waiting.insert((due, key.clone()));
         } else if let Entry::Occupied(entry) = self.items.entry(key.clone()) {
             entry.remove();

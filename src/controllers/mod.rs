@@ -289,7 +289,7 @@ async fn reconcile_once<K: Reconciled>(
         if plan.waits_for_requests {
             context.enqueuer.enqueue_when_requests_are_known(K::KIND, key);
         }
-        let ends_in = plan.wake_at.map(|at| until(at, now));
+        let ends_in = plan.requeue_at.map(|at| until(at, now));
         // Nobody waits for that, and others of the kind do for what is theirs.
         let is_later = are_marks
             && !plan.writes.is_empty()
@@ -318,7 +318,7 @@ async fn carry_out<K: Reconciled>(
     failure: Option<WriteError>,
     (since, now): (Instant, Timestamp),
 ) -> Result<LookAgain, Failed<K::Status>> {
-    let Plan { repairs: _, writes, beside, status, notices, wake_at, waits_for_requests: _ } = plan;
+    let Plan { repairs: _, writes, beside, status, notices, requeue_at, waits_for_requests: _ } = plan;
     for write in writes {
         // What becomes true with its end is recorded first.
         if write == Write::RemoveFinalizer
@@ -365,7 +365,7 @@ async fn carry_out<K: Reconciled>(
         let (published, _) = futures::join!(published, futures::future::join_all(confirm));
         settles_in = published?;
     }
-    Ok(look_again::<K>(wake_at.map(|at| until(at, now)), settles_in))
+    Ok(look_again::<K>(requeue_at.map(|at| until(at, now)), settles_in))
 }
 
 /// An object is looked at once for whatever comes first, so that what ends is not behind what nobody waits for.

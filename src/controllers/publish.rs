@@ -16,7 +16,7 @@ use crate::cluster::writes::{Served, WriteError, Written, apply_write, publish_s
 use crate::kinds::controller::Reconciled;
 use crate::model::approval::gated::has_finalizer;
 use crate::model::audit::facts::record;
-use crate::plan::{Notice, Severity, Write};
+use crate::plan::{PlannedEvent, Severity, Write};
 use crate::telemetry::Metrics;
 
 /// Of kinds that carry approval rules.
@@ -35,7 +35,7 @@ pub(super) async fn publish<K: Reconciled>(
     context: &Context,
     Work { queue, key }: Work<'_>,
     status: K::Status,
-    notices: Vec<Notice>,
+    notices: Vec<PlannedEvent>,
     now: Timestamp,
 ) -> Result<Option<Duration>, WriteError> {
     let sent = Instant::now();
@@ -153,7 +153,7 @@ pub(super) async fn publish_degraded<K: Reconciled>(
     let now = context.clock.now();
     let Some(status) = object.degraded_status(planned, message, now) else { return };
     let notice =
-        Notice { severity: Severity::Warning, reason: reason::DEGRADED, message: message.to_owned() };
+        PlannedEvent { severity: Severity::Warning, reason: reason::DEGRADED, message: message.to_owned() };
     // Whoever reconciles it again tries again to show it.
     let _ = publish(object, context, work, status, vec![notice], now).await;
 }

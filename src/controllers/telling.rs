@@ -17,7 +17,7 @@ use crate::kinds::letters::{Delivery, community_of, send};
 use crate::kinds::untold::{Event, SinkName, sink_of};
 use crate::model::audit::cloud_event::without_words;
 use crate::plan::status::describe_error;
-use crate::plan::{Notice, Severity};
+use crate::plan::{PlannedEvent, Severity};
 use crate::sinks::{DeliveryError, EventSink};
 
 /// So many groups are told at a time.
@@ -316,7 +316,7 @@ fn show_to_community(context: &Context, outlet: &Outlet, community: &str, error:
     let Outlet::People(_) = outlet else { return };
     let Some(community) = context.caches().communities.get("", community) else { return };
     let message = format!("people are not told by {}: {error}", outlet.name());
-    let notice = Notice { severity: Severity::Warning, reason: reason::NOTIFICATION_FAILED, message };
+    let notice = PlannedEvent { severity: Severity::Warning, reason: reason::NOTIFICATION_FAILED, message };
     context.events.publish(community.object_ref(&()), notice);
 }
 

@@ -15,7 +15,7 @@ use tracing::warn;
 
 use super::caches::Caches;
 use super::index::ClusterBindingBy;
-use super::parent::home_of;
+use super::parent::parent_of;
 use super::untold::Event;
 use crate::api::common::{Principal, PrincipalKind};
 use crate::api::community::Channel;
@@ -41,7 +41,7 @@ const SETTINGS: &str = "the notifications of the Community";
 /// The Community around what an event is about.
 #[must_use]
 pub fn community_of(caches: &Caches, event: &Event) -> Option<Arc<Community>> {
-    home_of(caches, &event.object.namespace).community().cloned()
+    parent_of(caches, &event.object.namespace).community().cloned()
 }
 
 /// Tells people of an event by one channel.

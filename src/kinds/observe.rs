@@ -11,17 +11,21 @@ use super::sentry::Guard;
 
 use crate::api::ApprovalRequest;
 use crate::api::names::child;
-use crate::kinds::parent::{home_of, namespace_of_workload};
+use crate::kinds::parent::{namespace_of_workload, parent_of};
 use crate::model::approval::gated::Gated;
 use crate::model::naming::approval_request;
-use crate::plan::declared::{Declared, Home};
+use crate::plan::declared::{ObservedGated, Parent};
 use crate::plan::namespace::desired::ObservedNamespace;
 
 /// Namespaces of all workloads of an Enclave that exist, in order.
-pub(in crate::kinds) fn namespaces_of_workloads(caches: &Caches, home: &Home, control: &str) -> Vec<String> {
+pub(in crate::kinds) fn namespaces_of_workloads(
+    caches: &Caches,
+    parent: &Parent,
+    control: &str,
+) -> Vec<String> {
     let workloads = caches.workloads.in_namespace(control);
     let mut namespaces: Vec<String> =
-        workloads.iter().filter_map(|workload| namespace_of_workload(caches, home, workload)).collect();
+        workloads.iter().filter_map(|workload| namespace_of_workload(caches, parent, workload)).collect();
     namespaces.sort();
     namespaces
 }
@@ -30,12 +34,12 @@ pub(in crate::kinds) fn observe_declared<K: Gated>(
     caches: &Caches,
     object: Arc<K>,
     guard: Guard,
-) -> Declared<K> {
-    let home = object.meta().namespace.as_deref().map_or(Home::Nowhere, |name| home_of(caches, name));
+) -> ObservedGated<K> {
+    let parent = object.meta().namespace.as_deref().map_or(Parent::Nowhere, |name| parent_of(caches, name));
     let uid = object.uid().unwrap_or_default();
     let (requests, knows_all_requests) = whole(caches, || observe_requests(caches, object.as_ref(), &uid));
-    Declared {
-        home,
+    ObservedGated {
+        parent,
         requests,
         knows_all_requests,
         object,

@@ -8,7 +8,7 @@ use crate::api::names::{label, purpose};
 use crate::api::{Community, Enclave, EnclaveWorkload};
 use crate::kinds::caches::Caches;
 use crate::model::naming::{enclave_namespace, namespace_of, workload_namespace};
-use crate::plan::declared::Home;
+use crate::plan::declared::Parent;
 use crate::plan::namespace::desired::is_owned;
 
 /// Control namespace that an Enclave owns, or wants to.
@@ -20,21 +20,21 @@ pub fn control_namespace_of(community: &Community, enclave: &Enclave) -> String 
 /// What a namespace belongs to. Its labels say where to look, and the UID on it whether what is found
 /// there is what it was made for.
 #[must_use]
-pub fn home_of(caches: &Caches, namespace: &str) -> Home {
-    find_home(caches, namespace).unwrap_or(Home::Nowhere)
+pub fn parent_of(caches: &Caches, namespace: &str) -> Parent {
+    find_parent(caches, namespace).unwrap_or(Parent::Nowhere)
 }
 
-fn find_home(caches: &Caches, namespace: &str) -> Option<Home> {
+fn find_parent(caches: &Caches, namespace: &str) -> Option<Parent> {
     let namespace = caches.namespaces.get("", namespace)?;
     let labels = namespace.labels();
     let community = caches.communities.get("", labels.get(label::COMMUNITY)?)?;
     match labels.get(label::PURPOSE).map(String::as_str) {
         Some(purpose::COMMUNITY) => {
-            is_owned(&namespace, &community.uid()?).then_some(Home::Community(community))
+            is_owned(&namespace, &community.uid()?).then_some(Parent::Community(community))
         }
         Some(purpose::CONTROL) => {
             let enclave = caches.enclaves.get(&namespace_of(&community), labels.get(label::ENCLAVE)?)?;
-            is_owned(&namespace, &enclave.uid()?).then_some(Home::Enclave(community, enclave))
+            is_owned(&namespace, &enclave.uid()?).then_some(Parent::Enclave(community, enclave))
         }
         _ => None,
     }
@@ -42,8 +42,8 @@ fn find_home(caches: &Caches, namespace: &str) -> Option<Home> {
 
 /// The namespace of a workload, when it exists and was made for it.
 #[must_use]
-pub fn namespace_of_workload(caches: &Caches, home: &Home, workload: &EnclaveWorkload) -> Option<String> {
-    let Home::Enclave(community, enclave) = home else { return None };
+pub fn namespace_of_workload(caches: &Caches, parent: &Parent, workload: &EnclaveWorkload) -> Option<String> {
+    let Parent::Enclave(community, enclave) = parent else { return None };
     let name = workload_namespace(&community.name_any(), &enclave.name_any(), &workload.name_any());
     let namespace = caches.namespaces.get("", &name)?;
     let is_there = is_owned(&namespace, &workload.uid()?) && namespace.metadata.deletion_timestamp.is_none();

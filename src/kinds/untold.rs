@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use super::caches::Caches;
-use super::parent::home_of;
+use super::parent::parent_of;
 use crate::api::audit::{Audit, Fact, FactType};
 use crate::api::community::Channel;
 use crate::api::{Community, Kind};
@@ -304,8 +304,8 @@ fn channels<K: Told>(caches: &Caches, object: &K, type_: FactType) -> Vec<Channe
     if goes || K::kind_told() != Kind::ApprovalRequest || !is_for_people(type_) {
         return Vec::new();
     }
-    let home = home_of(caches, &object.namespace().unwrap_or_default());
-    home.community().map(|community| channels_of(community)).unwrap_or_default()
+    let parent = parent_of(caches, &object.namespace().unwrap_or_default());
+    parent.community().map(|community| channels_of(community)).unwrap_or_default()
 }
 
 /// By which channels people hear of the requests in a Community.

@@ -27,11 +27,11 @@ use crate::plan::enforcement::Enforcement;
 
 /// What was seen of a gated object and around it.
 #[derive(Clone, Debug)]
-pub struct Declared<K> {
+pub struct ObservedGated<K> {
     /// The object.
     pub object: Arc<K>,
     /// What it is declared in.
-    pub home: Home,
+    pub parent: Parent,
     /// Requests about this very object.
     pub requests: Vec<Arc<ApprovalRequest>>,
     /// Whether there are no others.
@@ -45,7 +45,7 @@ pub struct Declared<K> {
 /// What an object is declared in, by the namespace that it lives in. A namespace counts only when the
 /// operator made it for that very Community or Enclave.
 #[derive(Clone, Debug)]
-pub enum Home {
+pub enum Parent {
     /// In no namespace of the operator, or in none at all.
     Nowhere,
     /// In the namespace of a Community.
@@ -55,7 +55,7 @@ pub enum Home {
 }
 
 /// What a kind adds to the way that all take.
-pub struct Ways<E> {
+pub struct GatedInputs<E> {
     /// The rules around the object, or why they are not known.
     pub inherited_policy: Result<InheritedPolicy, NotReady>,
     /// The objects that it names by UID.
@@ -65,7 +65,7 @@ pub struct Ways<E> {
 }
 
 /// How an object goes, whatever can be read of it or of what is around it.
-pub struct Farewell<R> {
+pub struct Finalization<R> {
     /// What is in the way of its deletion; in words.
     pub in_use: Option<String>,
     /// What has to go before the object can: in words, and the writes. `None` when all is gone.
@@ -75,9 +75,9 @@ pub struct Farewell<R> {
 /// Plans a gated object. When a stored content cannot be read, nothing new is judged and what exists
 /// is kept as it is; `keep` is what that takes.
 pub fn plan_declared<K, E, R>(
-    declared: &Declared<K>,
-    farewell: Farewell<R>,
-    ways: Result<Ways<E>, EvaluationError>,
+    declared: &ObservedGated<K>,
+    finalization: Finalization<R>,
+    ways: Result<GatedInputs<E>, EvaluationError>,
     keep: impl FnOnce() -> Vec<Write>,
     now: Timestamp,
 ) -> Plan<GateStatus>
@@ -94,9 +94,9 @@ where
             }
             (Err(_), _) | (_, Err(_)) => keep(),
         };
-        return plan_farewell(declared, farewell, repair, now);
+        return plan_finalization(declared, finalization, repair, now);
     }
-    ways.and_then(|ways| try_plan(declared, farewell.in_use, ways, now)).unwrap_or_else(|error| {
+    ways.and_then(|ways| try_plan(declared, finalization.in_use, ways, now)).unwrap_or_else(|error| {
         let why = NotReady { reason: reason::APPLIED_UNREADABLE, message: describe_error(&error) };
         let is_applied = object.gate().is_some_and(|gate| gate.applied.is_some());
         let repairs = if is_applied { keep() } else { Vec::new() };
@@ -105,16 +105,16 @@ where
 }
 
 fn try_plan<K, E>(
-    declared: &Declared<K>,
+    declared: &ObservedGated<K>,
     in_use: Option<String>,
-    ways: Ways<E>,
+    ways: GatedInputs<E>,
     now: Timestamp,
 ) -> Result<Plan<GateStatus>, EvaluationError>
 where
     K: Gated,
     E: Fn(Option<&K::Spec>) -> (Enforcement, Vec<Write>),
 {
-    let Ways { inherited_policy, references, enforce } = ways;
+    let GatedInputs { inherited_policy, references, enforce } = ways;
     let object = declared.object.as_ref();
     let repair = |spec: Option<&K::Spec>| spec.map(|spec| enforce(Some(spec)).1).unwrap_or_default();
     let gate = plan_gate(
@@ -153,9 +153,9 @@ where
 
 /// An object that is being deleted takes along what it owns, and goes itself when everybody was told what
 /// happened to it.
-fn plan_farewell<K: Gated, R>(
-    declared: &Declared<K>,
-    farewell: Farewell<R>,
+fn plan_finalization<K: Gated, R>(
+    declared: &ObservedGated<K>,
+    finalization: Finalization<R>,
     repair: impl FnOnce() -> Vec<Write>,
     now: Timestamp,
 ) -> Plan<GateStatus>
@@ -170,10 +170,10 @@ where
     // Whoever decided a change that came into force hears so, also when it goes at once.
     let marks = plan_marks(applied, &declared.requests, now);
     let leaving = |reason, message| blocked(declared, NotReady { reason, message }, now);
-    if let Some(message) = farewell.in_use {
+    if let Some(message) = finalization.in_use {
         return Plan { repairs: repair(), writes: marks, ..leaving(reason::CHILDREN_EXIST, message) };
     }
-    match (farewell.remove)() {
+    match (finalization.remove)() {
         // From now on it is in nobody's way, so it has to be true that nothing of it is left.
         Ok(confirm) if !object.gate().is_none_or(|gate| gate.audit.is_told()) => {
             let message = "being deleted: all that it owned is gone, and it goes when the audit stream has taken what happened to it (status.audit)";
@@ -196,7 +196,7 @@ where
 /// An approved retirement is carried out whatever is edited in the meantime. The request has to say
 /// that it was enacted before the object is gone.
 fn plan_retirement<K: Gated>(
-    declared: &Declared<K>,
+    declared: &ObservedGated<K>,
     gate: Gate,
     in_use: Option<String>,
     repairs: Vec<Write>,
@@ -213,13 +213,17 @@ fn plan_retirement<K: Gated>(
 }
 
 /// The plan of an object that is not judged: what is applied and what is pending stay as they are.
-pub(crate) fn blocked<K: Gated>(declared: &Declared<K>, why: NotReady, now: Timestamp) -> Plan<GateStatus> {
+pub(crate) fn blocked<K: Gated>(
+    declared: &ObservedGated<K>,
+    why: NotReady,
+    now: Timestamp,
+) -> Plan<GateStatus> {
     let (gate, enforcement) = gate_of_blocked(declared.object.as_ref(), why);
     conclude(declared, gate, &enforcement, Vec::new(), now)
 }
 
 fn conclude<K: Gated>(
-    declared: &Declared<K>,
+    declared: &ObservedGated<K>,
     gate: Gate,
     enforcement: &Enforcement,
     repairs: Vec<Write>,
@@ -232,7 +236,7 @@ fn conclude<K: Gated>(
         repairs,
         writes: gate.writes,
         beside: Vec::new(),
-        wake_at: None,
+        requeue_at: None,
         waits_for_requests: false,
     }
 }
@@ -258,7 +262,7 @@ pub(crate) fn add(
     (opens, closes)
 }
 
-impl Home {
+impl Parent {
     /// The Community around.
     #[must_use]
     pub const fn community(&self) -> Option<&Arc<Community>> {
@@ -332,8 +336,8 @@ fn rules_of_community(community: &Community) -> Result<Result<InheritedPolicy, N
 impl<S> Plan<S> {
     /// The same plan with another status.
     pub fn with_status<T>(self, status: impl FnOnce(S) -> T) -> Plan<T> {
-        let Self { repairs, writes, beside, status: before, notices, wake_at, waits_for_requests } = self;
+        let Self { repairs, writes, beside, status: before, notices, requeue_at, waits_for_requests } = self;
         let status = before.map(status);
-        Plan { repairs, writes, beside, status, notices, wake_at, waits_for_requests }
+        Plan { repairs, writes, beside, status, notices, requeue_at, waits_for_requests }
     }
 }

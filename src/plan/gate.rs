@@ -64,7 +64,7 @@ pub fn plan_gate<K: Gated>(
     let deletion_protected = is_protected(applied.as_ref())?;
     match evaluate(object, input)? {
         Evaluation::InForce => {
-            let writes = plan_closing_the_books(object, applied.as_ref(), requests, input);
+            let writes = plan_post_enactment(object, applied.as_ref(), requests, input);
             Ok(Gate { applied, pending: None, standing: Standing::InForce, deletion_protected, writes })
         }
         // What the object owns must not outlive it, so the finalizer comes before anything is
@@ -95,19 +95,19 @@ pub fn plan_gate<K: Gated>(
             })
         }
         Evaluation::Blocked(why) => {
-            let writes = plan_closing_the_books(object, applied.as_ref(), requests, input);
+            let writes = plan_post_enactment(object, applied.as_ref(), requests, input);
             // What another version proposed goes on to wait.
             let is_newer = K::unreadable(object.spec()).is_none_or(Unreadable::is_only_newer);
             let pending = object.gate().and_then(|gate| gate.pending.clone()).filter(|_| is_newer);
             Ok(Gate { applied, pending, standing: Standing::Blocked(why), deletion_protected, writes })
         }
         Evaluation::Unknown => {
-            let writes = plan_closing_the_books(object, applied.as_ref(), requests, input);
+            let writes = plan_post_enactment(object, applied.as_ref(), requests, input);
             let pending = object.gate().and_then(|gate| gate.pending.clone());
             Ok(Gate { applied, pending, standing: Standing::Unknown, deletion_protected, writes })
         }
         Evaluation::Hold(Hold { pending, cause, new_request }) => {
-            let mut writes = plan_closing_the_books(object, applied.as_ref(), requests, input);
+            let mut writes = plan_post_enactment(object, applied.as_ref(), requests, input);
             writes.extend(new_request.map(Write::CreateRequest));
             Ok(Gate {
                 applied,
@@ -134,7 +134,7 @@ pub(crate) fn plan_confirmation(kind: Kind, basis: Basis, witness: &str) -> Vec<
 
 /// What is due once something is recorded as applied: its request says so. Who had asked for it stays in
 /// the annotations: admission starts a new list with the next change.
-fn plan_closing_the_books<K: Gated>(
+fn plan_post_enactment<K: Gated>(
     object: &K,
     applied: Option<&Applied>,
     requests: &[Arc<ApprovalRequest>],

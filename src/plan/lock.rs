@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::conditions::{Status, Wanted, build_conditions};
-use super::{Notice, Severity};
+use super::{PlannedEvent, Severity};
 use crate::api::GateStatus;
 use crate::api::common::Principal;
 use crate::api::names::{condition, reason};
@@ -56,12 +56,12 @@ pub fn show_lock(
     before: &[Condition],
     lock: &Lock<'_>,
     now: Timestamp,
-) -> Option<Notice> {
+) -> Option<PlannedEvent> {
     let wanted = describe(lock);
     let known = before.iter().find(|condition| condition.type_ == condition::LOCKED);
     let is_news = known.map_or(reason::LOCKED, |known| known.reason.as_str()) != wanted.reason
         && wanted.reason != reason::POLICIES_NOT_INTACT;
-    let notice = is_news.then(|| Notice {
+    let notice = is_news.then(|| PlannedEvent {
         severity: if wanted.status == Status::True { Severity::Normal } else { Severity::Warning },
         reason: wanted.reason,
         message: wanted.message.clone(),
@@ -129,7 +129,7 @@ mod tests {
         exceptions: &Exceptions,
         leftovers: &[String],
         integrity: &Integrity,
-    ) -> (Condition, Option<Notice>) {
+    ) -> (Condition, Option<PlannedEvent>) {
         let mut gate = GateStatus::default();
         let lock = Lock { exceptions, leftovers, integrity };
         let notice = show_lock(&mut gate, &[], &lock, Timestamp::UNIX_EPOCH);

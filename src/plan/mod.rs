@@ -42,9 +42,9 @@ pub struct Plan<S> {
     /// The status to publish when it differs from the observed one; `None` leaves it alone.
     pub status: Option<S>,
     /// What to tell as Events once the status is published.
-    pub notices: Vec<Notice>,
+    pub notices: Vec<PlannedEvent>,
     /// When to look again although nothing was seen to change.
-    pub wake_at: Option<Timestamp>,
+    pub requeue_at: Option<Timestamp>,
     /// Whether to look again when all requests are known.
     pub waits_for_requests: bool,
 }
@@ -59,7 +59,7 @@ impl<S> Plan<S> {
             beside: Vec::new(),
             status: None,
             notices: Vec::new(),
-            wake_at: None,
+            requeue_at: None,
             waits_for_requests: false,
         }
     }
@@ -149,7 +149,7 @@ pub fn write_due<K: Into<Child>>(due: Due, build: impl FnOnce(ObjectMeta) -> K) 
 
 /// Something that people should read in `kubectl get events`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Notice {
+pub struct PlannedEvent {
     /// Normal or Warning.
     pub severity: Severity,
     /// One of [`crate::api::names::reason`].
@@ -158,7 +158,7 @@ pub struct Notice {
     pub message: String,
 }
 
-/// How serious a [`Notice`] is.
+/// How serious a [`PlannedEvent`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
     Normal,

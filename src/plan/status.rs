@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::conditions::{Status, Wanted, build_conditions, conditions_before};
 use super::gate::{Gate, Standing};
-use super::{Notice, Severity};
+use super::{PlannedEvent, Severity};
 
 use crate::api::names::{condition, reason};
 use crate::api::{GateStatus, Kind, State};
@@ -217,7 +217,7 @@ fn progress(standing: &Standing, enforcement: &Enforcement) -> Option<&'static s
 /// what came into force without anybody's decision, nor for what waits on the way there for something that
 /// was declared after it: when all goes its way there is nothing to read.
 #[must_use]
-pub fn notices<K: Gated>(object: &K, after: &GateStatus) -> Vec<Notice> {
+pub fn notices<K: Gated>(object: &K, after: &GateStatus) -> Vec<PlannedEvent> {
     let ready = |status: &GateStatus| {
         status.conditions.iter().find(|condition| condition.type_ == condition::READY).cloned()
     };
@@ -245,7 +245,7 @@ pub fn notices<K: Gated>(object: &K, after: &GateStatus) -> Vec<Notice> {
         | State::Degraded => Severity::Warning,
         State::Pending | State::Approved | State::Active | State::Connected => Severity::Normal,
     };
-    vec![Notice { severity, reason, message: format!("{state}: {}", now.message) }]
+    vec![PlannedEvent { severity, reason, message: format!("{state}: {}", now.message) }]
 }
 
 /// Reasons with which what is new waits until something else is there. For what was in force they mean that

@@ -35,7 +35,7 @@ use crate::kinds::sentry::Sentry;
 use crate::kinds::watch::run_watches;
 use crate::model::approval::policy_status::Integrity;
 use crate::model::approval::policy_status::SETTLING;
-use crate::plan::{Notice, Severity};
+use crate::plan::{PlannedEvent, Severity};
 use crate::sinks::{DeliveryError, EventSink};
 use crate::telemetry::Metrics;
 
@@ -244,20 +244,20 @@ async fn run_telling_integrity(
                 was_broken = true;
                 let message = format!("nothing new is enacted: {SETTLING}");
                 let (severity, reason) = (Severity::Normal, reason::POLICIES_NOT_INTACT);
-                events.publish(about.clone(), Notice { severity, reason, message });
+                events.publish(about.clone(), PlannedEvent { severity, reason, message });
             }
             Some(Integrity::Broken(what)) => {
                 was_broken = true;
                 let message = format!("nothing new is enacted: {what}");
                 let (severity, reason) = (Severity::Warning, reason::POLICIES_NOT_INTACT);
-                events.publish(about.clone(), Notice { severity, reason, message });
+                events.publish(about.clone(), PlannedEvent { severity, reason, message });
             }
             Some(Integrity::Intact) if was_broken => {
                 was_broken = false;
                 let message = "the admission policies are as installed again".to_owned();
                 info!(message);
                 let (severity, reason) = (Severity::Normal, reason::POLICIES_INTACT);
-                events.publish(about.clone(), Notice { severity, reason, message });
+                events.publish(about.clone(), PlannedEvent { severity, reason, message });
             }
             Some(Integrity::Intact) | None => {}
         }

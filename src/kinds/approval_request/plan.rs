@@ -13,7 +13,7 @@ use crate::model::approval::request::{TargetView, Verdict, Votes, decide};
 use crate::model::approval::votes::describe_votes;
 use crate::plan::conditions::{Status, Wanted, build_conditions};
 use crate::plan::gate::is_unmarked;
-use crate::plan::{ConfirmBy, Notice, Plan, Severity, Write};
+use crate::plan::{ConfirmBy, Plan, PlannedEvent, Severity, Write};
 
 /// What was seen of a request and its target.
 #[derive(Clone, Debug)]
@@ -80,10 +80,14 @@ pub fn plan_approval_request(observed: &ObservedRequest, now: Timestamp) -> Plan
             Plan {
                 status: Some(status),
                 notices: notice
-                    .map(|(severity, message)| Notice { severity, reason: reason::APPROVAL_PENDING, message })
+                    .map(|(severity, message)| PlannedEvent {
+                        severity,
+                        reason: reason::APPROVAL_PENDING,
+                        message,
+                    })
                     .into_iter()
                     .collect(),
-                wake_at: wakes.into_iter().flatten().min(),
+                requeue_at: wakes.into_iter().flatten().min(),
                 ..Plan::nothing()
             }
         }
@@ -114,7 +118,7 @@ pub fn plan_approval_request(observed: &ObservedRequest, now: Timestamp) -> Plan
                 writes: confirm.into_iter().collect(),
                 beside: beside.into_iter().collect(),
                 status: Some(build(state, Some(Time(now)), None, wanted)),
-                notices: vec![Notice { severity, reason, message }],
+                notices: vec![PlannedEvent { severity, reason, message }],
                 ..Plan::nothing()
             }
         }
@@ -139,7 +143,7 @@ fn plan_retention(observed: &ObservedRequest, now: Timestamp) -> Plan<ApprovalRe
     let request = observed.request.as_ref();
     let status = request.status.as_ref();
     if request.metadata.deletion_timestamp.is_some() {
-        return plan_farewell(observed);
+        return plan_finalization(observed);
     }
     let decided_at = status.and_then(|status| status.decided_at.as_ref()).map(|at| at.0);
     let unfinished = status
@@ -158,7 +162,7 @@ fn plan_retention(observed: &ObservedRequest, now: Timestamp) -> Plan<ApprovalRe
     if now < until {
         // There may be a hundred thousand that wait for months.
         let is_soon = until.duration_since(now) <= SOON;
-        return Plan { wake_at: is_soon.then_some(until), ..Plan::nothing() };
+        return Plan { requeue_at: is_soon.then_some(until), ..Plan::nothing() };
     }
     let gone = (observed.target == TargetView::Gone)
         .then(|| Write::ConfirmTargetGone(observed.request.spec.target.clone()));
@@ -167,7 +171,7 @@ fn plan_retention(observed: &ObservedRequest, now: Timestamp) -> Plan<ApprovalRe
 
 /// A request that is being deleted, with its namespace or because it is old, goes when everybody knows what
 /// became of it.
-fn plan_farewell(observed: &ObservedRequest) -> Plan<ApprovalRequestStatus> {
+fn plan_finalization(observed: &ObservedRequest) -> Plan<ApprovalRequestStatus> {
     let request = observed.request.as_ref();
     // Whoever puts it into force says so on it.
     let is_due = observed.target == TargetView::PutIntoForce && is_unmarked(request);
@@ -249,7 +253,7 @@ mod tests {
         request.spec.unreadable = Unreadable::of(vec![unread]);
         let unknown = ObservedRequest { request: Arc::new(request), ..observed(Rejected, None, Gone) };
         assert_eq!(plan_approval_request(&unknown, at(1100)).writes, [], "what it is about is not known");
-        assert_eq!(planned(Rejected, None, EditedAgain, 1000).wake_at, Some(at(1100)));
+        assert_eq!(planned(Rejected, None, EditedAgain, 1000).requeue_at, Some(at(1100)));
         let writes = planned(Approved, None, Gone, 1100).writes;
         assert!(matches!(writes.as_slice(), [Write::ConfirmTargetGone(_), Write::DeleteSelf]));
     }

@@ -14,7 +14,7 @@ use crate::model::approval::scope::InheritedPolicy;
 use crate::model::naming::namespace_of;
 use crate::model::rbac::maintenance::{Exceptions, own_maintenance};
 use crate::plan::conditions::{Status, Wanted, build_conditions, conditions_before};
-use crate::plan::declared::{Declared, Farewell, Ways, plan_declared};
+use crate::plan::declared::{Finalization, GatedInputs, ObservedGated, plan_declared};
 use crate::plan::enforcement::Enforcement;
 use crate::plan::enforcement::was_enforced;
 use crate::plan::lock::{Lock, OfOthers, list_some, show_lock};
@@ -33,7 +33,7 @@ use crate::plan::{Plan, Write};
 #[derive(Clone, Debug)]
 pub struct ObservedCommunity {
     /// The Community; it is declared nowhere.
-    pub declared: Declared<Community>,
+    pub declared: ObservedGated<Community>,
     /// Its namespace.
     pub place: ObservedNamespace,
     /// How many Enclaves are declared in its namespace.
@@ -49,7 +49,7 @@ pub fn plan_community(observed: &ObservedCommunity, now: Timestamp) -> Plan<Comm
     let exceptions = Exceptions::of(community, now);
     let ways = || -> Result<_, EvaluationError> {
         let votes = applied_spec(community)?.map(|spec| spec.service_account_votes).unwrap_or_default();
-        Ok(Ways {
+        Ok(GatedInputs {
             inherited_policy: Ok(InheritedPolicy { service_account_votes: votes, ..InheritedPolicy::none() }),
             references: None,
             enforce: |applied: Option<&CommunitySpec>| enforce_community(observed, applied, &exceptions),
@@ -59,32 +59,33 @@ pub fn plan_community(observed: &ObservedCommunity, now: Timestamp) -> Plan<Comm
     let keep = || plan_repair_of_the_known(&observed.place, &owner_uid(observed), &exceptions, was_enforced);
     let namespace = owned_namespace(&observed.place, &owner_uid(observed));
     let mut notice = None;
-    let farewell = Farewell {
+    let finalization = Finalization {
         in_use: waits_for_enclaves(observed),
         remove: || plan_teardown(&observed.place, &owner_uid(observed), Some(namespace_of(community))),
     };
-    let mut plan = plan_declared(&observed.declared, farewell, ways(), keep, now).with_status(|mut gate| {
-        let before = conditions_before(community);
-        let protected = vec![describe_protection(&observed.declared.integrity)];
-        let generation = community.metadata.generation;
-        gate.conditions.extend(build_conditions(before, protected, generation, now));
-        let lock = Lock {
-            exceptions: &exceptions,
-            leftovers: &observed.of_others.leftovers,
-            integrity: &observed.declared.integrity,
-        };
-        notice = namespace.as_ref().and_then(|_| show_lock(&mut gate, before, &lock, now));
-        CommunityStatus {
-            gate,
-            namespace,
-            enclaves: i32::try_from(observed.enclaves).ok(),
-            maintenance: own_maintenance(community, now),
-            leftovers: list_some(&observed.of_others.leftovers),
-            standing_grants: list_some(&observed.of_others.standing_grants),
-        }
-    });
+    let mut plan =
+        plan_declared(&observed.declared, finalization, ways(), keep, now).with_status(|mut gate| {
+            let before = conditions_before(community);
+            let protected = vec![describe_protection(&observed.declared.integrity)];
+            let generation = community.metadata.generation;
+            gate.conditions.extend(build_conditions(before, protected, generation, now));
+            let lock = Lock {
+                exceptions: &exceptions,
+                leftovers: &observed.of_others.leftovers,
+                integrity: &observed.declared.integrity,
+            };
+            notice = namespace.as_ref().and_then(|_| show_lock(&mut gate, before, &lock, now));
+            CommunityStatus {
+                gate,
+                namespace,
+                enclaves: i32::try_from(observed.enclaves).ok(),
+                maintenance: own_maintenance(community, now),
+                leftovers: list_some(&observed.of_others.leftovers),
+                standing_grants: list_some(&observed.of_others.standing_grants),
+            }
+        });
     plan.notices.extend(notice);
-    plan.wake_at = plan.wake_at.into_iter().chain(exceptions.ends_at()).min();
+    plan.requeue_at = plan.requeue_at.into_iter().chain(exceptions.ends_at()).min();
     if !can_take_requests(observed) {
         plan.writes.retain(|write| !matches!(write, Write::CreateRequest(_)));
     }

@@ -31,7 +31,7 @@ pub fn observe_connection(
     let reference = connection.spec.destination.enclave_endpoint.clone();
     let declared = observe_declared(caches, connection, guard);
     let destination = declared
-        .home
+        .parent
         .community()
         .zip(reference)
         .and_then(|(community, reference)| find_enclave(caches, community, &reference.enclave));

@@ -24,7 +24,7 @@ use crate::model::network::connectivity::{
     require_destination, resolve,
 };
 use crate::model::network::traffic_summary::compare;
-use crate::plan::declared::{Declared, Farewell, Ways, plan_declared, tell_impact};
+use crate::plan::declared::{Finalization, GatedInputs, ObservedGated, plan_declared, tell_impact};
 use crate::plan::enforcement::Enforcement;
 use crate::plan::enforcement::WasEnforced;
 use crate::plan::enforcement::was_enforced;
@@ -39,7 +39,7 @@ pub const MOST_CONNECTIONS: usize = 1000;
 #[derive(Clone, Debug)]
 pub struct ObservedConnection {
     /// The connection and what it is declared in.
-    pub declared: Declared<EnclaveConnection>,
+    pub declared: ObservedGated<EnclaveConnection>,
     /// What it joins.
     pub link: ResolvedConnection,
     /// The Enclave that it leads to, when it leads to one.
@@ -58,14 +58,14 @@ pub fn plan_connection(observed: &ObservedConnection, now: Timestamp) -> Plan<En
     let connection = observed.declared.object.as_ref();
     let ways = || -> Result<_, EvaluationError> {
         let passage = resolve(&observed.link, now)?;
-        Ok(Ways {
+        Ok(GatedInputs {
             inherited_policy: find_rules(observed)?,
             references: find_references(&observed.link),
             enforce: move |_: Option<&EnclaveConnectionSpec>| (describe(observed, &passage), Vec::new()),
         })
     };
-    let farewell = Farewell { in_use: None, remove: || plan_teardown(observed) };
-    let mut plan = plan_declared(&observed.declared, farewell, ways(), Vec::new, now);
+    let finalization = Finalization { in_use: None, remove: || plan_teardown(observed) };
+    let mut plan = plan_declared(&observed.declared, finalization, ways(), Vec::new, now);
     tell_impact(&mut plan, || {
         let link = &observed.link;
         compare(std::slice::from_ref(link), &imagine(link), now).unwrap_or_default()
@@ -77,7 +77,7 @@ pub fn plan_connection(observed: &ObservedConnection, now: Timestamp) -> Plan<En
         to: Some(describe_destination(connection)),
     });
     let end = plan.status.as_ref().and_then(|status| status.expires_at.as_ref()).map(|time| time.0);
-    Plan { wake_at: end.filter(|end| *end > now), ..plan }
+    Plan { requeue_at: end.filter(|end| *end > now), ..plan }
 }
 
 /// The link as it would be if the latest spec were in force.
@@ -95,10 +95,10 @@ fn imagine(link: &ResolvedConnection) -> Vec<ResolvedConnection> {
 /// The Community, the Enclave on either side, and the endpoint itself: so both owners consent. Until
 /// the destination is in force nobody knows what it asks for.
 fn find_rules(observed: &ObservedConnection) -> Result<Result<InheritedPolicy, NotReady>, EvaluationError> {
-    let home = &observed.declared.home;
+    let parent = &observed.declared.parent;
     let own = match &observed.link.source {
-        SourceEnd::Workloads(_) => home.rules_in_enclave("EnclaveConnections from workloads")?,
-        SourceEnd::TransitHub { .. } => home.rules_in_community("EnclaveConnections from a TransitHub")?,
+        SourceEnd::Workloads(_) => parent.rules_in_enclave("EnclaveConnections from workloads")?,
+        SourceEnd::TransitHub { .. } => parent.rules_in_community("EnclaveConnections from a TransitHub")?,
     };
     let mut outer = match own {
         Ok(outer) => outer,
@@ -241,7 +241,7 @@ mod tests {
     use crate::api::{Community, CommunityEndpoint, State};
     use crate::model::approval::policy_status::Integrity;
     use crate::model::digest::digest;
-    use crate::plan::declared::Home;
+    use crate::plan::declared::Parent;
 
     /// An object that is in force as it was declared.
     fn in_force<K: Gated + serde::de::DeserializeOwned>(object: serde_json::Value) -> Arc<K> {
@@ -291,9 +291,9 @@ mod tests {
         connection.metadata.finalizers = Some(vec![crate::api::names::FINALIZER.to_owned()]);
         let connection = Arc::new(connection);
         ObservedConnection {
-            declared: Declared {
+            declared: ObservedGated {
                 object: Arc::clone(&connection),
-                home: Home::Enclave(community, enclave),
+                parent: Parent::Enclave(community, enclave),
                 requests: Vec::new(),
                 knows_all_requests: true,
                 integrity: Integrity::Intact,

@@ -16,14 +16,14 @@ use crate::kinds::caches::Caches;
 use crate::kinds::index::{
     CommunityBy, CommunityEndpointBy, ConnectionBy, EndpointBy, connection_of_policy, pair,
 };
-use crate::kinds::parent::{control_namespace_of, find_enclave, home_of, namespace_of_workload};
+use crate::kinds::parent::{control_namespace_of, find_enclave, namespace_of_workload, parent_of};
 use crate::model::approval::applied::applied_spec;
 use crate::model::approval::applied::view_applied;
 use crate::model::naming::namespace_of;
 use crate::model::network::connectivity::{
     DestinationEnd, NamesBackend, ResolvedConnection, SourceEnd, WorkloadEnd,
 };
-use crate::plan::declared::Home;
+use crate::plan::declared::Parent;
 use crate::plan::namespace::desired::ObservedNamespace;
 
 /// A connection and what it joins. The source is looked for where the connection is declared, the
@@ -38,7 +38,7 @@ pub fn link_of(caches: &Caches, connection: Arc<EnclaveConnection>) -> ResolvedC
 struct Resolver<'a> {
     caches: &'a Caches,
     /// By namespace.
-    homes: HashMap<Box<str>, Home>,
+    homes: HashMap<Box<str>, Parent>,
     /// By the namespace that the Enclave is declared from, and name.
     workloads: HashMap<(Box<str>, Box<str>), WorkloadEnd>,
     /// By the Community, the name of the Enclave (none for an endpoint of the Community), and that of the endpoint.
@@ -50,22 +50,22 @@ impl<'a> Resolver<'a> {
         Self { caches, homes: HashMap::new(), workloads: HashMap::new(), destinations: HashMap::new() }
     }
 
-    fn home_of(&mut self, namespace: &str) -> Home {
-        if let Some(home) = self.homes.get(namespace) {
-            return home.clone();
+    fn parent_of(&mut self, namespace: &str) -> Parent {
+        if let Some(parent) = self.homes.get(namespace) {
+            return parent.clone();
         }
-        let home = home_of(self.caches, namespace);
-        self.homes.insert(namespace.into(), home.clone());
-        home
+        let parent = parent_of(self.caches, namespace);
+        self.homes.insert(namespace.into(), parent.clone());
+        parent
     }
 
     fn link_of(&mut self, connection: Arc<EnclaveConnection>) -> ResolvedConnection {
         let declared_in = connection.metadata.namespace.as_deref().unwrap_or_default();
-        let home = self.home_of(declared_in);
+        let parent = self.parent_of(declared_in);
         let source = if let Some(hub) = &connection.spec.source.transit_hub {
             let found = self.caches.transit_hubs.get(declared_in, &hub.name);
             // A hub belongs to the Community, and so does what comes from it.
-            let hub_is_here = matches!(home, Home::Community(_));
+            let hub_is_here = matches!(parent, Parent::Community(_));
             let hub_found = found.filter(|_| hub_is_here);
             SourceEnd::TransitHub {
                 name: hub.name.clone(),
@@ -74,18 +74,18 @@ impl<'a> Resolver<'a> {
             }
         } else {
             let names = &connection.spec.source.workloads;
-            let ends = names.iter().map(|name| self.workload_end(declared_in, &home, name));
+            let ends = names.iter().map(|name| self.workload_end(declared_in, &parent, name));
             SourceEnd::Workloads(ends.collect())
         };
-        let destination = self.destination_of(home.community(), &connection);
+        let destination = self.destination_of(parent.community(), &connection);
         ResolvedConnection { connection, source, destination }
     }
 
-    /// The workload of this name where `home` is, whose namespace is `declared_in`.
-    fn workload_end(&mut self, declared_in: &str, home: &Home, name: &str) -> WorkloadEnd {
+    /// The workload of this name where `parent` is, whose namespace is `declared_in`.
+    fn workload_end(&mut self, declared_in: &str, parent: &Parent, name: &str) -> WorkloadEnd {
         let key = (declared_in.into(), name.into());
         let caches = self.caches;
-        self.workloads.entry(key).or_insert_with(|| workload_end(caches, home, name)).clone()
+        self.workloads.entry(key).or_insert_with(|| workload_end(caches, parent, name)).clone()
     }
 
     fn destination_of(
@@ -133,18 +133,18 @@ fn destination_of(
     };
     let control = control_namespace_of(community, &enclave);
     let endpoint = caches.endpoints.get(&control, &reference.name);
-    enclave_end(caches, &Home::Enclave(Arc::clone(community), enclave), name, endpoint)
+    enclave_end(caches, &Parent::Enclave(Arc::clone(community), enclave), name, endpoint)
 }
 
 /// An endpoint with the workload that it offers.
 fn enclave_end(
     caches: &Caches,
-    home: &Home,
+    parent: &Parent,
     name: String,
     endpoint: Option<Arc<EnclaveEndpoint>>,
 ) -> DestinationEnd {
     let workload = endpoint.as_deref().and_then(offered_workload);
-    let workload = workload.map(|workload| workload_end(caches, home, &workload));
+    let workload = workload.map(|workload| workload_end(caches, parent, &workload));
     DestinationEnd::Enclave { name, endpoint, workload }
 }
 
@@ -213,13 +213,13 @@ fn owner_of(caches: &Caches, namespace: &str) -> Option<String> {
     })
 }
 
-fn workload_end(caches: &Caches, home: &Home, name: &str) -> WorkloadEnd {
-    let Home::Enclave(community, enclave) = home else {
+fn workload_end(caches: &Caches, parent: &Parent, name: &str) -> WorkloadEnd {
+    let Parent::Enclave(community, enclave) = parent else {
         return WorkloadEnd { name: name.to_owned(), workload: None, namespace: None };
     };
     let control = control_namespace_of(community, enclave);
     let workload = caches.workloads.get(&control, name);
-    let namespace = workload.as_deref().and_then(|workload| namespace_of_workload(caches, home, workload));
+    let namespace = workload.as_deref().and_then(|workload| namespace_of_workload(caches, parent, workload));
     WorkloadEnd { name: name.to_owned(), workload, namespace }
 }
 
@@ -240,11 +240,11 @@ pub fn links_of_workload(caches: &Caches, workload: &EnclaveWorkload) -> Vec<Res
 #[must_use]
 pub fn links_of_policies(
     caches: &Caches,
-    home: &Home,
+    parent: &Parent,
     place: &ObservedNamespace,
     known: &[ResolvedConnection],
 ) -> Vec<ResolvedConnection> {
-    let name_of = |home: &Home| home.community().and_then(|community| community.metadata.name.clone());
+    let name_of = |parent: &Parent| parent.community().and_then(|community| community.metadata.name.clone());
     let known: HashSet<Key> = known.iter().map(|link| Key::of(link.connection.as_ref())).collect();
     let policies = place.policies.iter().filter_map(|policy| policy.metadata.name.as_deref());
     let of_cilium = place.cilium_policies.iter().filter_map(|policy| policy.metadata.name.as_deref());
@@ -253,7 +253,7 @@ pub fn links_of_policies(
         named.filter(|(declared_in, name)| !known.contains(&Key::new(declared_in, name))).collect();
     let own = others.into_iter().filter_map(|(declared_in, name)| {
         let connection = caches.connections.get(declared_in, name)?;
-        (name_of(&home_of(caches, declared_in)) == name_of(home)).then_some(connection)
+        (name_of(&parent_of(caches, declared_in)) == name_of(parent)).then_some(connection)
     });
     resolve_all(caches, own.collect())
 }
@@ -294,15 +294,15 @@ pub fn connections_with(caches: &Caches, control: &str, workload: &str) -> Vec<A
 /// The connections that lead to an endpoint.
 #[must_use]
 pub fn connections_to(caches: &Caches, endpoint: &EnclaveEndpoint) -> Vec<Arc<EnclaveConnection>> {
-    let home = home_of(caches, endpoint.metadata.namespace.as_deref().unwrap_or_default());
-    let Home::Enclave(community, enclave) = &home else { return Vec::new() };
+    let parent = parent_of(caches, endpoint.metadata.namespace.as_deref().unwrap_or_default());
+    let Parent::Enclave(community, enclave) = &parent else { return Vec::new() };
     let named = pair(&enclave.name_any(), &endpoint.name_any());
     let named = connections_around(caches, ConnectionBy::Endpoint, community, &named);
     let mut resolver = Resolver::of(caches);
     // Enclaves of other Communities may have the same name.
     let leads_to = |connection: &Arc<EnclaveConnection>| {
-        let home = resolver.home_of(connection.metadata.namespace.as_deref().unwrap_or_default());
-        home.community().is_some_and(|home| home.metadata.name == community.metadata.name)
+        let parent = resolver.parent_of(connection.metadata.namespace.as_deref().unwrap_or_default());
+        parent.community().is_some_and(|parent| parent.metadata.name == community.metadata.name)
     };
     named.into_iter().filter(leads_to).collect()
 }
@@ -316,8 +316,8 @@ pub fn connections_into(caches: &Caches, community: &str, enclave: &str) -> Vec<
         None => caches.connections.by(ConnectionBy::DestinationEnclave, &pair(community, enclave)),
     };
     leading.retain(|connection| {
-        let home = resolver.home_of(connection.metadata.namespace.as_deref().unwrap_or_default());
-        home.community().is_none_or(|home| home.metadata.name.as_deref() == Some(community))
+        let parent = resolver.parent_of(connection.metadata.namespace.as_deref().unwrap_or_default());
+        parent.community().is_none_or(|parent| parent.metadata.name.as_deref() == Some(community))
     });
     leading
 }
@@ -365,7 +365,7 @@ fn distinct(connections: impl Iterator<Item = Arc<EnclaveConnection>>) -> Vec<Ar
 fn leads_to_community(caches: &Caches, connection: &EnclaveConnection, endpoint: &CommunityEndpoint) -> bool {
     let Some(reference) = &connection.spec.destination.community_endpoint else { return false };
     reference.name == endpoint.name_any()
-        && home_of(caches, &connection.namespace().unwrap_or_default())
+        && parent_of(caches, &connection.namespace().unwrap_or_default())
             .community()
             .is_some_and(|community| Some(namespace_of(community)) == endpoint.namespace())
 }
@@ -378,8 +378,8 @@ pub fn with_endpoint(
     endpoint: &Arc<EnclaveEndpoint>,
 ) -> ResolvedConnection {
     let DestinationEnd::Enclave { name, .. } = link.destination else { return link };
-    let home = home_of(caches, endpoint.metadata.namespace.as_deref().unwrap_or_default());
-    ResolvedConnection { destination: enclave_end(caches, &home, name, Some(Arc::clone(endpoint))), ..link }
+    let parent = parent_of(caches, endpoint.metadata.namespace.as_deref().unwrap_or_default());
+    ResolvedConnection { destination: enclave_end(caches, &parent, name, Some(Arc::clone(endpoint))), ..link }
 }
 
 /// A connection as it would be with this endpoint in it.
@@ -390,15 +390,15 @@ pub fn with_community_endpoint(
     endpoint: &Arc<CommunityEndpoint>,
 ) -> ResolvedConnection {
     let DestinationEnd::Community { name, .. } = link.destination else { return link };
-    let home = home_of(caches, endpoint.metadata.namespace.as_deref().unwrap_or_default());
-    let destination = outside_end(caches, home.community(), name, Some(Arc::clone(endpoint)), None);
+    let parent = parent_of(caches, endpoint.metadata.namespace.as_deref().unwrap_or_default());
+    let destination = outside_end(caches, parent.community(), name, Some(Arc::clone(endpoint)), None);
     ResolvedConnection { destination, ..link }
 }
 
 /// A connection as it would be with this hub in it.
 #[must_use]
 pub fn with_hub(caches: &Caches, link: ResolvedConnection, imagined: &Arc<TransitHub>) -> ResolvedConnection {
-    let home = home_of(caches, imagined.metadata.namespace.as_deref().unwrap_or_default());
+    let parent = parent_of(caches, imagined.metadata.namespace.as_deref().unwrap_or_default());
     let source = match link.source {
         SourceEnd::TransitHub { name, .. } if name == imagined.name_any() => SourceEnd::TransitHub {
             name,
@@ -409,7 +409,7 @@ pub fn with_hub(caches: &Caches, link: ResolvedConnection, imagined: &Arc<Transi
     };
     let destination = match link.destination {
         DestinationEnd::Community { name, endpoint, .. } => {
-            outside_end(caches, home.community(), name, endpoint, Some(imagined))
+            outside_end(caches, parent.community(), name, endpoint, Some(imagined))
         }
         destination @ DestinationEnd::Enclave { .. } => destination,
     };

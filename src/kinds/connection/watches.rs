@@ -22,7 +22,7 @@ use crate::kinds::enqueue::{Enqueuer, concerns_others, priority_of};
 use crate::kinds::index::{CommunityEndpointBy, ConnectionBy, HubBy, connection_of_policy};
 use crate::kinds::labels::is_there;
 use crate::kinds::labels::labels_of;
-use crate::kinds::parent::{control_namespace_of, home_of};
+use crate::kinds::parent::{control_namespace_of, parent_of};
 use crate::kinds::workload::watches::enqueue_ends;
 use crate::model::approval::gated::Gated;
 use crate::model::naming::{enclave_namespace, namespace_of};
@@ -45,8 +45,8 @@ pub fn on_community(enqueuer: &Enqueuer, change: &Change<Community>) {
 /// Its rules count for connections in it, and for those that lead into it.
 pub fn on_enclave(enqueuer: &Enqueuer, change: &Change<Enclave>) {
     let Some(enclave) = change.latest().filter(|_| concerns_declared(change)) else { return };
-    let home = home_of(&enqueuer.caches, enclave.metadata.namespace.as_deref().unwrap_or_default());
-    if let Some(community) = home.community() {
+    let parent = parent_of(&enqueuer.caches, enclave.metadata.namespace.as_deref().unwrap_or_default());
+    if let Some(community) = parent.community() {
         enqueue_in(enqueuer, &control_namespace_of(community, enclave));
         let leading = connections_into(&enqueuer.caches, &community.name_any(), &enclave.name_any());
         enqueue(enqueuer, &leading, priority_of(change));

@@ -15,19 +15,19 @@ use crate::kinds::observe::{
 use crate::kinds::parent::control_namespace_of;
 use crate::kinds::sentry::Guard;
 use crate::model::approval::gated::Gated;
-use crate::plan::declared::Home;
+use crate::plan::declared::Parent;
 
 /// Gathers what is known of an Enclave.
 #[must_use]
 pub fn observe_enclave(caches: &Caches, enclave: Arc<Enclave>, guard: Guard) -> ObservedEnclave {
     let declared = observe_declared(caches, enclave, guard);
-    let place = match &declared.home {
-        Home::Community(community) => observe_namespace(
+    let place = match &declared.parent {
+        Parent::Community(community) => observe_namespace(
             caches,
             &control_namespace_of(community, &declared.object),
             Bindings::OfThePlace,
         ),
-        Home::Nowhere | Home::Enclave(..) => observe_namespace_owned_by(caches, declared.object.as_ref()),
+        Parent::Nowhere | Parent::Enclave(..) => observe_namespace_owned_by(caches, declared.object.as_ref()),
     };
     // They matter to one that is on its way out.
     let applied = declared.object.gate().and_then(|gate| gate.applied.as_ref());
@@ -39,9 +39,9 @@ pub fn observe_enclave(caches: &Caches, enclave: Arc<Enclave>, guard: Guard) -> 
         endpoints: count_in(&caches.endpoints, &namespace),
         connections: count_in(&caches.connections, &namespace),
     });
-    let community = declared.home.community();
+    let community = declared.parent.community();
     let around =
-        community.map(|community| Home::Enclave(Arc::clone(community), Arc::clone(&declared.object)));
+        community.map(|community| Parent::Enclave(Arc::clone(community), Arc::clone(&declared.object)));
     let control = place.namespace.as_deref().map(ResourceExt::name_any);
     let workloads =
         around.zip(control).map(|(around, control)| namespaces_of_workloads(caches, &around, &control));

@@ -16,7 +16,7 @@ use crate::model::naming::enclave_namespace;
 use crate::model::network::intra_enclave::compare_together;
 use crate::model::rbac::maintenance::{Exceptions, own_maintenance};
 use crate::plan::conditions::conditions_before;
-use crate::plan::declared::{Declared, Farewell, Home, Ways, plan_declared, tell_impact};
+use crate::plan::declared::{Finalization, GatedInputs, ObservedGated, Parent, plan_declared, tell_impact};
 use crate::plan::enforcement::Enforcement;
 use crate::plan::enforcement::was_enforced;
 use crate::plan::lock::{Lock, OfOthers, list_some, show_lock};
@@ -36,7 +36,7 @@ const KINDS: &str = "Enclaves";
 #[derive(Clone, Debug)]
 pub struct ObservedEnclave {
     /// The Enclave and the Community around it.
-    pub declared: Declared<Enclave>,
+    pub declared: ObservedGated<Enclave>,
     /// Its control namespace.
     pub place: ObservedNamespace,
     /// Namespaces of all its workloads that exist, in order.
@@ -60,8 +60,8 @@ pub struct Children {
 pub fn plan_enclave(observed: &ObservedEnclave, now: Timestamp) -> Plan<EnclaveStatus> {
     let exceptions = exceptions(observed, now);
     let ways = || -> Result<_, EvaluationError> {
-        Ok(Ways {
-            inherited_policy: observed.declared.home.rules_in_community(KINDS)?,
+        Ok(GatedInputs {
+            inherited_policy: observed.declared.parent.rules_in_community(KINDS)?,
             references: None,
             enforce: |applied: Option<&EnclaveSpec>| enforce_enclave(observed, applied, &exceptions),
         })
@@ -69,11 +69,11 @@ pub fn plan_enclave(observed: &ObservedEnclave, now: Timestamp) -> Plan<EnclaveS
     let keep = || repair_the_known(observed, &exceptions);
     let namespace = owned_namespace(&observed.place, &owner_uid(observed));
     let mut notice = None;
-    let farewell = Farewell {
+    let finalization = Finalization {
         in_use: waits_for_children(observed),
         remove: || plan_teardown(&observed.place, &owner_uid(observed), namespace_of(observed)),
     };
-    let mut plan = plan_declared(&observed.declared, farewell, ways(), keep, now);
+    let mut plan = plan_declared(&observed.declared, finalization, ways(), keep, now);
     tell_impact(&mut plan, || compare_workloads(observed));
     let plan = plan.with_status(|mut gate| {
         let before = conditions_before(observed.declared.object.as_ref());
@@ -93,7 +93,7 @@ pub fn plan_enclave(observed: &ObservedEnclave, now: Timestamp) -> Plan<EnclaveS
     });
     Plan {
         notices: plan.notices.into_iter().chain(notice).collect(),
-        wake_at: plan.wake_at.into_iter().chain(exceptions.ends_at()).min(),
+        requeue_at: plan.requeue_at.into_iter().chain(exceptions.ends_at()).min(),
         ..plan
     }
 }
@@ -114,7 +114,7 @@ fn compare_workloads(observed: &ObservedEnclave) -> (Vec<String>, Vec<String>) {
 
 /// Who may do more in the Enclave. What is in force nowhere allows nobody anything.
 fn exceptions(observed: &ObservedEnclave, now: Timestamp) -> Exceptions {
-    let Home::Community(community) = &observed.declared.home else { return Exceptions::default() };
+    let Parent::Community(community) = &observed.declared.parent else { return Exceptions::default() };
     if community.gate().is_none_or(|gate| gate.applied.is_none()) {
         return Exceptions::default();
     }
@@ -127,7 +127,7 @@ fn repair_the_known(observed: &ObservedEnclave, exceptions: &Exceptions) -> Vec<
 }
 
 fn namespace_of(observed: &ObservedEnclave) -> Option<String> {
-    let community = observed.declared.home.community()?;
+    let community = observed.declared.parent.community()?;
     Some(enclave_namespace(&community.name_any(), &observed.declared.object.name_any()))
 }
 
@@ -140,9 +140,9 @@ fn enforce_enclave(
     applied: Option<&EnclaveSpec>,
     exceptions: &Exceptions,
 ) -> (Enforcement, Vec<Write>) {
-    let (Home::Community(community), Some(spec)) = (&observed.declared.home, applied) else {
-        return match (&observed.declared.home, applied) {
-            (Home::Community(community), _) => {
+    let (Parent::Community(community), Some(spec)) = (&observed.declared.parent, applied) else {
+        return match (&observed.declared.parent, applied) {
+            (Parent::Community(community), _) => {
                 (preview(&place(observed, community, &[], exceptions), &observed.place), Vec::new())
             }
             (_, None) => (Enforcement::Nothing, Vec::new()),
@@ -162,7 +162,7 @@ fn enforce_enclave(
 
 /// Without the Community what exists is kept in shape.
 fn keep_the_known(observed: &ObservedEnclave, exceptions: &Exceptions) -> (Enforcement, Vec<Write>) {
-    let missing = observed.declared.home.rules_in_community(KINDS).ok().and_then(Result::err);
+    let missing = observed.declared.parent.rules_in_community(KINDS).ok().and_then(Result::err);
     let repairs = repair_the_known(observed, exceptions);
     (missing.map_or(Enforcement::Nothing, Enforcement::Blocked), repairs)
 }

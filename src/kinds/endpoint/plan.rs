@@ -11,14 +11,14 @@ use crate::model::approval::scope::{InheritedPolicy, NotReady};
 use crate::model::network::connectivity::ResolvedConnection;
 use crate::model::network::traffic_summary::compare;
 use crate::plan::Plan;
-use crate::plan::declared::{Declared, Farewell, Ways, plan_declared, tell_impact};
+use crate::plan::declared::{Finalization, GatedInputs, ObservedGated, plan_declared, tell_impact};
 use crate::plan::enforcement::Enforcement;
 
 /// What was seen of an endpoint or a hub.
 #[derive(Clone, Debug)]
 pub struct ObservedEndpoint<K> {
     /// The object and what it is declared in.
-    pub declared: Declared<K>,
+    pub declared: ObservedGated<K>,
     /// The connections that lead to it or through it.
     pub links: Vec<ResolvedConnection>,
     /// The same connections, if its latest spec were in force.
@@ -35,7 +35,7 @@ pub trait Endpoint: Gated + Sized {
     /// # Errors
     /// When what is applied of the objects around it cannot be read.
     fn inherited_policy(
-        declared: &Declared<Self>,
+        declared: &ObservedGated<Self>,
     ) -> Result<Result<InheritedPolicy, NotReady>, EvaluationError>;
 }
 
@@ -43,7 +43,7 @@ pub trait Endpoint: Gated + Sized {
 #[must_use]
 pub fn plan_endpoint<K: Endpoint>(observed: &ObservedEndpoint<K>, now: Timestamp) -> Plan<GateStatus> {
     let ways = || -> Result<_, EvaluationError> {
-        Ok(Ways {
+        Ok(GatedInputs {
             inherited_policy: K::inherited_policy(&observed.declared)?,
             references: None,
             enforce: |applied: Option<&K::Spec>| {
@@ -52,8 +52,9 @@ pub fn plan_endpoint<K: Endpoint>(observed: &ObservedEndpoint<K>, now: Timestamp
             },
         })
     };
-    let farewell = Farewell { in_use: waits_for_connections(&observed.links), remove: || Ok(Vec::new()) };
-    let mut plan = plan_declared(&observed.declared, farewell, ways(), Vec::new, now);
+    let finalization =
+        Finalization { in_use: waits_for_connections(&observed.links), remove: || Ok(Vec::new()) };
+    let mut plan = plan_declared(&observed.declared, finalization, ways(), Vec::new, now);
     tell_impact(&mut plan, || compare(&observed.links, &observed.imagined, now).unwrap_or_default());
     plan
 }
@@ -82,9 +83,9 @@ impl Endpoint for EnclaveEndpoint {
     const KINDS: &str = "EnclaveEndpoints";
 
     fn inherited_policy(
-        declared: &Declared<Self>,
+        declared: &ObservedGated<Self>,
     ) -> Result<Result<InheritedPolicy, NotReady>, EvaluationError> {
-        declared.home.rules_in_enclave(Self::KINDS)
+        declared.parent.rules_in_enclave(Self::KINDS)
     }
 }
 
@@ -92,9 +93,9 @@ impl Endpoint for CommunityEndpoint {
     const KINDS: &str = "CommunityEndpoints";
 
     fn inherited_policy(
-        declared: &Declared<Self>,
+        declared: &ObservedGated<Self>,
     ) -> Result<Result<InheritedPolicy, NotReady>, EvaluationError> {
-        declared.home.rules_in_community(Self::KINDS)
+        declared.parent.rules_in_community(Self::KINDS)
     }
 }
 
@@ -102,9 +103,9 @@ impl Endpoint for TransitHub {
     const KINDS: &str = "TransitHubs";
 
     fn inherited_policy(
-        declared: &Declared<Self>,
+        declared: &ObservedGated<Self>,
     ) -> Result<Result<InheritedPolicy, NotReady>, EvaluationError> {
-        declared.home.rules_in_community(Self::KINDS)
+        declared.parent.rules_in_community(Self::KINDS)
     }
 }
 
@@ -122,7 +123,7 @@ mod tests {
     use crate::model::approval::request::tests::a_request;
     use crate::model::digest::digest;
     use crate::plan::Write;
-    use crate::plan::declared::Home;
+    use crate::plan::declared::Parent;
 
     fn in_force<K: Gated + Clone + serde::de::DeserializeOwned>(
         kind: &str,
@@ -146,9 +147,9 @@ mod tests {
             "spec": spec,
         }))
         .unwrap();
-        let declared = Declared {
+        let declared = ObservedGated {
             object: Arc::new(endpoint),
-            home: Home::Enclave(
+            parent: Parent::Enclave(
                 in_force::<Community>("Community", None),
                 in_force::<Enclave>("Enclave", Some("one")),
             ),

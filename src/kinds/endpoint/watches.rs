@@ -9,7 +9,7 @@ use crate::cluster::workqueue::Priority;
 use crate::kinds::connection::resolver::link_of;
 use crate::kinds::enclave::watches::{concerns_declared, concerns_members};
 use crate::kinds::enqueue::{Enqueuer, concerns_others};
-use crate::kinds::parent::{control_namespace_of, home_of};
+use crate::kinds::parent::{control_namespace_of, parent_of};
 use crate::model::approval::applied::applied_spec;
 use crate::model::approval::gated::Gated;
 use crate::model::naming::namespace_of;
@@ -36,8 +36,8 @@ pub fn on_community(enqueuer: &Enqueuer, change: &Change<Community>) {
 /// Its rules count in it.
 pub fn on_enclave(enqueuer: &Enqueuer, change: &Change<Enclave>) {
     let Some(enclave) = change.latest().filter(|_| concerns_declared(change)) else { return };
-    let home = home_of(&enqueuer.caches, enclave.metadata.namespace.as_deref().unwrap_or_default());
-    if let Some(community) = home.community() {
+    let parent = parent_of(&enqueuer.caches, enclave.metadata.namespace.as_deref().unwrap_or_default());
+    if let Some(community) = parent.community() {
         enqueue_in(enqueuer, &control_namespace_of(community, enclave));
     }
 }

@@ -25,7 +25,7 @@ use crate::kinds::index::{
     pair,
 };
 use crate::kinds::observe::{observe_declared, whole};
-use crate::kinds::parent::home_of;
+use crate::kinds::parent::parent_of;
 use crate::kinds::role_activation::plan::{ObservedActivation, grant_of_activation};
 use crate::kinds::role_assignment::plan::{ObservedAssignment, grant_of_assignment};
 use crate::kinds::role_eligibility::plan::{ObservedEligibility, effective, grant_of_eligibility};
@@ -37,7 +37,7 @@ use crate::model::digest::fingerprint;
 use crate::model::naming::{self, namespace_of};
 use crate::model::rbac::activation::{Eligible, NotEligible, asker, keeps_what_it_has};
 use crate::model::rbac::grants::{Grant, Managed, RoleHolding, Scope};
-use crate::plan::declared::Home;
+use crate::plan::declared::Parent;
 use crate::plan::rbac::grants::{Objects, RbacState};
 use crate::plan::rbac::role_scope::RoleScope;
 
@@ -208,7 +208,7 @@ pub fn observe_activation(
         others: role.map(|role| observe_held(caches, &activation, role)).unwrap_or_default(),
         eligibility,
         area: observe_role_scope(caches, &namespace),
-        home: home_of(caches, &namespace),
+        parent: parent_of(caches, &namespace),
         requests,
         knows_all_requests,
         around: observe_around(caches, Kind::RoleActivation, &namespace, &activation.name_any()),
@@ -424,12 +424,12 @@ fn scope_of(caches: &Caches, namespace: &str) -> Option<Scope> {
     if *namespace == *caches.system {
         return Some(Scope::System { namespace: namespace.to_owned() });
     }
-    match home_of(caches, namespace) {
-        Home::Nowhere => None,
-        Home::Community(community) => {
+    match parent_of(caches, namespace) {
+        Parent::Nowhere => None,
+        Parent::Community(community) => {
             Some(Scope::Community { community: community.name_any(), namespace: namespace.to_owned() })
         }
-        Home::Enclave(community, enclave) => Some(Scope::Enclave {
+        Parent::Enclave(community, enclave) => Some(Scope::Enclave {
             community: community.name_any(),
             community_namespace: namespace_of(&community),
             enclave: enclave.name_any(),

@@ -23,13 +23,13 @@ use crate::kinds::foreign::may_be_managed;
 use crate::kinds::index::{ActivationBy, GivenBy, pair};
 use crate::kinds::labels::is_there;
 use crate::kinds::labels::{Labels, labels_of};
-use crate::kinds::parent::{control_namespace_of, home_of};
+use crate::kinds::parent::{control_namespace_of, parent_of};
 use crate::kinds::rbac::observe::{find_near, overlapping};
 use crate::model::approval::applied::applied_spec;
 use crate::model::approval::applied::view_applied;
 use crate::model::approval::gated::Gated;
 use crate::model::naming::{ROLE_BINDING, enclave_namespace, is_of_grant, namespace_of, parse_grant};
-use crate::plan::declared::Home;
+use crate::plan::declared::Parent;
 
 /// Its rules count for roles that are given in it and in its Enclaves.
 pub fn on_community(enqueuer: &Enqueuer, change: &Change<Community>) {
@@ -51,8 +51,8 @@ pub fn on_community(enqueuer: &Enqueuer, change: &Change<Community>) {
 /// Its rules count for roles that are given in it.
 pub fn on_enclave(enqueuer: &Enqueuer, change: &Change<Enclave>) {
     let Some(enclave) = change.latest().filter(|_| concerns_declared(change)) else { return };
-    let home = home_of(&enqueuer.caches, enclave.metadata.namespace.as_deref().unwrap_or_default());
-    if let Some(community) = home.community() {
+    let parent = parent_of(&enqueuer.caches, enclave.metadata.namespace.as_deref().unwrap_or_default());
+    if let Some(community) = parent.community() {
         enqueue_given_in(enqueuer, &control_namespace_of(community, enclave));
     }
 }
@@ -86,8 +86,8 @@ pub fn on_request(enqueuer: &Enqueuer, change: &Change<ApprovalRequest>) {
     };
     if change.differs(is_undecided) {
         let target = &request.spec.target;
-        let home = home_of(&enqueuer.caches, target.namespace.as_deref().unwrap_or_default());
-        if let Some(community) = home.community() {
+        let parent = parent_of(&enqueuer.caches, target.namespace.as_deref().unwrap_or_default());
+        if let Some(community) = parent.community() {
             enqueue_given_in(enqueuer, &enclave_namespace(&community.name_any(), &target.name));
         }
     }
@@ -381,13 +381,13 @@ fn enqueue_in_conflict(
 struct Places<'a> {
     caches: &'a Caches,
     namespace: &'a str,
-    home: Home,
+    parent: Parent,
     known: HashMap<String, bool>,
 }
 
 impl<'a> Places<'a> {
     fn around(caches: &'a Caches, namespace: &'a str) -> Self {
-        Self { caches, namespace, home: home_of(caches, namespace), known: HashMap::new() }
+        Self { caches, namespace, parent: parent_of(caches, namespace), known: HashMap::new() }
     }
 
     fn overlap<K: Resource>(&mut self, given: &K) -> bool {
@@ -397,9 +397,9 @@ impl<'a> Places<'a> {
         }
         let name = |community: &Community| community.metadata.name.clone();
         let overlap = self.namespace == other
-            || match (&self.home, &home_of(self.caches, other)) {
-                (Home::Nowhere, _) | (_, Home::Nowhere) => true,
-                (Home::Enclave(..), Home::Enclave(..)) => false,
+            || match (&self.parent, &parent_of(self.caches, other)) {
+                (Parent::Nowhere, _) | (_, Parent::Nowhere) => true,
+                (Parent::Enclave(..), Parent::Enclave(..)) => false,
                 (one, other) => {
                     one.community().map(|one| name(one)) == other.community().map(|other| name(other))
                 }

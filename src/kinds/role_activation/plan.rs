@@ -19,13 +19,13 @@ use crate::model::rbac::activation::{
 };
 use crate::model::rbac::grants::{Grant, RoleHolding, Scope, compare_rights, find_conflict};
 use crate::plan::conditions::{Status, Wanted, build_conditions};
-use crate::plan::declared::{Home, tell_impact};
+use crate::plan::declared::{Parent, tell_impact};
 use crate::plan::gate::{is_unmarked, plan_confirmation};
 use crate::plan::lock::list_some;
 use crate::plan::rbac::grants::{AccessPlan, Objects, RbacState, plan_access};
 use crate::plan::rbac::role_scope::RoleScope;
 use crate::plan::status::describe_error;
-use crate::plan::{ConfirmBy, Notice, Plan, Severity, Write};
+use crate::plan::{ConfirmBy, Plan, PlannedEvent, Severity, Write};
 
 /// What was seen of an activation.
 #[derive(Clone, Debug)]
@@ -38,7 +38,7 @@ pub struct ObservedActivation {
     /// Where its role counts.
     pub area: RoleScope,
     /// What it is declared in.
-    pub home: Home,
+    pub parent: Parent,
     /// The requests about it.
     pub requests: Vec<Arc<ApprovalRequest>>,
     /// Whether there are no others.
@@ -68,7 +68,7 @@ pub fn plan_activation(observed: &ObservedActivation, now: Timestamp) -> Plan<Ro
         let plan = plan_retention(observed, now);
         return Plan { writes: mark.into_iter().chain(plan.writes).collect(), ..plan };
     }
-    let inherited_policy = observed.area.rules(&observed.home, "RoleActivations");
+    let inherited_policy = observed.area.rules(&observed.parent, "RoleActivations");
     let inherited_policy = inherited_policy.unwrap_or_else(|error| {
         Err(NotReady { reason: reason::APPLIED_UNREADABLE, message: describe_error(&error) })
     });
@@ -108,7 +108,7 @@ pub fn plan_activation(observed: &ObservedActivation, now: Timestamp) -> Plan<Ro
         return Plan { waits_for_requests: true, ..Plan::nothing() };
     }
     let wakes = [evaluation.starts_at, evaluation.ends_at].into_iter().flatten().filter(|at| *at > now);
-    let wake_at = wakes.min();
+    let requeue_at = wakes.min();
     let (mut writes, opens) = plan_step(observed, &evaluation, request, now);
     let is_new = activation.status.as_ref().is_none_or(|status| status.stamps.is_none());
     if is_new && observed.integrity == Integrity::Intact && !matches!(evaluation.step, Step::Begin(_)) {
@@ -129,7 +129,7 @@ pub fn plan_activation(observed: &ObservedActivation, now: Timestamp) -> Plan<Ro
         beside: Vec::new(),
         status: Some(status),
         notices: notices.into_iter().collect(),
-        wake_at,
+        requeue_at,
         waits_for_requests: false,
     };
     tell_impact(&mut plan, || {
@@ -253,17 +253,17 @@ fn build_status(
     }
 }
 
-fn notice(evaluation: &Evaluation) -> Notice {
+fn notice(evaluation: &Evaluation) -> PlannedEvent {
     use ActivationState::{Active, Deactivated, Expired, PendingApproval, Scheduled};
     let is_usual =
         matches!(evaluation.state, Some(Active | Deactivated | Expired | PendingApproval | Scheduled));
     let severity = if is_usual { Severity::Normal } else { Severity::Warning };
-    Notice { severity, reason: evaluation.reason, message: evaluation.message.clone() }
+    PlannedEvent { severity, reason: evaluation.reason, message: evaluation.message.clone() }
 }
 
 /// An activation that is being deleted goes when nothing of its rights is left, and when everybody knows that
 /// it ended.
-fn plan_farewell(observed: &ObservedActivation) -> Plan<RoleActivationStatus> {
+fn plan_finalization(observed: &ObservedActivation) -> Plan<RoleActivationStatus> {
     let activation = observed.activation.as_ref();
     let is_told = activation.status.as_ref().is_none_or(|status| status.audit.is_told());
     let goes = has_finalizer(activation) && is_told && observed.around.live == Objects::default();
@@ -276,7 +276,7 @@ fn plan_retention(observed: &ObservedActivation, now: Timestamp) -> Plan<RoleAct
     let status = activation.status.as_ref();
     let ended = status.and_then(|status| status.conditions.first()).map(|ready| ready.last_transition_time.0);
     if activation.metadata.deletion_timestamp.is_some() {
-        return plan_farewell(observed);
+        return plan_finalization(observed);
     }
     let Some(ended) = ended.or_else(|| activation.creation_timestamp().map(|at| at.0)) else {
         return Plan::nothing();
@@ -287,5 +287,5 @@ fn plan_retention(observed: &ObservedActivation, now: Timestamp) -> Plan<RoleAct
     }
     let left_behind = list_some(&observed.left_behind);
     let status = status.map(|status| RoleActivationStatus { left_behind, ..status.clone() });
-    Plan { status, wake_at: Some(until), ..Plan::nothing() }
+    Plan { status, requeue_at: Some(until), ..Plan::nothing() }
 }

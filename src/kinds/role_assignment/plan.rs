@@ -11,11 +11,11 @@ use crate::model::approval::gated::Gated;
 use crate::model::naming;
 use crate::model::rbac::grants::{Grant, RoleHolding, compare_rights, find_conflict, rights_of_role};
 use crate::plan::Plan;
-use crate::plan::declared::{Declared, Farewell, Ways, plan_declared, tell_impact};
+use crate::plan::declared::{Finalization, GatedInputs, ObservedGated, plan_declared, tell_impact};
 use crate::plan::enforcement::Enforcement;
 use crate::plan::rbac::grants::RbacState;
 use crate::plan::rbac::role_scope::{
-    RoleScope, enforce_grant, plan_farewell, refuse_conflict, show_conflict,
+    RoleScope, enforce_grant, plan_finalization, refuse_conflict, show_conflict,
 };
 
 const KINDS: &str = "RoleAssignments";
@@ -24,7 +24,7 @@ const KINDS: &str = "RoleAssignments";
 #[derive(Clone, Debug)]
 pub struct ObservedAssignment {
     /// The assignment and what it is declared in.
-    pub declared: Declared<RoleAssignment>,
+    pub declared: ObservedGated<RoleAssignment>,
     /// Where it counts.
     pub area: RoleScope,
     /// What there is of its rights.
@@ -40,9 +40,9 @@ pub fn plan_assignment(observed: &ObservedAssignment, now: Timestamp) -> Plan<Ro
     let scope = observed.area.scope.as_ref();
     let conflict = scope.and_then(|scope| find_conflict(assignment.spec.role, scope, &observed.others));
     let ways = || -> Result<_, EvaluationError> {
-        Ok(Ways {
+        Ok(GatedInputs {
             inherited_policy: refuse_conflict(
-                observed.area.rules(&observed.declared.home, KINDS)?,
+                observed.area.rules(&observed.declared.parent, KINDS)?,
                 conflict.as_deref(),
             ),
             references: None,
@@ -54,8 +54,8 @@ pub fn plan_assignment(observed: &ObservedAssignment, now: Timestamp) -> Plan<Ro
             },
         })
     };
-    let farewell = Farewell { in_use: None, remove: || plan_farewell(&observed.around, now) };
-    let mut plan = plan_declared(&observed.declared, farewell, ways(), Vec::new, now);
+    let finalization = Finalization { in_use: None, remove: || plan_finalization(&observed.around, now) };
+    let mut plan = plan_declared(&observed.declared, finalization, ways(), Vec::new, now);
     tell_impact(&mut plan, || {
         let grant = |assignment| grant_of_assignment(assignment, &observed.area).ok().flatten();
         let imagined = as_if_applied(assignment, &[]);

@@ -18,11 +18,11 @@ use crate::model::rbac::grants::{
 };
 use crate::model::rbac::roles::ELIGIBLE;
 use crate::plan::Plan;
-use crate::plan::declared::{Declared, Farewell, Ways, plan_declared, tell_impact};
+use crate::plan::declared::{Finalization, GatedInputs, ObservedGated, plan_declared, tell_impact};
 use crate::plan::enforcement::Enforcement;
 use crate::plan::rbac::grants::RbacState;
 use crate::plan::rbac::role_scope::{
-    RoleScope, enforce_grant, plan_farewell, refuse_conflict, show_conflict,
+    RoleScope, enforce_grant, plan_finalization, refuse_conflict, show_conflict,
 };
 
 const KINDS: &str = "RoleEligibilities";
@@ -31,7 +31,7 @@ const KINDS: &str = "RoleEligibilities";
 #[derive(Clone, Debug)]
 pub struct ObservedEligibility {
     /// The eligibility and what it is declared in.
-    pub declared: Declared<RoleEligibility>,
+    pub declared: ObservedGated<RoleEligibility>,
     /// Where its role counts.
     pub area: RoleScope,
     /// What there is of the right to ask.
@@ -49,9 +49,9 @@ pub fn plan_eligibility(observed: &ObservedEligibility, now: Timestamp) -> Plan<
     let scope = observed.area.scope.as_ref();
     let conflict = scope.and_then(|scope| find_conflict(eligibility.spec.role, scope, &observed.others));
     let ways = || -> Result<_, EvaluationError> {
-        Ok(Ways {
+        Ok(GatedInputs {
             inherited_policy: refuse_conflict(
-                observed.area.rules(&observed.declared.home, KINDS)?,
+                observed.area.rules(&observed.declared.parent, KINDS)?,
                 conflict.as_deref(),
             ),
             references: None,
@@ -63,8 +63,8 @@ pub fn plan_eligibility(observed: &ObservedEligibility, now: Timestamp) -> Plan<
             },
         })
     };
-    let farewell = Farewell { in_use: None, remove: || plan_farewell(&observed.around, now) };
-    let mut plan = plan_declared(&observed.declared, farewell, ways(), Vec::new, now);
+    let finalization = Finalization { in_use: None, remove: || plan_finalization(&observed.around, now) };
+    let mut plan = plan_declared(&observed.declared, finalization, ways(), Vec::new, now);
     tell_impact(&mut plan, || {
         let offered = |eligibility: &RoleEligibility| {
             let spec = effective(eligibility).ok().flatten()?.spec;
@@ -81,7 +81,7 @@ pub fn plan_eligibility(observed: &ObservedEligibility, now: Timestamp) -> Plan<
         show_conflict(&mut gate, eligibility, conflict, now);
         review(observed, RoleEligibilityStatus { gate, ..RoleEligibilityStatus::default() })
     });
-    plan.wake_at = plan.wake_at.into_iter().chain(ends_at).min();
+    plan.requeue_at = plan.requeue_at.into_iter().chain(ends_at).min();
     plan
 }
 

@@ -15,24 +15,26 @@ use crate::kinds::sentry::Guard;
 use crate::kinds::workload::plan::ObservedWorkload;
 use crate::model::approval::applied::view_applied;
 use crate::model::naming::workload_namespace;
-use crate::plan::declared::Home;
+use crate::plan::declared::Parent;
 
 /// Gathers what is known of a workload.
 #[must_use]
 pub fn observe_workload(caches: &Caches, workload: Arc<EnclaveWorkload>, guard: Guard) -> ObservedWorkload {
     let mut links = links_of_workload(caches, &workload);
     let declared = observe_declared(caches, workload, guard);
-    let place = match &declared.home {
-        Home::Enclave(community, enclave) => observe_namespace(
+    let place = match &declared.parent {
+        Parent::Enclave(community, enclave) => observe_namespace(
             caches,
             &workload_namespace(&community.name_any(), &enclave.name_any(), &declared.object.name_any()),
             if is_isolated(&declared.object) { Bindings::All } else { Bindings::OfThePlace },
         ),
-        Home::Nowhere | Home::Community(_) => observe_namespace_owned_by(caches, declared.object.as_ref()),
+        Parent::Nowhere | Parent::Community(_) => {
+            observe_namespace_owned_by(caches, declared.object.as_ref())
+        }
     };
-    links.extend(links_of_policies(caches, &declared.home, &place, &links));
+    links.extend(links_of_policies(caches, &declared.parent, &place, &links));
     let control = declared.object.namespace().unwrap_or_default();
-    let together = namespaces_of_workloads(caches, &declared.home, &control);
+    let together = namespaces_of_workloads(caches, &declared.parent, &control);
     ObservedWorkload { declared, place, together, links }
 }
 

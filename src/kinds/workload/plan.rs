@@ -29,7 +29,9 @@ use crate::model::network::intra_enclave::compare_together;
 use crate::model::network::traffic_summary::compare;
 use crate::model::rbac::access::compare_access;
 use crate::model::rbac::maintenance::Exceptions;
-use crate::plan::declared::{Declared, Farewell, Home, Ways, add, plan_declared, tell_impact};
+use crate::plan::declared::{
+    Finalization, GatedInputs, ObservedGated, Parent, add, plan_declared, tell_impact,
+};
 use crate::plan::enforcement::Enforcement;
 use crate::plan::enforcement::WasEnforced;
 use crate::plan::enforcement::was_enforced;
@@ -55,7 +57,7 @@ const KINDS: &str = "EnclaveWorkloads";
 #[derive(Clone, Debug)]
 pub struct ObservedWorkload {
     /// The workload and what it is declared in.
-    pub declared: Declared<EnclaveWorkload>,
+    pub declared: ObservedGated<EnclaveWorkload>,
     /// Its namespace.
     pub place: ObservedNamespace,
     /// Namespaces of all workloads of the Enclave that exist, in order; with its own.
@@ -70,8 +72,8 @@ pub fn plan_workload(observed: &ObservedWorkload, now: Timestamp) -> Plan<Enclav
     let exceptions = &exceptions(observed, now);
     let ways = || -> Result<_, EvaluationError> {
         let around = observe_around(observed, exceptions)?;
-        Ok(Ways {
-            inherited_policy: observed.declared.home.rules_in_enclave(KINDS)?,
+        Ok(GatedInputs {
+            inherited_policy: observed.declared.parent.rules_in_enclave(KINDS)?,
             references: None,
             enforce: move |applied: Option<&EnclaveWorkloadSpec>| match (&around, applied) {
                 (Some(around), Some(spec)) => enforce_workload(observed, around, spec, now),
@@ -82,11 +84,11 @@ pub fn plan_workload(observed: &ObservedWorkload, now: Timestamp) -> Plan<Enclav
         })
     };
     let keep = || keep_the_known(observed, exceptions, now);
-    let farewell = Farewell {
+    let finalization = Finalization {
         in_use: None,
         remove: || plan_teardown(&observed.place, &owner_uid(observed), namespace_of(observed)),
     };
-    let mut plan = plan_declared(&observed.declared, farewell, ways(), keep, now);
+    let mut plan = plan_declared(&observed.declared, finalization, ways(), keep, now);
     if let Some(workload) = as_if_applied(observed.declared.object.as_ref(), &[]) {
         let (workload, namespace) = (Arc::new(workload), namespace_of(observed));
         let imagined = observed.links.iter().cloned();
@@ -98,12 +100,12 @@ pub fn plan_workload(observed: &ObservedWorkload, now: Timestamp) -> Plan<Enclav
         });
     }
     let ends = observed.links.iter().filter_map(|link| ends_at(&link.connection, &link.connection.spec));
-    let wake_at = ends.filter(|end| *end > now).chain(exceptions.ends_at()).min();
+    let requeue_at = ends.filter(|end| *end > now).chain(exceptions.ends_at()).min();
     let plan = plan.with_status(|gate| EnclaveWorkloadStatus {
         gate,
         namespace: owned_namespace(&observed.place, &owner_uid(observed)),
     });
-    Plan { wake_at, ..plan }
+    Plan { requeue_at, ..plan }
 }
 
 /// What else the latest spec would open and close than connections: who gets in, and what the Enclave lets
@@ -114,7 +116,7 @@ fn describe_rest(observed: &ObservedWorkload, imagined: &EnclaveWorkload) -> (Ve
     let (before, after) = (spec(observed.declared.object.as_ref()), spec(imagined));
     let after = after.filter(|after| !EnclaveWorkload::retires(after));
     let people = compare_access(&namespace, before.as_ref(), after.as_ref());
-    let Home::Enclave(_, enclave) = &observed.declared.home else { return people };
+    let Parent::Enclave(_, enclave) = &observed.declared.parent else { return people };
     let network = applied_spec(enclave.as_ref()).ok().flatten().map(|spec| spec.network);
     if network.is_none_or(|network| network.workload_communication == WorkloadCommunication::Isolated) {
         return people;
@@ -140,9 +142,9 @@ struct Around<'a> {
 
 /// Who may do more in the namespace, whatever else can be read of what is around.
 fn exceptions(observed: &ObservedWorkload, now: Timestamp) -> Exceptions {
-    match &observed.declared.home {
-        Home::Enclave(community, enclave) => Exceptions::in_enclave(community, enclave, now),
-        Home::Nowhere | Home::Community(_) => Exceptions::default(),
+    match &observed.declared.parent {
+        Parent::Enclave(community, enclave) => Exceptions::in_enclave(community, enclave, now),
+        Parent::Nowhere | Parent::Community(_) => Exceptions::default(),
     }
 }
 
@@ -151,7 +153,7 @@ fn observe_around<'a>(
     observed: &'a ObservedWorkload,
     exceptions: &'a Exceptions,
 ) -> Result<Option<Around<'a>>, EvaluationError> {
-    let Home::Enclave(community, enclave) = &observed.declared.home else { return Ok(None) };
+    let Parent::Enclave(community, enclave) = &observed.declared.parent else { return Ok(None) };
     let specs = applied_spec(community.as_ref())?.zip(applied_spec(enclave.as_ref())?);
     Ok(specs.map(|(community_spec, enclave_spec)| Around {
         community,
@@ -167,7 +169,7 @@ fn owner_uid(observed: &ObservedWorkload) -> String {
 }
 
 fn namespace_of(observed: &ObservedWorkload) -> Option<String> {
-    let Home::Enclave(community, enclave) = &observed.declared.home else { return None };
+    let Parent::Enclave(community, enclave) = &observed.declared.parent else { return None };
     let name = observed.declared.object.name_any();
     Some(workload_namespace(&community.name_any(), &enclave.name_any(), &name))
 }
@@ -283,7 +285,8 @@ fn preview_workload(observed: &ObservedWorkload) -> (Enforcement, Vec<Write>) {
 }
 
 fn describe_absence(observed: &ObservedWorkload) -> Enforcement {
-    let missing: Option<NotReady> = observed.declared.home.rules_in_enclave(KINDS).ok().and_then(Result::err);
+    let missing: Option<NotReady> =
+        observed.declared.parent.rules_in_enclave(KINDS).ok().and_then(Result::err);
     missing.map_or(Enforcement::Nothing, Enforcement::Blocked)
 }
 

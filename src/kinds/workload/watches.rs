@@ -17,13 +17,13 @@ use crate::kinds::enclave::watches::{concerns_declared, concerns_members};
 use crate::kinds::enqueue::{Enqueuer, concerns_others, priority_of};
 use crate::kinds::index::{PolicyBy, pair};
 use crate::kinds::labels::{is_there, labels_of};
-use crate::kinds::parent::{control_namespace_of, home_of};
+use crate::kinds::parent::{control_namespace_of, parent_of};
 use crate::kinds::workload::observe::is_isolated;
 use crate::model::approval::applied::applied_spec;
 use crate::model::approval::applied::view_applied;
 use crate::model::naming::{enclave_namespace, namespace_of, splits};
 use crate::model::network::connectivity::{DestinationEnd, ResolvedConnection, SourceEnd, WorkloadEnd};
-use crate::plan::declared::Home;
+use crate::plan::declared::Parent;
 use crate::plan::enforcement::WasEnforced;
 use crate::plan::enforcement::was_enforced;
 
@@ -42,8 +42,8 @@ pub fn on_community(enqueuer: &Enqueuer, change: &Change<Community>) {
 /// Its rules, maintenance and network count in it.
 pub fn on_enclave(enqueuer: &Enqueuer, change: &Change<Enclave>) {
     let Some(enclave) = change.latest().filter(|_| concerns_declared(change)) else { return };
-    let home = home_of(&enqueuer.caches, enclave.metadata.namespace.as_deref().unwrap_or_default());
-    if let Some(community) = home.community() {
+    let parent = parent_of(&enqueuer.caches, enclave.metadata.namespace.as_deref().unwrap_or_default());
+    if let Some(community) = parent.community() {
         enqueue_in(enqueuer, &control_namespace_of(community, enclave), priority_of(change));
     }
 }
@@ -184,7 +184,7 @@ pub fn on_grant(enqueuer: &Enqueuer, change: &Change<RoleBinding>) {
 }
 
 fn enqueue_siblings(enqueuer: &Enqueuer, control: &str) {
-    let Home::Enclave(_, enclave) = home_of(&enqueuer.caches, control) else { return };
+    let Parent::Enclave(_, enclave) = parent_of(&enqueuer.caches, control) else { return };
     let is_open = |spec: &crate::api::EnclaveSpec| {
         spec.network.workload_communication == WorkloadCommunication::Allowed
     };

@@ -12,7 +12,7 @@ use crate::model::approval::scope::{InheritedPolicy, NotReady};
 use crate::model::rbac::grants::{Grant, Managed, Scope};
 use crate::plan::Write;
 use crate::plan::conditions::{Status, Wanted, build_conditions, conditions_before};
-use crate::plan::declared::Home;
+use crate::plan::declared::Parent;
 use crate::plan::enforcement::Enforcement;
 use crate::plan::rbac::grants::{AccessPlan, RbacState, plan_access};
 
@@ -38,7 +38,7 @@ impl RoleScope {
     /// When what is applied of the scopes cannot be read.
     pub fn rules(
         &self,
-        home: &Home,
+        parent: &Parent,
         kinds: &str,
     ) -> Result<Result<InheritedPolicy, NotReady>, EvaluationError> {
         Ok(match &self.scope {
@@ -46,8 +46,8 @@ impl RoleScope {
                 refuses_conflicts: self.conflicts != Some(ConflictingDuties::Warn),
                 ..InheritedPolicy::none()
             }),
-            Some(Scope::Community { .. }) => home.rules_in_community(kinds)?,
-            Some(Scope::Enclave { .. }) => home.rules_in_enclave(kinds)?,
+            Some(Scope::Community { .. }) => parent.rules_in_community(kinds)?,
+            Some(Scope::Enclave { .. }) => parent.rules_in_enclave(kinds)?,
             None => Err(NotReady {
                 reason: reason::SCOPE_NOT_FOUND,
                 message: format!(
@@ -101,7 +101,7 @@ pub fn enforce_grant(
 ///
 /// # Errors
 /// While they are there: what is said of it.
-pub fn plan_farewell(around: &RbacState, now: Timestamp) -> Result<Vec<Write>, (String, Vec<Write>)> {
+pub fn plan_finalization(around: &RbacState, now: Timestamp) -> Result<Vec<Write>, (String, Vec<Write>)> {
     let AccessPlan { closes, .. } = plan_access(&[], around, now);
     if closes.is_empty() {
         Ok(Vec::new())

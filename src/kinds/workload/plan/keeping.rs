@@ -18,7 +18,7 @@ use crate::model::rbac::access::{Admitted, CLUSTER_ROLES};
 use crate::model::rbac::maintenance::Exceptions;
 use crate::plan::Write;
 use crate::plan::child::{Healing, Made};
-use crate::plan::declared::Home;
+use crate::plan::declared::Parent;
 use crate::plan::enforcement::WasEnforced;
 use crate::plan::enforcement::was_enforced;
 use crate::plan::metadata::child_metadata;
@@ -149,7 +149,7 @@ fn plan_leaving(admitted: Admitted<'_>, namespace: &str, bindings: &[Arc<RoleBin
 
 /// Other workloads of the Enclave are not reached any more when it keeps them apart.
 fn plan_parting(observed: &ObservedWorkload, namespace: &str, healing: Healing) -> Option<Write> {
-    let Home::Enclave(_, enclave) = &observed.declared.home else { return None };
+    let Parent::Enclave(_, enclave) = &observed.declared.parent else { return None };
     let mut policies = observed.place.policies.iter().filter(|_| keeps_apart(enclave));
     let live = policies.find(|live| live.name_any() == child::INSIDE)?;
     let alone = build_inside(namespace, &[namespace.to_owned()]);

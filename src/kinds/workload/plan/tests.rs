@@ -46,9 +46,9 @@ impl Scene {
         let community = read::<Community>("acme", None, &self.community, &self.community);
         let enclave = read::<Enclave>("payments", Some("acme"), &self.enclave, enclave);
         ObservedWorkload {
-            declared: Declared {
+            declared: ObservedGated {
                 object: read("api", Some("acme-payments"), &self.workload, workload),
-                home: Home::Enclave(community, enclave),
+                parent: Parent::Enclave(community, enclave),
                 requests: Vec::new(),
                 knows_all_requests: true,
                 integrity: Integrity::Intact,
