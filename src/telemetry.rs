@@ -82,7 +82,7 @@ pub enum Outcome {
     /// The admission policies were not looked at yet.
     Waiting,
     /// The world moved on meanwhile; it is looked at again.
-    Raced,
+    Conflict,
     /// Something could not be written.
     Failed,
 }
@@ -92,7 +92,7 @@ impl Outcome {
         match self {
             Self::Done => "done",
             Self::Waiting => "waiting",
-            Self::Raced => "raced",
+            Self::Conflict => "conflict",
             Self::Failed => "failed",
         }
     }

@@ -14,10 +14,10 @@ use enclave_operator::api::{
 };
 use enclave_operator::cluster::cache::Key;
 use enclave_operator::cluster::clock::Clock;
-use enclave_operator::cluster::watch::Seen;
+use enclave_operator::cluster::watch::WatchEvent;
 use enclave_operator::cluster::workqueue::{Outcome, Priority};
 use enclave_operator::controllers::revocation::plan_revocation;
-use enclave_operator::kinds::controller::{Known, Reconciled};
+use enclave_operator::kinds::controller::{Controller, ReconcileInput};
 use enclave_operator::kinds::enqueue::Enqueuer;
 use enclave_operator::kinds::intake::Enqueued;
 use enclave_operator::kinds::rbac::observe::{observe_assignment, observe_one_grant};
@@ -136,7 +136,7 @@ impl World {
         self.version += 1;
         let mut object = object.clone();
         object.meta_mut().resource_version = Some(self.version.to_string());
-        self.enqueuer.take_in(Seen::Applied(object));
+        self.enqueuer.take_in(WatchEvent::Applied(object));
     }
 
     /// How many objects are looked at when this is seen.
@@ -147,13 +147,13 @@ impl World {
     }
 
     /// How many objects are looked at to plan this one.
-    fn reconciliation<K: Reconciled>(&self, namespace: &str, name: &str) -> u64 {
+    fn reconciliation<K: Controller>(&self, namespace: &str, name: &str) -> u64 {
         let caches = &self.enqueuer.caches;
         let object = K::cache(caches).get(namespace, name).unwrap();
         let before = caches.visited();
         let guard = Guard { integrity: Integrity::Intact, witness: "guard".to_owned() };
         let retain_requests_for = SignedDuration::from_hours(1);
-        let _ = K::plan(object, Known { caches, guard, retain_requests_for, now: now() });
+        let _ = K::plan(object, ReconcileInput { caches, guard, retain_requests_for, now: now() });
         caches.visited() - before
     }
 
@@ -738,7 +738,7 @@ fn a_vote_wakes_what_it_is_about_and_what_is_told_of_a_request_does_not() {
     let told = |count: usize| json!({"recorded": count, "waiting": []});
     let vote = json!([{"approver": "bob", "verdict": "Approved", "digest": "sha256:1"}]);
     let to_wake = [(control(0), Priority::Normal)];
-    world.enqueuer.take_in(Seen::Deleted(request(json!({"state": "Pending"}))));
+    world.enqueuer.take_in(WatchEvent::Deleted(request(json!({"state": "Pending"}))));
     woken(&world);
     world.see(&request(json!({"state": "Pending", "audit": told(0)})));
     assert_eq!(woken(&world), to_wake, "it is new");
@@ -772,6 +772,6 @@ fn an_endpoint_wakes_the_connections_that_lead_to_it_and_no_others() {
     woken_of(&world, Kind::EnclaveConnection);
 
     let endpoint = (*world.get::<EnclaveEndpoint>(&control(3), "api")).clone();
-    world.enqueuer.take_in(Seen::Deleted(endpoint));
+    world.enqueuer.take_in(WatchEvent::Deleted(endpoint));
     assert_eq!(woken_of(&world, Kind::EnclaveConnection), leading);
 }

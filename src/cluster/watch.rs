@@ -29,7 +29,7 @@ const MAX_BACKOFF: Duration = Duration::from_secs(5);
 /// What a watch has seen, in this order: a list of everything at first and after each interruption, then one
 /// change after the other.
 #[derive(Debug)]
-pub enum Seen<K> {
+pub enum WatchEvent<K> {
     /// What is there is told anew. What is not among it is gone.
     ListBegins,
     /// An object is there, or was created or changed.
@@ -72,7 +72,7 @@ pub async fn run_watch<K>(
     window: Duration,
     counts: Counts,
     is_known: impl Fn(&ObjectMeta) -> bool,
-    mut see: impl FnMut(Seen<K>),
+    mut see: impl FnMut(WatchEvent<K>),
 ) where
     K: Readable + Clone + Debug + Send + Sync + 'static,
 {
@@ -121,7 +121,7 @@ pub async fn run_watch<K>(
                 Event::Apply(item) if is_known(item.meta()) && !unreadables.has(item) => {}
                 Event::InitDone if part.is_some() => {
                     unreadables.end();
-                    see(Seen::PartOfListEnds);
+                    see(WatchEvent::PartOfListEnds);
                 }
                 _ => see(read_event(event, &mut unreadables)),
             }
@@ -208,25 +208,25 @@ impl<B: Backoff> Backoff for Patient<B> {
     fn reset(&mut self) {}
 }
 
-fn read_event<K: Readable>(event: Event<Item<K>>, unreadables: &mut Unreadables) -> Seen<K> {
+fn read_event<K: Readable>(event: Event<Item<K>>, unreadables: &mut Unreadables) -> WatchEvent<K> {
     match event {
         Event::Apply(item) | Event::InitApply(item) => {
             let (object, unread) = item.read();
             unreadables.note(&object, &unread, Instant::now());
-            Seen::Applied(object)
+            WatchEvent::Applied(object)
         }
         Event::Delete(item) => {
             let (object, _) = item.read();
             unreadables.forget(&object);
-            Seen::Deleted(object)
+            WatchEvent::Deleted(object)
         }
         Event::Init => {
             unreadables.begin();
-            Seen::ListBegins
+            WatchEvent::ListBegins
         }
         Event::InitDone => {
             unreadables.end();
-            Seen::ListEnds
+            WatchEvent::ListEnds
         }
     }
 }

@@ -33,7 +33,7 @@ pub enum WriteError {
     /// The object is not what was observed any more. Not a failure: the watch tells the news, and
     /// the object is looked at again.
     #[error("the object changed in the meantime")]
-    Outdated,
+    Conflict,
     /// It was not sent, or its answer came too late, because this process does not hold the lease now. Whoever leads
     /// does it; that can be this process again.
     #[error("this process does not lead now")]
@@ -58,7 +58,7 @@ impl WriteError {
                 format!("failed to {what}: {}", status.message)
             }
             Self::Failed { what, source } => format!("failed to {what}: {source}"),
-            Self::Outdated | Self::NotLeading => self.to_string(),
+            Self::Conflict | Self::NotLeading => self.to_string(),
         }
     }
 
@@ -66,7 +66,7 @@ impl WriteError {
     #[must_use]
     pub const fn category(&self) -> &'static str {
         match self {
-            Self::Outdated => "Outdated",
+            Self::Conflict => "Conflict",
             Self::NotLeading => "NotLeading",
             Self::Failed { .. } => "WriteFailed",
         }
@@ -74,12 +74,12 @@ impl WriteError {
 }
 
 /// A kind that is reconciled: how to reach its objects.
-pub trait Served: Readable + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static {
+pub trait ApiObject: Readable + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static {
     /// The API in which this object lives.
     fn api(&self, client: &Client) -> Api<Self>;
 }
 
-impl Served for Community {
+impl ApiObject for Community {
     fn api(&self, client: &Client) -> Api<Self> {
         Api::all(client.clone())
     }
@@ -88,7 +88,7 @@ impl Served for Community {
 /// Kinds that live in namespaces.
 macro_rules! namespaced {
     ($($kind:ty),*) => {
-        $(impl Served for $kind {
+        $(impl ApiObject for $kind {
             fn api(&self, client: &Client) -> Api<Self> {
                 Api::namespaced(client.clone(), &self.namespace().unwrap_or_default())
             }
@@ -127,8 +127,8 @@ pub enum Written<K> {
 /// Makes one write on behalf of `object`. What has to be confirmed for it is read at `since` or later.
 ///
 /// # Errors
-/// [`WriteError::Outdated`] when the world moved on, [`WriteError::Failed`] otherwise.
-pub async fn apply_write<K: Served>(
+/// [`WriteError::Conflict`] when the world moved on, [`WriteError::Failed`] otherwise.
+pub async fn apply_write<K: ApiObject>(
     writer: &Writer,
     object: &K,
     write: Write,
@@ -225,7 +225,7 @@ pub async fn write_child(client: &Client, verb: Verb, child: Child) -> Result<Op
 ///
 /// # Errors
 /// As [`apply_write`].
-pub async fn publish_status<K: Served>(
+pub async fn publish_status<K: ApiObject>(
     client: &Client,
     before: &K,
     after: &K,
@@ -305,7 +305,7 @@ fn confirmed<T>(result: Result<T, kube::Error>, what: &'static str) -> Result<T,
 }
 
 fn go_on_if<K>(as_assumed: bool) -> Result<Written<K>, WriteError> {
-    if as_assumed { Ok(Written::Another) } else { Err(WriteError::Outdated) }
+    if as_assumed { Ok(Written::Another) } else { Err(WriteError::Conflict) }
 }
 
 fn api_of<K>(client: &Client, child: &K) -> Api<K>
@@ -345,7 +345,7 @@ where
 
 /// All finalizers of an object but the operator's own. Of a great many only the first are known, so they are read again:
 /// the list is written as a whole, on the version that was observed.
-async fn all_finalizers<K: Served>(
+async fn all_finalizers<K: ApiObject>(
     client: &Client,
     object: &K,
     what: &'static str,
@@ -370,7 +370,7 @@ async fn all_finalizers<K: Served>(
     Ok(finalizers)
 }
 
-async fn patch_metadata<K: Served>(
+async fn patch_metadata<K: ApiObject>(
     client: &Client,
     object: &K,
     mut metadata: Value,
@@ -405,7 +405,7 @@ fn outcome<T>(result: Result<T, kube::Error>, what: impl Into<Cow<'static, str>>
     match result {
         Ok(answer) => Ok(answer),
         // 404: it is gone. 409: it exists already, or is another version or another object.
-        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Err(WriteError::Outdated),
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Err(WriteError::Conflict),
         Err(error) if is_refused(&error) => Err(WriteError::NotLeading),
         Err(source) => Err(WriteError::Failed { what: what.into(), source }),
     }
@@ -438,6 +438,6 @@ mod tests {
         let refused = kube::Error::Service(Box::new(NotLeading));
         assert!(matches!(outcome::<()>(Err(refused), "try"), Err(WriteError::NotLeading)));
         let gone = kube::Error::Api(Box::new(kube::core::Status { code: 404, ..Default::default() }));
-        assert!(matches!(outcome::<()>(Err(gone), "try"), Err(WriteError::Outdated)));
+        assert!(matches!(outcome::<()>(Err(gone), "try"), Err(WriteError::Conflict)));
     }
 }

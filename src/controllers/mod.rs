@@ -30,7 +30,7 @@ use crate::cluster::workqueue::{Outcome, Priority, Workqueue};
 use crate::cluster::writer::Writer;
 use crate::cluster::writes::{WriteError, Written, apply_write};
 use crate::kinds::caches::Caches;
-use crate::kinds::controller::{Known, Reconciled};
+use crate::kinds::controller::{Controller, ReconcileInput};
 use crate::kinds::enqueue::Enqueuer;
 use crate::kinds::sentry::Guard;
 use crate::kinds::with_controlled_kinds;
@@ -47,7 +47,7 @@ const CONCURRENCY_FOR_CLOSING: usize = 4;
 const FAILURES_UNTIL_DEGRADED: u32 = 3;
 
 /// So many times in a row the world has to have moved on before that is shown as Degraded.
-const RACES_UNTIL_DEGRADED: u32 = 8;
+const CONFLICTS_UNTIL_DEGRADED: u32 = 8;
 
 /// So many times in a row one reconciliation goes on with what it made itself, before it lets others see it.
 const MOST_ROUNDS: usize = 8;
@@ -114,7 +114,7 @@ pub async fn run(context: Arc<Context>) {
 }
 
 /// Reconciles what its queue holds, several objects at a time. Never returns.
-async fn run_controller<K: Reconciled>(context: Arc<Context>) {
+async fn run_controller<K: Controller>(context: Arc<Context>) {
     let queue = context.enqueuer.queues.of(K::KIND);
     let work = |key| work_on::<K>(Arc::clone(&context), queue.clone(), key);
     run_queue(&queue, work).await;
@@ -148,7 +148,7 @@ where
 const MOST_AT_A_TIME: usize = CONCURRENCY + CONCURRENCY_FOR_CLOSING;
 
 /// Reconciles one object and gives it back to its queue. A defect concerns this object only.
-async fn work_on<K: Reconciled>(context: Arc<Context>, queue: Workqueue, key: Key) {
+async fn work_on<K: Controller>(context: Arc<Context>, queue: Workqueue, key: Key) {
     let outcome = match K::cache(context.caches()).get(&key.namespace, &key.name) {
         // It is gone, and so is all that was known of it.
         None => Outcome::Done,
@@ -174,7 +174,7 @@ struct Work<'a> {
 }
 
 /// `failures` is how often in a row that failed before.
-async fn reconcile<K: Reconciled>(
+async fn reconcile<K: Controller>(
     object: Arc<K>,
     context: &Context,
     work: Work<'_>,
@@ -191,11 +191,13 @@ async fn reconcile<K: Reconciled>(
             let message = error.describe();
             let (counted, limit) = match &error {
                 // As a rule the watch brings the news at once; if it never does, that is a failure.
-                WriteError::Outdated | WriteError::NotLeading => (Counted::Raced, RACES_UNTIL_DEGRADED),
+                WriteError::Conflict | WriteError::NotLeading => {
+                    (Counted::Conflict, CONFLICTS_UNTIL_DEGRADED)
+                }
                 WriteError::Failed { .. } => (Counted::Failed, FAILURES_UNTIL_DEGRADED),
             };
             context.metrics.count_reconciliation(&K::kind(&()), counted);
-            if times < limit && limit == RACES_UNTIL_DEGRADED {
+            if times < limit && limit == CONFLICTS_UNTIL_DEGRADED {
                 debug!(kind = %K::kind(&()), name = object.name_any(), times, "the world moved on, looking again");
                 return Outcome::Failed { ends_in };
             }
@@ -250,7 +252,7 @@ async fn take_turn<'a>(
 /// How long until an object is to be looked at again, and how.
 type LookAgain = Option<(Duration, Priority)>;
 
-async fn reconcile_once<K: Reconciled>(
+async fn reconcile_once<K: Controller>(
     context: &Context,
     Work { queue, key }: Work<'_>,
 ) -> Result<LookAgain, Failed<K::Status>> {
@@ -266,7 +268,7 @@ async fn reconcile_once<K: Reconciled>(
         let now = context.clock.now();
         let Some(guard) = context.guard.borrow().clone() else { return Ok(None) };
         let retain_requests_for = context.retain_requests_for;
-        let known = Known { caches: context.caches(), guard, retain_requests_for, now };
+        let known = ReconcileInput { caches: context.caches(), guard, retain_requests_for, now };
         let mut plan = K::plan(Arc::clone(&object), known);
         drop(turn);
         let mut repairs = std::mem::take(&mut plan.repairs);
@@ -310,7 +312,7 @@ async fn reconcile_once<K: Reconciled>(
 }
 
 /// Makes the writes of a plan and publishes its status.
-async fn carry_out<K: Reconciled>(
+async fn carry_out<K: Controller>(
     object: &K,
     context: &Context,
     work: Work<'_>,
@@ -369,14 +371,14 @@ async fn carry_out<K: Reconciled>(
 }
 
 /// An object is looked at once for whatever comes first, so that what ends is not behind what nobody waits for.
-fn look_again<K: Reconciled>(ends_in: Option<Duration>, later: Option<Duration>) -> LookAgain {
+fn look_again<K: Controller>(ends_in: Option<Duration>, later: Option<Duration>) -> LookAgain {
     let priority = if ends_in.is_some() { K::WAKE_PRIORITY } else { Priority::Low };
     ends_in.into_iter().chain(later).min().map(|wait| (wait, priority))
 }
 
 /// Makes repairs, several at a time as long as they are of one sort: what closes is done before anything
 /// opens. Returns the first failure.
-async fn repair_all<K: Reconciled>(
+async fn repair_all<K: Controller>(
     object: &K,
     context: &Context,
     repairs: Vec<Write>,
@@ -400,7 +402,7 @@ async fn repair_all<K: Reconciled>(
     failure
 }
 
-async fn repair_one<K: Reconciled>(
+async fn repair_one<K: Controller>(
     object: &K,
     context: &Context,
     repair: Write,

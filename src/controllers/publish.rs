@@ -12,15 +12,15 @@ use crate::api::Kind;
 use crate::api::audit::{Fact, FactType};
 use crate::api::names::{condition, reason};
 use crate::cluster::writer::Applying;
-use crate::cluster::writes::{Served, WriteError, Written, apply_write, publish_status};
-use crate::kinds::controller::Reconciled;
+use crate::cluster::writes::{ApiObject, WriteError, Written, apply_write, publish_status};
+use crate::kinds::controller::Controller;
 use crate::model::approval::gated::has_finalizer;
 use crate::model::audit::facts::record;
 use crate::plan::{PlannedEvent, Severity, Write};
 use crate::telemetry::Metrics;
 
 /// Of kinds that carry approval rules.
-pub(super) fn before_applying<'a, K: Reconciled>(object: &K, context: &'a Context) -> Option<Applying<'a>> {
+pub(super) fn before_applying<'a, K: Controller>(object: &K, context: &'a Context) -> Option<Applying<'a>> {
     let carries_rules = matches!(K::KIND, Kind::Community | Kind::Enclave | Kind::EnclaveEndpoint);
     let metadata = object.meta();
     let name = metadata.name.as_deref().unwrap_or_default();
@@ -30,7 +30,7 @@ pub(super) fn before_applying<'a, K: Reconciled>(object: &K, context: &'a Contex
 /// Writes a status, with the audit facts that become true with it, if it differs from the one before. The
 /// finalizer is added before the first fact is recorded, so that no object goes with undelivered facts. Returns
 /// how long delivered facts may stay, if removing them is all there would be to write.
-pub(super) async fn publish<K: Reconciled>(
+pub(super) async fn publish<K: Controller>(
     object: &K,
     context: &Context,
     Work { queue, key }: Work<'_>,
@@ -85,7 +85,7 @@ pub(super) async fn publish<K: Reconciled>(
 }
 
 /// How long a status need not be written that differs only by delivered facts, which are removed from it.
-fn settles_in<K: Reconciled>(object: &K, status: &mut K::Status, context: &Context) -> Option<Duration> {
+fn settles_in<K: Controller>(object: &K, status: &mut K::Status, context: &Context) -> Option<Duration> {
     // Its finalizer waits for them.
     if object.meta().deletion_timestamp.is_some() {
         return None;
@@ -101,12 +101,12 @@ fn settles_in<K: Reconciled>(object: &K, status: &mut K::Status, context: &Conte
 }
 
 /// Nobody can put one on what is being deleted already.
-fn is_without_finalizer<K: Served>(object: &K) -> bool {
+fn is_without_finalizer<K: ApiObject>(object: &K) -> bool {
     object.meta().deletion_timestamp.is_none() && !has_finalizer(object)
 }
 
 /// A status with the conditions of types that only another version knows, after its own.
-fn with_foreign_conditions<K: Reconciled>(object: &K, mut status: K::Status) -> K::Status {
+fn with_foreign_conditions<K: Controller>(object: &K, mut status: K::Status) -> K::Status {
     let before = object.status().cloned().map(|mut before| std::mem::take(K::conditions_mut(&mut before)));
     let is_foreign = |one: &Condition| !condition::ALL.contains(&one.type_.as_str());
     let shown = K::conditions_mut(&mut status);
@@ -116,7 +116,7 @@ fn with_foreign_conditions<K: Reconciled>(object: &K, mut status: K::Status) -> 
 }
 
 /// A status with what becomes true with it, and without what everybody was told.
-fn with_facts<K: Reconciled>(
+fn with_facts<K: Controller>(
     object: &K,
     mut status: K::Status,
     context: &Context,
@@ -129,7 +129,7 @@ fn with_facts<K: Reconciled>(
     (status, facts)
 }
 
-fn count_facts<K: Reconciled>(object: &K, facts: &[Fact], metrics: &Metrics) {
+fn count_facts<K: Controller>(object: &K, facts: &[Fact], metrics: &Metrics) {
     for fact in facts {
         let made = object.creation_timestamp().map_or(fact.at.0, |at| at.0);
         match fact.type_ {
@@ -143,7 +143,7 @@ fn count_facts<K: Reconciled>(object: &K, facts: &[Fact], metrics: &Metrics) {
 }
 
 /// Shows that reconciling fails again and again.
-pub(super) async fn publish_degraded<K: Reconciled>(
+pub(super) async fn publish_degraded<K: Controller>(
     context: &Context,
     object: &K,
     work: Work<'_>,

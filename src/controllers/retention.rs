@@ -57,7 +57,7 @@ fn until_the_next_hour(at: Timestamp) -> Duration {
 mod tests {
     use crate::api::approval_request::{ApprovalRequest, ApprovalRequestStatus, RequestState};
     use crate::api::{Time, names};
-    use crate::cluster::watch::Seen;
+    use crate::cluster::watch::WatchEvent;
     use crate::model::approval::request::tests::a_request;
 
     use super::*;
@@ -93,7 +93,7 @@ mod tests {
             request("unfinished", RequestState::Approved, Some(10)),
             leaving,
         ] {
-            enqueuer.take_in(Seen::Applied(request));
+            enqueuer.take_in(WatchEvent::Applied(request));
         }
         enqueuer.queues.open();
         let queue = enqueuer.queues.of(Kind::ApprovalRequest);

@@ -120,7 +120,7 @@ async fn close(context: &Context, write: Write) -> Option<String> {
     let written = write_child(&context.writer.client, verb, child);
     match tokio::time::timeout(LONGEST_WRITE, written).await {
         // It is gone, or not what it was: the watch tells.
-        Ok(Ok(_) | Err(WriteError::Outdated)) => None,
+        Ok(Ok(_) | Err(WriteError::Conflict)) => None,
         Ok(Err(error)) => Some(error.describe()),
         Err(_) => Some(format!("the API server did not answer within {LONGEST_WRITE:?}")),
     }

@@ -8,7 +8,7 @@ use kube::client::Body;
 use super::*;
 use crate::admission::Policies;
 use crate::api::{ApprovalRequest, Enclave, EnclaveConnection, EnclaveSpec};
-use crate::cluster::watch::Seen;
+use crate::cluster::watch::WatchEvent;
 use crate::cluster::workqueue::MAX_RETRY;
 use crate::kinds::sentry::Sentry;
 use crate::model::approval::policy_status::Integrity;
@@ -53,27 +53,27 @@ async fn back_off_is_forgotten_with_the_object() {
         queue.take(Priority::Normal, now).expect("it is tried again")
     };
     let work = |key: &Key| work_on::<Enclave>(Arc::clone(&context), queue.clone(), key.clone());
-    context.enqueuer.take_in(Seen::Applied(enclave.clone()));
+    context.enqueuer.take_in(WatchEvent::Applied(enclave.clone()));
     for failures in 1..=FAILURES_UNTIL_DEGRADED {
         let key = take();
         work(&key).await;
         assert_eq!((queue.failures(&key), queue.remembered()), (failures, 1), "nothing could be written");
     }
-    context.enqueuer.take_in(Seen::Deleted(enclave.clone()));
+    context.enqueuer.take_in(WatchEvent::Deleted(enclave.clone()));
     let key = take();
     work(&key).await;
     assert_eq!((queue.failures(&key), queue.remembered()), (0, 0));
 
     // It may go while it waits for its turn.
     enclave.metadata.resource_version = Some("2".into());
-    context.enqueuer.take_in(Seen::Applied(enclave.clone()));
+    context.enqueuer.take_in(WatchEvent::Applied(enclave.clone()));
     work(&take()).await;
     assert_eq!((queue.failures(&key), queue.remembered()), (1, 1));
     let turns = u32::try_from(context.planning.available_permits()).unwrap();
     let turns = context.planning.acquire_many(turns).await.unwrap();
     let mut waiting = std::pin::pin!(work(&take()));
     assert!(futures::poll!(waiting.as_mut()).is_pending());
-    context.enqueuer.take_in(Seen::Deleted(enclave));
+    context.enqueuer.take_in(WatchEvent::Deleted(enclave));
     drop(turns);
     waiting.await;
     assert_eq!((queue.failures(&key), queue.remembered()), (0, 0));

@@ -10,14 +10,14 @@ use crate::api::Kind;
 use crate::api::audit::{Audit, Fact};
 use crate::api::gate::Applied;
 use crate::cluster::workqueue::Priority;
-use crate::cluster::writes::Served;
+use crate::cluster::writes::ApiObject;
 use crate::kinds::caches::Caches;
 use crate::kinds::intake::Enqueued;
 use crate::kinds::sentry::Guard;
 use crate::plan::Plan;
 
 /// What is known when an object is planned.
-pub struct Known<'a> {
+pub struct ReconcileInput<'a> {
     pub caches: &'a Caches,
     /// The admission policies.
     pub guard: Guard,
@@ -28,7 +28,7 @@ pub struct Known<'a> {
 }
 
 /// A kind with a controller.
-pub trait Reconciled: Served + Enqueued {
+pub trait Controller: ApiObject + Enqueued {
     /// Its status.
     type Status: Clone + PartialEq + Send;
 
@@ -40,7 +40,7 @@ pub trait Reconciled: Served + Enqueued {
     const WAKE_PRIORITY: Priority = Priority::Closing;
 
     /// Observes from caches, and plans.
-    fn plan(object: Arc<Self>, known: Known<'_>) -> Plan<Self::Status>;
+    fn plan(object: Arc<Self>, known: ReconcileInput<'_>) -> Plan<Self::Status>;
 
     /// The status it has.
     fn status(&self) -> Option<&Self::Status>;
@@ -84,14 +84,14 @@ macro_rules! controller {
         controller!($kind, $status, |$object, $known| $plan, |_, _, _| None);
     };
     ($kind:ident, $status:ident, |$object:ident, $known:ident| $plan:expr, $maintenance:expr) => {
-        impl $crate::kinds::controller::Reconciled for $kind {
+        impl $crate::kinds::controller::Controller for $kind {
             type Status = $status;
 
             const KIND: $crate::api::Kind = $crate::api::Kind::$kind;
 
             fn plan(
                 $object: ::std::sync::Arc<Self>,
-                $known: $crate::kinds::controller::Known<'_>,
+                $known: $crate::kinds::controller::ReconcileInput<'_>,
             ) -> $crate::plan::Plan<$status> {
                 $plan
             }

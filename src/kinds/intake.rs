@@ -4,7 +4,7 @@ use crate::api::{
     EnclaveEndpoint, EnclaveWorkload, RoleActivation, RoleAssignment, RoleEligibility, TransitHub,
 };
 use crate::cluster::cache::{Cache, Change, Key};
-use crate::cluster::watch::Seen;
+use crate::cluster::watch::WatchEvent;
 use crate::kinds::caches::Cached;
 use crate::kinds::enqueue::Enqueuer;
 use crate::kinds::foreign::Relevant;
@@ -53,28 +53,28 @@ impl Enqueued for CiliumNetworkPolicy {
 
 impl Enqueuer {
     /// Takes in what a watch saw, and enqueues what that concerns.
-    pub fn take_in<K: Enqueued>(&self, seen: Seen<K>) {
+    pub fn take_in<K: Enqueued>(&self, seen: WatchEvent<K>) {
         let cache = K::cache(&self.caches);
         match seen {
-            Seen::ListBegins => cache.begin_list(),
-            Seen::Applied(object) if K::is_relevant(&self.caches, &object) => {
+            WatchEvent::ListBegins => cache.begin_list(),
+            WatchEvent::Applied(object) if K::is_relevant(&self.caches, &object) => {
                 if let Some(change) = cache.apply(Arc::new(object.kept(&self.caches))) {
                     self.enqueue_change(&change);
                 }
             }
             // It may have been before.
-            Seen::Applied(object) => self.drop_one(&Key::of(&object), cache),
-            Seen::Deleted(object) => {
+            WatchEvent::Applied(object) => self.drop_one(&Key::of(&object), cache),
+            WatchEvent::Deleted(object) => {
                 if let Some(change) = cache.remove(&object) {
                     self.enqueue_change(&change);
                 }
             }
-            Seen::ListEnds => {
+            WatchEvent::ListEnds => {
                 for change in cache.end_list() {
                     self.enqueue_change(&change);
                 }
             }
-            Seen::PartOfListEnds => {
+            WatchEvent::PartOfListEnds => {
                 for change in cache.end_partial_list() {
                     self.enqueue_change(&change);
                 }
@@ -175,7 +175,7 @@ mod tests {
             resource_version: Some("2".into()),
             ..ObjectMeta::default()
         };
-        enqueuer.take_in(Seen::Applied(Secret { metadata, ..Secret::default() }));
+        enqueuer.take_in(WatchEvent::Applied(Secret { metadata, ..Secret::default() }));
         let queue = enqueuer.queues.of(Kind::Enclave);
         let next = queue.take(crate::cluster::workqueue::Priority::Normal, Instant::now());
         assert_eq!(next, Some(Key::new("acme", "payments")));

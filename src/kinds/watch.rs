@@ -19,7 +19,7 @@ use crate::api::{
     ApprovalRequest, CiliumNetworkPolicy, Community, CommunityEndpoint, Enclave, EnclaveConnection,
     EnclaveEndpoint, EnclaveWorkload, RoleActivation, RoleAssignment, RoleEligibility, TransitHub, cilium,
 };
-use crate::cluster::watch::{Apis, Seen, list_selected, run_watch};
+use crate::cluster::watch::{Apis, WatchEvent, list_selected, run_watch};
 use crate::kinds::backfill::run_backfill;
 use crate::kinds::caches::Cilium;
 use crate::kinds::enqueue::Enqueuer;
@@ -91,7 +91,7 @@ async fn run_cilium(client: Client, enqueuer: Enqueuer) {
     let is_known = move |metadata: &ObjectMeta| cache.knows(metadata);
     let apis = Apis { all: Api::all(client), part: None };
     run_watch(apis, all(), CiliumNetworkPolicy::WINDOW, counts, is_known, move |seen| {
-        let is_filled = matches!(seen, Seen::ListEnds);
+        let is_filled = matches!(seen, WatchEvent::ListEnds);
         enqueuer.take_in::<CiliumNetworkPolicy>(seen);
         if is_filled && enqueuer.caches.cilium.send_replace(Cilium::Known) != Cilium::Known {
             enqueuer.enqueue_everything();

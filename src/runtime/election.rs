@@ -24,7 +24,7 @@ use crate::api::names::OPERATOR;
 use crate::api::reading::Item;
 use crate::cluster::fence::{Fence, LEASE_DURATION, RENEW_DEADLINE, RENEW_PERIOD};
 use crate::cluster::unreadable::Counts;
-use crate::cluster::watch::{Apis, Seen, run_watch};
+use crate::cluster::watch::{Apis, WatchEvent, run_watch};
 
 /// The lease was lost: another process leads now, or the API server could not be reached in time.
 #[derive(Clone, Copy, Debug)]
@@ -159,18 +159,18 @@ async fn watch_lease(
         Duration::ZERO,
         Counts::default(),
         |_| false,
-        move |seen: Seen<Lease>| {
+        move |seen: WatchEvent<Lease>| {
             let lease = match seen {
-                Seen::ListBegins => {
+                WatchEvent::ListBegins => {
                     listed = None;
                     return;
                 }
-                Seen::Applied(lease) => {
+                WatchEvent::Applied(lease) => {
                     listed = Some(lease.clone());
                     Some(lease)
                 }
-                Seen::Deleted(_) => None,
-                Seen::ListEnds | Seen::PartOfListEnds => listed.take(),
+                WatchEvent::Deleted(_) => None,
+                WatchEvent::ListEnds | WatchEvent::PartOfListEnds => listed.take(),
             };
             if lease.as_ref().and_then(holder).is_none() {
                 released.notify_one();

@@ -10,7 +10,7 @@ use enclave_operator::api::{
 use enclave_operator::cluster::cache::Key as Marked;
 use enclave_operator::cluster::workqueue::{Outcome, Priority};
 use enclave_operator::controllers::revocation::{Due, plan_revocation};
-use enclave_operator::kinds::controller::{Known, Reconciled};
+use enclave_operator::kinds::controller::{Controller, ReconcileInput};
 use enclave_operator::kinds::sentry::Guard;
 use enclave_operator::model::approval::policy_status::Integrity;
 use enclave_operator::model::approval::scope::RulesOrigin;
@@ -70,7 +70,7 @@ pub enum Job {
 }
 
 /// A kind that is looked at.
-pub trait Watched: Reconciled + Stored {
+pub trait Watched: Controller + Stored {
     fn note(books: &mut Books, seen: &Books, before: &Self, after: &Self);
     fn gone(books: &mut Books, uid: &str);
 }
@@ -245,7 +245,7 @@ impl World {
         };
         let guard = Guard { integrity, witness: self.witness.to_string() };
         let (caches, now) = (&self.server.enqueuer.caches, self.books.now);
-        let known = Known { caches, guard, retain_requests_for: RETAINED, now };
+        let known = ReconcileInput { caches, guard, retain_requests_for: RETAINED, now };
         let plan = K::plan(Arc::new(object.clone()), known);
         Some((object, plan, self.books.clone()))
     }

@@ -8,7 +8,7 @@ use enclave_operator::api::{
     ApprovalRequest, Community, Enclave, EnclaveWorkload, RoleActivation, RoleAssignment, RoleEligibility,
 };
 use enclave_operator::cluster::clock::Clock;
-use enclave_operator::cluster::watch::Seen;
+use enclave_operator::cluster::watch::WatchEvent;
 use enclave_operator::kinds::enqueue::Enqueuer;
 use enclave_operator::kinds::intake::Enqueued;
 use enclave_operator::kinds::rbac::watches::enqueue_all_revocations;
@@ -48,7 +48,7 @@ static SENTRY: LazyLock<Arc<Sentry>> = LazyLock::new(|| {
 /// An operator that has listed everything, found nothing yet, and does not lead yet.
 fn empty() -> Enqueuer {
     let enqueuer = Enqueuer::new(SYSTEM, Arc::clone(&SENTRY), Vec::new(), Sender::new(None));
-    for seen in [Seen::ListBegins, Seen::ListEnds] {
+    for seen in [WatchEvent::ListBegins, WatchEvent::ListEnds] {
         enqueuer.take_in::<ApprovalRequest>(seen);
     }
     enqueuer
@@ -77,7 +77,7 @@ macro_rules! shelves {
             pub fn relist(&mut self) {
                 self.enqueuer = empty();
                 $(for object in self.$name.values() {
-                    self.enqueuer.take_in(Seen::<$kind>::Applied(object.clone()));
+                    self.enqueuer.take_in(WatchEvent::<$kind>::Applied(object.clone()));
                 })*
                 self.enqueuer.queues.open();
                 enqueue_all_revocations(&self.enqueuer);
@@ -124,7 +124,7 @@ impl Server {
         self.number += 1;
         object.meta_mut().resource_version = Some(self.number.to_string());
         let object: K = serde_json::from_value(serde_json::to_value(object).unwrap()).unwrap();
-        self.enqueuer.take_in(Seen::Applied(object.clone()));
+        self.enqueuer.take_in(WatchEvent::Applied(object.clone()));
         K::shelf_mut(self).insert(key_of(&object), object);
     }
 
@@ -178,7 +178,7 @@ impl Server {
 
     pub fn remove<K: Stored>(&mut self, key: &Key) {
         if let Some(object) = K::shelf_mut(self).remove(key) {
-            self.enqueuer.take_in(Seen::Deleted(object));
+            self.enqueuer.take_in(WatchEvent::Deleted(object));
         }
     }
 

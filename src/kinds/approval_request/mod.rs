@@ -14,19 +14,19 @@ use crate::api::{ApprovalRequest, ApprovalRequestStatus, Kind};
 use crate::cluster::workqueue::Priority;
 use crate::kinds::approval_request::observe::observe_target;
 use crate::kinds::approval_request::plan::{ObservedRequest, plan_approval_request};
-use crate::kinds::controller::{Known, Reconciled};
+use crate::kinds::controller::{Controller, ReconcileInput};
 use crate::kinds::sentry::Guard;
 use crate::model::audit::facts::facts_of_request;
 use crate::plan::Plan;
 
-impl Reconciled for ApprovalRequest {
+impl Controller for ApprovalRequest {
     const KIND: Kind = Kind::ApprovalRequest;
     /// Expiry, reminders and retention close no access.
     const WAKE_PRIORITY: Priority = Priority::Normal;
 
     type Status = ApprovalRequestStatus;
 
-    fn plan(object: Arc<Self>, known: Known<'_>) -> Plan<ApprovalRequestStatus> {
+    fn plan(object: Arc<Self>, known: ReconcileInput<'_>) -> Plan<ApprovalRequestStatus> {
         let target = observe_target(known.caches, &object);
         let Guard { integrity, witness } = known.guard;
         let retain_for = known.retain_requests_for;

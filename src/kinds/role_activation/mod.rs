@@ -9,18 +9,18 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use crate::api::audit::{Audit, Fact};
 use crate::api::{Kind, RoleActivation, RoleActivationStatus};
-use crate::kinds::controller::{Known, Reconciled};
+use crate::kinds::controller::{Controller, ReconcileInput};
 use crate::kinds::rbac::observe::observe_activation;
 use crate::kinds::role_activation::plan::plan_activation;
 use crate::model::audit::facts::facts_of_activation;
 use crate::plan::Plan;
 
-impl Reconciled for RoleActivation {
+impl Controller for RoleActivation {
     const KIND: Kind = Kind::RoleActivation;
 
     type Status = RoleActivationStatus;
 
-    fn plan(object: Arc<Self>, known: Known<'_>) -> Plan<RoleActivationStatus> {
+    fn plan(object: Arc<Self>, known: ReconcileInput<'_>) -> Plan<RoleActivationStatus> {
         let observed = observe_activation(known.caches, object, known.guard, known.retain_requests_for);
         plan_activation(&observed, known.now)
     }

@@ -10,7 +10,7 @@ use super::*;
 use crate::api::Kind;
 use crate::api::names::{purpose, reason};
 use crate::api::reading::{Item, Readable};
-use crate::cluster::watch::Seen;
+use crate::cluster::watch::WatchEvent;
 use crate::cluster::workqueue::Priority;
 use crate::kinds::enqueue::Enqueuer;
 use crate::kinds::intake::Enqueued;
@@ -36,7 +36,7 @@ impl World {
         object["metadata"]["generation"] = json!(1);
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
         let item = serde_json::from_str::<Item<K>>(&object.to_string()).unwrap();
-        self.enqueuer.take_in(Seen::Applied(item.read().0));
+        self.enqueuer.take_in(WatchEvent::Applied(item.read().0));
     }
 
     fn declare<K: Enqueued + Readable>(
