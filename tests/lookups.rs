@@ -20,13 +20,13 @@ use enclave_operator::controllers::revocation::plan_revocation;
 use enclave_operator::kinds::controller::{Controller, ReconcileInput};
 use enclave_operator::kinds::enqueue::Enqueuer;
 use enclave_operator::kinds::intake::Enqueued;
+use enclave_operator::kinds::policy_verifier::PolicyVerifier;
 use enclave_operator::kinds::rbac::observe::{observe_assignment, observe_one_grant};
 use enclave_operator::kinds::role_assignment::plan::plan_assignment;
-use enclave_operator::kinds::sentry::Guard;
-use enclave_operator::kinds::sentry::Sentry;
 use enclave_operator::model::approval::applied::as_if_applied;
 use enclave_operator::model::approval::gated::Gated;
 use enclave_operator::model::approval::policy_status::Integrity;
+use enclave_operator::model::approval::policy_status::PolicyStatus;
 use enclave_operator::model::naming::grant;
 use enclave_operator::plan::Write;
 use enclave_operator::plan::child::{Child, Verb};
@@ -54,7 +54,7 @@ impl World {
         let policies = build_policies(&Installation::default()).unwrap();
         let enqueuer = Enqueuer::new(
             "enclave-system",
-            Arc::new(Sentry::new(policies, Clock::new(now()))),
+            Arc::new(PolicyVerifier::new(policies, Clock::new(now()))),
             Vec::new(),
             tokio::sync::watch::Sender::new(None),
         );
@@ -151,7 +151,7 @@ impl World {
         let caches = &self.enqueuer.caches;
         let object = K::cache(caches).get(namespace, name).unwrap();
         let before = caches.visited();
-        let guard = Guard { integrity: Integrity::Intact, witness: "guard".to_owned() };
+        let guard = PolicyStatus { integrity: Integrity::Intact, witness: "guard".to_owned() };
         let retain_requests_for = SignedDuration::from_hours(1);
         let _ = K::plan(object, ReconcileInput { caches, guard, retain_requests_for, now: now() });
         caches.visited() - before
@@ -518,7 +518,7 @@ fn the_same_people_in_many_assignments_are_looked_at_once_in_each() {
     }
 
     let owner = world.get::<RoleAssignment>(&control(0), "enclave-owner-00");
-    let guard = Guard { integrity: Integrity::Intact, witness: "guard".to_owned() };
+    let guard = PolicyStatus { integrity: Integrity::Intact, witness: "guard".to_owned() };
     let before = world.enqueuer.caches.visited();
     let observed = observe_assignment(&world.enqueuer.caches, owner, guard);
     let visited = world.enqueuer.caches.visited() - before;
@@ -676,7 +676,7 @@ fn what_has_the_name_of_a_grant_elsewhere_is_taken_away_and_keeps_nobody_waiting
     let elsewhere: Namespace = serde_json::from_value(json!({"metadata": {"name": "elsewhere"}})).unwrap();
     world.see(&elsewhere);
     let plan = |world: &World, name: &str| {
-        let guard = Guard { integrity: Integrity::Intact, witness: "guard".to_owned() };
+        let guard = PolicyStatus { integrity: Integrity::Intact, witness: "guard".to_owned() };
         let assignment = world.get::<RoleAssignment>(&control, name);
         plan_assignment(&observe_assignment(&world.enqueuer.caches, assignment, guard), now())
     };

@@ -179,11 +179,11 @@ impl World {
             Step::Integrity { intact: true } => match self.integrity {
                 Integrity::Intact => {}
                 Integrity::Broken(_) => {
-                    self.integrity = Integrity::Settling;
+                    self.integrity = Integrity::Propagating;
                     self.witness += 1;
                 }
                 // By itself, and the operator looks at everything in the meantime.
-                Integrity::Settling => {
+                Integrity::Propagating => {
                     self.settle();
                     self.integrity = Integrity::Intact;
                 }
@@ -257,7 +257,7 @@ impl World {
         let forgeable = self.integrity != Integrity::Intact;
         if forgeable && !lawful {
             // Who looks, or guesses, knows what the policies are going to be.
-            let restored = self.witness + u32::from(self.integrity != Integrity::Settling);
+            let restored = self.witness + u32::from(self.integrity != Integrity::Propagating);
             status.witness = Some(restored.to_string());
         }
         let refused = request.spec.requesters.iter().any(|requester| requester == person);

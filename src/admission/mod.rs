@@ -5,7 +5,7 @@
 //! operator only makes sure that the policies are the ones it was built with (invariant 8). What only
 //! saves it work is not compared: without it nothing is less safe.
 
-pub mod settling;
+pub mod propagation;
 
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingAdmissionPolicy, MutatingAdmissionPolicyBinding, ValidatingAdmissionPolicy,

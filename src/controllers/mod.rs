@@ -32,8 +32,8 @@ use crate::cluster::writes::{WriteError, Written, apply_write};
 use crate::kinds::caches::Caches;
 use crate::kinds::controller::{Controller, ReconcileInput};
 use crate::kinds::enqueue::Enqueuer;
-use crate::kinds::sentry::Guard;
 use crate::kinds::with_controlled_kinds;
+use crate::model::approval::policy_status::PolicyStatus;
 use crate::plan::{Plan, Write};
 use crate::telemetry::{Metrics, Outcome as Counted};
 
@@ -63,7 +63,7 @@ const LONG_WAIT: Duration = Duration::from_secs(60);
 pub struct Context {
     pub writer: Writer,
     pub enqueuer: Enqueuer,
-    pub guard: watch::Receiver<Option<Guard>>,
+    pub guard: watch::Receiver<Option<PolicyStatus>>,
     pub events: Events,
     pub clock: Clock,
     /// Authorities that sinks are trusted by, beside those of the system.

@@ -10,7 +10,7 @@ use crate::admission::Policies;
 use crate::api::{ApprovalRequest, Enclave, EnclaveConnection, EnclaveSpec};
 use crate::cluster::watch::WatchEvent;
 use crate::cluster::workqueue::MAX_RETRY;
-use crate::kinds::sentry::Sentry;
+use crate::kinds::policy_verifier::PolicyVerifier;
 use crate::model::approval::policy_status::Integrity;
 
 /// What controllers share, with an API server that does not answer.
@@ -20,12 +20,13 @@ fn context() -> Arc<Context> {
     });
     let client = Client::new(no_answer, "default");
     let clock = Clock::new(Timestamp::UNIX_EPOCH);
-    let sentry = Arc::new(Sentry::new(Policies::default(), clock.clone()));
-    let guard = watch::Sender::new(Some(Guard { integrity: Integrity::Intact, witness: "guard".into() }));
+    let verifier = Arc::new(PolicyVerifier::new(Policies::default(), clock.clone()));
+    let guard =
+        watch::Sender::new(Some(PolicyStatus { integrity: Integrity::Intact, witness: "guard".into() }));
     let context = Context {
         writer: Writer::new(client.clone(), Policies::default, |_, _| {}),
         guard: guard.subscribe(),
-        enqueuer: Enqueuer::new("enclave-system", sentry, Vec::new(), guard),
+        enqueuer: Enqueuer::new("enclave-system", verifier, Vec::new(), guard),
         events: Events::new(client, "one").0,
         clock,
         ca_file: None,

@@ -22,11 +22,11 @@ use crate::kinds::endpoint::watches as endpoint;
 use crate::kinds::enqueue::{Enqueuer, priority_of};
 use crate::kinds::listing;
 use crate::kinds::rbac::watches as rbac;
-use crate::kinds::sentry::Guard;
 use crate::kinds::untold::channels_of;
 use crate::kinds::workload::watches as workload;
 use crate::model::approval::gated::Gated;
 use crate::model::approval::policy_status::Integrity;
+use crate::model::approval::policy_status::PolicyStatus;
 use crate::model::audit::cloud_event::Told;
 use crate::model::naming;
 use crate::plan::child::Made;
@@ -228,7 +228,7 @@ impl Enqueuer {
     pub fn compare_policies(&self) {
         // Four watches call this. What is read under the lock is never older than what is known.
         let changed = self.guard.send_if_modified(|known| {
-            let now = self.sentry.judge(&self.caches.observe_policies());
+            let now = self.verifier.verify(&self.caches.observe_policies());
             let changed = known.as_ref() != Some(&now);
             *known = Some(now);
             changed
@@ -257,13 +257,14 @@ impl Enqueuer {
 }
 
 /// Looks at the policies again once they have settled, which no watch tells. Never returns.
-pub async fn run_settling(enqueuer: &Enqueuer) {
+pub async fn run_propagation(enqueuer: &Enqueuer) {
     let mut guard = enqueuer.guard.subscribe();
-    let is_settling =
-        |guard: &Option<Guard>| guard.as_ref().is_some_and(|guard| guard.integrity == Integrity::Settling);
+    let is_propagating = |guard: &Option<PolicyStatus>| {
+        guard.as_ref().is_some_and(|guard| guard.integrity == Integrity::Propagating)
+    };
     // The sender is in `enqueuer`, so it does not end.
-    while guard.wait_for(is_settling).await.is_ok() {
-        tokio::time::sleep(enqueuer.sentry.remaining()).await;
+    while guard.wait_for(is_propagating).await.is_ok() {
+        tokio::time::sleep(enqueuer.verifier.remaining()).await;
         enqueuer.compare_policies();
     }
 }

@@ -13,14 +13,14 @@ use crate::cluster::workqueue::Priority;
 use crate::cluster::writes::ApiObject;
 use crate::kinds::caches::Caches;
 use crate::kinds::intake::Enqueued;
-use crate::kinds::sentry::Guard;
+use crate::model::approval::policy_status::PolicyStatus;
 use crate::plan::Plan;
 
 /// What is known when an object is planned.
 pub struct ReconcileInput<'a> {
     pub caches: &'a Caches,
     /// The admission policies.
-    pub guard: Guard,
+    pub guard: PolicyStatus,
     /// How long decided requests are kept.
     pub retain_requests_for: SignedDuration,
     /// The time, by the API server's clock.

@@ -7,9 +7,10 @@ use kube::Resource;
 use tokio::sync::watch;
 
 use super::caches::Caches;
+use super::policy_verifier::PolicyVerifier;
 use super::queues::Queues;
-use super::sentry::{Guard, Sentry};
 use super::untold::{Address, Untold};
+use crate::model::approval::policy_status::PolicyStatus;
 
 use crate::api::Kind;
 use crate::cluster::cache::{Change, Key};
@@ -30,11 +31,11 @@ pub struct Enqueuer {
     /// What waits for all requests to be known.
     pub waiting: Arc<Mutex<HashSet<(Kind, Key)>>>,
     /// Judges the admission policies.
-    pub sentry: Arc<Sentry>,
+    pub verifier: Arc<PolicyVerifier>,
     /// What is still to be told.
     pub untold: Arc<Untold>,
     /// Whether the live ones are the same; `None` until all of them were looked at.
-    pub guard: watch::Sender<Option<Guard>>,
+    pub guard: watch::Sender<Option<PolicyStatus>>,
 }
 
 impl Enqueuer {
@@ -43,9 +44,9 @@ impl Enqueuer {
     #[must_use]
     pub fn new(
         system: &str,
-        sentry: Arc<Sentry>,
+        verifier: Arc<PolicyVerifier>,
         sinks: Vec<&'static str>,
-        guard: watch::Sender<Option<Guard>>,
+        guard: watch::Sender<Option<PolicyStatus>>,
     ) -> Self {
         Self {
             caches: Caches::detached(system),
@@ -53,7 +54,7 @@ impl Enqueuer {
             unlisted: Workqueue::default(),
             gone: Arc::default(),
             waiting: Arc::default(),
-            sentry,
+            verifier,
             untold: Arc::new(Untold::new(sinks)),
             guard,
         }
@@ -139,7 +140,7 @@ impl Enqueuer {
     pub(crate) fn detached() -> Self {
         let policies = crate::admission::build_policies(&crate::admission::Installation::default()).unwrap();
         let clock = crate::cluster::clock::Clock::new(jiff::Timestamp::UNIX_EPOCH);
-        let sentry = Arc::new(Sentry::new(policies, clock));
-        Self::new("enclave-system", sentry, Vec::new(), watch::Sender::new(None))
+        let verifier = Arc::new(PolicyVerifier::new(policies, clock));
+        Self::new("enclave-system", verifier, Vec::new(), watch::Sender::new(None))
     }
 }

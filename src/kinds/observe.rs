@@ -7,7 +7,7 @@ use kube::ResourceExt;
 
 use super::caches::Caches;
 use super::index::{NamespaceBy, RbacBy, RequestBy};
-use super::sentry::Guard;
+use crate::model::approval::policy_status::PolicyStatus;
 
 use crate::api::ApprovalRequest;
 use crate::api::names::child;
@@ -33,7 +33,7 @@ pub(in crate::kinds) fn namespaces_of_workloads(
 pub(in crate::kinds) fn observe_declared<K: Gated>(
     caches: &Caches,
     object: Arc<K>,
-    guard: Guard,
+    guard: PolicyStatus,
 ) -> ObservedGated<K> {
     let parent = object.meta().namespace.as_deref().map_or(Parent::Nowhere, |name| parent_of(caches, name));
     let uid = object.uid().unwrap_or_default();

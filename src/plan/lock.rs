@@ -10,7 +10,7 @@ use crate::api::GateStatus;
 use crate::api::common::Principal;
 use crate::api::names::{condition, reason};
 use crate::model::approval::policy_status::Integrity;
-use crate::model::approval::policy_status::SETTLING;
+use crate::model::approval::policy_status::PROPAGATING;
 use crate::model::rbac::maintenance::Exceptions;
 
 /// As many things as a status lists.
@@ -76,7 +76,7 @@ fn describe(lock: &Lock<'_>) -> Wanted {
     let wanted = |status, reason, message| Wanted { type_: condition::LOCKED, status, reason, message };
     let unknown = match integrity {
         Integrity::Intact => None,
-        Integrity::Settling => Some(SETTLING.to_owned()),
+        Integrity::Propagating => Some(PROPAGATING.to_owned()),
         Integrity::Broken(what) => Some(format!("install the chart of this version again: {what}")),
     };
     if let Some(why) = unknown {

@@ -11,7 +11,7 @@ use crate::api::names::{condition, reason};
 use crate::api::{GateStatus, Kind, State};
 use crate::model::approval::change::HoldCause;
 use crate::model::approval::gated::Gated;
-use crate::model::approval::policy_status::SETTLING;
+use crate::model::approval::policy_status::PROPAGATING;
 use crate::model::approval::scope::NotReady;
 use crate::plan::enforcement::Enforcement;
 
@@ -134,10 +134,10 @@ fn describe_standing(gate: &Gate) -> Wanted {
                 "nothing new is enacted until the operator's admission policies are as installed: {what}{in_force}"
             ),
         ),
-        Standing::Held(HoldCause::PoliciesSettling) => wanted(
+        Standing::Held(HoldCause::PoliciesPropagating) => wanted(
             Status::False,
             reason::POLICIES_NOT_INTACT,
-            format!("nothing new is enacted: {SETTLING}{in_force}"),
+            format!("nothing new is enacted: {PROPAGATING}{in_force}"),
         ),
         Standing::Held(HoldCause::RequesterUnknown) => wanted(
             Status::False,
@@ -378,7 +378,7 @@ mod tests {
                 State::Pending,
                 Some(STALLED),
             ),
-            (held(HoldCause::PoliciesSettling), Enforcement::Nothing, State::Pending, Some(RECONCILING)),
+            (held(HoldCause::PoliciesPropagating), Enforcement::Nothing, State::Pending, Some(RECONCILING)),
             (blocked(reason::COMMUNITY_NOT_ACTIVE), Enforcement::Nothing, State::Pending, Some(RECONCILING)),
             (blocked(reason::SPEC_UNREADABLE), Enforcement::Nothing, State::Blocked, Some(STALLED)),
             (blocked(reason::SPEC_UNREADABLE), Enforcement::Complete, State::Blocked, Some(STALLED)),

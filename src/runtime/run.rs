@@ -28,13 +28,13 @@ use crate::cluster::watch::list_consistently;
 use crate::cluster::writer::Writer;
 use crate::controllers::telling::{Outlet, run_telling};
 use crate::controllers::{self, Context, revocation};
-use crate::kinds::changes::run_settling;
+use crate::kinds::changes::run_propagation;
 use crate::kinds::enqueue::Enqueuer;
-use crate::kinds::sentry::Guard;
-use crate::kinds::sentry::Sentry;
+use crate::kinds::policy_verifier::PolicyVerifier;
 use crate::kinds::watch::run_watches;
 use crate::model::approval::policy_status::Integrity;
-use crate::model::approval::policy_status::SETTLING;
+use crate::model::approval::policy_status::PROPAGATING;
+use crate::model::approval::policy_status::PolicyStatus;
 use crate::plan::{PlannedEvent, Severity};
 use crate::sinks::{DeliveryError, EventSink};
 use crate::telemetry::Metrics;
@@ -79,11 +79,11 @@ pub async fn run_operator(
         fence.guard(client.clone(), clock.listen(clients.writes.clone()), count)
     };
     let installation = settings.installation.installation();
-    let sentry = Arc::new(Sentry::new(build_policies(&installation)?, clock.clone()));
+    let verifier = Arc::new(PolicyVerifier::new(build_policies(&installation)?, clock.clone()));
     let (guard_sender, guard) = watch::channel(None);
     let sinks = settings.audit.sinks()?;
     let enqueuer =
-        Enqueuer::new(namespace, sentry, sinks.iter().map(EventSink::kind).collect(), guard_sender);
+        Enqueuer::new(namespace, verifier, sinks.iter().map(EventSink::kind).collect(), guard_sender);
     let caches = enqueuer.caches.clone();
     // Dropped at the end, which ends the watches.
     let mut tasks = JoinSet::new();
@@ -200,7 +200,7 @@ async fn lead(
             () = controllers::run(Arc::clone(&context)) => {}
             _ = closing.join_next() => error!("taking rights away ended by a defect of this program"),
             () = tell => {}
-            () = run_settling(enqueuer) => {}
+            () = run_propagation(enqueuer) => {}
         }
     };
     tokio::select! {
@@ -220,7 +220,7 @@ async fn serve(address: SocketAddr, registry: Registry, ready: watch::Receiver<b
 /// Tells, in a metric and in an Event on the operator's namespace, whether the admission policies
 /// are intact. Each Community shows it too, in its condition Protected.
 async fn run_telling_integrity(
-    mut guard: watch::Receiver<Option<Guard>>,
+    mut guard: watch::Receiver<Option<PolicyStatus>>,
     events: &Events,
     namespace: &str,
     metrics: &Metrics,
@@ -238,11 +238,11 @@ async fn run_telling_integrity(
             metrics.policies_intact.set(i64::from(*now == Integrity::Intact));
         }
         match now {
-            // Settling is how being broken ends: no news then.
-            Some(Integrity::Settling) if was_broken => {}
-            Some(Integrity::Settling) => {
+            // Propagation is how being broken ends: no news then.
+            Some(Integrity::Propagating) if was_broken => {}
+            Some(Integrity::Propagating) => {
                 was_broken = true;
-                let message = format!("nothing new is enacted: {SETTLING}");
+                let message = format!("nothing new is enacted: {PROPAGATING}");
                 let (severity, reason) = (Severity::Normal, reason::POLICIES_NOT_INTACT);
                 events.publish(about.clone(), PlannedEvent { severity, reason, message });
             }

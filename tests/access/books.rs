@@ -14,7 +14,7 @@ use crate::server::SYSTEM;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trust {
     Intact,
-    Settling,
+    Propagating,
     Broken,
 }
 

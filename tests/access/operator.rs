@@ -11,8 +11,8 @@ use enclave_operator::cluster::cache::Key as Marked;
 use enclave_operator::cluster::workqueue::{Outcome, Priority};
 use enclave_operator::controllers::revocation::{Due, plan_revocation};
 use enclave_operator::kinds::controller::{Controller, ReconcileInput};
-use enclave_operator::kinds::sentry::Guard;
 use enclave_operator::model::approval::policy_status::Integrity;
+use enclave_operator::model::approval::policy_status::PolicyStatus;
 use enclave_operator::model::approval::scope::RulesOrigin;
 use enclave_operator::plan::child::{Child, Verb};
 use enclave_operator::plan::{Plan, Write};
@@ -240,10 +240,10 @@ impl World {
         let object = self.server.get::<K>(key)?.clone();
         let integrity = match self.books.trust {
             Trust::Intact => Integrity::Intact,
-            Trust::Settling => Integrity::Settling,
+            Trust::Propagating => Integrity::Propagating,
             Trust::Broken => Integrity::Broken("missing".into()),
         };
-        let guard = Guard { integrity, witness: self.witness.to_string() };
+        let guard = PolicyStatus { integrity, witness: self.witness.to_string() };
         let (caches, now) = (&self.server.enqueuer.caches, self.books.now);
         let known = ReconcileInput { caches, guard, retain_requests_for: RETAINED, now };
         let plan = K::plan(Arc::new(object.clone()), known);

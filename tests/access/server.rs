@@ -11,8 +11,8 @@ use enclave_operator::cluster::clock::Clock;
 use enclave_operator::cluster::watch::WatchEvent;
 use enclave_operator::kinds::enqueue::Enqueuer;
 use enclave_operator::kinds::intake::Enqueued;
+use enclave_operator::kinds::policy_verifier::PolicyVerifier;
 use enclave_operator::kinds::rbac::watches::enqueue_all_revocations;
-use enclave_operator::kinds::sentry::Sentry;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -40,9 +40,9 @@ pub trait Stored: Enqueued + Clone + Serialize + DeserializeOwned {
 }
 
 /// What judges the admission policies, of which there are none here.
-static SENTRY: LazyLock<Arc<Sentry>> = LazyLock::new(|| {
+static SENTRY: LazyLock<Arc<PolicyVerifier>> = LazyLock::new(|| {
     let policies = build_policies(&Installation::default()).unwrap();
-    Arc::new(Sentry::new(policies, Clock::new(Timestamp::UNIX_EPOCH)))
+    Arc::new(PolicyVerifier::new(policies, Clock::new(Timestamp::UNIX_EPOCH)))
 });
 
 /// An operator that has listed everything, found nothing yet, and does not lead yet.

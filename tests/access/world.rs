@@ -134,9 +134,9 @@ impl World {
                 self.books.forget_votes();
                 Trust::Broken
             }
-            (true, Trust::Broken) => Trust::Settling,
+            (true, Trust::Broken) => Trust::Propagating,
             // Nobody guessed what nobody saw.
-            (true, Trust::Settling) if !alive => {
+            (true, Trust::Propagating) if !alive => {
                 self.witness += 1;
                 self.restart();
                 Trust::Intact

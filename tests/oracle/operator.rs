@@ -9,10 +9,10 @@ use enclave_operator::kinds::community::observe::observe_community;
 use enclave_operator::kinds::community::plan::plan_community;
 use enclave_operator::kinds::enclave::observe::observe_enclave;
 use enclave_operator::kinds::enclave::plan::plan_enclave;
-use enclave_operator::kinds::sentry::Guard;
 use enclave_operator::kinds::workload::observe::observe_workload;
 use enclave_operator::kinds::workload::plan::plan_workload;
 use enclave_operator::model::approval::policy_status::Integrity;
+use enclave_operator::model::approval::policy_status::PolicyStatus;
 use enclave_operator::plan::child::{Child, Verb};
 use enclave_operator::plan::{Plan, Write};
 use jiff::Timestamp;
@@ -116,7 +116,7 @@ fn plan_everything(objects: &Objects, now: Timestamp) -> Vec<(String, Write)> {
         plan.repairs.into_iter().chain(plan.writes).map(move |write| (uid.clone(), write))
     }
     let caches = objects.caches();
-    let guard = || Guard { integrity: Integrity::Intact, witness: "witness".to_owned() };
+    let guard = || PolicyStatus { integrity: Integrity::Intact, witness: "witness".to_owned() };
     let mut writes = Vec::new();
     for community in &objects.communities {
         let observed = observe_community(&caches, Arc::new(community.clone()), guard());

@@ -174,7 +174,7 @@ macro_rules! compared_by_spec {
     };
 }
 compared_by_spec!(false: NetworkPolicy, ResourceQuota, LimitRange);
-// What was changed a moment ago does not count yet ([`crate::admission::settling`]).
+// What was changed a moment ago does not count yet ([`crate::admission::propagation`]).
 compared_by_spec!(
     true:
     MutatingAdmissionPolicy,

@@ -206,7 +206,7 @@ mod tests {
         };
         for before in [None, Some("guard"), Some("other")] {
             assert_eq!(written(&Integrity::Intact, before).as_deref(), Some("guard"));
-            assert_eq!(written(&Integrity::Settling, before), None);
+            assert_eq!(written(&Integrity::Propagating, before), None);
             assert_eq!(written(&Integrity::Broken("a policy is missing".into()), before), None);
         }
     }

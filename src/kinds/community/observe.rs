@@ -10,13 +10,17 @@ use crate::kinds::community::plan::ObservedCommunity;
 use crate::kinds::index::EnclaveBy;
 use crate::kinds::leftovers::of_community;
 use crate::kinds::observe::{Bindings, observe_declared, observe_namespace};
-use crate::kinds::sentry::Guard;
+use crate::model::approval::policy_status::PolicyStatus;
 use crate::model::naming::namespace_of;
 use crate::plan::namespace::desired::is_owned;
 
 /// Gathers what is known of a Community.
 #[must_use]
-pub fn observe_community(caches: &Caches, community: Arc<Community>, guard: Guard) -> ObservedCommunity {
+pub fn observe_community(
+    caches: &Caches,
+    community: Arc<Community>,
+    guard: PolicyStatus,
+) -> ObservedCommunity {
     let namespace = namespace_of(&community);
     let owns = owns_namespace(caches, &community, &namespace);
     ObservedCommunity {

@@ -9,7 +9,7 @@ use crate::model::approval::applied::EvaluationError;
 use crate::model::approval::applied::applied_spec;
 use crate::model::approval::approval_policy::held_operations;
 use crate::model::approval::policy_status::Integrity;
-use crate::model::approval::policy_status::SETTLING;
+use crate::model::approval::policy_status::PROPAGATING;
 use crate::model::approval::scope::InheritedPolicy;
 use crate::model::naming::namespace_of;
 use crate::model::rbac::maintenance::{Exceptions, own_maintenance};
@@ -144,11 +144,11 @@ fn describe_protection(integrity: &Integrity) -> Wanted {
             reason: reason::POLICIES_INTACT,
             message: "the API server runs the operator's admission policies".into(),
         },
-        Integrity::Settling => Wanted {
+        Integrity::Propagating => Wanted {
             type_,
             status: Status::False,
             reason: reason::POLICIES_SETTLING,
-            message: format!("nothing new is enacted: {SETTLING}"),
+            message: format!("nothing new is enacted: {PROPAGATING}"),
         },
         Integrity::Broken(what) => Wanted {
             type_,

@@ -13,15 +13,15 @@ use crate::kinds::foreign::is_managed;
 use crate::kinds::index::{ConnectionBy, PolicyBy, pair};
 use crate::kinds::observe::observe_declared;
 use crate::kinds::parent::find_enclave;
-use crate::kinds::sentry::Guard;
 use crate::model::approval::gated::Gated;
+use crate::model::approval::policy_status::PolicyStatus;
 
 /// Gathers what is known of a connection.
 #[must_use]
 pub fn observe_connection(
     caches: &Caches,
     connection: Arc<EnclaveConnection>,
-    guard: Guard,
+    guard: PolicyStatus,
 ) -> ObservedConnection {
     let (policies, cilium_policies) = (
         policies_of_connection(caches, &caches.network_policies, &connection),

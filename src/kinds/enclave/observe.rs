@@ -13,13 +13,13 @@ use crate::kinds::observe::{
     Bindings, namespaces_of_workloads, observe_declared, observe_namespace, observe_namespace_owned_by,
 };
 use crate::kinds::parent::control_namespace_of;
-use crate::kinds::sentry::Guard;
 use crate::model::approval::gated::Gated;
+use crate::model::approval::policy_status::PolicyStatus;
 use crate::plan::declared::Parent;
 
 /// Gathers what is known of an Enclave.
 #[must_use]
-pub fn observe_enclave(caches: &Caches, enclave: Arc<Enclave>, guard: Guard) -> ObservedEnclave {
+pub fn observe_enclave(caches: &Caches, enclave: Arc<Enclave>, guard: PolicyStatus) -> ObservedEnclave {
     let declared = observe_declared(caches, enclave, guard);
     let place = match &declared.parent {
         Parent::Community(community) => observe_namespace(

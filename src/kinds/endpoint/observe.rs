@@ -5,9 +5,9 @@ use std::sync::Arc;
 use crate::kinds::caches::Caches;
 use crate::kinds::endpoint::plan::ObservedEndpoint;
 use crate::kinds::observe::observe_declared;
-use crate::kinds::sentry::Guard;
 use crate::model::approval::applied::as_if_applied;
 use crate::model::approval::gated::Gated;
+use crate::model::approval::policy_status::PolicyStatus;
 use crate::model::network::connectivity::ResolvedConnection;
 
 /// Gathers what is known of an endpoint or a hub; `links` finds the connections to it, of which there
@@ -16,7 +16,7 @@ use crate::model::network::connectivity::ResolvedConnection;
 pub fn observe_endpoint<K: Gated + Clone>(
     caches: &Caches,
     endpoint: Arc<K>,
-    guard: Guard,
+    guard: PolicyStatus,
     links: impl FnOnce(&Caches, &K) -> Vec<ResolvedConnection>,
     put_into: impl Fn(&Caches, ResolvedConnection, &Arc<K>) -> ResolvedConnection,
 ) -> ObservedEndpoint<K> {

@@ -29,10 +29,10 @@ use crate::kinds::parent::parent_of;
 use crate::kinds::role_activation::plan::{ObservedActivation, grant_of_activation};
 use crate::kinds::role_assignment::plan::{ObservedAssignment, grant_of_assignment};
 use crate::kinds::role_eligibility::plan::{ObservedEligibility, effective, grant_of_eligibility};
-use crate::kinds::sentry::Guard;
 use crate::model::approval::applied::EvaluationError;
 use crate::model::approval::applied::view_applied;
 use crate::model::approval::gated::Gated;
+use crate::model::approval::policy_status::PolicyStatus;
 use crate::model::digest::fingerprint;
 use crate::model::naming::{self, namespace_of};
 use crate::model::rbac::activation::{Eligible, NotEligible, asker, keeps_what_it_has};
@@ -144,7 +144,7 @@ fn named_principals(caches: &Caches, name: &str) -> Option<BTreeSet<Principal>> 
 pub fn observe_assignment(
     caches: &Caches,
     assignment: Arc<RoleAssignment>,
-    guard: Guard,
+    guard: PolicyStatus,
 ) -> ObservedAssignment {
     let namespace = assignment.namespace().unwrap_or_default();
     ObservedAssignment {
@@ -165,7 +165,7 @@ pub fn observe_assignment(
 pub fn observe_eligibility(
     caches: &Caches,
     eligibility: Arc<RoleEligibility>,
-    guard: Guard,
+    guard: PolicyStatus,
 ) -> ObservedEligibility {
     let (namespace, name) = (eligibility.namespace().unwrap_or_default(), eligibility.name_any());
     ObservedEligibility {
@@ -187,7 +187,7 @@ pub fn observe_eligibility(
 pub fn observe_activation(
     caches: &Caches,
     activation: Arc<RoleActivation>,
-    guard: Guard,
+    guard: PolicyStatus,
     retain_for: SignedDuration,
 ) -> ObservedActivation {
     let namespace = activation.namespace().unwrap_or_default();

@@ -11,15 +11,19 @@ use crate::kinds::connection::resolver::{links_of_policies, links_of_workload};
 use crate::kinds::observe::{
     Bindings, namespaces_of_workloads, observe_declared, observe_namespace, observe_namespace_owned_by,
 };
-use crate::kinds::sentry::Guard;
 use crate::kinds::workload::plan::ObservedWorkload;
 use crate::model::approval::applied::view_applied;
+use crate::model::approval::policy_status::PolicyStatus;
 use crate::model::naming::workload_namespace;
 use crate::plan::declared::Parent;
 
 /// Gathers what is known of a workload.
 #[must_use]
-pub fn observe_workload(caches: &Caches, workload: Arc<EnclaveWorkload>, guard: Guard) -> ObservedWorkload {
+pub fn observe_workload(
+    caches: &Caches,
+    workload: Arc<EnclaveWorkload>,
+    guard: PolicyStatus,
+) -> ObservedWorkload {
     let mut links = links_of_workload(caches, &workload);
     let declared = observe_declared(caches, workload, guard);
     let place = match &declared.parent {

@@ -72,7 +72,7 @@ pub enum HoldCause {
     /// The admission policies are not what they must be; in words, what differs.
     PoliciesNotIntact { what: String },
     /// The admission policies were changed a moment ago.
-    PoliciesSettling,
+    PoliciesPropagating,
     /// The API server did not witness who made this change.
     RequesterUnknown,
     /// The rules ask for a justification and there is none.
@@ -391,7 +391,7 @@ fn is_edited<K: Gated>(object: &K, applied: Option<&Applied>) -> bool {
 fn hold_for_policies(integrity: &Integrity) -> Option<HoldCause> {
     match integrity {
         Integrity::Intact => None,
-        Integrity::Settling => Some(HoldCause::PoliciesSettling),
+        Integrity::Propagating => Some(HoldCause::PoliciesPropagating),
         Integrity::Broken(what) => Some(HoldCause::PoliciesNotIntact { what: what.clone() }),
     }
 }

@@ -133,7 +133,7 @@ pub fn decide(
     let witnessed = is_witnessed(request, witness);
     let (votes, counted) = match integrity {
         Integrity::Intact if !witnessed && !cast.is_empty() => (Votes::Void, &[][..]),
-        Integrity::Intact | Integrity::Settling | Integrity::Broken(_) => (Votes::Kept, cast),
+        Integrity::Intact | Integrity::Propagating | Integrity::Broken(_) => (Votes::Kept, cast),
     };
     match tally(&request.spec, counted) {
         Tally::Rejected { by, comment } => decided(
@@ -297,7 +297,7 @@ pub(crate) mod tests {
 
     #[test]
     fn every_way_a_request_can_go() {
-        use Integrity::{Intact, Settling};
+        use Integrity::{Intact, Propagating};
         use TargetView::{Behind, EditedAgain, EditedBack, Gone, Proposed};
         let none = with_votes(&[]);
         let yes = with_votes(&[("bob", Vote::Approved)]);
@@ -316,7 +316,7 @@ pub(crate) mod tests {
             (&yes, Behind, &Intact, 0, "Unchanged"),
             (&yes, Proposed, &broken, 0, "Pending"),
             (&no, Proposed, &Intact, 0, "Rejected"),
-            (&yes, Proposed, &Settling, 0, "Pending"),
+            (&yes, Proposed, &Propagating, 0, "Pending"),
             (&no, Proposed, &broken, 0, "Rejected"),
             (&no, Proposed, &Intact, 4000, "Rejected"),
         ] {
@@ -374,7 +374,7 @@ pub(crate) mod tests {
         );
         assert_eq!(decide(&request, TargetView::PutIntoForce, "other"), Verdict::Unchanged);
         // Whatever witness it names: in a gap somebody else may have written it.
-        for absent in [Integrity::Settling, Integrity::Broken("a policy is missing".into())] {
+        for absent in [Integrity::Propagating, Integrity::Broken("a policy is missing".into())] {
             assert_eq!(state_of(&request, TargetView::Proposed, &absent, 2), "Pending");
             assert_eq!(state_of(&request, TargetView::PutIntoForce, &absent, 2), "Unchanged");
         }
@@ -389,7 +389,7 @@ pub(crate) mod tests {
         for (votes, witness) in [(&[("bob", Vote::Approved)][..], None), (&[], Some("guard"))] {
             let mut request = with_votes(votes);
             request.status.as_mut().unwrap().witness = witness.map(ToOwned::to_owned);
-            for integrity in [&Integrity::Intact, &Integrity::Settling, &broken] {
+            for integrity in [&Integrity::Intact, &Integrity::Propagating, &broken] {
                 assert_eq!(state_of(&request, TargetView::PutIntoForce, integrity, 9999), "Approved");
             }
             request.metadata.deletion_timestamp = Some(Time(at(1)).into());
@@ -406,7 +406,7 @@ pub(crate) mod tests {
         for deleted in [None, Some(Time(at(1)).into())] {
             request.metadata.deletion_timestamp = deleted;
             for target in [TargetView::Gone, TargetView::Ended] {
-                for integrity in [&Integrity::Intact, &Integrity::Settling, &broken] {
+                for integrity in [&Integrity::Intact, &Integrity::Propagating, &broken] {
                     for witness in ["guard", "other"] {
                         assert_eq!(decide(&request, target, integrity, witness, at(2)), Verdict::Unchanged);
                     }
@@ -419,7 +419,7 @@ pub(crate) mod tests {
     fn an_approved_request_that_was_overtaken_is_superseded() {
         let mut request = with_votes(&[("bob", Vote::Approved)]);
         request.status.as_mut().unwrap().state = Some(RequestState::Approved);
-        for integrity in [Integrity::Intact, Integrity::Settling] {
+        for integrity in [Integrity::Intact, Integrity::Propagating] {
             assert_eq!(state_of(&request, TargetView::Overtaken, &integrity, 2), "Superseded");
         }
         request.status.as_mut().unwrap().enacted_at = Some(Time(at(1)));

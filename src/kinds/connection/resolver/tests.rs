@@ -14,10 +14,10 @@ use crate::cluster::watch::WatchEvent;
 use crate::cluster::workqueue::Priority;
 use crate::kinds::enqueue::Enqueuer;
 use crate::kinds::intake::Enqueued;
-use crate::kinds::sentry::Guard;
 use crate::kinds::workload::observe::observe_workload;
 use crate::kinds::workload::plan::plan_workload;
 use crate::model::approval::policy_status::Integrity;
+use crate::model::approval::policy_status::PolicyStatus;
 use crate::model::network::connectivity::{Connectivity, resolve};
 use crate::plan::Write;
 use crate::plan::child::Verb;
@@ -65,7 +65,7 @@ impl World {
     fn taken_away(&self) -> Vec<String> {
         let caches = &self.enqueuer.caches;
         let workload = caches.workloads.get("acme-payments", "api").unwrap();
-        let guard = Guard { integrity: Integrity::Intact, witness: String::new() };
+        let guard = PolicyStatus { integrity: Integrity::Intact, witness: String::new() };
         let plan = plan_workload(&observe_workload(caches, workload, guard), Timestamp::UNIX_EPOCH);
         let taken = plan.repairs.into_iter().filter_map(|write| match write {
             Write::Child(Verb::Delete, child) => child.metadata().name.clone(),

@@ -249,7 +249,7 @@ fn who_asked_is_believed_only_from_policies_that_stand_guard() {
         told(&evaluate_activation(activation, &input).unwrap())
     };
     let broken = Integrity::Broken("a policy is missing".into());
-    for integrity in [&broken, &Integrity::Settling] {
+    for integrity in [&broken, &Integrity::Propagating] {
         let refused = "Refused AdmissionPoliciesNotIntact -..-";
         assert_eq!(judge(&asked("nina", ""), integrity), refused);
         assert_eq!(judge(&active(), integrity), "Active Active 0..30", "what is active stays");

@@ -11,28 +11,28 @@ use super::{Policies, is_guard};
 
 /// How long policies must have been unchanged to count: three times what kube-apiserver needs to
 /// run them, because it may be busy, and its own watch a little behind.
-pub const SETTLE: Duration = Duration::from_secs(3);
+pub const PROPAGATION: Duration = Duration::from_secs(3);
 
 /// The policies that were seen last, and from when on they count.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settling {
+pub struct Propagation {
     /// Their fingerprint.
     witness: String,
     settled_at: Instant,
 }
 
-impl Settling {
+impl Propagation {
     /// What is known when policies are seen for the first time, so many seconds after they were
     /// changed; `None` when that is not known. Old ones count at once.
     #[must_use]
     pub fn first(witness: String, age: Option<Duration>, now: Instant) -> Self {
-        Self { witness, settled_at: now + SETTLE.saturating_sub(age.unwrap_or_default()) }
+        Self { witness, settled_at: now + PROPAGATION.saturating_sub(age.unwrap_or_default()) }
     }
 
     /// What is known when policies are seen again: other ones count later.
     #[must_use]
     pub fn next(self, witness: String, now: Instant) -> Self {
-        if self.witness == witness { self } else { Self { witness, settled_at: now + SETTLE } }
+        if self.witness == witness { self } else { Self { witness, settled_at: now + PROPAGATION } }
     }
 
     /// How long it takes until they count; `None` when they do.
@@ -78,21 +78,21 @@ mod tests {
     #[test]
     fn policies_that_were_seen_to_change_count_when_they_have_been_unchanged_for_a_while() {
         let start = Instant::now();
-        let old = Settling::first("old".into(), Some(SETTLE), start);
+        let old = Propagation::first("old".into(), Some(PROPAGATION), start);
         assert_eq!(old.remaining(start), None, "old ones count at once");
         let same = old.next("old".into(), start + SECOND);
         assert_eq!(same.remaining(start + SECOND), None);
 
         let away = same.next("away".into(), start + 2 * SECOND);
         let back = away.next("back".into(), start + 3 * SECOND);
-        assert_eq!(back.remaining(start + 3 * SECOND), Some(SETTLE));
+        assert_eq!(back.remaining(start + 3 * SECOND), Some(PROPAGATION));
         // Looking again, however often, neither shortens nor lengthens it.
         let back = back.next("back".into(), start + 4 * SECOND);
         assert_eq!(back.remaining(start + 4 * SECOND), Some(2 * SECOND));
-        assert_eq!(back.remaining(start + 3 * SECOND + SETTLE), None);
+        assert_eq!(back.remaining(start + 3 * SECOND + PROPAGATION), None);
         // The very same policies again are no old acquaintances.
         let again = back.next("old".into(), start + 9 * SECOND);
-        assert_eq!(again.remaining(start + 9 * SECOND), Some(SETTLE));
+        assert_eq!(again.remaining(start + 9 * SECOND), Some(PROPAGATION));
     }
 
     #[test]
@@ -100,12 +100,12 @@ mod tests {
         let start = Instant::now();
         for (age, remaining) in [
             (Some(3600 * SECOND), None),
-            (Some(SETTLE), None),
+            (Some(PROPAGATION), None),
             (Some(SECOND), Some(2 * SECOND)),
-            (Some(Duration::ZERO), Some(SETTLE)),
-            (None, Some(SETTLE)),
+            (Some(Duration::ZERO), Some(PROPAGATION)),
+            (None, Some(PROPAGATION)),
         ] {
-            assert_eq!(Settling::first("new".into(), age, start).remaining(start), remaining, "{age:?}");
+            assert_eq!(Propagation::first("new".into(), age, start).remaining(start), remaining, "{age:?}");
         }
     }
 

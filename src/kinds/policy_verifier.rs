@@ -4,47 +4,38 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::admission::Policies;
-use crate::admission::settling::Settling;
+use crate::admission::propagation::Propagation;
 use crate::cluster::clock::Clock;
-use crate::model::approval::policy_status::Integrity;
-
-/// What stands guard in the API server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Guard {
-    /// Whether the admission policies are the built-in ones.
-    pub integrity: Integrity,
-    /// Their fingerprint.
-    pub witness: String,
-}
+use crate::model::approval::policy_status::{Integrity, PolicyStatus};
 
 /// Knows what the policies must be, and since when they are what they are.
-pub struct Sentry {
+pub struct PolicyVerifier {
     built_in: Policies,
     clock: Clock,
-    known: Mutex<Option<Settling>>,
+    known: Mutex<Option<Propagation>>,
 }
 
-impl Sentry {
-    /// A sentry that has seen nothing yet.
+impl PolicyVerifier {
+    /// A verifier that has seen nothing yet.
     #[must_use]
     pub const fn new(built_in: Policies, clock: Clock) -> Self {
         Self { built_in, clock, known: Mutex::new(None) }
     }
 
     /// Judges the live policies.
-    pub fn judge(&self, live: &Policies) -> Guard {
+    pub fn verify(&self, live: &Policies) -> PolicyStatus {
         let (witness, now) = (live.fingerprint(), Instant::now());
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let settling = match known.take() {
             Some(known) => known.next(witness.clone(), now),
-            None => Settling::first(witness.clone(), live.age(self.clock.now()), now),
+            None => Propagation::first(witness.clone(), live.age(self.clock.now()), now),
         };
-        let is_settling = known.insert(settling).remaining(now).is_some();
+        let is_propagating = known.insert(settling).remaining(now).is_some();
         let integrity = match self.built_in.compare_with_live(live) {
-            Integrity::Intact if is_settling => Integrity::Settling,
+            Integrity::Intact if is_propagating => Integrity::Propagating,
             integrity => integrity,
         };
-        Guard { integrity, witness }
+        PolicyStatus { integrity, witness }
     }
 
     pub(super) fn remaining(&self) -> Duration {
