@@ -20,7 +20,7 @@ use crate::api::ApprovalRequest;
 use crate::api::FactType;
 use crate::kinds::caches::Caches;
 use crate::kinds::index::{ActivationBy, RequestBy};
-use crate::kinds::untold::Untold;
+use crate::kinds::outbox::Outbox;
 
 /// The metrics of this process. Object names are never labels.
 #[derive(Clone)]
@@ -183,7 +183,7 @@ impl Metrics {
 
     /// All metrics, those that follow from what is in the caches too.
     #[must_use]
-    pub fn registry(&self, caches: &Caches, untold: &Arc<Untold>) -> Registry {
+    pub fn registry(&self, caches: &Caches, outbox: &Arc<Outbox>) -> Registry {
         let Self {
             leader,
             policies_intact,
@@ -211,8 +211,8 @@ impl Metrics {
         registry.register("reconciliations", "Reconciliations, by how they ended", reconciliations);
         registry.register("api_writes", "Writes to the API server, by what became of them", writes);
         registry.register("deliveries", "Facts and notifications that were given to a sink", deliveries);
-        let (caches, untold) = (caches.clone(), Arc::clone(untold));
-        registry.register_collector(Box::new(Cached { caches, untold, policies_intact, leader }));
+        let (caches, outbox) = (caches.clone(), Arc::clone(outbox));
+        registry.register_collector(Box::new(Cached { caches, outbox, policies_intact, leader }));
         registry
     }
 }
@@ -220,7 +220,7 @@ impl Metrics {
 /// What follows from the caches, looked at when it is asked for.
 struct Cached {
     caches: Caches,
-    untold: Arc<Untold>,
+    outbox: Arc<Outbox>,
     policies_intact: Gauge<i64, AtomicI64>,
     leader: Gauge<i64, AtomicI64>,
 }
@@ -265,7 +265,7 @@ impl Collector for Cached {
             "Objects of which a field cannot be read, by kind, up to 100000 of each; the log names 1000 of them",
             unreadable,
         )?;
-        let facts_waiting = i64::try_from(self.untold.count(&self.caches)).unwrap_or(i64::MAX);
+        let facts_waiting = i64::try_from(self.outbox.count(&self.caches)).unwrap_or(i64::MAX);
         let gauge = encoder.encode_descriptor(
             "facts_waiting",
             "Facts that the audit stream has not told everywhere yet",

@@ -7,7 +7,7 @@ mod retention;
 
 pub mod revocation;
 
-pub mod telling;
+pub mod exporter;
 
 use std::num::NonZero;
 use std::panic::AssertUnwindSafe;

@@ -96,7 +96,7 @@ fn settles_in<K: Controller>(object: &K, status: &mut K::Status, context: &Conte
     let only_settles = before == *status
         && told.recorded == stays.recorded
         && stays.waiting.iter().all(|fact| told.waiting.contains(fact));
-    let wait = context.enqueuer.untold.settles_in(&object.uid().unwrap_or_default(), &told);
+    let wait = context.enqueuer.outbox.settles_in(&object.uid().unwrap_or_default(), &told);
     (only_settles && !wait.is_zero()).then_some(wait)
 }
 
@@ -125,7 +125,7 @@ fn with_facts<K: Controller>(
     let facts = object.facts(&status, now);
     let audit = K::audit_mut(&mut status);
     record(audit, facts.iter().cloned());
-    context.enqueuer.untold.settle(&object.uid().unwrap_or_default(), audit);
+    context.enqueuer.outbox.settle(&object.uid().unwrap_or_default(), audit);
     (status, facts)
 }
 

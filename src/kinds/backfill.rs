@@ -87,7 +87,7 @@ impl Enqueuer {
     fn on_backfilled(&self, change: &Change<ApprovalRequest>) {
         // What was known before as something else is news.
         if change.before.is_none() && change.after.as_deref().is_some_and(is_settled) {
-            self.untold.on_change(change);
+            self.outbox.on_change(change);
         } else {
             self.on_request(change);
         }

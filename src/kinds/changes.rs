@@ -21,8 +21,8 @@ use crate::kinds::enclave::watches as enclave;
 use crate::kinds::endpoint::watches as endpoint;
 use crate::kinds::enqueue::{Enqueuer, priority_of};
 use crate::kinds::listing;
+use crate::kinds::outbox::channels_of;
 use crate::kinds::rbac::watches as rbac;
-use crate::kinds::untold::channels_of;
 use crate::kinds::workload::watches as workload;
 use crate::model::approval::gated::Gated;
 use crate::model::approval::policy_status::Integrity;
@@ -49,7 +49,7 @@ with_controlled_kinds!(enqueue_all);
 impl Enqueuer {
     pub(super) fn on_community(&self, change: &Change<Community>) {
         if change.differs(channels_of) {
-            self.untold.look_at_everything();
+            self.outbox.look_at_everything();
         }
         if self.on_own(change) {
             self.enqueue_gated(change);
@@ -243,7 +243,7 @@ impl Enqueuer {
 
     /// Notes what is to be told of an object of ours. Returns whether there is work to be enqueued.
     fn on_own<K: Told + Resource<DynamicType = ()>>(&self, change: &Change<K>) -> bool {
-        self.untold.on_change(change);
+        self.outbox.on_change(change);
         self.queues.is_open()
     }
 

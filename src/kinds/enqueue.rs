@@ -7,9 +7,9 @@ use kube::Resource;
 use tokio::sync::watch;
 
 use super::caches::Caches;
+use super::outbox::{Address, Outbox};
 use super::policy_verifier::PolicyVerifier;
 use super::queues::Queues;
-use super::untold::{Address, Untold};
 use crate::model::approval::policy_status::PolicyStatus;
 
 use crate::api::Kind;
@@ -33,7 +33,7 @@ pub struct Enqueuer {
     /// Judges the admission policies.
     pub verifier: Arc<PolicyVerifier>,
     /// What is still to be told.
-    pub untold: Arc<Untold>,
+    pub outbox: Arc<Outbox>,
     /// Whether the live ones are the same; `None` until all of them were looked at.
     pub guard: watch::Sender<Option<PolicyStatus>>,
 }
@@ -55,7 +55,7 @@ impl Enqueuer {
             gone: Arc::default(),
             waiting: Arc::default(),
             verifier,
-            untold: Arc::new(Untold::new(sinks)),
+            outbox: Arc::new(Outbox::new(sinks)),
             guard,
         }
     }

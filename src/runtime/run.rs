@@ -26,7 +26,7 @@ use crate::cluster::clock::Clock;
 use crate::cluster::events::Events;
 use crate::cluster::watch::list_consistently;
 use crate::cluster::writer::Writer;
-use crate::controllers::telling::{Outlet, run_telling};
+use crate::controllers::exporter::{Outlet, run_telling};
 use crate::controllers::{self, Context, revocation};
 use crate::kinds::changes::run_propagation;
 use crate::kinds::enqueue::Enqueuer;
@@ -92,7 +92,7 @@ pub async fn run_operator(
         tasks.spawn(watch);
     }
     let (is_ready, ready) = watch::channel(false);
-    tasks.spawn(serve(settings.listen, metrics.registry(&caches, &enqueuer.untold), ready.clone()));
+    tasks.spawn(serve(settings.listen, metrics.registry(&caches, &enqueuer.outbox), ready.clone()));
     let election = Election::new(&client, fence, settings);
     for watch in election.watches() {
         tasks.spawn(watch);
@@ -109,8 +109,8 @@ pub async fn run_operator(
         }
     };
 
-    let (known_policies, untold) = (caches.clone(), Arc::clone(&enqueuer.untold));
-    let settle = move |uid: &str, audit: &mut Audit| untold.settle(uid, audit);
+    let (known_policies, outbox) = (caches.clone(), Arc::clone(&enqueuer.outbox));
+    let settle = move |uid: &str, audit: &mut Audit| outbox.settle(uid, audit);
     let context = Arc::new(Context {
         writer: Writer::new(writer, move || known_policies.observe_policies(), settle),
         enqueuer,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use enclave_operator::api::Kind;
 use enclave_operator::api::names::OPERATOR;
-use enclave_operator::kinds::untold::SETTLE_AFTER;
+use enclave_operator::kinds::outbox::SETTLE_AFTER;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview};
 use kube::api::{ListParams, PostParams};
 use kube::core::DynamicObject;

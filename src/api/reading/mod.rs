@@ -74,8 +74,8 @@ impl Unreadable {
 
     /// Whether so much of a field of the spec is only known to another version that nobody can tell what it takes away.
     #[must_use]
-    pub fn is_untold(&self, field: &str) -> bool {
-        self.cause_of(&spec::untold(field)).is_some()
+    pub fn is_unclear(&self, field: &str) -> bool {
+        self.cause_of(&spec::unclear(field)).is_some()
     }
 
     /// Why a field could not be read; `None` when it could.

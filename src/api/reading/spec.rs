@@ -78,7 +78,7 @@ pub(super) fn read_what_can_be<S: Markable>(
             let is_newer = unread.iter().skip(before).all(|one| one.cause == Cause::Newer);
             // Nobody can tell what it takes away.
             if is_newer {
-                unread.push(too_many(untold(&name)));
+                unread.push(too_many(unclear(&name)));
             }
             let applied = known(&name).filter(|_| is_newer);
             let kept = applied.and_then(|applied| read_of::<S>(&name, applied.clone(), &required));
@@ -105,7 +105,7 @@ pub(super) fn read_what_can_be<S: Markable>(
 
 /// The path that says of a field of a spec that so much of it only another version knows that nobody can tell what it
 /// takes away; what is applied of it stands in its place.
-pub fn untold(field: &str) -> String {
+pub fn unclear(field: &str) -> String {
     format!("spec.{field}[*]")
 }
 

@@ -627,6 +627,6 @@ fn what_closes_is_read_beside_a_field_with_any_number_of_newer_words() {
     let after = json!({"network": {"workloadCommunication": "Isolated"}, "approvals": {"rules": rules}});
     let (one, _) = read::<Enclave>(&edited(&before, &after));
     let mark = one.spec.unreadable.as_ref().unwrap();
-    assert!(mark.is_only_newer() && mark.is_untold("approvals") && !mark.is_untold("network"));
+    assert!(mark.is_only_newer() && mark.is_unclear("approvals") && !mark.is_unclear("network"));
     assert!(is_kept_apart(&one.spec));
 }

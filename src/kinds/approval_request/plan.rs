@@ -150,11 +150,11 @@ fn plan_retention(observed: &ObservedRequest, now: Timestamp) -> Plan<ApprovalRe
         .is_some_and(|status| status.state == Some(RequestState::Approved) && status.enacted_at.is_none())
         && observed.target != TargetView::Gone;
     // One without a finalizer would be gone at once.
-    let untold = status.is_some_and(|status| !status.audit.is_told());
+    let undelivered = status.is_some_and(|status| !status.audit.is_told());
     // What it is about may be something that only a newer version knows.
     let is_unknown = request.spec.unreadable.is_some();
     let in_use = unfinished
-        || untold
+        || undelivered
         || is_unknown
         || matches!(observed.target, TargetView::Proposed | TargetView::Behind);
     let Some(decided_at) = decided_at.filter(|_| !in_use) else { return Plan::nothing() };

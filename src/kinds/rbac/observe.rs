@@ -123,7 +123,7 @@ fn observe_grant(caches: &Caches, name: &str, within: Option<&str>) -> Result<Op
 fn named_principals(caches: &Caches, name: &str) -> Option<BTreeSet<Principal>> {
     let named = |principals: &[Principal], unreadable: Option<&Unreadable>| {
         // One that no version can read names nobody.
-        let is_told = unreadable.is_none_or(|one| !one.is_only_newer() || !one.is_untold("principals"));
+        let is_told = unreadable.is_none_or(|one| !one.is_only_newer() || !one.is_unclear("principals"));
         is_told.then(|| principals.iter().cloned().collect())
     };
     match naming::parse_grant(name)? {

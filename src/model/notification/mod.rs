@@ -1,3 +1,3 @@
 //! Notifications: what people are told of ApprovalRequests.
 
-pub mod letters;
+pub mod message;

@@ -13,8 +13,8 @@ use super::Context;
 use crate::api::community::Channel;
 use crate::api::names::reason;
 use crate::cluster::workqueue::MAX_RETRY;
-use crate::kinds::letters::{Delivery, community_of, send};
-use crate::kinds::untold::{Event, SinkName, sink_of};
+use crate::kinds::notification::{Delivery, community_of, send};
+use crate::kinds::outbox::{Event, SinkName, sink_of};
 use crate::model::audit::cloud_event::without_words;
 use crate::plan::status::describe_error;
 use crate::plan::{PlannedEvent, Severity};
@@ -145,7 +145,7 @@ fn may_be_about_the_content(error: &DeliveryError) -> bool {
 /// Each group is told by a task of its own, so that what another one answers, or how slowly, concerns
 /// nobody else; least of all those who renew the lease.
 pub async fn run_telling(context: Arc<Context>, outlet: Outlet) {
-    let mut changed = context.enqueuer.untold.subscribe();
+    let mut changed = context.enqueuer.outbox.subscribe();
     let mut pauses: HashMap<Group, Pause> = HashMap::new();
     let mut attempts: HashMap<(String, i64), u32> = HashMap::new();
     let mut tellers: JoinSet<Report> = JoinSet::new();
@@ -161,7 +161,7 @@ pub async fn run_telling(context: Arc<Context>, outlet: Outlet) {
         // What was found is told first: looking again after each would take long when much has piled up.
         if ready.is_empty() {
             changed.mark_unchanged();
-            let (events, told) = context.enqueuer.untold.find(outlet.name(), context.caches());
+            let (events, told) = context.enqueuer.outbox.find(outlet.name(), context.caches());
             for object in &told {
                 context.enqueuer.enqueue(object);
             }
@@ -235,8 +235,8 @@ async fn tell(context: Arc<Context>, outlet: Outlet, group: Group, events: Vec<(
         };
         context.metrics.count_delivery(outlet.name(), outcome);
         match &result {
-            Ok(_) => context.enqueuer.untold.take(outlet.name(), &event),
-            Err(_) => context.enqueuer.untold.miss(outlet.name(), &event),
+            Ok(_) => context.enqueuer.outbox.take(outlet.name(), &event),
+            Err(_) => context.enqueuer.outbox.miss(outlet.name(), &event),
         }
         // What was told is taken off its object by the object's own reconciliation.
         context.enqueuer.enqueue(&event.object);

@@ -18,7 +18,7 @@ use crate::api::{Community, Kind};
 use crate::cluster::cache::{Change, Key};
 use crate::model::approval::applied::applied_spec;
 use crate::model::audit::cloud_event::{Told, cloud_event};
-use crate::model::notification::letters::is_for_people;
+use crate::model::notification::message::is_for_people;
 
 /// The name of a sink, by which it is known on objects and in metrics.
 pub type SinkName = &'static str;
@@ -59,7 +59,7 @@ pub struct Address {
 }
 
 /// What was told, and to whom.
-pub struct Untold {
+pub struct Outbox {
     sinks: Vec<SinkName>,
     known: Mutex<Known>,
     changed: watch::Sender<()>,
@@ -129,7 +129,7 @@ struct Taken {
 /// else: most of what happens makes another write within this time.
 pub const SETTLE_AFTER: Duration = Duration::from_secs(3);
 
-impl Untold {
+impl Outbox {
     /// Facts are told to these sinks.
     #[must_use]
     pub fn new(sinks: Vec<SinkName>) -> Self {
@@ -364,9 +364,9 @@ mod tests {
         request
     }
 
-    fn put(untold: &Untold, caches: &Caches, request: &ApprovalRequest) {
+    fn put(outbox: &Outbox, caches: &Caches, request: &ApprovalRequest) {
         if let Some(change) = caches.requests.apply(Arc::new(request.clone())) {
-            untold.on_change(&change);
+            outbox.on_change(&change);
         }
     }
 
@@ -374,19 +374,19 @@ mod tests {
         events.iter().map(|event| format!("{}.{}", event.id.0, event.id.1)).collect()
     }
 
-    fn settled(untold: &Untold, request: &ApprovalRequest) -> Vec<(i64, Vec<String>)> {
+    fn settled(outbox: &Outbox, request: &ApprovalRequest) -> Vec<(i64, Vec<String>)> {
         let mut audit = request.status.clone().unwrap().audit;
-        untold.settle(request.metadata.uid.as_deref().unwrap(), &mut audit);
+        outbox.settle(request.metadata.uid.as_deref().unwrap(), &mut audit);
         audit.waiting.into_iter().map(|fact| (fact.number, fact.into_known().taken_by)).collect()
     }
 
     #[test]
     fn facts_of_one_object_come_in_their_order_whatever_the_clock_said() {
         let caches = Caches::detached("enclave-system");
-        let untold = Untold::new(vec!["stdout"]);
-        put(&untold, &caches, &request("a", &[20, 10, 30]));
-        put(&untold, &caches, &request("b", &[15]));
-        let (events, told) = untold.find("stdout", &caches);
+        let outbox = Outbox::new(vec!["stdout"]);
+        put(&outbox, &caches, &request("a", &[20, 10, 30]));
+        put(&outbox, &caches, &request("b", &[15]));
+        let (events, told) = outbox.find("stdout", &caches);
         assert_eq!(ids(&events), ["b.1", "a.1", "a.2", "a.3"]);
         assert_eq!(told, []);
     }
@@ -395,34 +395,34 @@ mod tests {
     fn a_fact_goes_when_every_sink_has_it_and_who_has_it_is_noted_while_one_fails() {
         let caches = Caches::detached("enclave-system");
         let request = request("a", &[1, 2]);
-        let untold = Untold::new(vec!["stdout", "http"]);
-        put(&untold, &caches, &request);
-        let (events, _) = untold.find("stdout", &caches);
+        let outbox = Outbox::new(vec!["stdout", "http"]);
+        put(&outbox, &caches, &request);
+        let (events, _) = outbox.find("stdout", &caches);
         for event in &events {
-            untold.take("stdout", event);
+            outbox.take("stdout", event);
         }
-        assert_eq!(settled(&untold, &request), [(1, vec![]), (2, vec![])], "the other one may take them yet");
-        assert_eq!(ids(&untold.find("stdout", &caches).0), [""; 0], "not twice");
+        assert_eq!(settled(&outbox, &request), [(1, vec![]), (2, vec![])], "the other one may take them yet");
+        assert_eq!(ids(&outbox.find("stdout", &caches).0), [""; 0], "not twice");
 
-        untold.miss("http", &events[0]);
+        outbox.miss("http", &events[0]);
         let noted = vec!["stdout".to_owned()];
-        assert_eq!(settled(&untold, &request), [(1, noted.clone()), (2, noted.clone())]);
-        untold.take("http", &events[0]);
-        assert_eq!(settled(&untold, &request), [(2, vec![])], "it does not fail any more");
-        untold.take("http", &events[1]);
-        assert_eq!(settled(&untold, &request), []);
+        assert_eq!(settled(&outbox, &request), [(1, noted.clone()), (2, noted.clone())]);
+        outbox.take("http", &events[0]);
+        assert_eq!(settled(&outbox, &request), [(2, vec![])], "it does not fail any more");
+        outbox.take("http", &events[1]);
+        assert_eq!(settled(&outbox, &request), []);
 
         // Another process knows what stands on the object.
         let mut noted_on_it = request.clone();
         for fact in &mut noted_on_it.status.as_mut().unwrap().audit.waiting {
             fact.taken_by = noted.clone();
         }
-        let another = Untold::new(vec!["stdout", "http"]);
+        let another = Outbox::new(vec!["stdout", "http"]);
         put(&another, &caches, &noted_on_it);
         assert_eq!(ids(&another.find("stdout", &caches).0), [""; 0]);
         assert_eq!(ids(&another.find("http", &caches).0), ["a.1", "a.2"]);
         // And where the other sink is not there any more, nobody is to take it.
-        let alone = Untold::new(vec!["stdout"]);
+        let alone = Outbox::new(vec!["stdout"]);
         alone.on_change(&Change { before: None, after: Some(Arc::new(noted_on_it.clone())) });
         let (events, told) = alone.find("stdout", &caches);
         assert_eq!((ids(&events), told.len()), (vec![], 2));
@@ -433,29 +433,29 @@ mod tests {
     #[test]
     fn a_fact_is_found_though_an_older_change_is_heard_of_after_it() {
         let caches = Caches::detached("enclave-system");
-        let untold = Untold::new(vec!["stdout"]);
-        assert_eq!(ids(&untold.find("stdout", &caches).0), [""; 0]);
-        put(&untold, &caches, &request("a", &[1]));
-        untold.on_change(&Change { before: None, after: Some(Arc::new(request("a", &[]))) });
-        assert_eq!(ids(&untold.find("stdout", &caches).0), ["a.1"]);
+        let outbox = Outbox::new(vec!["stdout"]);
+        assert_eq!(ids(&outbox.find("stdout", &caches).0), [""; 0]);
+        put(&outbox, &caches, &request("a", &[1]));
+        outbox.on_change(&Change { before: None, after: Some(Arc::new(request("a", &[]))) });
+        assert_eq!(ids(&outbox.find("stdout", &caches).0), ["a.1"]);
         // What the cache says is the truth: there is nothing left.
         caches.requests.apply(Arc::new(request("a", &[])));
-        assert_eq!(ids(&untold.find("stdout", &caches).0), [""; 0]);
-        assert_eq!(untold.lock().waiting.len(), 0);
+        assert_eq!(ids(&outbox.find("stdout", &caches).0), [""; 0]);
+        assert_eq!(outbox.lock().waiting.len(), 0);
     }
 
     #[test]
     fn what_was_told_stays_for_a_moment_and_what_was_not_asks_for_no_time() {
         let caches = Caches::detached("enclave-system");
-        let untold = Untold::new(vec!["stdout"]);
+        let outbox = Outbox::new(vec!["stdout"]);
         let request = request("a", &[1]);
-        put(&untold, &caches, &request);
+        put(&outbox, &caches, &request);
         let audit = request.status.clone().unwrap().audit;
-        assert_eq!(untold.settles_in("a", &audit), Duration::ZERO);
-        untold.take("stdout", &untold.find("stdout", &caches).0[0]);
-        let wait = untold.settles_in("a", &audit);
+        assert_eq!(outbox.settles_in("a", &audit), Duration::ZERO);
+        outbox.take("stdout", &outbox.find("stdout", &caches).0[0]);
+        let wait = outbox.settles_in("a", &audit);
         assert!(wait > Duration::ZERO && wait <= SETTLE_AFTER, "{wait:?}");
-        assert_eq!(settled(&untold, &request), [], "another write takes it off at once");
+        assert_eq!(settled(&outbox, &request), [], "another write takes it off at once");
     }
 
     /// A channel may be taken out of its Community while people were not told by it.
@@ -463,16 +463,16 @@ mod tests {
     fn a_fact_that_fewer_are_to_take_than_before_goes_when_those_have_it() {
         let caches = Caches::detached("enclave-system");
         let request = request("a", &[1]);
-        let untold = Untold::new(vec!["stdout"]);
-        put(&untold, &caches, &request);
-        let (events, _) = untold.find("stdout", &caches);
+        let outbox = Outbox::new(vec!["stdout"]);
+        put(&outbox, &caches, &request);
+        let (events, _) = outbox.find("stdout", &caches);
         let before = Event { required: vec!["stdout", "smtp"], ..events[0].clone() };
-        untold.miss("smtp", &before);
-        untold.take("stdout", &before);
-        assert_eq!(settled(&untold, &request), [(1, vec!["stdout".to_owned()])]);
-        let (events, told) = untold.find("stdout", &caches);
+        outbox.miss("smtp", &before);
+        outbox.take("stdout", &before);
+        assert_eq!(settled(&outbox, &request), [(1, vec!["stdout".to_owned()])]);
+        let (events, told) = outbox.find("stdout", &caches);
         assert_eq!((ids(&events), told.len()), (vec![], 1));
-        assert_eq!(settled(&untold, &request), []);
-        assert_eq!(untold.find("stdout", &caches).1, [], "it is looked at once");
+        assert_eq!(settled(&outbox, &request), []);
+        assert_eq!(outbox.find("stdout", &caches).1, [], "it is looked at once");
     }
 }

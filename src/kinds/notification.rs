@@ -15,14 +15,14 @@ use tracing::warn;
 
 use super::caches::Caches;
 use super::index::ClusterBindingBy;
+use super::outbox::Event;
 use super::parent::parent_of;
-use super::untold::Event;
 use crate::api::common::{Principal, PrincipalKind};
 use crate::api::community::Channel;
 use crate::api::names::child;
 use crate::api::{ApprovalRequest, Community, Role};
 use crate::model::naming::namespace_of;
-use crate::model::notification::letters::{Letter, write_letter};
+use crate::model::notification::message::{Notification, write_notification};
 use crate::model::rbac::roles::cluster_role;
 use crate::sinks::{
     DeliveryError, HttpSettings, HttpSink, Message, SlackSettings, SlackSink, SmtpSettings, SmtpSink, Token,
@@ -67,28 +67,28 @@ pub async fn send(
         let url = required(&settings, "cloudevents-url")?.into();
         return HttpSink::new(HttpSettings { url, token, ca })?.deliver(&event.event).await.map(done);
     }
-    let Some(letter) = letter(caches, &request, event) else { return Ok(Delivery::GivenUp) };
+    let Some(notification) = notification(caches, &request, event) else { return Ok(Delivery::GivenUp) };
     match channel {
         Channel::CloudEvents => Ok(Delivery::GivenUp),
         Channel::Slack => {
             let url = required(&settings, "slack-url")?.into();
-            let to: Vec<String> = letter.to.iter().map(ToString::to_string).collect();
-            let text = format!("For: {}\n{}", to.join(", "), letter.text);
+            let to: Vec<String> = notification.to.iter().map(ToString::to_string).collect();
+            let text = format!("For: {}\n{}", to.join(", "), notification.text);
             SlackSink::new(&SlackSettings { url, ca })?
-                .deliver(&Message::new(&letter.subject, &text))
+                .deliver(&Message::new(&notification.subject, &text))
                 .await
                 .map(done)
         }
         Channel::Email => {
-            let to = addresses(&letter.to, &settings)?;
+            let to = addresses(&notification.to, &settings)?;
             if to.is_empty() {
-                let names: Vec<String> = letter.to.iter().map(ToString::to_string).collect();
+                let names: Vec<String> = notification.to.iter().map(ToString::to_string).collect();
                 warn!(community = community.metadata.name, ?names, "nobody's mail address is known");
                 return Ok(Delivery::GivenUp);
             }
             let (url, from) =
                 (required(&settings, "smtp-url")?.into(), required(&settings, "smtp-from")?.to_owned());
-            let message = Message::new(&letter.subject, &letter.text);
+            let message = Message::new(&notification.subject, &notification.text);
             SmtpSink::new(&SmtpSettings { url, from, to, ca })?.deliver(&message).await.map(done)
         }
     }
@@ -99,10 +99,10 @@ fn request_of(caches: &Caches, event: &Event) -> Option<Arc<ApprovalRequest>> {
     caches.requests.get(&object.namespace, &object.name)
 }
 
-fn letter(caches: &Caches, request: &ApprovalRequest, event: &Event) -> Option<Letter> {
+fn notification(caches: &Caches, request: &ApprovalRequest, event: &Event) -> Option<Notification> {
     let waiting = &request.status.as_ref()?.audit.waiting;
     let fact = waiting.iter().find(|fact| fact.number == event.id.1)?;
-    write_letter(request, fact, &approvers(caches, request.metadata.namespace.as_deref()?))
+    write_notification(request, fact, &approvers(caches, request.metadata.namespace.as_deref()?))
 }
 
 /// Who holds the role of an approver in a namespace, by bindings of the role itself.

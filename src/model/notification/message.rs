@@ -15,7 +15,7 @@ const MOST_LINES: usize = 20;
 
 /// A message to people, before anything is known of their addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Letter {
+pub struct Notification {
     /// For whom it is; sorted.
     pub to: BTreeSet<Principal>,
     /// One line.
@@ -30,13 +30,13 @@ pub const fn is_for_people(type_: FactType) -> bool {
     matches!(type_, FactType::Requested | FactType::Expiring | FactType::Decided | FactType::Expired)
 }
 
-/// The letter about a fact of a request. `approvers` may decide it.
+/// The notification about a fact of a request. `approvers` may decide it.
 #[must_use]
-pub fn write_letter(
+pub fn write_notification(
     request: &ApprovalRequest,
     fact: &Fact,
     approvers: &BTreeSet<Principal>,
-) -> Option<Letter> {
+) -> Option<Notification> {
     let spec = &request.spec;
     let (name, namespace) = (request.name_any(), request.namespace().unwrap_or_default());
     let what = format!("{} of {} in {namespace}", spec.summary.operation, spec.summary.target);
@@ -110,7 +110,7 @@ pub fn write_letter(
             "Approve exactly this content:\n  kubectl patch apr {name} -n {namespace} --subresource=status --type=merge -p '{{\"status\":{{\"decision\":\"Approved\",\"digest\":\"{digest}\"}}}}'"
         );
     }
-    Some(Letter { to, subject, text })
+    Some(Notification { to, subject, text })
 }
 
 /// A user by name; service accounts are users too, and have no address.
@@ -155,11 +155,15 @@ mod tests {
         let approvers =
             [principal(PrincipalKind::User, "alice"), principal(PrincipalKind::User, "bob")].into();
         for type_ in [FactType::Requested, FactType::Expiring] {
-            let letter = write_letter(&request, &fact(type_), &approvers).unwrap();
-            let to: Vec<String> = letter.to.iter().map(ToString::to_string).collect();
+            let notification = write_notification(&request, &fact(type_), &approvers).unwrap();
+            let to: Vec<String> = notification.to.iter().map(ToString::to_string).collect();
             assert_eq!(to, ["user bob", "group cyber-team"]);
-            assert!(letter.text.contains(&request.spec.change.digest), "{}", letter.text);
-            assert!(letter.text.contains("kubectl patch apr enc-e-12345-g1 -n acme"), "{}", letter.text);
+            assert!(notification.text.contains(&request.spec.change.digest), "{}", notification.text);
+            assert!(
+                notification.text.contains("kubectl patch apr enc-e-12345-g1 -n acme"),
+                "{}",
+                notification.text
+            );
         }
     }
 
@@ -184,19 +188,23 @@ mod tests {
             ],
             ..ApprovalRequestStatus::default()
         });
-        let letter = write_letter(&request, &fact(FactType::Decided), &BTreeSet::new()).unwrap();
-        let to: Vec<String> = letter.to.iter().map(ToString::to_string).collect();
+        let notification = write_notification(&request, &fact(FactType::Decided), &BTreeSet::new()).unwrap();
+        let to: Vec<String> = notification.to.iter().map(ToString::to_string).collect();
         assert_eq!(to, ["user alice", "user anna"]);
-        assert!(letter.subject.starts_with("Rejected: "), "{}", letter.subject);
-        assert!(letter.text.contains("Rejected by bob: not\n           this week"), "{}", letter.text);
-        assert!(!letter.text.contains("kubectl patch"), "there is nothing to decide any more");
+        assert!(notification.subject.starts_with("Rejected: "), "{}", notification.subject);
+        assert!(
+            notification.text.contains("Rejected by bob: not\n           this week"),
+            "{}",
+            notification.text
+        );
+        assert!(!notification.text.contains("kubectl patch"), "there is nothing to decide any more");
     }
 
     #[test]
     fn other_facts_are_for_programs() {
         for type_ in FactType::ALL {
-            let letter = write_letter(&request(), &fact(type_), &BTreeSet::new());
-            assert_eq!(letter.is_some(), is_for_people(type_), "{type_:?}");
+            let notification = write_notification(&request(), &fact(type_), &BTreeSet::new());
+            assert_eq!(notification.is_some(), is_for_people(type_), "{type_:?}");
         }
     }
 }
