@@ -21,7 +21,7 @@ use enclave_operator::kinds::approval_request::plan::{ObservedRequest, plan_appr
 use enclave_operator::model::approval::applied::applied_spec;
 use enclave_operator::model::approval::change::EvaluationInput;
 use enclave_operator::model::approval::gated::Gated;
-use enclave_operator::model::approval::policy_status::Integrity;
+use enclave_operator::model::approval::policy_status::{Integrity, PolicyStatus};
 use enclave_operator::model::approval::request::TargetView;
 use enclave_operator::model::approval::scope::{InheritedPolicy, RulesOrigin, ScopeRules};
 use enclave_operator::model::digest::digest;
@@ -294,8 +294,7 @@ impl World {
             knows_all_requests: true,
             inherited_policy: Ok(self.rules()),
             references: Some(vec![self.reference()]),
-            integrity: &Integrity::Intact,
-            witness: "guard",
+            policies: &PolicyStatus { integrity: Integrity::Intact, witness: "guard".into() },
             now: self.now,
         };
         let gate = plan_gate(&object, &about, &input).unwrap();
@@ -335,8 +334,7 @@ impl World {
             let observed = ObservedRequest {
                 target: self.view(&request),
                 request: Arc::new(request.clone()),
-                integrity: Integrity::Intact,
-                witness: "guard".into(),
+                policies: PolicyStatus { integrity: Integrity::Intact, witness: "guard".into() },
                 retain_for: SignedDuration::MAX,
             };
             let plan = plan_approval_request(&observed, self.now);

@@ -23,7 +23,7 @@ use enclave_operator::api::{
 use enclave_operator::kinds::approval_request::plan::{ObservedRequest, plan_approval_request};
 use enclave_operator::kinds::enclave::plan::{Children, ObservedEnclave, plan_enclave};
 use enclave_operator::model::approval::gated::Gated;
-use enclave_operator::model::approval::policy_status::Integrity;
+use enclave_operator::model::approval::policy_status::{Integrity, PolicyStatus};
 use enclave_operator::model::approval::request::TargetView;
 use enclave_operator::model::digest::digest;
 use enclave_operator::plan::Write;
@@ -315,8 +315,10 @@ impl World {
             let observed = ObservedRequest {
                 target: self.view(&request),
                 request: Arc::new(request.clone()),
-                integrity: self.integrity.clone(),
-                witness: self.witness.to_string(),
+                policies: PolicyStatus {
+                    integrity: self.integrity.clone(),
+                    witness: self.witness.to_string(),
+                },
                 retain_for: SignedDuration::MAX,
             };
             let plan = plan_approval_request(&observed, self.now);
@@ -336,8 +338,10 @@ impl World {
                 parent: Parent::Community(Arc::new(self.community.clone())),
                 requests: self.requests.values().cloned().map(Arc::new).collect(),
                 knows_all_requests: true,
-                integrity: self.integrity.clone(),
-                witness: self.witness.to_string(),
+                policies: PolicyStatus {
+                    integrity: self.integrity.clone(),
+                    witness: self.witness.to_string(),
+                },
             },
             place: self.place.clone(),
             children: Children::default(),

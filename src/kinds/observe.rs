@@ -38,14 +38,7 @@ pub(in crate::kinds) fn observe_declared<K: Gated>(
     let parent = object.meta().namespace.as_deref().map_or(Parent::Nowhere, |name| parent_of(caches, name));
     let uid = object.uid().unwrap_or_default();
     let (requests, knows_all_requests) = whole(caches, || observe_requests(caches, object.as_ref(), &uid));
-    ObservedGated {
-        parent,
-        requests,
-        knows_all_requests,
-        object,
-        integrity: guard.integrity,
-        witness: guard.witness,
-    }
+    ObservedGated { parent, requests, knows_all_requests, object, policies: guard }
 }
 
 /// What is found among the requests, and whether there was nothing else all the time while it was looked for: they may

@@ -1,6 +1,7 @@
 //! The way that every gated object takes: from the gate over what is enforced to the plan. A kind adds
 //! which rules count, what is to be enforced, and what stands in the way of its deletion.
 
+use crate::model::approval::policy_status::PolicyStatus;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -21,7 +22,6 @@ use crate::model::approval::applied::applied_spec;
 use crate::model::approval::change::EvaluationInput;
 use crate::model::approval::gated::{Gated, has_finalizer};
 use crate::model::approval::impact::Lines;
-use crate::model::approval::policy_status::Integrity;
 use crate::model::approval::scope::{InheritedPolicy, NotReady, ScopeRules};
 use crate::plan::enforcement::Enforcement;
 
@@ -36,10 +36,8 @@ pub struct ObservedGated<K> {
     pub requests: Vec<Arc<ApprovalRequest>>,
     /// Whether there are no others.
     pub knows_all_requests: bool,
-    /// Whether the admission policies are intact.
-    pub integrity: Integrity,
-    /// Fingerprint of the admission policies that stand guard.
-    pub witness: String,
+    /// The admission policies that the API server runs.
+    pub policies: PolicyStatus,
 }
 
 /// What an object is declared in, by the namespace that it lives in. A namespace counts only when the
@@ -125,8 +123,7 @@ where
             knows_all_requests: declared.knows_all_requests,
             inherited_policy,
             references,
-            integrity: &declared.integrity,
-            witness: &declared.witness,
+            policies: &declared.policies,
             now,
         },
     )?;

@@ -85,7 +85,7 @@ pub fn plan_gate<K: Gated>(
                     plan_marks(applied.as_ref(), requests, input.now)
                 }
             };
-            writes.extend(plan_confirmation(K::KIND, basis, input.witness));
+            writes.extend(plan_confirmation(K::KIND, basis, &input.policies.witness));
             Ok(Gate {
                 deletion_protected: is_protected(Some(&next))?,
                 applied: Some(next),

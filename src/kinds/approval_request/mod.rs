@@ -15,7 +15,6 @@ use crate::cluster::workqueue::Priority;
 use crate::kinds::approval_request::observe::observe_target;
 use crate::kinds::approval_request::plan::{ObservedRequest, plan_approval_request};
 use crate::kinds::controller::{Controller, ReconcileInput};
-use crate::model::approval::policy_status::PolicyStatus;
 use crate::model::audit::facts::facts_of_request;
 use crate::plan::Plan;
 
@@ -28,9 +27,8 @@ impl Controller for ApprovalRequest {
 
     fn plan(object: Arc<Self>, known: ReconcileInput<'_>) -> Plan<ApprovalRequestStatus> {
         let target = observe_target(known.caches, &object);
-        let PolicyStatus { integrity, witness } = known.guard;
         let retain_for = known.retain_requests_for;
-        let observed = ObservedRequest { request: object, target, integrity, witness, retain_for };
+        let observed = ObservedRequest { request: object, target, policies: known.guard, retain_for };
         plan_approval_request(&observed, known.now)
     }
 

@@ -1,5 +1,6 @@
 //! What becomes of an `ApprovalRequest`: its status follows from its votes, its target and time.
 
+use crate::model::approval::policy_status::PolicyStatus;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -22,10 +23,8 @@ pub struct ObservedRequest {
     pub request: Arc<ApprovalRequest>,
     /// Its target.
     pub target: TargetView,
-    /// Whether the admission policies are intact.
-    pub integrity: Integrity,
-    /// Fingerprint of the admission policies that stand guard.
-    pub witness: String,
+    /// The admission policies that the API server runs.
+    pub policies: PolicyStatus,
     /// How long a decided request is kept.
     pub retain_for: SignedDuration,
 }
@@ -48,7 +47,7 @@ pub fn plan_approval_request(observed: &ObservedRequest, now: Timestamp) -> Plan
         }
         status
     };
-    match decide(request, observed.target, &observed.integrity, &observed.witness, now) {
+    match decide(request, observed.target, &observed.policies, now) {
         Verdict::Unchanged => plan_retention(observed, now),
         Verdict::Pending { missing, votes } => {
             let wanted = Wanted {
@@ -63,7 +62,8 @@ pub fn plan_approval_request(observed: &ObservedRequest, now: Timestamp) -> Plan
             }
             // Who can write votes in a gap can write a witness too, so while the policies do not stand
             // guard nobody is one. What was cast or written until they do again is void then.
-            status.witness = (observed.integrity == Integrity::Intact).then(|| observed.witness.clone());
+            status.witness =
+                (observed.policies.integrity == Integrity::Intact).then(|| observed.policies.witness.clone());
             let remind_at = remind_at(request);
             if before.state.is_some() && now >= remind_at {
                 status.reminded_at.get_or_insert(Time(now));
@@ -107,7 +107,7 @@ pub fn plan_approval_request(observed: &ObservedRequest, now: Timestamp) -> Plan
             let kind = request.spec.target.kind;
             let by = || ConfirmBy::CountingVotes(kind, describe_votes(request));
             let beside = (state == RequestState::Approved && observed.target != TargetView::PutIntoForce)
-                .then(|| Write::ConfirmPolicies { witness: observed.witness.clone(), by: by() });
+                .then(|| Write::ConfirmPolicies { witness: observed.policies.witness.clone(), by: by() });
             let confirm = match (state, observed.target) {
                 // What nobody can name is nowhere.
                 (_, TargetView::Gone) if request.spec.target.name.is_empty() => None,
@@ -198,8 +198,7 @@ mod tests {
             let observed = ObservedRequest {
                 request: Arc::new(request),
                 target: TargetView::Proposed,
-                integrity: integrity.clone(),
-                witness: "guard".into(),
+                policies: PolicyStatus { integrity: integrity.clone(), witness: "guard".into() },
                 retain_for: SignedDuration::MAX,
             };
             plan_approval_request(&observed, Timestamp::UNIX_EPOCH).status.unwrap().witness
@@ -229,8 +228,7 @@ mod tests {
             ObservedRequest {
                 request: Arc::new(request),
                 target,
-                integrity: Integrity::Intact,
-                witness: "guard".into(),
+                policies: PolicyStatus { integrity: Integrity::Intact, witness: "guard".into() },
                 retain_for: SignedDuration::from_secs(100),
             }
         };
@@ -264,8 +262,7 @@ mod tests {
             let observed = ObservedRequest {
                 request: Arc::new(with_votes(&[("bob", Vote::Approved)])),
                 target,
-                integrity: Integrity::Intact,
-                witness: "guard".into(),
+                policies: PolicyStatus { integrity: Integrity::Intact, witness: "guard".into() },
                 retain_for: SignedDuration::ZERO,
             };
             let plan = plan_approval_request(&observed, Timestamp::UNIX_EPOCH);
@@ -295,8 +292,7 @@ mod tests {
             let observed = ObservedRequest {
                 request: Arc::new(request),
                 target,
-                integrity: Integrity::Intact,
-                witness: "guard".into(),
+                policies: PolicyStatus { integrity: Integrity::Intact, witness: "guard".into() },
                 retain_for: SignedDuration::ZERO,
             };
             let plan = plan_approval_request(&observed, Timestamp::UNIX_EPOCH);

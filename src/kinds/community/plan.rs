@@ -66,13 +66,13 @@ pub fn plan_community(observed: &ObservedCommunity, now: Timestamp) -> Plan<Comm
     let mut plan =
         plan_declared(&observed.declared, finalization, ways(), keep, now).with_status(|mut gate| {
             let before = conditions_before(community);
-            let protected = vec![describe_protection(&observed.declared.integrity)];
+            let protected = vec![describe_protection(&observed.declared.policies.integrity)];
             let generation = community.metadata.generation;
             gate.conditions.extend(build_conditions(before, protected, generation, now));
             let lock = Lock {
                 exceptions: &exceptions,
                 leftovers: &observed.of_others.leftovers,
-                integrity: &observed.declared.integrity,
+                integrity: &observed.declared.policies.integrity,
             };
             notice = namespace.as_ref().and_then(|_| show_lock(&mut gate, before, &lock, now));
             CommunityStatus {

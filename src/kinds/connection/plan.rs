@@ -240,6 +240,7 @@ mod tests {
     use super::*;
     use crate::api::{Community, CommunityEndpoint, State};
     use crate::model::approval::policy_status::Integrity;
+    use crate::model::approval::policy_status::PolicyStatus;
     use crate::model::digest::digest;
     use crate::plan::declared::Parent;
 
@@ -296,8 +297,7 @@ mod tests {
                 parent: Parent::Enclave(community, enclave),
                 requests: Vec::new(),
                 knows_all_requests: true,
-                integrity: Integrity::Intact,
-                witness: String::new(),
+                policies: PolicyStatus { integrity: Integrity::Intact, witness: String::new() },
             },
             link: ResolvedConnection {
                 connection,

@@ -80,7 +80,7 @@ pub fn plan_enclave(observed: &ObservedEnclave, now: Timestamp) -> Plan<EnclaveS
         let lock = Lock {
             exceptions: &exceptions,
             leftovers: &observed.of_others.leftovers,
-            integrity: &observed.declared.integrity,
+            integrity: &observed.declared.policies.integrity,
         };
         notice = namespace.as_ref().and_then(|_| show_lock(&mut gate, before, &lock, now));
         EnclaveStatus {

@@ -120,6 +120,7 @@ mod tests {
     use crate::api::{ApprovalRequest, ApprovalRequestStatus, Community, Content, Enclave, State, Time};
     use crate::model::approval::applied::as_if_applied;
     use crate::model::approval::policy_status::Integrity;
+    use crate::model::approval::policy_status::PolicyStatus;
     use crate::model::approval::request::tests::a_request;
     use crate::model::digest::digest;
     use crate::plan::Write;
@@ -155,8 +156,7 @@ mod tests {
             ),
             requests: Vec::new(),
             knows_all_requests: true,
-            integrity: Integrity::Intact,
-            witness: String::new(),
+            policies: PolicyStatus { integrity: Integrity::Intact, witness: String::new() },
         };
         ObservedEndpoint { declared, links: Vec::new(), imagined: Vec::new() }
     }
@@ -248,7 +248,7 @@ mod tests {
         let request = approved(&observed, "web-2");
         observed.declared.requests.push(Arc::new(request));
         assert_eq!(marks(&observed), (2, true, false), "it is approved");
-        observed.declared.witness = "others".into();
+        observed.declared.policies.witness = "others".into();
         assert!(marks(&observed).1, "by its name");
     }
 

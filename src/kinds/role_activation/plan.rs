@@ -1,5 +1,6 @@
 //! What a RoleActivation gives, and for how long.
 
+use crate::model::approval::policy_status::PolicyStatus;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -45,9 +46,8 @@ pub struct ObservedActivation {
     pub knows_all_requests: bool,
     /// What there is of its rights.
     pub around: RbacState,
-    pub integrity: Integrity,
-    /// Fingerprint of the admission policies that stand guard.
-    pub witness: String,
+    /// The admission policies that the API server runs.
+    pub policies: PolicyStatus,
     /// What the person made while the role was held; in words.
     pub left_behind: Vec<String>,
     /// How long an activation is kept that is over.
@@ -92,8 +92,7 @@ pub fn plan_activation(observed: &ObservedActivation, now: Timestamp) -> Plan<Ro
         request: request.map(AsRef::as_ref),
         knows_all_requests: observed.knows_all_requests,
         inherited_policy: inherited_policy.as_ref(),
-        integrity: &observed.integrity,
-        witness: &observed.witness,
+        policies: &observed.policies,
         now,
     };
     let evaluation = evaluate_activation(activation, &input).unwrap_or_else(|error| Evaluation {
@@ -111,10 +110,13 @@ pub fn plan_activation(observed: &ObservedActivation, now: Timestamp) -> Plan<Ro
     let requeue_at = wakes.min();
     let (mut writes, opens) = plan_step(observed, &evaluation, request, now);
     let is_new = activation.status.as_ref().is_none_or(|status| status.stamps.is_none());
-    if is_new && observed.integrity == Integrity::Intact && !matches!(evaluation.step, Step::Begin(_)) {
+    if is_new
+        && observed.policies.integrity == Integrity::Intact
+        && !matches!(evaluation.step, Step::Begin(_))
+    {
         // From now on it is believed who asked, so the API server is asked whether it really watches.
         let by = ConfirmBy::Get(Kind::RoleActivation);
-        writes.insert(0, Write::ConfirmPolicies { witness: observed.witness.clone(), by });
+        writes.insert(0, Write::ConfirmPolicies { witness: observed.policies.witness.clone(), by });
     }
     let is_bound = opens.is_empty();
     let status =
@@ -176,7 +178,7 @@ fn plan_step(
     match &evaluation.step {
         Step::Ask(request) => (vec![Write::CreateRequest(request.clone())], Vec::new()),
         Step::Begin(basis) => {
-            (plan_confirmation(Kind::RoleActivation, basis.clone(), &observed.witness), Vec::new())
+            (plan_confirmation(Kind::RoleActivation, basis.clone(), &observed.policies.witness), Vec::new())
         }
         Step::Nothing if evaluation.state == Some(ActivationState::Active) => {
             let mark = plan_mark(request, now);

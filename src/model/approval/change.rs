@@ -1,5 +1,6 @@
 //! The life of a change: what becomes of a spec that differs from what is applied.
 
+use crate::model::approval::policy_status::PolicyStatus;
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
@@ -95,10 +96,8 @@ pub struct EvaluationInput<'a> {
     /// The objects that the spec names, as they are now; `None` when one of them does not exist, or
     /// when the kind refers to nothing by UID.
     pub references: Option<Vec<Reference>>,
-    /// Whether the admission policies are intact.
-    pub integrity: &'a Integrity,
-    /// Fingerprint of the admission policies that stand guard.
-    pub witness: &'a str,
+    /// The admission policies that the API server runs.
+    pub policies: &'a PolicyStatus,
     /// The time.
     pub now: Timestamp,
 }
@@ -115,7 +114,7 @@ pub fn evaluate<K: Gated>(object: &K, input: &EvaluationInput<'_>) -> Result<Eva
     let applied = gate.and_then(|gate| gate.applied.as_ref());
     let before = applied_spec(object)?;
 
-    if let Some(approved) = oldest_approved(applied, &input.requests, input.witness) {
+    if let Some(approved) = oldest_approved(applied, &input.requests, &input.policies.witness) {
         // Another version asked for it. What this one cannot read it does not put into force.
         if let Err(error) = approved.spec.change.after.to_spec::<K::Spec>() {
             let what = format!(
@@ -125,7 +124,7 @@ pub fn evaluate<K: Gated>(object: &K, input: &EvaluationInput<'_>) -> Result<Eva
             );
             return Ok(Evaluation::Blocked(spec_unreadable(&what, applied)));
         }
-        return match hold_for_policies(input.integrity) {
+        return match hold_for_policies(&input.policies.integrity) {
             None => Ok(Evaluation::Enact(
                 applied_from(approved, input.now),
                 Basis::Approved { votes: describe_votes(approved) },
@@ -258,7 +257,7 @@ fn check_approval<K: Gated>(
             }
         });
     }
-    if let Some(cause) = hold_for_policies(input.integrity) {
+    if let Some(cause) = hold_for_policies(&input.policies.integrity) {
         return Err(cause.into());
     }
     let outer = input.inherited_policy.as_ref();

@@ -1,5 +1,6 @@
 //! The life of an `ApprovalRequest`: how it is made, and what becomes of it.
 
+use crate::model::approval::policy_status::PolicyStatus;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::api::approval_request::RequestState;
@@ -62,8 +63,7 @@ pub enum Votes {
 pub fn decide(
     request: &ApprovalRequest,
     target: TargetView,
-    integrity: &Integrity,
-    witness: &str,
+    PolicyStatus { integrity, witness }: &PolicyStatus,
     now: Timestamp,
 ) -> Verdict {
     let status = request.status.as_ref();
@@ -287,8 +287,12 @@ pub(crate) mod tests {
         request
     }
 
+    fn policies(integrity: &Integrity, witness: &str) -> PolicyStatus {
+        PolicyStatus { integrity: integrity.clone(), witness: witness.into() }
+    }
+
     fn state_of(request: &ApprovalRequest, target: TargetView, integrity: &Integrity, now: i64) -> String {
-        match decide(request, target, integrity, "guard", at(now)) {
+        match decide(request, target, &policies(integrity, "guard"), at(now)) {
             Verdict::Decided { state, .. } => state.to_string(),
             Verdict::Pending { .. } => "Pending".into(),
             Verdict::Unchanged => "Unchanged".into(),
@@ -353,7 +357,8 @@ pub(crate) mod tests {
         ] {
             let mut request = with_votes(votes);
             request.status.as_mut().unwrap().witness = witness.map(ToOwned::to_owned);
-            let verdict = decide(&request, TargetView::Proposed, &Integrity::Intact, "guard", at(0));
+            let verdict =
+                decide(&request, TargetView::Proposed, &policies(&Integrity::Intact, "guard"), at(0));
             assert_eq!(verdict, Verdict::Pending { missing: missing.clone(), votes: Votes::Void });
         }
     }
@@ -365,7 +370,7 @@ pub(crate) mod tests {
         status.state = Some(RequestState::Approved);
         status.decided_at = Some(Time(at(1)));
         let decide = |request: &ApprovalRequest, target, witness| {
-            decide(request, target, &Integrity::Intact, witness, at(2))
+            decide(request, target, &policies(&Integrity::Intact, witness), at(2))
         };
         assert_eq!(decide(&request, TargetView::Proposed, "guard"), Verdict::Unchanged);
         assert_eq!(
@@ -408,7 +413,10 @@ pub(crate) mod tests {
             for target in [TargetView::Gone, TargetView::Ended] {
                 for integrity in [&Integrity::Intact, &Integrity::Propagating, &broken] {
                     for witness in ["guard", "other"] {
-                        assert_eq!(decide(&request, target, integrity, witness, at(2)), Verdict::Unchanged);
+                        assert_eq!(
+                            decide(&request, target, &policies(integrity, witness), at(2)),
+                            Verdict::Unchanged
+                        );
                     }
                 }
             }
@@ -439,7 +447,7 @@ pub(crate) mod tests {
             request.status.as_mut().unwrap().state = Some(state);
             for target in [TargetView::Gone, TargetView::EditedAgain, TargetView::Proposed] {
                 assert_eq!(
-                    decide(&request, target, &Integrity::Intact, "guard", at(9999)),
+                    decide(&request, target, &policies(&Integrity::Intact, "guard"), at(9999)),
                     Verdict::Unchanged
                 );
             }

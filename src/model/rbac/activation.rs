@@ -1,5 +1,6 @@
 //! The life of a RoleActivation: from what was asked for, and what is known now, to what becomes of it.
 
+use crate::model::approval::policy_status::PolicyStatus;
 use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
@@ -14,7 +15,6 @@ use crate::api::{ApprovalRequest, Content, Kind, RoleActivation, RoleEligibility
 use crate::model::approval::applied::EvaluationError;
 use crate::model::approval::approval_policy::Requirement;
 use crate::model::approval::change::Basis;
-use crate::model::approval::policy_status::Integrity;
 use crate::model::approval::proposal::{About, Proposal, build_request};
 use crate::model::approval::request::{is_rightly_approved, is_witnessed};
 use crate::model::approval::scope::{InheritedPolicy, NotReady};
@@ -74,9 +74,8 @@ pub struct EvaluationInput<'a> {
     pub knows_all_requests: bool,
     /// The rules of the scopes around it.
     pub inherited_policy: Result<&'a InheritedPolicy, &'a NotReady>,
-    pub integrity: &'a Integrity,
-    /// Fingerprint of the admission policies that stand guard.
-    pub witness: &'a str,
+    /// The admission policies that the API server runs.
+    pub policies: &'a PolicyStatus,
     pub now: Timestamp,
 }
 
@@ -208,7 +207,8 @@ pub fn evaluate_activation(
         return ended(lost, reason::REQUESTER_UNKNOWN, message.into());
     }
     // The stamps may be written by hand while the policies are away. Nobody could tell later.
-    if let (None, None, None, Some(what)) = (unreadable, known, believed, input.integrity.obstacle()) {
+    if let (None, None, None, Some(what)) = (unreadable, known, believed, input.policies.integrity.obstacle())
+    {
         let message = format!(
             "it was asked for while the admission policies were not intact, so who asked is not believed ({what}); create another activation when they are"
         );
@@ -348,7 +348,7 @@ fn begin(
     use ActivationState::{Active, Scheduled};
     let now = input.now;
     let basis = if let Some(request) = input.request {
-        if let Some(evaluation) = judge_request(request, input.witness) {
+        if let Some(evaluation) = judge_request(request, &input.policies.witness) {
             return Ok(evaluation);
         }
         Basis::Approved { votes: describe_votes(request) }
@@ -363,7 +363,7 @@ fn begin(
             Ok(outer) => outer,
             Err(NotReady { reason, message }) => return Ok(Evaluation::wait(reason, message.clone())),
         };
-        if let Some(what) = input.integrity.obstacle() {
+        if let Some(what) = input.policies.integrity.obstacle() {
             return Ok(Evaluation::wait(reason::POLICIES_NOT_INTACT, what));
         }
         match requirement(spec, outer).to_policy() {
@@ -376,7 +376,7 @@ fn begin(
         let evaluation = Evaluation::new(Scheduled, reason::SCHEDULED, format!("it begins at {start}"));
         return Ok(Evaluation { starts_at: Some(start), ..evaluation });
     }
-    if let Some(what) = input.integrity.obstacle() {
+    if let Some(what) = input.policies.integrity.obstacle() {
         return Ok(Evaluation::wait(reason::POLICIES_NOT_INTACT, what));
     }
     // Times are stored in whole seconds.

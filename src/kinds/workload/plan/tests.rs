@@ -1,3 +1,4 @@
+use crate::model::approval::policy_status::PolicyStatus;
 use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::Resource;
 use serde_json::{Value, json};
@@ -51,8 +52,7 @@ impl Scene {
                 parent: Parent::Enclave(community, enclave),
                 requests: Vec::new(),
                 knows_all_requests: true,
-                integrity: Integrity::Intact,
-                witness: String::new(),
+                policies: PolicyStatus { integrity: Integrity::Intact, witness: String::new() },
             },
             place,
             together: ["api", "web"].map(|name| format!("acme-payments-{name}")).into(),

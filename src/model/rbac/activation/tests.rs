@@ -1,4 +1,5 @@
 use crate::api::reading::{Cause, Unread, Unreadable};
+use crate::model::approval::policy_status::Integrity;
 
 use super::*;
 use crate::api::role_assignment::Role;
@@ -81,8 +82,7 @@ fn judge(
             request,
             knows_all_requests: true,
             inherited_policy: Ok(&InheritedPolicy::none()),
-            integrity: &Integrity::Intact,
-            witness: "guard",
+            policies: &PolicyStatus { integrity: Integrity::Intact, witness: "guard".into() },
             now: at(now),
         },
     )
@@ -153,8 +153,10 @@ fn what_another_version_knows_ends_by_what_can_be_read() {
             request: None,
             knows_all_requests: true,
             inherited_policy: Ok(&InheritedPolicy::none()),
-            integrity: &Integrity::Broken("a policy is missing".into()),
-            witness: "guard",
+            policies: &PolicyStatus {
+                integrity: Integrity::Broken("a policy is missing".into()),
+                witness: "guard".into(),
+            },
             now: at(10),
         };
         told(&evaluate_activation(activation, &input).unwrap())
@@ -242,8 +244,7 @@ fn who_asked_is_believed_only_from_policies_that_stand_guard() {
             request: None,
             knows_all_requests: true,
             inherited_policy: Ok(&InheritedPolicy::none()),
-            integrity,
-            witness: "guard",
+            policies: &PolicyStatus { integrity: integrity.clone(), witness: "guard".into() },
             now: at(1),
         };
         told(&evaluate_activation(activation, &input).unwrap())
@@ -356,8 +357,7 @@ fn an_activation_whose_request_is_not_known_yet_stays_as_it_is() {
             request: None,
             knows_all_requests,
             inherited_policy: Ok(&InheritedPolicy::none()),
-            integrity: &Integrity::Intact,
-            witness: "guard",
+            policies: &PolicyStatus { integrity: Integrity::Intact, witness: "guard".into() },
             now: at(1),
         };
         told(&evaluate_activation(activation, &input).unwrap())
