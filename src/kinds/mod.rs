@@ -1,5 +1,10 @@
-//! What the operator knows of each kind: where its objects are cached and under what they are found, what is
-//! observed for a plan, and which changes enqueue which objects.
+//! Everything that is particular to a kind, one folder for each: `mod.rs` (what the kind is, `impl Gated`, its controller),
+//! `observe.rs` (from caches to an owned struct), `plan.rs` (pure: from that struct to a plan), `watches.rs` (which changes
+//! of others enqueue it).
+//!
+//! Beside the folders stands what all kinds share, from the bottom to the top: [`caches`] and [`index`], [`parent`] and
+//! [`observe`], [`enqueue`], [`intake`], [`changes`] (the table of changes), [`watch`]. Imported are `cluster`, `plan`,
+//! `admission`, `model` and `api`; never `controllers` or `runtime`.
 
 /// Calls a macro with all kinds that have a controller: the name of their cache, and their type. The first
 /// two are those in which everything else is declared.

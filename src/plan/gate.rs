@@ -53,7 +53,7 @@ pub enum Standing {
 /// Judges the latest spec and turns the evaluation into writes and status.
 ///
 /// # Errors
-/// See [`judge`].
+/// See [`evaluate`].
 pub fn plan_gate<K: Gated>(
     object: &K,
     requests: &[Arc<ApprovalRequest>],

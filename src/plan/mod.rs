@@ -1,8 +1,10 @@
-//! From what is observed to what should be: pure functions, one per kind.
+//! From what is observed to what should be: pure functions, for any kind.
 //!
 //! A plan is data: writes to make, the status to publish, when to look again. It is derived anew
 //! from observed objects each time; "Active" is said only of children that were *seen* as they
 //! should be, never of children that were merely sent.
+//!
+//! Imported are `model` and `api`. What is particular to a kind stands in `kinds/<kind>/plan.rs`.
 
 use std::sync::Arc;
 
