@@ -5,6 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use enclave_operator::api::Kind;
+
 /// The text of each file in `src` that is not a test, by its module path, for example `kinds::enclave::plan`.
 fn modules() -> BTreeMap<String, String> {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
@@ -120,7 +122,7 @@ fn imports_are_found_in_braces_too() {
     assert_eq!(named, ["a", "b", "e", "g", "j"]);
     let imports = imports();
     assert!(imports.len() > 100, "{imports:?}");
-    assert!(imports["cluster::writer"].contains("cluster::confirm"), "{imports:?}");
+    assert!(imports["controllers::writer"].contains("cluster::confirm"), "{imports:?}");
     assert!(imports["kinds::enclave"].contains("kinds::enclave::plan"), "{imports:?}");
     assert!(imports["kinds::enclave::plan"].contains("plan::declared"), "{imports:?}");
 }
@@ -204,6 +206,17 @@ fn imports_point_down() {
         }
     }
     assert_eq!(wrong, Vec::<String>::new());
+}
+
+/// What talks to the API server does so for any kind.
+#[test]
+fn cluster_names_no_kind() {
+    for (module, text) in modules().into_iter().filter(|(module, _)| module.starts_with("cluster")) {
+        let words = text.split(|c: char| !c.is_alphanumeric() && c != '_');
+        let kinds: BTreeSet<&str> =
+            words.filter(|word| Kind::ALL.iter().any(|kind| kind.name() == *word)).collect();
+        assert_eq!(kinds, BTreeSet::new(), "{module}");
+    }
 }
 
 /// Pure code names no client, no runtime and no clock.

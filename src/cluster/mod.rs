@@ -13,5 +13,4 @@ pub mod text;
 pub mod unreadable;
 pub mod watch;
 pub mod workqueue;
-pub mod writer;
 pub mod writes;

@@ -1,11 +1,13 @@
 //! One controller per kind: observe, plan, apply, publish. What a kind does differently is how it
 //! is observed and planned; everything else is here, once.
 
+mod apply;
 mod publish;
 
 mod retention;
 
 pub mod revocation;
+pub mod writer;
 
 pub mod exporter;
 
@@ -23,12 +25,13 @@ use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, error, warn};
 
+use self::apply::{Written, apply_write};
+use self::writer::Writer;
 use crate::cluster::cache::Key;
 use crate::cluster::clock::Clock;
 use crate::cluster::events::Events;
 use crate::cluster::workqueue::{Outcome, Priority, Workqueue};
-use crate::cluster::writer::Writer;
-use crate::cluster::writes::{WriteError, Written, apply_write};
+use crate::cluster::writes::WriteError;
 use crate::kinds::caches::Caches;
 use crate::kinds::controller::{Controller, ReconcileInput};
 use crate::kinds::enqueue::Enqueuer;

@@ -7,12 +7,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use tracing::info;
 
+use super::apply::{Written, apply_write};
+use super::writer::Applying;
 use super::{Context, Work};
 use crate::api::Kind;
 use crate::api::audit::{Fact, FactType};
 use crate::api::names::{condition, reason};
-use crate::cluster::writer::Applying;
-use crate::cluster::writes::{ApiObject, WriteError, Written, apply_write, publish_status};
+use crate::cluster::writes::{ApiObject, WriteError, publish_status};
 use crate::kinds::controller::Controller;
 use crate::model::approval::gated::has_finalizer;
 use crate::model::audit::facts::record;

@@ -12,12 +12,12 @@ use kube::api::{GetParams, ListParams};
 use kube::core::{DynamicObject, ObjectList, Request};
 use kube::{Api, Client, ResourceExt};
 
-use super::confirm::{Confirmations, Pace};
 use crate::admission::{Policies, PolicyIdentity, is_witness};
 use crate::api::Kind;
 use crate::api::audit::Audit;
 use crate::api::names::{OPERATOR, label};
 use crate::api::reading::{AnyKind, Item, Readable};
+use crate::cluster::confirm::{Confirmations, Pace};
 use crate::model::approval::scope::RulesOrigin;
 use crate::plan::ConfirmBy;
 
