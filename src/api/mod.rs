@@ -29,6 +29,7 @@ pub mod role_assignment;
 pub mod role_eligibility;
 mod schemas;
 mod strict;
+pub mod text;
 pub mod time;
 pub mod transit_hub;
 mod unknown;

@@ -1,5 +1,5 @@
-//! The only code that talks to the API server: watches that keep caches up to date, guarded writes, and
-//! Events.
+//! How the API server is talked to, for any kind: watches that keep caches up to date, conditional writes, shared reads,
+//! and Events. Imported are `plan`, `admission`, `model` and `api`.
 
 pub mod cache;
 pub mod clock;

@@ -1,4 +1,4 @@
-//! Tells what happened: a worker per sink, so that one which is slow or down keeps nothing else up.
+//! Delivers audit records and notifications: a worker per sink, so that one which is slow or down keeps nothing else up.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;

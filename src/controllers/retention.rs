@@ -1,6 +1,6 @@
 //! Retention of decided ApprovalRequests. They are kept for months, so there is no timer for each: those that were
 //! decided in one hour are queued together when the first of them may be deleted. From then on each has a timer of
-//! its own until its time comes, two hours later at most (`plan::approval_request`).
+//! its own until its time comes, two hours later at most (`kinds::approval_request::plan`).
 
 use std::sync::Arc;
 use std::time::Duration;

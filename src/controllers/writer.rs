@@ -1,4 +1,4 @@
-//! What is read once more, from the API server itself, before something takes effect.
+//! The client of the writes, and what is read once more, from the API server itself, before something takes effect.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use crate::api::approvals::Operation;
-use crate::api::common::Principal;
 use crate::model::approval::gated::Gated;
 
 /// What all gated kinds have in the same place.
@@ -81,11 +80,6 @@ pub(super) fn role_change<K: Gated>(before: Option<&K::Spec>, after: &K::Spec) -
         K::without_change_reason(&K::restrict(before, after)) != K::without_change_reason(after)
     });
     collect([(gives, Operation::RoleChange)])
-}
-
-/// Those who are in both lists, in the order of the wanted one: a list that only lost some is equal to it.
-pub(super) fn in_both(applied: &[Principal], wanted: &[Principal]) -> Vec<Principal> {
-    wanted.iter().filter(|principal| applied.contains(principal)).cloned().collect()
 }
 
 pub(super) fn collect<const N: usize>(operations: [(bool, Operation); N]) -> BTreeSet<Operation> {

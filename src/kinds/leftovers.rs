@@ -9,6 +9,7 @@ use kube::{Resource, ResourceExt};
 
 use super::caches::Caches;
 use super::index::{NamespaceBy, PolicyBy, RbacBy, pair};
+use crate::api::text::shorten;
 use crate::api::{Community, Enclave};
 use crate::cluster::cache::Key;
 use crate::plan::child::Made;
@@ -55,7 +56,7 @@ fn describe_binding(binding: &RoleBinding) -> String {
     let RoleRef { kind, name, .. } = &binding.role_ref;
     let namespace = binding.namespace().unwrap_or_default();
     let text = format!("{namespace}/{}: {kind} {name} for {}", binding.name_any(), whom.join(", "));
-    if text.chars().count() > 1024 { text.chars().take(1023).chain(['…']).collect() } else { text }
+    shorten(&text, 1024).into_owned()
 }
 
 fn find<K: Resource<DynamicType = ()> + Made>(

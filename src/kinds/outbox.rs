@@ -1,4 +1,4 @@
-//! Facts that somebody still has to be told. They stand on their objects, which do not go before; here is
+//! Audit records that not every sink has taken yet. They stand on their objects, which do not go before; here is
 //! what this process knows beyond that: who has taken which.
 
 use std::collections::{BTreeSet, HashMap};

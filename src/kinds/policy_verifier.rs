@@ -1,4 +1,4 @@
-//! Judges the admission policies that the watches have seen.
+//! Verifies the admission policies that the watches have seen.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,7 +22,7 @@ impl PolicyVerifier {
         Self { built_in, clock, known: Mutex::new(None) }
     }
 
-    /// Judges the live policies.
+    /// Verifies the live policies.
     pub fn verify(&self, live: &Policies) -> PolicyStatus {
         let (witness, now) = (live.fingerprint(), Instant::now());
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);

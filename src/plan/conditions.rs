@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
+use crate::api::text::shorten;
 use crate::model::approval::gated::Gated;
 
 const MAX_MESSAGE_CHARS: usize = 8192;
@@ -58,7 +59,7 @@ pub fn build_conditions(
                 type_: type_.to_owned(),
                 status: status.as_str().to_owned(),
                 reason: reason.to_owned(),
-                message: message.chars().take(MAX_MESSAGE_CHARS).collect(),
+                message: shorten(&message, MAX_MESSAGE_CHARS).into_owned(),
                 observed_generation: generation,
                 last_transition_time,
             }

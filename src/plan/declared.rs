@@ -1,4 +1,4 @@
-//! The way that every gated object takes: from the gate over what is enforced to the plan. A kind adds
+//! The plan of every gated object: from the gate over what is enforced to the writes. A kind adds
 //! which rules count, what is to be enforced, and what stands in the way of its deletion.
 
 use crate::model::approval::policy_status::PolicyStatus;
@@ -38,6 +38,14 @@ pub struct ObservedGated<K> {
     pub knows_all_requests: bool,
     /// The admission policies that the API server runs.
     pub policies: PolicyStatus,
+}
+
+impl<K: Gated> ObservedGated<K> {
+    /// The UID of the object, which is on the namespace that is made for it.
+    #[must_use]
+    pub fn uid(&self) -> String {
+        self.object.meta().uid.clone().unwrap_or_default()
+    }
 }
 
 /// What an object is declared in, by the namespace that it lives in. A namespace counts only when the

@@ -1,5 +1,6 @@
 //! Plain text for people.
 
+use crate::api::text::shorten;
 /// So that subjects stay one line in a list of mails.
 const LONGEST_SUBJECT: usize = 200;
 /// In characters. Slack takes 40,000 after escaping, and mail has no such bound.
@@ -18,9 +19,9 @@ impl Message {
     /// shown becomes `U+FFFD`.
     #[must_use]
     pub fn new(subject: &str, text: &str) -> Self {
-        let subject = cut(subject.trim(), LONGEST_SUBJECT);
+        let subject = shorten(subject.trim(), LONGEST_SUBJECT).into_owned();
         let subject = subject.chars().map(|c| if c.is_whitespace() { ' ' } else { shown(c) }).collect();
-        let text = cut(&text.replace("\r\n", "\n"), LONGEST_TEXT);
+        let text = shorten(&text.replace("\r\n", "\n"), LONGEST_TEXT).into_owned();
         let text = text.chars().map(|c| if c == '\n' || c == '\t' { c } else { shown(c) }).collect();
         Self { subject, text }
     }
@@ -43,13 +44,6 @@ fn shown(c: char) -> char {
         // Line and paragraph separator, and what turns the direction of writing.
         || matches!(c, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     if hidden { char::REPLACEMENT_CHARACTER } else { c }
-}
-
-fn cut(text: &str, longest: usize) -> String {
-    match text.char_indices().nth(longest) {
-        None => text.to_owned(),
-        Some(_) => text.chars().take(longest - 1).chain(['…']).collect(),
-    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use serde_path_to_error::{Path, Segment, Track};
 
 use super::{Cause, Unread};
 use crate::api::strict::Strict;
+use crate::api::text;
 use crate::api::unknown::{Step, describe_way, read_known, without_nulls};
 
 /// So many fields are taken out of one value at most; a value with more of them is unreadable as a whole.
@@ -193,10 +194,8 @@ fn with_gone(steps: &[Step], gone: &[Vec<Step>]) -> Vec<Step> {
     original
 }
 
+/// One line, not too long.
 fn shorten(text: &str) -> String {
     let text: String = text.chars().map(|one| if one.is_control() { ' ' } else { one }).collect();
-    match text.char_indices().nth(LONGEST) {
-        Some((end, _)) => text.get(..end).unwrap_or_default().to_owned() + "…",
-        None => text,
-    }
+    text::shorten(&text, LONGEST).into_owned()
 }

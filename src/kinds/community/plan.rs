@@ -56,12 +56,13 @@ pub fn plan_community(observed: &ObservedCommunity, now: Timestamp) -> Plan<Comm
         })
     };
     let was_enforced = was_enforced(community);
-    let keep = || plan_repair_of_the_known(&observed.place, &owner_uid(observed), &exceptions, was_enforced);
-    let namespace = owned_namespace(&observed.place, &owner_uid(observed));
+    let keep =
+        || plan_repair_of_the_known(&observed.place, &observed.declared.uid(), &exceptions, was_enforced);
+    let namespace = owned_namespace(&observed.place, &observed.declared.uid());
     let mut notice = None;
     let finalization = Finalization {
         in_use: waits_for_enclaves(observed),
-        remove: || plan_teardown(&observed.place, &owner_uid(observed), Some(namespace_of(community))),
+        remove: || plan_teardown(&observed.place, &observed.declared.uid(), Some(namespace_of(community))),
     };
     let mut plan =
         plan_declared(&observed.declared, finalization, ways(), keep, now).with_status(|mut gate| {
@@ -107,13 +108,9 @@ fn enforce_community(
     }
 }
 
-fn owner_uid(observed: &ObservedCommunity) -> String {
-    observed.declared.object.uid().unwrap_or_default()
-}
-
 /// Requests about a Community live in the namespace that it owns, never in one of somebody else.
 fn can_take_requests(observed: &ObservedCommunity) -> bool {
-    let uid = owner_uid(observed);
+    let uid = observed.declared.uid();
     observed
         .place
         .namespace

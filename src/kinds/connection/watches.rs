@@ -1,5 +1,5 @@
 //! An EnclaveConnection is looked at again when the rules around it change, what it comes from or leads to,
-//! and its network policies. One that waits for a place is looked at when another one goes.
+//! and its network policies. One that waits because its namespace has as many as it may is looked at when another one goes.
 
 use std::sync::Arc;
 

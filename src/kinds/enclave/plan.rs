@@ -67,11 +67,11 @@ pub fn plan_enclave(observed: &ObservedEnclave, now: Timestamp) -> Plan<EnclaveS
         })
     };
     let keep = || repair_the_known(observed, &exceptions);
-    let namespace = owned_namespace(&observed.place, &owner_uid(observed));
+    let namespace = owned_namespace(&observed.place, &observed.declared.uid());
     let mut notice = None;
     let finalization = Finalization {
         in_use: waits_for_children(observed),
-        remove: || plan_teardown(&observed.place, &owner_uid(observed), namespace_of(observed)),
+        remove: || plan_teardown(&observed.place, &observed.declared.uid(), namespace_of(observed)),
     };
     let mut plan = plan_declared(&observed.declared, finalization, ways(), keep, now);
     tell_impact(&mut plan, || compare_workloads(observed));
@@ -123,16 +123,12 @@ fn exceptions(observed: &ObservedEnclave, now: Timestamp) -> Exceptions {
 
 fn repair_the_known(observed: &ObservedEnclave, exceptions: &Exceptions) -> Vec<Write> {
     let was_enforced = was_enforced(observed.declared.object.as_ref());
-    plan_repair_of_the_known(&observed.place, &owner_uid(observed), exceptions, was_enforced)
+    plan_repair_of_the_known(&observed.place, &observed.declared.uid(), exceptions, was_enforced)
 }
 
 fn namespace_of(observed: &ObservedEnclave) -> Option<String> {
     let community = observed.declared.parent.community()?;
     Some(enclave_namespace(&community.name_any(), &observed.declared.object.name_any()))
-}
-
-fn owner_uid(observed: &ObservedEnclave) -> String {
-    observed.declared.object.uid().unwrap_or_default()
 }
 
 fn enforce_enclave(
@@ -176,7 +172,7 @@ fn place(
     let enclave = observed.declared.object.name_any();
     DesiredNamespace {
         namespace: enclave_namespace(&community.name_any(), &enclave),
-        owner_uid: owner_uid(observed),
+        owner_uid: observed.declared.uid(),
         community: community.name_any(),
         enclave: Some(enclave),
         held_operations: held_operations(rules),

@@ -9,7 +9,7 @@ use crate::api::Time;
 use crate::api::common::Maintenance;
 
 use super::*;
-use crate::api::common::{MaintenanceMode, PrincipalKind};
+use crate::api::common::{MaintenanceMode, Principal, PrincipalKind};
 use crate::api::enclave::{EnclaveNetwork, WorkloadCommunication};
 use crate::api::enclave_connection::{ConnectionDestination, ConnectionSource};
 use crate::api::reading::{Item, Readable};

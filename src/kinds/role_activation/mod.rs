@@ -1,6 +1,6 @@
 //! The RoleActivation: a role for a while, asked for by who is eligible.
 //!
-//! `model::rbac::activation::evaluate_activation` is its life, from its stamps, its eligibility, its request and the time;
+//! `model::rbac::activation::evaluate_activation` is its lifecycle, from its stamps, its eligibility, its request and the time;
 //! what ends one is looked at before what keeps it. The kind is not `Gated`: its spec never changes, so there is nothing
 //! to compare, but its request is made and decided like every other.
 

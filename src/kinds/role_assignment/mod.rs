@@ -9,9 +9,10 @@ use self::plan::plan_assignment;
 use crate::api::approvals::Operation;
 use crate::api::{RoleAssignment, RoleAssignmentSpec, RoleAssignmentStatus};
 use crate::kinds::controller::controller;
-use crate::kinds::gated::{in_both, role_change, shared_parts};
+use crate::kinds::gated::{role_change, shared_parts};
 use crate::kinds::rbac::observe::observe_assignment;
 use crate::model::approval::gated::Gated;
+use crate::model::lists::in_both;
 
 impl Gated for RoleAssignment {
     shared_parts!(RoleAssignment, RoleAssignmentSpec);
@@ -22,7 +23,7 @@ impl Gated for RoleAssignment {
 
     /// Taking somebody out closes.
     fn restrict(applied: &RoleAssignmentSpec, wanted: &RoleAssignmentSpec) -> RoleAssignmentSpec {
-        RoleAssignmentSpec { principals: in_both(&applied.principals, &wanted.principals), ..applied.clone() }
+        RoleAssignmentSpec { principals: in_both(&wanted.principals, &applied.principals), ..applied.clone() }
     }
 }
 

@@ -10,9 +10,10 @@ use crate::api::approvals::Operation;
 use crate::api::role_eligibility::ActivationConditions;
 use crate::api::{RoleEligibility, RoleEligibilitySpec, RoleEligibilityStatus};
 use crate::kinds::controller::controller;
-use crate::kinds::gated::{in_both, role_change, shared_parts};
+use crate::kinds::gated::{role_change, shared_parts};
 use crate::kinds::rbac::observe::observe_eligibility;
 use crate::model::approval::gated::Gated;
+use crate::model::lists::in_both;
 
 impl Gated for RoleEligibility {
     shared_parts!(RoleEligibility, RoleEligibilitySpec);
@@ -31,7 +32,7 @@ impl Gated for RoleEligibility {
         let max_duration =
             if shorter { &wanted.activation } else { &applied.activation }.max_duration.clone();
         RoleEligibilitySpec {
-            principals: in_both(&applied.principals, &wanted.principals),
+            principals: in_both(&wanted.principals, &applied.principals),
             ends_at: ends_at.cloned(),
             activation: ActivationConditions { max_duration, ..applied.activation.clone() },
             ..applied.clone()

@@ -10,8 +10,9 @@ use self::plan::plan_workload;
 use crate::api::enclave_workload::{AccessMode, WorkloadPrincipals};
 use crate::api::{EnclaveWorkload, EnclaveWorkloadSpec, EnclaveWorkloadStatus};
 use crate::kinds::controller::controller;
-use crate::kinds::gated::{in_both, made_changed_retired};
+use crate::kinds::gated::made_changed_retired;
 use crate::model::approval::gated::Gated;
+use crate::model::lists::in_both;
 use crate::model::rbac::access::{Admitted, admitted};
 
 impl Gated for EnclaveWorkload {
@@ -29,9 +30,9 @@ impl Gated for EnclaveWorkload {
             Admitted::Only(named) => (AccessMode::Isolated, named),
         };
         let principals = applied.principals.as_ref().map(|applied| WorkloadPrincipals {
-            admin: in_both(&applied.admin, &named.admin),
-            edit: in_both(&applied.edit, &named.edit),
-            view: in_both(&applied.view, &named.view),
+            admin: in_both(&named.admin, &applied.admin),
+            edit: in_both(&named.edit, &applied.edit),
+            view: in_both(&named.view, &applied.view),
         });
         EnclaveWorkloadSpec { access_mode, principals, ..applied.clone() }
     }

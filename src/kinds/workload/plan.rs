@@ -86,7 +86,7 @@ pub fn plan_workload(observed: &ObservedWorkload, now: Timestamp) -> Plan<Enclav
     let keep = || keep_the_known(observed, exceptions, now);
     let finalization = Finalization {
         in_use: None,
-        remove: || plan_teardown(&observed.place, &owner_uid(observed), namespace_of(observed)),
+        remove: || plan_teardown(&observed.place, &observed.declared.uid(), namespace_of(observed)),
     };
     let mut plan = plan_declared(&observed.declared, finalization, ways(), keep, now);
     if let Some(workload) = as_if_applied(observed.declared.object.as_ref(), &[]) {
@@ -103,7 +103,7 @@ pub fn plan_workload(observed: &ObservedWorkload, now: Timestamp) -> Plan<Enclav
     let requeue_at = ends.filter(|end| *end > now).chain(exceptions.ends_at()).min();
     let plan = plan.with_status(|gate| EnclaveWorkloadStatus {
         gate,
-        namespace: owned_namespace(&observed.place, &owner_uid(observed)),
+        namespace: owned_namespace(&observed.place, &observed.declared.uid()),
     });
     Plan { requeue_at, ..plan }
 }
@@ -164,10 +164,6 @@ fn observe_around<'a>(
     }))
 }
 
-fn owner_uid(observed: &ObservedWorkload) -> String {
-    observed.declared.object.uid().unwrap_or_default()
-}
-
 fn namespace_of(observed: &ObservedWorkload) -> Option<String> {
     let Parent::Enclave(community, enclave) = &observed.declared.parent else { return None };
     let name = observed.declared.object.name_any();
@@ -193,7 +189,7 @@ fn enforce_workload(
     let connections = observed.links.iter().flat_map(|link| policies_of(link, &namespace, observed, now));
     let to_names = observed.links.iter().filter_map(|link| cilium_policy_of(link, &namespace, observed, now));
     let place = DesiredNamespace {
-        owner_uid: owner_uid(observed),
+        owner_uid: observed.declared.uid(),
         community: around.community.name_any(),
         enclave: Some(around.enclave.name_any()),
         held_operations: Vec::new(),
@@ -273,7 +269,7 @@ fn unmade_policies(observed: &ObservedWorkload) -> BTreeSet<String> {
 fn preview_workload(observed: &ObservedWorkload) -> (Enforcement, Vec<Write>) {
     let place = DesiredNamespace {
         namespace: namespace_of(observed).unwrap_or_default(),
-        owner_uid: owner_uid(observed),
+        owner_uid: observed.declared.uid(),
         community: String::new(),
         enclave: None,
         held_operations: Vec::new(),

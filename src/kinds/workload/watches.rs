@@ -1,5 +1,5 @@
 //! An EnclaveWorkload is looked at again when the Community or the Enclave around it changes, its namespace or
-//! what is in it, another workload that may reach it, and a connection that comes from it or leads to it.
+//! what is in it, another workload that may reach it, an EnclaveEndpoint that offers it, and a connection that comes from it or leads to it.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The life of a change: what becomes of a spec that differs from what is applied.
+//! The lifecycle of a change: what becomes of a spec that differs from what is applied.
 
 use crate::model::approval::policy_status::PolicyStatus;
 use std::collections::BTreeSet;

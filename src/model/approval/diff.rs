@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::api::Content;
+use crate::api::text::shorten;
 
 const MAX_LINES: usize = 200;
 const MAX_CHARS: usize = 1024;
@@ -18,15 +19,7 @@ pub fn describe_changes(before: &Content, after: &Content) -> Vec<String> {
         lines.truncate(MAX_LINES - 1);
         lines.push(format!("and {left_out} more changes; look at spec.change"));
     }
-    lines.into_iter().map(cut).collect()
-}
-
-/// A line that was cut says so.
-fn cut(line: String) -> String {
-    match line.char_indices().nth(MAX_CHARS) {
-        None => line,
-        Some(_) => line.chars().take(MAX_CHARS - 1).chain(['…']).collect(),
-    }
+    lines.iter().map(|line| shorten(line, MAX_CHARS).into_owned()).collect()
 }
 
 fn compare(path: &str, before: &Value, after: &Value, lines: &mut Vec<String>) {

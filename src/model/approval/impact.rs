@@ -1,5 +1,6 @@
 //! What a change opens and closes, in words: as many lines as a request may have.
 
+use crate::api::text::shorten;
 /// Lines of which only the first are written. There may be one for each person and each namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lines {
@@ -11,6 +12,8 @@ pub struct Lines {
 impl Lines {
     /// So many a request has, and one that says how many more there are.
     const MOST: usize = 200;
+    /// So many characters a line has.
+    const LONGEST: usize = 1024;
 
     /// A line for each item.
     pub fn of<T>(mut items: impl Iterator<Item = T>, write: impl FnMut(T) -> String) -> Self {
@@ -28,16 +31,7 @@ impl From<Vec<String>> for Lines {
 impl From<Lines> for Vec<String> {
     fn from(Lines { first, more }: Lines) -> Self {
         let more = (more > 0).then(|| format!("and {more} more"));
-        first.iter().chain(&more).map(|line| shorten(line)).collect()
-    }
-}
-
-fn shorten(line: &str) -> String {
-    const LONGEST: usize = 1000;
-    if line.chars().count() <= LONGEST {
-        line.to_owned()
-    } else {
-        line.chars().take(LONGEST).chain(['…']).collect()
+        first.iter().chain(&more).map(|line| shorten(line, Lines::LONGEST).into_owned()).collect()
     }
 }
 
@@ -54,7 +48,7 @@ mod tests {
         });
         let lines: Vec<String> = lines.into();
         assert_eq!((written, lines.len()), (200, 201));
-        assert_eq!((lines[0].chars().count(), lines[200].as_str()), (1001, "and 1999800 more"));
+        assert_eq!((lines[0].chars().count(), lines[200].as_str()), (1024, "and 1999800 more"));
         assert_eq!(Vec::from(Lines::from(vec!["x".to_owned(); 200])).len(), 200);
     }
 }

@@ -1,4 +1,4 @@
-//! What stays in force of an object that cannot be judged, because something that is applied of it or around it cannot
+//! What stays in force of an object that cannot be evaluated, because something that is applied of it or around it cannot
 //! be read: what is applied, as far as that can be told. What is held is not in force, and what is taken away is.
 
 use serde_json::Value;
@@ -21,7 +21,7 @@ pub enum Access<'a> {
     Still(Admitted<'a>),
 }
 
-/// Who gets into a workload that cannot be judged.
+/// Who gets into a workload that cannot be evaluated.
 #[must_use]
 pub fn access_kept(workload: &EnclaveWorkload) -> Access<'_> {
     let wanted = &workload.spec;
@@ -30,7 +30,7 @@ pub fn access_kept(workload: &EnclaveWorkload) -> Access<'_> {
     Access::Of(Box::new(if is_held(workload) { kept } else { without_removed(kept, wanted) }))
 }
 
-/// Whether an Enclave that cannot be judged keeps its workloads apart.
+/// Whether an Enclave that cannot be evaluated keeps its workloads apart.
 #[must_use]
 pub fn keeps_apart(enclave: &Enclave) -> bool {
     match applied_spec(enclave) {

@@ -1,4 +1,4 @@
-//! Whether the admission policies stand guard, as far as anybody can tell.
+//! Whether the admission policies are intact and effective, as far as anybody can tell.
 
 /// The admission policies that the API server runs.
 #[derive(Clone, Debug, PartialEq, Eq)]

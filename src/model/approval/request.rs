@@ -1,4 +1,4 @@
-//! The life of an `ApprovalRequest`: how it is made, and what becomes of it.
+//! The lifecycle of an `ApprovalRequest`: how it is made, and what becomes of it.
 
 use crate::model::approval::policy_status::PolicyStatus;
 use jiff::{SignedDuration, Timestamp};

@@ -7,6 +7,7 @@ use crate::api::approval_request::{ApprovalRequestSpec, Decision, Verdict};
 use crate::api::common::{Principal, PrincipalKind};
 use crate::api::community::ServiceAccountVotes;
 use crate::api::entry::Entry;
+use crate::api::text::shorten;
 use crate::model::digest::sha256;
 
 /// Which votes a request has, in a short text: the same for the same votes of the same request.
@@ -93,7 +94,7 @@ fn describe_missing(more: usize, unsatisfied: &[&Principal]) -> String {
         });
     }
     let text = parts.join(", ");
-    text.chars().take(4096).collect()
+    shorten(&text, 4096).into_owned()
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use crate::api::audit::{Audit, Fact, FactType, MOST_BYTES, MOST_WAITING};
 use crate::api::common::Maintenance;
 use crate::api::names::{condition, reason};
 use crate::api::role_activation::ActivationState;
+use crate::api::text::shorten;
 use crate::api::{
     ApprovalRequest, ApprovalRequestStatus, GateStatus, RoleActivation, RoleActivationStatus, Time,
 };
@@ -42,7 +43,7 @@ fn fact(type_: FactType, at: Timestamp) -> Fact {
 
 fn message(conditions: &[Condition], type_: &str) -> Option<String> {
     let found = conditions.iter().find(|condition| condition.type_ == type_)?;
-    Some(found.message.chars().take(LONGEST_MESSAGE).collect())
+    Some(shorten(&found.message, LONGEST_MESSAGE).into_owned())
 }
 
 /// Puts facts on their object. When they get too large, further ones leave out words; when there are too

@@ -1,4 +1,4 @@
-//! The life of a RoleActivation: from what was asked for, and what is known now, to what becomes of it.
+//! The lifecycle of a RoleActivation: from what was asked for, and what is known now, to what becomes of it.
 
 use crate::model::approval::policy_status::PolicyStatus;
 use std::collections::BTreeSet;

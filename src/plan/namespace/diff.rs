@@ -1,4 +1,4 @@
-//! A place compared with what it should be.
+//! An owned namespace compared with the desired one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

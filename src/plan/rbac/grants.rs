@@ -15,6 +15,7 @@ use kube::{Resource, ResourceExt};
 
 use crate::api::common::Principal;
 use crate::api::names::annotation;
+use crate::model::lists::in_both;
 use crate::model::rbac::grants::{Grant, Right};
 use crate::plan::Write;
 use crate::plan::child::{Child, Verb, free_metadata, is_free};
@@ -170,7 +171,10 @@ macro_rules! binds {
     ($kind:ident) => {
         impl Gives for $kind {
             fn narrow(&self, wanted: &Self) -> Option<Self> {
-                let subjects = in_both(self.subjects.as_ref(), wanted.subjects.as_ref());
+                let subjects = in_both(
+                    self.subjects.as_deref().unwrap_or_default(),
+                    wanted.subjects.as_deref().unwrap_or_default(),
+                );
                 let is_of_role = self.role_ref == wanted.role_ref && !subjects.is_empty();
                 is_of_role.then(|| Self { subjects: Some(subjects), ..self.clone() })
             }
@@ -181,7 +185,10 @@ macro_rules! binds {
 
             fn only_for(&self, principals: &BTreeSet<Principal>) -> Self {
                 let named: Vec<Subject> = principals.iter().map(subject).collect();
-                Self { subjects: Some(in_both(self.subjects.as_ref(), Some(&named))), ..self.clone() }
+                Self {
+                    subjects: Some(in_both(self.subjects.as_deref().unwrap_or_default(), &named)),
+                    ..self.clone()
+                }
             }
         }
     };
@@ -191,7 +198,13 @@ binds!(ClusterRoleBinding);
 
 impl Gives for Role {
     fn narrow(&self, wanted: &Self) -> Option<Self> {
-        Some(Self { rules: Some(in_both(self.rules.as_ref(), wanted.rules.as_ref())), ..self.clone() })
+        Some(Self {
+            rules: Some(in_both(
+                self.rules.as_deref().unwrap_or_default(),
+                wanted.rules.as_deref().unwrap_or_default(),
+            )),
+            ..self.clone()
+        })
     }
 
     fn gives_same(&self, other: &Self) -> bool {
@@ -207,7 +220,8 @@ impl Gives for Role {
 impl Gives for ClusterRole {
     /// One that gathers the rules of others would not stay as it is written.
     fn narrow(&self, wanted: &Self) -> Option<Self> {
-        let rules = in_both(self.rules.as_ref(), wanted.rules.as_ref());
+        let rules =
+            in_both(self.rules.as_deref().unwrap_or_default(), wanted.rules.as_deref().unwrap_or_default());
         self.aggregation_rule.is_none().then(|| Self { rules: Some(rules), ..self.clone() })
     }
 
@@ -219,11 +233,6 @@ impl Gives for ClusterRole {
     fn only_for(&self, _: &BTreeSet<Principal>) -> Self {
         self.clone()
     }
-}
-
-fn in_both<T: Clone + PartialEq>(live: Option<&Vec<T>>, wanted: Option<&Vec<T>>) -> Vec<T> {
-    let wanted = wanted.map_or(&[][..], Vec::as_slice);
-    live.into_iter().flatten().filter(|one| wanted.contains(one)).cloned().collect()
 }
 
 /// The objects that the rights of these grants consist of.

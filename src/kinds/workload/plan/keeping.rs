@@ -9,9 +9,7 @@ use kube::ResourceExt;
 
 use crate::api::enclave_workload::{AccessMode, WorkloadPrincipals};
 use crate::api::names::{access, child, label};
-use crate::kinds::workload::plan::{
-    ObservedWorkload, cilium_policy_of, owner_uid, policies_of, unmade_policies,
-};
+use crate::kinds::workload::plan::{ObservedWorkload, cilium_policy_of, policies_of, unmade_policies};
 use crate::model::approval::kept::{Access, access_kept, keeps_apart};
 use crate::model::naming::{CONNECTION_POLICY, listed_binding};
 use crate::model::rbac::access::{Admitted, CLUSTER_ROLES};
@@ -39,7 +37,7 @@ pub(in crate::kinds) fn keep_the_known(
     exceptions: &Exceptions,
     now: Timestamp,
 ) -> Vec<Write> {
-    let Some(mut place) = known_place(&observed.place, &owner_uid(observed), exceptions) else {
+    let Some(mut place) = known_place(&observed.place, &observed.declared.uid(), exceptions) else {
         return Vec::new();
     };
     let was_enforced = was_enforced(observed.declared.object.as_ref());
