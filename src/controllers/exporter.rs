@@ -144,7 +144,7 @@ fn may_be_about_the_content(error: &DeliveryError) -> bool {
 ///
 /// Each group is told by a task of its own, so that what another one answers, or how slowly, concerns
 /// nobody else; least of all those who renew the lease.
-pub async fn run_telling(context: Arc<Context>, outlet: Outlet) {
+pub async fn run_exporters(context: Arc<Context>, outlet: Outlet) {
     let mut changed = context.enqueuer.outbox.subscribe();
     let mut pauses: HashMap<Group, Pause> = HashMap::new();
     let mut attempts: HashMap<(String, i64), u32> = HashMap::new();

@@ -30,7 +30,7 @@ pub(in crate::kinds) fn namespaces_of_workloads(
     namespaces
 }
 
-pub(in crate::kinds) fn observe_declared<K: Gated>(
+pub(in crate::kinds) fn observe_gated<K: Gated>(
     caches: &Caches,
     object: Arc<K>,
     guard: PolicyStatus,

@@ -26,11 +26,11 @@ impl PolicyVerifier {
     pub fn verify(&self, live: &Policies) -> PolicyStatus {
         let (witness, now) = (live.fingerprint(), Instant::now());
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let settling = match known.take() {
+        let propagation = match known.take() {
             Some(known) => known.next(witness.clone(), now),
             None => Propagation::first(witness.clone(), live.age(self.clock.now()), now),
         };
-        let is_propagating = known.insert(settling).remaining(now).is_some();
+        let is_propagating = known.insert(propagation).remaining(now).is_some();
         let integrity = match self.built_in.compare_with_live(live) {
             Integrity::Intact if is_propagating => Integrity::Propagating,
             integrity => integrity,

@@ -80,10 +80,10 @@ pub struct Finalization<R> {
 
 /// Plans a gated object. When a stored content cannot be read, nothing new is judged and what exists
 /// is kept as it is; `keep` is what that takes.
-pub fn plan_declared<K, E, R>(
+pub fn plan_gated<K, E, R>(
     declared: &ObservedGated<K>,
     finalization: Finalization<R>,
-    ways: Result<GatedInputs<E>, EvaluationError>,
+    inputs: Result<GatedInputs<E>, EvaluationError>,
     keep: impl FnOnce() -> Vec<Write>,
     now: Timestamp,
 ) -> Plan<GateStatus>
@@ -94,15 +94,15 @@ where
 {
     let object = declared.object.as_ref();
     if object.meta().deletion_timestamp.is_some() {
-        let repair = || match (ways, applied_spec(object)) {
-            (Ok(ways), Ok(applied)) => {
-                applied.map(|applied| (ways.enforce)(Some(&applied)).1).unwrap_or_default()
+        let repair = || match (inputs, applied_spec(object)) {
+            (Ok(inputs), Ok(applied)) => {
+                applied.map(|applied| (inputs.enforce)(Some(&applied)).1).unwrap_or_default()
             }
             (Err(_), _) | (_, Err(_)) => keep(),
         };
         return plan_finalization(declared, finalization, repair, now);
     }
-    ways.and_then(|ways| try_plan(declared, finalization.in_use, ways, now)).unwrap_or_else(|error| {
+    inputs.and_then(|inputs| try_plan(declared, finalization.in_use, inputs, now)).unwrap_or_else(|error| {
         let why = NotReady { reason: reason::APPLIED_UNREADABLE, message: describe_error(&error) };
         let is_applied = object.gate().is_some_and(|gate| gate.applied.is_some());
         let repairs = if is_applied { keep() } else { Vec::new() };
@@ -113,14 +113,14 @@ where
 fn try_plan<K, E>(
     declared: &ObservedGated<K>,
     in_use: Option<String>,
-    ways: GatedInputs<E>,
+    inputs: GatedInputs<E>,
     now: Timestamp,
 ) -> Result<Plan<GateStatus>, EvaluationError>
 where
     K: Gated,
     E: Fn(Option<&K::Spec>) -> (Enforcement, Vec<Write>),
 {
-    let GatedInputs { inherited_policy, references, enforce } = ways;
+    let GatedInputs { inherited_policy, references, enforce } = inputs;
     let object = declared.object.as_ref();
     let repair = |spec: Option<&K::Spec>| spec.map(|spec| enforce(Some(spec)).1).unwrap_or_default();
     let gate = plan_gate(

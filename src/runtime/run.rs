@@ -25,7 +25,7 @@ use crate::api::names::reason;
 use crate::cluster::clock::Clock;
 use crate::cluster::events::Events;
 use crate::cluster::watch::list_consistently;
-use crate::controllers::exporter::{Outlet, run_telling};
+use crate::controllers::exporter::{Outlet, run_exporters};
 use crate::controllers::writer::Writer;
 use crate::controllers::{self, Context, revocation};
 use crate::kinds::changes::run_propagation;
@@ -103,7 +103,7 @@ pub async fn run_operator(
         let (metrics, events) = (metrics.clone(), events.clone());
         async move {
             tokio::select! {
-                () = run_telling_integrity(guard, &events, &namespace, &metrics) => {}
+                () = run_integrity_records(guard, &events, &namespace, &metrics) => {}
                 () = publisher.run() => {}
             }
         }
@@ -189,9 +189,9 @@ async fn lead(
     enqueuer.enqueue_everything();
     info!("leading, reconciling");
     // What others answer must not keep the controllers up.
-    let mut tellers = JoinSet::new();
+    let mut exporters = JoinSet::new();
     for outlet in outlets {
-        tellers.spawn(run_telling(Arc::clone(&context), outlet));
+        exporters.spawn(run_exporters(Arc::clone(&context), outlet));
     }
     let mut closing = JoinSet::new();
     closing.spawn(revocation::run_revocation(Arc::clone(&context)));
@@ -206,7 +206,7 @@ async fn lead(
     tokio::select! {
         () = controllers => {}
         // Nothing goes before it was told, so this must not end by itself.
-        Some(_) = tellers.join_next() => error!("telling what happened ended by a defect of this program"),
+        Some(_) = exporters.join_next() => error!("telling what happened ended by a defect of this program"),
     }
 }
 
@@ -219,7 +219,7 @@ async fn serve(address: SocketAddr, registry: Registry, ready: watch::Receiver<b
 
 /// Tells, in a metric and in an Event on the operator's namespace, whether the admission policies
 /// are intact. Each Community shows it too, in its condition Protected.
-async fn run_telling_integrity(
+async fn run_integrity_records(
     mut guard: watch::Receiver<Option<PolicyStatus>>,
     events: &Events,
     namespace: &str,

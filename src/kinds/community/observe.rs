@@ -9,7 +9,7 @@ use crate::kinds::caches::Caches;
 use crate::kinds::community::plan::ObservedCommunity;
 use crate::kinds::index::EnclaveBy;
 use crate::kinds::leftovers::of_community;
-use crate::kinds::observe::{Bindings, observe_declared, observe_namespace};
+use crate::kinds::observe::{Bindings, observe_gated, observe_namespace};
 use crate::model::approval::policy_status::PolicyStatus;
 use crate::model::naming::namespace_of;
 use crate::plan::namespace::desired::is_owned;
@@ -27,7 +27,7 @@ pub fn observe_community(
         place: observe_namespace(caches, &namespace, Bindings::OfThePlace),
         of_others: of_community(caches, &community),
         enclaves: if owns { caches.enclaves.count(EnclaveBy::CountedIn, &namespace) } else { 0 },
-        declared: observe_declared(caches, community, guard),
+        declared: observe_gated(caches, community, guard),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::model::approval::scope::InheritedPolicy;
 use crate::model::naming::namespace_of;
 use crate::model::rbac::maintenance::{Exceptions, own_maintenance};
 use crate::plan::conditions::{Status, Wanted, build_conditions, conditions_before};
-use crate::plan::declared::{Finalization, GatedInputs, ObservedGated, plan_declared};
+use crate::plan::declared::{Finalization, GatedInputs, ObservedGated, plan_gated};
 use crate::plan::enforcement::Enforcement;
 use crate::plan::enforcement::was_enforced;
 use crate::plan::lock::{Lock, OfOthers, list_some, show_lock};
@@ -47,7 +47,7 @@ pub struct ObservedCommunity {
 pub fn plan_community(observed: &ObservedCommunity, now: Timestamp) -> Plan<CommunityStatus> {
     let community = observed.declared.object.as_ref();
     let exceptions = Exceptions::of(community, now);
-    let ways = || -> Result<_, EvaluationError> {
+    let inputs = || -> Result<_, EvaluationError> {
         let votes = applied_spec(community)?.map(|spec| spec.service_account_votes).unwrap_or_default();
         Ok(GatedInputs {
             inherited_policy: Ok(InheritedPolicy { service_account_votes: votes, ..InheritedPolicy::none() }),
@@ -65,7 +65,7 @@ pub fn plan_community(observed: &ObservedCommunity, now: Timestamp) -> Plan<Comm
         remove: || plan_teardown(&observed.place, &observed.declared.uid(), Some(namespace_of(community))),
     };
     let mut plan =
-        plan_declared(&observed.declared, finalization, ways(), keep, now).with_status(|mut gate| {
+        plan_gated(&observed.declared, finalization, inputs(), keep, now).with_status(|mut gate| {
             let before = conditions_before(community);
             let protected = vec![describe_protection(&observed.declared.policies.integrity)];
             let generation = community.metadata.generation;

@@ -11,7 +11,7 @@ use crate::kinds::connection::plan::{MOST_CONNECTIONS, ObservedConnection};
 use crate::kinds::connection::resolver::link_of;
 use crate::kinds::foreign::is_managed;
 use crate::kinds::index::{ConnectionBy, PolicyBy, pair};
-use crate::kinds::observe::observe_declared;
+use crate::kinds::observe::observe_gated;
 use crate::kinds::parent::find_enclave;
 use crate::model::approval::gated::Gated;
 use crate::model::approval::policy_status::PolicyStatus;
@@ -29,7 +29,7 @@ pub fn observe_connection(
     );
     let link = link_of(caches, Arc::clone(&connection));
     let reference = connection.spec.destination.enclave_endpoint.clone();
-    let declared = observe_declared(caches, connection, guard);
+    let declared = observe_gated(caches, connection, guard);
     let destination = declared
         .parent
         .community()

@@ -24,7 +24,7 @@ use crate::model::network::connectivity::{
     require_destination, resolve,
 };
 use crate::model::network::traffic_summary::compare;
-use crate::plan::declared::{Finalization, GatedInputs, ObservedGated, plan_declared, tell_impact};
+use crate::plan::declared::{Finalization, GatedInputs, ObservedGated, plan_gated, tell_impact};
 use crate::plan::enforcement::Enforcement;
 use crate::plan::enforcement::WasEnforced;
 use crate::plan::enforcement::was_enforced;
@@ -56,16 +56,16 @@ pub struct ObservedConnection {
 #[must_use]
 pub fn plan_connection(observed: &ObservedConnection, now: Timestamp) -> Plan<EnclaveConnectionStatus> {
     let connection = observed.declared.object.as_ref();
-    let ways = || -> Result<_, EvaluationError> {
-        let passage = resolve(&observed.link, now)?;
+    let inputs = || -> Result<_, EvaluationError> {
+        let connectivity = resolve(&observed.link, now)?;
         Ok(GatedInputs {
             inherited_policy: find_rules(observed)?,
             references: find_references(&observed.link),
-            enforce: move |_: Option<&EnclaveConnectionSpec>| (describe(observed, &passage), Vec::new()),
+            enforce: move |_: Option<&EnclaveConnectionSpec>| (describe(observed, &connectivity), Vec::new()),
         })
     };
     let finalization = Finalization { in_use: None, remove: || plan_teardown(observed) };
-    let mut plan = plan_declared(&observed.declared, finalization, ways(), Vec::new, now);
+    let mut plan = plan_gated(&observed.declared, finalization, inputs(), Vec::new, now);
     tell_impact(&mut plan, || {
         let link = &observed.link;
         compare(std::slice::from_ref(link), &imagine(link), now).unwrap_or_default()
@@ -126,8 +126,8 @@ fn find_rules(observed: &ObservedConnection) -> Result<Result<InheritedPolicy, N
     Ok(Ok(outer))
 }
 
-fn describe(observed: &ObservedConnection, passage: &Connectivity) -> Enforcement {
-    match passage {
+fn describe(observed: &ObservedConnection, connectivity: &Connectivity) -> Enforcement {
+    match connectivity {
         Connectivity::NotApplied => Enforcement::Nothing,
         Connectivity::Disabled(_) if is_anything_there(observed) => Enforcement::Underway,
         Connectivity::Disabled(why) => Enforcement::Closed(why.clone()),

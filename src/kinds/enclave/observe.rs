@@ -10,7 +10,7 @@ use crate::kinds::caches::Caches;
 use crate::kinds::enclave::plan::{Children, ObservedEnclave};
 use crate::kinds::leftovers::of_enclave;
 use crate::kinds::observe::{
-    Bindings, namespaces_of_workloads, observe_declared, observe_namespace, observe_namespace_owned_by,
+    Bindings, namespaces_of_workloads, observe_gated, observe_namespace, observe_namespace_owned_by,
 };
 use crate::kinds::parent::control_namespace_of;
 use crate::model::approval::gated::Gated;
@@ -20,7 +20,7 @@ use crate::plan::declared::Parent;
 /// Gathers what is known of an Enclave.
 #[must_use]
 pub fn observe_enclave(caches: &Caches, enclave: Arc<Enclave>, guard: PolicyStatus) -> ObservedEnclave {
-    let declared = observe_declared(caches, enclave, guard);
+    let declared = observe_gated(caches, enclave, guard);
     let place = match &declared.parent {
         Parent::Community(community) => observe_namespace(
             caches,

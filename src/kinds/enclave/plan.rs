@@ -13,10 +13,10 @@ use crate::model::approval::approval_policy::held_operations;
 use crate::model::approval::gated::Gated;
 use crate::model::approval::scope::InheritedPolicy;
 use crate::model::naming::enclave_namespace;
-use crate::model::network::intra_enclave::compare_together;
+use crate::model::network::intra_enclave::compare_intra_enclave;
 use crate::model::rbac::maintenance::{Exceptions, own_maintenance};
 use crate::plan::conditions::conditions_before;
-use crate::plan::declared::{Finalization, GatedInputs, ObservedGated, Parent, plan_declared, tell_impact};
+use crate::plan::declared::{Finalization, GatedInputs, ObservedGated, Parent, plan_gated, tell_impact};
 use crate::plan::enforcement::Enforcement;
 use crate::plan::enforcement::was_enforced;
 use crate::plan::lock::{Lock, OfOthers, list_some, show_lock};
@@ -59,7 +59,7 @@ pub struct Children {
 #[must_use]
 pub fn plan_enclave(observed: &ObservedEnclave, now: Timestamp) -> Plan<EnclaveStatus> {
     let exceptions = exceptions(observed, now);
-    let ways = || -> Result<_, EvaluationError> {
+    let inputs = || -> Result<_, EvaluationError> {
         Ok(GatedInputs {
             inherited_policy: observed.declared.parent.rules_in_community(KINDS)?,
             references: None,
@@ -73,7 +73,7 @@ pub fn plan_enclave(observed: &ObservedEnclave, now: Timestamp) -> Plan<EnclaveS
         in_use: waits_for_children(observed),
         remove: || plan_teardown(&observed.place, &observed.declared.uid(), namespace_of(observed)),
     };
-    let mut plan = plan_declared(&observed.declared, finalization, ways(), keep, now);
+    let mut plan = plan_gated(&observed.declared, finalization, inputs(), keep, now);
     tell_impact(&mut plan, || compare_workloads(observed));
     let plan = plan.with_status(|mut gate| {
         let before = conditions_before(observed.declared.object.as_ref());
@@ -109,7 +109,7 @@ fn compare_workloads(observed: &ObservedEnclave) -> (Vec<String>, Vec<String>) {
         }
     };
     let before = applied_spec(enclave).ok().flatten();
-    compare_together(&together(before.as_ref()), &together(Some(&enclave.spec)))
+    compare_intra_enclave(&together(before.as_ref()), &together(Some(&enclave.spec)))
 }
 
 /// Who may do more in the Enclave. What is in force nowhere allows nobody anything.

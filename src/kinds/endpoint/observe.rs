@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::kinds::caches::Caches;
 use crate::kinds::endpoint::plan::ObservedEndpoint;
-use crate::kinds::observe::observe_declared;
+use crate::kinds::observe::observe_gated;
 use crate::model::approval::applied::as_if_applied;
 use crate::model::approval::gated::Gated;
 use crate::model::approval::policy_status::PolicyStatus;
@@ -33,6 +33,6 @@ pub fn observe_endpoint<K: Gated + Clone>(
     ObservedEndpoint {
         links,
         imagined: imagined.unwrap_or_default(),
-        declared: observe_declared(caches, endpoint, guard),
+        declared: observe_gated(caches, endpoint, guard),
     }
 }

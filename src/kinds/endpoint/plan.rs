@@ -11,7 +11,7 @@ use crate::model::approval::scope::{InheritedPolicy, NotReady};
 use crate::model::network::connectivity::ResolvedConnection;
 use crate::model::network::traffic_summary::compare;
 use crate::plan::Plan;
-use crate::plan::declared::{Finalization, GatedInputs, ObservedGated, plan_declared, tell_impact};
+use crate::plan::declared::{Finalization, GatedInputs, ObservedGated, plan_gated, tell_impact};
 use crate::plan::enforcement::Enforcement;
 
 /// What was seen of an endpoint or a hub.
@@ -42,7 +42,7 @@ pub trait Endpoint: Gated + Sized {
 /// Plans an endpoint or a hub.
 #[must_use]
 pub fn plan_endpoint<K: Endpoint>(observed: &ObservedEndpoint<K>, now: Timestamp) -> Plan<GateStatus> {
-    let ways = || -> Result<_, EvaluationError> {
+    let inputs = || -> Result<_, EvaluationError> {
         Ok(GatedInputs {
             inherited_policy: K::inherited_policy(&observed.declared)?,
             references: None,
@@ -54,7 +54,7 @@ pub fn plan_endpoint<K: Endpoint>(observed: &ObservedEndpoint<K>, now: Timestamp
     };
     let finalization =
         Finalization { in_use: waits_for_connections(&observed.links), remove: || Ok(Vec::new()) };
-    let mut plan = plan_declared(&observed.declared, finalization, ways(), Vec::new, now);
+    let mut plan = plan_gated(&observed.declared, finalization, inputs(), Vec::new, now);
     tell_impact(&mut plan, || compare(&observed.links, &observed.imagined, now).unwrap_or_default());
     plan
 }

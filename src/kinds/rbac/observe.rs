@@ -24,7 +24,7 @@ use crate::kinds::index::{
     ActivationBy, CommunityBy, GivenBy, NamespaceBy, Near, REFUSED, RbacBy, RequestBy, UNKNOWN, WorkloadBy,
     pair,
 };
-use crate::kinds::observe::{observe_declared, whole};
+use crate::kinds::observe::{observe_gated, whole};
 use crate::kinds::parent::parent_of;
 use crate::kinds::role_activation::plan::{ObservedActivation, grant_of_activation};
 use crate::kinds::role_assignment::plan::{ObservedAssignment, grant_of_assignment};
@@ -156,7 +156,7 @@ pub fn observe_assignment(
             (assignment.spec.role, &assignment.spec.principals),
             assignment.metadata.uid.as_deref(),
         ),
-        declared: observe_declared(caches, assignment, guard),
+        declared: observe_gated(caches, assignment, guard),
     }
 }
 
@@ -178,7 +178,7 @@ pub fn observe_eligibility(
             eligibility.metadata.uid.as_deref(),
         ),
         activations: caches.activations.by(ActivationBy::Eligibility, &pair(&namespace, &name)),
-        declared: observe_declared(caches, eligibility, guard),
+        declared: observe_gated(caches, eligibility, guard),
     }
 }
 

@@ -11,7 +11,7 @@ use crate::model::approval::gated::Gated;
 use crate::model::naming;
 use crate::model::rbac::grants::{Grant, RoleHolding, compare_rights, find_conflict, rights_of_role};
 use crate::plan::Plan;
-use crate::plan::declared::{Finalization, GatedInputs, ObservedGated, plan_declared, tell_impact};
+use crate::plan::declared::{Finalization, GatedInputs, ObservedGated, plan_gated, tell_impact};
 use crate::plan::enforcement::Enforcement;
 use crate::plan::rbac::grants::RbacState;
 use crate::plan::rbac::role_scope::{
@@ -39,7 +39,7 @@ pub fn plan_assignment(observed: &ObservedAssignment, now: Timestamp) -> Plan<Ro
     let assignment = observed.declared.object.as_ref();
     let scope = observed.area.scope.as_ref();
     let conflict = scope.and_then(|scope| find_conflict(assignment.spec.role, scope, &observed.others));
-    let ways = || -> Result<_, EvaluationError> {
+    let inputs = || -> Result<_, EvaluationError> {
         Ok(GatedInputs {
             inherited_policy: refuse_conflict(
                 observed.area.rules(&observed.declared.parent, KINDS)?,
@@ -55,7 +55,7 @@ pub fn plan_assignment(observed: &ObservedAssignment, now: Timestamp) -> Plan<Ro
         })
     };
     let finalization = Finalization { in_use: None, remove: || plan_finalization(&observed.around, now) };
-    let mut plan = plan_declared(&observed.declared, finalization, ways(), Vec::new, now);
+    let mut plan = plan_gated(&observed.declared, finalization, inputs(), Vec::new, now);
     tell_impact(&mut plan, || {
         let grant = |assignment| grant_of_assignment(assignment, &observed.area).ok().flatten();
         let imagined = as_if_applied(assignment, &[]);

@@ -18,7 +18,7 @@ use crate::model::rbac::grants::{
 };
 use crate::model::rbac::roles::ELIGIBLE;
 use crate::plan::Plan;
-use crate::plan::declared::{Finalization, GatedInputs, ObservedGated, plan_declared, tell_impact};
+use crate::plan::declared::{Finalization, GatedInputs, ObservedGated, plan_gated, tell_impact};
 use crate::plan::enforcement::Enforcement;
 use crate::plan::rbac::grants::RbacState;
 use crate::plan::rbac::role_scope::{
@@ -48,7 +48,7 @@ pub fn plan_eligibility(observed: &ObservedEligibility, now: Timestamp) -> Plan<
     let eligibility = observed.declared.object.as_ref();
     let scope = observed.area.scope.as_ref();
     let conflict = scope.and_then(|scope| find_conflict(eligibility.spec.role, scope, &observed.others));
-    let ways = || -> Result<_, EvaluationError> {
+    let inputs = || -> Result<_, EvaluationError> {
         Ok(GatedInputs {
             inherited_policy: refuse_conflict(
                 observed.area.rules(&observed.declared.parent, KINDS)?,
@@ -64,7 +64,7 @@ pub fn plan_eligibility(observed: &ObservedEligibility, now: Timestamp) -> Plan<
         })
     };
     let finalization = Finalization { in_use: None, remove: || plan_finalization(&observed.around, now) };
-    let mut plan = plan_declared(&observed.declared, finalization, ways(), Vec::new, now);
+    let mut plan = plan_gated(&observed.declared, finalization, inputs(), Vec::new, now);
     tell_impact(&mut plan, || {
         let offered = |eligibility: &RoleEligibility| {
             let spec = effective(eligibility).ok().flatten()?.spec;

@@ -9,7 +9,7 @@ use crate::api::enclave_workload::AccessMode;
 use crate::kinds::caches::Caches;
 use crate::kinds::connection::resolver::{links_of_policies, links_of_workload};
 use crate::kinds::observe::{
-    Bindings, namespaces_of_workloads, observe_declared, observe_namespace, observe_namespace_owned_by,
+    Bindings, namespaces_of_workloads, observe_gated, observe_namespace, observe_namespace_owned_by,
 };
 use crate::kinds::workload::plan::ObservedWorkload;
 use crate::model::approval::applied::view_applied;
@@ -25,7 +25,7 @@ pub fn observe_workload(
     guard: PolicyStatus,
 ) -> ObservedWorkload {
     let mut links = links_of_workload(caches, &workload);
-    let declared = observe_declared(caches, workload, guard);
+    let declared = observe_gated(caches, workload, guard);
     let place = match &declared.parent {
         Parent::Enclave(community, enclave) => observe_namespace(
             caches,

@@ -25,13 +25,11 @@ use crate::model::naming::{connection_policy, workload_namespace};
 use crate::model::network::connectivity::{
     Connectivity, DestinationEnd, ResolvedConnection, SourceEnd, WorkloadEnd, ends_at, resolve,
 };
-use crate::model::network::intra_enclave::compare_together;
+use crate::model::network::intra_enclave::compare_intra_enclave;
 use crate::model::network::traffic_summary::compare;
 use crate::model::rbac::access::compare_access;
 use crate::model::rbac::maintenance::Exceptions;
-use crate::plan::declared::{
-    Finalization, GatedInputs, ObservedGated, Parent, add, plan_declared, tell_impact,
-};
+use crate::plan::declared::{Finalization, GatedInputs, ObservedGated, Parent, add, plan_gated, tell_impact};
 use crate::plan::enforcement::Enforcement;
 use crate::plan::enforcement::WasEnforced;
 use crate::plan::enforcement::was_enforced;
@@ -70,7 +68,7 @@ pub struct ObservedWorkload {
 #[must_use]
 pub fn plan_workload(observed: &ObservedWorkload, now: Timestamp) -> Plan<EnclaveWorkloadStatus> {
     let exceptions = &exceptions(observed, now);
-    let ways = || -> Result<_, EvaluationError> {
+    let inputs = || -> Result<_, EvaluationError> {
         let around = observe_around(observed, exceptions)?;
         Ok(GatedInputs {
             inherited_policy: observed.declared.parent.rules_in_enclave(KINDS)?,
@@ -88,7 +86,7 @@ pub fn plan_workload(observed: &ObservedWorkload, now: Timestamp) -> Plan<Enclav
         in_use: None,
         remove: || plan_teardown(&observed.place, &observed.declared.uid(), namespace_of(observed)),
     };
-    let mut plan = plan_declared(&observed.declared, finalization, ways(), keep, now);
+    let mut plan = plan_gated(&observed.declared, finalization, inputs(), keep, now);
     if let Some(workload) = as_if_applied(observed.declared.object.as_ref(), &[]) {
         let (workload, namespace) = (Arc::new(workload), namespace_of(observed));
         let imagined = observed.links.iter().cloned();
@@ -128,7 +126,7 @@ fn describe_rest(observed: &ObservedWorkload, imagined: &EnclaveWorkload) -> (Ve
     } else {
         afterwards.remove(&namespace);
     }
-    add(people, compare_together(&together, &afterwards))
+    add(people, compare_intra_enclave(&together, &afterwards))
 }
 
 /// What is applied around a workload, as far as it needs it.

@@ -19,7 +19,10 @@ pub fn is_kept_apart(spec: &EnclaveSpec) -> bool {
 /// What a change opens and closes between namespaces, in words: those that reach each other before, and
 /// after it.
 #[must_use]
-pub fn compare_together(before: &BTreeSet<String>, after: &BTreeSet<String>) -> (Vec<String>, Vec<String>) {
+pub fn compare_intra_enclave(
+    before: &BTreeSet<String>,
+    after: &BTreeSet<String>,
+) -> (Vec<String>, Vec<String>) {
     (describe_gain(before, after), describe_gain(after, before))
 }
 
@@ -46,12 +49,15 @@ mod tests {
         let (nobody, two, three) = (set(&[]), set(&["a", "b"]), set(&["a", "b", "c"]));
         let lines = |lines: &[&str]| -> Vec<String> { lines.iter().map(|line| (*line).into()).collect() };
         assert_eq!(
-            compare_together(&nobody, &three),
+            compare_intra_enclave(&nobody, &three),
             (lines(&["a <-> b, c: every port", "b <-> c: every port"]), lines(&[]))
         );
-        assert_eq!(compare_together(&two, &three).0, lines(&["a <-> c: every port", "b <-> c: every port"]));
-        assert_eq!(compare_together(&three, &set(&["c"])).1, compare_together(&nobody, &three).0);
-        assert_eq!(compare_together(&two, &two), (lines(&[]), lines(&[])));
-        assert_eq!(compare_together(&set(&["a"]), &nobody), (lines(&[]), lines(&[])));
+        assert_eq!(
+            compare_intra_enclave(&two, &three).0,
+            lines(&["a <-> c: every port", "b <-> c: every port"])
+        );
+        assert_eq!(compare_intra_enclave(&three, &set(&["c"])).1, compare_intra_enclave(&nobody, &three).0);
+        assert_eq!(compare_intra_enclave(&two, &two), (lines(&[]), lines(&[])));
+        assert_eq!(compare_intra_enclave(&set(&["a"]), &nobody), (lines(&[]), lines(&[])));
     }
 }

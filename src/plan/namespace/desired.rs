@@ -76,7 +76,7 @@ impl DesiredNamespace {
     /// Whether only those get in whom a workload lists.
     #[must_use]
     pub fn is_isolated(&self) -> bool {
-        matches!(&self.inside, NamespacePurpose::Workload(furniture) if furniture.access_mode == access::ISOLATED)
+        matches!(&self.inside, NamespacePurpose::Workload(contents) if contents.access_mode == access::ISOLATED)
     }
 }
 

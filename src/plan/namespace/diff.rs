@@ -70,15 +70,15 @@ pub fn survey(place: &DesiredNamespace, observed: &ObservedNamespace, healing: H
 /// The writes that bring what is in a namespace to what it should be.
 fn plan_contents(place: &DesiredNamespace, observed: &ObservedNamespace, healing: Healing) -> Vec<Write> {
     let nothing = WorkloadContents::default();
-    let furniture = match &place.inside {
-        NamespacePurpose::Workload(furniture) => furniture,
+    let contents = match &place.inside {
+        NamespacePurpose::Workload(contents) => contents,
         NamespacePurpose::Community | NamespacePurpose::Control | NamespacePurpose::SomeWorkload(_) => {
             &nothing
         }
     };
     let deny = build_default_deny(place);
-    let policies: Vec<&NetworkPolicy> = std::iter::once(&deny).chain(&furniture.policies).collect();
-    let cilium: Vec<&CiliumNetworkPolicy> = furniture.cilium_policies.iter().collect();
+    let policies: Vec<&NetworkPolicy> = std::iter::once(&deny).chain(&contents.policies).collect();
+    let cilium: Vec<&CiliumNetworkPolicy> = contents.cilium_policies.iter().collect();
     let others = other_bindings(place, observed);
     let mut writes = Vec::new();
     if !matches!(place.inside, NamespacePurpose::SomeWorkload(_)) {
@@ -88,7 +88,7 @@ fn plan_contents(place: &DesiredNamespace, observed: &ObservedNamespace, healing
         let is_over = |name: &str| place.is_isolated() || RoleBinding::is_ours(name);
         writes.extend(plan_pruning(&others, is_over));
     }
-    let healing_of = |name: &str| if furniture.unmade.contains(name) { Healing::Active } else { healing };
+    let healing_of = |name: &str| if contents.unmade.contains(name) { Healing::Active } else { healing };
     writes.extend(plan_permits(&policies, &observed.policies, healing_of));
     writes.extend(plan_permits(&cilium, &observed.cilium_policies, healing_of));
     let (quota, limits) = (observed.quota.as_deref(), observed.container_defaults.as_deref());
@@ -97,9 +97,9 @@ fn plan_contents(place: &DesiredNamespace, observed: &ObservedNamespace, healing
             let no_pods = [("pods".to_owned(), Quantity("0".to_owned()))].into();
             writes.extend(plan_quota(&place.namespace, &no_pods, quota, healing));
         }
-        NamespacePurpose::Workload(furniture) => {
-            let wanted = furniture.container_defaults.as_ref();
-            writes.extend(plan_quota(&place.namespace, &furniture.quota, quota, healing));
+        NamespacePurpose::Workload(contents) => {
+            let wanted = contents.container_defaults.as_ref();
+            writes.extend(plan_quota(&place.namespace, &contents.quota, quota, healing));
             writes.extend(plan_container_defaults(&place.namespace, wanted, limits, healing));
         }
         NamespacePurpose::SomeWorkload(_) => {}

@@ -303,10 +303,10 @@ fn maintenance_keeps_nothing_open_and_nothing_new_out() {
     over.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH).into());
     over.metadata.finalizers = Some(vec!["somebody/keeps-it".into()]);
     observed.policies.extend([open("connection.a.closed.egress"), over].map(Arc::new));
-    if let NamespacePurpose::Workload(furniture) = &mut place.inside {
-        furniture.policies.extend([open("connection.a.new.egress"), open("connection.a.gone.egress")]);
-        furniture.unmade.insert("connection.a.new.egress".into());
-        furniture.quota.insert("pods".into(), Quantity("1".into()));
+    if let NamespacePurpose::Workload(contents) = &mut place.inside {
+        contents.policies.extend([open("connection.a.new.egress"), open("connection.a.gone.egress")]);
+        contents.unmade.insert("connection.a.new.egress".into());
+        contents.quota.insert("pods".into(), Quantity("1".into()));
     }
     let (_, writes) = enforce(&place, &observed, WasEnforced::Yes);
     assert!(
