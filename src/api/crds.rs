@@ -5,27 +5,18 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use kube::CustomResourceExt;
 
-use super::{
-    ApprovalRequest, Community, CommunityEndpoint, Enclave, EnclaveConnection, EnclaveEndpoint,
-    EnclaveWorkload, Kind, RoleActivation, RoleAssignment, RoleEligibility, TransitHub,
-};
+use super::Kind;
+use super::kind::with_kinds;
 
 /// All CRDs, in the order in which documents list the kinds.
 #[must_use]
 pub fn all() -> Vec<CustomResourceDefinition> {
-    let mut crds = vec![
-        Community::crd(),
-        CommunityEndpoint::crd(),
-        TransitHub::crd(),
-        Enclave::crd(),
-        EnclaveWorkload::crd(),
-        EnclaveEndpoint::crd(),
-        EnclaveConnection::crd(),
-        ApprovalRequest::crd(),
-        RoleAssignment::crd(),
-        RoleEligibility::crd(),
-        RoleActivation::crd(),
-    ];
+    macro_rules! all_crds {
+        ($($kind:ident: $plural:literal, $short:literal, [$($operation:ident),*];)*) => {
+            vec![$(super::$kind::crd()),*]
+        };
+    }
+    let mut crds = with_kinds!(all_crds);
     for crd in &mut crds {
         let is_request = crd.spec.names.kind == Kind::ApprovalRequest.name();
         let schemas = crd.spec.versions.iter_mut().filter_map(|version| version.schema.as_mut());

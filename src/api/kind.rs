@@ -1,4 +1,4 @@
-//! The eleven kinds and the facts about them that do not depend on a schema.
+//! The kinds of this API group: one table, and the facts about them that do not depend on a schema.
 
 use kube::core::ApiResource;
 use schemars::JsonSchema;
@@ -7,117 +7,89 @@ use serde::{Deserialize, Serialize};
 use super::approvals::Operation;
 use super::names::{GROUP, VERSION};
 
-/// A kind of this API group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-pub enum Kind {
-    Community,
-    CommunityEndpoint,
-    TransitHub,
-    Enclave,
-    EnclaveWorkload,
-    EnclaveEndpoint,
-    EnclaveConnection,
-    ApprovalRequest,
-    RoleAssignment,
-    RoleEligibility,
-    RoleActivation,
+/// Calls a macro with the table of kinds, in the order in which documents list them: the name in manifests, the resource
+/// name in URLs and RBAC rules, the short name for kubectl, and what a change of such an object can amount to.
+macro_rules! with_kinds {
+    ($use:ident) => {
+        $use! {
+            Community: "communities", "com", [CommunityUpdate, CommunityMaintenance, EnclaveMaintenance];
+            CommunityEndpoint: "communityendpoints", "cep",
+                [CommunityEndpointUpdate, CommunityEndpointDeletion];
+            TransitHub: "transithubs", "thub", [TransitHubUpdate, TransitHubDeletion];
+            Enclave: "enclaves", "enc", [EnclaveCreation, EnclaveUpdate, EnclaveDeletion, EnclaveMaintenance];
+            EnclaveWorkload: "enclaveworkloads", "encw", [WorkloadUpdate, WorkloadDeletion];
+            EnclaveEndpoint: "enclaveendpoints", "eep", [EnclaveEndpointUpdate, EnclaveEndpointDeletion];
+            EnclaveConnection: "enclaveconnections", "econ",
+                [ConnectionCreation, ConnectionUpdate, ConnectionDeletion];
+            ApprovalRequest: "approvalrequests", "apr", [];
+            RoleAssignment: "roleassignments", "rasg", [RoleChange];
+            RoleEligibility: "roleeligibilities", "relig", [RoleChange];
+            RoleActivation: "roleactivations", "ract", [RoleActivation];
+        }
+    };
 }
+pub(crate) use with_kinds;
+
+macro_rules! define_kinds {
+    ($($kind:ident: $plural:literal, $short:literal, [$($operation:ident),*];)*) => {
+        /// A kind of this API group.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+        pub enum Kind {
+            $($kind,)*
+        }
+
+        impl Kind {
+            /// All kinds, in the order in which documents list them.
+            pub const ALL: [Self; [$($short),*].len()] = [$(Self::$kind,)*];
+
+            /// The kind's name as in manifests.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$kind => stringify!($kind),)*
+                }
+            }
+
+            /// The resource name as in URLs and RBAC rules.
+            #[must_use]
+            pub const fn plural(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $plural,)*
+                }
+            }
+
+            /// The short name for kubectl; also the first part of the names of its ApprovalRequests.
+            #[must_use]
+            pub const fn short(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $short,)*
+                }
+            }
+
+            /// What a change of such an object can amount to.
+            #[must_use]
+            pub const fn operations(self) -> &'static [Operation] {
+                match self {
+                    $(Self::$kind => &[$(Operation::$operation),*],)*
+                }
+            }
+        }
+    };
+}
+with_kinds!(define_kinds);
 
 impl Kind {
-    /// All kinds, in the order in which documents list them.
-    pub const ALL: [Self; 11] = [
-        Self::Community,
-        Self::CommunityEndpoint,
-        Self::TransitHub,
-        Self::Enclave,
-        Self::EnclaveWorkload,
-        Self::EnclaveEndpoint,
-        Self::EnclaveConnection,
-        Self::ApprovalRequest,
-        Self::RoleAssignment,
-        Self::RoleEligibility,
-        Self::RoleActivation,
-    ];
-
-    /// The kind's name as in manifests.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Community => "Community",
-            Self::CommunityEndpoint => "CommunityEndpoint",
-            Self::TransitHub => "TransitHub",
-            Self::Enclave => "Enclave",
-            Self::EnclaveWorkload => "EnclaveWorkload",
-            Self::EnclaveEndpoint => "EnclaveEndpoint",
-            Self::EnclaveConnection => "EnclaveConnection",
-            Self::ApprovalRequest => "ApprovalRequest",
-            Self::RoleAssignment => "RoleAssignment",
-            Self::RoleEligibility => "RoleEligibility",
-            Self::RoleActivation => "RoleActivation",
-        }
-    }
-
-    /// The resource name as in URLs and RBAC rules.
-    #[must_use]
-    pub const fn plural(self) -> &'static str {
-        match self {
-            Self::Community => "communities",
-            Self::CommunityEndpoint => "communityendpoints",
-            Self::TransitHub => "transithubs",
-            Self::Enclave => "enclaves",
-            Self::EnclaveWorkload => "enclaveworkloads",
-            Self::EnclaveEndpoint => "enclaveendpoints",
-            Self::EnclaveConnection => "enclaveconnections",
-            Self::ApprovalRequest => "approvalrequests",
-            Self::RoleAssignment => "roleassignments",
-            Self::RoleEligibility => "roleeligibilities",
-            Self::RoleActivation => "roleactivations",
-        }
-    }
-
-    /// The short name for kubectl; also the first part of the names of its ApprovalRequests.
-    #[must_use]
-    pub const fn short(self) -> &'static str {
-        match self {
-            Self::Community => "com",
-            Self::CommunityEndpoint => "cep",
-            Self::TransitHub => "thub",
-            Self::Enclave => "enc",
-            Self::EnclaveWorkload => "encw",
-            Self::EnclaveEndpoint => "eep",
-            Self::EnclaveConnection => "econ",
-            Self::ApprovalRequest => "apr",
-            Self::RoleAssignment => "rasg",
-            Self::RoleEligibility => "relig",
-            Self::RoleActivation => "ract",
-        }
-    }
-
-    /// What a change of such an object can amount to.
-    #[must_use]
-    pub const fn operations(self) -> &'static [Operation] {
-        use Operation as O;
-        match self {
-            Self::Community => &[O::CommunityUpdate, O::CommunityMaintenance, O::EnclaveMaintenance],
-            Self::CommunityEndpoint => &[O::CommunityEndpointUpdate, O::CommunityEndpointDeletion],
-            Self::TransitHub => &[O::TransitHubUpdate, O::TransitHubDeletion],
-            Self::Enclave => {
-                &[O::EnclaveCreation, O::EnclaveUpdate, O::EnclaveDeletion, O::EnclaveMaintenance]
-            }
-            Self::EnclaveWorkload => &[O::WorkloadUpdate, O::WorkloadDeletion],
-            Self::EnclaveEndpoint => &[O::EnclaveEndpointUpdate, O::EnclaveEndpointDeletion],
-            Self::EnclaveConnection => &[O::ConnectionCreation, O::ConnectionUpdate, O::ConnectionDeletion],
-            Self::RoleAssignment | Self::RoleEligibility => &[O::RoleChange],
-            Self::RoleActivation => &[O::RoleActivation],
-            Self::ApprovalRequest => &[],
-        }
-    }
-
     /// Whether a change of such an object can be held until somebody approves it. The admission
     /// policies stamp the requester on exactly these kinds.
     #[must_use]
     pub const fn is_gated(self) -> bool {
         !matches!(self, Self::ApprovalRequest | Self::RoleActivation)
+    }
+
+    /// Whether such an object carries approval rules.
+    #[must_use]
+    pub const fn carries_rules(self) -> bool {
+        matches!(self, Self::Community | Self::Enclave | Self::EnclaveEndpoint)
     }
 
     /// How to reach its objects without their type.

@@ -10,7 +10,6 @@ use tracing::info;
 use super::apply::{Written, apply_write};
 use super::writer::Applying;
 use super::{Context, Work};
-use crate::api::Kind;
 use crate::api::audit::{Fact, FactType};
 use crate::api::names::{condition, reason};
 use crate::cluster::writes::{ApiObject, WriteError, publish_status};
@@ -22,10 +21,11 @@ use crate::telemetry::Metrics;
 
 /// Of kinds that carry approval rules.
 pub(super) fn before_applying<'a, K: Controller>(object: &K, context: &'a Context) -> Option<Applying<'a>> {
-    let carries_rules = matches!(K::KIND, Kind::Community | Kind::Enclave | Kind::EnclaveEndpoint);
     let metadata = object.meta();
     let name = metadata.name.as_deref().unwrap_or_default();
-    carries_rules.then(|| context.writer.before_applying(K::KIND, metadata.namespace.as_deref(), name))
+    K::KIND
+        .carries_rules()
+        .then(|| context.writer.before_applying(K::KIND, metadata.namespace.as_deref(), name))
 }
 
 /// Writes a status, with the audit facts that become true with it, if it differs from the one before. The

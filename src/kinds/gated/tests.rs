@@ -7,6 +7,7 @@ use crate::api::EnclaveWorkload;
 use crate::api::EnclaveWorkloadSpec;
 use crate::api::Time;
 use crate::api::common::Maintenance;
+use crate::api::{Community, Kind, TransitHub};
 
 use super::*;
 use crate::api::common::{MaintenanceMode, Principal, PrincipalKind};
@@ -223,4 +224,19 @@ fn what_closes_a_workload_or_an_enclave_is_read_beside_what_cannot_be() {
     for odd in [json!(7), json!({"workloadCommunication": 7}), json!({"workloadCommunication": "Some"})] {
         assert_eq!(closed(&network(odd)), WorkloadCommunication::Allowed, "as it is applied");
     }
+}
+
+/// The table says it where no object is at hand.
+#[test]
+fn kinds_that_carry_rules_are_known_as_such() {
+    fn carries<K: Gated>() -> bool
+    where
+        K::Spec: Default,
+    {
+        K::approvals(&K::Spec::default()).is_some()
+    }
+    assert_eq!(Kind::Community.carries_rules(), carries::<Community>());
+    assert_eq!(Kind::Enclave.carries_rules(), carries::<Enclave>());
+    assert_eq!(Kind::EnclaveWorkload.carries_rules(), carries::<EnclaveWorkload>());
+    assert_eq!(Kind::TransitHub.carries_rules(), carries::<TransitHub>());
 }
