@@ -45,7 +45,7 @@ fn main() -> anyhow::Result<()> {
 
 #[tokio::main]
 async fn run(settings: &Settings) -> anyhow::Result<()> {
-    // What the client library reports as it happens is reported again, with a hint, by the caller.
+    // Errors that the client library reports as they happen are reported again, with a hint, by the caller.
     let quiet = "info,kube_runtime::watcher=off";
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(quiet));
     tracing_subscriber::fmt()

@@ -1,4 +1,4 @@
-//! What is measured. The names are for the alert rules and the dashboard in the chart too.
+//! The metrics of the process. Their names are for the alert rules and the dashboard in the chart too.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub struct Metrics {
     /// 1 while the API server runs the admission policies that the operator was built with, else 0; -1 while
     /// that is not known.
     pub policies_intact: Gauge<i64, AtomicI64>,
-    /// How many objects give rights that nothing explains any more.
+    /// The number of objects that give rights that nothing explains any more.
     pub overdue_closings: Gauge<i64, AtomicI64>,
     decisions: Family<DecisionLabels, Histogram, fn() -> Histogram>,
     enactments: Family<KindLabels, Counter<u64, AtomicU64>>,
@@ -60,7 +60,7 @@ struct RoleLabels {
     role: String,
 }
 
-/// What was written, and what became of it.
+/// The resource and the verb of a write, and what became of it.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct WriteLabels {
     resource: String,
@@ -74,14 +74,14 @@ struct DeliveryLabels {
     outcome: &'static str,
 }
 
-/// How a reconciliation ended.
+/// The outcome of a reconciliation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Everything planned was done.
     Done,
-    /// The admission policies were not looked at yet.
+    /// The admission policies were not compared yet.
     Waiting,
-    /// The world moved on meanwhile; it is looked at again.
+    /// The world moved on meanwhile; the reconciliation is tried again.
     Conflict,
     /// Something could not be written.
     Failed,
@@ -99,7 +99,7 @@ impl Outcome {
 }
 
 impl WriteLabels {
-    /// What a request writes, by its method and path: `/api/v1/…` or `/apis/GROUP/VERSION/…`.
+    /// Finds what a request writes, by its method and path: `/api/v1/…` or `/apis/GROUP/VERSION/…`.
     fn of(method: &Method, path: &str) -> Self {
         let verb = match *method {
             Method::POST => "create",
@@ -217,7 +217,7 @@ impl Metrics {
     }
 }
 
-/// What follows from the caches, looked at when it is asked for.
+/// The metrics that follow from the caches, computed when they are asked for.
 struct Cached {
     caches: Caches,
     outbox: Arc<Outbox>,
@@ -245,7 +245,7 @@ impl Collector for Cached {
         let active = self.caches.activations.values(ActivationBy::ActiveRole).into_iter();
         let active: BTreeMap<String, i64> =
             active.map(|(role, count)| (role.into(), i64::try_from(count).unwrap_or(i64::MAX))).collect();
-        // Who does not lead, or has not looked yet, does not say that they are not.
+        // A process that does not lead, or has not compared the policies yet, does not say that they are not intact.
         let intact = self.policies_intact.get();
         if self.leader.get() == 1 && intact >= 0 {
             let gauge = encoder.encode_descriptor(

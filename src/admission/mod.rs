@@ -2,8 +2,8 @@
 //! comparison with what the API server really runs.
 //!
 //! Stamping and checking happen inside the API server, whether the operator is up or not. The
-//! operator only makes sure that the policies are the ones it was built with (invariant 8). What only
-//! saves it work is not compared: without it nothing is less safe.
+//! operator only makes sure that the policies are the ones it was built with (invariant 8). Policies that
+//! only save it work are not compared: without them nothing is less safe.
 
 pub mod propagation;
 
@@ -21,7 +21,7 @@ use crate::model::digest::sha256;
 use crate::model::naming::{CONNECTION_POLICY, ROLE_BINDING};
 use crate::model::rbac::access::CLUSTER_ROLES;
 
-/// What differs between installations.
+/// The settings that differ between installations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Installation {
     /// Namespace of the operator, the cluster-wide scope.
@@ -64,7 +64,7 @@ impl Installation {
     }
 }
 
-/// The admission policies and what binds them.
+/// The admission policies and their bindings.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Policies {
     pub mutating: Vec<MutatingAdmissionPolicy>,
@@ -99,7 +99,8 @@ const SOURCES: [(&str, &str); 14] = [
     ("warn-held.yaml", include_str!("policies/warn-held.yaml")),
 ];
 
-/// What guards nothing. It goes when the chart is uninstalled, and the operator does without.
+/// The sources of policies that protect nothing. These policies go when the chart is uninstalled, and the operator does
+/// without.
 const OPTIONAL_SOURCES: [(&str, &str); 1] =
     [("stamp-finalizer.yaml", include_str!("policies/stamp-finalizer.yaml"))];
 
@@ -118,7 +119,7 @@ const WITNESSES: [&str; 7] = [
     "enclave-operator-verify-vote",
 ];
 
-/// The same of those that say who activates a role.
+/// Names of the policies, and of their bindings, that say who activates a role.
 const WITNESSES_OF_ACTIVATIONS: [&str; 2] =
     ["enclave-operator-stamp-activation", "enclave-operator-verify-activation"];
 
@@ -126,7 +127,7 @@ const WITNESSES_OF_ACTIVATIONS: [&str; 2] =
 const NAMESPACE_CONTROLLERS: [&str; 2] =
     ["system:serviceaccount:kube-system:namespace-controller", "system:kube-controller-manager"];
 
-/// The users as which Kubernetes deletes what lost its owner.
+/// The users as which Kubernetes deletes objects that lost their owner.
 const GARBAGE_COLLECTORS: [&str; 2] =
     ["system:serviceaccount:kube-system:generic-garbage-collector", "system:kube-controller-manager"];
 
@@ -179,19 +180,19 @@ fn read<T: DeserializeOwned>(value: serde_yaml_ng::Value, file: &'static str) ->
 }
 
 /// The sources of the policies that are compared, file by file, with everything filled in that is the
-/// same in every installation. What is not stays: [`placeholder`].
+/// same in every installation. The rest stays a [`placeholder`].
 #[must_use]
 pub fn policy_sources() -> Vec<(&'static str, String)> {
     SOURCES.into_iter().map(|(file, source)| (file, fill_in(source))).collect()
 }
 
-/// The same of those that only save the operator work.
+/// The sources of the policies that only save the operator work, filled in like [`policy_sources`].
 #[must_use]
 pub fn optional_policy_sources() -> Vec<(&'static str, String)> {
     OPTIONAL_SOURCES.into_iter().map(|(file, source)| (file, fill_in(source))).collect()
 }
 
-/// What stands in [`policy_sources`] for what differs between installations.
+/// The placeholders in [`policy_sources`] for settings that differ between installations.
 pub mod placeholder {
     /// The user name that the API server knows the operator by.
     pub const OPERATOR: &str = "${OPERATOR}";
@@ -288,9 +289,9 @@ fn cel_list<S: AsRef<str>>(items: &[S]) -> String {
 }
 
 impl Policies {
-    /// Which policies and bindings these are: the same fingerprint means the very same objects
+    /// The fingerprint of these policies and bindings: the same one means the very same objects
     /// (UID), unchanged (generation). A policy that was taken away and put back, or weakened and
-    /// restored, has another one. What guards nothing does not count: votes stay what they are without it.
+    /// restored, has another one. Policies that protect nothing do not count: votes stay what they are without them.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         fn identities<K: ResourceExt>(objects: &[K]) -> impl Iterator<Item = PolicyIdentity> {
@@ -327,12 +328,12 @@ impl Policies {
     }
 }
 
-/// Which policy or binding it is: name, UID and generation.
+/// The identity of a policy or binding: name, UID and generation.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PolicyIdentity(String);
 
 impl PolicyIdentity {
-    /// The identity of a policy or binding; `None` for one that guards nothing.
+    /// The identity of a policy or binding; `None` for one that protects nothing.
     #[must_use]
     pub fn of<K: ResourceExt>(object: &K) -> Option<Self> {
         let generation = object.meta().generation.unwrap_or_default();
@@ -357,7 +358,7 @@ pub fn is_witness<K: ResourceExt>(object: &K, kind: Kind) -> bool {
     WITNESSES.contains(&name) || (kind == Kind::RoleActivation && WITNESSES_OF_ACTIVATIONS.contains(&name))
 }
 
-/// Whether an object of the operator's is one that has to be as it was built.
+/// Whether a policy or binding of the operator's has to be as it was built.
 fn is_guard<K: ResourceExt>(object: &K) -> bool {
     !object.meta().name.as_deref().is_some_and(|name| OPTIONAL.contains(&name))
 }
@@ -398,27 +399,27 @@ mod tests {
     #[test]
     fn what_a_vote_proves_nothing_without_is_read_again_before_it_counts() {
         const READ_AGAIN: [&str; 7] = [
-            // Who asked, who must not vote on it: written down, and checked.
+            // Stamped and verified: who asked, and so must not vote.
             "stamp-requester",
             "verify-requester",
-            // Who voted, with which right, and on what: written down, and checked.
+            // Stamped and verified: who voted, with which right, and on what.
             "stamp-vote",
             "verify-vote",
             // Nobody else writes a request, what is applied, or a decision.
             "operator-only",
-            // Where it is, and so whose rules count: people could make a namespace one of another Community.
+            // Protects the scope, and so whose rules count: people could make a namespace one of another Community.
             "namespace-labels",
-            // Who may vote: people could give themselves the role of an approver.
+            // Protects who may vote: people could give themselves the role of an approver.
             "verify-grants",
         ];
-        // Who asked for a role, by which groups and with which login.
+        // Stamped and verified: who asked for a role, by which groups and with which login.
         const READ_AGAIN_FOR_ACTIVATIONS: [&str; 2] = ["stamp-activation", "verify-activation"];
         const WATCHED: [&str; 6] = [
-            // What it refuses is done at once when it is not there, so what is read later prevents nothing; and a
-            // request is about one UID, so nothing is approved for what is made again.
+            // A deletion that it would refuse is done at once when it is not there, so reading it later prevents
+            // nothing; and a request is about one UID, so nothing is approved for an object that is made again.
             "deletion-guard",
-            // What gets past it is put back as soon as it is seen, and gives nobody a vote: whoever may add people to a
-            // binding of the operator may make one of another name, which the lock lets pass.
+            // A change that gets past it is put back as soon as it is seen, and gives nobody a vote: whoever may add
+            // people to a binding of the operator may make one of another name, which the lock lets pass.
             "lock",
             // Holds up Pods, which have no part in a vote.
             "no-pods",
@@ -426,7 +427,7 @@ mod tests {
             "stamp-maker",
             // Refuses nothing, and warns.
             "warn-held",
-            // Guards nothing: the operator puts the finalizer on itself. Whether it is there is not even compared.
+            // Protects nothing: the operator puts the finalizer on itself. Whether it is there is not even compared.
             "stamp-finalizer",
         ];
         fn look<K: ResourceExt>(objects: &[K], kind: Kind) -> Vec<(String, bool)> {
@@ -450,7 +451,7 @@ mod tests {
             let mut expected = Vec::new();
             for (names, is_read) in groups {
                 for name in names {
-                    // The policy, and what binds it.
+                    // The policy, and its binding.
                     let policy = (format!("enclave-operator-{name}"), is_read);
                     expected.extend([policy.clone(), policy]);
                 }

@@ -1,6 +1,6 @@
-//! Policies that are stored are not policies that are effective: kube-apiserver looks once a second
-//! whether policies or bindings have changed, and until then it admits by the old ones. Whoever takes
-//! a policy away and puts it back could forge a vote in that second, under policies that look intact.
+//! Policies that are stored may not be effective yet: kube-apiserver looks once a second whether policies
+//! or bindings have changed, and until then it admits by the old ones. Whoever takes a policy away and puts
+//! it back could forge a vote in that second, under policies that look intact.
 
 use std::time::{Duration, Instant};
 
@@ -9,33 +9,33 @@ use kube::ResourceExt;
 
 use super::{Policies, is_guard};
 
-/// How long policies must have been unchanged to count: three times what kube-apiserver needs to
+/// The time for which policies must have been unchanged to count: three times what kube-apiserver needs to
 /// run them, because it may be busy, and its own watch a little behind.
 pub const PROPAGATION: Duration = Duration::from_secs(3);
 
 /// The policies that were seen last, and from when on they count.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Propagation {
-    /// Their fingerprint.
+    /// The fingerprint of the policies.
     witness: String,
     settled_at: Instant,
 }
 
 impl Propagation {
-    /// What is known when policies are seen for the first time, so many seconds after they were
+    /// The propagation of policies that are seen for the first time. `age` is the time since they were
     /// changed; `None` when that is not known. Old ones count at once.
     #[must_use]
     pub fn first(witness: String, age: Option<Duration>, now: Instant) -> Self {
         Self { witness, settled_at: now + PROPAGATION.saturating_sub(age.unwrap_or_default()) }
     }
 
-    /// What is known when policies are seen again: other ones count later.
+    /// The propagation after policies are seen again: other ones count later.
     #[must_use]
     pub fn next(self, witness: String, now: Instant) -> Self {
         if self.witness == witness { self } else { Self { witness, settled_at: now + PROPAGATION } }
     }
 
-    /// How long it takes until they count; `None` when they do.
+    /// The time until the policies count; `None` when they do.
     #[must_use]
     pub fn remaining(&self, now: Instant) -> Option<Duration> {
         self.settled_at.checked_duration_since(now).filter(|remaining| !remaining.is_zero())
@@ -43,7 +43,7 @@ impl Propagation {
 }
 
 impl Policies {
-    /// How long ago, by the API server's clock, the newest policy or binding that guards was made or
+    /// The time, by the API server's clock, since the newest policy or binding that is not optional was made or
     /// changed; `None` when nothing says so. Zero when the answer lies in the future.
     #[must_use]
     pub fn age(&self, now: Timestamp) -> Option<Duration> {
@@ -90,7 +90,7 @@ mod tests {
         let back = back.next("back".into(), start + 4 * SECOND);
         assert_eq!(back.remaining(start + 4 * SECOND), Some(2 * SECOND));
         assert_eq!(back.remaining(start + 3 * SECOND + PROPAGATION), None);
-        // The very same policies again are no old acquaintances.
+        // Policies that come back count later, although they were seen before.
         let again = back.next("old".into(), start + 9 * SECOND);
         assert_eq!(again.remaining(start + 9 * SECOND), Some(PROPAGATION));
     }

@@ -42,7 +42,7 @@ pub trait Indexed: Resource<DynamicType = ()> + Serialize + DeserializeOwned + S
     }
 
     /// Whether the first list of the watch leaves an object out, which is then read beside the watch
-    /// ([`Cache::end_partial_list`]). What is held as text of such a kind is such an object.
+    /// ([`Cache::end_partial_list`]). Every object of such a kind that is held as text is one of them.
     fn is_backfilled(&self) -> bool {
         false
     }
@@ -52,7 +52,7 @@ pub trait Indexed: Resource<DynamicType = ()> + Serialize + DeserializeOwned + S
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum NoIndex {}
 
-/// Where an object is: its namespace (empty for one that is in none) and its name.
+/// The key of an object: its namespace (empty for one that is in none) and its name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key {
     pub namespace: Box<str>,
@@ -74,7 +74,7 @@ impl Key {
     }
 }
 
-/// What became of one object.
+/// The change of one object.
 #[derive(Debug)]
 pub struct Change<K> {
     /// The object before; `None` when it is new.
@@ -138,12 +138,13 @@ struct Shared<K: Indexed> {
     filled: watch::Sender<Filled>,
 }
 
-/// How much of what there is a cache has.
+/// The part of the existing objects that a cache has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Filled {
     /// Nothing: there was no list yet.
     No,
-    /// What the first list of the watch has; what that leaves out is read beside it ([`Cache::begin_backfill`]).
+    /// The objects of the first list of the watch; those that it leaves out are read beside it
+    /// ([`Cache::begin_backfill`]).
     Partly,
     /// Everything.
     Wholly,
@@ -154,11 +155,11 @@ pub enum Filled {
 struct Backfill {
     /// The slots of objects that were seen since it began.
     seen: HashSet<usize>,
-    /// What the watch saw go since.
+    /// The keys of objects that the watch saw go since.
     gone: HashSet<Key>,
 }
 
-/// How an object is held.
+/// The form in which an object is held.
 enum Held<K> {
     Decoded(Arc<K>),
     Packed(Packed),
@@ -193,7 +194,7 @@ struct Stored<K: Indexed> {
     ordered: HashMap<K::By, BTreeSet<(Box<str>, usize)>>,
     /// While the watch lists anew: the slots of the objects that it listed so far.
     listed: Option<HashSet<usize>>,
-    /// When the watch had listed everything last.
+    /// The time at which the watch had last listed everything.
     list_ended: Option<Instant>,
     /// The highest version with which the watch saw something go.
     newest_gone: u64,
@@ -309,7 +310,7 @@ impl<K: Indexed> Cache<K> {
         keys
     }
 
-    /// How many objects an index has under a value.
+    /// The number of objects that an index has under a value.
     #[must_use]
     pub fn count(&self, index: K::By, value: &str) -> usize {
         let stored = self.read();
@@ -348,7 +349,7 @@ impl<K: Indexed> Cache<K> {
         found
     }
 
-    /// How many objects there are.
+    /// The number of objects.
     #[must_use]
     pub fn len(&self) -> usize {
         let stored = self.read();
@@ -361,7 +362,7 @@ impl<K: Indexed> Cache<K> {
         self.len() == 0
     }
 
-    /// How many objects were looked at so far.
+    /// The number of objects that were looked at so far.
     #[must_use]
     pub fn visited(&self) -> u64 {
         self.shared.visited.load(Ordering::Relaxed)
@@ -388,8 +389,8 @@ impl<K: Indexed> Cache<K> {
     /// Takes in what the API server answered to a write of this process that was sent at `sent` or later,
     /// before the watch brings it. Returns what changed.
     ///
-    /// Versions are numbers that grow (KEP 5504). What is not here is new, or the watch has seen it go since,
-    /// with a higher version; when the watch listed anew meanwhile, nobody can tell, and it is left to the
+    /// Versions are numbers that grow (KEP 5504). An object that is not here is new, or the watch has seen it go
+    /// since, with a higher version; when the watch listed anew meanwhile, nobody can tell, and it is left to the
     /// watch.
     pub fn apply_written(&self, object: Arc<K>, sent: Instant) -> Option<Change<K>> {
         let mut stored = self.write();
@@ -415,7 +416,7 @@ impl<K: Indexed> Cache<K> {
         }
         stored.newest_gone = stored.newest_gone.max(version(object).unwrap_or(u64::MAX));
         let slot = *stored.names.get(namespace)?.get(name)?;
-        // What was made again since is another one, and known by the answer to its creation.
+        // An object that was made again since is another one, and known by the answer to its creation.
         let is_newer = stored.at(slot).is_some_and(|known| {
             known.meta().uid != object.meta().uid && version(known.as_ref()) > version(object)
         });
@@ -430,7 +431,7 @@ impl<K: Indexed> Cache<K> {
         stored.take_out(slot)
     }
 
-    /// The watch begins to list anew.
+    /// Notes that the watch begins to list anew.
     pub fn begin_list(&self) {
         let mut stored = self.write();
         stored.listed = Some(HashSet::new());
@@ -438,7 +439,7 @@ impl<K: Indexed> Cache<K> {
         stored.gone.values_mut().for_each(|gone| *gone = None);
     }
 
-    /// The watch has listed everything: what it did not list is gone. Returns what changed by that.
+    /// Notes that the watch has listed everything: what it did not list is gone. Returns what changed by that.
     #[must_use]
     pub fn end_list(&self) -> Vec<Change<K>> {
         let mut stored = self.write();
@@ -448,8 +449,8 @@ impl<K: Indexed> Cache<K> {
         gone
     }
 
-    /// The watch has listed a part: of that, what it did not list is gone. What the list leaves out is to be read now.
-    /// Returns what changed.
+    /// Notes that the watch has listed a part: objects of that part that it did not list are gone. The objects
+    /// that the list leaves out are to be read now. Returns what changed.
     #[must_use]
     pub fn end_partial_list(&self) -> Vec<Change<K>> {
         let mut stored = self.write();
@@ -458,7 +459,8 @@ impl<K: Indexed> Cache<K> {
         gone
     }
 
-    /// What the first list left out is read from now on. Returns whether that can be: not while the watch lists.
+    /// Notes that the objects that the first list left out are read from now on. Returns whether that can be: not
+    /// while the watch lists.
     #[must_use]
     pub fn begin_backfill(&self) -> bool {
         let mut stored = self.write();
@@ -474,8 +476,8 @@ impl<K: Indexed> Cache<K> {
         if is_gone { None } else { stored.put(object) }
     }
 
-    /// Everything was read: what was seen neither by that nor by the watch is gone. Returns what changed by that;
-    /// `None` when the watch began to list anew meanwhile, after which this is to be done again.
+    /// Notes that everything was read: what was seen neither by that nor by the watch is gone. Returns what
+    /// changed by that; `None` when the watch began to list anew meanwhile, after which this is to be done again.
     #[must_use]
     pub fn end_backfill(&self) -> Option<Vec<Change<K>>> {
         let mut stored = self.write();
@@ -491,13 +493,14 @@ impl<K: Indexed> Cache<K> {
         self.read().backfill.is_some()
     }
 
-    /// How much of what there is this cache has.
+    /// Returns a receiver of the part of the existing objects that this cache has.
     #[must_use]
     pub fn filled(&self) -> watch::Receiver<Filled> {
         self.shared.filled.subscribe()
     }
 
-    /// One namespace is listed beside the watch: what the watch sees go meanwhile does not come back by that.
+    /// Notes that one namespace is listed beside the watch: what the watch sees go meanwhile does not come back
+    /// by that.
     pub fn begin_namespace(&self, namespace: &str) {
         let mut stored = self.write();
         let can_tell = stored.listed.is_none();
@@ -530,8 +533,8 @@ impl<K: Indexed> Cache<K> {
         *self.shared.filled.borrow() != Filled::No
     }
 
-    /// Whether the cache has everything that there is. What is not found is not there only if that is so before and
-    /// after looking.
+    /// Whether the cache has everything that there is. An object that is not found does not exist only if that is
+    /// so before and after looking.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         *self.shared.filled.borrow() == Filled::Wholly
@@ -604,7 +607,7 @@ impl<K: Indexed> Stored<K> {
         self.replace(slot, object)
     }
 
-    /// Ends a list: of what it was about and did not have, nothing is left.
+    /// Ends a list: objects that it was about and did not have are taken out. Returns what changed.
     fn end_list(&mut self, is_about: impl Fn(&Held<K>) -> bool) -> Vec<Change<K>> {
         let Some(listed) = self.listed.take() else { return Vec::new() };
         self.list_ended = Some(Instant::now());

@@ -65,10 +65,10 @@ fn date<B>(answer: &Response<B>) -> Option<Timestamp> {
     DateTimeParser::new().parse_timestamp(date).ok()
 }
 
-/// What another clock shows, by a monotonic one whose readings are durations since its origin.
+/// The time that another clock shows, by a monotonic one whose readings are durations since its origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Estimate {
-    /// What the other clock showed at the origin.
+    /// The time that the other clock showed at the origin.
     at_origin: Timestamp,
 }
 

@@ -7,17 +7,18 @@ use tokio::time::sleep;
 
 /// Reads a stream in batches while much comes.
 ///
-/// A thread that wakes for one event of a watch costs some ten times what is done with the event. What comes by itself is
-/// told at once. What comes less than a window after that waits for the end of the window, as a network card does with
-/// its interrupts: nothing is dropped, and nothing waits longer than that.
+/// A thread that wakes for one event of a watch costs some ten times what is done with the event. An item that
+/// comes by itself is delivered at once. An item that comes less than a window after that waits for the end of
+/// the window, as a network card does with its interrupts: nothing is dropped, and nothing waits longer than
+/// that.
 pub struct Coalesced {
     window: Duration,
-    /// Until when it rested.
+    /// The end of the last rest.
     last: Option<Instant>,
 }
 
 impl Coalesced {
-    /// With an empty window nothing ever waits.
+    /// Creates one with this window. With an empty window nothing ever waits.
     pub const fn within(window: Duration) -> Self {
         Self { window, last: None }
     }
@@ -39,7 +40,7 @@ impl Coalesced {
         stream.next().await
     }
 
-    /// How long nothing is read when everything was read until `now`.
+    /// Returns the time for which nothing is read when everything was read until `now`.
     fn rest(&mut self, now: Instant) -> Duration {
         let follows = self.last.is_some_and(|last| now.saturating_duration_since(last) < self.window);
         let rest = if follows { self.window } else { Duration::ZERO };
@@ -54,7 +55,8 @@ mod tests {
 
     const WINDOW: Duration = Duration::from_millis(25);
 
-    /// How long each of so many items, which come so often, waits until it is told, and how often something was read.
+    /// Returns how long each of `count` items, which come at this interval, waits until it is delivered, and how
+    /// often something was read.
     fn read(interval: Duration, count: u32) -> (Vec<Duration>, usize) {
         let began = Instant::now();
         let mut coalesced = Coalesced::within(WINDOW);

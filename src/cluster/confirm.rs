@@ -19,21 +19,21 @@ pub struct Confirmations<T, V> {
     cools_down: bool,
 }
 
-/// How often something is done, for example one thing is read.
+/// The pace at which something is done, for example one thing is read.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
-    /// So many at once do not wait.
+    /// The number that do not wait when they come at once.
     pub burst: u32,
-    /// So long after each other they begin in the long run.
+    /// The interval at which they begin in the long run.
     pub interval: Duration,
 }
 
 impl Pace {
-    /// As often as somebody asks.
+    /// No limit: as often as somebody asks.
     pub const FREE: Self = Self { burst: 0, interval: Duration::ZERO };
 
-    /// When what is asked for `now` begins, and when the next one is due in the long run if this one was due at
-    /// `due`: the generic cell rate algorithm.
+    /// Returns when something begins that is asked for `now`, and when the next one is due in the long run if
+    /// this one was due at `due`: the generic cell rate algorithm.
     #[must_use]
     pub fn begin(self, due: Option<Instant>, now: Instant) -> (Instant, Instant) {
         let due = due.unwrap_or(now);
@@ -75,8 +75,8 @@ impl<T, V> Confirmations<T, V> {
 }
 
 impl<T: Clone + Eq + Hash, V: Clone> Confirmations<T, V> {
-    /// What a read finds that began at `since` or later, and when it began: one that was made for another, or a
-    /// new one.
+    /// Returns the result of a read that began at `since` or later, and when it began: one that was made for
+    /// another, or a new one.
     ///
     /// # Errors
     /// Those of the read. Nobody else is served by one that failed.
@@ -99,7 +99,7 @@ impl<T: Clone + Eq + Hash, V: Clone> Confirmations<T, V> {
             let now = Instant::now();
             let (at, due) = self.pace.begin(latest.due, now);
             if at > now {
-                // Whom the last read serves does not wait for the next one.
+                // Those whom the last read serves do not wait for the next one.
                 drop(latest);
                 tokio::time::sleep_until(at.into()).await;
                 continue;
@@ -129,7 +129,7 @@ impl<T: Clone + Eq + Hash, V: Clone> Confirmations<T, V> {
     }
 }
 
-/// How long nothing is read after a read.
+/// Returns the time for which nothing is read after a read.
 fn cooldown_after(took: Duration) -> Duration {
     (2 * took).clamp(SHORTEST_COOLDOWN, LONGEST_COOLDOWN)
 }
@@ -139,7 +139,7 @@ const SHORTEST_COOLDOWN: Duration = Duration::from_millis(10);
 /// See [`Confirmations::with_cooldown`].
 const LONGEST_COOLDOWN: Duration = Duration::from_millis(250);
 
-/// What was read is kept for so many things; it serves those who come a moment later.
+/// The number of things of which the latest read is kept; it serves those who come a moment later.
 const MOST_KEPT: usize = 64;
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::plan::{PlannedEvent, Severity};
 /// An Event's note may have at most 1024 bytes.
 const MAX_NOTE_BYTES: usize = 1024;
 
-/// How many Events are queued at most. Each is logged, too.
+/// The number of Events that are queued at most. Each is logged, too.
 const MOST_WAITING: usize = 1000;
 /// Nobody waits for an Event, and one costs the API server as much as a NetworkPolicy, which somebody waits for.
 const PACE: Pace = Pace { burst: 20, interval: Duration::from_millis(100) };
@@ -67,7 +67,8 @@ impl Publisher {
         }
     }
 
-    /// A failure is logged and nothing else: Events are for reading, the truth is in the status.
+    /// Publishes one Event. A failure is logged and nothing else: Events are for reading, the truth is in the
+    /// status.
     async fn publish(&self, about: &ObjectReference, notice: PlannedEvent) {
         let event = Event {
             type_: match notice.severity {
@@ -79,8 +80,8 @@ impl Publisher {
             action: "Reconcile".to_owned(),
             secondary: None,
         };
-        // A recorder counts up what it published before, and keeps the first note. Only transitions
-        // are told here, and each has its own words, so each gets a recorder that knows of none.
+        // A recorder counts up what it published before, and keeps the first note. Only transitions are published
+        // here, and each has its own words, so each gets a recorder that knows of none.
         let recorder = Recorder::new(self.client.clone(), self.reporter.clone());
         if let Err(error) = recorder.publish(&event, about).await
             && !is_refused(&error)

@@ -14,15 +14,15 @@ use kube::client::Body;
 use tokio::sync::watch;
 use tower::service_fn;
 
-/// So long after it was renewed the lease is relied on; the election gives up then too. Another process
+/// The time after a renewal for which the lease is relied on; the election gives up then too. Another process
 /// takes the lease at the earliest [`LEASE_DURATION`] after the renewal.
 pub const RENEW_DEADLINE: Duration = Duration::from_secs(10);
-/// How long a lease counts that is not renewed.
+/// The time for which a lease counts that is not renewed.
 pub const LEASE_DURATION: Duration = Duration::from_secs(15);
-/// How often the lease is renewed.
+/// The interval at which the lease is renewed.
 pub const RENEW_PERIOD: Duration = Duration::from_secs(2);
 
-/// So long a stop waits for writes that are under way.
+/// The longest time that a stop waits for writes that are under way.
 const LONGEST_FAREWELL: Duration = Duration::from_millis(500);
 
 /// A write was not sent, or its answer came too late to be waited for.
@@ -33,20 +33,20 @@ pub struct NotLeading;
 /// Lets writes through while the lease is held.
 #[derive(Clone)]
 pub struct Fence {
-    /// Where the lease is.
+    /// The path of the lease at the API server.
     path: Arc<str>,
     held: Arc<Mutex<Held>>,
     under_way: watch::Sender<usize>,
 }
 
-/// What is known of the lease.
+/// The state of the lease, as far as this process knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Held {
-    /// It was not held yet.
+    /// The lease was not held yet, or was not renewed since [`Fence::close`].
     Never,
-    /// It may be relied on until then.
+    /// The lease may be relied on until then.
     Until(Instant),
-    /// It is being given back.
+    /// The lease is being given back.
     GivenBack,
 }
 
@@ -154,7 +154,8 @@ impl Fence {
         }
     }
 
-    /// What is given back stays so: giving it back is a write of the lease as well.
+    /// Opens the fence until then. A lease that is given back stays so: giving it back is a write of the lease as
+    /// well.
     fn extend(&self, until: Instant) {
         let mut held = self.lock();
         if *held != Held::GivenBack {

@@ -1,5 +1,5 @@
-//! How the API server is talked to, for any kind: watches that keep caches up to date, conditional writes, shared reads,
-//! and Events. Imported are `plan`, `admission`, `model` and `api`.
+//! Communication with the API server, for any kind: watches that keep caches up to date, conditional writes,
+//! shared reads, and Events. This module imports `plan`, `admission`, `model` and `api`.
 
 pub mod cache;
 pub mod clock;

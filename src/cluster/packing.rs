@@ -7,10 +7,10 @@ use lz4_flex::block::{compress_prepend_size_with_dict, decompress_size_prepended
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// So many bytes of the first object are the dictionary for the others.
+/// The number of bytes of the first object that are the dictionary for the others.
 const DICTIONARY_BYTES: usize = 4096;
 
-/// Between so many and twice as many of the objects that were read last are kept decoded.
+/// The number of objects that were read last and are kept decoded: between this and twice as many.
 const MOST_RECENT: usize = 256;
 
 /// The objects that were read last, decoded, by slot.
@@ -61,7 +61,7 @@ pub(super) struct Packed {
 }
 
 impl Packing {
-    /// `None` when it would not come out again.
+    /// Compresses an object; `None` when it would not come out again.
     pub fn pack<K>(&mut self, object: &K, version: Option<u64>) -> Option<Packed>
     where
         K: Serialize + DeserializeOwned,

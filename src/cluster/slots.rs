@@ -42,7 +42,7 @@ impl Slots {
         one.into_iter().chain(more.into_iter().flatten().copied())
     }
 
-    /// How many slots there are: at least one.
+    /// The number of slots: at least one.
     pub fn len(&self) -> usize {
         match self {
             Self::One(_) => 1,

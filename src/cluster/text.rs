@@ -8,11 +8,11 @@ use http_body::{Body, Frame};
 
 /// A body whose bytes are UTF-8.
 ///
-/// The API server does not look at the bytes of managed fields: it stores and sends what a client wrote there. JSON that
-/// is not UTF-8 would fail a list or a watch as a whole, so what is no character becomes U+FFFD.
+/// The API server does not look at the bytes of managed fields: it stores and sends what a client wrote there.
+/// JSON that is not UTF-8 would fail a list or a watch as a whole, so bytes that are no character become U+FFFD.
 pub struct Text<B> {
     inner: B,
-    /// What may become a character with the next frame: three bytes at most.
+    /// Bytes that may become a character with the next frame: three at most.
     begun: Vec<u8>,
 }
 
@@ -22,7 +22,7 @@ impl<B> Text<B> {
         Self { inner, begun: Vec::new() }
     }
 
-    /// What is known to be text by now.
+    /// Returns the part that is known to be text by now.
     fn mend(&mut self, data: Bytes) -> Bytes {
         if self.begun.is_empty() && std::str::from_utf8(&data).is_ok() {
             return data;

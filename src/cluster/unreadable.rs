@@ -1,4 +1,4 @@
-//! Which objects cannot be read as a whole: logged at most once an hour, and counted.
+//! Objects that cannot be read as a whole: each is logged at most once an hour, and all are counted.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -10,14 +10,14 @@ use tracing::warn;
 
 use crate::api::reading::Unread;
 
-/// How long nothing is said of an object that was named.
+/// The time for which an object is not named in the log again.
 const SILENCE: Duration = Duration::from_secs(3600);
-/// So many objects of a kind are remembered and named; more of them are only counted.
+/// The number of objects of a kind that are remembered and named; more of them are only counted.
 const MOST: usize = 1000;
-/// So many objects of a kind are counted, in less than 2 MB for those that are not named.
+/// The number of objects of a kind that are counted at most, in less than 2 MB for those that are not named.
 const MOST_COUNTED: usize = 100_000;
 
-/// How many objects of each kind cannot be read as a whole.
+/// The number of objects of each kind that cannot be read as a whole.
 #[derive(Clone, Debug, Default)]
 pub struct Counts(Arc<Mutex<BTreeMap<String, usize>>>);
 
@@ -37,17 +37,18 @@ impl Counts {
 pub struct Unreadables {
     kind: String,
     counts: Counts,
-    /// When each was named last.
+    /// The time at which each was named last.
     named: HashMap<(Option<String>, String), Instant>,
     /// Hashes of the others, which are not named.
     others: HashSet<u64>,
     hasher: RandomState,
-    /// When those were logged that can be read or are gone by now, or are not yet in the list that is being read.
+    /// The times at which those were named that can be read or are gone by now, or are not yet in the list that
+    /// is being read.
     before: HashMap<(Option<String>, String), Instant>,
 }
 
 impl Unreadables {
-    /// None of a kind yet.
+    /// Creates the set for a kind, with no objects yet.
     #[must_use]
     pub fn of<K: Resource<DynamicType = ()>>(counts: Counts) -> Self {
         let kind = K::kind(&()).into_owned();
@@ -62,7 +63,7 @@ impl Unreadables {
         }
     }
 
-    /// A list begins: it says which there are.
+    /// Begins a list, which says which objects there are.
     pub fn begin(&mut self) {
         if self.before.len() > MOST {
             self.before.clear();
@@ -71,7 +72,7 @@ impl Unreadables {
         self.others.clear();
     }
 
-    /// The list is complete.
+    /// Ends a list, which is complete now.
     pub fn end(&mut self) {
         self.count();
     }

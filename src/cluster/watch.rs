@@ -22,46 +22,47 @@ use super::unreadable::{Counts, Unreadables};
 use crate::api::reading::{Item, Readable};
 
 const MIN_BACKOFF: Duration = Duration::from_millis(200);
-/// How long after a failure a watch is tried again at the latest. Short, because closing access
-/// waits for it.
+/// The longest time after a failure until a watch is tried again. The time is short, because closing access waits
+/// for it.
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
 
-/// What a watch has seen, in this order: a list of everything at first and after each interruption, then one
-/// change after the other.
+/// An event of a watch, in this order: a list of everything at first and after each interruption, then one change
+/// after the other.
 #[derive(Debug)]
 pub enum WatchEvent<K> {
-    /// What is there is told anew. What is not among it is gone.
+    /// A list begins: all objects that it covers are delivered anew, and those of them that it does not bring are
+    /// gone.
     ListBegins,
     /// An object is there, or was created or changed.
     Applied(K),
     /// An object was deleted.
     Deleted(K),
-    /// Everything that is there was told.
+    /// The list ends: everything that is there was delivered.
     ListEnds,
-    /// What the first list selects was told. Changes of everything follow.
+    /// The list of a part ends: everything that it selects was delivered. Changes of everything follow.
     PartOfListEnds,
 }
 
-/// How long one request for a watch lasts: less than the time after which a silent connection is given up
+/// The time that one request for a watch lasts: less than the time after which a silent connection is given up
 /// (`runtime::client`), so that nothing is wrong when nothing happens.
 pub const WATCH_SECONDS: u32 = 75;
-/// How many objects are held at once where the API server does not send them one by one.
+/// The number of objects that are held at once where the API server does not send them one by one.
 const PAGE: u32 = 100;
 
 /// The same objects twice: as they are, and by a client that lists a part of them ([`list_selected`]).
 pub struct Apis<K> {
-    /// What is watched.
+    /// The objects that are watched.
     pub all: Api<Item<K>>,
-    /// What is listed at first and after each interruption, if that is not everything.
+    /// The objects that are listed at first and after each interruption, if those are not all.
     pub part: Option<Api<Item<K>>>,
 }
 
-/// Tells what there is and what changes, for ever. Never returns: every error is retried, with a message for
+/// Delivers what there is and what changes, for ever. Never returns: every error is retried, with a message for
 /// people.
 ///
-/// Objects come one by one and are read part by part (see [`crate::api::reading`]): whatever is in one, it
-/// is told, and neither the list nor another object's event waits for it. Versions
-/// that `is_known` accepts, such as results of this process's own writes, are skipped before they are decoded.
+/// Objects come one by one and are read part by part (see [`crate::api::reading`]): an object is delivered
+/// whatever is in it, and neither the list nor another object's event waits for it. Versions that `is_known`
+/// accepts, such as results of this process's own writes, are skipped before they are decoded.
 ///
 /// Where a part is listed at first, an API server that does not know how to select it lists everything.
 ///
@@ -231,7 +232,7 @@ fn read_event<K: Readable>(event: Event<Item<K>>, unreadables: &mut Unreadables)
     }
 }
 
-/// Tells a trouble once, not at every attempt.
+/// Logs a trouble once, not at every attempt.
 fn report(plural: &str, error: &watcher::Error, known: &mut Option<&'static str>) {
     let hint = describe(error);
     if known.replace(hint) == Some(hint) {
@@ -241,7 +242,7 @@ fn report(plural: &str, error: &watcher::Error, known: &mut Option<&'static str>
     warn!(resource = plural, cause, "failed to watch, trying again: {hint}");
 }
 
-/// What an error means. That the API server cannot be reached is said only when that is so.
+/// Returns the meaning of an error. That the API server cannot be reached is said only when that is so.
 fn describe(error: &watcher::Error) -> &'static str {
     let api_code = match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))
@@ -276,7 +277,7 @@ fn describe(error: &watcher::Error) -> &'static str {
 
 /// Whether something of this type is behind an error.
 fn has_source<E: std::error::Error + 'static>(error: &(dyn std::error::Error + 'static)) -> bool {
-    // What is in an error of the kind that comes from reading is not its source.
+    // The error inside a `std::io::Error` is not its source.
     let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
     error.is::<E>()
         || inner.is_some_and(|inner| has_source::<E>(inner))

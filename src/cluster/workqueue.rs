@@ -1,6 +1,6 @@
-//! A workqueue as client-go has it: one entry per object, however often it is added; an object is never
-//! worked on twice at a time; what fails is tried again later and later. What closes comes first, and what
-//! nobody waits for comes last, as with the priorities of controller-runtime.
+//! A workqueue as client-go has it: one entry per object, however often it is added; an object is never worked on
+//! twice at a time; an object that fails is tried again later and later. Objects that close something come first,
+//! and objects that nobody waits for come last, as with the priorities of controller-runtime.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -11,27 +11,28 @@ use tokio::sync::Notify;
 
 use super::cache::Key;
 
-/// How long an object that failed waits at first, and at most.
+/// The time that an object waits after its first failure. Each further one doubles the time, up to [`MAX_RETRY`].
 pub const MIN_RETRY: Duration = Duration::from_millis(500);
-/// See [`MIN_RETRY`].
+/// The longest time that an object waits after a failure.
 pub const MAX_RETRY: Duration = Duration::from_secs(30);
-/// However busy a queue is, what nobody waits for has every second turn after this, beside what closes.
+/// The time after which an object that nobody waits for has every second turn, however busy the queue is, beside
+/// those that close something.
 pub const LONGEST_LOW: Duration = Duration::from_secs(20);
 /// A queue is at rest when no more objects than this were taken out of it in the last second or so.
 const AT_REST: f64 = 10.0;
 
-/// In which order objects are taken out.
+/// The order in which objects are taken out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Priority {
-    /// When the queue is at rest and nothing else of it is there or under way: nobody waits for it.
+    /// Taken out when the queue is at rest and nothing else of it is there or under way: nobody waits for it.
     Low,
-    /// In the order in which they were added.
+    /// Taken out in the order in which they were added.
     Normal,
-    /// Before all others: something is to be closed.
+    /// Taken out before all others: something is to be closed.
     Closing,
 }
 
-/// How working on an object ended.
+/// The outcome of working on an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Done until something changes.
@@ -40,7 +41,7 @@ pub enum Outcome {
     RequeueAfter(Duration, Priority),
     /// To be tried again with back-off, or when something ends if that is earlier.
     Failed {
-        /// When something ends that it is to close.
+        /// The time until something ends that the object is to close.
         ends_in: Option<Duration>,
     },
 }
@@ -67,7 +68,7 @@ struct State {
     normal: VecDeque<Key>,
     /// By the time since when something is to be done for each.
     low: BTreeSet<(Instant, Key)>,
-    /// How many objects are being worked on.
+    /// The number of objects that are being worked on.
     active: usize,
     /// Only objects that are queued, being worked on, waited for, or failed.
     items: HashMap<Key, Item>,
@@ -77,8 +78,8 @@ struct State {
     last_was_low: bool,
 }
 
-/// How many objects were taken out lately for something that somebody waits for; each counts less and less, by half
-/// after 0.7 s.
+/// The number of objects that were taken out lately for something that somebody waits for; each counts less and
+/// less, by half after 0.7 s.
 #[derive(Clone, Copy, Default)]
 struct Recent {
     count: f64,
@@ -95,7 +96,7 @@ impl Recent {
         *self = Self { count: self.count(now) + 1.0, at: Some(now) };
     }
 
-    /// When the queue is at rest if nothing more is taken out of it.
+    /// Returns when the queue is at rest if nothing more is taken out of it.
     fn rests_at(self) -> Option<Instant> {
         let wait = (self.count / AT_REST).ln();
         self.at.filter(|_| wait > 0.0).map(|at| at + Duration::from_secs_f64(wait))
@@ -109,15 +110,15 @@ impl Recent {
 #[derive(Default)]
 struct Item {
     stage: Stage,
-    /// When it is added by itself, and how.
+    /// The time at which it is added by itself, and the priority.
     requeue_at: Option<(Instant, Priority)>,
-    /// How often in a row it failed.
+    /// The number of failures in a row.
     failures: u32,
-    /// Since when something is to be done for it that nobody waits for.
+    /// The time since when something is to be done for it that nobody waits for.
     low_since: Option<Instant>,
-    /// How often it was added again while it was being worked on.
+    /// The number of times that it was added again while it was being worked on.
     added: usize,
-    /// It is queued because of what was done for it that nobody waits for.
+    /// Whether it is queued because of something that was done for it and that nobody waits for.
     is_echo: bool,
 }
 
@@ -199,8 +200,8 @@ impl Workqueue {
         false
     }
 
-    /// How often an object was added again while it is being worked on, if there is no mark of that now: for
-    /// [`Workqueue::overlook`].
+    /// Returns how often an object was added again while it is being worked on, if there is no mark of that now:
+    /// for [`Workqueue::overlook`].
     #[must_use]
     pub fn unmarked(&self, key: &Key) -> Option<usize> {
         let state = self.lock();
@@ -209,8 +210,8 @@ impl Workqueue {
     }
 
     /// Clears the mark that an object under reconciliation was added again, if that happened once only since it was
-    /// unmarked and had been added so often, and not to close something: it was added by what the caller did, which
-    /// tells him nothing new.
+    /// unmarked and had been added so often, and not to close something: it was added by what the caller did,
+    /// which is nothing new to him.
     pub fn overlook(&self, key: &Key, added: usize) {
         if let Some(item) = self.lock().items.get_mut(key)
             && let Stage::Active(taken, Some(Priority::Low | Priority::Normal)) = item.stage
@@ -261,13 +262,14 @@ impl Workqueue {
         is_later
     }
 
-    /// How often in a row working on an object has failed.
+    /// Returns how often in a row working on an object has failed.
     #[must_use]
     pub fn failures(&self, key: &Key) -> u32 {
         self.lock().items.get(key).map_or(0, |item| item.failures)
     }
 
-    /// How many objects are queued.
+    /// The number of queued entries. An object whose priority rose counts in both queues until its old entry is
+    /// passed over.
     #[must_use]
     pub fn len(&self) -> usize {
         let state = self.lock();
@@ -280,7 +282,7 @@ impl Workqueue {
         self.len() == 0
     }
 
-    /// How many objects it remembers at all: queued, being worked on, waited for, or failed.
+    /// The number of objects that the queue remembers at all: queued, being worked on, waited for, or failed.
     #[must_use]
     pub fn remembered(&self) -> usize {
         self.lock().items.len()
@@ -305,7 +307,7 @@ impl State {
                 item.stage = Stage::Queued(priority);
                 self.push(key, priority);
             }
-            // It stays in the other queue too, where it is passed over.
+            // The object stays in the other queue too, where it is passed over.
             Stage::Queued(queued) if *queued < priority => {
                 *queued = priority;
                 self.push(key, priority);
@@ -337,11 +339,12 @@ impl State {
         }
     }
 
-    /// When something is due by itself. What has waited long enough already needs a seat, and no more time.
+    /// Returns when something is due by itself. An object that has waited long enough already needs a seat, and
+    /// no more time.
     fn due(&self, now: Instant) -> Option<Instant> {
         let waiting = self.waiting.first().map(|(due, _)| *due);
         let low = self.low.first().map(|(since, _)| *since + LONGEST_LOW);
-        // That may have come between the last look and this one.
+        // The queue may have come to rest between the last look and this one.
         let rests = self.recent.rests_at().filter(|due| *due > now || self.active == 0);
         let rests = rests.filter(|_| !self.low.is_empty());
         waiting.into_iter().chain(low.filter(|due| *due > now)).chain(rests).min()
@@ -349,7 +352,7 @@ impl State {
 
     fn take(&mut self, at_least: Priority, now: Instant) -> Option<Key> {
         self.add_due(now);
-        // What rose is in another queue by now.
+        // An object whose priority rose is in another queue by now.
         while let Some((_, key)) = self.low.first()
             && self.items.get(key).is_none_or(|item| item.stage != Stage::Queued(Priority::Low))
         {
@@ -381,7 +384,7 @@ impl State {
                 if !std::mem::take(&mut item.is_echo) && priority > Priority::Low {
                     self.recent.add(now);
                 }
-                // What closes has seats of its own, and takes nobody's turn.
+                // Objects that close something have seats of their own, and take nobody's turn.
                 if priority < Priority::Closing {
                     self.last_was_low = priority == Priority::Low;
                 }
@@ -441,7 +444,7 @@ impl State {
             }
         };
         if let Some(priority) = again {
-            // What has not been closed yet does not lose its place by an ordinary change.
+            // An object that has not been closed yet does not lose its priority by an ordinary change.
             let has_failed = matches!(outcome, Outcome::Failed { .. });
             self.add(key.clone(), if has_failed { priority.max(taken) } else { priority });
         } else if let Some((wait, priority)) = wait {
@@ -454,7 +457,7 @@ impl State {
     }
 }
 
-/// How long what failed so often waits: twice as long each time.
+/// Returns how long an object waits that failed so often in a row: twice as long each time.
 fn backoff(failures: u32) -> Duration {
     MIN_RETRY.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(MAX_RETRY)
 }

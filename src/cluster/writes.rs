@@ -20,20 +20,20 @@ use crate::plan::child::{Child, Verb};
 /// A write did not happen.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    /// The object is not what was observed any more. Not a failure: the watch tells the news, and
-    /// the object is looked at again.
+    /// The object is not what was observed any more. This is no failure: the watch brings the news, and the
+    /// object is looked at again.
     #[error("the object changed in the meantime")]
     Conflict,
-    /// It was not sent, or its answer came too late, because this process does not hold the lease now. Whoever leads
-    /// does it; that can be this process again.
+    /// The write was not sent, or its answer came too late, because this process does not hold the lease now.
+    /// Whoever leads does it; that can be this process again.
     #[error("this process does not lead now")]
     NotLeading,
     /// The API server refused, or could not be reached.
     #[error("failed to {what}")]
     Failed {
-        /// What was tried.
+        /// The action that was tried, in words.
         what: Cow<'static, str>,
-        /// Why not.
+        /// The cause of the failure.
         #[source]
         source: kube::Error,
     },
@@ -71,7 +71,7 @@ impl<K> ApiObject for K where
 {
 }
 
-/// Makes, puts back or takes away something. Returns it as it is then, unless it was taken away.
+/// Creates, replaces or deletes a child. Returns it as it is then, unless it was deleted.
 ///
 /// # Errors
 /// [`WriteError::Conflict`] when the world moved on, [`WriteError::Failed`] otherwise.
@@ -194,8 +194,8 @@ where
     }
 }
 
-/// All finalizers of an object but the operator's own. Of a great many only the first are known, so they are read again:
-/// the list is written as a whole, on the version that was observed.
+/// All finalizers of an object but the operator's own. Of a great many only the first are known, so they are read
+/// again: the list is written as a whole, on the version that was observed.
 pub(crate) async fn all_finalizers<K: ApiObject>(
     client: &Client,
     object: &K,
@@ -285,8 +285,8 @@ mod tests {
         assert_eq!(changes(&Value::Null, &after), Some(after));
     }
 
-    /// What is outdated needs no second attempt, but what was not sent does: access that is to be closed
-    /// is still there.
+    /// A conflict needs no second attempt, but a write that was not sent does: access that is to be closed is
+    /// still there.
     #[test]
     fn what_was_not_sent_is_not_taken_for_outdated() {
         let refused = kube::Error::Service(Box::new(NotLeading));

@@ -23,7 +23,7 @@ use crate::plan::Write;
 use crate::plan::child::Child;
 use crate::plan::namespace::desired::is_owned;
 
-/// What a write touched.
+/// The object that a write touched.
 #[derive(Debug)]
 pub enum Written<K> {
     /// The reconciled object itself, so that the observed version is old now; as it is by then, unless it is

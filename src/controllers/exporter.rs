@@ -1,4 +1,4 @@
-//! Delivers audit records and notifications: a worker per sink, so that one which is slow or down keeps nothing else up.
+//! Delivers audit records and notifications: a worker per sink, so that one which is slow or down holds up no other.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -20,12 +20,12 @@ use crate::plan::status::describe_error;
 use crate::plan::{PlannedEvent, Severity};
 use crate::sinks::{DeliveryError, EventSink};
 
-/// So many groups are told at a time.
+/// The number of groups that are delivered at a time.
 const CONCURRENCY: usize = 64;
 /// After so many refusals, or answers that did not come, something else is done.
 const MOST_ATTEMPTS: u32 = 3;
 const MIN_PAUSE: Duration = Duration::from_secs(1);
-/// For so long it is tried to tell people something; then it is old news.
+/// The time for which a delivery to people is tried; then the fact is old news.
 const NEWS: SignedDuration = SignedDuration::from_hours(24);
 
 /// Where facts go.
@@ -33,17 +33,18 @@ const NEWS: SignedDuration = SignedDuration::from_hours(24);
 pub enum Outlet {
     /// A sink that takes every fact.
     Stream(EventSink),
-    /// What the Communities that use this channel say.
+    /// The destinations that the Communities which use this channel name.
     People(Channel),
 }
 
-/// What is told in order: for the stream the facts of one object, for people what concerns a Community.
+/// The name of a group of facts that are delivered in order: for the stream those of one object, for people those that
+/// concern a Community.
 type Group = String;
 
 /// The group that stands for all.
 const WHOLE_SINK: &str = "";
 
-/// When a group that failed is told again.
+/// The pause of a group that failed, after which it is delivered again.
 struct Pause {
     until: Instant,
     length: Duration,
@@ -70,7 +71,7 @@ impl Outlet {
         }
     }
 
-    /// What waits after a failure: a sink that refuses one fact takes others.
+    /// Returns the group that waits after a failure: a sink that refuses one fact takes others.
     fn waits_after(&self, error: &DeliveryError, group: &Group) -> Group {
         match self {
             Self::Stream(_) if !is_about_the_content(error) => WHOLE_SINK.to_owned(),
@@ -78,13 +79,13 @@ impl Outlet {
         }
     }
 
-    /// Whether the rest of a group is told after a failure. Facts keep their order; messages need none, and
+    /// Whether the rest of a group is delivered after a failure. Facts keep their order. Notifications need none, and
     /// somebody who cannot be reached must not keep the others from hearing.
     fn goes_on_after(&self, error: &DeliveryError) -> bool {
         matches!(self, Self::People(_)) && matches!(error.category(), "Misconfigured" | "Refused")
     }
 
-    /// `attempts` were made before and reached the other side.
+    /// Delivers an event. `attempts` were made before and reached the other side.
     async fn deliver(
         &self,
         context: &Context,
@@ -93,7 +94,7 @@ impl Outlet {
     ) -> Result<Delivery, DeliveryError> {
         let taken = |()| Delivery::Taken;
         match self {
-            // What users wrote may be why it is refused; the fact is told without their words then.
+            // The words of users may be why the fact is refused; it is delivered without them then.
             Self::Stream(sink) if attempts >= MOST_ATTEMPTS => match sink.deliver(&event.event).await {
                 Err(error) if may_be_about_the_content(&error) => {
                     warn!(sink = self.name(), id = ?event.id, "told without what people wrote, which was refused");
@@ -116,7 +117,7 @@ impl Outlet {
                 )
                 .await;
                 match result {
-                    // It may have been taken each time.
+                    // The notification may have been taken each time.
                     Err(error) if attempts >= MOST_ATTEMPTS && error.category() == "TimedOut" => {
                         warn!(sink = self.name(), id = ?event.id, "given up: nobody can say whether people were told");
                         Ok(Delivery::GivenUp)
@@ -140,9 +141,9 @@ fn may_be_about_the_content(error: &DeliveryError) -> bool {
     (400..500).contains(status) && !matches!(status, 401 | 407 | 408 | 429)
 }
 
-/// Tells a sink everything that it was not told yet, as soon as it happens. Never returns.
+/// Delivers to a sink everything that it has not taken yet, as soon as it happens. Never returns.
 ///
-/// Each group is told by a task of its own, so that what another one answers, or how slowly, concerns
+/// Each group is delivered by a task of its own, so that what another one answers, or how slowly, concerns
 /// nobody else; least of all those who renew the lease.
 pub async fn run_exporters(context: Arc<Context>, outlet: Outlet) {
     let mut changed = context.enqueuer.outbox.subscribe();
@@ -158,7 +159,7 @@ pub async fn run_exporters(context: Arc<Context>, outlet: Outlet) {
         {
             tokio::time::sleep_until(until.into()).await;
         }
-        // What was found is told first: looking again after each would take long when much has piled up.
+        // Events that were found are delivered first: looking again after each would take long when much has piled up.
         if ready.is_empty() {
             changed.mark_unchanged();
             let (events, told) = context.enqueuer.outbox.find(outlet.name(), context.caches());
@@ -166,14 +167,14 @@ pub async fn run_exporters(context: Arc<Context>, outlet: Outlet) {
                 context.enqueuer.enqueue(object);
             }
             ready = by_group(events, |event| outlet.group(&context, event)).into();
-            // What is being told to them now is among these; they are found again afterwards.
+            // The events that are being delivered now are among these; their groups are found again afterwards.
             ready.retain(|(group, _)| !busy.values().any(|other| other == group));
             next = None;
         }
         while tellers.len() < CONCURRENCY
             && let Some((group, events)) = ready.pop_front()
         {
-            // What is left out here is found again when its pause is over.
+            // A group that is left out here is found again when its pause is over.
             if let Some(until) = paused_until(&pauses, &group, Instant::now()) {
                 next = next.into_iter().chain([until]).min();
             } else {
@@ -195,7 +196,7 @@ pub async fn run_exporters(context: Arc<Context>, outlet: Outlet) {
                     busy.remove(&id);
                     settle(&context, &outlet, &mut pauses, &mut attempts, report);
                 }
-                // One that panicked is told again, after a while.
+                // A group whose task panicked is delivered again, after a while.
                 Err(error) => {
                     warn!(sink = outlet.name(), %error, "telling what happened ended by a defect of this program");
                     if let Some(group) = busy.remove(&error.id()) {
@@ -210,20 +211,20 @@ pub async fn run_exporters(context: Arc<Context>, outlet: Outlet) {
     }
 }
 
-/// Until when a group is not told.
+/// Returns the time until which a group is not delivered.
 fn paused_until(pauses: &HashMap<Group, Pause>, group: &str, now: Instant) -> Option<Instant> {
     let pauses = [pauses.get(group), pauses.get(WHOLE_SINK)].into_iter().flatten();
     pauses.map(|pause| pause.until).max().filter(|until| *until > now)
 }
 
-/// What became of the events of a group.
+/// The outcome of delivering the events of a group.
 struct Report {
     group: Group,
     taken: Vec<(String, i64)>,
     failed: Vec<((String, i64), DeliveryError)>,
 }
 
-/// Tells the facts of one group in their order.
+/// Delivers the facts of one group in their order.
 async fn tell(context: Arc<Context>, outlet: Outlet, group: Group, events: Vec<(Event, u32)>) -> Report {
     let mut report = Report { group, taken: Vec::new(), failed: Vec::new() };
     for (event, attempts) in events {
@@ -238,7 +239,7 @@ async fn tell(context: Arc<Context>, outlet: Outlet, group: Group, events: Vec<(
             Ok(_) => context.enqueuer.outbox.take(outlet.name(), &event),
             Err(_) => context.enqueuer.outbox.miss(outlet.name(), &event),
         }
-        // What was told is taken off its object by the object's own reconciliation.
+        // A delivered fact is taken off its object by the object's own reconciliation.
         context.enqueuer.enqueue(&event.object);
         match result {
             Ok(_) => report.taken.push(event.id),
@@ -267,7 +268,7 @@ fn settle(
         attempts.remove(id);
     }
     if !taken.is_empty() && !failed.is_empty() {
-        // It gets on, so it need not wait longer and longer.
+        // The group gets on, so it need not wait longer and longer.
         pauses.remove(&group);
     }
     for (id, error) in &failed {
@@ -297,15 +298,15 @@ fn settle(
         show_to_community(context, outlet, &group, &text);
     }
     let length = length_after(known, Instant::now());
-    // Who asks for no pause at all gets one nevertheless.
+    // A sink that asks for no pause at all gets one nevertheless.
     let until = Instant::now() + error.retry_after().unwrap_or_default().max(length);
     pauses.insert(waits, Pause { until, length, why: error.category() });
 }
 
-/// How long a group waits that failed again: twice as long as before, up to [`MAX_RETRY`].
+/// Returns how long a group waits that failed again: twice as long as before, up to [`MAX_RETRY`].
 fn length_after(known: Option<&Pause>, now: Instant) -> Duration {
     known.map_or(MIN_PAUSE, |known| {
-        // Those that were told at the same time fail for one reason, and count once.
+        // Groups that were tried at the same time fail for one reason, and count once.
         let is_next = known.until <= now;
         if is_next { known.length.saturating_mul(2).min(MAX_RETRY) } else { known.length }
     })
@@ -347,7 +348,7 @@ mod tests {
             asked += 1;
             let length = length_after(pause.as_ref(), now);
             pause = Some(Pause { until: now + length, length, why: "Refused" });
-            // Another fact that was told at the same time.
+            // Another fact that was to be delivered at the same time.
             assert_eq!(length_after(pause.as_ref(), now), length);
             assert!(length <= Duration::from_secs(30), "{length:?}");
             now += length;

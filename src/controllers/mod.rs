@@ -40,7 +40,7 @@ use crate::model::approval::policy_status::PolicyStatus;
 use crate::plan::{Plan, Write};
 use crate::telemetry::{Metrics, Outcome as Counted};
 
-/// How many objects of a kind are reconciled at a time. Most of them wait for a read that they share.
+/// The number of objects of a kind that are reconciled at a time. Most of them wait for a read that they share.
 const CONCURRENCY: usize = 32;
 
 /// So many more, when they close something.
@@ -55,14 +55,14 @@ const CONFLICTS_UNTIL_DEGRADED: u32 = 8;
 /// So many times in a row one reconciliation goes on with what it made itself, before it lets others see it.
 const MOST_ROUNDS: usize = 8;
 
-/// How long after a change came into force its request says so, when others of the kind had to be served first:
-/// most of them are then.
+/// The time from when a change came into force until its request is marked as enacted, when others of the kind had to
+/// be served first: most of them are then.
 const MARKED_AFTER: Duration = Duration::from_secs(1);
 
-/// What is longer is waited for in parts.
+/// The longest wait that is not split into parts.
 const LONG_WAIT: Duration = Duration::from_secs(60);
 
-/// What all controllers share.
+/// The state that all controllers share.
 pub struct Context {
     pub writer: Writer,
     pub enqueuer: Enqueuer,
@@ -71,7 +71,7 @@ pub struct Context {
     pub clock: Clock,
     /// Authorities that sinks are trusted by, beside those of the system.
     pub ca_file: Option<PathBuf>,
-    /// How long decided requests are kept.
+    /// The time for which decided requests are kept.
     pub retain_requests_for: SignedDuration,
     pub metrics: Metrics,
     /// Turns at planning what closes nothing: one processor is left for what does.
@@ -94,7 +94,7 @@ pub fn turns_at_planning() -> Semaphore {
 }
 
 impl Context {
-    /// What is known of the cluster.
+    /// The caches: what is known of the cluster.
     #[must_use]
     pub const fn caches(&self) -> &Caches {
         &self.enqueuer.caches
@@ -153,7 +153,7 @@ const MOST_AT_A_TIME: usize = CONCURRENCY + CONCURRENCY_FOR_CLOSING;
 /// Reconciles one object and gives it back to its queue. A defect concerns this object only.
 async fn work_on<K: Controller>(context: Arc<Context>, queue: Workqueue, key: Key) {
     let outcome = match K::cache(context.caches()).get(&key.namespace, &key.name) {
-        // It is gone, and so is all that was known of it.
+        // The object is gone, and so is all that was known of it.
         None => Outcome::Done,
         Some(object) => {
             let failures = queue.failures(&key);
@@ -252,7 +252,7 @@ async fn take_turn<'a>(
     }
 }
 
-/// How long until an object is to be looked at again, and how.
+/// The time until an object is requeued, and the priority for that.
 type LookAgain = Option<(Duration, Priority)>;
 
 async fn reconcile_once<K: Controller>(
@@ -266,7 +266,7 @@ async fn reconcile_once<K: Controller>(
         // Whatever the object was queued for until now is in the caches that the plan reads next.
         let is_woken = queue.look(key);
         let Some(object) = K::cache(context.caches()).get(&key.namespace, &key.name) else { return Ok(None) };
-        // What is confirmed for it is read later than this.
+        // Confirmations for this plan are read later than this.
         let since = Instant::now();
         let now = context.clock.now();
         let Some(guard) = context.guard.borrow().clone() else { return Ok(None) };
@@ -284,8 +284,8 @@ async fn reconcile_once<K: Controller>(
         }
         let is_new = !repairs.is_empty();
         let failure = repair_all(object.as_ref(), context, repairs.clone(), since).await;
-        // What was made is known by the answers. So what comes next is done at once, and nobody reads of the
-        // steps between. That a request was enacted is said at the end of it.
+        // The answers say what was made. So the next step is done at once, and nobody reads of the steps between.
+        // A request is marked as enacted at the end.
         let are_marks = plan.writes.iter().all(|write| matches!(write, Write::MarkEnacted { .. }));
         if is_new && failure.is_none() && are_marks && round < MOST_ROUNDS {
             repaired.append(&mut repairs);
@@ -325,14 +325,14 @@ async fn carry_out<K: Controller>(
 ) -> Result<LookAgain, Failed<K::Status>> {
     let Plan { repairs: _, writes, beside, status, notices, requeue_at, waits_for_requests: _ } = plan;
     for write in writes {
-        // What becomes true with its end is recorded first.
+        // The facts that become true with the end of the object are recorded first.
         if write == Write::RemoveFinalizer
             && status.as_ref().is_some_and(|status| !object.facts(status, now).is_empty())
         {
             break;
         }
         debug!(kind = %K::kind(&()), name = object.name_any(), ?write, "writing");
-        // Its rules go with it.
+        // The rules of the object go with its finalizer.
         let applying = (write == Write::RemoveFinalizer).then(|| before_applying(object, context)).flatten();
         match apply_write(&context.writer, object, write, since).await? {
             Written::Another => {}
@@ -346,7 +346,7 @@ async fn carry_out<K: Controller>(
                 }
                 context.enqueuer.take_in_written(*request, since);
             }
-            // What was observed is old now. The rest is done with what it is by then.
+            // The observed version is old now. The rest is done with the object as it is by then.
             Written::TheObjectItself(after) => {
                 if let Some(after) = after {
                     context.enqueuer.take_in_written(*after, since);
@@ -373,7 +373,8 @@ async fn carry_out<K: Controller>(
     Ok(look_again::<K>(requeue_at.map(|at| until(at, now)), settles_in))
 }
 
-/// An object is looked at once for whatever comes first, so that what ends is not behind what nobody waits for.
+/// Returns when an object is requeued: once, for whatever comes first, so that what ends is not behind what nobody
+/// waits for.
 fn look_again<K: Controller>(ends_in: Option<Duration>, later: Option<Duration>) -> LookAgain {
     let priority = if ends_in.is_some() { K::WAKE_PRIORITY } else { Priority::Low };
     ends_in.into_iter().chain(later).min().map(|wait| (wait, priority))
@@ -421,9 +422,9 @@ async fn repair_one<K: Controller>(
     Ok(())
 }
 
-/// How long to wait until a point in time, or rather until looking at the clock again: a long wait is
-/// halved again and again, so that at the end no clock has had the time to go wrong. Never zero, so
-/// that a clock that is a little behind does not make a busy loop.
+/// Returns how long to wait until a point in time, or rather until looking at the clock again: a long wait is halved
+/// again and again, so that at the end no clock has had the time to go wrong. Never zero, so that a clock that is a
+/// little behind does not make a busy loop.
 fn until(at: Timestamp, now: Timestamp) -> Duration {
     let all = Duration::try_from(at.duration_since(now)).unwrap_or_default();
     all.min(LONG_WAIT.max(all / 2)).max(Duration::from_millis(10))

@@ -19,7 +19,7 @@ use crate::model::audit::facts::record;
 use crate::plan::{PlannedEvent, Severity, Write};
 use crate::telemetry::Metrics;
 
-/// Of kinds that carry approval rules.
+/// Calls `Writer::before_applying` for an object of a kind that carries approval rules.
 pub(super) fn before_applying<'a, K: Controller>(object: &K, context: &'a Context) -> Option<Applying<'a>> {
     let metadata = object.meta();
     let name = metadata.name.as_deref().unwrap_or_default();
@@ -60,7 +60,7 @@ pub(super) async fn publish<K: Controller>(
         .flatten();
     let only_shows = facts.is_empty() && object.status().is_some_and(|before| K::only_shows(before, &status));
     let after = publish_status(&context.writer.client, object, &object.with_status(status)).await?;
-    // What it concerns goes on at once, without waiting for the watch to bring it.
+    // Whatever the status concerns goes on at once, without waiting for the watch to bring it.
     if let Some(after) = after {
         let unmarked = queue.unmarked(key).filter(|_| only_shows);
         let is_news = context.enqueuer.take_in_written(after, sent);
@@ -85,9 +85,9 @@ pub(super) async fn publish<K: Controller>(
     Ok(None)
 }
 
-/// How long a status need not be written that differs only by delivered facts, which are removed from it.
+/// Returns how long a status need not be written that differs only by delivered facts, which are removed from it.
 fn settles_in<K: Controller>(object: &K, status: &mut K::Status, context: &Context) -> Option<Duration> {
-    // Its finalizer waits for them.
+    // The finalizer of the object waits for their removal.
     if object.meta().deletion_timestamp.is_some() {
         return None;
     }
@@ -116,7 +116,7 @@ fn with_foreign_conditions<K: Controller>(object: &K, mut status: K::Status) -> 
     status
 }
 
-/// A status with what becomes true with it, and without what everybody was told.
+/// Returns a status with the facts that become true with it, and without those that everybody has taken.
 fn with_facts<K: Controller>(
     object: &K,
     mut status: K::Status,

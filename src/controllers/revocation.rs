@@ -22,7 +22,7 @@ use crate::model::rbac::grants::Grant;
 use crate::plan::Write;
 use crate::plan::rbac::grants::{RbacState, plan_access};
 
-/// What takes longer than this is tried again: nothing that is due meanwhile waits for it.
+/// The time limit of a write. One that takes longer is tried again: nothing that is due meanwhile waits for it.
 const LONGEST_WRITE: Duration = Duration::from_secs(5);
 
 /// Takes away what is over before anything else is done, also what nobody knows of any more.
@@ -32,7 +32,7 @@ pub async fn sweep(context: &Arc<Context>) {
     let overdue = Overdue::default();
     let next = || queue.take(Priority::Closing, Instant::now());
     let due = futures::stream::iter(std::iter::from_fn(next));
-    // What fails is tried again by `run_revocation`.
+    // A revocation that fails is tried again by `run_revocation`.
     due.for_each_concurrent(super::CONCURRENCY, |key| {
         revoke_and_finish(Arc::clone(context), overdue.clone(), key)
     })
@@ -55,7 +55,7 @@ async fn revoke_and_finish(context: Arc<Context>, overdue: Overdue, key: Key) {
     context.enqueuer.queues.revocation.finish(&key, outcome, Instant::now());
 }
 
-/// What a key of the queue stands for: what has to be taken away now, and when to look at it again.
+/// The work that a key of the queue stands for: what has to be taken away now, and when the key is requeued.
 #[derive(Debug)]
 pub struct Due {
     pub closes: Vec<Write>,
@@ -75,7 +75,7 @@ pub fn plan_revocation(caches: &Caches, key: &Key, now: Timestamp) -> Due {
         (None, observe_stray_role(caches, &key.namespace, &key.name))
     };
     let closes = plan_access(grant.as_slice(), &around, now).closes;
-    // What is not known any more ends when it says so itself.
+    // The rights of a grant that is not known any more end when they say so themselves.
     let ends = grant.and_then(|grant| grant.ends_at).into_iter().chain(around.live.ends());
     Due { closes, ends: ends.filter(|end| *end > now).min() }
 }
@@ -119,14 +119,14 @@ async fn close(context: &Context, write: Write) -> Option<String> {
     info!(?verb, namespace, name, "taking rights away");
     let written = write_child(&context.writer.client, verb, child);
     match tokio::time::timeout(LONGEST_WRITE, written).await {
-        // It is gone, or not what it was: the watch tells.
+        // The object is gone, or not what it was: the watch brings that.
         Ok(Ok(_) | Err(WriteError::Conflict)) => None,
         Ok(Err(error)) => Some(error.describe()),
         Err(_) => Some(format!("the API server did not answer within {LONGEST_WRITE:?}")),
     }
 }
 
-/// How many writes that take rights away are not done yet, by grant.
+/// The number of writes that take rights away and are not done yet, by grant.
 #[derive(Clone, Default)]
 struct Overdue(Arc<Mutex<HashMap<Key, usize>>>);
 

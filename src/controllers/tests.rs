@@ -13,7 +13,7 @@ use crate::cluster::workqueue::MAX_RETRY;
 use crate::kinds::policy_verifier::PolicyVerifier;
 use crate::model::approval::policy_status::Integrity;
 
-/// What controllers share, with an API server that does not answer.
+/// The state that controllers share, with an API server that does not answer.
 fn context() -> Arc<Context> {
     let no_answer = tower::service_fn(|_: http::Request<Body>| async {
         Err::<http::Response<Body>, _>(std::io::Error::other("no answer"))
@@ -39,8 +39,8 @@ fn context() -> Arc<Context> {
     Arc::new(context)
 }
 
-/// What failed is tried again later and later. An object that goes is not queued for that, so its next attempt finds it
-/// gone.
+/// An object that failed is tried again later and later. One that goes is not enqueued for that, so its next attempt
+/// finds it gone.
 #[tokio::test]
 async fn back_off_is_forgotten_with_the_object() {
     let context = context();
@@ -65,7 +65,7 @@ async fn back_off_is_forgotten_with_the_object() {
     work(&key).await;
     assert_eq!((queue.failures(&key), queue.remembered()), (0, 0));
 
-    // It may go while it waits for its turn.
+    // An object may go while it waits for its turn.
     enclave.metadata.resource_version = Some("2".into());
     context.enqueuer.take_in(WatchEvent::Applied(enclave.clone()));
     work(&take()).await;
@@ -223,7 +223,7 @@ fn a_long_wait_is_halved_until_it_is_short() {
     assert_eq!(wait(-5), Duration::from_millis(10));
 }
 
-/// What ends is looked at as what closes, even if something that nobody waits for is due before.
+/// An object that ends is requeued as one that closes, even if something that nobody waits for is due before.
 #[test]
 fn what_nobody_waits_for_does_not_keep_up_what_ends() {
     let (soon, late) = (Some(Duration::from_secs(3)), Some(Duration::from_secs(60)));

@@ -33,11 +33,12 @@ pub struct Writer {
     policy_lists: Confirmations<(), String>,
     rules: Confirmations<Place, String>,
     known_rules: KnownRules,
-    /// When the votes of a request were counted last ([`crate::model::approval::votes::describe_votes`]); of the latest ones.
+    /// When the votes of a request were counted last ([`crate::model::approval::votes::describe_votes`]); of the latest
+    /// ones.
     counted: Mutex<VecDeque<(String, Instant)>>,
 }
 
-/// Takes off the facts of the object with a UID what everybody was told.
+/// Takes off the object with a UID the facts that everybody has taken.
 type Settle = dyn Fn(&str, &mut Audit) + Send + Sync;
 
 /// Where an object is that carries rules.
@@ -48,7 +49,7 @@ const LISTS: Pace = Pace { burst: 8, interval: Duration::from_millis(250) };
 
 impl Writer {
     /// Writes with this client. `known_policies` are the admission policies that the watches know; `settle`
-    /// takes off the facts of the object with a UID what everybody was told.
+    /// takes off the object with a UID the facts that everybody has taken.
     #[must_use]
     pub fn new(
         client: Client,
@@ -113,8 +114,8 @@ impl Writer {
 
     /// Whether what is applied of an object that carries rules is still what they were read from.
     ///
-    /// What is applied is written by the one that leads, and by nobody else. So what was read from the API
-    /// server once since it leads stays true until it writes that itself ([`Writer::before_applying`]).
+    /// Only the process that leads writes what is applied. So what was read from the API server once since it leads
+    /// stays true until it writes that itself ([`Writer::before_applying`]).
     pub(super) async fn confirm_rules(
         &self,
         origin: &RulesOrigin,
@@ -152,7 +153,7 @@ impl Writer {
     }
 }
 
-/// What is applied of an object is being written.
+/// A write of what is applied of an object, while it is under way.
 pub struct Applying<'a> {
     rules: &'a KnownRules,
     place: Place,
@@ -170,7 +171,7 @@ impl Applying<'_> {
     }
 }
 
-/// What is applied of objects that carry rules, as it was read since this process leads.
+/// The applied content of objects that carry rules, as it was read since this process leads.
 #[derive(Default)]
 struct KnownRules {
     shared: Mutex<Known>,

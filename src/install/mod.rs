@@ -1,4 +1,4 @@
-//! What an installation consists of: CRDs, admission policies, roles, and the operator's own
+//! The parts of an installation: CRDs, admission policies, roles, and the operator's own
 //! account with exactly the rights that it uses. The chart installs it; what of the chart follows
 //! from this program is generated here.
 

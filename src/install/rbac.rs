@@ -1,4 +1,4 @@
-//! Who may do what: the operator's own rights, each for something the code does, and the roles
+//! The RBAC of an installation: the operator's own rights, each for something the code does, and the roles
 //! for people from the one matrix in [`crate::model::rbac::roles`].
 
 use k8s_openapi::api::rbac::v1::{
@@ -15,7 +15,7 @@ use crate::model::rbac::roles::{ELIGIBLE, MATRIX_KINDS, ROLE_KINDS, bindable, cl
 
 const RBAC: &str = "rbac.authorization.k8s.io";
 
-/// What is done to what the operator makes; it reads from watches only.
+/// The verbs for what the operator makes; it reads from watches only.
 const OWNED: &[&str] = &["list", "watch", "create", "update", "delete"];
 
 /// The kinds that have a controller.
@@ -47,14 +47,14 @@ pub fn operator_cluster_role() -> ClusterRole {
         rules: Some(vec![
             // Written of these: the finalizer.
             rule(GROUP, &plurals, &["get", "list", "watch", "patch"]),
-            // What was approved to be retired.
+            // Objects whose retirement was approved.
             rule(GROUP, &retired, &["delete"]),
             rule(GROUP, &statuses, &["patch"]),
             // Decided requests are deleted when they are old.
             rule(GROUP, &["approvalrequests"], &["create", "delete"]),
             // So are activations that are over.
             rule(GROUP, &["roleactivations"], &["delete"]),
-            // What it writes into roles that are limited to one Community or Enclave it has to hold itself:
+            // The operator has to hold the rights that it writes into roles limited to one Community or Enclave:
             // Kubernetes' rule against escalation.
             rule(GROUP, &["communities", "enclaves"], &["update"]),
             rule(GROUP, &["approvalrequests"], &["approve"]),
@@ -70,12 +70,12 @@ pub fn operator_cluster_role() -> ClusterRole {
                 ..rule("apiextensions.k8s.io", &["customresourcedefinitions"], &["list", "watch"])
             },
             may_bind(&every_role()),
-            // Where notifications of a Community go: read when there is something to tell, by name.
+            // Where notifications of a Community go: read when there is something to deliver, by name.
             PolicyRule {
                 resource_names: Some(vec![child::NOTIFICATIONS.to_owned()]),
                 ..rule("", &["secrets"], &["get"])
             },
-            // What people leave behind.
+            // ServiceAccounts that people leave behind.
             rule("", &["serviceaccounts"], &["list", "watch"]),
             // Whether the API server still runs the policies that the operator was built with.
             rule(

@@ -16,9 +16,9 @@ use crate::api::reading::Item;
 use crate::cluster::cache::{Change, Filled};
 use crate::model::approval::request::is_settled;
 
-/// How many are read at a time: each may have a megabyte.
+/// The number of requests that are read at a time: each may have a megabyte.
 const PAGE: u32 = 50;
-/// How long after a failure it is tried again.
+/// The time from a failed read to the next one.
 const RETRY: Duration = Duration::from_secs(5);
 
 /// Reads the decided requests after each list of the others. Never returns.
@@ -85,7 +85,7 @@ async fn read_backfill(client: &Client, enqueuer: &Enqueuer) -> Result<bool, kub
 impl Enqueuer {
     /// A decided request was read. Nothing is done about one that is settled, and its target knew what became of it.
     fn on_backfilled(&self, change: &Change<ApprovalRequest>) {
-        // What was known before as something else is news.
+        // A request of which the cache knew another version is news.
         if change.before.is_none() && change.after.as_deref().is_some_and(is_settled) {
             self.outbox.on_change(change);
         } else {

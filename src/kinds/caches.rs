@@ -1,4 +1,4 @@
-//! What the operator knows of the cluster: one cache per kind, each kept by one watch.
+//! The operator's view of the cluster: one cache per kind, each kept up to date by one watch.
 
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingAdmissionPolicy, MutatingAdmissionPolicyBinding, ValidatingAdmissionPolicy,
@@ -42,7 +42,7 @@ macro_rules! caches {
             pub cilium_policies: Cache<CiliumNetworkPolicy>,
             /// Whether the cache of Cilium's policies has been filled.
             pub(super) cilium: watch::Sender<Cilium>,
-            /// How many objects cannot be read as a whole.
+            /// The numbers of objects that cannot be read as a whole, by kind.
             pub unreadable: Counts,
         }
 
@@ -60,8 +60,9 @@ macro_rules! caches {
                 Self { $($name: Cache::default(),)* system: system.into(), cilium_policies: Cache::default(), cilium, unreadable: Counts::default() }
             }
 
-            /// Ends when every cache has been filled once. That of Cilium's policies is waited for a while only: whether
-            /// they are served is not ours to say, and only connections to names need them ([`Caches::has_cilium`]).
+            /// Ends when every cache has been filled once. That of Cilium's policies is waited for a while only:
+            /// whether they are served is not ours to say, and only connections to names need them
+            /// ([`Caches::has_cilium`]).
             pub async fn wait_until_filled(&self) {
                 let Self { $($name,)* system: _, cilium_policies, cilium: _, unreadable: _ } = self;
                 futures::join!($($name.wait_until_filled(),)*);
@@ -71,7 +72,7 @@ macro_rules! caches {
                 }
             }
 
-            /// How many objects were looked at so far, in all caches.
+            /// Returns the number of objects that were looked at so far, in all caches.
             #[must_use]
             pub fn visited(&self) -> u64 {
                 let Self { $($name,)* system: _, cilium_policies, cilium: _, unreadable: _ } = self;
@@ -97,11 +98,11 @@ pub(super) fn is_served(definition: &CustomResourceDefinition) -> bool {
 /// Nothing closes until the caches are filled.
 const LONGEST_WAIT_FOR_CILIUM: Duration = Duration::from_secs(10);
 
-/// How far Cilium can be used.
+/// The extent to which Cilium's policies can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cilium {
     NotInstalled,
-    /// Its kinds are served; the cache is being filled.
+    /// Cilium's kinds are served; the cache is being filled.
     Installed,
     /// The cache is filled.
     Known,

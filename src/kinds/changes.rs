@@ -241,7 +241,7 @@ impl Enqueuer {
         }
     }
 
-    /// Notes what is to be told of an object of ours. Returns whether there is work to be enqueued.
+    /// Notes in the outbox a change of an object of the operator's own kinds. Returns whether work is let in.
     fn on_own<K: Told + Resource<DynamicType = ()>>(&self, change: &Change<K>) -> bool {
         self.outbox.on_change(change);
         self.queues.is_open()
@@ -256,7 +256,7 @@ impl Enqueuer {
     }
 }
 
-/// Looks at the policies again once they have settled, which no watch tells. Never returns.
+/// Compares the policies again once they have propagated, which no watch reports. Never returns.
 pub async fn run_propagation(enqueuer: &Enqueuer) {
     let mut guard = enqueuer.guard.subscribe();
     let is_propagating = |guard: &Option<PolicyStatus>| {

@@ -1,5 +1,5 @@
-//! What a controller needs of a kind: how its objects are observed and planned, and what becomes true with their
-//! status.
+//! The trait that a controller needs of a kind: how its objects are observed and planned, and which facts become true
+//! with their status.
 
 use std::sync::Arc;
 
@@ -16,12 +16,12 @@ use crate::kinds::intake::Enqueued;
 use crate::model::approval::policy_status::PolicyStatus;
 use crate::plan::Plan;
 
-/// What is known when an object is planned.
+/// The input of a reconciliation: what is known when an object is planned.
 pub struct ReconcileInput<'a> {
     pub caches: &'a Caches,
     /// The admission policies.
     pub guard: PolicyStatus,
-    /// How long decided requests are kept.
+    /// The time for which decided requests are kept.
     pub retain_requests_for: SignedDuration,
     /// The time, by the API server's clock.
     pub now: Timestamp,
@@ -29,14 +29,14 @@ pub struct ReconcileInput<'a> {
 
 /// A kind with a controller.
 pub trait Controller: ApiObject + Enqueued {
-    /// Its status.
+    /// The status of an object.
     type Status: Clone + PartialEq + Send;
 
-    /// Its kind.
+    /// The kind, as a value.
     const KIND: Kind;
 
-    /// How an object is looked at when the time comes that its plan names: what ends by itself closes something as
-    /// often as not.
+    /// The priority with which an object is requeued at [`Plan::requeue_at`]: an end that comes by itself closes
+    /// something as often as not.
     const WAKE_PRIORITY: Priority = Priority::Closing;
 
     /// Observes from caches, and plans.
@@ -55,17 +55,17 @@ pub trait Controller: ApiObject + Enqueued {
     /// The conditions in a status.
     fn conditions_mut(status: &mut Self::Status) -> &mut Vec<Condition>;
 
-    /// What is applied, of a kind that can carry approval rules.
+    /// Returns what is applied; always `None` for a kind that is not gated.
     fn applied(_status: &Self::Status) -> Option<&Applied> {
         None
     }
 
-    /// Whether a status only shows what was found, so that the object need not be looked at again because of it.
+    /// Whether a status only shows what was found, so that the object need not be reconciled again because of it.
     fn only_shows(_before: &Self::Status, _after: &Self::Status) -> bool {
         false
     }
 
-    /// What becomes true with a new status.
+    /// Returns the facts that become true with a new status.
     fn facts(&self, after: &Self::Status, now: Timestamp) -> Vec<Fact>;
 
     /// The status that shows that reconciling fails again and again, on top of what was planned;

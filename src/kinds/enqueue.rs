@@ -28,19 +28,19 @@ pub struct Enqueuer {
     pub unlisted: Workqueue,
     /// Names of namespaces of others that went; see `kinds::foreign`.
     pub(super) gone: Arc<Mutex<HashSet<String>>>,
-    /// What waits for all requests to be known.
+    /// Objects that wait for all requests to be known.
     pub waiting: Arc<Mutex<HashSet<(Kind, Key)>>>,
-    /// Judges the admission policies.
+    /// The verifier of the admission policies.
     pub verifier: Arc<PolicyVerifier>,
-    /// What is still to be told.
+    /// The facts that are still to be delivered.
     pub outbox: Arc<Outbox>,
-    /// Whether the live ones are the same; `None` until all of them were looked at.
+    /// The status of the live admission policies; `None` until they were compared for the first time.
     pub guard: watch::Sender<Option<PolicyStatus>>,
 }
 
 impl Enqueuer {
-    /// Nothing is known yet and nothing is enqueued. `system` is the operator's own namespace, `sinks` are those that
-    /// facts are told to; `guard` gets what stands guard.
+    /// Makes an enqueuer that knows nothing yet and has enqueued nothing. `system` is the operator's own namespace,
+    /// `sinks` are those that facts are delivered to, and `guard` gets the [`PolicyStatus`].
     #[must_use]
     pub fn new(
         system: &str,
@@ -100,8 +100,8 @@ impl Enqueuer {
     }
 }
 
-/// Whether others have to look at a gated object anew. What they read of it is what is applied, what is
-/// wanted (it may close at once), whether it goes, and, as long as nothing is applied, its state.
+/// Whether a change of a gated object concerns others. They read what is applied, what is wanted (it may close at
+/// once), whether the object goes, and, as long as nothing is applied, its state.
 pub(super) fn concerns_others<K: Gated>(change: &Change<K>) -> bool {
     let (Some(before), Some(after)) = (&change.before, &change.after) else { return true };
     let applied = |object: &K| object.gate().and_then(|gate| gate.applied.clone());
@@ -114,14 +114,14 @@ pub(super) fn concerns_others<K: Gated>(change: &Change<K>) -> bool {
         || before.is_record() != after.is_record()
 }
 
-/// The priority of looking at a gated object after a change, and at what it opens: closing must not wait
+/// The priority with which a gated object and what it opens are enqueued after a change: closing must not wait
 /// behind anything.
 pub(super) fn priority_of<K: Gated>(change: &Change<K>) -> Priority {
     let Some(after) = change.after.as_deref() else { return Priority::Closing };
     let closes = after.meta().deletion_timestamp.is_some()
         || match applied_spec(after) {
             Ok(applied) => applied.is_some_and(|applied| K::restrict(&applied, after.spec()) != applied),
-            // What is wanted may close something.
+            // The applied content cannot be read. The wanted one may close something.
             Err(_) => change.before.as_deref().is_some_and(|before| before.spec() != after.spec()),
         };
     if closes { Priority::Closing } else { Priority::Normal }

@@ -1,5 +1,5 @@
-//! What belongs to others and is not kept: objects in namespaces that are not the operator's, unless they
-//! carry a name or a mark of the operator.
+//! Objects of others that are not kept: those in namespaces that are not the operator's, unless they carry a name
+//! or a mark of the operator.
 
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ pub trait Relevant: Sized {
         true
     }
 
-    /// What is kept of it.
+    /// Returns the part of an object that is kept.
     #[must_use]
     fn kept(self, _caches: &Caches) -> Self {
         self

@@ -1,11 +1,11 @@
-//! What the gated kinds have in common.
+//! The parts that the gated kinds have in common.
 
 use std::collections::BTreeSet;
 
 use crate::api::approvals::Operation;
 use crate::model::approval::gated::Gated;
 
-/// What all gated kinds have in the same place.
+/// Implements the part of [`Gated`] that reads what all gated kinds have in the same place.
 macro_rules! shared_parts {
     ($kind:ident, $spec:ident) => {
         type Spec = $spec;
@@ -38,7 +38,7 @@ macro_rules! shared_parts {
     };
 }
 
-/// What the kinds have that are retired, and not just deleted.
+/// Implements the part of [`Gated`] for kinds that are retired, and not just deleted.
 macro_rules! retired_parts {
     ($spec:ident) => {
         fn retires(spec: &$spec) -> bool {

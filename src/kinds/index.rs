@@ -1,4 +1,4 @@
-//! Under what the objects of each kind are found.
+//! The indexes of each kind: the values under which its objects are found.
 
 use jiff::Timestamp;
 use k8s_openapi::api::admissionregistration::v1::{
@@ -46,7 +46,7 @@ pub enum Near {
 }
 
 impl Near {
-    /// What the values begin with under which is found what is there for somebody of this fingerprint.
+    /// Returns the beginning of the index values of what is there for somebody with this fingerprint.
     #[must_use]
     pub fn beginning(&self, fingerprint: &str) -> String {
         match self {
@@ -137,7 +137,7 @@ impl Indexed for Community {
 /// Indexes of Enclaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EnclaveBy {
-    /// Its namespace, unless it only waits to be told.
+    /// The namespace of an Enclave, unless that only waits for the delivery of its facts ([`Gated::is_record`]).
     CountedIn,
 }
 
@@ -226,7 +226,8 @@ impl Indexed for ApprovalRequest {
         }
     }
 
-    /// What could not be read of one is not in its JSON, and counts.
+    /// Whether a request is settled and was read as a whole: the mark of what could not be read is not in its JSON, and
+    /// it matters.
     fn is_packed(&self) -> bool {
         is_settled(self) && self.spec.unreadable.is_none()
     }
@@ -252,7 +253,7 @@ fn is_live(request: &ApprovalRequest) -> bool {
 /// Indexes of EnclaveWorkloads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum WorkloadBy {
-    /// Who made it, as the API server stamped it.
+    /// The user who made the object, as the API server stamped it.
     Maker,
 }
 
@@ -345,9 +346,9 @@ pub enum ConnectionBy {
     DestinationEnclave,
     /// A Community that may surround it, and the name of the CommunityEndpoint that it leads to, as a [`pair`].
     CommunityEndpoint,
-    /// Its namespace, when something of it is applied.
+    /// The namespace of a connection of which something is applied.
     InForceIn,
-    /// Its namespace, when nothing of it is applied yet.
+    /// The namespace of a connection of which nothing is applied yet.
     NewIn,
 }
 
@@ -386,7 +387,7 @@ pub enum GivenBy {
     Principal,
     /// A principal ([`Principal::line`]) [`Near`] a place, of what is wanted.
     WantedPrincipal,
-    /// Who made it, as the API server stamped it.
+    /// The user who made the object, as the API server stamped it.
     Maker,
 }
 
@@ -429,17 +430,17 @@ pub enum ActivationBy {
     Eligibility,
     /// The same, while it is not over.
     OpenEligibility,
-    /// Who activated, when it is known.
+    /// The user who activated, when that is known.
     User,
-    /// Who activated, [`Near`] a place, while it is Active.
+    /// The user who activated, [`Near`] a place, while the activation is Active.
     ActiveUser,
-    /// Who activates, [`Near`] a place, while it is not over.
+    /// The user who activates, [`Near`] a place, while the activation is not over.
     OpenUser,
-    /// Its namespace, while it is not over.
+    /// The namespace of an activation that is not over.
     OpenIn,
     /// The role, while it is Active.
     ActiveRole,
-    /// Its namespace, while it is Active.
+    /// The namespace of an activation that is Active.
     ActiveIn,
 }
 
@@ -484,13 +485,13 @@ impl Indexed for RoleActivation {
 /// Indexes of what stands in namespaces and gives rights there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RbacBy {
-    /// Its name, when it is made for a grant.
+    /// The name of an object that is made for a grant.
     Grant,
-    /// Who made it, as the API server stamped it.
+    /// The user who made the object, as the API server stamped it.
     Maker,
-    /// Its namespace, when it has no name that only the operator's may have.
+    /// The namespace of an object whose name is none that only the operator's may have.
     OfOthersIn,
-    /// Its namespace, when it has the name of what the operator makes there beside grants.
+    /// The namespace of an object with the name of what the operator makes there beside grants.
     OfThePlace,
 }
 
@@ -543,7 +544,7 @@ impl Indexed for ClusterRoleBinding {
 pub enum PolicyBy {
     /// Namespace and name of the connection that it is named after, as a [`pair`].
     Connection,
-    /// Its namespace, when it does not have the name of one that the operator makes.
+    /// The namespace of a policy that does not have the name of one that the operator makes.
     OfOthersIn,
 }
 

@@ -24,7 +24,7 @@ use tracing::error;
 
 /// A kind whose changes enqueue something.
 pub trait Enqueued: Cached + Relevant {
-    /// Enqueues what has to be looked at after a change.
+    /// Enqueues what a change concerns.
     fn enqueue(enqueuer: &Enqueuer, change: &Change<Self>)
     where
         Self: Sized;
@@ -62,7 +62,7 @@ impl Enqueuer {
                     self.enqueue_change(&change);
                 }
             }
-            // It may have been before.
+            // The object may have been relevant before.
             WatchEvent::Applied(object) => self.drop_one(&Key::of(&object), cache),
             WatchEvent::Deleted(object) => {
                 if let Some(change) = cache.remove(&object) {
@@ -108,8 +108,8 @@ impl Enqueuer {
         with_child_kinds!(take_in);
     }
 
-    /// Enqueues what has to be looked at after a change. A defect of this program must not end the watch, and with it the
-    /// process: whoever may write the object that meets it would have the operator.
+    /// Enqueues what a change concerns. A defect of this program must not end the watch, and with it the process:
+    /// whoever may write the object that meets it would have the operator.
     pub(super) fn enqueue_change<K: Enqueued>(&self, change: &Change<K>) {
         let enqueue = AssertUnwindSafe(|| K::enqueue(self, change));
         if catch_unwind(enqueue).is_err() {

@@ -1,11 +1,11 @@
-//! What the labels of a namespace say of it.
+//! The labels of a namespace, and what they say of it.
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::ResourceExt;
 
 use crate::api::names::label;
 
-/// What a namespace of the operator is for, as its labels say; `None` for one of others.
+/// The purpose of a namespace of the operator, as its labels say. One of others has none.
 pub(in crate::kinds) struct Labels<'a> {
     pub purpose: &'a str,
     pub community: &'a str,

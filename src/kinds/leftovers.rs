@@ -1,4 +1,4 @@
-//! What others have in the operator's namespaces: objects of the kinds that the lock guards, and bindings.
+//! Objects of others in the operator's namespaces: those of the kinds that the lock guards, and bindings.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,14 +15,14 @@ use crate::cluster::cache::Key;
 use crate::plan::child::Made;
 use crate::plan::lock::OfOthers;
 
-/// What others have in the namespace of a Community.
+/// Returns what others have in the namespace of a Community.
 #[must_use]
 pub fn of_community(caches: &Caches, community: &Community) -> OfOthers {
     let uid = community.uid().unwrap_or_default();
     find_of_others(caches, &caches.namespaces.by(NamespaceBy::OwnerUid, &uid))
 }
 
-/// What others have in the control namespace of an Enclave and in those of its workloads.
+/// Returns what others have in the control namespace of an Enclave and in those of its workloads.
 #[must_use]
 pub fn of_enclave(caches: &Caches, community: &Community, enclave: &Enclave) -> OfOthers {
     let (community, enclave) = (community.name_any(), enclave.name_any());
@@ -32,7 +32,7 @@ pub fn of_enclave(caches: &Caches, community: &Community, enclave: &Enclave) -> 
 fn find_of_others(caches: &Caches, namespaces: &[Arc<Namespace>]) -> OfOthers {
     let there = namespaces.iter().filter(|namespace| namespace.metadata.deletion_timestamp.is_none());
     let all: BTreeSet<String> = there.map(|namespace| namespace.name_any()).collect();
-    // What was known of Cilium's policies when it went.
+    // When Cilium went, the cache still has the policies that were known then.
     let cilium = if caches.has_cilium() { &all } else { &BTreeSet::new() };
     let leftovers = [
         find(cilium, |namespace| caches.cilium_policies.by(PolicyBy::OfOthersIn, namespace)),

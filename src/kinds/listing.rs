@@ -51,11 +51,11 @@ pub(super) fn on_namespace(enqueuer: &Enqueuer, change: &Change<Namespace>) {
         return;
     };
     let name = namespace.name_any();
-    // The watch of something that was made in it at once may have been ahead, and what it told was dropped.
+    // The watch of something that was made in it at once may have been ahead, and what it reported was dropped.
     let was_of_others = gone.remove(&name);
     drop(gone);
     match (was_managed, is_managed(namespace)) {
-        // What is in it was not kept.
+        // The objects in it were not kept.
         (Some(false), true) => enqueuer.unlisted.add(Key::new("", &name), Priority::Normal),
         (None, true) if was_of_others => enqueuer.unlisted.add(Key::new("", &name), Priority::Normal),
         (None | Some(true), false) => drop_all_in(enqueuer, &name),
@@ -123,7 +123,7 @@ async fn list_namespace(
     Ok(all)
 }
 
-/// What came of a list beside the watch.
+/// The outcome of a list beside the watch.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Listed {
     Whole,

@@ -1,6 +1,6 @@
-//! Everything that is particular to a kind, one folder for each: `mod.rs` (what the kind is, `impl Gated`, its controller),
-//! `observe.rs` (from caches to an owned struct), `plan.rs` (pure: from that struct to a plan), `watches.rs` (which changes
-//! of others enqueue it).
+//! Everything that is particular to a kind, one folder for each: `mod.rs` (what the kind is, `impl Gated`, its
+//! controller), `observe.rs` (from caches to an owned struct), `plan.rs` (pure: from that struct to a plan),
+//! `watches.rs` (which changes of others enqueue it).
 //!
 //! Beside the folders stands what all kinds share, from the bottom to the top: [`caches`] and [`index`], [`parent`] and
 //! [`observe`], [`enqueue`], [`intake`], [`changes`] (the table of changes), [`watch`]. Imported are `cluster`, `plan`,
@@ -27,8 +27,8 @@ macro_rules! with_controlled_kinds {
 }
 pub(crate) use with_controlled_kinds;
 
-/// Calls a macro with everything that is watched: the name of its cache, its kind, what of it is watched, and what a change
-/// of it enqueues.
+/// Calls a macro with everything that is watched: the name of its cache, its kind, what of it is watched, and what a
+/// change of it enqueues.
 macro_rules! with_watched_kinds {
     ($use:ident) => {
         $use! {

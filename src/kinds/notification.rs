@@ -1,4 +1,4 @@
-//! Tells people: who they are, where a Community wants messages to go, and the delivery.
+//! Notifications of people: who they are, where a Community wants messages to go, and the delivery.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -28,14 +28,14 @@ use crate::sinks::{
     DeliveryError, HttpSettings, HttpSink, Message, SlackSettings, SlackSink, SmtpSettings, SmtpSink, Token,
 };
 
-/// How telling something came to its end.
+/// The outcome of a delivery that did not fail.
 pub enum Delivery {
     Taken,
-    /// There is nobody to tell, or it makes no sense any more.
+    /// There is nobody to deliver to, or the delivery makes no sense any more.
     GivenUp,
 }
 
-/// How the Secret is called in errors.
+/// The name of the Secret in errors.
 const SETTINGS: &str = "the notifications of the Community";
 
 /// The Community around what an event is about.
@@ -44,10 +44,10 @@ pub fn community_of(caches: &Caches, event: &Event) -> Option<Arc<Community>> {
     parent_of(caches, &event.object.namespace).community().cloned()
 }
 
-/// Tells people of an event by one channel.
+/// Delivers an event to people by one channel.
 ///
 /// # Errors
-/// When it was not told, or not for certain.
+/// When it was not delivered, or not for certain.
 pub async fn send(
     client: &Client,
     caches: &Caches,
@@ -56,7 +56,7 @@ pub async fn send(
     ca: Option<&Path>,
 ) -> Result<Delivery, DeliveryError> {
     let (Some(community), Some(request)) = (community_of(caches, event), request_of(caches, event)) else {
-        // It went meanwhile, so there is nothing to decide.
+        // The request or its Community went meanwhile, so there is nothing to decide.
         return Ok(Delivery::GivenUp);
     };
     let settings = read_settings(client, &namespace_of(&community)).await?;
@@ -105,7 +105,7 @@ fn notification(caches: &Caches, request: &ApprovalRequest, event: &Event) -> Op
     write_notification(request, fact, &approvers(caches, request.metadata.namespace.as_deref()?))
 }
 
-/// Who holds the role of an approver in a namespace, by bindings of the role itself.
+/// Returns the people who hold the role of an approver in a namespace, by bindings of the role itself.
 fn approvers(caches: &Caches, namespace: &str) -> BTreeSet<Principal> {
     let role = cluster_role(Role::EnclaveApprover);
     let is_it = |reference: &RoleRef| reference.kind == "ClusterRole" && reference.name == role;
@@ -133,7 +133,7 @@ fn principal(subject: &Subject) -> Option<Principal> {
     Some(Principal { kind, name: subject.name.clone(), namespace: None })
 }
 
-/// What is read of a Secret: whatever else is in it.
+/// The part of a Secret that is read, whatever else is in it.
 #[derive(Deserialize)]
 struct SecretData {
     #[serde(default)]
@@ -171,7 +171,7 @@ fn required<'a>(settings: &'a BTreeMap<String, String>, key: &str) -> Result<&'a
         .ok_or_else(|| misconfigured(format!("the Secret {} has no {key}", child::NOTIFICATIONS)))
 }
 
-/// Where to write to. Who is called by a mail address needs no entry.
+/// Returns the addresses to write to. A principal whose name is a mail address needs no entry.
 fn addresses(
     to: &BTreeSet<Principal>,
     settings: &BTreeMap<String, String>,

@@ -41,8 +41,8 @@ pub(in crate::kinds) fn observe_gated<K: Gated>(
     ObservedGated { parent, requests, knows_all_requests, object, policies: guard }
 }
 
-/// What is found among the requests, and whether there was nothing else all the time while it was looked for: they may
-/// become known, or be dropped, meanwhile.
+/// Returns what `look` finds among the requests, and whether all of them were known all the time while it looked: they
+/// may become known, or be dropped, meanwhile.
 pub(in crate::kinds) fn whole<T>(caches: &Caches, look: impl FnOnce() -> T) -> (T, bool) {
     let was_whole = caches.requests.is_whole();
     let found = look();

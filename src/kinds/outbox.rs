@@ -33,7 +33,7 @@ pub const fn sink_of(channel: Channel) -> SinkName {
     }
 }
 
-/// A fact that is to be told.
+/// A fact that is to be delivered.
 #[derive(Clone, Debug)]
 pub struct Event {
     /// UID of its object, and its number there.
@@ -44,9 +44,9 @@ pub struct Event {
     order: Timestamp,
     /// The CloudEvent.
     pub event: Value,
-    /// Who is to take it.
+    /// The sinks that are to take it.
     required: Vec<SinkName>,
-    /// Which object has to be looked at when it was told.
+    /// The object that is enqueued when it was delivered.
     pub object: Address,
 }
 
@@ -58,7 +58,7 @@ pub struct Address {
     pub name: String,
 }
 
-/// What was told, and to whom.
+/// The facts that wait for delivery, and the sinks that have taken them.
 pub struct Outbox {
     sinks: Vec<SinkName>,
     known: Mutex<Known>,
@@ -67,18 +67,18 @@ pub struct Outbox {
 
 #[derive(Default)]
 struct Known {
-    /// Objects with facts that somebody may still have to be told.
+    /// Objects with facts that may still have to be delivered to somebody.
     waiting: BTreeSet<(Kind, Key)>,
-    /// Those of them that each sink has to look at: what it has taken it looks at once more, when that
+    /// Those of them that each sink has to look at. An object whose facts it has taken is looked at once more when it
     /// changes. A sink that is not here has not looked yet.
     to_look_at: HashMap<SinkName, BTreeSet<(Kind, Key)>>,
-    /// Who has taken a fact, beyond what stands on its object.
+    /// The sinks that have taken a fact, beyond those that stand on its object.
     taken: HashMap<(String, i64), Taken>,
     /// Sinks that did not take what they were given last.
     failing: BTreeSet<SinkName>,
 }
 
-/// What was found for a sink.
+/// The result of [`Outbox::find`] for a sink.
 #[derive(Default)]
 struct Found {
     sink: SinkName,
@@ -103,7 +103,7 @@ impl Found {
             let required: Vec<SinkName> = sinks.iter().copied().chain(channels).collect();
             let has = |sink: &SinkName| has_taken(known, &id, &fact.taken_by, sink);
             if required.iter().all(has) {
-                // It stood on the object that those who are left have it, or fewer are to take it than before.
+                // The object says that those who are left have taken it, or fewer are to take it than before.
                 let taken = known.taken.entry(id.clone()).or_default();
                 if taken.required != required {
                     taken.required = required;
@@ -118,36 +118,36 @@ impl Found {
 
 #[derive(Default)]
 struct Taken {
-    /// Who is to take it.
+    /// The sinks that are to take it.
     required: Vec<SinkName>,
     by: BTreeSet<SinkName>,
     /// When a sink took it last.
     at: Option<Instant>,
 }
 
-/// What was told is taken off its object so much later, unless its status is written before for something
+/// The time after which a delivered fact is taken off its object, unless the status is written before for something
 /// else: most of what happens makes another write within this time.
 pub const SETTLE_AFTER: Duration = Duration::from_secs(3);
 
 impl Outbox {
-    /// Facts are told to these sinks.
+    /// Makes an outbox of facts that are delivered to these sinks.
     #[must_use]
     pub fn new(sinks: Vec<SinkName>) -> Self {
         Self { sinks, known: Mutex::default(), changed: watch::Sender::new(()) }
     }
 
-    /// Ends when there may be something new to tell.
+    /// Returns a receiver that changes when there may be something new to deliver.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
 
-    /// The recipients changed, so each sink looks at all facts that wait.
+    /// Lets each sink look at all facts that wait, because the recipients changed.
     pub fn look_at_everything(&self) {
         self.lock().to_look_at.clear();
     }
 
-    /// An object changed.
+    /// Notes the facts of an object that changed.
     pub fn on_change<K: Told + Resource<DynamicType = ()>>(&self, change: &Change<K>) {
         let Some(object) = change.latest() else { return };
         let key = (K::kind_told(), Key::of(object.as_ref()));
@@ -155,7 +155,7 @@ impl Outbox {
         let facts = audit.map(|audit| audit.waiting.as_slice()).unwrap_or_default();
         let uid = object.uid().unwrap_or_default();
         let mut known = self.lock();
-        // What stands on the object no more is told.
+        // A fact that stands on the object no more was delivered.
         let before = change.before.as_ref().and_then(|object| object.audit()).into_iter();
         for fact in before.flat_map(|audit| &audit.waiting) {
             if facts.iter().all(|other| other.number != fact.number) {
@@ -174,8 +174,8 @@ impl Outbox {
         self.changed.send_replace(());
     }
 
-    /// What a sink has not taken yet, the oldest first; of one object in its order. And the objects of
-    /// facts that nobody is to take any more.
+    /// Finds the facts that a sink has not taken yet, the oldest first and those of one object in their order. Returns
+    /// them, and the objects of facts that nobody is to take any more.
     #[must_use]
     pub fn find(&self, sink: SinkName, caches: &Caches) -> (Vec<Event>, Vec<Address>) {
         let mut found = Found { sink, ..Found::default() };
@@ -214,7 +214,7 @@ impl Outbox {
         (events, told)
     }
 
-    /// How many facts wait for a sink of the stream.
+    /// Returns the number of facts that wait for a sink of the stream.
     #[must_use]
     pub fn count(&self, caches: &Caches) -> usize {
         let known = self.lock();
@@ -240,7 +240,7 @@ impl Outbox {
         count
     }
 
-    /// A sink took a fact.
+    /// Notes that a sink took a fact.
     pub fn take(&self, sink: SinkName, event: &Event) {
         let mut known = self.lock();
         known.failing.remove(sink);
@@ -250,7 +250,7 @@ impl Outbox {
         taken.at = Some(Instant::now());
     }
 
-    /// How long what was told of an object may stay on it, when there is nothing else to write.
+    /// Returns how long the delivered facts of an object may stay on it, when there is nothing else to write.
     #[must_use]
     pub fn settles_in(&self, uid: &str, audit: &Audit) -> Duration {
         let known = self.lock();
@@ -259,7 +259,7 @@ impl Outbox {
         told.min().map_or(Duration::ZERO, |at| SETTLE_AFTER.saturating_sub(at.elapsed()))
     }
 
-    /// A sink did not take a fact.
+    /// Notes that a sink did not take a fact.
     pub fn miss(&self, sink: SinkName, event: &Event) {
         let mut known = self.lock();
         known.failing.insert(sink);
@@ -267,11 +267,11 @@ impl Outbox {
     }
 
     /// Takes off what everybody has taken. While a sink fails, those that have a fact are noted on it, so
-    /// that it is not told to them again after a restart.
+    /// that it is not delivered to them again after a restart.
     pub fn settle(&self, uid: &str, audit: &mut Audit) {
         let known = self.lock();
         audit.waiting.retain_mut(|fact| {
-            // Nobody has been told since this process began.
+            // Nobody has taken the fact since this process began.
             let Some(taken) = known.taken.get(&(uid.to_owned(), fact.number)) else { return true };
             let has =
                 |sink: &SinkName| fact.taken_by.iter().any(|other| other == sink) || taken.by.contains(sink);
@@ -297,8 +297,8 @@ fn has_taken(known: &Known, id: &(String, i64), taken_by: &[String], sink: &str)
         || known.taken.get(id).is_some_and(|taken| taken.by.contains(sink))
 }
 
-/// By which channels people are told of a fact: those that are in force in the Community around. Of what is
-/// being deleted they are not: nobody can do anything about it any more.
+/// Returns the channels by which people are notified of a fact: those that are in force in the Community around. Of an
+/// object that is being deleted they are not notified: nobody can do anything about it any more.
 fn channels<K: Told>(caches: &Caches, object: &K, type_: FactType) -> Vec<Channel> {
     let goes = object.meta().deletion_timestamp.is_some();
     if goes || K::kind_told() != Kind::ApprovalRequest || !is_for_people(type_) {
@@ -308,12 +308,12 @@ fn channels<K: Told>(caches: &Caches, object: &K, type_: FactType) -> Vec<Channe
     parent.community().map(|community| channels_of(community)).unwrap_or_default()
 }
 
-/// By which channels people hear of the requests in a Community.
+/// Returns the channels by which people hear of the requests in a Community.
 pub(super) fn channels_of(community: &Community) -> Vec<Channel> {
     applied_spec(community).ok().flatten().map(|spec| spec.notifications.channels).unwrap_or_default()
 }
 
-/// What identifies the cluster in events: the UID of its namespace `kube-system`.
+/// Returns the UID of the namespace `kube-system`, which identifies the cluster in events.
 fn cluster(caches: &Caches) -> String {
     caches.namespaces.get("", "kube-system").and_then(|namespace| namespace.uid()).unwrap_or_default()
 }
@@ -438,7 +438,7 @@ mod tests {
         put(&outbox, &caches, &request("a", &[1]));
         outbox.on_change(&Change { before: None, after: Some(Arc::new(request("a", &[]))) });
         assert_eq!(ids(&outbox.find("stdout", &caches).0), ["a.1"]);
-        // What the cache says is the truth: there is nothing left.
+        // The state in the cache counts: there is nothing left.
         caches.requests.apply(Arc::new(request("a", &[])));
         assert_eq!(ids(&outbox.find("stdout", &caches).0), [""; 0]);
         assert_eq!(outbox.lock().waiting.len(), 0);
@@ -458,7 +458,7 @@ mod tests {
         assert_eq!(settled(&outbox, &request), [], "another write takes it off at once");
     }
 
-    /// A channel may be taken out of its Community while people were not told by it.
+    /// A channel may be taken out of its Community while it still has a fact to deliver.
     #[test]
     fn a_fact_that_fewer_are_to_take_than_before_goes_when_those_have_it() {
         let caches = Caches::detached("enclave-system");

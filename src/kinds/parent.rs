@@ -17,8 +17,8 @@ pub fn control_namespace_of(community: &Community, enclave: &Enclave) -> String 
     enclave_namespace(&community.name_any(), &enclave.name_any())
 }
 
-/// What a namespace belongs to. Its labels say where to look, and the UID on it whether what is found
-/// there is what it was made for.
+/// Finds the Community or the Enclave that a namespace belongs to. The labels of the namespace say where to look, and
+/// the UID on it whether the object that is found there is the one that it was made for.
 #[must_use]
 pub fn parent_of(caches: &Caches, namespace: &str) -> Parent {
     find_parent(caches, namespace).unwrap_or(Parent::Nowhere)

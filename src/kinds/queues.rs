@@ -62,7 +62,7 @@ impl Queues {
         }
     }
 
-    /// How many objects are queued, by kind.
+    /// Returns the number of objects that are queued, by kind.
     pub fn depths(&self) -> impl Iterator<Item = (Kind, usize)> {
         self.kinds.iter().map(|(kind, queue)| (*kind, queue.len()))
     }

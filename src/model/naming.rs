@@ -5,7 +5,8 @@ use kube::ResourceExt;
 use crate::api::{Community, Kind};
 use crate::model::rbac::roles::ROLE_KINDS;
 
-/// Namespace that a Community has, or wants to: that it has one counts more than what can be read of what it wants.
+/// The namespace of a Community: the one in its status, else the one in its spec, else its own name. The status counts
+/// more than what can be read of the spec.
 #[must_use]
 pub fn namespace_of(community: &Community) -> String {
     let has = community.status.as_ref().and_then(|status| status.namespace.clone());
@@ -37,17 +38,17 @@ pub fn connection_policy(namespace: &str, name: &str, direction: &str) -> String
     format!("{CONNECTION_POLICY}{namespace}.{name}.{direction}")
 }
 
-/// What the names of all network policies of connections begin with.
+/// The prefix of the names of all network policies of connections.
 pub const CONNECTION_POLICY: &str = "connection.";
 
-/// What the names of all roles and bindings that the operator makes begin with. No other object of the
+/// The prefix of the names of all roles and bindings that the operator makes. No other object of the
 /// operator's in a namespace can have a `:` in its name.
 pub const ROLE_BINDING: &str = "enclave-operator:";
 
-/// What the names of the bindings begin with that an isolated workload asks for.
+/// The prefix of the names of the bindings that an isolated workload asks for.
 pub const LISTED_BINDING: &str = "enclave-operator:listed:";
 
-/// Name of the binding of one of Kubernetes' own roles to those whom an isolated workload lists for it.
+/// Name of the binding of one of Kubernetes' own roles to the principals that an isolated workload lists for it.
 #[must_use]
 pub fn listed_binding(role: &str) -> String {
     format!("{LISTED_BINDING}{role}")
@@ -59,7 +60,7 @@ pub fn grant(kind: Kind, namespace: &str, name: &str) -> String {
     format!("{ROLE_BINDING}{}:{namespace}:{name}", kind.short())
 }
 
-/// Whether something is made for a grant.
+/// Whether something of this name is made for a grant.
 #[must_use]
 pub fn is_of_grant(name: &str) -> bool {
     parse_grant(name).is_some()
@@ -91,7 +92,7 @@ mod tests {
         assert_eq!(namespace_of(&community), "acme");
         community.spec.namespace = Some("acme-hub".to_owned());
         assert_eq!(namespace_of(&community), "acme-hub");
-        // As when what it wants cannot be read.
+        // The spec has no namespace when it cannot be read.
         community.spec.namespace = None;
         community.status =
             Some(CommunityStatus { namespace: Some("acme-hub".to_owned()), ..CommunityStatus::default() });

@@ -1,4 +1,4 @@
-//! What the operator makes in a namespace, compared with what is there.
+//! The objects that the operator makes in a namespace, compared with those that are there.
 
 use std::collections::BTreeMap;
 
@@ -16,12 +16,12 @@ use crate::api::names::{annotation, child};
 use crate::model::digest::sha256;
 use crate::model::naming::{CONNECTION_POLICY, ROLE_BINDING, is_of_grant};
 
-/// What is done to a [`Child`].
+/// An operation on a [`Child`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
     Create,
     Replace,
-    /// What is deleted is the very object that was observed.
+    /// Deletes the very object that was observed, and no other of its name.
     Delete,
 }
 
@@ -80,8 +80,8 @@ impl Child {
         )
     }
 
-    /// Whether it binds a role that the operator makes. That has to be there before: the operator may bind
-    /// whatever gives no more than its own rights, which the API server looks up in the role.
+    /// Whether it binds a role that the operator makes. The role has to be there before: the operator may bind a
+    /// role that gives no more than its own rights, which the API server looks up in the role.
     #[must_use]
     pub fn binds_made_role(&self) -> bool {
         match self {
@@ -95,14 +95,15 @@ impl Child {
 /// Whether what others changed is put back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Healing {
-    /// It is.
+    /// Changes of others are put back.
     Active,
-    /// Not now: Advanced maintenance lets people change it. What the operator itself wants
-    /// differently than before is still written, and what nothing wants any more still goes.
+    /// Changes of others stay for now, because Advanced maintenance lets people make them. An object that the
+    /// operator itself wants differently than before is still written, and a network policy or binding that
+    /// nothing wants any more is still deleted.
     Paused,
 }
 
-/// What is due about something that is wanted, with the metadata to write.
+/// The write that is due for a wanted object, if any, with the metadata to write.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Due {
     Nothing,
@@ -110,7 +111,7 @@ pub enum Due {
     Replacement(ObjectMeta),
 }
 
-/// Compares what is there with what is wanted; `is_same` compares the contents.
+/// Compares the live object with the wanted one; `is_same` compares the contents.
 pub fn due<K: Resource>(
     live: Option<&K>,
     wanted: &ObjectMeta,
@@ -121,7 +122,7 @@ pub fn due<K: Resource>(
     let written = live.and_then(|live| live.meta().annotations.as_ref()?.get(annotation::CONTENT));
     let same = live.filter(|live| is_same(live));
     let mut wanted = wanted.clone();
-    // The digest of what is the same stands there, and a thousand take their time to reckon anew.
+    // An object with the same content carries its digest already, and computing a thousand anew takes time.
     let digest = same.and(written).cloned().unwrap_or_else(|| digest(content));
     let annotations = wanted.annotations.get_or_insert_with(BTreeMap::new);
     let digest = annotations.entry(annotation::CONTENT.to_owned()).or_insert(digest).clone();
@@ -135,26 +136,28 @@ pub fn due<K: Resource>(
         return Due::Nothing;
     }
     match (healing, written) {
-        // Others changed it. What does not say what the operator wrote last may be wider than it should be.
+        // Others changed it. An object without the digest of what the operator wrote last may be wider than it
+        // should be, so it is replaced below.
         (Healing::Paused, Some(written)) if *written == digest => Due::Nothing,
         (Healing::Paused | Healing::Active, _) => Due::Replacement(free_metadata(live, wanted)),
     }
 }
 
-/// Nothing outlives its deletion or goes with something else.
+/// Whether nothing keeps the object when it is deleted (a finalizer), and nothing takes it along (an owner
+/// reference).
 #[must_use]
 pub fn is_free(live: &ObjectMeta) -> bool {
     let is_empty = |finalizers: &Option<Vec<String>>| finalizers.as_ref().is_none_or(Vec::is_empty);
     is_empty(&live.finalizers) && live.owner_references.as_ref().is_none_or(Vec::is_empty)
 }
 
-/// The live metadata with what is wanted, and without what keeps it or takes it along.
+/// Returns the live metadata with the wanted labels and annotations, and without finalizers and owner references.
 #[must_use]
 pub fn free_metadata(live: &ObjectMeta, wanted: ObjectMeta) -> ObjectMeta {
     ObjectMeta { finalizers: None, owner_references: None, ..merge_metadata(live, wanted) }
 }
 
-/// Contents are structs with text as keys, which can always be written.
+/// Returns the digest of a content. Contents are structs with text as keys, which can always be serialized.
 fn digest(content: &impl Serialize) -> String {
     sha256(&serde_json::to_vec(content).unwrap_or_default())
 }
@@ -214,7 +217,7 @@ mod tests {
         due(live, &child_metadata("ns", "name"), &data, |live| live.data == data, healing)
     }
 
-    /// As the operator makes it.
+    /// Returns the object as the operator makes it.
     fn made(text: &str) -> ConfigMap {
         let Due::Creation(metadata) = compare(None, text, Healing::Active) else { panic!("not made") };
         let data = Some(BTreeMap::from([("text".to_owned(), text.to_owned())]));

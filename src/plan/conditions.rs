@@ -17,7 +17,7 @@ pub struct Wanted {
     pub status: Status,
     /// One of [`crate::api::names::reason`].
     pub reason: &'static str,
-    /// Why, and what to do next.
+    /// The text: why, and what to do next.
     pub message: String,
 }
 
@@ -39,8 +39,8 @@ impl Status {
     }
 }
 
-/// Exactly the wanted conditions, each with the transition time of the observed one when its
-/// status did not change.
+/// Returns exactly the wanted conditions, each with the transition time of the observed one when its status did
+/// not change.
 #[must_use]
 pub fn build_conditions(
     observed: &[Condition],

@@ -25,16 +25,16 @@ use crate::model::approval::impact::Lines;
 use crate::model::approval::scope::{InheritedPolicy, NotReady, ScopeRules};
 use crate::plan::enforcement::Enforcement;
 
-/// What was seen of a gated object and around it.
+/// A gated object and its surroundings, as they were observed.
 #[derive(Clone, Debug)]
 pub struct ObservedGated<K> {
     /// The object.
     pub object: Arc<K>,
-    /// What it is declared in.
+    /// The Community or Enclave that it is declared in.
     pub parent: Parent,
     /// Requests about this very object.
     pub requests: Vec<Arc<ApprovalRequest>>,
-    /// Whether there are no others.
+    /// Whether these are all requests about it.
     pub knows_all_requests: bool,
     /// The admission policies that the API server runs.
     pub policies: PolicyStatus,
@@ -48,38 +48,40 @@ impl<K: Gated> ObservedGated<K> {
     }
 }
 
-/// What an object is declared in, by the namespace that it lives in. A namespace counts only when the
+/// The Community or Enclave that an object is declared in, by its namespace. A namespace counts only when the
 /// operator made it for that very Community or Enclave.
 #[derive(Clone, Debug)]
 pub enum Parent {
-    /// In no namespace of the operator, or in none at all.
+    /// No namespace of the operator, or no namespace at all.
     Nowhere,
-    /// In the namespace of a Community.
+    /// The namespace of a Community.
     Community(Arc<Community>),
-    /// In the control namespace of an Enclave.
+    /// The control namespace of an Enclave.
     Enclave(Arc<Community>, Arc<Enclave>),
 }
 
-/// What a kind adds to the way that all take.
+/// The inputs that a kind adds to the plan that all gated kinds share.
 pub struct GatedInputs<E> {
-    /// The rules around the object, or why they are not known.
+    /// The rules around the object, or the reason why they are not known.
     pub inherited_policy: Result<InheritedPolicy, NotReady>,
     /// The objects that it names by UID.
     pub references: Option<Vec<Reference>>,
-    /// Enforces what is applied, or looks whether that could be done.
+    /// A function that enforces the applied spec or, when none is applied, checks whether the spec could be
+    /// enforced.
     pub enforce: E,
 }
 
-/// How an object goes, whatever can be read of it or of what is around it.
+/// The inputs for the deletion of an object, whatever can be read of it or of its surroundings.
 pub struct Finalization<R> {
-    /// What is in the way of its deletion; in words.
+    /// The obstacle to its deletion, in words.
     pub in_use: Option<String>,
-    /// What has to go before the object can: in words, and the writes. `None` when all is gone.
+    /// A function that returns, as an error, what has to go before the object can, in words and with the writes
+    /// for that; when all is gone, the writes that confirm that.
     pub remove: R,
 }
 
-/// Plans a gated object. When a stored content cannot be read, nothing new is judged and what exists
-/// is kept as it is; `keep` is what that takes.
+/// Plans a gated object. When a stored content cannot be read, nothing new is evaluated and what exists is kept
+/// as it is; `keep` returns the writes for that.
 pub fn plan_gated<K, E, R>(
     declared: &ObservedGated<K>,
     finalization: Finalization<R>,
@@ -140,11 +142,11 @@ where
     if gate.standing != Standing::Enacting && applied.as_ref().is_some_and(K::retires) {
         return Ok(plan_retirement(declared, gate, in_use, repair(applied.as_ref()), now));
     }
-    // What was approved is put into force also when it was edited again since.
+    // An approved content is put into force even when the spec was edited again since.
     let is_not_all = gate.applied.as_ref().map(|applied| applied.generation) != object.meta().generation;
     let (enforcement, repairs) = match gate.standing {
-        // Enforcing starts with the next observation, when what is applied is stored. What was applied
-        // before is kept in shape, and closed as far as it has to be, until then.
+        // Enforcing starts with the next observation, when what is applied is stored. Until then the content that
+        // was applied before is kept in shape, and closed as far as it has to be.
         Standing::Enacting if K::IS_MADE || is_not_all || applied.as_ref().is_some_and(K::retires) => {
             (Enforcement::Underway, repair(applied_spec(object)?.as_ref()))
         }
@@ -156,8 +158,8 @@ where
     Ok(conclude(declared, gate, &enforcement, repairs, now))
 }
 
-/// An object that is being deleted takes along what it owns, and goes itself when everybody was told what
-/// happened to it.
+/// Plans an object that is being deleted. It takes along what it owns, and goes itself when all that happened to
+/// it is delivered.
 fn plan_finalization<K: Gated, R>(
     declared: &ObservedGated<K>,
     finalization: Finalization<R>,
@@ -172,14 +174,15 @@ where
         return Plan::nothing();
     }
     let applied = object.gate().and_then(|gate| gate.applied.as_ref());
-    // Whoever decided a change that came into force hears so, also when it goes at once.
+    // The request of a change that came into force is marked as enacted even when the object goes at once: those
+    // who decided it learn so.
     let marks = plan_marks(applied, &declared.requests, now);
     let leaving = |reason, message| blocked(declared, NotReady { reason, message }, now);
     if let Some(message) = finalization.in_use {
         return Plan { repairs: repair(), writes: marks, ..leaving(reason::CHILDREN_EXIST, message) };
     }
     match (finalization.remove)() {
-        // From now on it is in nobody's way, so it has to be true that nothing of it is left.
+        // From now on nothing waits for this object, so it has to be true that nothing of it is left.
         Ok(confirm) if !object.gate().is_none_or(|gate| gate.audit.is_told()) => {
             let message = "being deleted: all that it owned is gone, and it goes when the audit stream has taken what happened to it (status.audit)";
             let writes = marks.into_iter().chain(confirm).collect();
@@ -190,7 +193,7 @@ where
             let writes = marks.into_iter().chain(confirm).chain([Write::RemoveFinalizer]).collect();
             Plan { writes, ..leaving(reason::TERMINATING, message) }
         }
-        // What closes, closes while it goes too.
+        // Repairs close access while the object goes, too.
         Err((message, writes)) => {
             let writes = writes.into_iter().chain(marks).collect();
             Plan { repairs: repair(), writes, ..leaving(reason::TERMINATING, message) }
@@ -198,7 +201,7 @@ where
     }
 }
 
-/// An approved retirement is carried out whatever is edited in the meantime. The request has to say
+/// Plans an approved retirement, which is carried out whatever is edited in the meantime. The request has to say
 /// that it was enacted before the object is gone.
 fn plan_retirement<K: Gated>(
     declared: &ObservedGated<K>,
@@ -217,7 +220,7 @@ fn plan_retirement<K: Gated>(
     }
 }
 
-/// The plan of an object that is not judged: what is applied and what is pending stay as they are.
+/// The plan of an object that is not evaluated: what is applied and what is pending stay as they are.
 pub(crate) fn blocked<K: Gated>(
     declared: &ObservedGated<K>,
     why: NotReady,
@@ -246,7 +249,7 @@ fn conclude<K: Gated>(
     }
 }
 
-/// Writes into a new request what it opens and what it closes, which is reckoned only then.
+/// Writes into a new request what it opens and what it closes, which is computed only when there is one.
 pub(crate) fn tell_impact<S, L: Into<Lines>>(plan: &mut Plan<S>, impact: impl Fn() -> (L, L)) {
     for write in &mut plan.writes {
         let Write::CreateRequest(request) = write else { continue };
@@ -257,7 +260,7 @@ pub(crate) fn tell_impact<S, L: Into<Lines>>(plan: &mut Plan<S>, impact: impl Fn
     }
 }
 
-/// One impact and another.
+/// Adds one impact to another.
 pub(crate) fn add(
     (mut opens, mut closes): (Vec<String>, Vec<String>),
     (more_opens, more_closes): (Vec<String>, Vec<String>),
@@ -268,7 +271,7 @@ pub(crate) fn add(
 }
 
 impl Parent {
-    /// The Community around.
+    /// The Community around the object.
     #[must_use]
     pub const fn community(&self) -> Option<&Arc<Community>> {
         match self {

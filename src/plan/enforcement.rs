@@ -1,4 +1,4 @@
-//! How far the applied content is enforced.
+//! The degree to which the applied content is enforced.
 
 use crate::api::names::{condition, reason};
 use crate::model::approval::gated::Gated;
@@ -24,16 +24,16 @@ pub fn was_enforced<K: Gated>(object: &K) -> WasEnforced {
     if enforced { WasEnforced::Yes } else { WasEnforced::No }
 }
 
-/// How far what is applied is enforced.
+/// The degree to which the applied content is enforced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Enforcement {
     /// Nothing is applied.
     Nothing,
     /// Everything was seen as it should be, or only drifted from it and is being put back.
     Complete,
-    /// It was seen as it should be, and others may change it for a while.
+    /// Everything was seen as it should be, and others may change it for a while.
     Paused,
-    /// Being made.
+    /// Something of it is still being made.
     Underway,
     /// Nothing is open, because the spec says so.
     Closed(NotReady),

@@ -20,14 +20,14 @@ use crate::model::approval::gated::{Gated, has_finalizer};
 use crate::model::approval::scope::NotReady;
 use crate::plan::enforcement::{Enforcement, WasEnforced, was_enforced};
 
-/// What becomes of the latest spec, before anything is enforced.
+/// The result of evaluating the latest spec, before anything is enforced.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gate {
-    /// What is to be enforced from now on.
+    /// The content that is to be enforced from now on.
     pub applied: Option<Applied>,
-    /// What waits.
+    /// The content that waits.
     pub pending: Option<Pending>,
-    /// How the latest spec stands.
+    /// The standing of the latest spec.
     pub standing: Standing,
     /// Whether the rules hold the deletion of the object.
     pub deletion_protected: bool,
@@ -35,22 +35,23 @@ pub struct Gate {
     pub writes: Vec<Write>,
 }
 
-/// How the latest spec stands.
+/// The standing of the latest spec.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Standing {
-    /// It is what is applied.
+    /// The latest spec is applied.
     InForce,
-    /// It is being recorded as applied; enforcing starts when that is stored.
+    /// The latest spec is being recorded as applied. Enforcing starts when that is stored.
     Enacting,
-    /// It waits.
+    /// The latest spec waits, for this cause.
     Held(HoldCause),
-    /// It is not judged: something around it is missing, or it is being deleted.
+    /// The latest spec is not evaluated: it cannot be read, something around it is missing, or the object is
+    /// being deleted.
     Blocked(NotReady),
-    /// Not judged before all requests are known; the status stays as it is.
+    /// The latest spec is not evaluated before all requests are known. The status stays as it is.
     Unknown,
 }
 
-/// Judges the latest spec and turns the evaluation into writes and status.
+/// Evaluates the latest spec and turns the evaluation into writes and status.
 ///
 /// # Errors
 /// See [`evaluate`].
@@ -67,8 +68,8 @@ pub fn plan_gate<K: Gated>(
             let writes = plan_post_enactment(object, applied.as_ref(), requests, input);
             Ok(Gate { applied, pending: None, standing: Standing::InForce, deletion_protected, writes })
         }
-        // What the object owns must not outlive it, so the finalizer comes before anything is
-        // recorded as applied.
+        // The objects that this one owns must not outlive it, so the finalizer comes before anything is recorded
+        // as applied.
         Evaluation::Enact(..) if !has_finalizer(object) => Ok(Gate {
             applied,
             pending: object.gate().and_then(|gate| gate.pending.clone()),
@@ -76,8 +77,9 @@ pub fn plan_gate<K: Gated>(
             deletion_protected,
             writes: vec![Write::AddFinalizer],
         }),
-        // What comes into force is protected from that moment on. What was in force before is said first: later
-        // nobody could tell. What only closes does not wait for that.
+        // The new content counts for the protection of the object from this moment on. The request of the content
+        // before it is marked as enacted first, because later nobody could tell that it was. A change that only
+        // closes access does not wait for that.
         Evaluation::Enact(next, basis) => {
             let mut writes = match basis {
                 Basis::OnlyCloses => Vec::new(),
@@ -96,7 +98,7 @@ pub fn plan_gate<K: Gated>(
         }
         Evaluation::Blocked(why) => {
             let writes = plan_post_enactment(object, applied.as_ref(), requests, input);
-            // What another version proposed goes on to wait.
+            // A pending content that another version proposed goes on to wait.
             let is_newer = K::unreadable(object.spec()).is_none_or(Unreadable::is_only_newer);
             let pending = object.gate().and_then(|gate| gate.pending.clone()).filter(|_| is_newer);
             Ok(Gate { applied, pending, standing: Standing::Blocked(why), deletion_protected, writes })
@@ -120,7 +122,8 @@ pub fn plan_gate<K: Gated>(
     }
 }
 
-/// What has to be true at the API server, not only in caches, before something takes effect.
+/// Returns the writes that confirm what has to be true at the API server, not only in caches, before something
+/// takes effect.
 pub(crate) fn plan_confirmation(kind: Kind, basis: Basis, witness: &str) -> Vec<Write> {
     let policies = |by| Write::ConfirmPolicies { witness: witness.to_owned(), by };
     match basis {
@@ -132,8 +135,8 @@ pub(crate) fn plan_confirmation(kind: Kind, basis: Basis, witness: &str) -> Vec<
     }
 }
 
-/// What is due once something is recorded as applied: its request says so. Who had asked for it stays in
-/// the annotations: admission starts a new list with the next change.
+/// Returns the writes that are due once something is recorded as applied: its request is marked as enacted. The
+/// requesters stay in the annotations: admission starts a new list with the next change.
 fn plan_post_enactment<K: Gated>(
     object: &K,
     applied: Option<&Applied>,
@@ -141,14 +144,15 @@ fn plan_post_enactment<K: Gated>(
     input: &EvaluationInput<'_>,
 ) -> Vec<Write> {
     let Some(applied) = applied else { return Vec::new() };
-    // Somebody may have taken it off while no policy was watching.
+    // Somebody may have taken the finalizer off while no admission policy was watching.
     if !has_finalizer(object) {
         return vec![Write::AddFinalizer];
     }
     plan_marks(Some(applied), requests, input.now)
 }
 
-/// Says on the request that was put into force that it was. What replaces it does so first.
+/// Returns the writes that mark the request of what is applied as enacted. A change that replaces it makes them
+/// first.
 pub(crate) fn plan_marks(
     applied: Option<&Applied>,
     requests: &[Arc<ApprovalRequest>],
@@ -164,8 +168,8 @@ pub(crate) fn plan_marks(
     enacted.map(|request| Write::MarkEnacted { request: Arc::clone(request), at }).collect()
 }
 
-/// Whether a request is Approved and does not say that it was put into force. That it was only the record of what it was
-/// for can tell: when votes and times were others is no reason to doubt that.
+/// Whether a request is Approved and not marked as enacted. Only the record of what is applied can tell that it
+/// was enacted: votes and times that differ by now are no reason to doubt that.
 pub(crate) fn is_unmarked(request: &ApprovalRequest) -> bool {
     request.spec.unreadable.is_none()
         && request
@@ -174,8 +178,8 @@ pub(crate) fn is_unmarked(request: &ApprovalRequest) -> bool {
             .is_some_and(|status| status.state == Some(RequestState::Approved) && status.enacted_at.is_none())
 }
 
-/// The plan of an object that cannot be judged: what is applied and what is pending stay as they
-/// are, and the conditions say what is missing.
+/// Returns the gate and the enforcement of an object that cannot be evaluated: what is applied and what is
+/// pending stay as they are, and the conditions say what is missing.
 #[must_use]
 pub fn gate_of_blocked<K: Gated>(object: &K, why: NotReady) -> (Gate, Enforcement) {
     let leaving = matches!(why.reason, reason::TERMINATING | reason::AUDIT_PENDING).then(|| why.clone());

@@ -1,5 +1,5 @@
-//! How the lock on managed namespaces is, for people: who may do more for a while, and what others
-//! left behind there.
+//! The lock on managed namespaces as people see it: who may do more for a while, and what others left behind
+//! there.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -13,10 +13,10 @@ use crate::model::approval::policy_status::Integrity;
 use crate::model::approval::policy_status::PROPAGATING;
 use crate::model::rbac::maintenance::Exceptions;
 
-/// As many things as a status lists.
+/// The number of things that a status lists at most.
 const MOST: usize = 50;
 
-/// What others have in the operator's namespaces; in words.
+/// Objects of others in the operator's namespaces, in words.
 #[derive(Clone, Debug, Default)]
 pub struct OfOthers {
     /// Objects of the kinds that the lock guards.
@@ -25,12 +25,12 @@ pub struct OfOthers {
     pub standing_grants: Vec<String>,
 }
 
-/// How the lock is on the namespaces of an object.
+/// The state of the lock on the namespaces of an object.
 #[derive(Clone, Debug)]
 pub struct Lock<'a> {
-    /// Who may do more.
+    /// The principals that may do more.
     pub exceptions: &'a Exceptions,
-    /// What is there of the kinds that the lock guards and was not made by the operator; in words.
+    /// Objects that the operator did not make, of the kinds that the lock guards; in words.
     pub leftovers: &'a [String],
     /// Whether the policy that locks is there.
     pub integrity: &'a Integrity,
@@ -49,7 +49,7 @@ pub fn list_some(found: &[String]) -> Vec<String> {
     listed
 }
 
-/// Adds the condition to a status. Returns what is to be told, when it is another one than before.
+/// Adds the condition to a status. Returns the Event to publish when the condition is another one than before.
 #[must_use]
 pub fn show_lock(
     gate: &mut GateStatus,

@@ -1,4 +1,4 @@
-//! Labels, annotations and what else stands in the metadata of what the operator makes.
+//! Labels, annotations and other metadata of the objects that the operator makes.
 
 use std::collections::BTreeMap;
 
@@ -19,8 +19,8 @@ pub fn child_metadata(namespace: &str, name: &str) -> ObjectMeta {
     }
 }
 
-/// Whether labels and annotations are as wanted. Those that others added are theirs and stay, but
-/// what only the operator may write is there when it is wanted and not otherwise.
+/// Whether labels and annotations are as wanted. Those that others added are theirs and stay, but those that only
+/// the operator may write must be there exactly when they are wanted.
 #[must_use]
 pub fn has_metadata(live: &ObjectMeta, wanted: &ObjectMeta) -> bool {
     let same = |live: &Entries, wanted: &Entries| {
@@ -32,14 +32,16 @@ pub fn has_metadata(live: &ObjectMeta, wanted: &ObjectMeta) -> bool {
     same(&live.labels, &wanted.labels) && same(&live.annotations, &wanted.annotations)
 }
 
-/// How many bytes the API server takes as names and values of annotations (`TotalAnnotationSizeLimitB`).
+/// The number of bytes that the API server accepts as names and values of annotations
+/// (`TotalAnnotationSizeLimitB`).
 const MOST_OF_ANNOTATIONS: usize = 256 * 1024;
 
-/// So many bytes of labels may others have put on a child. The API server has a limit for objects as a whole only.
+/// The number of bytes of labels on a child up to which those of others stay. The API server has a limit for
+/// objects as a whole only.
 const MOST_OF_LABELS: usize = 64 * 1024;
 
-/// The live metadata with what is wanted of labels and annotations. Where both do not fit, those of others give way:
-/// nobody keeps something as it is by filling them.
+/// Returns the live metadata with the wanted labels and annotations. Where both do not fit, those of others give
+/// way, so that nobody prevents a write by filling them.
 #[must_use]
 pub fn merge_metadata(live: &ObjectMeta, wanted: ObjectMeta) -> ObjectMeta {
     let merge = |live, wanted: Entries, most| {

@@ -1,10 +1,10 @@
-//! From what is observed to what should be: pure functions, for any kind.
+//! Pure functions from what is observed to what should be, for any kind.
 //!
 //! A plan is data: writes to make, the status to publish, when to look again. It is derived anew
 //! from observed objects each time; "Active" is said only of children that were *seen* as they
 //! should be, never of children that were merely sent.
 //!
-//! Imported are `model` and `api`. What is particular to a kind stands in `kinds/<kind>/plan.rs`.
+//! This module imports `model` and `api`. The plans of the single kinds are in `kinds/<kind>/plan.rs`.
 
 use std::sync::Arc;
 
@@ -29,30 +29,30 @@ pub mod policies;
 pub mod rbac;
 pub mod status;
 
-/// What a reconciliation is to do.
+/// The actions that one reconciliation is to take.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan<S> {
-    /// What puts the owned objects into shape. Each is made whatever becomes of the others: one that
-    /// fails must not keep a second drift open.
+    /// Writes that put the owned objects into shape. Each is made even when another one fails, which must not
+    /// keep a second drift open.
     pub repairs: Vec<Write>,
     /// Writes that depend on each other: in this order, and none after one that failed. The status
     /// is published when all of these succeeded.
     pub writes: Vec<Write>,
-    /// What is confirmed while the status is written, to save the time. The status holds either way, and who
-    /// acts on it confirms the same.
+    /// Confirmations that are made while the status is written, to save time. The status holds whatever they
+    /// find, and whoever acts on it confirms the same.
     pub beside: Vec<Write>,
     /// The status to publish when it differs from the observed one; `None` leaves it alone.
     pub status: Option<S>,
-    /// What to tell as Events once the status is published.
+    /// The Events to publish once the status is published.
     pub notices: Vec<PlannedEvent>,
-    /// When to look again although nothing was seen to change.
+    /// The time at which to look again although nothing was seen to change.
     pub requeue_at: Option<Timestamp>,
     /// Whether to look again when all requests are known.
     pub waits_for_requests: bool,
 }
 
 impl<S> Plan<S> {
-    /// Do nothing.
+    /// Returns a plan that does nothing.
     #[must_use]
     pub const fn nothing() -> Self {
         Self {
@@ -92,34 +92,35 @@ pub enum Write {
     CreateRequest(Box<ApprovalRequest>),
     /// Record on a request that its change is applied.
     MarkEnacted { request: Arc<ApprovalRequest>, at: Timestamp },
-    /// Make a namespace.
+    /// Create a namespace.
     CreateNamespace(Box<Namespace>),
     /// Put a namespace back to what it should be.
     ReplaceNamespace(Box<Namespace>),
     /// Delete a namespace with everything in it.
     DeleteNamespace { name: String, uid: String },
-    /// Make, put back or take away something in a namespace.
+    /// Create, replace or delete a [`Child`].
     Child(Verb, Child),
 }
 
-/// How the admission policies are read once more. Those that bear witness to a change of a kind
-/// (`admission::is_witness`) can be read each by itself: known at once, by many requests, for what people
-/// wait for.
+/// The reads by which the admission policies are confirmed. The policies that bear witness to a change of a kind
+/// (`admission::is_witness`) can be read one by one: that takes many requests but is answered at once, for
+/// changes that people wait for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConfirmBy {
-    /// Each by itself.
+    /// A read of each of these policies.
     Get(Kind),
-    /// The same, while these votes of a request are counted ([`crate::model::approval::votes::describe_votes`]).
+    /// The same reads, while these votes of a request are counted
+    /// ([`crate::model::approval::votes::describe_votes`]).
     CountingVotes(Kind, String),
-    /// The same; a read will do that began after these votes of a request were counted last.
+    /// The same reads. Reads that began after these votes of a request were counted last are enough.
     VotesCounted(Kind, String),
-    /// As lists, which the API server answers when its watch cache is up to date (about 50 ms after a write):
-    /// few requests, and one answer serves all who come meanwhile.
+    /// Reads of lists, which the API server answers when its watch cache is up to date (about 50 ms after a
+    /// write): few requests, and one answer serves all who come meanwhile.
     List,
 }
 
 impl Write {
-    /// Writes of one sort, one after the other in a plan, can be made side by side.
+    /// Returns the sort of a write. Writes of one sort that follow each other in a plan can be made side by side.
     #[must_use]
     pub fn sort(&self) -> impl PartialEq + use<> {
         let child = match self {
@@ -134,7 +135,7 @@ impl Write {
         (std::mem::discriminant(self), child)
     }
 
-    /// What is done to something in a namespace.
+    /// Returns the write that does this to a child.
     pub fn child(verb: Verb, child: impl Into<Child>) -> Self {
         Self::Child(verb, child.into())
     }
@@ -149,18 +150,18 @@ pub fn write_due<K: Into<Child>>(due: Due, build: impl FnOnce(ObjectMeta) -> K) 
     }
 }
 
-/// Something that people should read in `kubectl get events`.
+/// An Event that people should read in `kubectl get events`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlannedEvent {
-    /// Normal or Warning.
+    /// The type of the Event: Normal or Warning.
     pub severity: Severity,
     /// One of [`crate::api::names::reason`].
     pub reason: &'static str,
-    /// What happened and what to do.
+    /// The text: what happened and what to do.
     pub message: String,
 }
 
-/// How serious a [`PlannedEvent`] is.
+/// The severity of a [`PlannedEvent`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
     Normal,

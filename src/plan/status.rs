@@ -1,4 +1,4 @@
-//! How a gated object is shown: its state in one word, its conditions and its Events.
+//! The status of a gated object: its state in one word, its conditions and its Events.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -15,7 +15,7 @@ use crate::model::approval::policy_status::PROPAGATING;
 use crate::model::approval::scope::NotReady;
 use crate::plan::enforcement::Enforcement;
 
-/// The shared part of status, from how the spec stands and how far it is enforced.
+/// The shared part of status, from the standing of the spec and its enforcement.
 #[must_use]
 pub fn build_gate_status<K: Gated>(
     object: &K,
@@ -213,9 +213,9 @@ fn progress(standing: &Standing, enforcement: &Enforcement) -> Option<&'static s
     }
 }
 
-/// An Event for each change of state, told with the reason and the words of the Ready condition. None for
-/// what came into force without anybody's decision, nor for what waits on the way there for something that
-/// was declared after it: when all goes its way there is nothing to read.
+/// Returns an Event for each change of state, with the reason and the words of the Ready condition. There is none
+/// for a content that came into force without anybody's decision, nor for one that waits on the way there for
+/// something that was declared after it: when everything goes well there is nothing to read.
 #[must_use]
 pub fn notices<K: Gated>(object: &K, after: &GateStatus) -> Vec<PlannedEvent> {
     let ready = |status: &GateStatus| {
@@ -248,8 +248,8 @@ pub fn notices<K: Gated>(object: &K, after: &GateStatus) -> Vec<PlannedEvent> {
     vec![PlannedEvent { severity, reason, message: format!("{state}: {}", now.message) }]
 }
 
-/// Reasons with which what is new waits until something else is there. For what was in force they mean that
-/// access is closed.
+/// Reasons for which a new object waits until something else is there. For an object that was in force they mean
+/// that access is closed.
 const WAITING: [&str; 8] = [
     reason::COMMUNITY_NOT_ACTIVE,
     reason::ENCLAVE_NOT_ACTIVE,

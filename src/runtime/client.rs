@@ -32,7 +32,7 @@ const LONGEST_CONNECT: Duration = Duration::from_secs(5);
 /// So long a socket may take nothing.
 const LONGEST_WRITE: Duration = Duration::from_secs(10);
 
-/// How the operator reaches the API server.
+/// The clients by which the operator reaches the API server.
 #[derive(Clone)]
 pub struct Clients {
     /// For reads, and for the lease.
@@ -67,8 +67,8 @@ impl Clients {
 }
 
 /// The stack that [`ClientBuilder`] makes of a configuration, without spans and proxies, with sockets of its own. The
-/// limit of silence is not `set_read_timeout`: that sets a timer to the present each time when something was read, which
-/// wakes the runtime once more for each event and each answer.
+/// limit of silence is not `set_read_timeout`: that sets a timer to the present each time when something was read,
+/// which wakes the runtime once more for each event and each answer.
 fn build(config: &kube::Config, fence: Option<Fence>, silence: Duration) -> Result<Client, kube::Error> {
     if let Some(proxy) = &config.proxy_url {
         return Err(kube::Error::ProxyProtocolUnsupported { proxy_url: Box::new(proxy.clone()) });
@@ -200,8 +200,8 @@ mod tests {
         kube::Config::new(format!("http://{address}").parse().unwrap())
     }
 
-    /// What was let through and had to wait is not sent when the lease is over, neither on a new connection nor on one
-    /// that is there.
+    /// A write that was let through and had to wait is not sent when the lease is over, neither on a new connection nor
+    /// on one that is there.
     #[tokio::test]
     async fn nothing_leaves_a_socket_for_writes_when_the_lease_is_over() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

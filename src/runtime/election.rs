@@ -37,7 +37,7 @@ pub struct Election {
     client: Client,
     namespace: String,
     identity: String,
-    /// Told when nobody holds the lease.
+    /// Notified when nobody holds the lease.
     released: Arc<Notify>,
 }
 
@@ -55,7 +55,7 @@ impl Election {
         Self { protocol, fence: fence.clone(), client, namespace, identity, released }
     }
 
-    /// What has to run as long as the process does. Never ends.
+    /// Returns the futures that have to run as long as the process does. They never end.
     #[must_use]
     pub fn watches(&self) -> Vec<BoxFuture<'static, ()>> {
         let (saw, seen) = watch::channel(None);
@@ -143,7 +143,7 @@ fn read_part_by_part(client: Client) -> Client {
     Client::new(service, namespace)
 }
 
-/// Tells what becomes of the lease, and when nobody holds it any more. Never returns.
+/// Reports what becomes of the lease, and when nobody holds it any more. Never returns.
 async fn watch_lease(
     client: Client,
     namespace: String,
@@ -236,7 +236,7 @@ async fn close_behind_the_lease(fence: Fence, identity: String, mut seen: watch:
     }
 }
 
-/// Who leads; a lease that was given back has nobody in it.
+/// Returns the process that leads; a lease that was given back has nobody in it.
 fn holder(lease: &Lease) -> Option<&str> {
     let holder = lease.spec.as_ref()?.holder_identity.as_deref()?;
     (!holder.is_empty()).then_some(holder)

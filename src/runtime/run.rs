@@ -170,7 +170,7 @@ pub async fn run_operator(
     result
 }
 
-/// What the one that leads does. Ends only by a defect, and then the process does.
+/// Does the work of the process that leads. Ends only by a defect, and then the process does.
 async fn lead(
     context: Arc<Context>,
     mut ready: watch::Receiver<bool>,
@@ -182,13 +182,13 @@ async fn lead(
         return;
     }
     let enqueuer = &context.enqueuer;
-    // From now on what is seen becomes work; what was seen before is looked at once.
+    // From now on what is seen becomes work; what was seen before is enqueued once.
     enqueuer.queues.open();
     revocation::sweep(&context).await;
     enqueuer.compare_policies();
     enqueuer.enqueue_everything();
     info!("leading, reconciling");
-    // What others answer must not keep the controllers up.
+    // The answers of sinks must not hold up the controllers.
     let mut exporters = JoinSet::new();
     for outlet in outlets {
         exporters.spawn(run_exporters(Arc::clone(&context), outlet));
@@ -205,7 +205,7 @@ async fn lead(
     };
     tokio::select! {
         () = controllers => {}
-        // Nothing goes before it was told, so this must not end by itself.
+        // No object goes before its facts were delivered, so this must not end by itself.
         Some(_) = exporters.join_next() => error!("telling what happened ended by a defect of this program"),
     }
 }
@@ -217,7 +217,7 @@ async fn serve(address: SocketAddr, registry: Registry, ready: watch::Receiver<b
     }
 }
 
-/// Tells, in a metric and in an Event on the operator's namespace, whether the admission policies
+/// Reports, in a metric and in an Event on the operator's namespace, whether the admission policies
 /// are intact. Each Community shows it too, in its condition Protected.
 async fn run_integrity_records(
     mut guard: watch::Receiver<Option<PolicyStatus>>,
@@ -267,7 +267,7 @@ async fn run_integrity_records(
     }
 }
 
-/// Who the API server takes this process for; `None` when it cannot be asked now.
+/// Returns the user name of this process as the API server sees it; `None` when that cannot be asked now.
 async fn observe_own_name(client: &Client) -> Option<String> {
     let reviews: Api<SelfSubjectReview> = Api::all(client.clone());
     let review = reviews.create(&PostParams::default(), &SelfSubjectReview::default()).await.ok()?;

@@ -1,4 +1,4 @@
-//! What a cluster asks of the process: `/metrics` for Prometheus, `/healthz` and `/readyz` for probes.
+//! The paths that the process serves: `/metrics` for Prometheus, `/healthz` and `/readyz` for probes.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What an administrator sets, by flags or environment variables.
+//! The settings that an administrator makes, by flags or environment variables.
 
 use std::fs::File;
 use std::net::SocketAddr;
@@ -56,7 +56,7 @@ pub struct AuditSettings {
 }
 
 impl AuditSettings {
-    /// The sinks to which every fact is told.
+    /// The sinks to which every fact is delivered.
     ///
     /// # Errors
     /// When one of them cannot work like this.

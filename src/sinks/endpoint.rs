@@ -1,4 +1,4 @@
-//! What the sinks that speak HTTP share.
+//! The parts that the HTTP sinks share.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::{DeliveryError, Secret, tls};
 /// No sink is left alone for longer because it asks for it.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
 
-/// What to do when no connection comes about.
+/// The advice when no connection comes about.
 pub const CONNECT_ADVICE: &str = "look whether it runs, lets the operator connect, and shows a certificate of an authority that the operator trusts";
 
 /// A URL to which something is posted.
@@ -22,7 +22,7 @@ pub const CONNECT_ADVICE: &str = "look whether it runs, lets the operator connec
 pub struct Endpoint {
     client: Client,
     url: Url,
-    /// Its host, with a port if the URL names one.
+    /// The host, with a port if the URL names one.
     pub to: String,
 }
 
@@ -64,7 +64,7 @@ impl Endpoint {
         request.send().await.map_err(|error| DeliveryError::Unreachable {
             to: self.to.clone(),
             advice: CONNECT_ADVICE,
-            // Its text would show the path.
+            // With the URL, the text of the error would show the path.
             source: Box::new(error.without_url()),
         })
     }
@@ -103,7 +103,7 @@ impl Endpoint {
     }
 }
 
-/// How a host is called in errors.
+/// Returns the name of a host in errors.
 pub fn describe_host(host: &str, port: Option<u16>) -> String {
     port.map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
@@ -116,7 +116,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
         Duration::from_secs(text.parse().unwrap_or(u64::MAX))
     } else {
         let date = rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
-        // What is over is no time at all.
+        // A date in the past is no time at all.
         Duration::try_from(date.duration_since(Timestamp::now())).unwrap_or_default()
     };
     Some(wanted.min(LONGEST_RETRY_AFTER))

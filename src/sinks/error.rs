@@ -22,7 +22,7 @@ pub enum DeliveryError {
         /// The code with which the answer tells the reason, if it is known to hold nothing else.
         answer: Option<String>,
         advice: &'static str,
-        /// How long it asks to be left alone, at most 60 s.
+        /// The time for which the other side asks to be left alone, at most 60 s.
         retry_after: Option<Duration>,
     },
     /// The other side cannot take this now: 5xx of HTTP, 4yz of SMTP.
@@ -30,7 +30,7 @@ pub enum DeliveryError {
     Failed {
         to: String,
         status: u16,
-        /// How long it asks to be left alone, at most 60 s.
+        /// The time for which the other side asks to be left alone, at most 60 s.
         retry_after: Option<Duration>,
     },
     /// Trying again is of no use before somebody changes the settings, here or there.
@@ -51,7 +51,7 @@ impl DeliveryError {
         }
     }
 
-    /// How long the other side asks to be left alone, at most 60 s.
+    /// Returns how long the other side asks to be left alone, at most 60 s.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {

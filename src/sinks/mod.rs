@@ -28,7 +28,7 @@ pub use slack::{SlackSettings, SlackSink};
 pub use smtp::{SmtpSettings, SmtpSink};
 pub use stdout::StdoutSink;
 
-/// How long a delivery may take, from the look-up of the name to the answer.
+/// The time that a delivery may take, from the look-up of the name to the answer.
 pub const DELIVERY_LIMIT: Duration = Duration::from_secs(10);
 
 /// Takes facts for programs, as CloudEvents in JSON.
@@ -39,7 +39,7 @@ pub enum EventSink {
 }
 
 impl EventSink {
-    /// What kind of sink this is, for labels of metrics.
+    /// Returns the kind of the sink, for labels of metrics.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -66,7 +66,7 @@ pub enum MessageSink {
 }
 
 impl MessageSink {
-    /// What kind of sink this is, for labels of metrics.
+    /// Returns the kind of the sink, for labels of metrics.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {

@@ -52,7 +52,7 @@ pub struct SmtpSink {
     envelope: Envelope,
     /// The value of the header `To`.
     shown_recipient: String,
-    /// How the server is called in errors.
+    /// The name of the server in errors.
     to: String,
     limit: Duration,
 }
@@ -207,7 +207,7 @@ impl SmtpSink {
         Ok(mail.formatted())
     }
 
-    /// What the server says is left out: some repeat the command, and with it the password.
+    /// Explains an error without what the server says: some repeat the command, and with it the password.
     fn explain(&self, error: &lettre::transport::smtp::Error) -> DeliveryError {
         let to = self.to.clone();
         match error.status() {

@@ -80,11 +80,11 @@ fn unreachable(error: io::Error) -> DeliveryError {
     }
 }
 
-/// Until no sink is left.
+/// Writes lines until no sink is left.
 fn write_lines(mut output: impl Write, mut queue: mpsc::Receiver<Line>) {
     let mut torn = false;
     while let Some(Line { text, written }) = queue.blocking_recv() {
-        // Who gave up waiting was told that it failed, and tries again.
+        // A caller that gave up waiting got an error, and tries again.
         if written.is_closed() {
             continue;
         }

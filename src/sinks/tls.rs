@@ -1,4 +1,4 @@
-//! Whom the sinks trust.
+//! The authorities that the sinks trust.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::DeliveryError;
 
 /// Trusts the authorities of the system and those in `ca`, a PEM file.
 ///
-/// It names its cryptography, so the process needs no global choice of it.
+/// The configuration names its cryptography, so the process needs no global choice of it.
 ///
 /// # Errors
 /// [`DeliveryError::Misconfigured`], when `ca` cannot be read or holds no certificate.

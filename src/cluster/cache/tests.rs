@@ -61,8 +61,8 @@ fn names_of(found: &[Arc<ConfigMap>]) -> Vec<String> {
     names
 }
 
-/// What a watch brings of it need not be read: it is this version or an older one. While a list says what there
-/// is, everything in it counts.
+/// A version that the watch brings need not be read when it is the known one or an older one. While a list says
+/// what there is, everything in it counts.
 #[test]
 fn a_version_is_known_once_it_stands_here() {
     let cache = Cache::<ConfigMap>::default();
@@ -142,7 +142,7 @@ fn what_was_written_is_known_at_once_and_does_not_bring_back_what_is_gone() {
     drop(cache.end_list());
     assert!(cache.apply_written(object("a", "late", 12, &[]), sent).is_none());
 
-    // What went under its name is heard of after it was made again.
+    // The deletion of an object is heard of after another one was made under its name.
     let made_again = |uid: &str, version| {
         let mut again = ConfigMap::clone(&object("a", "again", version, &[]));
         again.metadata.uid = Some(uid.to_owned());
@@ -285,7 +285,8 @@ proptest! {
     }
 }
 
-/// What an API server has, how many events of it the watch has delivered, and a list that is read beside that.
+/// The objects of an API server, the number of its events that the watch has delivered, and a list that is read
+/// beside that.
 #[derive(Default)]
 struct Server {
     live: HashMap<u8, Arc<ConfigMap>>,

@@ -291,7 +291,7 @@ fn what_nobody_waits_for_waits_until_a_busy_queue_has_come_to_rest() {
     for _ in 0..later {
         let taken = queue.take(Priority::Low, now).expect("it is at rest");
         assert!(!queue.is_later_better(&taken, now));
-        // What is written is seen, which is nothing that anybody waits for either.
+        // The watch brings the write, which is nothing that anybody waits for either.
         queue.add(taken.clone(), Priority::Normal);
         queue.finish(&taken, Outcome::Done, now);
         assert_eq!(queue.take(Priority::Low, now), Some(taken.clone()));
@@ -300,7 +300,8 @@ fn what_nobody_waits_for_waits_until_a_busy_queue_has_come_to_rest() {
     assert_eq!((queue.remembered(), queue.lock().due(now)), (0, None));
 }
 
-/// What has waited for long does not keep up what comes, nor does what waits for less long with it.
+/// Objects that have waited for long do not hold up those that come, nor do those that wait for less long with
+/// them.
 #[test]
 fn what_waited_long_enough_takes_turns_with_the_rest() {
     let queue = queue();

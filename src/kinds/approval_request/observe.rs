@@ -13,7 +13,7 @@ use crate::model::approval::gated::Gated;
 use crate::model::approval::request::TargetView;
 use crate::model::network::connectivity::find_references;
 
-/// How a request's target stands to the request.
+/// Returns how the target of a request relates to the request.
 #[must_use]
 pub fn observe_target(caches: &Caches, request: &ApprovalRequest) -> TargetView {
     let target = &request.spec.target;
@@ -43,26 +43,27 @@ pub fn observe_target(caches: &Caches, request: &ApprovalRequest) -> TargetView 
     }
 }
 
-/// What is asked for by an activation never changes.
+/// Returns how an activation relates to a request. What an activation asks for never changes, so no generation is
+/// compared.
 fn view_activation(request: &ApprovalRequest, target: Option<&RoleActivation>) -> TargetView {
     let is_it = |target: &&RoleActivation| target.uid().as_ref() == Some(&request.spec.target.uid);
     let Some(target) = target.filter(is_it) else { return TargetView::Gone };
     let status = target.status.as_ref();
     match status.and_then(|status| status.state) {
         Some(ActivationState::Active) => TargetView::PutIntoForce,
-        // It was active before.
+        // The activation was active before it ended.
         Some(state) if state.is_final() && status.is_some_and(|status| status.ends_at.is_some()) => {
             TargetView::PutIntoForce
         }
         Some(_) | None if target.metadata.deletion_timestamp.is_some() => TargetView::Gone,
         Some(state) if state.is_final() => TargetView::Ended,
-        // Given back before it was active.
+        // The role was given back before the activation was active.
         Some(_) | None if target.spec.deactivate => TargetView::Ended,
         Some(_) | None => TargetView::Proposed,
     }
 }
 
-/// Whether what a connection leads to is not what it was when this was asked for.
+/// Whether the objects that a connection refers to changed since the request was made.
 fn leads_elsewhere(caches: &Caches, request: &ApprovalRequest) -> bool {
     let Target { namespace, name, .. } = &request.spec.target;
     caches.connections.get(namespace.as_deref().unwrap_or_default(), name).is_some_and(|connection| {
@@ -91,10 +92,10 @@ fn view_target<K: Gated>(request: &ApprovalRequest, target: Option<&K>) -> Targe
     if is_approved && applied.is_some_and(|applied| applied.generation >= request.spec.target.generation) {
         return TargetView::Overtaken;
     }
-    // What cannot be read is not what is proposed; the target itself says what is wrong.
+    // An applied content that cannot be read equals no spec; the target itself says what is wrong.
     let is_applied =
         applied_spec(target).ok().flatten().as_ref() == Some(&K::without_change_reason(target.spec()));
-    // The same words may mean another object by now.
+    // The same names may refer to other objects by now.
     let meant = applied.map(|applied| &applied.references);
     let same = meant.is_some_and(|meant| Reference::are_same(meant, &request.spec.change.references));
     if is_applied && same {

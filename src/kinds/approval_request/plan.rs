@@ -1,4 +1,4 @@
-//! What becomes of an `ApprovalRequest`: its status follows from its votes, its target and time.
+//! Plans an `ApprovalRequest`: its status follows from its votes, its target and the time.
 
 use crate::model::approval::policy_status::PolicyStatus;
 use std::sync::Arc;
@@ -16,16 +16,16 @@ use crate::plan::conditions::{Status, Wanted, build_conditions};
 use crate::plan::gate::is_unmarked;
 use crate::plan::{ConfirmBy, Plan, PlannedEvent, Severity, Write};
 
-/// What was seen of a request and its target.
+/// The observed state of a request and its target.
 #[derive(Clone, Debug)]
 pub struct ObservedRequest {
     /// The request.
     pub request: Arc<ApprovalRequest>,
-    /// Its target.
+    /// The relation of the target to the request.
     pub target: TargetView,
     /// The admission policies that the API server runs.
     pub policies: PolicyStatus,
-    /// How long a decided request is kept.
+    /// The time for which a decided request is kept.
     pub retain_for: SignedDuration,
 }
 
@@ -60,8 +60,9 @@ pub fn plan_approval_request(observed: &ObservedRequest, now: Timestamp) -> Plan
             if votes == Votes::Void {
                 status.decisions.clear();
             }
-            // Who can write votes in a gap can write a witness too, so while the policies do not stand
-            // guard nobody is one. What was cast or written until they do again is void then.
+            // A person who can write votes in a gap can write a witness too. So nothing is recorded as a witness while
+            // the admission policies are not intact, and what was cast or written until they are intact again is void
+            // then.
             status.witness =
                 (observed.policies.integrity == Integrity::Intact).then(|| observed.policies.witness.clone());
             let remind_at = remind_at(request);
@@ -102,14 +103,14 @@ pub fn plan_approval_request(observed: &ObservedRequest, now: Timestamp) -> Plan
             };
             let wanted =
                 Wanted { type_: condition::DECIDED, status: Status::True, reason, message: message.clone() };
-            // Approved ends the voting, on the version of the votes that were counted. It takes effect only for
-            // who confirms, after the votes were seen, that the policies guarded them.
+            // Approved ends the voting, on the version of the votes that were counted. The approval takes effect only
+            // for a reader who confirms, after the votes were seen, that they were cast under these policies.
             let kind = request.spec.target.kind;
             let by = || ConfirmBy::CountingVotes(kind, describe_votes(request));
             let beside = (state == RequestState::Approved && observed.target != TargetView::PutIntoForce)
                 .then(|| Write::ConfirmPolicies { witness: observed.policies.witness.clone(), by: by() });
             let confirm = match (state, observed.target) {
-                // What nobody can name is nowhere.
+                // A target without a name does not exist, so there is nothing to confirm.
                 (_, TargetView::Gone) if request.spec.target.name.is_empty() => None,
                 (_, TargetView::Gone) => Some(Write::ConfirmTargetGone(request.spec.target.clone())),
                 _ => None,
@@ -125,20 +126,20 @@ pub fn plan_approval_request(observed: &ObservedRequest, now: Timestamp) -> Plan
     }
 }
 
-/// When those who decide are told again: a day before it expires, or when a quarter of its time is left
-/// if that is later.
+/// Returns when the approvers are reminded: a day before the request expires, or when a quarter of its time is left if
+/// that is later.
 fn remind_at(request: &ApprovalRequest) -> Timestamp {
     let expires_at = request.spec.expires_at.0;
     let quarter = SignedDuration::from_secs(request.spec.policy.expire_after_seconds / 4);
     expires_at.saturating_sub(quarter.min(SignedDuration::from_hours(24))).unwrap_or(expires_at)
 }
 
-/// A request that will be old so soon waits for that itself. Others are looked at by the hour, which may be an hour
-/// off when clocks differ.
+/// The time before its deletion within which a request has a timer of its own. Other requests are enqueued by the hour,
+/// which may be an hour off when clocks differ.
 const SOON: SignedDuration = SignedDuration::from_hours(2);
 
-/// A decided request is deleted when it is old, unless it still says what becomes of the latest
-/// spec: without it the same content would be proposed again.
+/// Deletes a decided request when it is old, unless it still says what becomes of the latest spec: without it the same
+/// content would be proposed again.
 fn plan_retention(observed: &ObservedRequest, now: Timestamp) -> Plan<ApprovalRequestStatus> {
     let request = observed.request.as_ref();
     let status = request.status.as_ref();
@@ -149,9 +150,9 @@ fn plan_retention(observed: &ObservedRequest, now: Timestamp) -> Plan<ApprovalRe
     let unfinished = status
         .is_some_and(|status| status.state == Some(RequestState::Approved) && status.enacted_at.is_none())
         && observed.target != TargetView::Gone;
-    // One without a finalizer would be gone at once.
+    // A request without a finalizer would be gone at once.
     let undelivered = status.is_some_and(|status| !status.audit.is_told());
-    // What it is about may be something that only a newer version knows.
+    // The request may be about something that only a newer version knows.
     let is_unknown = request.spec.unreadable.is_some();
     let in_use = unfinished
         || undelivered
@@ -160,7 +161,7 @@ fn plan_retention(observed: &ObservedRequest, now: Timestamp) -> Plan<ApprovalRe
     let Some(decided_at) = decided_at.filter(|_| !in_use) else { return Plan::nothing() };
     let until = decided_at.saturating_add(observed.retain_for).unwrap_or(Timestamp::MAX);
     if now < until {
-        // There may be a hundred thousand that wait for months.
+        // A hundred thousand requests may wait for months.
         let is_soon = until.duration_since(now) <= SOON;
         return Plan { requeue_at: is_soon.then_some(until), ..Plan::nothing() };
     }
@@ -169,11 +170,11 @@ fn plan_retention(observed: &ObservedRequest, now: Timestamp) -> Plan<ApprovalRe
     Plan { writes: gone.into_iter().chain([Write::DeleteSelf]).collect(), ..Plan::nothing() }
 }
 
-/// A request that is being deleted, with its namespace or because it is old, goes when everybody knows what
-/// became of it.
+/// Removes the finalizer of a request that is being deleted, with its namespace or because it is old, when its outcome
+/// is delivered.
 fn plan_finalization(observed: &ObservedRequest) -> Plan<ApprovalRequestStatus> {
     let request = observed.request.as_ref();
-    // Whoever puts it into force says so on it.
+    // The plan of the target marks the request as enacted.
     let is_due = observed.target == TargetView::PutIntoForce && is_unmarked(request);
     let is_told = request.status.as_ref().is_none_or(|status| status.audit.is_told());
     let goes = has_finalizer(request) && is_told && !is_due;
@@ -300,16 +301,16 @@ mod tests {
             (plan.status.and_then(|status| status.state), goes)
         };
         for (state, target, is_enacted, is_told, expected) in [
-            // Nobody can decide it any more, or put it into force.
+            // Nobody can decide the request any more, or put its change into force.
             (Pending, Proposed, false, true, (Some(Withdrawn), false)),
             (Pending, Gone, false, true, (Some(Withdrawn), false)),
             (Approved, Proposed, false, true, (Some(Withdrawn), false)),
-            // It was approved, and what it was about went: that is how it ended.
+            // The request was approved, and its target went: the request ends as Approved.
             (Approved, Gone, false, true, (None, true)),
             (Approved, Gone, false, false, (None, false)),
             (Rejected, Proposed, false, false, (None, false)),
             (Rejected, Proposed, false, true, (None, true)),
-            // It is to say first that it is in force.
+            // The request has to say first that its change is in force.
             (Approved, PutIntoForce, false, true, (None, false)),
             (Approved, PutIntoForce, true, true, (None, true)),
         ] {

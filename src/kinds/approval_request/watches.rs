@@ -1,4 +1,4 @@
-//! An ApprovalRequest is looked at again when its target changes; and a request that changes wakes its target.
+//! Enqueues an ApprovalRequest when the request or its target changes, and the target when its request changes.
 
 use kube::ResourceExt;
 
@@ -11,14 +11,14 @@ use crate::kinds::index::RequestBy;
 use crate::model::approval::gated::Gated;
 use crate::model::naming;
 
-/// The request itself.
+/// Enqueues the request that changed.
 pub fn on_self(enqueuer: &Enqueuer, change: &Change<ApprovalRequest>) {
     if let Some(request) = &change.after {
         enqueuer.enqueue_object(Kind::ApprovalRequest, request.as_ref(), Priority::Normal);
     }
 }
 
-/// The target reads the state and the votes of a request, not its audit facts.
+/// Enqueues the target of a request. A target reads the state and the votes of a request, not its audit facts.
 pub fn wake_target(enqueuer: &Enqueuer, change: &Change<ApprovalRequest>) {
     let view = |request: &ApprovalRequest| {
         let status =
@@ -32,8 +32,8 @@ pub fn wake_target(enqueuer: &Enqueuer, change: &Change<ApprovalRequest>) {
     }
 }
 
-/// A request follows its target: edited again, edited back, in force, or gone. One that is decided says what
-/// becomes of a generation until there is another one.
+/// Enqueues the requests about an object that was edited again, edited back, put into force or deleted. A decided
+/// request says what becomes of a generation until there is another one.
 pub fn on_target<K: Gated>(enqueuer: &Enqueuer, change: &Change<K>) {
     let Some(object) = change.latest().filter(|_| concerns_others(change)) else { return };
     let uid = object.meta().uid.as_deref().unwrap_or_default();
@@ -51,7 +51,7 @@ pub fn on_target<K: Gated>(enqueuer: &Enqueuer, change: &Change<K>) {
     }
 }
 
-/// As [`on_target`].
+/// Enqueues all requests about an activation.
 pub fn on_activation(enqueuer: &Enqueuer, change: &Change<RoleActivation>) {
     if let Some(uid) = change.latest().and_then(|activation| activation.uid()) {
         let all = enqueuer.caches.requests.by(RequestBy::Target, &uid);
@@ -59,7 +59,7 @@ pub fn on_activation(enqueuer: &Enqueuer, change: &Change<RoleActivation>) {
     }
 }
 
-/// The requests about an object that are undecided or not enacted yet.
+/// Enqueues the requests about an object that are undecided, or approved and not enacted yet.
 pub(in crate::kinds) fn enqueue_live(enqueuer: &Enqueuer, uid: &str) {
     let live = enqueuer.caches.requests.by(RequestBy::LiveTarget, uid);
     enqueuer.enqueue_objects(Kind::ApprovalRequest, &live, Priority::Normal);

@@ -32,7 +32,7 @@ impl Gated for Community {
         };
         let maintenance = maintenance::opens(before.map(|spec| &spec.maintenance), &after.maintenance);
         let update = before.map(rest) != Some(rest(after));
-        // It opens the Enclaves too.
+        // The maintenance of a Community opens its Enclaves too.
         collect([
             (maintenance, Operation::CommunityMaintenance),
             (maintenance, Operation::EnclaveMaintenance),
@@ -53,8 +53,8 @@ impl Gated for Community {
         Some(&spec.maintenance)
     }
 
-    /// Where names are resolved is no rule, but it opens traffic of all workloads, so it is guarded as
-    /// the rules are.
+    /// Whether a change touches the rules. The name resolution is no rule, but it opens traffic of all workloads, so it
+    /// is protected as the rules are.
     fn changes_rules(before: &CommunitySpec, after: &CommunitySpec) -> bool {
         before.retire != after.retire
             || before.approvals != after.approvals

@@ -1,4 +1,4 @@
-//! What a Community needs: a namespace in which its enclaves are declared.
+//! Plans a Community: a namespace in which its Enclaves are declared.
 
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -29,16 +29,16 @@ use crate::plan::namespace::enforce::plan_teardown;
 use crate::plan::namespace::enforce::preview;
 use crate::plan::{Plan, Write};
 
-/// What was seen of a Community and in it.
+/// The observed state of a Community and of what is in it.
 #[derive(Clone, Debug)]
 pub struct ObservedCommunity {
-    /// The Community; it is declared nowhere.
+    /// The Community, which has no parent.
     pub declared: ObservedGated<Community>,
-    /// Its namespace.
+    /// The observed namespace of the Community.
     pub place: ObservedNamespace,
-    /// How many Enclaves are declared in its namespace.
+    /// The number of Enclaves that are declared in its namespace.
     pub enclaves: usize,
-    /// What others have in its namespaces.
+    /// Objects and bindings of others in its namespace.
     pub of_others: OfOthers,
 }
 
@@ -108,7 +108,8 @@ fn enforce_community(
     }
 }
 
-/// Requests about a Community live in the namespace that it owns, never in one of somebody else.
+/// Whether requests about a Community can be made. They live in the namespace that it owns, never in one of somebody
+/// else.
 fn can_take_requests(observed: &ObservedCommunity) -> bool {
     let uid = observed.declared.uid();
     observed

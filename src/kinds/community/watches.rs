@@ -1,5 +1,4 @@
-//! A Community is looked at again when its namespace changes, or what is in it, and when an Enclave comes or
-//! goes.
+//! Enqueues a Community when its namespace or something in it changes, and when an Enclave comes or goes.
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::ResourceExt;
@@ -13,7 +12,8 @@ use crate::kinds::index::CommunityBy;
 use crate::kinds::labels::labels_of;
 use crate::model::approval::gated::Gated;
 
-/// Its status counts its Enclaves, and it waits for them before it goes.
+/// Enqueues the Community of an Enclave that comes or goes. A Community counts its Enclaves in its status, and waits
+/// for them before it goes.
 pub fn on_enclave(enqueuer: &Enqueuer, change: &Change<Enclave>) {
     if change.differs(Enclave::is_record)
         && let Some(enclave) = change.latest()
@@ -22,7 +22,7 @@ pub fn on_enclave(enqueuer: &Enqueuer, change: &Change<Enclave>) {
     }
 }
 
-/// The namespace is its own, or has the name that it wants.
+/// Enqueues the Communities that own a namespace or want its name.
 pub fn on_namespace(enqueuer: &Enqueuer, change: &Change<Namespace>) {
     if let Some(namespace) = change.latest() {
         on_namespace_name(enqueuer, &namespace.name_any());
@@ -30,7 +30,7 @@ pub fn on_namespace(enqueuer: &Enqueuer, change: &Change<Namespace>) {
     }
 }
 
-/// Something in its namespace changed.
+/// Enqueues the Community in whose namespace something changed.
 pub fn on_child(enqueuer: &Enqueuer, namespace: &Namespace) {
     if let Some(labels) = labels_of(namespace)
         && labels.purpose == purpose::COMMUNITY

@@ -4,16 +4,16 @@
 //! Enclaves on both sides and of the endpoint, so nothing is evaluated before the endpoint is in force. The request
 //! remembers the endpoint by UID and digest (`change.references`), and the applied content names it by UID.
 //!
-//! `resolver.rs` finds both ends in the caches. `model::network::connectivity::resolve` says which packets may pass: from
-//! the applied content of the connection, restricted by what its spec closes and by its end in time, and from the applied
-//! contents of both ends. No other place decides that. The request tells it in words (`traffic_summary`),
+//! `resolver.rs` finds both ends in the caches. `model::network::connectivity::resolve` says which packets may pass:
+//! from the applied content of the connection, restricted by what its spec closes and by its end in time, and from the
+//! applied contents of both ends. No other place decides that. The request describes it in words (`traffic_summary`),
 //! `plan/policies.rs` turns it into NetworkPolicies, and tests compare it with what an independent analyser finds.
 //!
 //! The policies belong to the namespace in which they stand, not to the connection. Each EnclaveWorkload plans all
-//! policies of its namespace: those that are always there, and one per direction for each open connection; whatever else
-//! carries the operator's names is pruned. So two workloads write both halves at the same time, and a policy that lost its
-//! connection in any way is removed. The plan of a connection only reports: a connection is Connected when its policies
-//! are seen in every namespace.
+//! policies of its namespace: those that are always there, and one per direction for each open connection; whatever
+//! else carries the operator's names is pruned. So two workloads write both halves at the same time, and a policy that
+//! lost its connection in any way is removed. The plan of a connection only reports: a connection is Connected when its
+//! policies are seen in every namespace.
 
 pub mod observe;
 pub mod plan;

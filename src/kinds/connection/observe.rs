@@ -39,8 +39,8 @@ pub fn observe_connection(
     ObservedConnection { declared, link, destination, policies, cilium_policies, siblings }
 }
 
-/// How many other connections in its namespace are in force, and how many wait that were there before it.
-/// Only one that is not in force yet asks.
+/// Counts the other connections in the namespace of a connection that are in force, and those that wait and were there
+/// before it. The count matters only to a connection that is not in force yet.
 fn count_siblings(caches: &Caches, connection: &EnclaveConnection) -> usize {
     if connection.gate().is_some_and(|gate| gate.applied.is_some()) {
         return 0;
@@ -48,11 +48,11 @@ fn count_siblings(caches: &Caches, connection: &EnclaveConnection) -> usize {
     let namespace = connection.metadata.namespace.as_deref().unwrap_or_default();
     let in_force = caches.connections.count(ConnectionBy::InForceIn, namespace);
     if in_force >= MOST_CONNECTIONS {
-        // Those that only wait to be told are nobody's siblings any more.
+        // Connections that are only kept as records do not count any more.
         let in_force = caches.connections.by(ConnectionBy::InForceIn, namespace);
         return in_force.iter().filter(|other| !other.is_record()).count();
     }
-    // As a rule there is room for all that wait, whoever was there first.
+    // As a rule there is room for all connections that wait, whichever was there first.
     if in_force + caches.connections.count(ConnectionBy::NewIn, namespace) <= MOST_CONNECTIONS {
         return in_force;
     }
@@ -61,7 +61,8 @@ fn count_siblings(caches: &Caches, connection: &EnclaveConnection) -> usize {
     in_force + before.count()
 }
 
-/// Of two that come at once one is the first, so that a limit lets neither both nor none in.
+/// Whether one connection was there before another. Of two that come at once one is the first, so that a limit lets
+/// neither both nor none in.
 fn is_older(one: &EnclaveConnection, other: &EnclaveConnection) -> bool {
     let key = |connection: &EnclaveConnection| {
         (connection.creation_timestamp().map(|at| at.0), connection.name_any())

@@ -1,5 +1,5 @@
-//! What becomes of an EnclaveConnection. Its network policies are made with the namespaces that they
-//! stand in (see [`crate::kinds::workload::plan`]); here is told whether they are there.
+//! Plans an EnclaveConnection. Its network policies are made with the namespaces in which they stand (see
+//! [`crate::kinds::workload::plan`]); this plan reports whether they are there.
 
 use std::sync::Arc;
 
@@ -31,24 +31,24 @@ use crate::plan::enforcement::was_enforced;
 use crate::plan::policies::{build_connection, build_names};
 use crate::plan::{Plan, Write};
 
-/// So many connections are in force in one namespace at most. Each is a policy in the namespace of
-/// every workload that it touches, and agents on the nodes hold all of them.
+/// The most connections that can be in force in one namespace. Each is a policy in the namespace of every workload that
+/// it touches, and agents on the nodes hold all of them.
 pub const MOST_CONNECTIONS: usize = 1000;
 
-/// What was seen of a connection.
+/// The observed state of a connection.
 #[derive(Clone, Debug)]
 pub struct ObservedConnection {
     /// The connection and what it is declared in.
     pub declared: ObservedGated<EnclaveConnection>,
-    /// What it joins.
+    /// The connection with both of its ends.
     pub link: ResolvedConnection,
     /// The Enclave that it leads to, when it leads to one.
     pub destination: Option<Arc<Enclave>>,
-    /// Its network policies, in all namespaces.
+    /// The network policies of the connection, in all namespaces.
     pub policies: Vec<Arc<NetworkPolicy>>,
-    /// The same, of Cilium.
+    /// The Cilium policies of the connection, in all namespaces.
     pub cilium_policies: Vec<Arc<CiliumNetworkPolicy>>,
-    /// How many other connections that are declared beside it are in force, or were there before it.
+    /// The number of other connections in its namespace that are in force, or wait and were there before it.
     pub siblings: usize,
 }
 
@@ -80,7 +80,7 @@ pub fn plan_connection(observed: &ObservedConnection, now: Timestamp) -> Plan<En
     Plan { requeue_at: end.filter(|end| *end > now), ..plan }
 }
 
-/// The link as it would be if the latest spec were in force.
+/// Returns the resolved connection as it would be if the latest spec were in force.
 fn imagine(link: &ResolvedConnection) -> Vec<ResolvedConnection> {
     let references = find_references(link).unwrap_or_default();
     let imagined = as_if_applied(link.connection.as_ref(), &references).map(|mut connection| {
@@ -92,8 +92,8 @@ fn imagine(link: &ResolvedConnection) -> Vec<ResolvedConnection> {
     imagined.into_iter().collect()
 }
 
-/// The Community, the Enclave on either side, and the endpoint itself: so both owners consent. Until
-/// the destination is in force nobody knows what it asks for.
+/// Finds the rules of the Community, of the Enclave on either side and of the endpoint itself, so both owners consent.
+/// Until the destination is in force nobody knows what it asks for.
 fn find_rules(observed: &ObservedConnection) -> Result<Result<InheritedPolicy, NotReady>, EvaluationError> {
     let parent = &observed.declared.parent;
     let own = match &observed.link.source {
@@ -174,8 +174,8 @@ fn is_at<K: Resource>(one: &K, other: &K) -> bool {
     one.meta().name == other.meta().name && one.meta().namespace == other.meta().namespace
 }
 
-/// When the connection is to end. Recorded when something is applied: a new content counts from then
-/// on, and one that only closes never ends later than before.
+/// Plans the end of a connection. The end is recorded when something is applied: the time of a new content counts from
+/// then on, and a content that only closes never ends later than the one before.
 fn plan_end(connection: &EnclaveConnection, gate: &GateStatus) -> Option<Time> {
     let recorded = connection.status.as_ref().and_then(|status| status.expires_at.clone());
     let before = connection.gate().and_then(|gate| gate.applied.as_ref());
@@ -224,7 +224,7 @@ fn describe_destination(connection: &EnclaveConnection) -> String {
     }
 }
 
-/// Its network policies go first, the connection after them.
+/// Lets a connection go after its network policies.
 fn plan_teardown(observed: &ObservedConnection) -> Result<Vec<Write>, (String, Vec<Write>)> {
     if is_anything_there(observed) {
         Err(("being deleted: its network policies go first".to_owned(), Vec::new()))
@@ -317,7 +317,8 @@ mod tests {
         }
     }
 
-    /// Nobody is asked for it and nothing passes, unless it is only that another version knows a word of it.
+    /// Nobody is asked to approve the connection. Nothing passes, unless only another version knows the part that
+    /// cannot be read.
     #[test]
     fn a_connection_that_cannot_be_read_is_shut_and_blocked() {
         use crate::api::reading::{Cause, Unread, Unreadable};

@@ -1,4 +1,4 @@
-//! Finds in the caches what connections join.
+//! Finds in the caches the ends of connections.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -26,22 +26,23 @@ use crate::model::network::connectivity::{
 use crate::plan::declared::Parent;
 use crate::plan::namespace::desired::ObservedNamespace;
 
-/// A connection and what it joins. The source is looked for where the connection is declared, the
-/// destination in the Community around that, and nowhere else.
+/// Resolves a connection to its two ends. The source is looked up where the connection is declared, the destination in
+/// the Community around that, and nowhere else.
 #[must_use]
 pub fn link_of(caches: &Caches, connection: Arc<EnclaveConnection>) -> ResolvedConnection {
     Resolver::of(caches).link_of(connection)
 }
 
-/// Finds what connections join. What several of them have in common is looked for once, so one resolver is for one
-/// look at the caches.
+/// Finds the ends of connections. A lookup that several connections share is made once, so one resolver is for one pass
+/// over the caches.
 struct Resolver<'a> {
     caches: &'a Caches,
-    /// By namespace.
+    /// Parents, by namespace.
     homes: HashMap<Box<str>, Parent>,
-    /// By the namespace that the Enclave is declared from, and name.
+    /// Ends, by the namespace in which the connection is declared and the name of the workload.
     workloads: HashMap<(Box<str>, Box<str>), WorkloadEnd>,
-    /// By the Community, the name of the Enclave (none for an endpoint of the Community), and that of the endpoint.
+    /// Destinations, by the Community, the name of the Enclave (none for an endpoint of the Community), and that of the
+    /// endpoint.
     destinations: HashMap<[Box<str>; 3], DestinationEnd>,
 }
 
@@ -64,7 +65,7 @@ impl<'a> Resolver<'a> {
         let parent = self.parent_of(declared_in);
         let source = if let Some(hub) = &connection.spec.source.transit_hub {
             let found = self.caches.transit_hubs.get(declared_in, &hub.name);
-            // A hub belongs to the Community, and so does what comes from it.
+            // A hub belongs to the Community, and so does a connection that comes from it.
             let hub_is_here = matches!(parent, Parent::Community(_));
             let hub_found = found.filter(|_| hub_is_here);
             SourceEnd::TransitHub {
@@ -81,7 +82,7 @@ impl<'a> Resolver<'a> {
         ResolvedConnection { connection, source, destination }
     }
 
-    /// The workload of this name where `parent` is, whose namespace is `declared_in`.
+    /// Returns the end at the workload of this name in `parent`, whose namespace is `declared_in`.
     fn workload_end(&mut self, declared_in: &str, parent: &Parent, name: &str) -> WorkloadEnd {
         let key = (declared_in.into(), name.into());
         let caches = self.caches;
@@ -102,7 +103,8 @@ impl<'a> Resolver<'a> {
     }
 }
 
-/// The Enclave that a connection leads to (empty when it leads to an endpoint of the Community), and the endpoint.
+/// Returns the name of the Enclave that a connection leads to (empty when it leads to an endpoint of the Community),
+/// and that of the endpoint.
 fn names_of_destination(connection: &EnclaveConnection) -> (&str, &str) {
     let destination = &connection.spec.destination;
     match (&destination.enclave_endpoint, &destination.community_endpoint) {
@@ -136,7 +138,7 @@ fn destination_of(
     enclave_end(caches, &Parent::Enclave(Arc::clone(community), enclave), name, endpoint)
 }
 
-/// An endpoint with the workload that it offers.
+/// Returns the end at an endpoint of an Enclave, with the workload that the endpoint offers.
 fn enclave_end(
     caches: &Caches,
     parent: &Parent,
@@ -154,7 +156,7 @@ fn community_end(caches: &Caches, community: Option<&Arc<Community>>, name: Stri
     outside_end(caches, community, name, endpoint, None)
 }
 
-/// An endpoint with what it leads to; `imagined` stands for the hub of its name.
+/// Returns the end at an endpoint of a Community, with what it leads to; `imagined` stands for the hub of its name.
 fn outside_end(
     caches: &Caches,
     community: Option<&Arc<Community>>,
@@ -182,7 +184,7 @@ fn outside_end(
     }
 }
 
-/// What allows destinations by DNS name in a Community.
+/// Returns the backend that allows destinations by DNS name in a Community.
 fn names_backend(caches: &Caches, community: Option<&Arc<Community>>) -> NamesBackend {
     let backend = |spec: &CommunitySpec| match spec.fqdn_backend {
         FqdnBackend::Cilium if caches.has_cilium() => NamesBackend::Cilium(spec.dns.clone()),
@@ -201,7 +203,7 @@ fn owner_of_gateway(caches: &Caches, hub: &TransitHub) -> Option<String> {
     owner_of(caches, &gateway.namespace)
 }
 
-/// Who a namespace belongs to, in words; `None` for one that the operator did not make.
+/// Describes the owner of a namespace; `None` for a namespace that the operator did not make.
 fn owner_of(caches: &Caches, namespace: &str) -> Option<String> {
     let namespace = caches.namespaces.get("", namespace)?;
     let labels = namespace.labels();
@@ -235,8 +237,8 @@ pub fn links_of_workload(caches: &Caches, workload: &EnclaveWorkload) -> Vec<Res
     resolve_all(caches, connections_with(caches, &control, &name))
 }
 
-/// The connections of a Community that policies in one of its namespaces are made for, beside those that are known
-/// already: what they join may be something that only a newer version knows.
+/// Returns the connections of a Community for which the policies in one of its namespaces are made, beside those that
+/// are known already. The ends of such a connection may be something that only a newer version knows.
 #[must_use]
 pub fn links_of_policies(
     caches: &Caches,
@@ -336,7 +338,8 @@ pub fn connections_to_community(
     distinct(named.filter(|connection| leads_to_community(caches, connection, endpoint)))
 }
 
-/// The connections in a Community that lead to what has this name, and some of others whose names begin as its own.
+/// Returns the connections in a Community that lead to the object with this name, and some of other Communities whose
+/// names begin as its own.
 fn connections_around(
     caches: &Caches,
     by: ConnectionBy,

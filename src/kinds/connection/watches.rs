@@ -1,5 +1,5 @@
-//! An EnclaveConnection is looked at again when the rules around it change, what it comes from or leads to,
-//! and its network policies. One that waits because its namespace has as many as it may is looked at when another one goes.
+//! Enqueues an EnclaveConnection when the rules around it, its source, its destination or its network policies change.
+//! A connection that waits because its namespace has as many as it may is enqueued when another one goes.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ use crate::kinds::workload::watches::enqueue_ends;
 use crate::model::approval::gated::Gated;
 use crate::model::naming::{enclave_namespace, namespace_of};
 
-/// Its rules count in it, and how it resolves names.
+/// Enqueues the connections in a Community, for which its rules and its name resolution count.
 pub fn on_community(enqueuer: &Enqueuer, change: &Change<Community>) {
     if !concerns_members(change) {
         return;
@@ -42,7 +42,7 @@ pub fn on_community(enqueuer: &Enqueuer, change: &Change<Community>) {
     }
 }
 
-/// Its rules count for connections in it, and for those that lead into it.
+/// Enqueues the connections in an Enclave and those that lead into it, for which its rules count.
 pub fn on_enclave(enqueuer: &Enqueuer, change: &Change<Enclave>) {
     let Some(enclave) = change.latest().filter(|_| concerns_declared(change)) else { return };
     let parent = parent_of(&enqueuer.caches, enclave.metadata.namespace.as_deref().unwrap_or_default());
@@ -53,14 +53,15 @@ pub fn on_enclave(enqueuer: &Enqueuer, change: &Change<Enclave>) {
     }
 }
 
-/// What it leads to changed: so may have what a request about it asks for.
+/// Enqueues the connections that lead to an endpoint, and the requests about them: what a request asks for may have
+/// changed with the endpoint.
 pub fn on_endpoint(enqueuer: &Enqueuer, change: &Change<EnclaveEndpoint>) {
     if let Some(endpoint) = change.latest().filter(|_| concerns_others(change)) {
         enqueue_with_requests(enqueuer, &connections_to(&enqueuer.caches, endpoint), priority_of(change));
     }
 }
 
-/// As [`on_endpoint`].
+/// Enqueues the connections that lead to an endpoint of a Community, the requests about them, and their workloads.
 pub fn on_community_endpoint(enqueuer: &Enqueuer, change: &Change<CommunityEndpoint>) {
     if let Some(endpoint) = change.latest().filter(|_| concerns_others(change)) {
         let connections = connections_to_community(&enqueuer.caches, endpoint);
@@ -68,14 +69,14 @@ pub fn on_community_endpoint(enqueuer: &Enqueuer, change: &Change<CommunityEndpo
     }
 }
 
-/// As [`on_endpoint`].
+/// Enqueues the connections that come from a hub or lead through it, the requests about them, and their workloads.
 pub fn on_transit_hub(enqueuer: &Enqueuer, change: &Change<TransitHub>) {
     if let Some(hub) = change.latest().filter(|_| concerns_others(change)) {
         enqueue_with_ends(enqueuer, connections_through(&enqueuer.caches, hub), priority_of(change));
     }
 }
 
-/// It comes from a workload, or leads to one.
+/// Enqueues the connections that come from a workload or lead to it, and the workloads at their ends.
 pub fn on_workload(enqueuer: &Enqueuer, change: &Change<EnclaveWorkload>) {
     if let Some(workload) = change.latest().filter(|_| concerns_others(change)) {
         let (control, name) = (workload.namespace().unwrap_or_default(), workload.name_any());
@@ -85,21 +86,23 @@ pub fn on_workload(enqueuer: &Enqueuer, change: &Change<EnclaveWorkload>) {
     }
 }
 
-/// So many are in force in one namespace at most.
+/// Enqueues the connections that wait for room in a namespace when another one goes: at most [`MOST_CONNECTIONS`] are
+/// in force there.
 pub fn on_sibling(enqueuer: &Enqueuer, change: &Change<EnclaveConnection>) {
     let Some(connection) = change.latest() else { return };
     if change.after.is_none() || connection.is_record() {
         let namespace = connection.metadata.namespace.as_deref().unwrap_or_default();
         let connections = &enqueuer.caches.connections;
         let count = |by| connections.count(by, namespace);
-        // With it there may have been no room for all of them, nor with others that went at the same time.
+        // There may have been no room for all of them with this connection, or with others that went at the same time.
         if count(ConnectionBy::InForceIn) + count(ConnectionBy::NewIn) >= MOST_CONNECTIONS / 2 {
             enqueue(enqueuer, &connections.by(ConnectionBy::NewIn, namespace), Priority::Normal);
         }
     }
 }
 
-/// The namespace is that of a workload at one of its ends, or one that is led to by name.
+/// Enqueues the connections of the workload whose namespace changed, everything that is declared in the namespace or
+/// leads into its Enclave, and the connections that lead to the namespace by its name.
 pub fn on_namespace(enqueuer: &Enqueuer, change: &Change<Namespace>) {
     let Some(namespace) = change.latest().filter(|_| change.differs(is_there)) else { return };
     let caches = &enqueuer.caches;
@@ -109,7 +112,7 @@ pub fn on_namespace(enqueuer: &Enqueuer, change: &Change<Namespace>) {
             let control = enclave_namespace(labels.community, enclave);
             enqueue(enqueuer, &connections_of(enqueuer, &control, workload), Priority::Normal);
         }
-        // What is declared in it waits for it to be known, and so do those that lead into it.
+        // The objects declared in it wait until it is known, and so do the connections that lead into it.
         enqueue_declared(enqueuer, &name);
         if let (Some(enclave), None) = (labels.enclave, labels.workload) {
             let leading = connections_into(caches, labels.community, enclave);
@@ -124,7 +127,7 @@ pub fn on_namespace(enqueuer: &Enqueuer, change: &Change<Namespace>) {
     }
 }
 
-/// Everything that is declared in a namespace.
+/// Enqueues everything that is declared in a namespace.
 fn enqueue_declared(enqueuer: &Enqueuer, namespace: &str) {
     macro_rules! enqueue_each {
         ($($cache:ident: $kind:ident,)*) => {
@@ -145,7 +148,7 @@ fn enqueue_declared(enqueuer: &Enqueuer, namespace: &str) {
     );
 }
 
-/// The policies of a connection are named after it.
+/// Enqueues the connection after which a policy is named.
 pub fn on_network_policy<K: Resource>(enqueuer: &Enqueuer, change: &Change<K>) {
     let name = change.latest().and_then(|policy| policy.meta().name.as_deref());
     if let Some((namespace, connection)) = name.and_then(connection_of_policy) {

@@ -41,7 +41,8 @@ impl Gated for Enclave {
         operations
     }
 
-    /// Beside what cannot be read, what can be read closes: nobody keeps access by another field.
+    /// Closes also by the readable part of a spec that cannot be read as a whole: nobody keeps access because of
+    /// another field.
     fn restrict(applied: &EnclaveSpec, wanted: &EnclaveSpec) -> EnclaveSpec {
         let closes = wanted.unreadable.is_some() && is_kept_apart(wanted);
         EnclaveSpec {

@@ -29,7 +29,7 @@ pub fn observe_enclave(caches: &Caches, enclave: Arc<Enclave>, guard: PolicyStat
         ),
         Parent::Nowhere | Parent::Enclave(..) => observe_namespace_owned_by(caches, declared.object.as_ref()),
     };
-    // They matter to one that is on its way out.
+    // The children matter to an Enclave that is on its way out.
     let applied = declared.object.gate().and_then(|gate| gate.applied.as_ref());
     let is_leaving = declared.object.metadata.deletion_timestamp.is_some()
         || applied.is_some_and(|applied| applied.spec.retires());

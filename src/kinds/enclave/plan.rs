@@ -1,4 +1,4 @@
-//! What an Enclave needs: a control namespace where no pod runs and nothing is reachable.
+//! Plans an Enclave: a control namespace where no pod runs and nothing is reachable.
 
 use std::collections::BTreeSet;
 
@@ -32,22 +32,22 @@ use crate::plan::{Plan, Write};
 
 const KINDS: &str = "Enclaves";
 
-/// What was seen of an Enclave and around it.
+/// The observed state of an Enclave and of what is around it.
 #[derive(Clone, Debug)]
 pub struct ObservedEnclave {
     /// The Enclave and the Community around it.
     pub declared: ObservedGated<Enclave>,
-    /// Its control namespace.
+    /// The observed control namespace of the Enclave.
     pub place: ObservedNamespace,
-    /// Namespaces of all its workloads that exist, in order.
+    /// The namespaces of all its workloads that exist, in order.
     pub workloads: Vec<String>,
-    /// What is declared in it, counted by kind.
+    /// The number of objects that are declared in it, by kind; counted only while it is on its way out.
     pub children: Children,
-    /// What others have in its namespaces.
+    /// Objects and bindings of others in its namespaces.
     pub of_others: OfOthers,
 }
 
-/// How many objects are declared in an Enclave.
+/// The number of objects that are declared in an Enclave, by kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Children {
     pub workloads: usize,
@@ -98,7 +98,7 @@ pub fn plan_enclave(observed: &ObservedEnclave, now: Timestamp) -> Plan<EnclaveS
     }
 }
 
-/// What the latest spec would open and close between the workloads.
+/// Returns the intra-Enclave traffic that the latest spec would open, and that it would close.
 fn compare_workloads(observed: &ObservedEnclave) -> (Vec<String>, Vec<String>) {
     let enclave = observed.declared.object.as_ref();
     let together = |spec: Option<&EnclaveSpec>| -> BTreeSet<String> {
@@ -112,7 +112,7 @@ fn compare_workloads(observed: &ObservedEnclave) -> (Vec<String>, Vec<String>) {
     compare_intra_enclave(&together(before.as_ref()), &together(Some(&enclave.spec)))
 }
 
-/// Who may do more in the Enclave. What is in force nowhere allows nobody anything.
+/// Returns who may do more in the Enclave. A Community that is not in force allows nobody anything.
 fn exceptions(observed: &ObservedEnclave, now: Timestamp) -> Exceptions {
     let Parent::Community(community) = &observed.declared.parent else { return Exceptions::default() };
     if community.gate().is_none_or(|gate| gate.applied.is_none()) {
@@ -156,7 +156,7 @@ fn enforce_enclave(
     }
 }
 
-/// Without the Community what exists is kept in shape.
+/// Keeps what exists in shape while the Community is missing, not in force or unreadable.
 fn keep_the_known(observed: &ObservedEnclave, exceptions: &Exceptions) -> (Enforcement, Vec<Write>) {
     let missing = observed.declared.parent.rules_in_community(KINDS).ok().and_then(Result::err);
     let repairs = repair_the_known(observed, exceptions);

@@ -1,5 +1,5 @@
-//! An Enclave is looked at again when the Community around it changes, its control namespace or what is in
-//! it, what others have in the namespaces of its workloads, and when what is declared in it goes.
+//! Enqueues an Enclave when the Community around it changes, its control namespace or what is in it, a namespace of its
+//! workloads or what others have there, and when an object that is declared in it goes or a workload comes.
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Resource, ResourceExt};
@@ -17,8 +17,8 @@ use crate::model::approval::kept::keeps_apart;
 use crate::model::naming::{namespace_of, splits};
 use crate::plan::child::Made;
 
-/// What the Enclaves of a Community, and all that is declared in them, read of it. Where it sends
-/// notifications is not among it.
+/// Whether a change of a Community concerns its Enclaves and all that is declared in them. They do not read where the
+/// Community sends notifications.
 pub(in crate::kinds) fn concerns_members(change: &Change<Community>) -> bool {
     let view = |community: &Community| {
         let applied = applied_spec(community).map(|spec| {
@@ -35,7 +35,7 @@ pub(in crate::kinds) fn concerns_members(change: &Change<Community>) -> bool {
     change.differs(view)
 }
 
-/// Its rules count for what is declared in it, and its maintenance.
+/// Enqueues the Enclaves of a Community: its rules and its maintenance count for them and for what is declared in them.
 pub fn on_community(enqueuer: &Enqueuer, change: &Change<Community>) {
     if !concerns_members(change) {
         return;
@@ -46,7 +46,8 @@ pub fn on_community(enqueuer: &Enqueuer, change: &Change<Community>) {
     }
 }
 
-/// It waits for what is declared in it before it goes, and a workload counts when it comes too.
+/// Enqueues the Enclave of an object that goes, or of a workload that comes. An Enclave waits for what is declared in
+/// it before it goes.
 pub fn on_member<K: Gated>(enqueuer: &Enqueuer, change: &Change<K>) {
     let Some(object) = change.latest() else { return };
     let is_leaving = change.after.is_none() || object.meta().deletion_timestamp.is_some();
@@ -59,7 +60,8 @@ pub fn on_member<K: Gated>(enqueuer: &Enqueuer, change: &Change<K>) {
     }
 }
 
-/// The namespace is its own or one of its workloads, or has the name that it wants.
+/// Enqueues the Enclave that a namespace belongs to, as its own or as one of its workloads', and the Enclaves that want
+/// its name.
 pub fn on_namespace(enqueuer: &Enqueuer, change: &Change<Namespace>) {
     let Some(namespace) = change.latest() else { return };
     enqueue_around(enqueuer, namespace);
@@ -71,7 +73,7 @@ pub fn on_namespace(enqueuer: &Enqueuer, change: &Change<Namespace>) {
     }
 }
 
-/// Something in its control namespace changed, or something of others in that of a workload.
+/// Enqueues an Enclave when something in its control namespace changed, or something of others in that of a workload.
 pub fn on_child<K: Resource<DynamicType = ()> + Made>(
     enqueuer: &Enqueuer,
     namespace: &Namespace,
@@ -83,7 +85,7 @@ pub fn on_child<K: Resource<DynamicType = ()> + Made>(
     }
 }
 
-/// The Enclave that a namespace belongs to.
+/// Enqueues the Enclave that a namespace belongs to.
 fn enqueue_around(enqueuer: &Enqueuer, namespace: &Namespace) {
     let Some(labels) = labels_of(namespace) else { return };
     let Some(enclave) = labels.enclave else { return };
@@ -92,7 +94,7 @@ fn enqueue_around(enqueuer: &Enqueuer, namespace: &Namespace) {
     }
 }
 
-/// What everything that is declared in an Enclave reads of it.
+/// Whether a change of an Enclave concerns what is declared in it.
 pub(in crate::kinds) fn concerns_declared(change: &Change<Enclave>) -> bool {
     let view = |enclave: &Enclave| {
         let applied = applied_spec(enclave)

@@ -10,8 +10,8 @@ use crate::model::approval::gated::Gated;
 use crate::model::approval::policy_status::PolicyStatus;
 use crate::model::network::connectivity::ResolvedConnection;
 
-/// Gathers what is known of an endpoint or a hub; `links` finds the connections to it, of which there
-/// may be a thousand, and `put_into` says how one would be with it changed.
+/// Gathers what is known of an endpoint or a hub. `links` finds the connections to it, of which there may be a
+/// thousand, and `put_into` returns one of them as it would be with the changed object.
 #[must_use]
 pub fn observe_endpoint<K: Gated + Clone>(
     caches: &Caches,
@@ -20,7 +20,7 @@ pub fn observe_endpoint<K: Gated + Clone>(
     links: impl FnOnce(&Caches, &K) -> Vec<ResolvedConnection>,
     put_into: impl Fn(&Caches, ResolvedConnection, &Arc<K>) -> ResolvedConnection,
 ) -> ObservedEndpoint<K> {
-    // They matter to a deletion, and to those who decide about a change.
+    // The connections matter to a deletion, and to those who decide about a change.
     let applied = endpoint.gate().and_then(|gate| gate.applied.as_ref());
     let is_settled = endpoint.meta().deletion_timestamp.is_none()
         && applied.is_some_and(|applied| {

@@ -14,7 +14,7 @@ use crate::plan::Plan;
 use crate::plan::declared::{Finalization, GatedInputs, ObservedGated, plan_gated, tell_impact};
 use crate::plan::enforcement::Enforcement;
 
-/// What was seen of an endpoint or a hub.
+/// The observed state of an endpoint or a hub.
 #[derive(Clone, Debug)]
 pub struct ObservedEndpoint<K> {
     /// The object and what it is declared in.
@@ -30,7 +30,7 @@ pub trait Endpoint: Gated + Sized {
     /// The kind in the plural, for messages.
     const KINDS: &str;
 
-    /// The rules around it.
+    /// Returns the rules around an object of the kind.
     ///
     /// # Errors
     /// When what is applied of the objects around it cannot be read.
@@ -59,7 +59,8 @@ pub fn plan_endpoint<K: Endpoint>(observed: &ObservedEndpoint<K>, now: Timestamp
     plan
 }
 
-/// An endpoint in use stays until the connections are gone; nothing passes through them any more.
+/// Names the connections that an endpoint waits for. An endpoint in use stays until they are gone; nothing passes
+/// through them any more.
 fn waits_for_connections(links: &[ResolvedConnection]) -> Option<String> {
     const NAMED: usize = 3;
     let mut users: Vec<String> = links
@@ -161,8 +162,8 @@ mod tests {
         ObservedEndpoint { declared, links: Vec::new(), imagined: Vec::new() }
     }
 
-    /// One write says that it is applied, that it is in force, and whether it may be deleted: in between somebody
-    /// could delete it together with its rules.
+    /// One write says that an endpoint is applied, that it is in force, and whether it may be deleted: in between
+    /// somebody could delete it together with its rules.
     #[test]
     fn it_is_in_force_and_protected_as_soon_as_it_is_recorded() {
         let planned = |approvals: Value| {
@@ -205,7 +206,7 @@ mod tests {
         request
     }
 
-    /// What was approved is put into force also when it was edited again. That is not what the latest spec says.
+    /// An approved content is put into force also after another edit, and is not shown as what the latest spec says.
     #[test]
     fn what_was_edited_again_is_not_shown_as_in_force() {
         let mut observed = observed(&json!({"workload": "api", "ports": [{"port": 443}]}));
@@ -222,7 +223,7 @@ mod tests {
         assert_eq!(state(2), Some(State::Approved));
     }
 
-    /// When the next change is in force and the policies are others, nobody could tell any more that this one was.
+    /// Once the next change is in force and the policies changed, nobody could say any more that this one was in force.
     #[test]
     fn what_was_in_force_is_said_before_the_next_change_is() {
         let mut observed = observed(&json!({"workload": "api", "ports": [{"port": 443}]}));
@@ -252,7 +253,8 @@ mod tests {
         assert!(marks(&observed).1, "by its name");
     }
 
-    /// Whatever became of the votes and the time of a request since: the object says that the change came from it.
+    /// The object says which request its change came from, whatever became of the votes and the time of the request
+    /// since.
     #[test]
     fn what_was_put_into_force_is_said_on_the_request_that_it_names() {
         let mut observed = observed(&json!({"workload": "api", "ports": [{"port": 443}]}));
@@ -271,7 +273,7 @@ mod tests {
         assert!(writes.iter().any(|write| matches!(write, Write::MarkEnacted { .. })), "{writes:?}");
     }
 
-    /// The approval is recorded while something that closes, or needs none, is put into force.
+    /// The approval is recorded while another change that closes, or needs no approval, is put into force.
     #[test]
     fn a_request_that_was_overtaken_is_not_said_to_be_in_force() {
         let mut observed = observed(&json!({"workload": "api", "ports": [{"port": 443}]}));
@@ -287,7 +289,7 @@ mod tests {
         assert!(!marks.iter().any(|write| matches!(write, Write::MarkEnacted { .. })), "{marks:?}");
     }
 
-    /// What was asked for may have been rejected, and then the rules do not count.
+    /// The change may have been rejected, and then the rules do not count.
     #[test]
     fn what_was_asked_for_stays_as_it_is_until_the_request_is_known() {
         let mut observed = observed(&json!({"workload": "api", "ports": [{"port": 443}]}));
@@ -303,7 +305,7 @@ mod tests {
             approval_request: Some("web-1".into()),
             since: Time(Timestamp::UNIX_EPOCH),
         };
-        // The generation was looked at, and what it waited for was another thing than the request.
+        // The generation was evaluated, and it waited for something else than the request.
         let gate = GateStatus { observed_generation: Some(1), ..Default::default() };
         Arc::make_mut(&mut observed.declared.object).status =
             Some(crate::api::EnclaveEndpointStatus { gate });
@@ -321,7 +323,7 @@ mod tests {
         rejected.status.as_mut().unwrap().state = Some(RequestState::Rejected);
         observed.declared.requests.push(Arc::new(rejected));
         assert_eq!(judged(&observed).0, Some(Some(State::Rejected)));
-        // Another generation was not asked for yet.
+        // No request was made for the new generation yet.
         Arc::make_mut(&mut observed.declared.object).metadata.generation = Some(2);
         assert_eq!(judged(&observed).0, Some(Some(State::Active)));
     }

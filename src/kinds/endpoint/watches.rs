@@ -1,5 +1,5 @@
-//! EnclaveEndpoints, CommunityEndpoints and TransitHubs are looked at again when the rules around them change.
-//! One that is on its way out waits for the connections that lead to it.
+//! Enqueues EnclaveEndpoints, CommunityEndpoints and TransitHubs when the rules around them change. One that is on its
+//! way out waits for the connections that lead to it, and is enqueued when these change.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::model::approval::gated::Gated;
 use crate::model::naming::namespace_of;
 use crate::model::network::connectivity::{DestinationEnd, ResolvedConnection, SourceEnd};
 
-/// Its rules count in it.
+/// Enqueues the endpoints and hubs in a Community, in which its rules count.
 pub fn on_community(enqueuer: &Enqueuer, change: &Change<Community>) {
     if !concerns_members(change) {
         return;
@@ -33,7 +33,7 @@ pub fn on_community(enqueuer: &Enqueuer, change: &Change<Community>) {
     }
 }
 
-/// Its rules count in it.
+/// Enqueues the endpoints in an Enclave, in which its rules count.
 pub fn on_enclave(enqueuer: &Enqueuer, change: &Change<Enclave>) {
     let Some(enclave) = change.latest().filter(|_| concerns_declared(change)) else { return };
     let parent = parent_of(&enqueuer.caches, enclave.metadata.namespace.as_deref().unwrap_or_default());
@@ -42,7 +42,7 @@ pub fn on_enclave(enqueuer: &Enqueuer, change: &Change<Enclave>) {
     }
 }
 
-/// A connection that leads to what is on its way out may be what that waits for.
+/// Enqueues the endpoints and hubs on their way out at the ends of a connection: they may wait for it.
 pub fn on_connection(enqueuer: &Enqueuer, change: &Change<EnclaveConnection>) {
     if !concerns_others(change) {
         return;
@@ -70,7 +70,7 @@ pub fn on_connection(enqueuer: &Enqueuer, change: &Change<EnclaveConnection>) {
     }
 }
 
-/// A hub that is on its way out may wait for an endpoint that leads through it, or did.
+/// Enqueues the hubs on their way out that an endpoint leads through, or did: they may wait for it.
 pub fn on_community_endpoint(enqueuer: &Enqueuer, change: &Change<CommunityEndpoint>) {
     if !concerns_others(change) {
         return;

@@ -36,7 +36,7 @@ fn namespace(name: &str, is_ours: bool) -> Namespace {
     object(None, name, json!({"metadata": {"labels": labels}}))
 }
 
-/// One of each kind in a namespace, without any mark of the operator's. Returns how many are kept.
+/// Takes one object of each kind in a namespace, without any mark of the operator's. Returns how many are kept.
 fn fill(enqueuer: &Enqueuer, namespace: &str) -> usize {
     let caches = &enqueuer.caches;
     let bind =
@@ -70,7 +70,7 @@ fn of_what_is_in_namespaces_of_others_nothing_is_kept() {
     assert!(is_kept::<Role>(caches, &object(Some("ours"), "r", mark.clone())));
     assert!(is_kept::<ServiceAccount>(caches, &object(Some("ours"), "s", mark.clone())));
     assert!(!is_kept::<ServiceAccount>(caches, &object(Some("theirs"), "s", mark)));
-    // What carries the name of a grant gives rights wherever it is.
+    // An object with the name of a grant gives rights wherever it is.
     let name = format!("{ROLE_BINDING}rasg:acme:x");
     let bind =
         json!({"roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"}});
@@ -84,7 +84,8 @@ fn k8s_time() -> k8s_openapi::apimachinery::pkg::apis::meta::v1::Time {
     k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::UNIX_EPOCH)
 }
 
-/// People do not fill the memory of the operator with names that only the operator's may have, or with long lists of whom they let in.
+/// People do not fill the memory of the operator with names that only the operator's may have, or with long lists of
+/// whom they let in.
 #[test]
 fn of_bindings_of_others_little_is_kept() {
     let enqueuer = Enqueuer::detached();
@@ -107,7 +108,7 @@ fn of_bindings_of_others_little_is_kept() {
     assert_eq!(held.clone().kept(caches), held, "it is written back as it is");
 }
 
-/// Whoever may write in a namespace of the operator's must not fill its memory.
+/// A person who may write in a namespace of the operator's must not fill its memory.
 #[test]
 fn what_nobody_reads_is_not_kept() {
     let enqueuer = Enqueuer::detached();
@@ -144,7 +145,7 @@ fn what_nobody_reads_is_not_kept() {
     assert_eq!(kept.annotations.unwrap().into_keys().collect::<Vec<_>>(), [annotation::CREATED_BY]);
 }
 
-/// A request with a large proposal. Whatever only those read who decide says `filler`.
+/// A request with a large proposal. Every text that only approvers read says `filler`.
 fn large_request(state: Option<RequestState>) -> ApprovalRequest {
     let filler = |length: usize| "filler ".repeat(length / 7);
     let content = |length: usize| serde_json::from_value(json!({"description": filler(length)})).unwrap();
@@ -197,7 +198,7 @@ fn large_request(state: Option<RequestState>) -> ApprovalRequest {
     ApprovalRequest { metadata, spec, status }
 }
 
-/// Tens of thousands of them are kept for months.
+/// Tens of thousands of settled requests are kept for months.
 #[test]
 fn of_a_settled_request_only_what_became_of_which_generation_is_kept() {
     use RequestState::{Approved, Expired, Rejected, Superseded, Withdrawn};
@@ -215,7 +216,7 @@ fn of_a_settled_request_only_what_became_of_which_generation_is_kept() {
         assert!(json(&kept).len() < 2000, "{state}: {}", json(&kept));
         assert!(!json(&kept).contains("filler"), "{state}: {}", json(&kept));
         assert_eq!(indexed(&kept), indexed(&whole), "{state} is found as before");
-        // What those look at who ask what became of it: by its name, its generation, its end and its age.
+        // These fields are read to find out what became of a request: by its name, its generation, its end and its age.
         assert_eq!(kept.spec.target, whole.spec.target);
         assert_eq!(kept.spec.operations, whole.spec.operations);
         assert_eq!(kept.spec.change.digest, whole.spec.change.digest);
@@ -274,11 +275,11 @@ fn a_namespace_that_becomes_the_operators_is_listed_and_one_that_turns_out_to_be
     caches.network_policies.apply(Arc::new(object(Some("late"), "o", json!({"spec": {}}))));
     see(namespace("late", false));
     assert_eq!(caches.network_policies.get("late", "o"), None);
-    // The operator makes one in the place of one of others that went: what was told of it before was dropped.
+    // The operator makes one in the place of one of others that went: what was reported of it before was dropped.
     on_namespace(&enqueuer, &caches.namespaces.remove(&namespace("late", false)).unwrap());
     see(namespace("late", true));
     assert_eq!(enqueuer.unlisted.take(Priority::Normal, Instant::now()), Some(Key::new("", "late")));
-    // One that nobody had before needs no list.
+    // A namespace whose name nobody had before needs no list.
     see(namespace("new", true));
     assert_eq!(enqueuer.unlisted.take(Priority::Normal, Instant::now()), None);
 }

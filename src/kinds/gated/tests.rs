@@ -122,7 +122,7 @@ fn connection() -> impl Strategy<Value = EnclaveConnectionSpec> {
 }
 
 proptest! {
-    /// What closes by itself asks for nothing, closes only once, and leaves the rest waiting.
+    /// The closing part of a change asks for nothing, closes only once, and leaves the rest waiting.
     #[test]
     fn the_closing_part_of_a_connection_is_free_and_the_rest_is_not(
         applied in connection(),
@@ -150,7 +150,7 @@ fn read<K: Readable>(before: &Value, after: &Value) -> K {
     serde_json::from_str::<Item<K>>(&object.to_string()).unwrap().read().0
 }
 
-/// Whatever else is unreadable: nobody keeps access by it. What opens waits, and what is not read stays.
+/// Nobody keeps access because another part is unreadable. A part that opens waits, and a part that is not read stays.
 #[test]
 fn what_closes_a_workload_or_an_enclave_is_read_beside_what_cannot_be() {
     let people = |names: &[&str]| {
@@ -226,7 +226,7 @@ fn what_closes_a_workload_or_an_enclave_is_read_beside_what_cannot_be() {
     }
 }
 
-/// The table says it where no object is at hand.
+/// The table of kinds says whether a kind carries rules where no object is at hand.
 #[test]
 fn kinds_that_carry_rules_are_known_as_such() {
     fn carries<K: Gated>() -> bool

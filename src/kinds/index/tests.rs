@@ -19,7 +19,7 @@ fn assignment(namespace: &str, names: &[String]) -> RoleAssignment {
     as_if_applied::<RoleAssignment>(&wanted.unwrap(), &[]).unwrap()
 }
 
-/// However long their names are, and however many hyphens the name of the namespace has.
+/// The values are short, however long the names of principals are, and however many hyphens the namespace has.
 #[test]
 fn each_of_those_who_are_given_a_role_takes_a_short_value_of_an_index() {
     let names: Vec<String> = (0..100).map(|number| format!("{}{number:02}", "é".repeat(254))).collect();

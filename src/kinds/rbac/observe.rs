@@ -41,14 +41,14 @@ use crate::plan::declared::Parent;
 use crate::plan::rbac::grants::{Objects, RbacState};
 use crate::plan::rbac::role_scope::RoleScope;
 
-/// What somebody should have now by one grant, and what there is of it. `name` is that of everything that is
-/// made for it.
+/// Observes one grant: the rights that somebody should have by it now, and its RBAC objects. `name` is that of
+/// everything that is made for it.
 #[must_use]
 pub fn observe_one_grant(caches: &Caches, name: &str) -> (Option<Grant>, RbacState) {
     observe_live_grant(caches, name, None, observe_objects(caches, name))
 }
 
-/// The same in one namespace only, whatever others the grant reaches.
+/// Observes a grant in one namespace only, whatever others it reaches.
 #[must_use]
 pub fn observe_grant_in(caches: &Caches, namespace: &str, name: &str) -> (Option<Grant>, RbacState) {
     let live = Objects {
@@ -72,7 +72,7 @@ fn observe_live_grant(
     (grant, RbacState { live, unknown, ..RbacState::default() })
 }
 
-/// A role that somebody left under Advanced maintenance, with a name that only the operator's may have and
+/// Observes a role that somebody left under Advanced maintenance, with a name that only the operator's may have and
 /// that no grant has.
 #[must_use]
 pub fn observe_stray_role(caches: &Caches, namespace: &str, name: &str) -> RbacState {
@@ -82,7 +82,7 @@ pub fn observe_stray_role(caches: &Caches, namespace: &str, name: &str) -> RbacS
     RbacState { live: Objects { roles, ..Objects::default() }, ..RbacState::default() }
 }
 
-/// What a grant consists of is not known now; what was made for it stays.
+/// The error that the rights of a grant are not known now; what was made for it stays.
 struct Unknown;
 
 impl From<EvaluationError> for Unknown {
@@ -91,7 +91,7 @@ impl From<EvaluationError> for Unknown {
     }
 }
 
-/// What a grant gives; of the namespaces of its scope in this one only, if one is named.
+/// Returns the grant of this name; of the namespaces of its scope only in `within`, if that is given.
 fn observe_grant(caches: &Caches, name: &str, within: Option<&str>) -> Result<Option<Grant>, Unknown> {
     let Some((kind, namespace, declared)) = naming::parse_grant(name) else { return Ok(None) };
     let area = || observe_role_scope_within(caches, namespace, within);
@@ -108,7 +108,7 @@ fn observe_grant(caches: &Caches, name: &str, within: Option<&str>) -> Result<Op
             let Some(activation) = caches.activations.get(namespace, declared) else { return Ok(None) };
             let eligible = find_eligibility(caches, &activation);
             let eligible = eligible.and_then(|one| effective_for(&one, &activation).ok().flatten());
-            // What another version calls it is not known, and what was made for it stays until its end.
+            // Only another version knows a part of the activation; what was made for it stays until its end.
             if keeps_what_it_has(&activation, eligible.as_ref()) {
                 return Err(Unknown);
             }
@@ -117,12 +117,12 @@ fn observe_grant(caches: &Caches, name: &str, within: Option<&str>) -> Result<Op
     }
 }
 
-/// Whom an assignment or an eligibility names that can be read; `None` where nobody can tell. What is applied of it
-/// may be unreadable, and who was taken out of it loses his rights all the same. Whom only a newer version knows,
-/// nobody here has bound.
+/// Returns the readable principals of an assignment or an eligibility; `None` where nobody can tell them. The applied
+/// content may be unreadable, and a principal who was taken out of the spec loses the rights all the same. This version
+/// has bound no principal whom only a newer version knows.
 fn named_principals(caches: &Caches, name: &str) -> Option<BTreeSet<Principal>> {
     let named = |principals: &[Principal], unreadable: Option<&Unreadable>| {
-        // One that no version can read names nobody.
+        // An entry that no version can read names nobody.
         let is_told = unreadable.is_none_or(|one| !one.is_only_newer() || !one.is_unclear("principals"));
         is_told.then(|| principals.iter().cloned().collect())
     };
@@ -219,7 +219,7 @@ pub fn observe_activation(
     }
 }
 
-/// What a person made in managed namespaces while a role was held, once it is over.
+/// Finds what a person made in managed namespaces while holding a role, once the role is over.
 fn find_left_behind(caches: &Caches, activation: &RoleActivation) -> Vec<String> {
     let Some((user, start, end)) = activation.status.as_ref().and_then(when_held) else { return Vec::new() };
     [
@@ -238,7 +238,8 @@ fn when_held(status: &RoleActivationStatus) -> Option<(&str, Timestamp, Timestam
     Some((status.user.as_deref()?, status.starts_at.as_ref()?.0, status.ends_at.as_ref()?.0))
 }
 
-/// Creation is known to the second. The order is that of names, so that nothing is written twice.
+/// Describes the objects that were made between two points in time. Creation is known to the second. The order is that
+/// of names, so that nothing is written twice.
 fn made_between<K: Resource<DynamicType = ()>>(
     made: &[Arc<K>],
     start: Timestamp,
@@ -254,9 +255,9 @@ fn made_between<K: Resource<DynamicType = ()>>(
     described
 }
 
-/// What an eligibility gives to who activates it. When what is applied of it cannot be read, as after a rollback, who
-/// holds the role keeps what can be read of what is wanted: whoever is taken out of that, or whose time is over by it,
-/// loses it, and nobody else gets anything.
+/// Returns what an eligibility gives to the person who activates it. When its applied content cannot be read, as after
+/// a rollback, a person who holds the role keeps what can be read of the wanted spec: whoever is taken out of that, or
+/// whose time is over by it, loses the role, and nobody else gets anything.
 fn effective_for(
     eligibility: &RoleEligibility,
     activation: &RoleActivation,
@@ -292,8 +293,8 @@ fn find_eligibility(caches: &Caches, activation: &RoleActivation) -> Option<Arc<
     caches.eligibilities.get(activation.metadata.namespace.as_deref()?, &activation.spec.eligibility)
 }
 
-/// What there is of a grant where the operator gives rights. What has its name elsewhere is only taken away
-/// ([`observe_one_grant`]): whoever makes it there again and again keeps nobody waiting.
+/// Observes the objects of a grant where the operator gives rights. An object with its name elsewhere is only taken
+/// away ([`observe_one_grant`]): whoever makes it there again and again keeps nobody waiting.
 fn observe_around(caches: &Caches, kind: Kind, namespace: &str, name: &str) -> RbacState {
     let mut live = observe_objects(caches, &naming::grant(kind, namespace, name));
     live.roles.retain(|role| counts(caches, role.as_ref()));
@@ -309,8 +310,8 @@ fn counts<K: Resource>(caches: &Caches, object: &K) -> bool {
     })
 }
 
-/// What the person who activates a role holds now that it may be in conflict with: by assignments, and by other
-/// activations.
+/// Returns the roles that the person who activates a role holds now, by assignments and by other activations, and with
+/// which that role may be in conflict.
 fn observe_held(caches: &Caches, activation: &RoleActivation, role: Role) -> Vec<RoleHolding> {
     let Some(user) = asker(activation).map(|asker| asker.user) else { return Vec::new() };
     let places = overlapping(caches, activation.metadata.namespace.as_deref().unwrap_or_default());
@@ -332,8 +333,8 @@ fn observe_held(caches: &Caches, activation: &RoleActivation, role: Role) -> Vec
     duties(caches, &assigned, given).chain(active).collect()
 }
 
-/// What other assignments and eligibilities give to these principals where the roles of both count, that this role may
-/// be in conflict with.
+/// Returns the roles that other assignments and eligibilities give to these principals where the roles of both count,
+/// and with which this role may be in conflict.
 fn observe_duties(
     caches: &Caches,
     namespace: &str,
@@ -351,7 +352,7 @@ fn observe_duties(
     duties(caches, &assignments, assigned).chain(duties(caches, &eligibilities, eligible)).collect()
 }
 
-/// A role that is given and the first of those who are looked for who gets it, if that may be in conflict with theirs.
+/// Returns a given role and the first of the sought principals who gets it, if the role may be in conflict with theirs.
 fn first_given(
     given: Role,
     to: &[Principal],
@@ -361,7 +362,8 @@ fn first_given(
     Some((given, to.map(Principal::line).filter(|line| lines.contains(line)).min()?))
 }
 
-/// What each of these gives, by what is applied of it. It may name many, of whom no copy is made.
+/// Returns what each of these objects gives by its applied content. An object may name many principals, of whom no copy
+/// is made.
 fn duties<K: Gated>(
     caches: &Caches,
     found: &[Arc<K>],
@@ -379,18 +381,18 @@ fn describe<K: Resource>(kind: impl Display, object: &K) -> String {
     format!("{kind} {namespace}/{name}")
 }
 
-/// Where roles count that are given in a namespace.
+/// Observes the scope of the roles that are given in a namespace.
 #[must_use]
 pub fn observe_role_scope(caches: &Caches, namespace: &str) -> RoleScope {
     observe_role_scope_within(caches, namespace, None)
 }
 
-/// Where roles count that are given in a namespace, or of that only this namespace.
+/// Observes the scope of the roles that are given in a namespace; of its namespaces only `within`, if that is given.
 fn observe_role_scope_within(caches: &Caches, namespace: &str, within: Option<&str>) -> RoleScope {
     let scope = scope_of(caches, namespace);
     let namespaces = match (&scope, within) {
         (None, _) => Vec::new(),
-        // Whether roles of this scope count there is left to the rules of roles.
+        // The rules of roles decide whether roles of this scope count there.
         (Some(_), Some(within)) => caches.namespaces.get("", within).into_iter().collect(),
         (Some(Scope::System { .. }), None) => caches.namespaces.by(NamespaceBy::Managed, "true"),
         (Some(Scope::Community { community, .. }), None) => {
@@ -418,7 +420,7 @@ fn observe_role_scope_within(caches: &Caches, namespace: &str, within: Option<&s
     RoleScope { scope, namespaces, about_enclave, conflicts }
 }
 
-/// What a namespace is the scope of.
+/// Returns the scope of the roles that are given in a namespace.
 fn scope_of(caches: &Caches, namespace: &str) -> Option<Scope> {
     if *namespace == *caches.system {
         return Some(Scope::System { namespace: namespace.to_owned() });
@@ -437,7 +439,8 @@ fn scope_of(caches: &Caches, namespace: &str) -> Option<Scope> {
     }
 }
 
-/// Where roles are given that count where those of a namespace do, and some more. What is not known may be anywhere.
+/// Returns the places whose roles may count where those of a namespace do, and some more. An unknown scope may be
+/// anywhere.
 #[must_use]
 pub fn overlapping(caches: &Caches, namespace: &str) -> Vec<Near> {
     let everywhere = Near::In(caches.system.to_string());
@@ -452,7 +455,7 @@ pub fn overlapping(caches: &Caches, namespace: &str) -> Vec<Near> {
     }
 }
 
-/// What is found there for any of these people, each object once.
+/// Finds the objects near these places for any of these people, each object once.
 #[must_use]
 pub fn find_near<K: Indexed>(
     cache: &Cache<K>,
@@ -474,7 +477,7 @@ fn open_requests_about_enclave(caches: &Caches, namespace: &str, enclave: &str) 
     names
 }
 
-/// A namespace that belongs to a Community and stays. Its labels can be believed: only the operator writes
+/// Returns a namespace that belongs to a Community and stays. Its labels can be believed: only the operator writes
 /// them.
 fn managed(caches: &Caches, namespace: &Namespace) -> Option<Managed> {
     let labels = namespace.labels();
@@ -501,8 +504,8 @@ fn managed(caches: &Caches, namespace: &Namespace) -> Option<Managed> {
     })
 }
 
-/// Namespaces, of those in which roles count that are given in one, without the policy that denies
-/// everything: nobody gets in before it is there.
+/// Returns the namespaces in which the roles of a namespace count and that have no default-deny policy: nobody gets in
+/// before that policy is there.
 fn observe_bare(caches: &Caches, namespace: &str) -> BTreeSet<String> {
     let scope = scope_of(caches, namespace);
     let around = match &scope {

@@ -1,6 +1,6 @@
-//! RoleAssignments, RoleEligibilities and RoleActivations are looked at again when the scope that they are
-//! given in changes, the namespaces in it, what there is of their rights, and who else has which role. The
-//! same changes may take rights away, which the revocation worker sees to.
+//! Enqueues RoleAssignments, RoleEligibilities and RoleActivations when the scope in which they are given changes, the
+//! namespaces in it, the RBAC objects of their rights, or who else has which role. The same changes may take rights
+//! away, so they enqueue grants for the revocation worker.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -31,7 +31,7 @@ use crate::model::approval::gated::Gated;
 use crate::model::naming::{ROLE_BINDING, enclave_namespace, is_of_grant, namespace_of, parse_grant};
 use crate::plan::declared::Parent;
 
-/// Its rules count for roles that are given in it and in its Enclaves.
+/// Enqueues the roles that are given in a Community and in its Enclaves, for which its rules count.
 pub fn on_community(enqueuer: &Enqueuer, change: &Change<Community>) {
     if !concerns_members(change) {
         return;
@@ -48,7 +48,7 @@ pub fn on_community(enqueuer: &Enqueuer, change: &Change<Community>) {
     }
 }
 
-/// Its rules count for roles that are given in it.
+/// Enqueues the roles that are given in an Enclave, for which its rules count.
 pub fn on_enclave(enqueuer: &Enqueuer, change: &Change<Enclave>) {
     let Some(enclave) = change.latest().filter(|_| concerns_declared(change)) else { return };
     let parent = parent_of(&enqueuer.caches, enclave.metadata.namespace.as_deref().unwrap_or_default());
@@ -57,7 +57,8 @@ pub fn on_enclave(enqueuer: &Enqueuer, change: &Change<Enclave>) {
     }
 }
 
-/// Into an isolated workload nobody gets by a role.
+/// Enqueues the roles that count in a workload whose access mode changes: nobody gets into an isolated workload by a
+/// role.
 pub fn on_workload(enqueuer: &Enqueuer, change: &Change<EnclaveWorkload>) {
     if let Some(maker) = change.latest().and_then(|workload| maker(workload.as_ref())) {
         enqueue_activations_of(enqueuer, maker, change);
@@ -67,7 +68,7 @@ pub fn on_workload(enqueuer: &Enqueuer, change: &Change<EnclaveWorkload>) {
         return;
     }
     let Some(workload) = change.latest() else { return };
-    // Where its pods run, whatever became of the namespace that it is declared in.
+    // The namespace of its pods counts, whatever became of the namespace in which the workload is declared.
     let control = workload.metadata.namespace.as_deref().unwrap_or_default();
     let Some(pods) = enqueuer.caches.namespaces.get("", &format!("{control}-{}", workload.name_any())) else {
         return;
@@ -77,7 +78,8 @@ pub fn on_workload(enqueuer: &Enqueuer, change: &Change<EnclaveWorkload>) {
     revoke_covering(enqueuer, &labels);
 }
 
-/// Those who decide in an Enclave reach the requests about the Enclave itself by their names.
+/// Enqueues the roles of an Enclave when a request about the Enclave itself comes, is decided or goes: its approvers
+/// reach such requests by their names.
 pub fn on_request(enqueuer: &Enqueuer, change: &Change<ApprovalRequest>) {
     let is_undecided =
         |request: &ApprovalRequest| request.status.as_ref().is_none_or(|status| status.decided_at.is_none());
@@ -93,7 +95,8 @@ pub fn on_request(enqueuer: &Enqueuer, change: &Change<ApprovalRequest>) {
     }
 }
 
-/// One role may be in conflict with another, of the same principal.
+/// Enqueues the grant of an assignment for the revocation worker, and the roles of the same principals that it may be
+/// in conflict with.
 pub fn on_assignment(enqueuer: &Enqueuer, change: &Change<RoleAssignment>) {
     let Some(assignment) = change.latest() else { return };
     if concerns_others(change) {
@@ -106,7 +109,8 @@ pub fn on_assignment(enqueuer: &Enqueuer, change: &Change<RoleAssignment>) {
     }
 }
 
-/// What is activated with an eligibility ends with it.
+/// Enqueues the grant of an eligibility for the revocation worker, the roles that it may be in conflict with, and its
+/// activations, which end with it.
 pub fn on_eligibility(enqueuer: &Enqueuer, change: &Change<RoleEligibility>) {
     let Some(eligibility) = change.latest() else { return };
     if concerns_others(change) {
@@ -124,7 +128,8 @@ pub fn on_eligibility(enqueuer: &Enqueuer, change: &Change<RoleEligibility>) {
     }
 }
 
-/// An eligibility tells how it is used; and a role that is held may be in conflict with another.
+/// Enqueues an activation, and its grant for the revocation worker. A new state enqueues its eligibility, which shows
+/// how it is used, and the open activations of the same person, which may be in conflict with it.
 pub fn on_activation(enqueuer: &Enqueuer, change: &Change<RoleActivation>) {
     let Some(activation) = change.latest() else { return };
     revoke(enqueuer, grant_of(Kind::RoleActivation, activation.as_ref()));
@@ -151,7 +156,7 @@ pub fn on_activation(enqueuer: &Enqueuer, change: &Change<RoleActivation>) {
     }
 }
 
-/// Roles count in the namespaces of their scope as these come and go.
+/// Enqueues the roles that count in a namespace that comes, goes or changes.
 pub fn on_namespace(enqueuer: &Enqueuer, change: &Change<Namespace>) {
     let view =
         |namespace: &Namespace| (is_there(namespace), namespace.labels().get(label::ACCESS_MODE).cloned());
@@ -171,7 +176,8 @@ pub fn on_namespace(enqueuer: &Enqueuer, change: &Change<Namespace>) {
     }
 }
 
-/// Nobody gets in before the policy is there that denies everything.
+/// Enqueues the roles that count in a namespace whose default-deny policy comes or goes: nobody gets in before that
+/// policy is there.
 pub fn on_network_policy<K: Resource>(enqueuer: &Enqueuer, change: &Change<K>) {
     let Some(policy) = change.latest() else { return };
     let is_new_or_gone = change.before.is_none() || change.after.is_none();
@@ -189,7 +195,8 @@ pub fn on_network_policy<K: Resource>(enqueuer: &Enqueuer, change: &Change<K>) {
     }
 }
 
-/// What is made for a grant is named after what declares it. Anything else may be what somebody left behind.
+/// Enqueues the object that declares a grant, and the grant for the revocation worker, when an object with the name of
+/// the grant changes. Any other object may be one that somebody left behind.
 pub fn on_rbac<K: Indexed>(enqueuer: &Enqueuer, change: &Change<K>) {
     let Some(object) = change.latest() else { return };
     let name = object.meta().name.as_deref().unwrap_or_default();
@@ -197,10 +204,12 @@ pub fn on_rbac<K: Indexed>(enqueuer: &Enqueuer, change: &Change<K>) {
         if may_count(&enqueuer.caches, object.as_ref()) {
             enqueuer.queues.add(kind, namespace, declared, Priority::Normal);
         }
-        // What is new is as a rule what the operator made of it: what somebody lost goes first.
+        // A new object is as a rule one that the operator made for the grant, so the rights that somebody lost go
+        // first.
         let is_made = change.before.is_none() && is_given(&enqueuer.caches, kind, namespace, declared);
         let priority = if is_made { Priority::Normal } else { Priority::Closing };
-        // An assignment may count in thousands of namespaces, and is looked at in this one. What ends does so as a whole.
+        // An assignment may count in thousands of namespaces, so only this one is enqueued. A grant that ends does so
+        // as a whole.
         let there = object.meta().namespace.as_deref().filter(|_| kind == Kind::RoleAssignment);
         enqueuer.queues.revocation.add(Key::new(there.unwrap_or_default(), name), priority);
     } else if name.starts_with(ROLE_BINDING) {
@@ -211,13 +220,13 @@ pub fn on_rbac<K: Indexed>(enqueuer: &Enqueuer, change: &Change<K>) {
     }
 }
 
-/// Whether an object is, or was, where the operator gives rights. A namespace that is not known may be one that went
-/// before it, and what ends with a right waits for that to be gone.
+/// Whether an object is, or was, where the operator gives rights. An unknown namespace may have gone before the object
+/// in it, and an object whose rights end waits until they are gone.
 fn may_count<K: Resource>(caches: &Caches, object: &K) -> bool {
     object.meta().namespace.as_deref() == Some(&caches.system) || may_be_managed(caches, object)
 }
 
-/// Whether what declares a grant is there, and nobody is about to take it away.
+/// Whether the object that declares a grant is there, and nobody is about to take it away.
 fn is_given(caches: &Caches, kind: Kind, namespace: &str, name: &str) -> bool {
     match kind {
         Kind::RoleAssignment => {
@@ -238,7 +247,7 @@ fn stays<K: Resource>(object: &K) -> bool {
     object.meta().deletion_timestamp.is_none()
 }
 
-/// Everything that there is of rights, and everything that gives some.
+/// Enqueues for the revocation worker everything that there is of rights, and everything that gives some.
 pub fn enqueue_all_revocations(enqueuer: &Enqueuer) {
     let caches = &enqueuer.caches;
     macro_rules! revoke_given {
@@ -271,10 +280,11 @@ fn maker<K: Resource>(object: &K) -> Option<&str> {
     object.meta().annotations.as_ref()?.get(annotation::CREATED_BY).map(String::as_str)
 }
 
-/// How far apart the clocks are at most by which something was made and a role began or ended.
+/// The largest difference of the clocks by which an object was made and a role began or ended.
 const CLOCKS: SignedDuration = SignedDuration::from_mins(1);
 
-/// What is over tells what was left behind that was made meanwhile, which changes when that comes or goes.
+/// Enqueues the activations of a person within which an object was made that comes or goes: an activation that is over
+/// lists such objects as left behind.
 fn enqueue_activations_of<K: Resource>(enqueuer: &Enqueuer, maker: &str, change: &Change<K>) {
     let Some(made) = change.latest().filter(|_| change.before.is_none() || change.after.is_none()) else {
         return;
@@ -300,7 +310,7 @@ fn enqueue_activations_by_maker<K: Gated>(enqueuer: &Enqueuer, change: &Change<K
     }
 }
 
-/// What is given in a namespace, and what is activated there and not over.
+/// Enqueues what is given in a namespace and the activations there that are not over, also for the revocation worker.
 fn enqueue_given_in(enqueuer: &Enqueuer, namespace: &str) {
     let caches = &enqueuer.caches;
     macro_rules! enqueue_each {
@@ -318,8 +328,8 @@ fn enqueue_given_in(enqueuer: &Enqueuer, namespace: &str) {
     );
 }
 
-/// The namespaces in which roles are given that count in a namespace with these labels. Those that count
-/// everywhere give rights by bindings of their own only where pods run.
+/// Returns the namespaces whose roles count in a namespace with these labels. Roles that count everywhere give rights
+/// by bindings of their own only where pods run.
 fn scopes_around(enqueuer: &Enqueuer, labels: &Labels<'_>) -> Vec<String> {
     let own = enqueuer.caches.communities.get("", labels.community).map(|community| namespace_of(&community));
     let control = labels.enclave.map(|enclave| enclave_namespace(labels.community, enclave));
@@ -327,7 +337,8 @@ fn scopes_around(enqueuer: &Enqueuer, labels: &Labels<'_>) -> Vec<String> {
     own.into_iter().chain(control).chain(system).collect()
 }
 
-/// What gives rights there. An eligibility gives none but to ask, where it stands.
+/// Enqueues what gives rights in a namespace with these labels. An eligibility gives only the right to ask, in its own
+/// namespace.
 fn enqueue_covering(enqueuer: &Enqueuer, labels: &Labels<'_>) {
     for namespace in scopes_around(enqueuer, labels) {
         let assignments = enqueuer.caches.assignments.in_namespace(&namespace);
@@ -352,7 +363,7 @@ fn active_in(enqueuer: &Enqueuer, namespace: &str) -> Vec<std::sync::Arc<RoleAct
     enqueuer.caches.activations.by(ActivationBy::ActiveIn, namespace)
 }
 
-/// What is given to the same principals where the roles of both count, and what they activate there.
+/// Enqueues what is given to the same principals where the roles of both count, and what they activate there.
 fn enqueue_in_conflict(
     enqueuer: &Enqueuer,
     namespace: &str,
@@ -377,7 +388,7 @@ fn enqueue_in_conflict(
     enqueuer.enqueue_objects(Kind::RoleActivation, &activations, priority);
 }
 
-/// Where roles are given that count where those of one namespace do. What is not known may be anywhere.
+/// The namespaces whose roles count where those of one namespace do. An unknown scope may be anywhere.
 struct Places<'a> {
     caches: &'a Caches,
     namespace: &'a str,

@@ -1,8 +1,9 @@
-//! The RoleActivation: a role for a while, asked for by who is eligible.
+//! The RoleActivation: a role for a while, asked for by a person who is eligible.
 //!
-//! `model::rbac::activation::evaluate_activation` is its lifecycle, from its stamps, its eligibility, its request and the time;
-//! what ends one is looked at before what keeps it. The kind is not `Gated`: its spec never changes, so there is nothing
-//! to compare, but its request is made and decided like every other.
+//! `model::rbac::activation::evaluate_activation` is its lifecycle, from its stamps, its eligibility, its request and
+//! the time; a reason that ends an activation counts before one that keeps it. The kind is not `Gated`: what an
+//! activation asks for never changes, so there is nothing to compare, but its request is made and decided like every
+//! other.
 
 pub mod plan;
 

@@ -1,4 +1,4 @@
-//! What a RoleActivation gives, and for how long.
+//! Plans a RoleActivation: what it gives, and for how long.
 
 use crate::model::approval::policy_status::PolicyStatus;
 use std::sync::Arc;
@@ -28,33 +28,33 @@ use crate::plan::rbac::role_scope::RoleScope;
 use crate::plan::status::describe_error;
 use crate::plan::{ConfirmBy, Plan, PlannedEvent, Severity, Write};
 
-/// What was seen of an activation.
+/// The observed state of an activation.
 #[derive(Clone, Debug)]
 pub struct ObservedActivation {
     pub activation: Arc<RoleActivation>,
     /// The eligibility that it names, or why there is none in force.
     pub eligibility: Result<Eligible, NotEligible>,
-    /// What the person who activates has that the role may be in conflict with.
+    /// Other roles of the person who activates, with which the role may be in conflict.
     pub others: Vec<RoleHolding>,
-    /// Where its role counts.
+    /// The scope in which its role counts.
     pub area: RoleScope,
-    /// What it is declared in.
+    /// The parent in which it is declared.
     pub parent: Parent,
     /// The requests about it.
     pub requests: Vec<Arc<ApprovalRequest>>,
-    /// Whether there are no others.
+    /// Whether there are no other requests about it.
     pub knows_all_requests: bool,
-    /// What there is of its rights.
+    /// The observed RBAC objects of its rights.
     pub around: RbacState,
     /// The admission policies that the API server runs.
     pub policies: PolicyStatus,
-    /// What the person made while the role was held; in words.
+    /// The objects that the person made while the role was held; in words.
     pub left_behind: Vec<String>,
-    /// How long an activation is kept that is over.
+    /// The time for which an activation that is over is kept.
     pub retain_for: SignedDuration,
 }
 
-/// Plans an activation. What takes rights away is not among its writes: that never waits for it.
+/// Plans an activation. Its writes take no rights away: revocation never waits for them.
 #[must_use]
 pub fn plan_activation(observed: &ObservedActivation, now: Timestamp) -> Plan<RoleActivationStatus> {
     let activation = observed.activation.as_ref();
@@ -62,7 +62,7 @@ pub fn plan_activation(observed: &ObservedActivation, now: Timestamp) -> Plan<Ro
     let name = request_name(activation);
     let request = observed.requests.iter().find(|request| request.name_any() == name);
     if known.is_some_and(ActivationState::is_final) {
-        // It may have ended before its request said that it began.
+        // The activation may have ended before its request said that it began.
         let began = activation.status.as_ref().is_some_and(|status| status.ends_at.is_some());
         let mark = plan_mark(request.filter(|_| began), now);
         let plan = plan_retention(observed, now);
@@ -114,14 +114,15 @@ pub fn plan_activation(observed: &ObservedActivation, now: Timestamp) -> Plan<Ro
         && observed.policies.integrity == Integrity::Intact
         && !matches!(evaluation.step, Step::Begin(_))
     {
-        // From now on it is believed who asked, so the API server is asked whether it really watches.
+        // From now on the stamps are believed, so the API server is asked whether it really runs the admission
+        // policies.
         let by = ConfirmBy::Get(Kind::RoleActivation);
         writes.insert(0, Write::ConfirmPolicies { witness: observed.policies.witness.clone(), by });
     }
     let is_bound = opens.is_empty();
     let status =
         build_status(observed, &evaluation, request.map(|request| request.name_any()), is_bound, now);
-    // What begins without anybody's decision is no news.
+    // An activation that begins without anybody's decision is no news.
     let is_usual = evaluation.state == Some(ActivationState::Active) && request.is_none();
     let is_news = evaluation.state.is_some() && evaluation.state != known && !is_usual;
     let notices = is_news.then(|| notice(&evaluation));
@@ -143,7 +144,7 @@ pub fn plan_activation(observed: &ObservedActivation, now: Timestamp) -> Plan<Ro
     plan
 }
 
-/// What an activation gives now; `None` when it is not active, or should not be. Time is not looked at.
+/// Returns the grant of an activation; `None` when it is not active, or should not be. The time is not checked.
 #[must_use]
 pub fn grant_of_activation(
     activation: &RoleActivation,
@@ -168,7 +169,7 @@ pub fn grant_of_activation(
     Some(Grant { principals, ..role_of(spec, area, name, Some(end)) })
 }
 
-/// The writes that come before the status, and those that put it into force.
+/// Returns the writes that come before the status, and the writes that give the rights of an active role.
 fn plan_step(
     observed: &ObservedActivation,
     evaluation: &Evaluation,
@@ -230,7 +231,8 @@ fn build_status(
     let generation = activation.metadata.generation;
     let role = observed.eligibility.as_ref().ok().map(|eligible| eligible.spec.role);
     let uid = observed.eligibility.as_ref().ok().map(|eligible| eligible.uid.clone());
-    // What was meant when it was asked for is never what another eligibility says.
+    // The eligibility that was meant when the role was asked for is remembered; another one of its name changes
+    // nothing.
     let eligible = observed.eligibility.as_ref().ok();
     let notify = eligible.map(|eligible| eligible.spec.activation.notify.clone()).unwrap_or_default();
     let (role, uid, notify) = match evaluation.state.or(before.state) {
@@ -263,8 +265,8 @@ fn notice(evaluation: &Evaluation) -> PlannedEvent {
     PlannedEvent { severity, reason: evaluation.reason, message: evaluation.message.clone() }
 }
 
-/// An activation that is being deleted goes when nothing of its rights is left, and when everybody knows that
-/// it ended.
+/// Removes the finalizer of an activation that is being deleted when nothing of its rights is left, and when its end
+/// was delivered.
 fn plan_finalization(observed: &ObservedActivation) -> Plan<RoleActivationStatus> {
     let activation = observed.activation.as_ref();
     let is_told = activation.status.as_ref().is_none_or(|status| status.audit.is_told());
@@ -272,7 +274,7 @@ fn plan_finalization(observed: &ObservedActivation) -> Plan<RoleActivationStatus
     Plan { writes: goes.then_some(Write::RemoveFinalizer).into_iter().collect(), ..Plan::nothing() }
 }
 
-/// An activation that is over tells what is left, and is deleted when it is old.
+/// Plans an activation that is over: it lists what was left behind, and is deleted when it is old.
 fn plan_retention(observed: &ObservedActivation, now: Timestamp) -> Plan<RoleActivationStatus> {
     let activation = observed.activation.as_ref();
     let status = activation.status.as_ref();

@@ -1,4 +1,4 @@
-//! What a RoleAssignment gives: the rights of its role, in every namespace of its scope.
+//! Plans a RoleAssignment, which gives the rights of its role in every namespace of its scope.
 
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -20,20 +20,20 @@ use crate::plan::rbac::role_scope::{
 
 const KINDS: &str = "RoleAssignments";
 
-/// What was seen of an assignment.
+/// The observed state of an assignment.
 #[derive(Clone, Debug)]
 pub struct ObservedAssignment {
     /// The assignment and what it is declared in.
     pub declared: ObservedGated<RoleAssignment>,
-    /// Where it counts.
+    /// The scope in which its role counts.
     pub area: RoleScope,
-    /// What there is of its rights.
+    /// The observed RBAC objects of its rights.
     pub around: RbacState,
-    /// What else its principals have that its role may be in conflict with.
+    /// Other roles of its principals, with which its role may be in conflict.
     pub others: Vec<RoleHolding>,
 }
 
-/// Plans an assignment. What takes rights away is not among its writes: that never waits for it.
+/// Plans an assignment. Its writes take no rights away: revocation never waits for them.
 #[must_use]
 pub fn plan_assignment(observed: &ObservedAssignment, now: Timestamp) -> Plan<RoleAssignmentStatus> {
     let assignment = observed.declared.object.as_ref();
@@ -69,8 +69,7 @@ pub fn plan_assignment(observed: &ObservedAssignment, now: Timestamp) -> Plan<Ro
     })
 }
 
-/// What an assignment gives now: what is applied, without what its spec closes. `None` when that is
-/// nothing.
+/// Returns the grant of an assignment: its applied content, without what its spec closes. `None` when that is nothing.
 ///
 /// # Errors
 /// When what is applied cannot be read.
@@ -78,7 +77,7 @@ pub fn grant_of_assignment(
     assignment: &RoleAssignment,
     area: &RoleScope,
 ) -> Result<Option<Grant>, EvaluationError> {
-    // What is deleted gives nothing, whether or not it can be read.
+    // A deleted assignment gives nothing, whether or not it can be read.
     if assignment.metadata.deletion_timestamp.is_some() {
         return Ok(None);
     }

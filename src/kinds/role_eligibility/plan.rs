@@ -1,4 +1,4 @@
-//! What a RoleEligibility gives: the right to ask for its role, and nothing else.
+//! Plans a RoleEligibility, which gives the right to ask for its role, and nothing else.
 
 use std::sync::Arc;
 
@@ -27,22 +27,22 @@ use crate::plan::rbac::role_scope::{
 
 const KINDS: &str = "RoleEligibilities";
 
-/// What was seen of an eligibility.
+/// The observed state of an eligibility.
 #[derive(Clone, Debug)]
 pub struct ObservedEligibility {
     /// The eligibility and what it is declared in.
     pub declared: ObservedGated<RoleEligibility>,
-    /// Where its role counts.
+    /// The scope in which its role counts.
     pub area: RoleScope,
-    /// What there is of the right to ask.
+    /// The observed RBAC objects of the right to ask.
     pub around: RbacState,
-    /// What its principals have that its role may be in conflict with.
+    /// Other roles of its principals, with which its role may be in conflict.
     pub others: Vec<RoleHolding>,
     /// The activations that name it.
     pub activations: Vec<Arc<RoleActivation>>,
 }
 
-/// Plans an eligibility. What takes rights away is not among its writes: that never waits for it.
+/// Plans an eligibility. Its writes take no rights away: revocation never waits for them.
 #[must_use]
 pub fn plan_eligibility(observed: &ObservedEligibility, now: Timestamp) -> Plan<RoleEligibilityStatus> {
     let eligibility = observed.declared.object.as_ref();
@@ -85,8 +85,8 @@ pub fn plan_eligibility(observed: &ObservedEligibility, now: Timestamp) -> Plan<
     plan
 }
 
-/// How the eligibility was used, from the activations that are kept. What was the last one is remembered
-/// longer than it.
+/// Adds to a status how the eligibility was used, from the activations that are kept. The last activation is remembered
+/// longer than it is kept.
 fn review(observed: &ObservedEligibility, status: RoleEligibilityStatus) -> RoleEligibilityStatus {
     let began = |activation: &Arc<RoleActivation>| {
         let status = activation.status.as_ref()?;
@@ -106,12 +106,13 @@ fn review(observed: &ObservedEligibility, status: RoleEligibilityStatus) -> Role
     }
 }
 
-/// What is in force of an eligibility: what is applied, without what its spec closes. `None` when nothing is.
+/// Returns what is in force of an eligibility: its applied content, without what its spec closes. `None` when nothing
+/// is.
 ///
 /// # Errors
 /// When what is applied cannot be read.
 pub fn effective(eligibility: &RoleEligibility) -> Result<Option<Eligible>, EvaluationError> {
-    // What is deleted gives nothing, whether or not it can be read.
+    // A deleted eligibility gives nothing, whether or not it can be read.
     if eligibility.metadata.deletion_timestamp.is_some() {
         return Ok(None);
     }

@@ -18,8 +18,8 @@ use crate::model::rbac::access::{Admitted, admitted};
 impl Gated for EnclaveWorkload {
     made_changed_retired!(EnclaveWorkload, EnclaveWorkloadSpec, WorkloadUpdate, WorkloadDeletion);
 
-    /// Beside what cannot be read, what can be read closes: nobody keeps access by another field. Of those who
-    /// get in only those stay who can be read to be named.
+    /// Closes also by the readable part of a spec that cannot be read as a whole: nobody keeps access because of
+    /// another field. Of the principals who get in, only those stay whom the readable part names.
     fn restrict(applied: &EnclaveWorkloadSpec, wanted: &EnclaveWorkloadSpec) -> EnclaveWorkloadSpec {
         if wanted.unreadable.is_none() {
             return applied.clone();

@@ -42,7 +42,7 @@ pub fn observe_workload(
     ObservedWorkload { declared, place, together, links }
 }
 
-/// Whether it is isolated, or is to be.
+/// Whether a workload is isolated, or is to be.
 pub(in crate::kinds) fn is_isolated(workload: &EnclaveWorkload) -> bool {
     workload.spec.access_mode == AccessMode::Isolated
         || view_applied(workload, |spec| spec.access_mode).ok().flatten() == Some(AccessMode::Isolated)

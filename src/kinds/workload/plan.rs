@@ -1,5 +1,5 @@
-//! What an EnclaveWorkload needs: a namespace for its pods, which nothing reaches and which reaches
-//! nothing but what connections let through.
+//! Plans an EnclaveWorkload: a namespace for its pods, which is closed but for DNS, intra-Enclave traffic and
+//! connections.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -51,12 +51,12 @@ mod keeping;
 
 const KINDS: &str = "EnclaveWorkloads";
 
-/// What was seen of a workload.
+/// The observed state of a workload.
 #[derive(Clone, Debug)]
 pub struct ObservedWorkload {
     /// The workload and what it is declared in.
     pub declared: ObservedGated<EnclaveWorkload>,
-    /// Its namespace.
+    /// The observed namespace of the workload.
     pub place: ObservedNamespace,
     /// Namespaces of all workloads of the Enclave that exist, in order; with its own.
     pub together: Vec<String>,
@@ -106,8 +106,7 @@ pub fn plan_workload(observed: &ObservedWorkload, now: Timestamp) -> Plan<Enclav
     Plan { requeue_at, ..plan }
 }
 
-/// What else the latest spec would open and close than connections: who gets in, and what the Enclave lets
-/// its workloads do.
+/// Describes what the latest spec would open and close beside connections: who gets in, and the intra-Enclave traffic.
 fn describe_rest(observed: &ObservedWorkload, imagined: &EnclaveWorkload) -> (Vec<String>, Vec<String>) {
     let Some(namespace) = namespace_of(observed) else { return Default::default() };
     let spec = |workload| applied_spec(workload).ok().flatten();
@@ -129,7 +128,7 @@ fn describe_rest(observed: &ObservedWorkload, imagined: &EnclaveWorkload) -> (Ve
     add(people, compare_intra_enclave(&together, &afterwards))
 }
 
-/// What is applied around a workload, as far as it needs it.
+/// The applied contents around a workload, as far as the workload needs them.
 struct Around<'a> {
     community: &'a Community,
     enclave: &'a Enclave,
@@ -138,7 +137,7 @@ struct Around<'a> {
     exceptions: &'a Exceptions,
 }
 
-/// Who may do more in the namespace, whatever else can be read of what is around.
+/// Returns who may do more in the namespace, whatever else can be read of what is around.
 fn exceptions(observed: &ObservedWorkload, now: Timestamp) -> Exceptions {
     match &observed.declared.parent {
         Parent::Enclave(community, enclave) => Exceptions::in_enclave(community, enclave, now),
@@ -146,7 +145,8 @@ fn exceptions(observed: &ObservedWorkload, now: Timestamp) -> Exceptions {
     }
 }
 
-/// The Enclave may be on its way out: what is in it stays in shape until it goes.
+/// Returns what is applied around a workload. The Enclave may be on its way out: what is in it stays in shape until it
+/// goes.
 fn observe_around<'a>(
     observed: &'a ObservedWorkload,
     exceptions: &'a Exceptions,
@@ -214,7 +214,8 @@ fn enforce_workload(
     enforce(&place, &observed.place, was_enforced(workload))
 }
 
-/// The policies of one connection in this namespace. What cannot be read stays as it is.
+/// Builds the policies of one connection in this namespace. Policies of a connection that cannot be read stay as they
+/// are.
 fn policies_of(
     link: &ResolvedConnection,
     namespace: &str,
@@ -233,7 +234,7 @@ fn policies_of(
     }
 }
 
-/// The same, of Cilium.
+/// Builds the Cilium policy of one connection, as [`policies_of`] does.
 fn cilium_policy_of(
     link: &ResolvedConnection,
     namespace: &str,
@@ -257,7 +258,7 @@ fn names_of_policies(link: &ResolvedConnection) -> [String; 2] {
     ["egress", "ingress"].map(|direction| connection_policy(&declared_in, &name, direction))
 }
 
-/// The names of those policies that have not been seen in force yet.
+/// Returns the names of the policies of connections that have not been seen in force yet.
 fn unmade_policies(observed: &ObservedWorkload) -> BTreeSet<String> {
     let links = observed.links.iter();
     let unmade = links.filter(|link| was_enforced(link.connection.as_ref()) == WasEnforced::No);
@@ -288,7 +289,8 @@ fn amounts(amounts: &BTreeMap<String, crate::api::Quantity>) -> BTreeMap<String,
     amounts.iter().map(|(resource, amount)| (resource.clone(), amount.into())).collect()
 }
 
-/// What is not requested is requested as much as it is limited, as the API server would fill it in.
+/// Returns the defaults for containers. A resource without a request is requested up to its limit, as the API server
+/// would fill it in.
 fn container_limits(defaults: &ContainerDefaults) -> ContainerLimits {
     let ContainerDefaults { limits, requests } = defaults;
     let limits = amounts(limits);

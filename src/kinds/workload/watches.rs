@@ -1,5 +1,6 @@
-//! An EnclaveWorkload is looked at again when the Community or the Enclave around it changes, its namespace or
-//! what is in it, another workload that may reach it, an EnclaveEndpoint that offers it, and a connection that comes from it or leads to it.
+//! Enqueues an EnclaveWorkload when the Community or the Enclave around it changes, its namespace or what is in it,
+//! another workload that may reach it, an EnclaveEndpoint that offers it, or a connection that comes from it or leads
+//! to it.
 
 use std::sync::Arc;
 
@@ -27,7 +28,7 @@ use crate::plan::declared::Parent;
 use crate::plan::enforcement::WasEnforced;
 use crate::plan::enforcement::was_enforced;
 
-/// Its DNS, rules and maintenance count in all Enclaves.
+/// Enqueues the workloads in all Enclaves of a Community, in which its DNS, rules and maintenance count.
 pub fn on_community(enqueuer: &Enqueuer, change: &Change<Community>) {
     if !concerns_members(change) {
         return;
@@ -39,7 +40,7 @@ pub fn on_community(enqueuer: &Enqueuer, change: &Change<Community>) {
     }
 }
 
-/// Its rules, maintenance and network count in it.
+/// Enqueues the workloads in an Enclave, in which its rules, maintenance and network count.
 pub fn on_enclave(enqueuer: &Enqueuer, change: &Change<Enclave>) {
     let Some(enclave) = change.latest().filter(|_| concerns_declared(change)) else { return };
     let parent = parent_of(&enqueuer.caches, enclave.metadata.namespace.as_deref().unwrap_or_default());
@@ -48,14 +49,14 @@ pub fn on_enclave(enqueuer: &Enqueuer, change: &Change<Enclave>) {
     }
 }
 
-/// Workloads of an Enclave may reach each other.
+/// Enqueues the workloads of an Enclave when one of them changes, because they may reach each other.
 pub fn on_sibling(enqueuer: &Enqueuer, change: &Change<EnclaveWorkload>) {
     if let Some(workload) = change.latest().filter(|_| concerns_others(change)) {
         enqueue_siblings(enqueuer, workload.metadata.namespace.as_deref().unwrap_or_default());
     }
 }
 
-/// An endpoint offers a workload, or did.
+/// Enqueues the workload that an endpoint offers, or did, and the workloads at the ends of its connections.
 pub fn on_endpoint(enqueuer: &Enqueuer, change: &Change<EnclaveEndpoint>) {
     if !concerns_others(change) {
         return;
@@ -73,8 +74,8 @@ pub fn on_endpoint(enqueuer: &Enqueuer, change: &Change<EnclaveEndpoint>) {
     }
 }
 
-/// The policies of a connection stand in the namespaces of the workloads at both ends. A connection that was never
-/// applied has none, and one whose policies were just seen in force needs nothing more.
+/// Enqueues the workloads at both ends of a connection, in whose namespaces its policies stand. A connection that was
+/// never applied has none, and one whose policies were just seen in force needs nothing more.
 pub fn on_connection(enqueuer: &Enqueuer, change: &Change<EnclaveConnection>) {
     let opens = |connection: &EnclaveConnection| {
         let status = connection.status.as_ref()?;
@@ -90,14 +91,14 @@ pub fn on_connection(enqueuer: &Enqueuer, change: &Change<EnclaveConnection>) {
     let before = change.before.as_deref().and_then(opens);
     if ceases || before != change.after.as_deref().and_then(opens) {
         enqueue_ends(enqueuer, change.versions().cloned(), priority_of(change));
-        // What it joins may be something that only a newer version knows.
+        // An end of the connection may be something that only a newer version knows.
         for connection in change.versions().filter(|connection| applied_spec(connection.as_ref()).is_err()) {
             enqueue_where_policies_are(enqueuer, connection, priority_of(change));
         }
     }
 }
 
-/// Looks at the workloads in whose namespaces policies of a connection are.
+/// Enqueues the workloads in whose namespaces policies of a connection are.
 fn enqueue_where_policies_are(enqueuer: &Enqueuer, connection: &EnclaveConnection, priority: Priority) {
     let Key { namespace, name } = Key::of(connection);
     let (caches, named) = (&enqueuer.caches, pair(&namespace, &name));
@@ -113,7 +114,7 @@ fn enqueue_where_policies_are(enqueuer: &Enqueuer, connection: &EnclaveConnectio
     }
 }
 
-/// Looks at the workloads at both ends of connections.
+/// Enqueues the workloads at both ends of connections.
 pub(in crate::kinds) fn enqueue_ends(
     enqueuer: &Enqueuer,
     connections: impl IntoIterator<Item = Arc<EnclaveConnection>>,
@@ -135,8 +136,8 @@ pub(in crate::kinds) fn enqueue_ends(
     }
 }
 
-/// The namespace is its own, has the name that it wants, or is that of a workload that it may reach, or of
-/// one at the other end of a connection.
+/// Enqueues the workloads that own a namespace or want its name, those that may reach the workload in it, and those at
+/// the other ends of its connections.
 pub fn on_namespace(enqueuer: &Enqueuer, change: &Change<Namespace>) {
     let Some(namespace) = change.latest() else { return };
     let name = namespace.name_any();
@@ -153,12 +154,12 @@ pub fn on_namespace(enqueuer: &Enqueuer, change: &Change<Namespace>) {
     }
 }
 
-/// Something in its namespace changed.
+/// Enqueues the workload in whose namespace something changed.
 pub fn on_child(enqueuer: &Enqueuer, namespace: &Namespace) {
     enqueue_of(enqueuer, namespace, Priority::Normal);
 }
 
-/// Looks at the workload whose pods run in a namespace.
+/// Enqueues the workload whose pods run in a namespace.
 fn enqueue_of(enqueuer: &Enqueuer, namespace: &Namespace, priority: Priority) {
     if let Some(labels) = labels_of(namespace)
         && labels.purpose == purpose::WORKLOAD
@@ -169,7 +170,8 @@ fn enqueue_of(enqueuer: &Enqueuer, namespace: &Namespace, priority: Priority) {
     }
 }
 
-/// A binding of a grant concerns only an isolated workload, which lets nobody in but those whom its spec lists.
+/// Enqueues the isolated workload in whose namespace a binding of a grant changed: it lets nobody in but those whom its
+/// spec lists. Such a binding concerns no other workload.
 pub fn on_grant(enqueuer: &Enqueuer, change: &Change<RoleBinding>) {
     let namespace = change.latest().and_then(|binding| binding.metadata.namespace.as_deref());
     let namespace = namespace.and_then(|namespace| enqueuer.caches.namespaces.get("", namespace));
@@ -188,7 +190,7 @@ fn enqueue_siblings(enqueuer: &Enqueuer, control: &str) {
     let is_open = |spec: &crate::api::EnclaveSpec| {
         spec.network.workload_communication == WorkloadCommunication::Allowed
     };
-    // What cannot be read may be anything.
+    // An applied content that cannot be read may allow anything.
     if view_applied(enclave.as_ref(), is_open).map_or(true, Option::unwrap_or_default) {
         enqueue_in(enqueuer, control, Priority::Normal);
     }

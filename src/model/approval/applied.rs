@@ -9,10 +9,10 @@ use crate::api::{Content, Time};
 use crate::model::approval::gated::Gated;
 use crate::model::digest::{DigestError, digest};
 
-/// A spec cannot be judged.
+/// The reason why a spec cannot be evaluated.
 #[derive(Debug, thiserror::Error)]
 pub enum EvaluationError {
-    /// What is applied was written by a version of the operator that this one cannot read.
+    /// The applied content was written by another version of the operator, and this one cannot read it.
     #[error("failed to read status.applied.spec")]
     AppliedUnreadable(#[source] UnreadableContent),
     /// The spec cannot be written as data.
@@ -31,7 +31,7 @@ pub fn applied_spec<K: Gated>(object: &K) -> Result<Option<K::Spec>, EvaluationE
     view_applied(object, K::Spec::clone)
 }
 
-/// What `view` sees in the applied content of an object, which is not copied for that.
+/// The result of `view` on the applied content of an object, which is not copied for that.
 ///
 /// # Errors
 /// As [`applied_spec`].
@@ -47,7 +47,7 @@ pub(crate) fn describe_cause(error: &UnreadableContent) -> String {
     std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }
 
-/// The object as it would be if its latest spec were in force; `None` when that cannot be told.
+/// The object as it would be if its latest spec were in force; `None` when the spec cannot be read or written.
 #[must_use]
 pub fn as_if_applied<K: Gated + Clone>(object: &K, references: &[Reference]) -> Option<K> {
     if K::unreadable(object.spec()).is_some() {

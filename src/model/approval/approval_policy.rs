@@ -12,10 +12,10 @@ use crate::api::common::Principal;
 use crate::api::community::ServiceAccountVotes;
 use crate::api::duration::Duration;
 
-/// How long a request may stay undecided when no scope says it.
+/// The time for which a request may stay undecided when no scope says it.
 pub const DEFAULT_EXPIRE_AFTER: SignedDuration = SignedDuration::from_hours(168);
 
-/// What a set of rules asks for, before defaults are filled in.
+/// The requirement of a set of rules, before defaults are filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Requirement {
     policy: RulePolicy,
@@ -46,16 +46,16 @@ impl Requirement {
         }
     }
 
-    /// What one scope asks for these operations. What it says about all requests (expiry,
-    /// comments, multi-factor authentication …) counts even when it has no rule for any of them,
+    /// The requirement of one scope for these operations. The scope's settings for all requests (expiry,
+    /// comments, multi-factor authentication …) count even when it has no rule for any of them,
     /// because another scope may hold the change.
     #[must_use]
     pub fn of_scope(approvals: &Approvals, operations: &BTreeSet<Operation>) -> Self {
         Self::of_rules(approvals, |operation| operations.contains(&operation))
     }
 
-    /// What protects a block of rules from being changed when no rule says so: everything that
-    /// any Required rule in it asks for. Who could not release a change under a rule cannot
+    /// The requirement for changing a block of rules, even when no rule says so: everything that
+    /// any Required rule in it asks for. Whoever could not release a change under a rule cannot
     /// weaken the rule either.
     #[must_use]
     pub fn of_changing_rules(applied: &Approvals) -> Self {
@@ -68,7 +68,7 @@ impl Requirement {
         Self::of_scope(applied, &required)
     }
 
-    /// Whether service accounts may vote in this scope.
+    /// Sets whether service accounts may vote in this scope.
     #[must_use]
     pub fn with_service_account_votes(mut self, votes: ServiceAccountVotes) -> Self {
         self.service_account_votes = votes;
@@ -124,7 +124,7 @@ impl Requirement {
         }
     }
 
-    /// The policy that a request would be judged by; `None` when nothing holds the change.
+    /// The policy that a request would be evaluated by; `None` when nothing holds the change.
     #[must_use]
     pub fn to_policy(&self) -> Option<EffectivePolicy> {
         let Self {

@@ -24,49 +24,49 @@ use crate::model::approval::scope::{InheritedPolicy, NotReady, RulesOrigin};
 use crate::model::approval::votes::{Tally, describe_votes, tally};
 use crate::model::digest::digest;
 
-/// What is to be done about a spec.
+/// The result of the evaluation of a spec.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Evaluation {
-    /// It is what is applied.
+    /// The spec is what is applied.
     InForce,
     /// This is to be recorded as applied.
     Enact(Applied, Basis),
-    /// It waits, and what is applied stays in force.
+    /// The spec waits, and what is applied stays in force.
     Hold(Hold),
-    /// What became of the request that the spec may wait for is not known yet; nothing changes until then.
+    /// The outcome of the request that the spec may wait for is not known yet; nothing changes until then.
     Unknown,
-    /// It cannot be asked for as it is.
+    /// The spec, or a content that was approved, cannot be read, so nothing is asked for or put into force.
     Blocked(NotReady),
 }
 
-/// Why a content may be recorded as applied.
+/// The reason why a content may be recorded as applied.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Basis {
-    /// It is approved, by these votes of a request ([`describe_votes`]).
+    /// The content is approved, by these votes of a request ([`describe_votes`]).
     Approved { votes: String },
     /// These rules, as they were read, ask for no approval.
     NoRule(Vec<RulesOrigin>),
-    /// It only takes access away, which never waits.
+    /// The content only takes access away, which never waits.
     OnlyCloses,
 }
 
 /// A spec that waits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hold {
-    /// What is recorded in status.
+    /// The pending content, as recorded in status.
     pub pending: Pending,
-    /// Why it waits.
+    /// The reason why it waits.
     pub cause: HoldCause,
     /// The request to be made for it, when there is none yet.
     pub new_request: Option<Box<ApprovalRequest>>,
 }
 
-/// Why a spec waits.
+/// The reason why a spec waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HoldCause {
     /// Votes are missing; in words, which.
     AwaitingApproval { missing: String },
-    /// The request was rejected; by whom and why.
+    /// The request was rejected; in words, by whom and why.
     Rejected { message: String },
     /// The request was not decided in time.
     Expired,
@@ -78,17 +78,17 @@ pub enum HoldCause {
     RequesterUnknown,
     /// The rules ask for a justification and there is none.
     JustificationMissing,
-    /// Which rules count cannot be told yet.
+    /// The rules that count are not known yet.
     RulesUnknown(NotReady),
-    /// What is applied names an object that was deleted and made again; in words, which.
+    /// The content names an object that was deleted and made again, or changed after it was asked for; in words, which.
     ReferenceReplaced { what: String },
 }
 
-/// What is known when a spec is judged.
+/// The input of the evaluation of a spec.
 pub struct EvaluationInput<'a> {
     /// All requests about this very object (same UID).
     pub requests: Vec<&'a ApprovalRequest>,
-    /// Whether there are no others.
+    /// Whether there are no other requests.
     pub knows_all_requests: bool,
     /// The applied approval rules of the scopes around the object, or why they are not known; its
     /// own are added by the evaluation.
@@ -102,10 +102,10 @@ pub struct EvaluationInput<'a> {
     pub now: Timestamp,
 }
 
-/// Judges the latest spec of an object.
+/// Evaluates the latest spec of an object.
 ///
-/// Rules are taken from what is applied, never from the spec that is being judged: a change of
-/// the rules is judged under the old ones. A request, once made, is judged by its own copy.
+/// Rules are taken from what is applied, never from the spec that is being evaluated: a change of
+/// the rules is evaluated under the old ones. A request, once made, is evaluated by its own copy.
 ///
 /// # Errors
 /// When stored contents cannot be read or compared; what is applied then stays in force.
@@ -115,7 +115,7 @@ pub fn evaluate<K: Gated>(object: &K, input: &EvaluationInput<'_>) -> Result<Eva
     let before = applied_spec(object)?;
 
     if let Some(approved) = oldest_approved(applied, &input.requests, &input.policies.witness) {
-        // Another version asked for it. What this one cannot read it does not put into force.
+        // Another version asked for it. This one does not put into force what it cannot read.
         if let Err(error) = approved.spec.change.after.to_spec::<K::Spec>() {
             let what = format!(
                 "what ApprovalRequest {} asks for cannot be read by this version of the operator ({}); it is put into force by a version that can",
@@ -163,7 +163,7 @@ pub fn evaluate<K: Gated>(object: &K, input: &EvaluationInput<'_>) -> Result<Eva
     let content = Content::of_spec(&after).map_err(EvaluationError::SpecUnwritable)?;
     let mut operations = K::operations(before.as_ref(), &after);
     if replaced.is_some() {
-        // What leads to another object than the one that was meant is new.
+        // A content that leads to another object than the one that was meant is new.
         operations.extend(K::operations(None, &after));
     }
     let proposal = Proposal {
@@ -198,7 +198,7 @@ pub fn evaluate<K: Gated>(object: &K, input: &EvaluationInput<'_>) -> Result<Eva
     })
 }
 
-/// What cannot be read of a spec, and what to do.
+/// Describes what cannot be read of a spec, and what to do.
 #[must_use]
 pub fn describe_unreadable(unreadable: &Unreadable) -> String {
     let what_to_do = if unreadable.is_only_newer() {
@@ -214,7 +214,7 @@ fn spec_unreadable(what: &str, applied: Option<&Applied>) -> NotReady {
     NotReady { reason: reason::SPEC_UNREADABLE, message: format!("{what}{in_force}") }
 }
 
-/// Why a proposal waits, and the request that it waits for.
+/// The reason why a proposal waits, and the request that it waits for.
 struct Waiting {
     cause: HoldCause,
     approval_request: Option<String>,
@@ -227,7 +227,7 @@ impl From<HoldCause> for Waiting {
     }
 }
 
-/// Whether there may be a request for a proposal that is not among these: its generation was looked at before.
+/// Whether there may be a request for a proposal that is not among `requests`: its generation was looked at before.
 fn may_be_asked_for<K: Gated>(object: &K, proposal: &Proposal, requests: &[&ApprovalRequest]) -> bool {
     let was_seen = object.gate().is_some_and(|gate| {
         let pending = gate.pending.as_ref().map(|pending| pending.generation);
@@ -237,8 +237,8 @@ fn may_be_asked_for<K: Gated>(object: &K, proposal: &Proposal, requests: &[&Appr
     was_seen && requests.iter().all(|request| request.spec.target.generation != proposal.generation)
 }
 
-/// Whether a proposal needs an approval: what to apply, and the rules that ask for none; or why it
-/// waits.
+/// Checks whether a proposal needs an approval. Returns what to apply and the rules that ask for none, or why
+/// the proposal waits.
 fn check_approval<K: Gated>(
     object: &K,
     proposal: &Proposal,
@@ -307,8 +307,8 @@ fn check_approval<K: Gated>(
     })
 }
 
-/// Whether the rules hold the deletion of an object of which this is applied. What was never applied can go:
-/// there is nothing in force to protect.
+/// Whether the rules hold the deletion of an object of which this is applied. An object that was never applied can
+/// go: there is nothing in force to protect.
 ///
 /// # Errors
 /// When what is applied cannot be read.
@@ -349,10 +349,10 @@ pub fn requesters<K: Gated>(object: &K) -> Option<Vec<String>> {
     (!names.is_empty()).then_some(names)
 }
 
-/// The closing part of a change, as what is applied from now on. With the whole change it is a
-/// generation of its own; otherwise the rest of that generation is still to be judged. It keeps the
-/// generation then, since approved requests are enacted in their order, but is complete for none: what is
-/// left of the change waits, and whoever contributed to it must stay a requester.
+/// The closing part of a change, as the content that is applied from now on. When it is the whole change, it
+/// takes the generation of the spec. Otherwise the rest of that generation is still to be evaluated: the part
+/// keeps the applied generation then, since approved requests are enacted in their order, but is complete for
+/// none. The rest of the change waits, and whoever contributed to it must stay a requester.
 fn close<K: Gated>(
     object: &K,
     applied: &Applied,
@@ -395,9 +395,9 @@ fn hold_for_policies(integrity: &Integrity) -> Option<HoldCause> {
     }
 }
 
-/// Approved requests are enacted in the order of their generations, and never one that is older
-/// than what is applied. One that was approved under other admission policies is not believed: it
-/// may have been written while one of them was away.
+/// The approved request to enact next. Requests are enacted in the order of their generations, and never one
+/// that is older than what is applied. One that was approved under other admission policies is not believed:
+/// it may have been written while one of them was away.
 fn oldest_approved<'a>(
     applied: Option<&Applied>,
     requests: &[&'a ApprovalRequest],

@@ -1,4 +1,4 @@
-//! What the approval machine needs to know of a kind. A new gated kind implements [`Gated`] and
+//! The trait by which the approval machine knows a kind. A new gated kind implements [`Gated`] and
 //! gets holding, requesting, deciding and enacting from [`crate::model::approval::change`].
 
 use std::collections::BTreeSet;
@@ -19,13 +19,14 @@ pub fn has_finalizer<K: kube::Resource + ?Sized>(object: &K) -> bool {
 
 /// A kind whose changes can be held.
 pub trait Gated: kube::Resource<DynamicType = ()> {
-    /// Its spec.
+    /// The spec of the kind.
     type Spec: Clone + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static;
 
-    /// Its kind.
+    /// The kind.
     const KIND: Kind;
 
-    /// Whether something is made for it. What needs nothing is in force as soon as it is recorded as applied.
+    /// Whether something is made for it. A kind for which nothing is made is in force as soon as it is recorded as
+    /// applied.
     const IS_MADE: bool = true;
 
     /// The spec that the user wants.
@@ -34,7 +35,7 @@ pub trait Gated: kube::Resource<DynamicType = ()> {
     /// The shared part of its status; `None` before the operator saw it for the first time.
     fn gate(&self) -> Option<&GateStatus>;
 
-    /// The same, to imagine it otherwise.
+    /// The shared part of its status, to imagine it otherwise.
     fn gate_mut(&mut self) -> &mut GateStatus;
 
     /// The requester's words.
@@ -44,14 +45,14 @@ pub trait Gated: kube::Resource<DynamicType = ()> {
     #[must_use]
     fn without_change_reason(spec: &Self::Spec) -> Self::Spec;
 
-    /// What of a spec could not be read; `None` when it is what somebody asked for.
+    /// The part of a spec that could not be read; `None` when the spec is what somebody asked for.
     fn unreadable(spec: &Self::Spec) -> Option<&Unreadable>;
 
-    /// What a change from the applied spec (`None`: nothing applied yet) amounts to. Empty when
+    /// The operations that a change from the applied spec (`None`: nothing applied yet) amounts to. Empty when
     /// the change only takes access away: when [`Gated::restrict`] gives all of `after`.
     fn operations(before: Option<&Self::Spec>, after: &Self::Spec) -> BTreeSet<Operation>;
 
-    /// What is applied, with access taken away as far as the wanted spec takes it away. This much
+    /// The applied spec, with access taken away as far as the wanted spec takes it away. This much
     /// of a change never waits.
     #[must_use]
     fn restrict(applied: &Self::Spec, _wanted: &Self::Spec) -> Self::Spec {
@@ -80,8 +81,8 @@ pub trait Gated: kube::Resource<DynamicType = ()> {
         None
     }
 
-    /// Whether it is nothing but a record any more: it is being deleted, and whatever it owned is gone.
-    /// It stays only until that was told, or somebody else lets it go.
+    /// Whether the object is nothing but a record any more: it is being deleted, and whatever it owned is gone.
+    /// The object stays only until its facts were delivered, or somebody else removes a finalizer.
     fn is_record(&self) -> bool {
         let conditions = self.gate().into_iter().flat_map(|gate| &gate.conditions);
         let mut ready = conditions.filter(|one| one.type_ == condition::READY);
@@ -89,7 +90,7 @@ pub trait Gated: kube::Resource<DynamicType = ()> {
             && (!has_finalizer(self) || ready.any(|ready| ready.reason == reason::AUDIT_PENDING))
     }
 
-    /// Whether a change touches the rules by which changes are judged. An object that goes takes its
+    /// Whether a change touches the rules by which changes are evaluated. An object that goes takes its
     /// rules along: made again under the same name it would be without them.
     fn changes_rules(before: &Self::Spec, after: &Self::Spec) -> bool {
         Self::approvals(before) != Self::approvals(after) || Self::retires(before) != Self::retires(after)

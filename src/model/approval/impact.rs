@@ -1,18 +1,18 @@
-//! What a change opens and closes, in words: as many lines as a request may have.
+//! The lines about what a change opens and closes: as many as a request may have.
 
 use crate::api::text::shorten;
 /// Lines of which only the first are written. There may be one for each person and each namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lines {
     first: Vec<String>,
-    /// How many there are beside them.
+    /// The number of further lines.
     more: usize,
 }
 
 impl Lines {
-    /// So many a request has, and one that says how many more there are.
+    /// The most lines of a request, beside one that says how many more there are.
     const MOST: usize = 200;
-    /// So many characters a line has.
+    /// The most characters of a line.
     const LONGEST: usize = 1024;
 
     /// A line for each item.

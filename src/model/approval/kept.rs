@@ -1,5 +1,6 @@
-//! What stays in force of an object that cannot be evaluated, because something that is applied of it or around it cannot
-//! be read: what is applied, as far as that can be told. What is held is not in force, and what is taken away is.
+//! Finds what stays in force of an object that cannot be evaluated, because something that is applied of it or
+//! around it cannot be read: what is applied, as far as that is known. Changes that are held are not in force;
+//! access that is taken away is gone.
 
 use serde_json::Value;
 
@@ -12,16 +13,16 @@ use crate::model::approval::gated::Gated;
 use crate::model::network::intra_enclave::is_kept_apart;
 use crate::model::rbac::access::{Admitted, admitted};
 
-/// Who gets into a workload.
+/// The principals that get into a workload.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Access<'a> {
-    /// Those whom this spec lets in.
+    /// The principals that this spec lets in.
     Of(Box<EnclaveWorkloadSpec>),
-    /// Of those who get in now those whom the latest spec admits: what is applied cannot be read.
+    /// Of those who get in now, the ones that the latest spec admits: what is applied cannot be read.
     Still(Admitted<'a>),
 }
 
-/// Who gets into a workload that cannot be evaluated.
+/// The principals that get into a workload that cannot be evaluated.
 #[must_use]
 pub fn access_kept(workload: &EnclaveWorkload) -> Access<'_> {
     let wanted = &workload.spec;
@@ -43,8 +44,9 @@ pub fn keeps_apart(enclave: &Enclave) -> bool {
     }
 }
 
-/// Whether what is applied of an Enclave, which cannot be read as a whole, may say by a field that only another version
-/// knows that its workloads are not kept apart. Where nothing is said the API server fills in that they are.
+/// Whether the applied content of an Enclave, which cannot be read as a whole, may say by a field that only another
+/// version knows that its workloads are not kept apart. Where `workloadCommunication` is left out, the API server fills
+/// in that they are.
 fn may_be_together(enclave: &Enclave) -> bool {
     const KNOWN: &str = "workloadCommunication";
     let applied = enclave.gate().and_then(|gate| gate.applied.as_ref());
@@ -54,14 +56,14 @@ fn may_be_together(enclave: &Enclave) -> bool {
     fields.is_some_and(|fields| fields.keys().any(|field| field != KNOWN))
 }
 
-/// Whether the latest spec was judged, and waits.
+/// Whether the latest spec was evaluated, and waits.
 fn is_held<K: Gated>(object: &K) -> bool {
     let pending = object.gate().and_then(|gate| gate.pending.as_ref());
     pending.is_some_and(|pending| Some(pending.generation) == object.meta().generation)
 }
 
-/// Whoever is only taken out of a list is out, although nobody can tell yet whether somebody would have to be asked.
-/// What puts somebody else in, or opens the workload to others, is a proposal and takes nobody out.
+/// Takes out whoever is only removed from a list, although it is not known yet whether somebody would have to be asked.
+/// A change that puts somebody else in, or opens the workload to others, is a proposal and takes nobody out.
 fn without_removed(kept: EnclaveWorkloadSpec, wanted: &EnclaveWorkloadSpec) -> EnclaveWorkloadSpec {
     let nobody = WorkloadPrincipals::default();
     let (before, after) =
@@ -102,7 +104,7 @@ mod tests {
         json!({"accessMode": "Isolated", "principals": {"edit": people}})
     }
 
-    /// What can be read of it is in force whatever is proposed, but that whoever is taken out is out.
+    /// The applied content stays in force whatever is proposed, except that whoever is removed from a list is out.
     #[test]
     fn of_a_workload_a_proposal_takes_nobody_out_and_a_removal_does() {
         let kept = |applied: &Value, spec: &Value, held: Option<i64>| {

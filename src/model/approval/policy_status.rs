@@ -5,28 +5,29 @@
 pub struct PolicyStatus {
     /// Whether the admission policies are the built-in ones.
     pub integrity: Integrity,
-    /// Their fingerprint.
+    /// The fingerprint of the admission policies.
     pub witness: String,
 }
 
 /// Whether the API server still runs the admission policies that the operator was built with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Integrity {
-    /// It does.
+    /// The API server runs these policies.
     Intact,
-    /// They are stored, but were changed so recently that it may still run others. Goes by itself.
+    /// The policies are stored, but were changed so recently that the API server may still run others. This ends by
+    /// itself.
     Propagating,
-    /// It does not; in words, what differs.
+    /// The API server does not run these policies; in words, what differs.
     Broken(String),
 }
 
-/// What is told while the policies settle. It names no seconds: a number that runs would be written
-/// each time.
+/// The message while the policies are propagating. It names no seconds: a number that runs would be
+/// written each time.
 pub const PROPAGATING: &str =
     "the admission policies were changed a moment ago and may not be effective yet; this goes on by itself";
 
 impl Integrity {
-    /// Why nothing new may be enacted and no vote believed; `None` while they are intact.
+    /// The reason why nothing new may be enacted and no vote believed; `None` while the policies are intact.
     #[must_use]
     pub fn obstacle(&self) -> Option<&str> {
         match self {

@@ -23,8 +23,8 @@ pub(in crate::model) struct Proposal {
     pub references: Vec<Reference>,
 }
 
-/// What a change is compared with for people: what is in force, or for something new what an
-/// empty spec means, so that defaults which nobody wrote are not told.
+/// The content that a change is compared with for people: the one in force, or for something new what an
+/// empty spec means, so that defaults which nobody wrote are not shown.
 pub(in crate::model) fn baseline<K: Gated>(proposal: &Proposal) -> Content {
     let empty = || {
         let spec: K::Spec = serde_json::from_value(serde_json::json!({})).ok()?;
@@ -38,13 +38,13 @@ fn flatten(words: &str) -> String {
     words.trim_end().chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// What a request is about.
+/// The object that a request is about.
 pub(in crate::model) struct About {
     pub kind: Kind,
     pub namespace: Option<String>,
     pub name: String,
     pub uid: String,
-    /// Where requests about it live.
+    /// The namespace of the requests about it.
     pub request_namespace: String,
 }
 
@@ -90,7 +90,7 @@ pub(in crate::model) fn build_request(
     let request_name = naming::approval_request(*kind, name, uid, proposal.generation);
     let mut request = ApprovalRequest::new(&request_name, spec);
     request.metadata.namespace = Some(request_namespace.clone());
-    // There is a fact about it as soon as it is looked at.
+    // There is a fact about the request as soon as the operator looks at it.
     request.metadata.finalizers = Some(vec![names::FINALIZER.to_owned()]);
     request
 }

@@ -1,4 +1,4 @@
-//! The lifecycle of an `ApprovalRequest`: how it is made, and what becomes of it.
+//! The lifecycle of an `ApprovalRequest`: the decision about it, and whether an approval counts.
 
 use crate::model::approval::policy_status::PolicyStatus;
 use jiff::{SignedDuration, Timestamp};
@@ -8,7 +8,7 @@ use crate::api::{ApprovalRequest, ApprovalRequestStatus, Time};
 use crate::model::approval::policy_status::Integrity;
 use crate::model::approval::votes::{Tally, tally};
 
-/// What is known of the object that a request is about.
+/// The object that a request is about, as far as it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TargetView {
     /// There is no object with that UID, or it is being deleted and this was not put into force.
@@ -23,31 +23,31 @@ pub enum TargetView {
     ReferenceChanged,
     /// The latest spec is what is applied already.
     EditedBack,
-    /// What was asked for is over, before it was in force.
+    /// The activation that was asked for is over, before it was in force.
     Ended,
-    /// What is applied came from this very request.
+    /// The change that is in force came from this very request.
     PutIntoForce,
     /// The request was approved, and a later change came into force before it: it never does.
     Overtaken,
 }
 
-/// What a request is and why.
+/// The verdict on a request, with its reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It stays as it is: decided, or nothing can be said yet.
+    /// The request stays as it is: decided, or nothing can be said yet.
     Unchanged,
-    /// It is open; in words, what is missing.
+    /// The request is open; in words, what is missing.
     Pending { missing: String, votes: Votes },
-    /// It is decided.
+    /// The request is decided.
     Decided { state: RequestState, message: String },
 }
 
-/// What becomes of the votes of an open request.
+/// Whether the votes of an open request stay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Votes {
-    /// They stay.
+    /// The votes stay.
     Kept,
-    /// They were cast under other admission policies than those that stand guard now, so nobody
+    /// The votes were cast under other admission policies than those that the API server runs now, so nobody
     /// knows whether they are what they seem. They are taken off, and cast again.
     Void,
 }
@@ -58,7 +58,7 @@ pub enum Votes {
 /// The order matters. An edit voids all votes, so it comes first. A rejection ends a request
 /// whatever else there is. A quorum must be observed before the expiry. While the admission
 /// policies are not intact no vote is believed, but closing (rejecting, expiring, withdrawing)
-/// goes on. `witness` is the fingerprint of the policies that stand guard.
+/// goes on. `witness` is the fingerprint of the policies that the API server runs.
 #[must_use]
 pub fn decide(
     request: &ApprovalRequest,
@@ -70,8 +70,8 @@ pub fn decide(
     let is_deleted = request.metadata.deletion_timestamp.is_some();
     match status.and_then(|status| status.state) {
         None | Some(RequestState::Pending) => {}
-        // Approved, not put into force, and the policies are other ones now or do not stand guard: its
-        // votes are as doubtful as those of an open request, and so is the word Approved. One that goes while its
+        // Approved, not put into force, and the policies are other ones now or are not intact: its votes are as
+        // doubtful as those of an open request, and so is the word Approved. A request that is deleted while its
         // target still waits for it is not put into force any more.
         Some(RequestState::Approved)
             if status.is_some_and(|status| status.enacted_at.is_none())
@@ -97,7 +97,7 @@ pub fn decide(
             "the change was put into force before the admission policies changed",
         );
     }
-    // Of a request that cannot be read nobody knows what it asks for, or who said what. It goes with its
+    // Nobody knows what a request that cannot be read asks for, or who said what. It goes with its
     // namespace, and is left alone until then.
     if request.spec.unreadable.is_some() && !is_deleted {
         return Verdict::Unchanged;
@@ -196,7 +196,7 @@ pub fn describe_requesters(requesters: &[String]) -> String {
     }
 }
 
-/// Whether a request is decided, in force if it was approved, and told, and stays for now.
+/// Whether a request is decided, in force if it was approved, has no fact left to deliver, and stays for now.
 #[must_use]
 pub fn is_settled(request: &ApprovalRequest) -> bool {
     let status = request.status.as_ref().filter(|_| request.metadata.deletion_timestamp.is_none());

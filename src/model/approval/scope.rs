@@ -28,7 +28,7 @@ pub struct InheritedPolicy {
 pub struct ScopeRules {
     /// The rules.
     pub approvals: Approvals,
-    /// Where they stand.
+    /// The object that carries the rules.
     pub origin: RulesOrigin,
 }
 
@@ -43,17 +43,17 @@ pub struct RulesOrigin {
     pub digest: String,
 }
 
-/// Why something cannot be judged or enforced yet: what is missing around it.
+/// The reason why something cannot be evaluated or enforced yet: what is missing around it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotReady {
     /// One of [`crate::api::names::reason`].
     pub reason: &'static str,
-    /// What is missing and what to do.
+    /// The message: what is missing and what to do.
     pub message: String,
 }
 
 impl NotReady {
-    /// That an object is being deleted, if it is.
+    /// Returns that an object is being deleted; `None` when it is not.
     #[must_use]
     pub fn leaving<K: Gated>(object: &K, reason: &'static str) -> Option<Self> {
         object.meta().deletion_timestamp.as_ref()?;

@@ -1,4 +1,4 @@
-//! What a set of votes amounts to.
+//! The outcome of a set of votes.
 
 use std::collections::BTreeMap;
 
@@ -10,25 +10,25 @@ use crate::api::entry::Entry;
 use crate::api::text::shorten;
 use crate::model::digest::sha256;
 
-/// Which votes a request has, in a short text: the same for the same votes of the same request.
+/// Identifies the votes of a request by a short text: the same for the same votes of the same request.
 #[must_use]
 pub fn describe_votes(request: &ApprovalRequest) -> String {
     let decisions = request.status.iter().flat_map(|status| &status.decisions);
-    // When they were seen first is noted when they are counted.
+    // `observed_at` does not count: the time when a vote was seen first is noted when the votes are counted.
     let unseen = |vote: &Entry<Decision>| Decision { observed_at: None, ..vote.clone().into_known() };
     let votes: Vec<Decision> = decisions.map(unseen).collect();
     let votes = serde_json::to_vec(&votes).unwrap_or_default();
     format!("{} {}", request.metadata.uid.as_deref().unwrap_or_default(), sha256(&votes))
 }
 
-/// What the votes say.
+/// The outcome of the votes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tally {
     /// Somebody entitled rejected it.
     Rejected { by: String, comment: Option<String> },
-    /// Everybody whom the policy asks for approved it.
+    /// All approvals that the policy asks for are there.
     Approved,
-    /// Not yet; in words, what is missing.
+    /// Votes are missing; in words, which.
     Undecided { missing: String },
 }
 

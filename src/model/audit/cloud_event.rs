@@ -1,4 +1,4 @@
-//! How a fact is told: as a CloudEvent, with what its object says.
+//! Writes a fact as a CloudEvent, with data of its object.
 
 use kube::ResourceExt;
 use schemars::JsonSchema;
@@ -12,15 +12,15 @@ use crate::api::role_activation::ActivationState;
 use crate::api::{ApprovalRequest, ChangeReason, Kind, Operation, RoleActivation, Time};
 use crate::model::approval::gated::Gated;
 
-/// An object about which something is told.
+/// An object that has facts to deliver.
 pub trait Told: ResourceExt {
-    /// Its kind.
+    /// The kind of the object.
     fn kind_told() -> Kind;
 
-    /// What is recorded of it.
+    /// The facts recorded on the object; `None` while it has no status.
     fn audit(&self) -> Option<&Audit>;
 
-    /// A fact with what the object says.
+    /// The data of the CloudEvent for a fact about the object.
     fn describe(&self, fact: &Fact) -> EventData;
 }
 
@@ -145,7 +145,7 @@ pub fn cloud_event<K: Told>(object: &K, fact: &Fact, cluster: &str) -> Value {
     })
 }
 
-/// A CloudEvent without the words that users wrote; it says so.
+/// A CloudEvent without the words that users wrote; `withheld` in its data says so.
 #[must_use]
 pub fn without_words(event: &Value) -> Value {
     let mut event = event.clone();
@@ -179,7 +179,7 @@ impl Told for ApprovalRequest {
         let status = self.status.as_ref();
         let state = match fact.type_ {
             FactType::Requested | FactType::Expiring | FactType::Reopened => Some(RequestState::Pending),
-            // As it was then: an approval may have been taken back since, a rejection is not.
+            // The state as it was then: an approval may have been taken back since, a rejection is not.
             FactType::Decided | FactType::Enacted => Some(match status.and_then(|status| status.state) {
                 Some(RequestState::Rejected) => RequestState::Rejected,
                 _ => RequestState::Approved,

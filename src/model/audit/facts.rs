@@ -1,7 +1,7 @@
-//! Which facts a new status makes true. How a fact is told is in [`crate::model::audit::cloud_event`].
+//! The facts that a new status makes true. [`crate::model::audit::cloud_event`] writes them as CloudEvents.
 //!
 //! A fact is recorded by the write that makes it true, so it is neither lost nor invented when the
-//! operator dies, and stays on its object until it was told.
+//! operator dies, and stays on its object until it was delivered.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -20,9 +20,9 @@ use crate::api::{
 use crate::model::approval::change::requesters;
 use crate::model::approval::gated::Gated;
 
-/// So many characters of a message are told.
+/// The most characters of a message that a fact has.
 const LONGEST_MESSAGE: usize = 4000;
-/// So many of those who asked are told.
+/// The most requesters that a fact names.
 const MOST_REQUESTERS: usize = 256;
 
 /// A fact that has no number yet.
@@ -60,12 +60,12 @@ pub fn record(audit: &mut Audit, facts: impl IntoIterator<Item = Fact>) {
     }
 }
 
-/// The bytes of JSON that something is on its object.
+/// The number of bytes that something takes as JSON on its object.
 fn size(part: &impl Serialize) -> usize {
     serde_json::to_vec(part).map_or(MOST_BYTES, |json| json.len())
 }
 
-/// A fact without words, and with as many of those who asked as fit.
+/// A fact without words, and with as many of its requesters as fit.
 fn abridged(fact: Fact) -> Fact {
     const NAMES: usize = 256;
     let mut taken: usize = 0;
@@ -77,7 +77,7 @@ fn abridged(fact: Fact) -> Fact {
     Fact { requesters, change: None, message: None, ..fact }
 }
 
-/// What becomes true of a request with this status.
+/// The facts about a request that become true with this status.
 #[must_use]
 pub fn facts_of_request(
     request: &ApprovalRequest,
@@ -121,7 +121,7 @@ pub fn enacted_status(request: &ApprovalRequest, at: Timestamp) -> ApprovalReque
     after
 }
 
-/// What becomes true of an activation with this status.
+/// The facts about an activation that become true with this status.
 #[must_use]
 pub fn facts_of_activation(
     activation: &RoleActivation,
@@ -141,7 +141,7 @@ pub fn facts_of_activation(
             (FactType::Ended, after.ends_at.as_ref())
         }
         Some(Refused) => (FactType::Refused, None),
-        // It was never active, or its request says so.
+        // The activation was never active, or the facts of its request say this.
         Some(Expired | Deactivated | Revoked | Rejected | Lapsed | PendingApproval | Scheduled) | None => {
             return Vec::new();
         }
@@ -150,13 +150,13 @@ pub fn facts_of_activation(
     vec![Fact { message: message(&after.conditions, condition::READY), ..fact(type_, at) }]
 }
 
-/// What becomes true of an object that is held, with this status. What a request released is told of the
-/// request.
+/// The facts about a gated object that become true with this status. A change that a request released is a fact
+/// about the request.
 #[must_use]
 pub fn facts_of_gated<K: Gated>(object: &K, after: &GateStatus, now: Timestamp) -> Vec<Fact> {
     let before = object.gate();
     let applied_before = before.and_then(|gate| gate.applied.as_ref());
-    // What only closes is applied without a request, and keeps the one that released the rest.
+    // A change that only closes is applied without a request, and keeps the request that released the rest.
     let released_before = applied_before.and_then(|applied| applied.approval_request.as_ref());
     let enacted = after.applied.as_ref().filter(|applied| {
         let request = applied.approval_request.as_ref();
@@ -191,7 +191,7 @@ pub fn facts_of_gated<K: Gated>(object: &K, after: &GateStatus, now: Timestamp) 
     enacted.into_iter().chain(protection).collect()
 }
 
-/// What becomes true when this maintenance is in force instead of that.
+/// The fact that becomes true when the maintenance `after` is in force instead of `before`.
 #[must_use]
 pub fn facts_of_maintenance(
     before: Option<&Maintenance>,

@@ -1,4 +1,4 @@
-//! Audit records: which facts a new status makes true, and the CloudEvents that tell them.
+//! Audit records: the facts that a new status makes true, and the CloudEvents that are delivered for them.
 
 pub mod cloud_event;
 pub mod facts;

@@ -1,6 +1,6 @@
-//! Which traffic a connection lets through: from what is applied of it and of its two ends, to the
-//! packets that may pass. Network policies are built from this, requests tell it in words, and an
-//! independent analyser has to find the same in the cluster.
+//! The connectivity of a connection: the packets that may pass, by what is applied of it and of its two
+//! ends. Network policies are built from this, requests describe it in words, and an independent analyser
+//! has to find the same in the cluster.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use crate::model::approval::change::describe_unreadable;
 use crate::model::approval::gated::Gated;
 use crate::model::approval::scope::NotReady;
 
-/// A connection and what it joins, as far as it exists.
+/// A connection and the objects that it joins, as far as they exist.
 #[derive(Clone, Debug)]
 pub struct ResolvedConnection {
     pub connection: Arc<EnclaveConnection>,
@@ -31,7 +31,7 @@ pub struct ResolvedConnection {
     pub destination: DestinationEnd,
 }
 
-/// Where the traffic of a connection comes from.
+/// The source of the traffic of a connection.
 #[derive(Clone, Debug)]
 pub enum SourceEnd {
     /// Workloads of the Enclave that the connection is declared in.
@@ -40,12 +40,12 @@ pub enum SourceEnd {
     TransitHub {
         name: String,
         hub: Option<Arc<TransitHub>>,
-        /// What the namespace of its gateway belongs to, when it belongs to the operator.
+        /// The owner of the namespace of its gateway, in words, when the operator made that namespace.
         managed: Option<String>,
     },
 }
 
-/// Where the traffic of a connection goes.
+/// The destination of the traffic of a connection.
 #[derive(Clone, Debug)]
 pub enum DestinationEnd {
     /// An endpoint of an Enclave of the same Community, and the workload that it offers.
@@ -56,24 +56,24 @@ pub enum DestinationEnd {
         endpoint: Option<Arc<CommunityEndpoint>>,
         /// The hub that the endpoint leads to, when it leads to one.
         hub: Option<Arc<TransitHub>>,
-        /// What the namespace belongs to that the endpoint or its hub names, when it belongs to the
-        /// operator.
+        /// The owner of the namespace that the endpoint or its hub names, in words, when the operator made
+        /// that namespace.
         managed: Option<String>,
-        /// What allows destinations by DNS name.
+        /// The backend that allows destinations by DNS name.
         names: NamesBackend,
     },
 }
 
-/// What allows destinations by DNS name.
+/// The backend that allows destinations by DNS name.
 #[derive(Clone, Debug, PartialEq)]
 pub enum NamesBackend {
-    /// Nothing: the Community names none.
+    /// No backend: the Community names none.
     None,
     /// The Community names Cilium, and its policies are not installed.
     CiliumMissing,
     /// Cilium, which learns addresses from the answers of these DNS pods.
     Cilium(Dns),
-    /// What is applied of the Community cannot be read: what it lets through stays as it is.
+    /// The applied content of the Community cannot be read: the traffic that it lets through stays as it is.
     Unknown,
 }
 
@@ -82,18 +82,18 @@ pub enum NamesBackend {
 pub struct WorkloadEnd {
     pub name: String,
     pub workload: Option<Arc<EnclaveWorkload>>,
-    /// Its namespace, when that exists and was made for this very workload.
+    /// The namespace of the workload, when it exists and was made for this very workload.
     pub namespace: Option<String>,
 }
 
 /// Whether traffic of a connection may pass.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Connectivity {
-    /// It may. `missing` says what keeps the connection from being complete.
+    /// Traffic may pass. `missing` says what keeps the connection from being complete.
     Open { flow: Flow, missing: Option<NotReady> },
-    /// It may not, because something that the connection needs is missing.
+    /// Nothing may pass, because something that the connection needs is missing.
     Unavailable(NotReady),
-    /// It may not, because the connection says so.
+    /// Nothing may pass, because the connection is disabled, has ended, is being deleted or cannot be read.
     Disabled(NotReady),
     /// Nothing of the connection is applied yet.
     NotApplied,
@@ -107,7 +107,7 @@ pub struct Flow {
     pub ports: Vec<Port>,
 }
 
-/// Where packets come from.
+/// The sources of packets.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Sources {
     /// All pods of these namespaces, each of a workload.
@@ -116,14 +116,14 @@ pub enum Sources {
     Outside(Vec<Peer>),
 }
 
-/// Where packets go.
+/// The destination of packets.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Destination {
     /// Pods of a workload.
     Workload(NamespacedPods),
     /// Somewhere outside the enclaves.
     Outside(Vec<Peer>),
-    /// What these DNS names resolve to; `*` stands for one label. `dns` says whose answers count.
+    /// The addresses that these DNS names resolve to; `*` stands for one label. `dns` says whose answers count.
     Names { names: Vec<String>, dns: Dns },
 }
 
@@ -134,19 +134,19 @@ pub enum Peer {
     Pods(NamespacedPods),
 }
 
-/// Whether traffic may pass now. What the user wants to close is closed already, whatever else is
-/// held.
+/// Returns whether traffic may pass now. What the user wants to close is closed already, whatever else of the
+/// spec is held.
 ///
 /// # Errors
 /// When what is applied of one of the objects cannot be read.
 pub fn resolve(link: &ResolvedConnection, now: Timestamp) -> Result<Connectivity, EvaluationError> {
     let connection = link.connection.as_ref();
     let off = |reason, message: String| Ok(Connectivity::Disabled(NotReady { reason, message }));
-    // Whether or not it can be read.
+    // A deletion counts whether or not the connection can be read.
     if connection.metadata.deletion_timestamp.is_some() {
         return off(reason::TERMINATING, "being deleted: nothing passes any more".into());
     }
-    // What closes counts, whatever is applied and whether or not that can be read.
+    // Closing counts, whatever is applied and whether or not that can be read.
     let (unapplied, effective) = match applied_spec(connection) {
         Ok(None) => return Ok(Connectivity::NotApplied),
         Ok(Some(applied)) => (None, EnclaveConnection::restrict(&applied, connection.spec())),
@@ -166,10 +166,10 @@ pub fn resolve(link: &ResolvedConnection, now: Timestamp) -> Result<Connectivity
         return off(reason::ENDED, format!("ended at {end}: nothing passes any more"));
     }
     if let Some(error) = unapplied {
-        // Whatever it says: where it leads never changes, and what became of that is its owner's.
+        // Whatever is applied: the destination never changes, and its owner decides what becomes of it.
         return find_gone(link).map(Connectivity::Unavailable).ok_or(error);
     }
-    // What it joins is of a kind that only a newer version knows: what that opened stays as it is.
+    // One end is of a kind that only a newer version knows: the traffic that it opened stays as it is.
     if let Some(end) = find_unknown_end(&effective) {
         return Err(EvaluationError::AppliedUnreadable(UnreadableContent::newer(end)));
     }
@@ -199,23 +199,23 @@ fn leads_where_it_is_known(spec: &EnclaveConnectionSpec) -> bool {
     enclave_endpoint.is_some() || community_endpoint.is_some()
 }
 
-/// That where a connection leads is not there any more, or is another object of the same name. What is applied of the
-/// endpoint need not be readable for that.
+/// Returns why the destination of a connection is not in force any more, or that it is another object of the same name.
+/// The applied content of the endpoint need not be readable for that.
 fn find_gone(link: &ResolvedConnection) -> Option<NotReady> {
     let spec = &link.connection.spec;
     let mut unread = spec.unreadable.iter().flat_map(|unreadable| unreadable.fields());
     if !leads_where_it_is_known(spec) || unread.any(|unread| unread.path.starts_with("spec.destination")) {
         return None;
     }
-    // Of a spec the fields are skipped that only a newer version knows. In what is applied, which leads to the same, they
-    // are found.
+    // A spec is read without the fields that only a newer version knows. In the applied content, which has the same
+    // destination, they are found.
     let applied = link.connection.gate().and_then(|gate| gate.applied.as_ref());
     applied.map(|applied| applied.spec.to_field::<ConnectionDestination>("destination")).transpose().ok()?;
     find_replaced(link).or_else(|| require_destination(&link.destination).err())
 }
 
-/// When a connection closes by itself: as recorded when it was applied, or earlier by what the user
-/// wants now.
+/// The time at which a connection closes by itself: as recorded when it was applied, or earlier by what the
+/// user wants now.
 #[must_use]
 pub fn ends_at(connection: &EnclaveConnection, effective: &EnclaveConnectionSpec) -> Option<Timestamp> {
     let recorded = connection.status.as_ref().and_then(|status| status.expires_at.as_ref());
@@ -223,8 +223,8 @@ pub fn ends_at(connection: &EnclaveConnection, effective: &EnclaveConnectionSpec
     recorded.into_iter().chain(wanted).map(|time| time.0).min()
 }
 
-/// What a connection names that others may change, as it is now: its endpoint, and the hub that it
-/// passes. `None` while the endpoint is not there.
+/// The objects that a connection names and that others may change, as they are now: its endpoint, and the
+/// hubs that it passes. `None` while the endpoint is not there.
 #[must_use]
 pub fn find_references(link: &ResolvedConnection) -> Option<Vec<Reference>> {
     fn reference<K: Gated>(object: &K) -> Option<Reference> {
@@ -331,10 +331,10 @@ fn find_destination(
     }
 }
 
-/// That a destination is in force, so that it is known who has to consent.
+/// Checks that a destination is in force, so that it is known who has to consent.
 ///
 /// # Errors
-/// What is missing of it.
+/// When it is not in force, with what is missing.
 pub fn require_destination(destination: &DestinationEnd) -> Result<(), NotReady> {
     match destination {
         DestinationEnd::Enclave { name, endpoint, .. } => {
@@ -402,7 +402,7 @@ fn peers_of_hub(
     Ok(gateway.map(|gateway| blocks.chain(gateway.map(Peer::Pods)).collect()))
 }
 
-/// Pods outside the enclaves: not in a namespace that the operator made for somebody.
+/// Returns pods that are outside the enclaves: not in a namespace that the operator made for somebody.
 fn unmanaged(pods: &NamespacedPods, owner: Option<&str>) -> Result<NamespacedPods, NotReady> {
     match owner {
         None => Ok(pods.clone()),
@@ -431,7 +431,7 @@ fn find_workload(end: &WorkloadEnd) -> Result<String, NotReady> {
     })
 }
 
-/// What is applied of an object, unless it is on its way out.
+/// Returns the applied spec of an object, unless the object is being deleted or retired.
 fn in_force<K: Gated>(
     name: &str,
     object: Option<&K>,
@@ -443,7 +443,7 @@ fn in_force<K: Gated>(
         .map_or_else(|missing| Ok(Err(missing)), |spec| spec.map(Ok))
 }
 
-/// That something is applied of an object and it is not on its way out.
+/// Returns what is applied of an object, unless the object is being deleted or retired.
 fn is_in_force<'a, K: Gated>(
     name: &str,
     object: Option<&'a K>,

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::api::EnclaveSpec;
 use crate::api::enclave::WorkloadCommunication;
 
-/// Whether an Enclave wants that its workloads do not reach each other, as far as that can be read: what cannot be
-/// closes nothing.
+/// Whether an Enclave wants that its workloads do not reach each other, as far as that can be read: a field that cannot
+/// be read closes nothing.
 #[must_use]
 pub fn is_kept_apart(spec: &EnclaveSpec) -> bool {
     let places = ["spec", "spec.network", "spec.network.workloadCommunication"];
@@ -16,8 +16,8 @@ pub fn is_kept_apart(spec: &EnclaveSpec) -> bool {
         && !places.into_iter().any(is_unread)
 }
 
-/// What a change opens and closes between namespaces, in words: those that reach each other before, and
-/// after it.
+/// Describes what a change opens and closes between namespaces. `before` and `after` are the namespaces that reach each
+/// other before and after it.
 #[must_use]
 pub fn compare_intra_enclave(
     before: &BTreeSet<String>,
@@ -26,7 +26,7 @@ pub fn compare_intra_enclave(
     (describe_gain(before, after), describe_gain(after, before))
 }
 
-/// The pairs of `after` that are not among those of `before`, a line for each first of them.
+/// The pairs of namespaces of `after` that are no pairs of `before`, in one line for each first namespace.
 fn describe_gain(before: &BTreeSet<String>, after: &BTreeSet<String>) -> Vec<String> {
     let mut gained: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for one in after {

@@ -1,4 +1,4 @@
-//! Connectivity: which workloads can reach which endpoints, and how that is told in words.
+//! Connectivity: which workloads can reach which endpoints, and the description of that in words.
 
 pub mod connectivity;
 pub mod intra_enclave;

@@ -1,4 +1,4 @@
-//! Traffic in words, for those who decide: what may pass, and what a change opens and closes.
+//! Traffic in words, for those who decide: the packets that may pass, and what a change opens and closes.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use crate::model::network::connectivity::{
     Connectivity, Destination, DestinationEnd, Flow, Peer, ResolvedConnection, SourceEnd, Sources, resolve,
 };
 
-/// What may pass, in words: one line for each pair of ends.
+/// Describes the packets that may pass: one line for each pair of ends.
 #[must_use]
 pub fn describe_flow(flow: &Flow) -> BTreeSet<String> {
     let Flow { from, to, ports } = flow;
@@ -54,7 +54,7 @@ fn describe_pods(pods: &NamespacedPods) -> String {
     if selector.is_empty() { namespace.clone() } else { format!("{namespace} ({selector})") }
 }
 
-/// As many words as leave room for the rest of the line: what comes after them, the ports, is never cut off.
+/// Joins as many words as leave room for the ports, which come after them in the line and are never cut off.
 fn join_some(words: &[String]) -> String {
     const LONGEST: usize = 300;
     let mut length = 0;
@@ -69,9 +69,9 @@ fn join_some(words: &[String]) -> String {
     }
 }
 
-/// What a change opens and closes: the difference between what may pass through these connections
-/// before and after it, as if the change were in force. What cannot open yet, but will by itself, is
-/// told too.
+/// Describes what a change opens and closes: the difference between the packets that may pass through these
+/// connections before and after it, as if the change were in force. Connections that cannot open yet, but will
+/// by themselves, are described too.
 ///
 /// # Errors
 /// When what is applied of one of the objects cannot be read.

@@ -1,5 +1,5 @@
-//! What people are told of requests: those who decide when they are asked and before it is too late, those
-//! who asked when it is decided.
+//! The notifications about requests: to those who may decide when they are asked and before the request expires, to
+//! those who asked when it is decided or has expired.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -10,21 +10,21 @@ use crate::api::ApprovalRequest;
 use crate::api::audit::{Fact, FactType};
 use crate::api::common::{Principal, PrincipalKind};
 
-/// So many lines of each part of the impact are told.
+/// The most lines of each part of the impact that are written out.
 const MOST_LINES: usize = 20;
 
 /// A message to people, before anything is known of their addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notification {
-    /// For whom it is; sorted.
+    /// The recipients, sorted.
     pub to: BTreeSet<Principal>,
-    /// One line.
+    /// The subject, in one line.
     pub subject: String,
-    /// Lines.
+    /// The text, in lines.
     pub text: String,
 }
 
-/// Whether people are told of such a fact at all.
+/// Whether people get a notification about a fact of this type.
 #[must_use]
 pub const fn is_for_people(type_: FactType) -> bool {
     matches!(type_, FactType::Requested | FactType::Expiring | FactType::Decided | FactType::Expired)
@@ -118,7 +118,7 @@ fn user_of(name: &str) -> Principal {
     Principal { kind: PrincipalKind::User, name: name.to_owned(), namespace: None }
 }
 
-/// Words of users never begin a line of their own.
+/// Indents all lines but the first, so that words of users never begin a line of their own.
 fn indent(text: &str) -> String {
     text.lines().collect::<Vec<_>>().join("\n           ")
 }

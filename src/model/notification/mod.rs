@@ -1,3 +1,3 @@
-//! Notifications: what people are told of ApprovalRequests.
+//! Notifications to people about ApprovalRequests.
 
 pub mod message;

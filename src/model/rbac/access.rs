@@ -1,4 +1,4 @@
-//! Who gets into the namespace of a workload, and as what.
+//! The access of people to the namespace of a workload, by ClusterRole.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use crate::api::reading::Cause;
 /// Kubernetes' own ClusterRoles by which people get into the namespace of a workload.
 pub const CLUSTER_ROLES: [&str; 3] = ["admin", "edit", "view"];
 
-/// Those whom an isolated workload lists, by ClusterRole; nobody for others.
+/// The principals that an isolated workload lists, by ClusterRole; none for other workloads.
 #[must_use]
 pub fn listed(spec: &EnclaveWorkloadSpec) -> Vec<(&'static str, BTreeSet<&Principal>)> {
     let Some(WorkloadPrincipals { admin, edit, view }) =
@@ -25,12 +25,12 @@ pub fn listed(spec: &EnclaveWorkloadSpec) -> Vec<(&'static str, BTreeSet<&Princi
         .collect()
 }
 
-/// Whom a workload still lets in by what can be read of its spec.
+/// The principals that a workload still lets in by what can be read of its spec.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admitted<'a> {
-    /// All who get in now: nothing of it takes anything away.
+    /// All who get in now: nothing in the spec takes access away.
     All,
-    /// Of those whom it listed these.
+    /// Of the principals that the workload listed, only these.
     Listed(&'a WorkloadPrincipals),
     /// Nobody but these, by whatever binding.
     Only(&'a WorkloadPrincipals),
@@ -39,12 +39,12 @@ pub enum Admitted<'a> {
 static NOBODY: WorkloadPrincipals =
     WorkloadPrincipals { admin: Vec::new(), edit: Vec::new(), view: Vec::new() };
 
-/// Whom a workload still lets in by what can be read of its spec. A word that only a newer version knows takes nothing
-/// away, and nobody stays whom what can be read does not name.
+/// The principals that a workload still lets in by what can be read of its spec. A word that only a newer version knows
+/// takes nothing away. Of a list that can be read only the principals stay that it names.
 #[must_use]
 pub fn admitted(spec: &EnclaveWorkloadSpec) -> Admitted<'_> {
     let cause_of = |path| spec.unreadable.as_ref().and_then(|unreadable| unreadable.cause_of(path));
-    // So much of it only another version knows that nobody can tell whom it names.
+    // Only another version knows so much of the list that nobody can tell which principals it names.
     if cause_of("spec.principals") == Some(Cause::Newer) {
         return Admitted::All;
     }
@@ -57,7 +57,8 @@ pub fn admitted(spec: &EnclaveWorkloadSpec) -> Admitted<'_> {
     }
 }
 
-/// What a change opens and closes for people, in words; `None` before a workload is there and after.
+/// Describes what a change opens and closes for people. `before` is `None` for a new workload, `after` for one that
+/// goes.
 #[must_use]
 pub fn compare_access(
     namespace: &str,

@@ -22,10 +22,10 @@ use crate::model::approval::votes::describe_votes;
 use crate::model::digest::{digest, sha256};
 use crate::model::naming;
 
-/// An activation that nobody decides about for so long lapses, whatever the rules allow.
+/// The time after which an activation lapses that nobody decides about, whatever the rules allow.
 const LAPSES_AFTER: SignedDuration = SignedDuration::from_hours(24);
 
-/// Who asks, as the API server stamped it.
+/// The person who asks, as the API server stamped it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asker {
     pub user: String,
@@ -35,7 +35,7 @@ pub struct Asker {
 }
 
 impl Asker {
-    /// Digest of all that is stamped: what is believed once must not change.
+    /// Digest of all stamps, which must not change after they were believed once.
     #[must_use]
     pub fn digest(&self) -> String {
         let Self { user, groups, mfa } = self;
@@ -49,11 +49,11 @@ impl Asker {
 #[derive(Clone, Debug)]
 pub struct Eligible {
     pub uid: String,
-    /// What is applied, without what its spec closes.
+    /// The applied spec, without what the latest spec closes.
     pub spec: RoleEligibilitySpec,
 }
 
-/// Why no eligibility is in force; in words.
+/// The reason why no eligibility is in force, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NotEligible {
     /// There is none.
@@ -62,27 +62,27 @@ pub enum NotEligible {
     Yet(String),
 }
 
-/// What is known when an activation is judged.
+/// The input of the evaluation of an activation.
 pub struct EvaluationInput<'a> {
     /// The eligibility, or why there is none in force.
     pub eligibility: Result<&'a Eligible, &'a NotEligible>,
-    /// Why the person must not have the role beside another, where that is refused; in words.
+    /// The reason why the person must not have the role beside another, where that is refused; in words.
     pub conflict: Option<String>,
     /// The request about this activation.
     pub request: Option<&'a ApprovalRequest>,
     /// Whether there is no request if none is given.
     pub knows_all_requests: bool,
-    /// The rules of the scopes around it.
+    /// The rules of the scopes around the activation.
     pub inherited_policy: Result<&'a InheritedPolicy, &'a NotReady>,
     /// The admission policies that the API server runs.
     pub policies: &'a PolicyStatus,
     pub now: Timestamp,
 }
 
-/// What becomes of an activation.
+/// The result of the evaluation of an activation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Evaluation {
-    /// `None` while nothing can be said; what was stays.
+    /// The state; `None` while nothing can be said, and the former one stays.
     pub state: Option<ActivationState>,
     /// One of [`crate::api::names::reason`].
     pub reason: &'static str,
@@ -92,15 +92,15 @@ pub struct Evaluation {
     pub step: Step,
 }
 
-/// What has to be done first.
+/// The step that has to be taken first.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
     Nothing,
-    /// Somebody has to decide.
+    /// The request to make: somebody has to decide.
     Ask(Box<ApprovalRequest>),
-    /// It begins now, for this reason.
+    /// The start of the activation now, on this basis.
     Begin(Basis),
-    /// Nothing, and it stays as it is shown: somebody was asked, and it is not known yet what became of that.
+    /// Nothing, and the status stays as it is: somebody was asked, and the outcome is not known yet.
     Unknown,
 }
 
@@ -115,7 +115,7 @@ impl Evaluation {
     }
 }
 
-/// Who asked for an activation; `None` when the API server did not witness it.
+/// The person who asked for an activation; `None` when the API server did not witness it.
 #[must_use]
 pub fn asker(activation: &RoleActivation) -> Option<Asker> {
     let annotation = |key: &str| activation.annotations().get(key).filter(|value| !value.is_empty());
@@ -143,7 +143,7 @@ pub fn is_eligible(spec: &RoleEligibilitySpec, asker: &Asker) -> bool {
     })
 }
 
-/// When an active activation ends: after what was asked for, and no later than the eligibility lets it.
+/// The time at which an activation ends: after the duration that was asked for, no later than the eligibility allows.
 #[must_use]
 pub fn end_of(activation: &RoleActivation, spec: &RoleEligibilitySpec, start: Timestamp) -> Timestamp {
     let (asked, longest) = (activation.spec.duration.length(), spec.activation.max_duration.length());
@@ -155,10 +155,10 @@ fn whole_second(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
-/// Judges an activation. What ends one comes first, so that nothing keeps it.
+/// Evaluates an activation. Reasons to end it come first, so that nothing keeps it.
 ///
 /// # Errors
-/// When its content has no digest.
+/// When its content cannot be written as data or has no digest.
 pub fn evaluate_activation(
     activation: &RoleActivation,
     input: &EvaluationInput<'_>,
@@ -170,7 +170,7 @@ pub fn evaluate_activation(
     let starts_at = status.starts_at.as_ref().map(|at| at.0);
     let ends_at = status.ends_at.as_ref().map(|at| at.0);
     let ended = |state, reason, message: String| {
-        // What was never active has no end.
+        // An activation that was never active has no end.
         let ends_at = (known == Some(Active)).then(|| ends_at.map_or(now, |end| end.min(now)));
         let starts_at = starts_at.filter(|_| known == Some(Active));
         Ok(Evaluation { starts_at, ends_at, ..Evaluation::new(state, reason, message) })
@@ -232,7 +232,7 @@ pub fn evaluate_activation(
         return ended(lost, reason::NOT_ELIGIBLE, why);
     }
     if let Some(unreadable) = unreadable {
-        // Whatever another version calls it: it gets nothing, and keeps what it has until its end.
+        // Only another version knows a part of it: it gets nothing new, and keeps what it has until its end.
         let message = format!("this version of the operator does not know what it is ({unreadable})");
         let planned = starts_at.map_or(Timestamp::MAX, |start| end_of(activation, spec, start));
         let ends_at = ends_at.map(|end| end.min(planned));
@@ -253,14 +253,14 @@ pub fn evaluate_activation(
     begin(activation, input, spec, &asker)
 }
 
-/// Whether it was asked for so recently that it can wait for what it needs.
+/// Whether an activation was asked for so recently that it can wait for what it needs.
 fn is_fresh(activation: &RoleActivation, now: Timestamp) -> bool {
     let made_at = activation.metadata.creation_timestamp.as_ref().map_or(now, |at| at.0);
     now.duration_since(made_at) < LAPSES_AFTER
 }
 
-/// Whether an activation of which a part is known to another version only keeps what was made for it: nothing that
-/// can be read takes it away. Time is not looked at.
+/// Whether an activation of which only another version knows a part keeps what was made for it: nothing that can be
+/// read takes that away. Time is not looked at.
 #[must_use]
 pub fn keeps_what_it_has(activation: &RoleActivation, eligible: Option<&Eligible>) -> bool {
     let is_newer = activation.spec.unreadable.as_ref().is_some_and(|unreadable| unreadable.is_only_newer());
@@ -273,7 +273,7 @@ pub fn keeps_what_it_has(activation: &RoleActivation, eligible: Option<&Eligible
         && find_other(activation, eligible, &asker).is_none()
 }
 
-/// Why the person is not eligible any more, or never was.
+/// Returns why the person is not eligible any more, or never was.
 fn find_loss(
     activation: &RoleActivation,
     eligible: &Eligible,
@@ -285,7 +285,7 @@ fn find_loss(
     find_other(activation, eligible, asker).or_else(|| has_ended.then(ended))
 }
 
-/// Why an eligibility is not one for this activation, at any time.
+/// Returns why an eligibility is not one for this activation, at any time.
 fn find_other(activation: &RoleActivation, eligible: &Eligible, asker: &Asker) -> Option<String> {
     let name = &activation.spec.eligibility;
     let Eligible { uid, spec } = eligible;
@@ -338,7 +338,7 @@ fn find_unmet(
     None
 }
 
-/// What becomes of an activation whose conditions are met: it waits for a decision, for its time, or begins.
+/// Evaluates an activation whose conditions are met: it waits for a decision, for its time, or begins.
 fn begin(
     activation: &RoleActivation,
     input: &EvaluationInput<'_>,
@@ -390,7 +390,7 @@ fn begin(
     })
 }
 
-/// What becomes of an activation by its request; `None` when that releases it.
+/// Evaluates an activation by its request; `None` when the request releases it.
 fn judge_request(request: &ApprovalRequest, witness: &str) -> Option<Evaluation> {
     use ActivationState::{Lapsed, PendingApproval, Rejected};
     let status = request.status.as_ref();
@@ -422,7 +422,7 @@ fn judge_request(request: &ApprovalRequest, witness: &str) -> Option<Evaluation>
     })
 }
 
-/// What the scopes and the eligibility ask for together.
+/// The requirement of the scopes and the eligibility together.
 fn requirement(spec: &RoleEligibilitySpec, outer: &InheritedPolicy) -> Requirement {
     let operations = BTreeSet::from([Operation::RoleActivation]);
     let own = Approvals::from(&spec.activation);

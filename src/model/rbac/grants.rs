@@ -1,4 +1,4 @@
-//! What a role gives, and where: the rights that a grant of it consists of.
+//! The rights that a role gives in a scope, which a grant of the role consists of.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ use crate::api::role_assignment::Role;
 use crate::model::approval::impact::Lines;
 use crate::model::rbac::roles::{Access, MATRIX_KINDS, bindable, cluster_role, may_give, row, workload_role};
 
-/// Where a role counts: what the namespace is for in which it was given.
+/// The scope in which a role counts, by the purpose of the namespace in which the role was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// Everywhere: the operator's own namespace.
@@ -30,11 +30,11 @@ pub struct Managed {
     pub name: String,
     /// Name of the Community.
     pub community: String,
-    /// Name of the Enclave, when it belongs to one.
+    /// Name of the Enclave, when the namespace belongs to one.
     pub enclave: Option<String>,
     /// Name of the workload whose pods run in it.
     pub workload: Option<String>,
-    /// Who gets in, when pods run in it.
+    /// The access mode of the workload, when pods run in the namespace.
     pub access_mode: AccessMode,
 }
 
@@ -66,9 +66,9 @@ pub struct Grant {
     /// Name of everything that is made for it.
     pub name: String,
     pub rights: Vec<Right>,
-    /// Who has them.
+    /// The principals that have the rights.
     pub principals: BTreeSet<Principal>,
-    /// When they end by themselves.
+    /// The time at which the rights end by themselves.
     pub ends_at: Option<Timestamp>,
 }
 
@@ -121,9 +121,9 @@ impl Scope {
     }
 }
 
-/// The rights of a role in a scope, of whose namespaces these exist. `about_enclave` are the names of the
-/// open requests about the Enclave itself, which stand in the Community's namespace among those about
-/// others.
+/// The rights of a role in a scope. `namespaces` are the managed namespaces that exist. `about_enclave` are the
+/// names of the open requests about the Enclave itself, which stand in the Community's namespace among those
+/// about others.
 #[must_use]
 pub fn rights_of_role(
     role: Role,
@@ -166,7 +166,7 @@ pub fn rights_in_workload(role: Role, scope: &Scope, workload: &str, namespaces:
     namespaces.iter().filter(is_it).filter_map(|managed| right_in_workload(role, managed)).collect()
 }
 
-/// Into an isolated workload nobody gets by a role.
+/// The right of a role in the namespace of a workload. No role gives access to an isolated workload.
 fn right_in_workload(role: Role, managed: &Managed) -> Option<Right> {
     let cluster_role = workload_role(role).filter(|_| managed.access_mode == AccessMode::Standard)?;
     Some(Right::In { namespace: managed.name.clone(), cluster_role: cluster_role.to_owned() })
@@ -187,12 +187,12 @@ fn access(role: Role, kind: Kind) -> Access {
     cell.map_or(Access::None, |(_, access)| access)
 }
 
-/// The one Community, in no namespace.
+/// The rules about the one Community, which is in no namespace.
 fn community_rules(role: Role, community: &str) -> Vec<PolicyRule> {
     named_rule(Kind::Community.plural(), existing(access(role, Kind::Community).verbs()), community)
 }
 
-/// What stands in the Community's namespace: the one Enclave, and what all its Enclaves share.
+/// The rules about the one Enclave and about what all Enclaves share, in the Community's namespace.
 fn enclave_rules(role: Role, enclave: &str) -> Vec<PolicyRule> {
     let mut rules =
         named_rule(Kind::Enclave.plural(), existing(access(role, Kind::Enclave).verbs()), enclave);
@@ -202,7 +202,8 @@ fn enclave_rules(role: Role, enclave: &str) -> Vec<PolicyRule> {
     rules
 }
 
-/// The requests about the one Enclave, a rule for each: so the list can change and the rest stays.
+/// The rules about the requests about the one Enclave. Each request has its own, so the list can change and the rest
+/// stays.
 fn request_rules(role: Role, requests: &[String]) -> Vec<PolicyRule> {
     let access = access(role, Kind::ApprovalRequest);
     let (plural, status) =
@@ -215,7 +216,7 @@ fn request_rules(role: Role, requests: &[String]) -> Vec<PolicyRule> {
     requests.iter().flat_map(rules_of).collect()
 }
 
-/// What can be limited to one object: not what has no name yet.
+/// The verbs that can be limited to one object: all but `create`, because the object has no name yet.
 fn existing(verbs: &[&'static str]) -> Vec<&'static str> {
     verbs.iter().copied().filter(|verb| *verb != "create").collect()
 }
@@ -237,25 +238,25 @@ fn rule(resource: &str, verbs: Vec<&str>) -> Vec<PolicyRule> {
     }]
 }
 
-/// That a principal holds a role somewhere, for the separation of duties.
+/// A role that a principal holds in a scope, for the separation of duties.
 #[derive(Clone, Debug)]
 pub struct RoleHolding {
-    /// What gives it, in words.
+    /// The object that gives the role, in words.
     pub source: String,
     pub role: Role,
-    /// As authentication names it: a service account is a user too.
+    /// The principal as authentication names it: a service account is a user too.
     pub principal: String,
     pub scope: Scope,
 }
 
-/// Why principals should not hold a role in a scope: one of them has, in a scope that overlaps, a role with which it
-/// would approve what it may change itself. `others` are what these principals have. Membership in groups is not known
-/// here.
+/// Returns why principals should not hold a role in a scope: one of them has, in a scope that overlaps, a role with
+/// which it would approve what it may change itself. `others` are the roles that these principals hold. Membership in
+/// groups is not known here.
 #[must_use]
 pub fn find_conflict(role: Role, scope: &Scope, others: &[RoleHolding]) -> Option<String> {
     let conflicts =
         others.iter().filter(|other| role.conflicts_with(other.role) && scope.overlaps(&other.scope));
-    // Others come in no order, and what is told must not change with it.
+    // The others come in no order, and the message must not change with it.
     let first = conflicts.min_by_key(|other| (&other.source, other.role, &other.principal))?;
     let RoleHolding { source, role, principal, scope: _ } = first;
     let principal = principal.replacen(':', " ", 1);
@@ -264,7 +265,7 @@ pub fn find_conflict(role: Role, scope: &Scope, others: &[RoleHolding]) -> Optio
     ))
 }
 
-/// What a change of a grant opens and closes, in words that begin with `when` it does.
+/// Describes what a change of a grant opens and closes. Each line begins with `when`, which says when that happens.
 #[must_use]
 pub fn compare_rights(before: Option<&Grant>, after: Option<&Grant>, when: &str) -> (Lines, Lines) {
     let describe = |before, after, verb| match after {
@@ -309,7 +310,7 @@ fn describe_right(right: &Right) -> String {
     }
 }
 
-/// What a role may do, in the words of the matrix.
+/// Describes what a role may do, in the words of the matrix.
 fn describe_role(role: Role) -> String {
     let words = |access: Access| match access {
         Access::None => None,

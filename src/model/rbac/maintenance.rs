@@ -15,21 +15,21 @@ use crate::model::approval::gated::Gated;
 pub struct Exceptions {
     general: BTreeSet<Principal>,
     advanced: BTreeSet<Principal>,
-    /// When the first of them ends.
+    /// The time at which the first of them ends.
     ends_at: Option<Timestamp>,
 }
 
 impl Exceptions {
-    /// The exceptions of one object: what is applied of it, no more than its spec still wants, and
-    /// nothing that is over. So turning it off never waits for anything. What cannot be read allows nobody
-    /// anything.
+    /// The exceptions of one object: those that are applied, no more than its spec still wants, and none that
+    /// are over. So turning maintenance off never waits for anything. Maintenance that cannot be read allows
+    /// nobody anything.
     #[must_use]
     pub fn of<K: Gated>(object: &K, now: Timestamp) -> Self {
         own_maintenance(object, now).map(Self::of_maintenance).unwrap_or_default()
     }
 
     /// The exceptions in the namespaces of an Enclave: its own, and those of its Community unless the
-    /// Enclave's own rules hold maintenance, or cannot be read. Then only what was asked for there counts.
+    /// Enclave's own rules hold maintenance, or cannot be read. Then only its own exceptions count.
     #[must_use]
     pub fn in_enclave(community: &Community, enclave: &Enclave, now: Timestamp) -> Self {
         let own = Self::of(enclave, now);
@@ -53,7 +53,7 @@ impl Exceptions {
         }
     }
 
-    /// These and those.
+    /// The exceptions of both together.
     #[must_use]
     pub fn and(mut self, others: Self) -> Self {
         let Self { general, advanced, ends_at } = others;
@@ -64,35 +64,35 @@ impl Exceptions {
         self
     }
 
-    /// Who may manage additional objects, and nothing that the operator manages.
+    /// The principals that may manage additional objects, and nothing that the operator manages.
     #[must_use]
     pub const fn general(&self) -> &BTreeSet<Principal> {
         &self.general
     }
 
-    /// Who may change what the operator manages too.
+    /// The principals that may also change what the operator manages.
     #[must_use]
     pub const fn advanced(&self) -> &BTreeSet<Principal> {
         &self.advanced
     }
 
-    /// When the first of them ends by itself; `None` when there are none.
+    /// The time at which the first of them ends by itself; `None` when there are none.
     #[must_use]
     pub const fn ends_at(&self) -> Option<Timestamp> {
         self.ends_at
     }
 }
 
-/// The maintenance of one object that is in force: what is applied of it, no more than its spec still
-/// wants, and nothing that is over. It ends when the object is deleted. It is read by itself, whatever else
-/// of the object can be read; if it cannot, it allows nobody anything.
+/// The maintenance of one object that is in force: the applied one, no more than its spec still wants, and none
+/// that is over. It ends when the object is deleted. It is read by itself, whatever else of the object can be
+/// read; if it cannot be read, it allows nobody anything.
 #[must_use]
 pub fn own_maintenance<K: Gated>(object: &K, now: Timestamp) -> Option<Maintenance> {
     let wanted = K::maintenance(object.spec())?;
     let applied = object.gate().and_then(|gate| gate.applied.as_ref());
     let applied = applied.filter(|_| object.meta().deletion_timestamp.is_none())?;
     let applied: Maintenance = applied.spec.to_field("maintenance").ok().flatten()?;
-    // The schema asks for an end. What has none is not believed.
+    // The schema asks for an end. Maintenance that has none is not believed.
     Some(restrict(&applied, wanted)).filter(|maintenance| {
         let is_going_on = maintenance.expires_at.as_ref().is_some_and(|end| end.0 > now);
         maintenance.mode != MaintenanceMode::Disabled && is_going_on
@@ -203,7 +203,7 @@ mod tests {
         assert_eq!(Exceptions::of(&never_applied, at(0)), Exceptions::default());
     }
 
-    /// It neither ends early nor late, and nobody is let in, whatever else cannot be read.
+    /// Maintenance ends neither early nor late, and nobody is let in, whatever else cannot be read.
     #[test]
     fn it_is_read_by_itself() {
         use MaintenanceMode::Advanced;

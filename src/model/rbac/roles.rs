@@ -4,7 +4,7 @@ use crate::api::Kind;
 use crate::api::role_assignment::Role;
 use crate::model::rbac::access::CLUSTER_ROLES;
 
-/// What a role may do with objects of one kind.
+/// The access of a role to objects of one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// Nothing.
@@ -57,8 +57,8 @@ pub const fn row(role: Role) -> [Access; 8] {
 /// The kinds by which roles are given. The matrix does not speak of them: owners give, everybody reads.
 pub const ROLE_KINDS: [Kind; 3] = [Kind::RoleAssignment, Kind::RoleEligibility, Kind::RoleActivation];
 
-/// What a role may do with an object of one of [`ROLE_KINDS`]. Nobody activates a role by a role of
-/// these: who is eligible may.
+/// The verbs of a role on objects of one of [`ROLE_KINDS`]. None of the roles allows to create a
+/// RoleActivation: whoever is eligible may.
 #[must_use]
 pub const fn may_give(role: Role, kind: Kind) -> &'static [&'static str] {
     match (role, kind) {
@@ -73,7 +73,7 @@ pub const fn may_give(role: Role, kind: Kind) -> &'static [&'static str] {
 /// The ClusterRole of those who may ask for an activation.
 pub const ELIGIBLE: &str = "enclave-operator:eligible";
 
-/// What a role is in the namespace of a workload: one of Kubernetes' own ClusterRoles.
+/// The one of Kubernetes' own ClusterRoles that a role has in the namespace of a workload; `None` for approvers.
 #[must_use]
 pub const fn workload_role(role: Role) -> Option<&'static str> {
     match role {
@@ -84,8 +84,8 @@ pub const fn workload_role(role: Role) -> Option<&'static str> {
     }
 }
 
-/// The ClusterRoles that a role may give to others in its scope: nothing that it does not hold itself,
-/// but that owners name those who approve.
+/// The ClusterRoles that a role may give to others in its scope. Owners give every role that can be given there,
+/// that of approvers too; contributors give nothing that they do not have themselves.
 #[must_use]
 pub fn bindable(role: Role) -> Vec<String> {
     let own = |roles: &[&str]| -> Vec<String> { roles.iter().map(|role| (*role).to_owned()).collect() };

@@ -15,7 +15,7 @@ use crate::api::names::{access, label};
 use crate::model::rbac::maintenance::Exceptions;
 use crate::plan::namespace::limits::ContainerLimits;
 
-/// What a place should be.
+/// A namespace as it should be.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DesiredNamespace {
     /// Name of the namespace.
@@ -24,19 +24,19 @@ pub struct DesiredNamespace {
     pub owner_uid: String,
     /// Name of the Community.
     pub community: String,
-    /// Name of the Enclave, when the place belongs to one.
+    /// Name of the Enclave, when the namespace belongs to one.
     pub enclave: Option<String>,
     /// Operations that may be held in it, for the policy that warns.
     pub held_operations: Vec<String>,
-    /// Who may do more in it than the lock lets others.
+    /// The principals that may do more in it than the lock lets others.
     pub exceptions: Exceptions,
-    /// Who has which role in it.
+    /// The bindings of roles that must be in it.
     pub bindings: Vec<RoleBinding>,
-    /// What it is for.
+    /// The purpose of the namespace.
     pub inside: NamespacePurpose,
 }
 
-/// What a place is for, and with that what must be in it besides the policy that denies everything.
+/// The purpose of a namespace, and with that what must be in it besides the policy that denies everything.
 #[derive(Clone, Debug, PartialEq)]
 pub enum NamespacePurpose {
     /// A Community's own objects; no pods.
@@ -45,19 +45,19 @@ pub enum NamespacePurpose {
     Control,
     /// The pods of a workload.
     Workload(Box<WorkloadContents>),
-    /// The pods of a workload, of which is not known now what must be in it. What is there stays, and
-    /// these labels of the namespace too.
+    /// The pods of a workload of which is not known now what must be in its namespace. The objects that are there
+    /// stay, and so do these labels of the namespace.
     SomeWorkload(BTreeMap<String, String>),
 }
 
-/// What must be in the namespace of a workload.
+/// The contents that the namespace of a workload must have.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct WorkloadContents {
     /// Name of the workload.
     pub workload: String,
     /// The pod security standard that it enforces.
     pub pod_security: &'static str,
-    /// Who gets in: one of [`crate::api::names::access`].
+    /// The access mode: one of [`crate::api::names::access`].
     pub access_mode: &'static str,
     /// The network policies that open something.
     pub policies: Vec<NetworkPolicy>,
@@ -66,9 +66,9 @@ pub struct WorkloadContents {
     /// The names of those policies that are to be made, also while healing is paused: what they let
     /// through has not been seen in force yet.
     pub unmade: BTreeSet<String>,
-    /// How much it may use; empty for no limit.
+    /// The amounts that it may use; empty for no limit.
     pub quota: BTreeMap<String, Quantity>,
-    /// What containers get that do not say it themselves.
+    /// The limits and requests of containers that set none themselves.
     pub container_defaults: Option<ContainerLimits>,
 }
 
@@ -80,7 +80,7 @@ impl DesiredNamespace {
     }
 }
 
-/// What was seen of a place.
+/// A namespace and its contents, as they were observed.
 #[derive(Clone, Debug, Default)]
 pub struct ObservedNamespace {
     /// The namespace.
@@ -89,7 +89,7 @@ pub struct ObservedNamespace {
     pub policies: Vec<Arc<NetworkPolicy>>,
     /// The same, of Cilium.
     pub cilium_policies: Vec<Arc<CiliumNetworkPolicy>>,
-    /// The bindings of roles that are made with it; where only those get in whom it lists, all that there are.
+    /// The bindings of roles that are made with it; all that there are where only those get in whom it lists.
     pub bindings: Vec<Arc<RoleBinding>>,
     /// The operator's quota.
     pub quota: Option<Arc<ResourceQuota>>,

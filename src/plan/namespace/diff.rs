@@ -29,21 +29,21 @@ use crate::plan::namespace::limits::{plan_container_defaults, plan_quota};
 use crate::plan::namespace::object::{Contents, WriteOrder, plan_creation, plan_namespace};
 use crate::plan::write_due;
 
-/// How a place is.
+/// The result of comparing a namespace with the desired one.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Survey {
-    /// Exactly as it should be.
+    /// The namespace is exactly as it should be.
     AsPlanned,
     /// These writes are missing.
     Differs(Vec<Write>),
     /// A namespace of that name exists and is not ours.
     Foreign,
-    /// The namespace is being deleted; it can be made again when it is gone. Until then pods may run in
-    /// it, so what there is is put right: nothing can be made in it any more.
+    /// The namespace is being deleted; it can be made again when it is gone. Until then pods may run in it, so
+    /// the objects that are there are put right. Nothing can be made in it any more.
     Terminating(Vec<Write>),
 }
 
-/// Compares a place with what it should be. The order of the writes keeps it shut: what closes comes
+/// Compares a namespace with the desired one. The order of the writes keeps it shut: the writes that close come
 /// first, and nothing opens before the policy that denies everything is there.
 #[must_use]
 pub fn survey(place: &DesiredNamespace, observed: &ObservedNamespace, healing: Healing) -> Survey {
@@ -84,7 +84,7 @@ fn plan_contents(place: &DesiredNamespace, observed: &ObservedNamespace, healing
     if !matches!(place.inside, NamespacePurpose::SomeWorkload(_)) {
         writes.extend(plan_surplus(&policies, &observed.policies));
         writes.extend(plan_surplus(&cilium, &observed.cilium_policies));
-        // Into an isolated workload nobody but those whom it lists gets, whoever bound them and when.
+        // Nobody but those whom it lists gets into an isolated workload, whoever bound others and when.
         let is_over = |name: &str| place.is_isolated() || RoleBinding::is_ours(name);
         writes.extend(plan_pruning(&others, is_over));
     }
@@ -111,9 +111,9 @@ fn plan_contents(place: &DesiredNamespace, observed: &ObservedNamespace, healing
     writes
 }
 
-/// What lets something through: a network policy, of Kubernetes or of Cilium, or a binding of a role.
+/// A kind that lets something through: a network policy, of Kubernetes or of Cilium, or a binding of a role.
 pub trait Permit: Resource<DynamicType = ()> + Clone + Into<Child> + Made {
-    /// What it lets through.
+    /// The part of an object that says what it lets through.
     type Rules: Clone + PartialEq + Serialize;
 
     fn rules(&self) -> &Self::Rules;
@@ -144,13 +144,14 @@ impl Permit for RoleBinding {
     }
 }
 
-/// What closes: what the operator made and nothing wants any more.
+/// Returns the writes that close: they take away what the operator made and nothing wants any more.
 fn plan_surplus<'a, K: Permit>(wanted: &'a [&K], live: &'a [Arc<K>]) -> impl Iterator<Item = Write> + 'a {
     let wanted: BTreeSet<&str> = wanted.iter().filter_map(|wanted| wanted.meta().name.as_deref()).collect();
     plan_pruning(live, move |name| K::is_ours(name) && !wanted.contains(name))
 }
 
-/// Takes away what lets something through. A finalizer that somebody put on one does not keep it.
+/// Returns the writes that take away the permits whose names `is_over` selects. A finalizer that somebody put on
+/// one does not keep it.
 pub fn plan_pruning<'a, K: Permit>(
     live: &'a [Arc<K>],
     is_over: impl Fn(&str) -> bool + 'a,
@@ -179,7 +180,7 @@ fn plan_permits<'a, K: Permit>(
     })
 }
 
-/// What is due about one that is wanted.
+/// Returns the write that is due for a wanted permit.
 pub(crate) fn plan_permit<K: Permit>(live: Option<&K>, wanted: &K, healing: Healing) -> Option<Write> {
     let rules = wanted.rules();
     let with = |metadata| {
@@ -190,7 +191,7 @@ pub(crate) fn plan_permit<K: Permit>(live: Option<&K>, wanted: &K, healing: Heal
     write_due(due(live, wanted.meta(), rules, |live| live.rules() == rules, healing), with)
 }
 
-/// The bindings that are not as they should be by name and role, which never changes.
+/// The bindings that are not wanted by name and role. The role of a binding never changes.
 pub(crate) fn other_bindings(
     place: &DesiredNamespace,
     observed: &ObservedNamespace,

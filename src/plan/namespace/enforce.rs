@@ -12,8 +12,8 @@ use crate::plan::namespace::desired::{DesiredNamespace, NamespacePurpose, Observ
 use crate::plan::namespace::diff::{Survey, survey};
 use crate::plan::namespace::object::{is_open, labels_that_stay};
 
-/// A survey in the terms of a status, and the writes that it asks for. `was_enforced` tells a drift
-/// that is put back from something that is still being made.
+/// Compares a namespace with the desired one. Returns the enforcement for the status, and the writes that are
+/// due. `was_enforced` distinguishes a drift that is put back from something that is still being made.
 #[must_use]
 pub fn enforce(
     place: &DesiredNamespace,
@@ -22,7 +22,7 @@ pub fn enforce(
 ) -> (Enforcement, Vec<Write>) {
     let healing = healing(place, observed, was_enforced);
     match (survey(place, observed, healing), was_enforced) {
-        // Whether it was seen so before or not.
+        // This holds whether it was seen so before or not.
         (Survey::AsPlanned, _) if is_left_alone(place, observed) => (Enforcement::Paused, Vec::new()),
         (Survey::Differs(writes), _) if healing == Healing::Paused => (Enforcement::Paused, writes),
         (Survey::AsPlanned, _) => (Enforcement::Complete, Vec::new()),
@@ -42,7 +42,8 @@ pub fn enforce(
     }
 }
 
-/// The lock opens on a place that is as it should be; from then on others may change it.
+/// Returns whether changes of others are put back. The lock opens on a namespace that is as it should be; from
+/// then on others may change it.
 pub(crate) fn healing(
     place: &DesiredNamespace,
     observed: &ObservedNamespace,
@@ -54,13 +55,13 @@ pub(crate) fn healing(
     }
 }
 
-/// Whether others may change what is in a place.
+/// Whether others may change what is in a namespace.
 pub(crate) fn is_left_alone(place: &DesiredNamespace, observed: &ObservedNamespace) -> bool {
     observed.namespace.as_deref().is_some_and(is_open) && !place.exceptions.advanced().is_empty()
 }
 
-/// Repairs a place of which is known only what its namespace says: what it is for stays as it is
-/// written there. Nothing is made anew, and maintenance lasts as long as these exceptions do.
+/// Plans the repair of a namespace of which only its own labels and annotations are known: its purpose stays as
+/// it is written there. The namespace is not made anew, and maintenance lasts as long as these exceptions do.
 #[must_use]
 pub fn plan_repair_of_the_known(
     observed: &ObservedNamespace,
@@ -72,7 +73,7 @@ pub fn plan_repair_of_the_known(
     known.map(|place| plan_repair(&place, observed, was_enforced)).unwrap_or_default()
 }
 
-/// A place as its namespace says; `None` when that is not there, or not of this owner.
+/// Returns the desired namespace as the existing one says; `None` when that is not there, or not of this owner.
 #[must_use]
 pub fn known_place(
     observed: &ObservedNamespace,
@@ -100,7 +101,7 @@ pub fn known_place(
     })
 }
 
-/// The writes that put a place into shape that was made before.
+/// The writes that put a namespace into shape that was made before.
 #[must_use]
 pub fn plan_repair(
     place: &DesiredNamespace,
@@ -113,8 +114,8 @@ pub fn plan_repair(
     }
 }
 
-/// What can be said of a place that is not to be made yet: a conflict is told while the change is
-/// still held, not after somebody approved it.
+/// Returns the enforcement to show for a namespace that is not to be made yet: a conflict is shown while the
+/// change is still held, not after somebody approved it.
 #[must_use]
 pub fn preview(place: &DesiredNamespace, observed: &ObservedNamespace) -> Enforcement {
     match survey(place, observed, Healing::Active) {
@@ -132,7 +133,7 @@ pub(crate) fn conflict(namespace: &str) -> Enforcement {
     })
 }
 
-/// The writes that take a place away; `None` when there is nothing of it left.
+/// The writes that take a namespace away; `None` when it is gone.
 pub(crate) fn plan_removal(observed: &ObservedNamespace, owner_uid: &str) -> Option<Vec<Write>> {
     let namespace = observed.namespace.as_deref().filter(|namespace| is_owned(namespace, owner_uid))?;
     let delete =
@@ -140,11 +141,11 @@ pub(crate) fn plan_removal(observed: &ObservedNamespace, owner_uid: &str) -> Opt
     Some(if namespace.metadata.deletion_timestamp.is_none() { vec![delete] } else { Vec::new() })
 }
 
-/// How a place goes, before its owner does. `name` is what it is called: the cache may not have heard
-/// of the namespace yet, so the API server is asked before the owner goes.
+/// Plans the deletion of a namespace, which goes before its owner does. `name` is the name of the namespace: the
+/// cache may not have heard of it yet, so the API server is asked before the owner goes.
 ///
 /// # Errors
-/// While the place is still there: what is said of it, and the writes.
+/// While the namespace is still there: the text for the status, and the writes.
 pub fn plan_teardown(
     observed: &ObservedNamespace,
     owner_uid: &str,
@@ -158,7 +159,7 @@ pub fn plan_teardown(
     Ok(name.map(|name| Write::ConfirmNamespaceGone { name, owner_uid }).into_iter().collect())
 }
 
-/// What keeps a namespace that is being deleted, as Kubernetes tells it.
+/// Returns what keeps a namespace that is being deleted, in the words of Kubernetes.
 pub(crate) fn what_remains(observed: &ObservedNamespace) -> Option<String> {
     let conditions = observed.namespace.as_deref()?.status.as_ref()?.conditions.as_ref()?;
     let true_ones = conditions.iter().filter(|condition| condition.status == "True");

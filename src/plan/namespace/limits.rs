@@ -1,4 +1,4 @@
-//! How much a namespace may use, and what containers get that do not say it themselves.
+//! The quota of a namespace, and the limits and requests of containers that set none themselves.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ pub struct ContainerLimits {
     pub requests: BTreeMap<String, Quantity>,
 }
 
-/// The writes that bring the quota of a namespace to what it should be; empty for none.
+/// The write that brings the quota of a namespace to what it should be; `hard` is empty for no quota.
 #[must_use]
 pub fn plan_quota(
     namespace: &str,
@@ -48,7 +48,7 @@ pub fn plan_quota(
     write_due(due(live, &child_metadata(namespace, child::QUOTA), hard, is_same, healing), wanted)
 }
 
-/// The writes that bring the defaults for containers of a namespace to what they should be.
+/// The write that brings the defaults for containers of a namespace to what they should be.
 #[must_use]
 pub fn plan_container_defaults(
     namespace: &str,

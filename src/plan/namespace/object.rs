@@ -1,4 +1,4 @@
-//! The namespaces that the operator makes: what they say of themselves, for policies to read.
+//! The namespaces that the operator makes, with the labels and annotations that policies read.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,23 +13,23 @@ use crate::plan::Write;
 use crate::plan::metadata::{has_metadata, merge_metadata};
 use crate::plan::namespace::desired::{DesiredNamespace, NamespacePurpose};
 
-/// A namespace that is to be made. No maintenance begins before everything that guards it is there.
+/// Returns the write that creates a namespace. No maintenance begins before everything that guards it is there.
 #[must_use]
 pub fn plan_creation(place: &DesiredNamespace) -> Write {
     let place = DesiredNamespace { exceptions: Exceptions::default(), ..place.clone() };
     Write::CreateNamespace(Box::new(build_namespace(&place, Contents::Underway)))
 }
 
-/// When the namespace itself has to be written, among the writes about what is in it.
+/// The order of the write of the namespace itself among the writes of what is in it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum WriteOrder {
-    /// First: maintenance ends, or changes.
+    /// The namespace is written first: maintenance ends, or changes.
     First(Write),
-    /// Last: what is in it is in shape before anybody may do more.
+    /// The namespace is written last: its contents are in shape before anybody may do more.
     Last(Write),
 }
 
-/// What guards a namespace, as it was seen.
+/// The objects that guard a namespace, as they were seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Contents {
     /// All of it is there.
@@ -38,7 +38,7 @@ pub enum Contents {
     Underway,
 }
 
-/// What has to be written about a namespace that exists.
+/// Returns the write that an existing namespace needs, and its order.
 #[must_use]
 pub fn plan_namespace(place: &DesiredNamespace, live: &Namespace, contents: Contents) -> Option<WriteOrder> {
     // Once pods run, keeping new ones out while something is put back would help nobody.
@@ -76,7 +76,7 @@ pub fn labels_that_stay(namespace: &Namespace) -> BTreeMap<String, String> {
     labels.map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
-/// What a namespace should be.
+/// Returns a namespace as it should be.
 #[must_use]
 pub fn build_namespace(place: &DesiredNamespace, contents: Contents) -> Namespace {
     let DesiredNamespace {

@@ -1,7 +1,7 @@
 //! Rights as RBAC has them: what has to be taken away, and what has to be made.
 //!
-//! Everything that is made for a grant has its name. So whatever carries such a name and no grant explains
-//! is over: nothing has to be remembered to take it away.
+//! Everything that is made for a grant has the name of the grant. So an object with such a name that no grant
+//! explains is over, and nothing has to be remembered to take it away.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -32,7 +32,7 @@ pub struct Objects {
 }
 
 impl Objects {
-    /// When those that end by themselves do, as is written on them.
+    /// The ends of those that end by themselves, as they are written on them.
     #[must_use]
     pub fn ends(&self) -> Vec<Timestamp> {
         let Self { roles, role_bindings, cluster_roles, cluster_role_bindings } = self;
@@ -48,22 +48,22 @@ fn end_of(live: &ObjectMeta) -> Option<Timestamp> {
     live.annotations.as_ref()?.get(annotation::EXPIRES_AT)?.parse().ok()
 }
 
-/// What has to be done about rights.
+/// The writes that take rights away and give them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AccessPlan {
-    /// What takes rights away.
+    /// Writes that take rights away.
     pub closes: Vec<Write>,
-    /// What gives them.
+    /// Writes that give rights.
     pub opens: Vec<Write>,
 }
 
-/// What is known about rights beside the grants.
+/// The observed state of rights, which is compared with the grants.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RbacState {
     /// The objects that carry the name of a grant, or one that only the operator's may have.
     pub live: Objects,
-    /// Names of grants of which is not known now what they consist of: what was made for them stays, for these
-    /// principals only where somebody is named.
+    /// Names of grants whose rights are not known now. The objects that were made for them stay; where principals
+    /// are named, for these only.
     pub unknown: BTreeMap<String, Option<BTreeSet<Principal>>>,
     /// Namespaces in which nothing is opened: not everything that guards them is there.
     pub bare: BTreeSet<String>,
@@ -72,8 +72,8 @@ pub struct RbacState {
 /// Compares the rights that there are with those that there should be.
 #[must_use]
 pub fn plan_access(grants: &[Grant], around: &RbacState, now: Timestamp) -> AccessPlan {
-    // What is over gives nothing, whatever end is written on what was made for it: that may be an older one,
-    // and what is taken away must not be made again.
+    // A grant that is over gives nothing, whatever end is written on the objects that were made for it: that may
+    // be an older one, and objects that are taken away must not be made again.
     let lasts = |grant: &&Grant| grant.ends_at.is_none_or(|end| end > now);
     let wanted = build_objects(grants.iter().filter(lasts));
     let mut plan = AccessPlan::default();
@@ -81,7 +81,8 @@ pub fn plan_access(grants: &[Grant], around: &RbacState, now: Timestamp) -> Acce
     plan.compare(&wanted.role_bindings, &around.live.role_bindings, around, now);
     plan.compare(&wanted.cluster_roles, &around.live.cluster_roles, around, now);
     plan.compare(&wanted.roles, &around.live.roles, around, now);
-    // What is bound has to be there before. All else that opens is made beside the roles.
+    // A role has to be there before it is bound. All other writes that give rights are made beside those of the
+    // roles.
     plan.opens.sort_by_key(|open| matches!(open, Write::Child(_, child) if child.binds_made_role()));
     plan
 }
@@ -90,7 +91,7 @@ impl AccessPlan {
     fn compare<K: Gives>(&mut self, wanted: &[Arc<K>], live: &[Arc<K>], around: &RbacState, now: Timestamp) {
         let wanted: BTreeMap<_, &K> = wanted.iter().map(|wanted| (key(wanted), wanted.as_ref())).collect();
         let live = live.iter().map(|live| (key(live), live.as_ref()));
-        // What is unknown stays, but no longer than until the end that is written on it.
+        // Objects of unknown grants stay, but no longer than until the end that is written on them.
         let is_unknown = |name: &String, live: &K| around.unknown.get(name).filter(|_| !is_over(live, now));
         let mut known: BTreeMap<_, &K> = BTreeMap::new();
         for (key, live) in live {
@@ -117,7 +118,7 @@ fn key<K: Resource>(object: &Arc<K>) -> (Option<String>, String) {
     (object.namespace(), object.name_any())
 }
 
-/// Takes away what is not wanted of something.
+/// Returns the write that takes away the unwanted part of an object, if there is one.
 fn plan_narrowing<K: Gives>(live: &K, wanted: Option<&K>, now: Timestamp) -> Option<Write> {
     let is_going = live.meta().deletion_timestamp.is_some();
     let stays = wanted.filter(|_| !is_over(live, now)).and_then(|wanted| live.narrow(wanted));
@@ -138,11 +139,12 @@ fn plan_narrowing<K: Gives>(live: &K, wanted: Option<&K>, now: Timestamp) -> Opt
     }
 }
 
-/// Makes what is wanted, or puts it back.
+/// Returns the write that makes the wanted object or puts it back, if one is due.
 fn plan_widening<K: Gives>(live: Option<&K>, wanted: &K) -> Option<Write> {
     let Some(live) = live else { return Some(Write::child(Verb::Create, wanted.clone())) };
     let has_all = live.gives_same(wanted) && has_metadata(live.meta(), wanted.meta()) && is_free(live.meta());
-    // What is going, or is another role's, has to be gone first.
+    // An object that is being deleted, or that no change makes the wanted one (it binds another role), has to be
+    // gone first.
     if has_all || live.meta().deletion_timestamp.is_some() || live.narrow(wanted).is_none() {
         return None;
     }
@@ -157,16 +159,16 @@ fn is_over<K: Resource>(live: &K, now: Timestamp) -> bool {
 
 /// Something that gives rights.
 trait Gives: Resource<DynamicType = ()> + Clone + Into<Child> {
-    /// What of it is wanted too; `None` when that is nothing, or not to be had by a change.
+    /// Returns the part of it that is wanted too; `None` when that is nothing, or when no change leads to it.
     fn narrow(&self, wanted: &Self) -> Option<Self>;
     /// Whether both give the same.
     fn gives_same(&self, other: &Self) -> bool;
-    /// As it is, to nobody but these.
+    /// Returns the object as it is, but for these principals only.
     #[must_use]
     fn only_for(&self, principals: &BTreeSet<Principal>) -> Self;
 }
 
-/// What binds a role: it cannot be changed which.
+/// Implements `Gives` for a kind of binding. The role of a binding cannot be changed.
 macro_rules! binds {
     ($kind:ident) => {
         impl Gives for $kind {
@@ -211,14 +213,14 @@ impl Gives for Role {
         self.rules == other.rules
     }
 
-    /// It says what may be done, not who may.
+    /// Returns the Role as it is: a Role says what may be done, not who may do it.
     fn only_for(&self, _: &BTreeSet<Principal>) -> Self {
         self.clone()
     }
 }
 
 impl Gives for ClusterRole {
-    /// One that gathers the rules of others would not stay as it is written.
+    /// Returns `None` for a ClusterRole that gathers the rules of others, which would not stay as it is written.
     fn narrow(&self, wanted: &Self) -> Option<Self> {
         let rules =
             in_both(self.rules.as_deref().unwrap_or_default(), wanted.rules.as_deref().unwrap_or_default());
@@ -229,7 +231,7 @@ impl Gives for ClusterRole {
         self.rules == other.rules && self.aggregation_rule == other.aggregation_rule
     }
 
-    /// As of a Role.
+    /// Returns the ClusterRole as it is, for the same reason as a Role.
     fn only_for(&self, _: &BTreeSet<Principal>) -> Self {
         self.clone()
     }

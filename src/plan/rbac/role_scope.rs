@@ -1,5 +1,5 @@
-//! What RoleAssignments, RoleEligibilities and RoleActivations share: where a role counts that is given in a
-//! namespace, whose rules hold it, and how its rights come and go.
+//! The common part of RoleAssignments, RoleEligibilities and RoleActivations: where a role counts that is given
+//! in a namespace, whose rules hold it, and how its rights come and go.
 
 use jiff::Timestamp;
 
@@ -16,10 +16,10 @@ use crate::plan::declared::Parent;
 use crate::plan::enforcement::Enforcement;
 use crate::plan::rbac::grants::{AccessPlan, RbacState, plan_access};
 
-/// Where roles count that are given in one namespace.
+/// The scope in which the roles count that are given in one namespace.
 #[derive(Clone, Debug)]
 pub struct RoleScope {
-    /// What the namespace is the scope of; `None` when it is none.
+    /// The scope that the namespace stands for; `None` when it is none.
     pub scope: Option<Scope>,
     /// The namespaces of the scope that exist.
     pub namespaces: Vec<Managed>,
@@ -32,7 +32,7 @@ pub struct RoleScope {
 
 impl RoleScope {
     /// The rules that count for roles that are given in it. In the operator's own namespace there are none:
-    /// who may write there is trusted.
+    /// whoever may write there is trusted.
     ///
     /// # Errors
     /// When what is applied of the scopes cannot be read.
@@ -61,7 +61,7 @@ impl RoleScope {
 /// The rules around, unless a conflict of duties is refused there.
 ///
 /// # Errors
-/// When what is missing is that there be none.
+/// The reason why `outer` is not known, or the conflict that is refused.
 pub fn refuse_conflict(
     outer: Result<InheritedPolicy, NotReady>,
     conflict: Option<&str>,
@@ -74,8 +74,8 @@ pub fn refuse_conflict(
     }
 }
 
-/// How far a grant is in force, and what gives more of it. What takes rights away is not among the writes:
-/// that never waits for them.
+/// Returns the enforcement of a grant, and the writes that give more of it. Writes that take rights away are not
+/// among them, because they never wait for these.
 #[must_use]
 pub fn enforce_grant(
     grant: Result<Option<Grant>, EvaluationError>,
@@ -97,10 +97,11 @@ pub fn enforce_grant(
     (enforcement, opens)
 }
 
-/// How rights go before what gives them does: by the worker that takes rights away.
+/// Plans the deletion of an object that gives rights. The rights go before it does, by the worker that takes
+/// rights away.
 ///
 /// # Errors
-/// While they are there: what is said of it.
+/// While the rights are there: the text for the status.
 pub fn plan_finalization(around: &RbacState, now: Timestamp) -> Result<Vec<Write>, (String, Vec<Write>)> {
     let AccessPlan { closes, .. } = plan_access(&[], around, now);
     if closes.is_empty() {

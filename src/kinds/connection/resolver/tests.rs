@@ -141,7 +141,7 @@ fn a_policy_whose_connection_only_a_newer_version_knows_stays_until_that_is_clos
     let labels =
         json!({label::PURPOSE: purpose::WORKLOAD, label::ENCLAVE: "payments", label::WORKLOAD: "api"});
     world.make_namespace("acme-payments-api", "api", labels);
-    // The API server leaves out of a spec what the schema of this version does not have.
+    // The API server drops from a spec the fields that the schema of this version does not have.
     let source = json!({"workloads": ["web"]});
     let applied = json!({"source": source, "destination": {"workloadGroup": {"name": "all"}}});
     let spec = json!({"source": source, "destination": {}});
@@ -161,7 +161,7 @@ fn a_policy_whose_connection_only_a_newer_version_knows_stays_until_that_is_clos
     connect(&mut world, &applied, &disabled);
     assert!(world.is_woken());
     assert_eq!(world.taken_away().len(), 2);
-    // What this version knows leads elsewhere.
+    // A destination that this version knows leads elsewhere.
     let known = json!({"source": source, "destination": {"communityEndpoint": {"name": "internet"}}});
     connect(&mut world, &known, &known);
     assert_eq!(world.taken_away().len(), 2);

@@ -48,7 +48,7 @@ fn bound(kind: Kind, names: &[&str]) -> Caches {
     caches
 }
 
-/// Who is left after what has to be taken away from it.
+/// Returns who is left in the binding after the plan took away what has to go.
 fn left(caches: &Caches, kind: Kind) -> Vec<String> {
     let name = naming::grant(kind, "acme", "staff");
     let (grant, around) = observe_one_grant(caches, &name);
@@ -102,7 +102,7 @@ fn who_is_taken_out_of_an_eligibility_beside_what_a_newer_version_knows_cannot_a
     }
 }
 
-/// What another version calls a role that is held is not known. It stays until what can be read takes it away.
+/// A role that is held and only another version knows stays until what can be read takes it away.
 #[test]
 fn a_role_of_a_newer_version_goes_with_what_gives_it() {
     let eligibility = |names: &[&str]| {

@@ -14,7 +14,7 @@ fn object<K: DeserializeOwned>(mut object: Value) -> K {
     serde_json::from_value(object).unwrap()
 }
 
-/// Of a namespace that goes its end may be told before that of what was in it.
+/// The deletion of a namespace may be reported before that of the objects in it.
 #[test]
 fn what_ends_is_looked_at_when_its_binding_is_gone_and_the_namespace_was_gone_before() {
     let enqueuer = Enqueuer::detached();

@@ -1,4 +1,4 @@
-//! What becomes of the namespace of a workload while it is not known what must be in it.
+//! Plans the namespace of a workload while it is not known what must be in it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -30,8 +30,9 @@ use crate::plan::namespace::enforce::plan_repair;
 use crate::plan::policies::build_inside;
 use crate::plan::rbac::bindings::{build_listed, cluster_role_ref, subject};
 
-/// Without the Enclave, or while something that is applied cannot be read, nothing opens that was not in force; what
-/// closes is closed all the same, and what can be read of what is applied is put back.
+/// Keeps a workload in shape without the Enclave, or while something that is applied cannot be read. Nothing opens that
+/// was not in force. A change that closes is carried out all the same, and what can be read of the applied content is
+/// put back.
 pub(in crate::kinds) fn keep_the_known(
     observed: &ObservedWorkload,
     exceptions: &Exceptions,
@@ -48,7 +49,7 @@ pub(in crate::kinds) fn keep_the_known(
             let is_there = |wanted: &RoleBinding| {
                 observed.place.bindings.iter().any(|live| live.metadata.name == wanted.metadata.name)
             };
-            // Whom nobody has let in yet waits.
+            // A principal whom nobody has let in yet waits.
             place.bindings.retain(|wanted| was_enforced == WasEnforced::Yes || is_there(wanted));
             let is_isolated = spec.access_mode == AccessMode::Isolated;
             if is_isolated {
@@ -78,7 +79,7 @@ fn isolate(place: &mut DesiredNamespace) {
     }
 }
 
-/// What is left over of connections goes, and what there is of the others lets through what it should and no more.
+/// Plans the policies of connections: leftovers go, and the others let through what they should and no more.
 fn plan_connections(
     observed: &ObservedWorkload,
     namespace: &str,
@@ -96,7 +97,7 @@ fn plan_connections(
         .concat()
 }
 
-/// Of what is wanted of connections none is made anew.
+/// Plans the policies of connections that are there: surplus ones go, the others are put back, and none is made anew.
 fn plan_those_there<K: Permit>(
     wanted: &[K],
     live: &[Arc<K>],
@@ -112,8 +113,8 @@ fn plan_those_there<K: Permit>(
     plan_pruning(live, is_over).chain(there).collect()
 }
 
-/// The bindings of whom what can be read of the latest spec does not admit any more, when what is applied cannot be
-/// read.
+/// Takes bindings away from principals whom the readable part of the latest spec does not admit any more, when the
+/// applied content cannot be read.
 fn plan_leaving(admitted: Admitted<'_>, namespace: &str, bindings: &[Arc<RoleBinding>]) -> Vec<Write> {
     let (WorkloadPrincipals { admin, edit, view }, others_stay) = match admitted {
         Admitted::All => return Vec::new(),
@@ -145,7 +146,7 @@ fn plan_leaving(admitted: Admitted<'_>, namespace: &str, bindings: &[Arc<RoleBin
     writes
 }
 
-/// Other workloads of the Enclave are not reached any more when it keeps them apart.
+/// Ends the traffic of a workload with others of the Enclave when the Enclave keeps its workloads apart.
 fn plan_parting(observed: &ObservedWorkload, namespace: &str, healing: Healing) -> Option<Write> {
     let Parent::Enclave(_, enclave) = &observed.declared.parent else { return None };
     let mut policies = observed.place.policies.iter().filter(|_| keeps_apart(enclave));

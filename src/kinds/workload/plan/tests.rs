@@ -26,7 +26,7 @@ fn read<K: Readable>(name: &str, namespace: Option<&str>, applied: &Value, spec:
     Arc::new(serde_json::from_str::<Item<K>>(&object.to_string()).unwrap().read().0)
 }
 
-/// What is applied of the three, with a spec that is the same.
+/// The applied contents of the three objects, each with a spec that is the same.
 struct Scene {
     community: Value,
     enclave: Value,
@@ -94,7 +94,8 @@ fn carry_out(mut observed: ObservedWorkload) -> ObservedNamespace {
     panic!("it never comes to rest")
 }
 
-/// Who gets in, by which binding; whether that is all; and the namespaces that are reached inside the Enclave.
+/// Returns who gets in and by which binding, the access mode, and the number of namespaces that are reached inside the
+/// Enclave.
 fn told(place: &ObservedNamespace) -> (Vec<String>, String, usize) {
     let mut bound: Vec<String> = Vec::new();
     for binding in &place.bindings {
@@ -238,8 +239,8 @@ fn link(connection: &Value, endpoint: &Value, enabled: bool) -> ResolvedConnecti
     }
 }
 
-/// After a rollback: what only a newer version knows of a connection or of where it leads stays as it is, and nothing
-/// wider takes its place; and what is closed plainly is closed.
+/// After a rollback: while only a newer version knows a part of a connection, or of where it leads, its policy stays as
+/// it is, and nothing wider takes its place. A connection that is plainly closed is closed.
 #[test]
 fn a_policy_of_what_a_newer_version_knows_stays_as_it_is_until_it_is_closed() {
     let scene = Scene { community: json!({}), enclave: json!({}), workload: json!({}) };
@@ -339,7 +340,7 @@ fn a_connection_that_cannot_be_read_goes_with_the_endpoint_that_it_leads_to() {
     assert!(is_open(&newer, &unknown));
 }
 
-/// What can be read of a connection and its ends is in force, whatever cannot be read around the workload.
+/// The readable part of a connection and its ends is in force, whatever cannot be read around the workload.
 #[test]
 fn a_policy_of_a_connection_lets_through_no_more_than_the_connection_while_the_community_cannot_be_read() {
     use crate::api::community::Dns;

@@ -151,7 +151,7 @@ fn what_needs_no_request_is_told_of_the_object_and_so_is_what_only_closes() {
     assert_eq!(told(Some(one.clone()), other), []);
     assert_eq!(told(Some(one.clone()), one.clone()), []);
     assert_eq!(told(Some(one.clone()), applied(2, "b", None)), [(2, true)]);
-    // A part of an edit that closes, of what a request had released; and a whole one.
+    // The closing part of an edit of what a request had released; and a whole edit that closes.
     assert_eq!(told(Some(one.clone()), applied(1, "c", Some("r1"))), [(1, false)]);
     assert_eq!(told(Some(one), applied(2, "c", Some("r1"))), [(2, true)]);
 }

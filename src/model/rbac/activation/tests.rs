@@ -32,7 +32,7 @@ fn json_conditions() -> ActivationConditions {
     serde_json::from_value(serde_json::json!({"maxDuration": "60m"})).unwrap()
 }
 
-/// Nina, or who is given, asks for half an hour.
+/// An activation for half an hour, for which this user in these groups asks.
 fn asked(user: &str, groups: &str) -> RoleActivation {
     let mut activation = RoleActivation::new(
         "a",
@@ -53,7 +53,7 @@ fn asked(user: &str, groups: &str) -> RoleActivation {
     activation
 }
 
-/// Active since minute 0, for half an hour.
+/// An activation of Nina that is active since minute 0, for half an hour.
 fn active() -> RoleActivation {
     let mut activation = asked("nina", "");
     activation.status = Some(RoleActivationStatus {
@@ -255,12 +255,12 @@ fn who_asked_is_believed_only_from_policies_that_stand_guard() {
         assert_eq!(judge(&asked("nina", ""), integrity), refused);
         assert_eq!(judge(&active(), integrity), "Active Active 0..30", "what is active stays");
     }
-    // It was seen while they stood guard.
+    // The activation was seen while the policies were intact.
     let mut seen = asked("nina", "");
     let stamps = asker(&seen).map(|asker| asker.digest());
     seen.status = Some(RoleActivationStatus { stamps, ..RoleActivationStatus::default() });
     assert_eq!(judge(&seen, &broken), "waits AdmissionPoliciesNotIntact -..-");
-    // And changed while they did not.
+    // The stamps were changed while the policies were not intact.
     for mut changed in [seen, active()] {
         let stamps = changed.metadata.annotations.as_mut().unwrap();
         stamps.insert(names::REQUESTED_GROUPS.into(), "on-call".into());
@@ -336,8 +336,8 @@ fn somebody_else_has_to_decide_where_that_is_asked_for() {
     }
 }
 
-/// What was asked for may have been rejected. Nothing begins, and nobody is asked again, before that is known; and
-/// whoever gives it back is heard.
+/// The request may have been rejected. Nothing begins, and nobody is asked again, before that is known; and whoever
+/// gives the activation back is heard.
 #[test]
 fn an_activation_whose_request_is_not_known_yet_stays_as_it_is() {
     let open = spec(|_| {});

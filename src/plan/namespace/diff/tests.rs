@@ -237,7 +237,7 @@ fn maintained(mode: MaintenanceMode) -> Exceptions {
 fn maintenance_begins_last_and_ends_first() {
     let (mut place, mut observed) = made(furnished());
     place.exceptions = maintained(MaintenanceMode::Advanced);
-    // While the lock was shut drift is drift.
+    // A drift is put back as long as the lock is shut.
     observed.policies.clear();
     let (enforcement, writes) = enforce(&place, &observed, WasEnforced::Yes);
     assert_eq!((enforcement, writes.len()), (Enforcement::Complete, 3));
@@ -259,7 +259,7 @@ fn maintenance_begins_last_and_ends_first() {
         if !namespace.annotations().contains_key(annotation::MAINTENANCE_ADVANCED)));
 }
 
-/// A furnished place in which others changed everything, while maintenance is in force.
+/// The namespace of a workload in which others changed everything, while maintenance is in force.
 fn changed_under(mode: MaintenanceMode) -> (DesiredNamespace, ObservedNamespace) {
     let (mut place, mut observed) = made(furnished());
     place.exceptions = maintained(mode);
