@@ -66,7 +66,7 @@ const LONG_WAIT: Duration = Duration::from_secs(60);
 pub struct Context {
     pub writer: Writer,
     pub enqueuer: Enqueuer,
-    pub guard: watch::Receiver<Option<PolicyStatus>>,
+    pub policy_status: watch::Receiver<Option<PolicyStatus>>,
     pub events: Events,
     pub clock: Clock,
     /// Authorities that sinks are trusted by, beside those of the system.
@@ -185,7 +185,8 @@ async fn reconcile<K: Controller>(
 ) -> Outcome {
     match reconcile_once::<K>(context, work).await {
         Ok(wait) => {
-            let counted = if context.guard.borrow().is_some() { Counted::Done } else { Counted::Waiting };
+            let counted =
+                if context.policy_status.borrow().is_some() { Counted::Done } else { Counted::Waiting };
             context.metrics.count_reconciliation(&K::kind(&()), counted);
             wait.map_or(Outcome::Done, |(wait, priority)| Outcome::RequeueAfter(wait, priority))
         }
@@ -269,9 +270,9 @@ async fn reconcile_once<K: Controller>(
         // Confirmations for this plan are read later than this.
         let since = Instant::now();
         let now = context.clock.now();
-        let Some(guard) = context.guard.borrow().clone() else { return Ok(None) };
+        let Some(policy_status) = context.policy_status.borrow().clone() else { return Ok(None) };
         let retain_requests_for = context.retain_requests_for;
-        let known = ReconcileInput { caches: context.caches(), guard, retain_requests_for, now };
+        let known = ReconcileInput { caches: context.caches(), policy_status, retain_requests_for, now };
         let mut plan = K::plan(Arc::clone(&object), known);
         drop(turn);
         let mut repairs = std::mem::take(&mut plan.repairs);

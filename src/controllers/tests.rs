@@ -21,12 +21,12 @@ fn context() -> Arc<Context> {
     let client = Client::new(no_answer, "default");
     let clock = Clock::new(Timestamp::UNIX_EPOCH);
     let verifier = Arc::new(PolicyVerifier::new(Policies::default(), clock.clone()));
-    let guard =
+    let policy_status =
         watch::Sender::new(Some(PolicyStatus { integrity: Integrity::Intact, witness: "guard".into() }));
     let context = Context {
         writer: Writer::new(client.clone(), Policies::default, |_, _| {}),
-        guard: guard.subscribe(),
-        enqueuer: Enqueuer::new("enclave-system", verifier, Vec::new(), guard),
+        policy_status: policy_status.subscribe(),
+        enqueuer: Enqueuer::new("enclave-system", verifier, Vec::new(), policy_status),
         events: Events::new(client, "one").0,
         clock,
         ca_file: None,

@@ -218,7 +218,7 @@ impl Enqueuer {
     /// Before the first comparison the caches fill one after the other, and a policy that is not there yet
     /// is not a policy that is missing.
     pub(super) fn on_policy<K>(&self, _: &Change<K>) {
-        if self.guard.borrow().is_some() {
+        if self.policy_status.borrow().is_some() {
             self.compare_policies();
         }
     }
@@ -227,14 +227,19 @@ impl Enqueuer {
     /// filled, before the controllers start.
     pub fn compare_policies(&self) {
         // Four watches call this. What is read under the lock is never older than what is known.
-        let changed = self.guard.send_if_modified(|known| {
+        let changed = self.policy_status.send_if_modified(|known| {
             let now = self.verifier.verify(&self.caches.observe_policies());
             let changed = known.as_ref() != Some(&now);
             *known = Some(now);
             changed
         });
         if changed {
-            if let Some(what) = self.guard.borrow().as_ref().and_then(|guard| guard.integrity.obstacle()) {
+            if let Some(what) = self
+                .policy_status
+                .borrow()
+                .as_ref()
+                .and_then(|policy_status| policy_status.integrity.obstacle())
+            {
                 warn!(what, "the admission policies are not intact: nothing new is enacted until they are");
             }
             self.enqueue_everything();
@@ -258,12 +263,12 @@ impl Enqueuer {
 
 /// Compares the policies again once they have propagated, which no watch reports. Never returns.
 pub async fn run_propagation(enqueuer: &Enqueuer) {
-    let mut guard = enqueuer.guard.subscribe();
-    let is_propagating = |guard: &Option<PolicyStatus>| {
-        guard.as_ref().is_some_and(|guard| guard.integrity == Integrity::Propagating)
+    let mut policy_status = enqueuer.policy_status.subscribe();
+    let is_propagating = |policy_status: &Option<PolicyStatus>| {
+        policy_status.as_ref().is_some_and(|policy_status| policy_status.integrity == Integrity::Propagating)
     };
     // The sender is in `enqueuer`, so it does not end.
-    while guard.wait_for(is_propagating).await.is_ok() {
+    while policy_status.wait_for(is_propagating).await.is_ok() {
         tokio::time::sleep(enqueuer.verifier.remaining()).await;
         enqueuer.compare_policies();
     }

@@ -20,7 +20,7 @@ use crate::plan::Plan;
 pub struct ReconcileInput<'a> {
     pub caches: &'a Caches,
     /// The admission policies.
-    pub guard: PolicyStatus,
+    pub policy_status: PolicyStatus,
     /// The time for which decided requests are kept.
     pub retain_requests_for: SignedDuration,
     /// The time, by the API server's clock.

@@ -35,18 +35,18 @@ pub struct Enqueuer {
     /// The facts that are still to be delivered.
     pub outbox: Arc<Outbox>,
     /// The status of the live admission policies; `None` until they were compared for the first time.
-    pub guard: watch::Sender<Option<PolicyStatus>>,
+    pub policy_status: watch::Sender<Option<PolicyStatus>>,
 }
 
 impl Enqueuer {
     /// Makes an enqueuer that knows nothing yet and has enqueued nothing. `system` is the operator's own namespace,
-    /// `sinks` are those that facts are delivered to, and `guard` gets the [`PolicyStatus`].
+    /// `sinks` are those that facts are delivered to, and `policy_status` gets the [`PolicyStatus`].
     #[must_use]
     pub fn new(
         system: &str,
         verifier: Arc<PolicyVerifier>,
         sinks: Vec<&'static str>,
-        guard: watch::Sender<Option<PolicyStatus>>,
+        policy_status: watch::Sender<Option<PolicyStatus>>,
     ) -> Self {
         Self {
             caches: Caches::detached(system),
@@ -56,7 +56,7 @@ impl Enqueuer {
             waiting: Arc::default(),
             verifier,
             outbox: Arc::new(Outbox::new(sinks)),
-            guard,
+            policy_status,
         }
     }
 

@@ -33,12 +33,12 @@ pub(in crate::kinds) fn namespaces_of_workloads(
 pub(in crate::kinds) fn observe_gated<K: Gated>(
     caches: &Caches,
     object: Arc<K>,
-    guard: PolicyStatus,
+    policy_status: PolicyStatus,
 ) -> ObservedGated<K> {
     let parent = object.meta().namespace.as_deref().map_or(Parent::Nowhere, |name| parent_of(caches, name));
     let uid = object.uid().unwrap_or_default();
     let (requests, knows_all_requests) = whole(caches, || observe_requests(caches, object.as_ref(), &uid));
-    ObservedGated { parent, requests, knows_all_requests, object, policies: guard }
+    ObservedGated { parent, requests, knows_all_requests, object, policies: policy_status }
 }
 
 /// Returns what `look` finds among the requests, and whether all of them were known all the time while it looked: they

@@ -80,7 +80,7 @@ pub async fn run_operator(
     };
     let installation = settings.installation.installation();
     let verifier = Arc::new(PolicyVerifier::new(build_policies(&installation)?, clock.clone()));
-    let (guard_sender, guard) = watch::channel(None);
+    let (guard_sender, policy_status) = watch::channel(None);
     let sinks = settings.audit.sinks()?;
     let enqueuer =
         Enqueuer::new(namespace, verifier, sinks.iter().map(EventSink::kind).collect(), guard_sender);
@@ -99,11 +99,11 @@ pub async fn run_operator(
     }
     let (events, publisher) = Events::new(writer.clone(), &settings.identity);
     let tell = {
-        let (guard, namespace) = (guard.clone(), namespace.clone());
+        let (policy_status, namespace) = (policy_status.clone(), namespace.clone());
         let (metrics, events) = (metrics.clone(), events.clone());
         async move {
             tokio::select! {
-                () = run_integrity_records(guard, &events, &namespace, &metrics) => {}
+                () = run_integrity_records(policy_status, &events, &namespace, &metrics) => {}
                 () = publisher.run() => {}
             }
         }
@@ -114,7 +114,7 @@ pub async fn run_operator(
     let context = Arc::new(Context {
         writer: Writer::new(writer, move || known_policies.observe_policies(), settle),
         enqueuer,
-        guard,
+        policy_status,
         events,
         clock,
         ca_file: settings.audit.ca_file.clone(),
@@ -220,7 +220,7 @@ async fn serve(address: SocketAddr, registry: Registry, ready: watch::Receiver<b
 /// Reports, in a metric and in an Event on the operator's namespace, whether the admission policies
 /// are intact. Each Community shows it too, in its condition Protected.
 async fn run_integrity_records(
-    mut guard: watch::Receiver<Option<PolicyStatus>>,
+    mut policy_status: watch::Receiver<Option<PolicyStatus>>,
     events: &Events,
     namespace: &str,
     metrics: &Metrics,
@@ -233,7 +233,7 @@ async fn run_integrity_records(
     };
     let mut was_broken = false;
     loop {
-        let now = guard.borrow_and_update().clone().map(|guard| guard.integrity);
+        let now = policy_status.borrow_and_update().clone().map(|policy_status| policy_status.integrity);
         if let Some(now) = &now {
             metrics.policies_intact.set(i64::from(*now == Integrity::Intact));
         }
@@ -261,7 +261,7 @@ async fn run_integrity_records(
             }
             Some(Integrity::Intact) | None => {}
         }
-        if guard.changed().await.is_err() {
+        if policy_status.changed().await.is_err() {
             return;
         }
     }

@@ -242,9 +242,9 @@ impl World {
             Trust::Propagating => Integrity::Propagating,
             Trust::Broken => Integrity::Broken("missing".into()),
         };
-        let guard = PolicyStatus { integrity, witness: self.witness.to_string() };
+        let policy_status = PolicyStatus { integrity, witness: self.witness.to_string() };
         let (caches, now) = (&self.server.enqueuer.caches, self.books.now);
-        let known = ReconcileInput { caches, guard, retain_requests_for: RETAINED, now };
+        let known = ReconcileInput { caches, policy_status, retain_requests_for: RETAINED, now };
         let plan = K::plan(Arc::new(object.clone()), known);
         Some((object, plan, self.books.clone()))
     }

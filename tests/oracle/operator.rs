@@ -115,18 +115,18 @@ fn plan_everything(objects: &Objects, now: Timestamp) -> Vec<(String, Write)> {
         plan.repairs.into_iter().chain(plan.writes).map(move |write| (uid.clone(), write))
     }
     let caches = objects.caches();
-    let guard = || PolicyStatus { integrity: Integrity::Intact, witness: "witness".to_owned() };
+    let policy_status = || PolicyStatus { integrity: Integrity::Intact, witness: "witness".to_owned() };
     let mut writes = Vec::new();
     for community in &objects.communities {
-        let observed = observe_community(&caches, Arc::new(community.clone()), guard());
+        let observed = observe_community(&caches, Arc::new(community.clone()), policy_status());
         writes.extend(writes_of(community, plan_community(&observed, now)));
     }
     for enclave in &objects.enclaves {
-        let observed = observe_enclave(&caches, Arc::new(enclave.clone()), guard());
+        let observed = observe_enclave(&caches, Arc::new(enclave.clone()), policy_status());
         writes.extend(writes_of(enclave, plan_enclave(&observed, now)));
     }
     for workload in &objects.workloads {
-        let observed = observe_workload(&caches, Arc::new(workload.clone()), guard());
+        let observed = observe_workload(&caches, Arc::new(workload.clone()), policy_status());
         writes.extend(writes_of(workload, plan_workload(&observed, now)));
     }
     writes

@@ -28,7 +28,7 @@ impl Controller for ApprovalRequest {
     fn plan(object: Arc<Self>, known: ReconcileInput<'_>) -> Plan<ApprovalRequestStatus> {
         let target = observe_target(known.caches, &object);
         let retain_for = known.retain_requests_for;
-        let observed = ObservedRequest { request: object, target, policies: known.guard, retain_for };
+        let observed = ObservedRequest { request: object, target, policies: known.policy_status, retain_for };
         plan_approval_request(&observed, known.now)
     }
 

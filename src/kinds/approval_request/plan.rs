@@ -10,7 +10,7 @@ use crate::api::names::{condition, reason};
 use crate::api::{ApprovalRequest, ApprovalRequestStatus, Time};
 use crate::model::approval::gated::has_finalizer;
 use crate::model::approval::policy_status::Integrity;
-use crate::model::approval::request::{TargetView, Verdict, Votes, decide};
+use crate::model::approval::request::{RequestOutcome, TargetView, Votes, decide};
 use crate::model::approval::votes::describe_votes;
 use crate::plan::conditions::{Status, Wanted, build_conditions};
 use crate::plan::gate::is_unmarked;
@@ -48,8 +48,8 @@ pub fn plan_approval_request(observed: &ObservedRequest, now: Timestamp) -> Plan
         status
     };
     match decide(request, observed.target, &observed.policies, now) {
-        Verdict::Unchanged => plan_retention(observed, now),
-        Verdict::Pending { missing, votes } => {
+        RequestOutcome::Unchanged => plan_retention(observed, now),
+        RequestOutcome::Pending { missing, votes } => {
             let wanted = Wanted {
                 type_: condition::DECIDED,
                 status: Status::False,
@@ -92,7 +92,7 @@ pub fn plan_approval_request(observed: &ObservedRequest, now: Timestamp) -> Plan
                 ..Plan::nothing()
             }
         }
-        Verdict::Decided { state, message } => {
+        RequestOutcome::Decided { state, message } => {
             let (reason, severity) = match state {
                 RequestState::Approved => (reason::APPROVED, Severity::Normal),
                 RequestState::Rejected => (reason::REJECTED, Severity::Warning),

@@ -72,7 +72,7 @@ impl Gated for Community {
 controller!(
     Community,
     CommunityStatus,
-    |object, known| plan_community(&observe_community(known.caches, object, known.guard), known.now),
+    |object, known| plan_community(&observe_community(known.caches, object, known.policy_status), known.now),
     |community: &Community, after: &CommunityStatus, now| {
         let before = community.status.as_ref().and_then(|status| status.maintenance.as_ref());
         facts_of_maintenance(before, after.maintenance.as_ref(), requesters(community), now)

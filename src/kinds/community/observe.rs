@@ -19,7 +19,7 @@ use crate::plan::namespace::desired::is_owned;
 pub fn observe_community(
     caches: &Caches,
     community: Arc<Community>,
-    guard: PolicyStatus,
+    policy_status: PolicyStatus,
 ) -> ObservedCommunity {
     let namespace = namespace_of(&community);
     let owns = owns_namespace(caches, &community, &namespace);
@@ -27,7 +27,7 @@ pub fn observe_community(
         place: observe_namespace(caches, &namespace, Bindings::OfThePlace),
         of_others: of_community(caches, &community),
         enclaves: if owns { caches.enclaves.count(EnclaveBy::CountedIn, &namespace) } else { 0 },
-        declared: observe_gated(caches, community, guard),
+        declared: observe_gated(caches, community, policy_status),
     }
 }
 

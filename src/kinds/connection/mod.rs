@@ -74,5 +74,5 @@ impl Gated for EnclaveConnection {
 }
 
 controller!(EnclaveConnection, EnclaveConnectionStatus, |object, known| {
-    plan_connection(&observe_connection(known.caches, object, known.guard), known.now)
+    plan_connection(&observe_connection(known.caches, object, known.policy_status), known.now)
 });

@@ -21,7 +21,7 @@ use crate::model::approval::policy_status::PolicyStatus;
 pub fn observe_connection(
     caches: &Caches,
     connection: Arc<EnclaveConnection>,
-    guard: PolicyStatus,
+    policy_status: PolicyStatus,
 ) -> ObservedConnection {
     let (policies, cilium_policies) = (
         policies_of_connection(caches, &caches.network_policies, &connection),
@@ -29,7 +29,7 @@ pub fn observe_connection(
     );
     let link = link_of(caches, Arc::clone(&connection));
     let reference = connection.spec.destination.enclave_endpoint.clone();
-    let declared = observe_gated(caches, connection, guard);
+    let declared = observe_gated(caches, connection, policy_status);
     let destination = declared
         .parent
         .community()

@@ -64,7 +64,7 @@ impl Gated for Enclave {
 controller!(
     Enclave,
     EnclaveStatus,
-    |object, known| plan_enclave(&observe_enclave(known.caches, object, known.guard), known.now),
+    |object, known| plan_enclave(&observe_enclave(known.caches, object, known.policy_status), known.now),
     |enclave: &Enclave, after: &EnclaveStatus, now| {
         let before = enclave.status.as_ref().and_then(|status| status.maintenance.as_ref());
         facts_of_maintenance(before, after.maintenance.as_ref(), requesters(enclave), now)

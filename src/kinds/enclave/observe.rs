@@ -19,8 +19,12 @@ use crate::plan::declared::Parent;
 
 /// Gathers what is known of an Enclave.
 #[must_use]
-pub fn observe_enclave(caches: &Caches, enclave: Arc<Enclave>, guard: PolicyStatus) -> ObservedEnclave {
-    let declared = observe_gated(caches, enclave, guard);
+pub fn observe_enclave(
+    caches: &Caches,
+    enclave: Arc<Enclave>,
+    policy_status: PolicyStatus,
+) -> ObservedEnclave {
+    let declared = observe_gated(caches, enclave, policy_status);
     let place = match &declared.parent {
         Parent::Community(community) => observe_namespace(
             caches,

@@ -36,7 +36,8 @@ impl Gated for EnclaveEndpoint {
 }
 
 controller!(EnclaveEndpoint, EnclaveEndpointStatus, |object, known| {
-    let observed = observe_endpoint(known.caches, object, known.guard, links_of_endpoint, with_endpoint);
+    let observed =
+        observe_endpoint(known.caches, object, known.policy_status, links_of_endpoint, with_endpoint);
     plan_endpoint(&observed, known.now).with_status(|gate| EnclaveEndpointStatus { gate })
 });
 
@@ -55,7 +56,7 @@ controller!(CommunityEndpoint, CommunityEndpointStatus, |object, known| {
     let observed = observe_endpoint(
         known.caches,
         object,
-        known.guard,
+        known.policy_status,
         links_of_community_endpoint,
         with_community_endpoint,
     );
@@ -69,6 +70,6 @@ impl Gated for TransitHub {
 }
 
 controller!(TransitHub, TransitHubStatus, |object, known| {
-    let observed = observe_endpoint(known.caches, object, known.guard, links_of_hub, with_hub);
+    let observed = observe_endpoint(known.caches, object, known.policy_status, links_of_hub, with_hub);
     plan_endpoint(&observed, known.now).with_status(|gate| TransitHubStatus { gate })
 });

@@ -16,7 +16,7 @@ use crate::model::network::connectivity::ResolvedConnection;
 pub fn observe_endpoint<K: Gated + Clone>(
     caches: &Caches,
     endpoint: Arc<K>,
-    guard: PolicyStatus,
+    policy_status: PolicyStatus,
     links: impl FnOnce(&Caches, &K) -> Vec<ResolvedConnection>,
     put_into: impl Fn(&Caches, ResolvedConnection, &Arc<K>) -> ResolvedConnection,
 ) -> ObservedEndpoint<K> {
@@ -33,6 +33,6 @@ pub fn observe_endpoint<K: Gated + Clone>(
     ObservedEndpoint {
         links,
         imagined: imagined.unwrap_or_default(),
-        declared: observe_gated(caches, endpoint, guard),
+        declared: observe_gated(caches, endpoint, policy_status),
     }
 }

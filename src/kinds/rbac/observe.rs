@@ -144,7 +144,7 @@ fn named_principals(caches: &Caches, name: &str) -> Option<BTreeSet<Principal>> 
 pub fn observe_assignment(
     caches: &Caches,
     assignment: Arc<RoleAssignment>,
-    guard: PolicyStatus,
+    policy_status: PolicyStatus,
 ) -> ObservedAssignment {
     let namespace = assignment.namespace().unwrap_or_default();
     ObservedAssignment {
@@ -156,7 +156,7 @@ pub fn observe_assignment(
             (assignment.spec.role, &assignment.spec.principals),
             assignment.metadata.uid.as_deref(),
         ),
-        declared: observe_gated(caches, assignment, guard),
+        declared: observe_gated(caches, assignment, policy_status),
     }
 }
 
@@ -165,7 +165,7 @@ pub fn observe_assignment(
 pub fn observe_eligibility(
     caches: &Caches,
     eligibility: Arc<RoleEligibility>,
-    guard: PolicyStatus,
+    policy_status: PolicyStatus,
 ) -> ObservedEligibility {
     let (namespace, name) = (eligibility.namespace().unwrap_or_default(), eligibility.name_any());
     ObservedEligibility {
@@ -178,7 +178,7 @@ pub fn observe_eligibility(
             eligibility.metadata.uid.as_deref(),
         ),
         activations: caches.activations.by(ActivationBy::Eligibility, &pair(&namespace, &name)),
-        declared: observe_gated(caches, eligibility, guard),
+        declared: observe_gated(caches, eligibility, policy_status),
     }
 }
 
@@ -187,7 +187,7 @@ pub fn observe_eligibility(
 pub fn observe_activation(
     caches: &Caches,
     activation: Arc<RoleActivation>,
-    guard: PolicyStatus,
+    policy_status: PolicyStatus,
     retain_for: SignedDuration,
 ) -> ObservedActivation {
     let namespace = activation.namespace().unwrap_or_default();
@@ -212,7 +212,7 @@ pub fn observe_activation(
         requests,
         knows_all_requests,
         around: observe_around(caches, Kind::RoleActivation, &namespace, &activation.name_any()),
-        policies: guard,
+        policies: policy_status,
         left_behind: find_left_behind(caches, &activation),
         retain_for,
         activation,

@@ -26,7 +26,8 @@ impl Controller for RoleActivation {
     type Status = RoleActivationStatus;
 
     fn plan(object: Arc<Self>, known: ReconcileInput<'_>) -> Plan<RoleActivationStatus> {
-        let observed = observe_activation(known.caches, object, known.guard, known.retain_requests_for);
+        let observed =
+            observe_activation(known.caches, object, known.policy_status, known.retain_requests_for);
         plan_activation(&observed, known.now)
     }
 

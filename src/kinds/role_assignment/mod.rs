@@ -28,5 +28,5 @@ impl Gated for RoleAssignment {
 }
 
 controller!(RoleAssignment, RoleAssignmentStatus, |object, known| {
-    plan_assignment(&observe_assignment(known.caches, object, known.guard), known.now)
+    plan_assignment(&observe_assignment(known.caches, object, known.policy_status), known.now)
 });

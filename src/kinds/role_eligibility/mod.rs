@@ -41,5 +41,5 @@ impl Gated for RoleEligibility {
 }
 
 controller!(RoleEligibility, RoleEligibilityStatus, |object, known| {
-    plan_eligibility(&observe_eligibility(known.caches, object, known.guard), known.now)
+    plan_eligibility(&observe_eligibility(known.caches, object, known.policy_status), known.now)
 });

@@ -39,5 +39,5 @@ impl Gated for EnclaveWorkload {
 }
 
 controller!(EnclaveWorkload, EnclaveWorkloadStatus, |object, known| {
-    plan_workload(&observe_workload(known.caches, object, known.guard), known.now)
+    plan_workload(&observe_workload(known.caches, object, known.policy_status), known.now)
 });

@@ -22,10 +22,10 @@ use crate::plan::declared::Parent;
 pub fn observe_workload(
     caches: &Caches,
     workload: Arc<EnclaveWorkload>,
-    guard: PolicyStatus,
+    policy_status: PolicyStatus,
 ) -> ObservedWorkload {
     let mut links = links_of_workload(caches, &workload);
-    let declared = observe_gated(caches, workload, guard);
+    let declared = observe_gated(caches, workload, policy_status);
     let place = match &declared.parent {
         Parent::Enclave(community, enclave) => observe_namespace(
             caches,

@@ -33,7 +33,7 @@ pub enum TargetView {
 
 /// The verdict on a request, with its reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum RequestOutcome {
     /// The request stays as it is: decided, or nothing can be said yet.
     Unchanged,
     /// The request is open; in words, what is missing.
@@ -65,7 +65,7 @@ pub fn decide(
     target: TargetView,
     PolicyStatus { integrity, witness }: &PolicyStatus,
     now: Timestamp,
-) -> Verdict {
+) -> RequestOutcome {
     let status = request.status.as_ref();
     let is_deleted = request.metadata.deletion_timestamp.is_some();
     match status.and_then(|status| status.state) {
@@ -86,9 +86,9 @@ pub fn decide(
                         is_deleted || *integrity != Integrity::Intact || !is_witnessed(request, witness)
                     }
                 } => {}
-        Some(_) => return Verdict::Unchanged,
+        Some(_) => return RequestOutcome::Unchanged,
     }
-    let decided = |state, message: &str| Verdict::Decided { state, message: message.to_owned() };
+    let decided = |state, message: &str| RequestOutcome::Decided { state, message: message.to_owned() };
     // The policies changed after the votes were confirmed and before that was recorded as applied. What is in force
     // was approved, and nobody can vote on it any more.
     if target == TargetView::PutIntoForce {
@@ -100,7 +100,7 @@ pub fn decide(
     // Nobody knows what a request that cannot be read asks for, or who said what. It goes with its
     // namespace, and is left alone until then.
     if request.spec.unreadable.is_some() && !is_deleted {
-        return Verdict::Unchanged;
+        return RequestOutcome::Unchanged;
     }
     match target {
         TargetView::Gone => return decided(RequestState::Withdrawn, "the target was deleted"),
@@ -126,7 +126,7 @@ pub fn decide(
                 "what the target leads to was changed; the votes were for what it was",
             );
         }
-        TargetView::Behind | TargetView::PutIntoForce => return Verdict::Unchanged,
+        TargetView::Behind | TargetView::PutIntoForce => return RequestOutcome::Unchanged,
         TargetView::Proposed => {}
     }
     let cast = status.map_or(&[][..], |status| &status.decisions);
@@ -151,10 +151,10 @@ pub fn decide(
             Some(what) => {
                 let missing =
                     format!("no vote is believed while the admission policies are not intact: {what}");
-                Verdict::Pending { missing, votes }
+                RequestOutcome::Pending { missing, votes }
             }
         },
-        Tally::Undecided { missing } => Verdict::Pending { missing, votes },
+        Tally::Undecided { missing } => RequestOutcome::Pending { missing, votes },
     }
 }
 
@@ -293,9 +293,9 @@ pub(crate) mod tests {
 
     fn state_of(request: &ApprovalRequest, target: TargetView, integrity: &Integrity, now: i64) -> String {
         match decide(request, target, &policies(integrity, "guard"), at(now)) {
-            Verdict::Decided { state, .. } => state.to_string(),
-            Verdict::Pending { .. } => "Pending".into(),
-            Verdict::Unchanged => "Unchanged".into(),
+            RequestOutcome::Decided { state, .. } => state.to_string(),
+            RequestOutcome::Pending { .. } => "Pending".into(),
+            RequestOutcome::Unchanged => "Unchanged".into(),
         }
     }
 
@@ -359,7 +359,7 @@ pub(crate) mod tests {
             request.status.as_mut().unwrap().witness = witness.map(ToOwned::to_owned);
             let verdict =
                 decide(&request, TargetView::Proposed, &policies(&Integrity::Intact, "guard"), at(0));
-            assert_eq!(verdict, Verdict::Pending { missing: missing.clone(), votes: Votes::Void });
+            assert_eq!(verdict, RequestOutcome::Pending { missing: missing.clone(), votes: Votes::Void });
         }
     }
 
@@ -372,19 +372,19 @@ pub(crate) mod tests {
         let decide = |request: &ApprovalRequest, target, witness| {
             decide(request, target, &policies(&Integrity::Intact, witness), at(2))
         };
-        assert_eq!(decide(&request, TargetView::Proposed, "guard"), Verdict::Unchanged);
+        assert_eq!(decide(&request, TargetView::Proposed, "guard"), RequestOutcome::Unchanged);
         assert_eq!(
             decide(&request, TargetView::Proposed, "other"),
-            Verdict::Pending { missing: "1 more approval".into(), votes: Votes::Void }
+            RequestOutcome::Pending { missing: "1 more approval".into(), votes: Votes::Void }
         );
-        assert_eq!(decide(&request, TargetView::PutIntoForce, "other"), Verdict::Unchanged);
+        assert_eq!(decide(&request, TargetView::PutIntoForce, "other"), RequestOutcome::Unchanged);
         // Whatever witness it names: in a gap somebody else may have written it.
         for absent in [Integrity::Propagating, Integrity::Broken("a policy is missing".into())] {
             assert_eq!(state_of(&request, TargetView::Proposed, &absent, 2), "Pending");
             assert_eq!(state_of(&request, TargetView::PutIntoForce, &absent, 2), "Unchanged");
         }
         request.status.as_mut().unwrap().enacted_at = Some(Time(at(2)));
-        assert_eq!(decide(&request, TargetView::Proposed, "other"), Verdict::Unchanged);
+        assert_eq!(decide(&request, TargetView::Proposed, "other"), RequestOutcome::Unchanged);
     }
 
     /// The policies may change between the confirmation of the votes and the word that their change is applied.
@@ -415,7 +415,7 @@ pub(crate) mod tests {
                     for witness in ["guard", "other"] {
                         assert_eq!(
                             decide(&request, target, &policies(integrity, witness), at(2)),
-                            Verdict::Unchanged
+                            RequestOutcome::Unchanged
                         );
                     }
                 }
@@ -448,7 +448,7 @@ pub(crate) mod tests {
             for target in [TargetView::Gone, TargetView::EditedAgain, TargetView::Proposed] {
                 assert_eq!(
                     decide(&request, target, &policies(&Integrity::Intact, "guard"), at(9999)),
-                    Verdict::Unchanged
+                    RequestOutcome::Unchanged
                 );
             }
         }
