@@ -257,6 +257,30 @@ mod tests {
         assert!(matches!(writes.as_slice(), [Write::ConfirmTargetGone(_), Write::DeleteSelf]));
     }
 
+    /// A request whose target only another version can read can be deleted: there is nothing to ask the API server for.
+    #[test]
+    fn a_request_with_a_target_that_cannot_be_read_stays_and_can_be_deleted() {
+        use crate::api::reading::{Cause, Unread, Unreadable};
+        let planned = |is_deleted: bool, name: &str| {
+            let mut request = with_votes(&[]);
+            request.metadata.deletion_timestamp = is_deleted.then(|| Time(Timestamp::UNIX_EPOCH).into());
+            request.spec.target.name = name.into();
+            let unread = Unread { path: "spec.target".into(), why: "odd".into(), cause: Cause::Newer };
+            request.spec.unreadable = Unreadable::of(vec![unread]);
+            let observed = ObservedRequest {
+                request: Arc::new(request),
+                target: TargetView::Gone,
+                policies: PolicyStatus { integrity: Integrity::Intact, witness: "guard".into() },
+                retain_for: SignedDuration::MAX,
+            };
+            let plan = plan_approval_request(&observed, Timestamp::UNIX_EPOCH);
+            (plan.writes.len(), plan.status.and_then(|status| status.state))
+        };
+        assert_eq!(planned(true, ""), (0, Some(RequestState::Withdrawn)), "nothing can be asked for");
+        assert_eq!(planned(true, "e"), (1, Some(RequestState::Withdrawn)), "what has a name is looked for");
+        assert_eq!(planned(false, "").1, None, "it is left alone until then");
+    }
+
     #[test]
     fn votes_are_confirmed_for_what_is_to_come_into_force_and_not_for_what_is() {
         let beside = |target| {
