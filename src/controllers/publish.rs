@@ -108,11 +108,12 @@ fn is_without_finalizer<K: ApiObject>(object: &K) -> bool {
 
 /// A status with the conditions of types that only another version knows, after its own.
 fn with_foreign_conditions<K: Controller>(object: &K, mut status: K::Status) -> K::Status {
-    let before = object.status().cloned().map(|mut before| std::mem::take(K::conditions_mut(&mut before)));
-    let is_foreign = |one: &Condition| !condition::ALL.contains(&one.type_.as_str());
-    let shown = K::conditions_mut(&mut status);
-    let is_shown = shown.iter().any(is_foreign);
-    shown.extend(before.into_iter().flatten().filter(|one| !is_shown && is_foreign(one)));
+    let before = object.status().map(K::conditions).unwrap_or_default();
+    let is_foreign = |one: &&Condition| !condition::ALL.contains(&one.type_.as_str());
+    // Where the plan left the status as it is, they are there.
+    if !K::conditions(&status).iter().any(|one| is_foreign(&one)) {
+        K::conditions_mut(&mut status).extend(before.iter().filter(is_foreign).cloned());
+    }
     status
 }
 

@@ -53,6 +53,9 @@ pub trait Controller: ApiObject + Enqueued {
     fn audit_mut(status: &mut Self::Status) -> &mut Audit;
 
     /// The conditions in a status.
+    fn conditions(status: &Self::Status) -> &[Condition];
+
+    /// The conditions in a status, to be changed.
     fn conditions_mut(status: &mut Self::Status) -> &mut Vec<Condition>;
 
     /// Returns what is applied; always `None` for a kind that is not gated.
@@ -106,6 +109,12 @@ macro_rules! controller {
 
             fn audit_mut(status: &mut $status) -> &mut $crate::api::audit::Audit {
                 &mut status.gate.audit
+            }
+
+            fn conditions(
+                status: &$status,
+            ) -> &[::k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition] {
+                &status.gate.conditions
             }
 
             fn conditions_mut(

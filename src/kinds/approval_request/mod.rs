@@ -44,6 +44,10 @@ impl Controller for ApprovalRequest {
         &mut status.audit
     }
 
+    fn conditions(status: &ApprovalRequestStatus) -> &[Condition] {
+        &status.conditions
+    }
+
     fn conditions_mut(status: &mut ApprovalRequestStatus) -> &mut Vec<Condition> {
         &mut status.conditions
     }

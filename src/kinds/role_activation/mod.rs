@@ -43,6 +43,10 @@ impl Controller for RoleActivation {
         &mut status.audit
     }
 
+    fn conditions(status: &RoleActivationStatus) -> &[Condition] {
+        &status.conditions
+    }
+
     fn conditions_mut(status: &mut RoleActivationStatus) -> &mut Vec<Condition> {
         &mut status.conditions
     }
