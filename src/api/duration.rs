@@ -80,7 +80,7 @@ impl Serialize for Duration {
 
 impl<'de> Deserialize<'de> for Duration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        const EXPECTED: &[&str] = &["72h", "1h30m", "90s"];
+        const EXPECTED: &[&str] = &["hours, minutes and seconds, such as 72h or 1h30m"];
         let text = Cow::<str>::deserialize(deserializer)?;
         text.parse().map_err(|error| {
             // Numbers with units that another version may know.

@@ -114,7 +114,7 @@ pub enum ConfirmBy {
     CountingVotes(Kind, String),
     /// The same reads. Reads that began after these votes of a request were counted last are enough.
     VotesCounted(Kind, String),
-    /// Reads of lists, which the API server answers when its watch cache is up to date (about 50 ms after a
+    /// Reads of lists, which the API server answers when its watch cache is up to date (about 90 ms after a
     /// write): few requests, and one answer serves all who come meanwhile.
     List,
 }

@@ -14,7 +14,7 @@ pub(super) trait Markable: DeserializeOwned {
     /// The fields that it must have, as they are when nothing is known of them: what gives nothing.
     fn required() -> Value;
 
-    /// Its mark.
+    /// The mark of what could not be read of it.
     fn mark(&mut self) -> &mut Option<Box<Unreadable>>;
 
     /// Closes what it opens, of a kind that is closed when it cannot be read.
