@@ -54,7 +54,7 @@ enum Step {
     Edit { person: usize, description: u8, own_rule: bool },
     /// Somebody edits while the admission policies are away: nothing is stamped, but the old stamps
     /// may be forged.
-    UnwitnessedEdit { person: usize, description: u8 },
+    UnstampedEdit { person: usize, description: u8 },
     /// Somebody votes on one of the latest requests; `lawful` votes pass admission, others are put
     /// there by whatever means.
     Vote { person: usize, latest: usize, verdict: Verdict, lawful: bool },
@@ -79,7 +79,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (person.clone(), 0..3_u8, any::<bool>())
             .prop_map(|(person, description, own_rule)| Step::Edit { person, description, own_rule }),
         1 => (person.clone(), 0..3_u8)
-            .prop_map(|(person, description)| Step::UnwitnessedEdit { person, description }),
+            .prop_map(|(person, description)| Step::UnstampedEdit { person, description }),
         8 => (person, 0..2_usize, verdict, prop::bool::weighted(0.9))
             .prop_map(|(person, latest, verdict, lawful)| Step::Vote { person, latest, verdict, lawful }),
         1 => (prop::option::of(0..3_u8), prop::option::of(0..3_u8), prop::option::of(any::<bool>()))
@@ -98,7 +98,7 @@ struct Proposed {
     content: Content,
     /// Everybody who really edited since something was last applied.
     contributors: BTreeSet<&'static str>,
-    witnessed: bool,
+    stamped: bool,
 }
 
 /// What the oracle remembers of a request when it was made.
@@ -117,7 +117,7 @@ struct World {
     requests: BTreeMap<String, ApprovalRequest>,
     integrity: Integrity,
     /// Another number whenever the admission policies were away.
-    witness: u32,
+    fingerprint: u32,
     // The oracle's books.
     proposed: BTreeMap<i64, Proposed>,
     contributors: BTreeSet<&'static str>,
@@ -137,7 +137,7 @@ impl World {
             place: ObservedNamespace::default(),
             requests: BTreeMap::new(),
             integrity: Integrity::Intact,
-            witness: 0,
+            fingerprint: 0,
             proposed: BTreeMap::new(),
             contributors: BTreeSet::new(),
             asked: BTreeMap::new(),
@@ -148,7 +148,7 @@ impl World {
         world.enclave.metadata.namespace = Some("acme".into());
         world.enclave.metadata.uid = Some("enclave".into());
         world.enclave.metadata.generation = Some(0);
-        world.edit("alice", EnclaveSpec::default(), Witness::Stamped);
+        world.edit("alice", EnclaveSpec::default(), Stamp::Real);
         world
     }
 
@@ -161,12 +161,12 @@ impl World {
                     approvals,
                     ..EnclaveSpec::default()
                 };
-                self.edit(PEOPLE[*person], spec, Witness::Stamped);
+                self.edit(PEOPLE[*person], spec, Stamp::Real);
             }
-            Step::UnwitnessedEdit { person, description } => {
+            Step::UnstampedEdit { person, description } => {
                 let spec =
                     EnclaveSpec { description: Some(description.to_string()), ..EnclaveSpec::default() };
-                self.edit(PEOPLE[*person], spec, Witness::Forged);
+                self.edit(PEOPLE[*person], spec, Stamp::Forged);
             }
             Step::Vote { person, latest, verdict, lawful } => {
                 self.vote(PEOPLE[*person], *latest, *verdict, *lawful);
@@ -180,7 +180,7 @@ impl World {
                 Integrity::Intact => {}
                 Integrity::Broken(_) => {
                     self.integrity = Integrity::Propagating;
-                    self.witness += 1;
+                    self.fingerprint += 1;
                 }
                 // By itself, and the operator looks at everything in the meantime.
                 Integrity::Propagating => {
@@ -190,7 +190,7 @@ impl World {
             },
             Step::Integrity { intact: false } => {
                 self.integrity = Integrity::Broken("missing".into());
-                self.witness += 1;
+                self.fingerprint += 1;
                 // Nobody can tell the votes on requests that are not put into force from forged ones
                 // any more, and an approval that was recorded but not enacted is undone.
                 let applied = self.enclave.status.as_ref().and_then(|status| status.gate.applied.as_ref());
@@ -208,7 +208,7 @@ impl World {
     }
 
     /// What the API server does with a write of the spec: only a difference counts.
-    fn edit(&mut self, person: &'static str, spec: EnclaveSpec, witness: Witness) {
+    fn edit(&mut self, person: &'static str, spec: EnclaveSpec, stamp: Stamp) {
         let generation = self.enclave.metadata.generation.unwrap();
         if generation > 0 && self.enclave.spec == spec {
             return;
@@ -216,8 +216,8 @@ impl World {
         let stored = self.enclave.clone();
         self.enclave.spec = spec;
         let generation = generation + 1;
-        match witness {
-            Witness::Stamped => {
+        match stamp {
+            Stamp::Real => {
                 if self.is_latest_in_force() {
                     self.contributors.clear();
                 }
@@ -225,7 +225,7 @@ impl World {
                 let stored = Some(&stored).filter(|_| generation > 1);
                 stamp::stamp(stored, &mut self.enclave, &[person], &stamp::CONDITION);
             }
-            Witness::Forged => {
+            Stamp::Forged => {
                 self.contributors.clear();
                 self.enclave.metadata.generation = Some(generation);
                 self.enclave.annotations_mut().insert(REQUESTED_BY.into(), "mallory".into());
@@ -233,10 +233,10 @@ impl World {
         }
         let content = Content::of_spec(&Enclave::without_change_reason(&self.enclave.spec)).unwrap();
         // While no policy watches, who edited is lost, and who had edited before can be forged away:
-        // who can take policies away is out of reach. The latest edit, though, must be witnessed.
-        let witnessed = matches!(witness, Witness::Stamped);
+        // who can take policies away is out of reach. The latest edit, though, must be stamped.
+        let stamped = matches!(stamp, Stamp::Real);
         self.proposed
-            .insert(generation, Proposed { content, contributors: self.contributors.clone(), witnessed });
+            .insert(generation, Proposed { content, contributors: self.contributors.clone(), stamped });
     }
 
     /// Whether what was proposed last is what is applied, before it is edited again.
@@ -257,8 +257,8 @@ impl World {
         let forgeable = self.integrity != Integrity::Intact;
         if forgeable && !lawful {
             // Who looks, or guesses, knows what the policies are going to be.
-            let restored = self.witness + u32::from(self.integrity != Integrity::Propagating);
-            status.witness = Some(restored.to_string());
+            let restored = self.fingerprint + u32::from(self.integrity != Integrity::Propagating);
+            status.policy_fingerprint = Some(restored.to_string());
         }
         let refused = request.spec.requesters.iter().any(|requester| requester == person);
         if lawful && refused {
@@ -317,7 +317,7 @@ impl World {
                 request: Arc::new(request.clone()),
                 policies: PolicyStatus {
                     integrity: self.integrity.clone(),
-                    witness: self.witness.to_string(),
+                    fingerprint: self.fingerprint.to_string(),
                 },
                 retain_for: SignedDuration::MAX,
             };
@@ -340,7 +340,7 @@ impl World {
                 knows_all_requests: true,
                 policies: PolicyStatus {
                     integrity: self.integrity.clone(),
-                    witness: self.witness.to_string(),
+                    fingerprint: self.fingerprint.to_string(),
                 },
             },
             place: self.place.clone(),
@@ -480,7 +480,7 @@ impl World {
         assert_eq!(after.digest, digest(&proposed.content).unwrap());
         assert!(before.is_none_or(|before| before.generation < after.generation), "never backwards");
         let Some(name) = &after.approval_request else { return };
-        assert!(proposed.witnessed, "nobody witnessed who asked for this");
+        assert!(proposed.stamped, "no policy stamped who asked for this");
         let asked = &self.asked[name];
         let decided = self.requests[name].status.as_ref().unwrap().decided_at.as_ref().unwrap().0;
         assert!(decided < asked.expires, "decided after it had expired");
@@ -529,8 +529,8 @@ impl World {
 }
 
 #[derive(Clone, Copy)]
-enum Witness {
-    Stamped,
+enum Stamp {
+    Real,
     Forged,
 }
 
@@ -595,7 +595,7 @@ fn approvals_do_happen_in_this_world() {
 }
 
 /// Neither while they are away nor while they settle, even by somebody who knows what is going to be
-/// the witness.
+/// the fingerprint.
 #[test]
 fn what_is_forged_until_the_policies_count_again_is_void() {
     let [away, back] = [false, true].map(|intact| Step::Integrity { intact });

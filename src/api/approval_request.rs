@@ -280,7 +280,7 @@ pub struct ApprovalRequestStatus {
     /// change while the request is open, its votes are void and are cast again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 71))]
-    pub witness: Option<String>,
+    pub policy_fingerprint: Option<String>,
     /// When those who decide were told that the request expires soon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::schemas::time")]
@@ -293,7 +293,7 @@ pub struct ApprovalRequestStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::schemas::time")]
     pub enacted_at: Option<Time>,
-    /// Facts about it that are still to be told.
+    /// Audit records of it that not every sink has accepted yet.
     #[serde(default, skip_serializing_if = "Audit::is_empty")]
     pub audit: Audit,
     /// Details.

@@ -1,4 +1,4 @@
-//! What happened to an object, kept on it until everybody who is to be told has been told.
+//! Audit records of an object, kept in its status until every sink has accepted them.
 
 // KubeSchema copies the structs, and nothing reads in the copy what serde skips.
 #![allow(dead_code)]
@@ -12,29 +12,29 @@ use super::Time;
 use super::common::{ChangeReason, Maintenance};
 use super::entry::Entry;
 
-/// So many facts of one object wait at most.
+/// The most records of one object that wait.
 pub const MOST_WAITING: usize = 500;
 
-/// So many bytes of JSON the facts of one object have at most while they wait; etcd takes objects of 1.5 MiB
+/// The most bytes of JSON that the waiting records of one object have; etcd takes objects of 1.5 MiB
 /// as a whole.
 pub const MOST_BYTES: usize = 256 * 1024;
 
-/// The facts about an object. A fact is recorded in the same write that makes it true.
+/// The audit records of an object. A record is written in the same write that makes it true.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Audit {
-    /// How many facts there have been. Each has its number in the id of its CloudEvent, so a gap can be
+    /// Number of records so far. Each has its number in the id of its CloudEvent, so a gap can be
     /// seen.
     #[serde(default)]
     #[schemars(range(min = 0))]
     pub recorded: i64,
-    /// Facts that not every sink has taken yet, oldest first. Beyond 256 KiB further ones have no
-    /// words, beyond 500 facts or 512 KiB they are only counted.
+    /// Audit records that not every sink has accepted yet, oldest first. Beyond 256 KiB further ones have no
+    /// words, beyond 500 records or 512 KiB they are only counted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 500))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
-    pub waiting: Vec<Entry<Fact>>,
-    /// Facts that only another version of the operator can tell. They are kept until it does.
+    pub waiting: Vec<Entry<AuditRecord>>,
+    /// Audit records that only another version of the operator can read. They are kept until it delivers them.
     #[serde(skip)]
     #[schemars(skip)]
     pub foreign: Vec<Value>,
@@ -45,7 +45,7 @@ impl Serialize for Audit {
         #[derive(Serialize)]
         #[serde(untagged)]
         enum Waiting<'a> {
-            Ours(&'a Entry<Fact>),
+            Ours(&'a Entry<AuditRecord>),
             Foreign(&'a Value),
         }
         #[derive(Serialize)]
@@ -69,7 +69,7 @@ impl Audit {
 
     /// Whether everybody who is to be told has been told everything.
     #[must_use]
-    pub const fn is_told(&self) -> bool {
+    pub const fn is_delivered(&self) -> bool {
         self.waiting.is_empty()
     }
 }
@@ -77,13 +77,13 @@ impl Audit {
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Fact {
-    /// The how-manieth fact about this object it is, from 1.
+pub struct AuditRecord {
+    /// Number of the record among those of this object, from 1.
     #[schemars(range(min = 1))]
     pub number: i64,
     /// What happened.
     #[serde(rename = "type")]
-    pub type_: FactType,
+    pub type_: RecordType,
     /// When.
     #[schemars(schema_with = "super::schemas::time")]
     pub at: Time,
@@ -119,14 +119,14 @@ pub struct Fact {
 
 /// What can happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-pub enum FactType {
+pub enum RecordType {
     /// An ApprovalRequest was made and can be decided.
     Requested,
     /// An undecided ApprovalRequest expires soon.
     Expiring,
     /// An ApprovalRequest was approved or rejected.
     Decided,
-    /// An approval does not count any more, because the policies that witnessed its votes changed.
+    /// An approval does not count any more, because the admission policies under which its votes were cast changed.
     Reopened,
     /// An ApprovalRequest was not decided in time.
     Expired,
@@ -152,7 +152,7 @@ pub enum FactType {
     PoliciesRestored,
 }
 
-impl FactType {
+impl RecordType {
     /// All types, in the order in which documents list them.
     pub const ALL: [Self; 15] = [
         Self::Requested,

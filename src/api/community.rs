@@ -142,7 +142,7 @@ pub struct Notifications {
 /// A way to tell people something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum Channel {
-    /// The facts themselves, posted as CloudEvents, for a program that tells people.
+    /// The audit records, posted as CloudEvents, for a program that notifies people.
     CloudEvents,
     /// Messages in a chat, by an incoming webhook as Slack has it.
     Slack,
@@ -207,7 +207,7 @@ pub struct CommunityStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 51), inner(length(max = 384)))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
-    pub leftovers: Vec<String>,
+    pub unmanaged_resources: Vec<String>,
     /// Standing rights that nobody declared: RoleBindings of others in its own namespace,
     /// each as `namespace/name: role for whom`. A RoleAssignment or a RoleEligibility would show who gave
     /// them and when. The first 50 in order of their names, and how many more there are.

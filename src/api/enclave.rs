@@ -104,7 +104,7 @@ pub struct EnclaveStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 51), inner(length(max = 384)))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
-    pub leftovers: Vec<String>,
+    pub unmanaged_resources: Vec<String>,
     /// Standing rights that nobody declared: RoleBindings of others in its namespaces, the control namespace and those of its workloads,
     /// each as `namespace/name: role for whom`. A RoleAssignment or a RoleEligibility would show who gave
     /// them and when. The first 50 in order of their names, and how many more there are.

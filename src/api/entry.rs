@@ -127,9 +127,9 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::api::audit::{Audit, Fact};
+    use crate::api::audit::{Audit, AuditRecord};
 
-    fn fact(number: i64) -> Value {
+    fn record(number: i64) -> Value {
         json!({
             "number": number, "type": "MaintenanceOn", "at": "2026-01-01T00:00:00Z",
             "maintenance": {"mode": "General", "expiresAt": "2026-01-01T01:00:00Z"},
@@ -138,11 +138,11 @@ mod tests {
 
     #[test]
     fn what_another_version_wrote_into_an_entry_stays() {
-        let mut newer = fact(1);
+        let mut newer = record(1);
         newer["region"] = json!({"name": "north", "zones": [1]});
         newer["maintenance"]["window"] = json!("night");
         let mut audit: Audit =
-            serde_json::from_value(json!({"recorded": 2, "waiting": [newer, fact(2)]})).unwrap();
+            serde_json::from_value(json!({"recorded": 2, "waiting": [newer, record(2)]})).unwrap();
         assert!(audit.waiting[1].stored.is_none(), "nothing else is kept twice");
         audit.waiting[0].taken_by.push("stdout".into());
         audit.waiting[0].maintenance = None;
@@ -150,16 +150,16 @@ mod tests {
         newer["takenBy"] = json!(["stdout"]);
         newer["maintenance"] = Value::Null;
         newer.as_object_mut().unwrap().remove("maintenance");
-        assert_eq!(serde_json::to_value(&audit).unwrap()["waiting"], json!([fact(2), newer]));
+        assert_eq!(serde_json::to_value(&audit).unwrap()["waiting"], json!([record(2), newer]));
         let again: Audit = serde_json::from_value(serde_json::to_value(&audit).unwrap()).unwrap();
         assert_eq!(serde_json::to_value(&again).unwrap(), serde_json::to_value(&audit).unwrap());
     }
 
     #[test]
     fn what_this_version_changed_below_is_changed_and_nothing_else() {
-        let mut newer = fact(1);
+        let mut newer = record(1);
         newer["maintenance"]["window"] = json!("night");
-        let mut entry: Entry<Fact> = serde_json::from_value(newer.clone()).unwrap();
+        let mut entry: Entry<AuditRecord> = serde_json::from_value(newer.clone()).unwrap();
         entry.maintenance.as_mut().unwrap().expires_at = None;
         newer["maintenance"].as_object_mut().unwrap().remove("expiresAt");
         assert_eq!(serde_json::to_value(&entry).unwrap(), newer);

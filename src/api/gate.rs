@@ -175,7 +175,7 @@ pub struct GateStatus {
     /// not deleted. Admission reads it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_protected: Option<bool>,
-    /// Facts about it that are still to be told.
+    /// Audit records of it that not every sink has accepted yet.
     #[serde(default, skip_serializing_if = "Audit::is_empty")]
     pub audit: Audit,
     /// Details, in a fixed order: Ready, Approved, Enforced, and Reconciling or Stalled while true.

@@ -36,7 +36,7 @@ mod unknown;
 
 pub use approval_request::{ApprovalRequest, ApprovalRequestSpec, ApprovalRequestStatus};
 pub use approvals::{Approvals, Operation};
-pub use audit::{Audit, Fact, FactType};
+pub use audit::{Audit, AuditRecord, RecordType};
 pub use cilium::CiliumNetworkPolicy;
 pub use common::{ChangeReason, Principal};
 pub use community::{Community, CommunitySpec, CommunityStatus};

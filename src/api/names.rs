@@ -27,7 +27,7 @@ pub const REQUESTED_GENERATION: &str = "enclave-operator.io/requested-generation
 /// accounts that hold [`REQUEST_ON_BEHALF_VERB`].
 pub const ON_BEHALF_OF: &str = "enclave-operator.io/on-behalf-of";
 
-/// Finalizer of what owns something that garbage collection cannot remove for it, and of what has facts that
+/// Finalizer of what owns something that garbage collection cannot remove for it, and of what has records that
 /// are to be told.
 pub const FINALIZER: &str = "enclave-operator.io/teardown";
 
@@ -191,7 +191,7 @@ pub mod reason {
     pub const LOCKED: &str = "Locked";
     pub const MAINTENANCE_GENERAL: &str = "MaintenanceGeneral";
     pub const MAINTENANCE_ADVANCED: &str = "MaintenanceAdvanced";
-    pub const LEFTOVERS: &str = "Leftovers";
+    pub const UNMANAGED_RESOURCES: &str = "UnmanagedResources";
     pub const NOT_ELIGIBLE: &str = "NotEligible";
     pub const TOO_LONG: &str = "TooLong";
     pub const TICKET_MISSING: &str = "TicketMissing";
@@ -201,7 +201,7 @@ pub mod reason {
     pub const SCOPE_NOT_FOUND: &str = "ScopeNotFound";
     pub const CONFLICTING_DUTIES: &str = "ConflictingDuties";
     pub const POLICIES_INTACT: &str = "AdmissionPoliciesIntact";
-    pub const POLICIES_SETTLING: &str = "AdmissionPoliciesSettling";
+    pub const POLICIES_PROPAGATING: &str = "AdmissionPoliciesPropagating";
     pub const POLICIES_NOT_INTACT: &str = "AdmissionPoliciesNotIntact";
     pub const REQUESTER_UNKNOWN: &str = "RequesterUnknown";
     pub const JUSTIFICATION_MISSING: &str = "JustificationMissing";

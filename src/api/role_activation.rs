@@ -167,13 +167,13 @@ pub struct RoleActivationStatus {
     pub ends_at: Option<Time>,
     /// What the person made while the role was held and what is still there: service accounts, whose
     /// tokens may live on, roles and bindings, and RoleAssignments, RoleEligibilities and EnclaveWorkloads,
-    /// which may give access; each as `Kind namespace/name`. Told after the end; the first
+    /// which may give access; each as `Kind namespace/name`. Audited after the end; the first
     /// 50 in order of their names, and how many more there are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 51), inner(length(max = 384)))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
-    pub left_behind: Vec<String>,
-    /// Facts about it that are still to be told.
+    pub created_during_activation: Vec<String>,
+    /// Audit records of it that not every sink has accepted yet.
     #[serde(default, skip_serializing_if = "Audit::is_empty")]
     pub audit: Audit,
     /// Details, in a fixed order: Ready, and Reconciling while true.

@@ -109,7 +109,7 @@ pub struct ActivationConditions {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<ActivationApproval>,
     /// Who should hear of activations: addresses or channels, put into the audit stream with each
-    /// fact about an activation, for whatever delivers messages there.
+    /// record about an activation, for whatever delivers messages there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20), inner(length(min = 1, max = 256)))]
     #[x_kube(merge_strategy = ListMerge::Set)]

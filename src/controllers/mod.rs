@@ -8,9 +8,6 @@ mod retention;
 
 pub mod revocation;
 pub mod writer;
-
-pub mod exporter;
-
 use std::num::NonZero;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
@@ -326,9 +323,9 @@ async fn carry_out<K: Controller>(
 ) -> Result<LookAgain, Failed<K::Status>> {
     let Plan { repairs: _, writes, beside, status, notices, requeue_at, waits_for_requests: _ } = plan;
     for write in writes {
-        // The facts that become true with the end of the object are recorded first.
+        // The records that become true with the end of the object are recorded first.
         if write == Write::RemoveFinalizer
-            && status.as_ref().is_some_and(|status| !object.facts(status, now).is_empty())
+            && status.as_ref().is_some_and(|status| !object.records(status, now).is_empty())
         {
             break;
         }
@@ -377,7 +374,7 @@ async fn carry_out<K: Controller>(
 /// Returns when an object is requeued: once, for whatever comes first, so that what ends is not behind what nobody
 /// waits for.
 fn look_again<K: Controller>(ends_in: Option<Duration>, later: Option<Duration>) -> LookAgain {
-    let priority = if ends_in.is_some() { K::WAKE_PRIORITY } else { Priority::Low };
+    let priority = if ends_in.is_some() { K::REQUEUE_PRIORITY } else { Priority::Low };
     ends_in.into_iter().chain(later).min().map(|wait| (wait, priority))
 }
 

@@ -83,14 +83,14 @@ pub fn plan_revocation(caches: &Caches, key: &Key, now: Timestamp) -> Due {
 async fn revoke(context: &Context, overdue: &Overdue, key: &Key) -> Outcome {
     let now = context.clock.now();
     let Due { closes, ends } = plan_revocation(context.caches(), key, now);
-    context.metrics.overdue_closings.set(overdue.note(key, closes.len()));
+    context.metrics.overdue_revocations.set(overdue.note(key, closes.len()));
     let ends_in = ends.map(|end| until(end, now));
     let failure = close_all(context, closes).await;
     if let Some(error) = failure {
         warn!(grant = &*key.name, error, "failed to take rights away, trying again");
         return Outcome::Failed { ends_in };
     }
-    context.metrics.overdue_closings.set(overdue.note(key, 0));
+    context.metrics.overdue_revocations.set(overdue.note(key, 0));
     ends_in.map_or(Outcome::Done, |wait| Outcome::RequeueAfter(wait, Priority::Closing))
 }
 

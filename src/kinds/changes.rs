@@ -27,7 +27,7 @@ use crate::kinds::workload::watches as workload;
 use crate::model::approval::gated::Gated;
 use crate::model::approval::policy_status::Integrity;
 use crate::model::approval::policy_status::PolicyStatus;
-use crate::model::audit::cloud_event::Told;
+use crate::model::audit::cloud_event::Audited;
 use crate::model::naming;
 use crate::plan::child::Made;
 
@@ -119,7 +119,7 @@ impl Enqueuer {
     pub(super) fn on_request(&self, change: &Change<ApprovalRequest>) {
         if self.on_own(change) {
             approval_request::on_self(self, change);
-            approval_request::wake_target(self, change);
+            approval_request::enqueue_target(self, change);
             rbac::on_request(self, change);
         }
     }
@@ -247,7 +247,7 @@ impl Enqueuer {
     }
 
     /// Notes in the outbox a change of an object of the operator's own kinds. Returns whether work is let in.
-    fn on_own<K: Told + Resource<DynamicType = ()>>(&self, change: &Change<K>) -> bool {
+    fn on_own<K: Audited + Resource<DynamicType = ()>>(&self, change: &Change<K>) -> bool {
         self.outbox.on_change(change);
         self.queues.is_open()
     }

@@ -1,4 +1,4 @@
-//! The trait that a controller needs of a kind: how its objects are observed and planned, and which facts become true
+//! The trait that a controller needs of a kind: how its objects are observed and planned, and which records become true
 //! with their status.
 
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use crate::api::Kind;
-use crate::api::audit::{Audit, Fact};
+use crate::api::audit::{Audit, AuditRecord};
 use crate::api::gate::Applied;
 use crate::cluster::workqueue::Priority;
 use crate::cluster::writes::ApiObject;
@@ -37,7 +37,7 @@ pub trait Controller: ApiObject + Enqueued {
 
     /// The priority with which an object is requeued at [`Plan::requeue_at`]: an end that comes by itself closes
     /// something as often as not.
-    const WAKE_PRIORITY: Priority = Priority::Closing;
+    const REQUEUE_PRIORITY: Priority = Priority::Closing;
 
     /// Observes from caches, and plans.
     fn plan(object: Arc<Self>, known: ReconcileInput<'_>) -> Plan<Self::Status>;
@@ -49,7 +49,7 @@ pub trait Controller: ApiObject + Enqueued {
     #[must_use]
     fn with_status(&self, status: Self::Status) -> Self;
 
-    /// The facts in a status.
+    /// The records in a status.
     fn audit_mut(status: &mut Self::Status) -> &mut Audit;
 
     /// The conditions in a status.
@@ -68,8 +68,8 @@ pub trait Controller: ApiObject + Enqueued {
         false
     }
 
-    /// Returns the facts that become true with a new status.
-    fn facts(&self, after: &Self::Status, now: Timestamp) -> Vec<Fact>;
+    /// Returns the records that become true with a new status.
+    fn records(&self, after: &Self::Status, now: Timestamp) -> Vec<AuditRecord>;
 
     /// The status that shows that reconciling fails again and again, on top of what was planned;
     /// `None` when the kind has no way to show it.
@@ -139,10 +139,14 @@ macro_rules! controller {
                 shown == *after
             }
 
-            fn facts(&self, after: &$status, now: ::jiff::Timestamp) -> Vec<$crate::api::audit::Fact> {
-                let mut facts = $crate::model::audit::facts::facts_of_gated(self, &after.gate, now);
-                facts.extend($maintenance(self, after, now));
-                facts
+            fn records(
+                &self,
+                after: &$status,
+                now: ::jiff::Timestamp,
+            ) -> Vec<$crate::api::audit::AuditRecord> {
+                let mut records = $crate::model::audit::records::records_of_gated(self, &after.gate, now);
+                records.extend($maintenance(self, after, now));
+                records
             }
 
             fn degraded_status(

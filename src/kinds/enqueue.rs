@@ -32,7 +32,7 @@ pub struct Enqueuer {
     pub waiting: Arc<Mutex<HashSet<(Kind, Key)>>>,
     /// The verifier of the admission policies.
     pub verifier: Arc<PolicyVerifier>,
-    /// The facts that are still to be delivered.
+    /// The records that are still to be delivered.
     pub outbox: Arc<Outbox>,
     /// The status of the live admission policies; `None` until they were compared for the first time.
     pub policy_status: watch::Sender<Option<PolicyStatus>>,
@@ -40,7 +40,7 @@ pub struct Enqueuer {
 
 impl Enqueuer {
     /// Makes an enqueuer that knows nothing yet and has enqueued nothing. `system` is the operator's own namespace,
-    /// `sinks` are those that facts are delivered to, and `policy_status` gets the [`PolicyStatus`].
+    /// `sinks` are those that records are delivered to, and `policy_status` gets the [`PolicyStatus`].
     #[must_use]
     pub fn new(
         system: &str,

@@ -137,7 +137,7 @@ impl Indexed for Community {
 /// Indexes of Enclaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EnclaveBy {
-    /// The namespace of an Enclave, unless that only waits for the delivery of its facts ([`Gated::is_record`]).
+    /// The namespace of an Enclave, unless that only waits for the delivery of its records ([`Gated::is_record`]).
     CountedIn,
 }
 

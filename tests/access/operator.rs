@@ -242,7 +242,7 @@ impl World {
             Trust::Propagating => Integrity::Propagating,
             Trust::Broken => Integrity::Broken("missing".into()),
         };
-        let policy_status = PolicyStatus { integrity, witness: self.witness.to_string() };
+        let policy_status = PolicyStatus { integrity, fingerprint: self.fingerprint.to_string() };
         let (caches, now) = (&self.server.enqueuer.caches, self.books.now);
         let known = ReconcileInput { caches, policy_status, retain_requests_for: RETAINED, now };
         let plan = K::plan(Arc::new(object.clone()), known);
@@ -316,7 +316,9 @@ impl World {
                 self.books.polls.get_mut(&live.name_any()).unwrap().done = true;
                 self.server.replace(live)
             }
-            Write::ConfirmPolicies { witness, .. } => go_on_if(witness == self.witness.to_string()),
+            Write::ConfirmPolicies { fingerprint, .. } => {
+                go_on_if(fingerprint == self.fingerprint.to_string())
+            }
             Write::ConfirmRules(origin) => go_on_if(is_current(&self.server, &origin)),
             Write::ConfirmTargetGone(target) => {
                 let key = (target.namespace.unwrap_or_default(), target.name);

@@ -167,8 +167,8 @@ impl World {
             unreadable: None,
         };
         let mut activation = RoleActivation::new(&name, spec);
-        let witnessed = draft.witnessed || self.books.trust == Trust::Intact;
-        if witnessed {
+        let stamped = draft.stamped || self.books.trust == Trust::Intact;
+        if stamped {
             let stamps = activation.annotations_mut();
             stamps.insert(REQUESTED_BY.into(), by.into());
             stamps.insert(REQUESTED_GROUPS.into(), groups_of(by).join("\n"));
@@ -181,7 +181,7 @@ impl World {
             namespace,
             name,
             eligibility,
-            asker: witnessed.then_some(by),
+            asker: stamped.then_some(by),
             minutes: draft.minutes,
             says_why: draft.says_why,
             ticket: draft.ticket,
@@ -242,8 +242,8 @@ impl World {
             }
         } else if !lawful {
             // Who looks, or guesses, knows what the policies are going to be.
-            let restored = self.witness + u32::from(self.books.trust == Trust::Broken);
-            status.witness = Some(restored.to_string());
+            let restored = self.fingerprint + u32::from(self.books.trust == Trust::Broken);
+            status.policy_fingerprint = Some(restored.to_string());
         }
         status.decisions.retain(|decision| decision.approver != by);
         status.decisions.push(Entry::from(Decision {
@@ -259,7 +259,7 @@ impl World {
         poll.yes.remove(by);
         poll.no.remove(by);
         // What is cast before the operator wrote down who guards it is void.
-        if lawful && guarded && status.witness.as_ref() == Some(&self.witness.to_string()) {
+        if lawful && guarded && status.policy_fingerprint.as_ref() == Some(&self.fingerprint.to_string()) {
             if approves { &mut poll.yes } else { &mut poll.no }.insert(by);
         } else if lawful || !guarded {
             poll.forged_no |= !approves;

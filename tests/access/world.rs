@@ -27,7 +27,7 @@ pub struct World {
     pub server: Server,
     pub books: Books,
     /// Another number whenever the admission policies were away.
-    pub witness: u32,
+    pub fingerprint: u32,
     /// How far the operator is off.
     skew: SignedDuration,
     pub planned: Vec<Planned>,
@@ -58,7 +58,7 @@ impl World {
         let (under_way, again, ending) = (0, Vec::new(), BTreeSet::new());
         let (origin, tally) = (Instant::now(), Tally::default());
         let mut world =
-            Self { server, books, witness: 0, skew, planned, under_way, again, ending, origin, tally };
+            Self { server, books, fingerprint: 0, skew, planned, under_way, again, ending, origin, tally };
         crate::cluster::found(&mut world.server);
         for scope in 0..3 {
             world.rule(scope, Rules::default());
@@ -137,7 +137,7 @@ impl World {
             (true, Trust::Broken) => Trust::Propagating,
             // Nobody guessed what nobody saw.
             (true, Trust::Propagating) if !alive => {
-                self.witness += 1;
+                self.fingerprint += 1;
                 self.restart();
                 Trust::Intact
             }
@@ -150,7 +150,7 @@ impl World {
                 Trust::Intact
             }
         };
-        self.witness += u32::from(trust != Trust::Intact);
+        self.fingerprint += u32::from(trust != Trust::Intact);
         self.books.trust = trust;
     }
 

@@ -115,7 +115,7 @@ fn plan_everything(objects: &Objects, now: Timestamp) -> Vec<(String, Write)> {
         plan.repairs.into_iter().chain(plan.writes).map(move |write| (uid.clone(), write))
     }
     let caches = objects.caches();
-    let policy_status = || PolicyStatus { integrity: Integrity::Intact, witness: "witness".to_owned() };
+    let policy_status = || PolicyStatus { integrity: Integrity::Intact, fingerprint: "guard".to_owned() };
     let mut writes = Vec::new();
     for community in &objects.communities {
         let observed = observe_community(&caches, Arc::new(community.clone()), policy_status());

@@ -12,7 +12,7 @@ use super::lenient::{describe_error, fields_of, is_object, read, read_whole, rea
 use super::spec::{Markable, Unknown, read_what_can_be};
 use super::{Cause, Parts, Readable, Unread, Unreadable};
 
-use crate::api::audit::{Audit, Fact};
+use crate::api::audit::{Audit, AuditRecord};
 use crate::api::entry::Entry;
 use crate::api::gate::Applied;
 use crate::api::strict::Strict;
@@ -31,7 +31,7 @@ pub(super) trait Status: Default + DeserializeOwned {
     /// The part that gated kinds share.
     fn gate(&mut self) -> Option<&mut GateStatus>;
 
-    /// Facts that are still to be told.
+    /// Audit records of it that not every sink has accepted yet.
     fn audit(&mut self) -> &mut Audit;
 }
 
@@ -161,7 +161,7 @@ essential! {
     RoleActivation, RoleActivationSpec, RoleActivationStatus,
         ["state", "user", "stamps", "role", "eligibilityUid", "startsAt", "endsAt"];
     ApprovalRequest, ApprovalRequestSpec, ApprovalRequestStatus,
-        ["state", "decisions", "witness", "decidedAt", "enactedAt"];
+        ["state", "decisions", "policyFingerprint", "decidedAt", "enactedAt"];
 }
 
 /// Whether a path leads into one of these fields of the status, or is the status as a whole.
@@ -287,7 +287,7 @@ fn read_applied(raw: &RawValue, unread: &mut Vec<Unread>) -> Applied {
     })
 }
 
-/// Facts that are still to be told. One that only another version can tell is kept as it is.
+/// Audit records that are still to be delivered. One that only another version can read is kept as it is.
 fn read_audit(audit: &Value, unread: &mut Vec<Unread>) -> Audit {
     let waiting = audit.get("waiting").and_then(Value::as_array).cloned().unwrap_or_default();
     let mut found = Audit {
@@ -295,8 +295,8 @@ fn read_audit(audit: &Value, unread: &mut Vec<Unread>) -> Audit {
         ..Audit::default()
     };
     for (index, value) in waiting.into_iter().enumerate() {
-        match serde_path_to_error::deserialize::<_, Fact>(Strict(&value)) {
-            Ok(_) => found.waiting.extend(serde_json::from_value::<Entry<Fact>>(value)),
+        match serde_path_to_error::deserialize::<_, AuditRecord>(Strict(&value)) {
+            Ok(_) => found.waiting.extend(serde_json::from_value::<Entry<AuditRecord>>(value)),
             Err(error) => {
                 let path = format!("status.audit.waiting[{index}]");
                 unread.push(describe_error(&path, &error));
@@ -305,7 +305,7 @@ fn read_audit(audit: &Value, unread: &mut Vec<Unread>) -> Audit {
         }
     }
     // Numbers are never given twice.
-    let last = found.waiting.iter().map(|fact| fact.number).max().unwrap_or_default();
+    let last = found.waiting.iter().map(|record| record.number).max().unwrap_or_default();
     found.recorded = found.recorded.max(last);
     found
 }

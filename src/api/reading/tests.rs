@@ -10,7 +10,7 @@ use kube::core::{ObjectList, WatchEvent};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::api::audit::FactType;
+use crate::api::audit::RecordType;
 use crate::api::common::MaintenanceMode;
 use crate::api::enclave_workload::AccessMode;
 use crate::api::*;
@@ -313,9 +313,11 @@ fn what_gives_access_and_nothing_else_is_closed_when_it_cannot_be_read() {
         let (read_one, unread) = read::<RoleActivation>(&object(&activation, &status));
         assert!(read_one.spec.unreadable.is_some(), "{unread:?}");
     }
-    let (read_one, unread) =
-        read::<RoleActivation>(&object(&activation, &json!({"state": "Active", "leftBehind": 5})));
-    assert_eq!(unread, ["status.leftBehind Wrong"]);
+    let (read_one, unread) = read::<RoleActivation>(&object(
+        &activation,
+        &json!({"state": "Active", "createdDuringActivation": 5}),
+    ));
+    assert_eq!(unread, ["status.createdDuringActivation Wrong"]);
     assert_eq!((read_one.spec.unreadable, read_one.spec.deactivate), (None, false));
 }
 
@@ -411,7 +413,7 @@ fn a_status_is_read_field_by_field_and_what_is_applied_is_never_lost() {
         "metadata": {"name": "a"}, "spec": {},
         "status": {
             "state": "Frozen", "observedGeneration": "x", "deletionProtected": true, "namespace": "ns",
-            "maintenance": {"mode": "Advanced", "expiresAt": NO_TIME}, "leftovers": ["a", 5],
+            "maintenance": {"mode": "Advanced", "expiresAt": NO_TIME}, "unmanagedResources": ["a", 5],
             "pending": {"generation": 2, "digest": "d", "operations": ["EnclaveUpdate", "EnclaveFreeze"], "since": NO_TIME},
             "applied": applied(&json!({"description": "d"})),
             "conditions": [
@@ -422,7 +424,7 @@ fn a_status_is_read_field_by_field_and_what_is_applied_is_never_lost() {
     }));
     let status = enclave.status.unwrap();
     assert_eq!((status.gate.state, status.gate.deletion_protected), (None, Some(true)));
-    assert_eq!((status.namespace.as_deref(), status.leftovers.len()), (Some("ns"), 1));
+    assert_eq!((status.namespace.as_deref(), status.unmanaged_resources.len()), (Some("ns"), 1));
     assert_eq!(status.gate.conditions.len(), 1);
     let spec: EnclaveSpec = status.gate.applied.unwrap().spec.to_spec().unwrap();
     assert_eq!(spec.description.as_deref(), Some("d"));
@@ -457,7 +459,7 @@ fn a_status_is_read_field_by_field_and_what_is_applied_is_never_lost() {
 }
 
 #[test]
-fn facts_that_another_version_tells_stay() {
+fn records_that_another_version_tells_stay() {
     let ours = json!({"number": 3, "type": "Enacted", "at": "2026-01-01T00:00:00Z"});
     let foreign = json!({"number": 4, "type": "Teleported", "at": "2026-01-01T00:00:00Z", "where": "moon"});
     let (enclave, unread) = read::<Enclave>(&json!({
@@ -466,7 +468,7 @@ fn facts_that_another_version_tells_stay() {
     }));
     assert_eq!(unread, ["status.audit.waiting[0].type Newer"]);
     let audit = enclave.status.unwrap().gate.audit;
-    assert_eq!((audit.recorded, audit.waiting.len(), audit.waiting[0].type_), (4, 1, FactType::Enacted));
+    assert_eq!((audit.recorded, audit.waiting.len(), audit.waiting[0].type_), (4, 1, RecordType::Enacted));
     assert_eq!(serde_json::to_value(&audit).unwrap(), json!({"recorded": 4, "waiting": [ours, foreign]}));
 }
 

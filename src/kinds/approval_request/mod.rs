@@ -9,19 +9,19 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use crate::api::audit::{Audit, Fact};
+use crate::api::audit::{Audit, AuditRecord};
 use crate::api::{ApprovalRequest, ApprovalRequestStatus, Kind};
 use crate::cluster::workqueue::Priority;
 use crate::kinds::approval_request::observe::observe_target;
 use crate::kinds::approval_request::plan::{ObservedRequest, plan_approval_request};
 use crate::kinds::controller::{Controller, ReconcileInput};
-use crate::model::audit::facts::facts_of_request;
+use crate::model::audit::records::records_of_request;
 use crate::plan::Plan;
 
 impl Controller for ApprovalRequest {
     const KIND: Kind = Kind::ApprovalRequest;
     /// Expiry, reminders and retention close no access.
-    const WAKE_PRIORITY: Priority = Priority::Normal;
+    const REQUEUE_PRIORITY: Priority = Priority::Normal;
 
     type Status = ApprovalRequestStatus;
 
@@ -52,8 +52,8 @@ impl Controller for ApprovalRequest {
         &mut status.conditions
     }
 
-    fn facts(&self, after: &ApprovalRequestStatus, now: Timestamp) -> Vec<Fact> {
-        facts_of_request(self, after, now)
+    fn records(&self, after: &ApprovalRequestStatus, now: Timestamp) -> Vec<AuditRecord> {
+        records_of_request(self, after, now)
     }
 
     fn degraded_status(

@@ -18,8 +18,8 @@ pub fn on_self(enqueuer: &Enqueuer, change: &Change<ApprovalRequest>) {
     }
 }
 
-/// Enqueues the target of a request. A target reads the state and the votes of a request, not its audit facts.
-pub fn wake_target(enqueuer: &Enqueuer, change: &Change<ApprovalRequest>) {
+/// Enqueues the target of a request. A target reads the state and the votes of a request, not its audit records.
+pub fn enqueue_target(enqueuer: &Enqueuer, change: &Change<ApprovalRequest>) {
     let view = |request: &ApprovalRequest| {
         let status =
             request.status.clone().map(|status| ApprovalRequestStatus { audit: Audit::default(), ..status });

@@ -16,7 +16,7 @@ use crate::kinds::controller::controller;
 use crate::kinds::gated::{collect, retired_parts, shared_parts};
 use crate::model::approval::change::requesters;
 use crate::model::approval::gated::Gated;
-use crate::model::audit::facts::facts_of_maintenance;
+use crate::model::audit::records::records_of_maintenance;
 use crate::model::naming::namespace_of;
 use crate::model::rbac::maintenance;
 
@@ -75,6 +75,6 @@ controller!(
     |object, known| plan_community(&observe_community(known.caches, object, known.policy_status), known.now),
     |community: &Community, after: &CommunityStatus, now| {
         let before = community.status.as_ref().and_then(|status| status.maintenance.as_ref());
-        facts_of_maintenance(before, after.maintenance.as_ref(), requesters(community), now)
+        records_of_maintenance(before, after.maintenance.as_ref(), requesters(community), now)
     }
 );

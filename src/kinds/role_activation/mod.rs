@@ -12,12 +12,12 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use crate::api::audit::{Audit, Fact};
+use crate::api::audit::{Audit, AuditRecord};
 use crate::api::{Kind, RoleActivation, RoleActivationStatus};
 use crate::kinds::controller::{Controller, ReconcileInput};
 use crate::kinds::rbac::observe::observe_activation;
 use crate::kinds::role_activation::plan::plan_activation;
-use crate::model::audit::facts::facts_of_activation;
+use crate::model::audit::records::records_of_activation;
 use crate::plan::Plan;
 
 impl Controller for RoleActivation {
@@ -51,8 +51,8 @@ impl Controller for RoleActivation {
         &mut status.conditions
     }
 
-    fn facts(&self, after: &RoleActivationStatus, now: Timestamp) -> Vec<Fact> {
-        facts_of_activation(self, after, now)
+    fn records(&self, after: &RoleActivationStatus, now: Timestamp) -> Vec<AuditRecord> {
+        records_of_activation(self, after, now)
     }
 
     fn degraded_status(

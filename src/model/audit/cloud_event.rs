@@ -1,4 +1,4 @@
-//! Writes a fact as a CloudEvent, with data of its object.
+//! Writes a record as a CloudEvent, with data of its object.
 
 use kube::ResourceExt;
 use schemars::JsonSchema;
@@ -6,22 +6,22 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::api::approval_request::{Decision, RequestState};
-use crate::api::audit::{Audit, Fact, FactType};
+use crate::api::audit::{Audit, AuditRecord, RecordType};
 use crate::api::entry::Entry;
 use crate::api::role_activation::ActivationState;
 use crate::api::{ApprovalRequest, ChangeReason, Kind, Operation, RoleActivation, Time};
 use crate::model::approval::gated::Gated;
 
-/// An object that has facts to deliver.
-pub trait Told: ResourceExt {
+/// An object that has records to deliver.
+pub trait Audited: ResourceExt {
     /// The kind of the object.
-    fn kind_told() -> Kind;
+    fn audited_kind() -> Kind;
 
-    /// The facts recorded on the object; `None` while it has no status.
+    /// The records recorded on the object; `None` while it has no status.
     fn audit(&self) -> Option<&Audit>;
 
-    /// The data of the CloudEvent for a fact about the object.
-    fn describe(&self, fact: &Fact) -> EventData;
+    /// The data of the CloudEvent for a record about the object.
+    fn describe(&self, record: &AuditRecord) -> EventData;
 }
 
 /// The `data` of a CloudEvent. What is absent does not apply.
@@ -29,7 +29,7 @@ pub trait Told: ResourceExt {
 #[serde(rename_all = "camelCase")]
 #[schemars(deny_unknown_fields)]
 pub struct EventData {
-    /// What the fact is about. For a request: what it would change.
+    /// What the record is about. For a request: what it would change.
     pub object: ObjectName,
     /// The ApprovalRequest.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -88,7 +88,7 @@ pub struct EventData {
     /// What it was, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// True when the words of users were left out, because the sink refused the fact with them.
+    /// True when the words of users were left out, because the sink refused the record with them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub withheld: Option<bool>,
 }
@@ -129,17 +129,17 @@ impl ObjectName {
     }
 }
 
-/// A fact as a CloudEvent 1.0 in JSON. `cluster` identifies the cluster in `source`.
+/// A record as a CloudEvent 1.0 in JSON. `cluster` identifies the cluster in `source`.
 #[must_use]
-pub fn cloud_event<K: Told>(object: &K, fact: &Fact, cluster: &str) -> Value {
-    let data = object.describe(fact);
+pub fn cloud_event<K: Audited>(object: &K, record: &AuditRecord, cluster: &str) -> Value {
+    let data = object.describe(record);
     json!({
         "specversion": "1.0",
-        "id": format!("{}.{}", object.uid().unwrap_or_default(), fact.number),
+        "id": format!("{}.{}", object.uid().unwrap_or_default(), record.number),
         "source": format!("//enclave-operator.io/clusters/{cluster}"),
-        "type": fact.type_.event_type(),
+        "type": record.type_.event_type(),
         "subject": data.object.path(),
-        "time": fact.at,
+        "time": record.at,
         "datacontenttype": "application/json",
         "data": data,
     })
@@ -165,8 +165,8 @@ pub fn without_words(event: &Value) -> Value {
     event
 }
 
-impl Told for ApprovalRequest {
-    fn kind_told() -> Kind {
+impl Audited for ApprovalRequest {
+    fn audited_kind() -> Kind {
         Kind::ApprovalRequest
     }
 
@@ -174,19 +174,21 @@ impl Told for ApprovalRequest {
         self.status.as_ref().map(|status| &status.audit)
     }
 
-    fn describe(&self, fact: &Fact) -> EventData {
+    fn describe(&self, record: &AuditRecord) -> EventData {
         let spec = &self.spec;
         let status = self.status.as_ref();
-        let state = match fact.type_ {
-            FactType::Requested | FactType::Expiring | FactType::Reopened => Some(RequestState::Pending),
+        let state = match record.type_ {
+            RecordType::Requested | RecordType::Expiring | RecordType::Reopened => {
+                Some(RequestState::Pending)
+            }
             // The state as it was then: an approval may have been taken back since, a rejection is not.
-            FactType::Decided | FactType::Enacted => Some(match status.and_then(|status| status.state) {
+            RecordType::Decided | RecordType::Enacted => Some(match status.and_then(|status| status.state) {
                 Some(RequestState::Rejected) => RequestState::Rejected,
                 _ => RequestState::Approved,
             }),
             _ => status.and_then(|status| status.state),
         };
-        let has_votes = !matches!(fact.type_, FactType::Requested | FactType::Reopened);
+        let has_votes = !matches!(record.type_, RecordType::Requested | RecordType::Reopened);
         let decisions = status.filter(|_| has_votes).into_iter().flat_map(|status| status.decisions.clone());
         EventData {
             object: ObjectName {
@@ -205,14 +207,14 @@ impl Told for ApprovalRequest {
             decisions: decisions.map(Entry::into_known).collect(),
             state: state.map(|state| state.to_string()),
             expires_at: Some(spec.expires_at.clone()),
-            message: fact.message.clone(),
+            message: record.message.clone(),
             ..EventData::default()
         }
     }
 }
 
-impl Told for RoleActivation {
-    fn kind_told() -> Kind {
+impl Audited for RoleActivation {
+    fn audited_kind() -> Kind {
         Kind::RoleActivation
     }
 
@@ -220,7 +222,7 @@ impl Told for RoleActivation {
         self.status.as_ref().map(|status| &status.audit)
     }
 
-    fn describe(&self, fact: &Fact) -> EventData {
+    fn describe(&self, record: &AuditRecord) -> EventData {
         let status = self.status.clone().unwrap_or_default();
         let request = status.approval_request.map(|name| ObjectName {
             kind: Kind::ApprovalRequest.to_string(),
@@ -228,8 +230,8 @@ impl Told for RoleActivation {
             name,
             uid: None,
         });
-        let state = match fact.type_ {
-            FactType::Activated => Some(ActivationState::Active),
+        let state = match record.type_ {
+            RecordType::Activated => Some(ActivationState::Active),
             _ => status.state,
         };
         EventData {
@@ -246,14 +248,14 @@ impl Told for RoleActivation {
             notify: status.notify,
             starts_at: status.starts_at,
             ends_at: status.ends_at,
-            message: fact.message.clone(),
+            message: record.message.clone(),
             ..EventData::default()
         }
     }
 }
 
-impl<K: Gated + ResourceExt<DynamicType = ()>> Told for K {
-    fn kind_told() -> Kind {
+impl<K: Gated + ResourceExt<DynamicType = ()>> Audited for K {
+    fn audited_kind() -> Kind {
         K::KIND
     }
 
@@ -261,17 +263,17 @@ impl<K: Gated + ResourceExt<DynamicType = ()>> Told for K {
         self.gate().map(|gate| &gate.audit)
     }
 
-    fn describe(&self, fact: &Fact) -> EventData {
-        let ChangeReason { justification, ticket } = fact.change.clone().unwrap_or_default();
+    fn describe(&self, record: &AuditRecord) -> EventData {
+        let ChangeReason { justification, ticket } = record.change.clone().unwrap_or_default();
         EventData {
             object: ObjectName::of(K::KIND, self),
-            generation: fact.generation,
-            digest: fact.digest.clone(),
-            requesters: fact.requesters.clone(),
+            generation: record.generation,
+            digest: record.digest.clone(),
+            requesters: record.requesters.clone(),
             justification,
             ticket,
-            maintenance: fact.maintenance.as_ref().map(|maintenance| json!(maintenance)),
-            message: fact.message.clone(),
+            maintenance: record.maintenance.as_ref().map(|maintenance| json!(maintenance)),
+            message: record.message.clone(),
             ..EventData::default()
         }
     }
