@@ -18,9 +18,10 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::api::ApprovalRequest;
 use crate::api::RecordType;
+use crate::kinds::approval_request::index::RequestBy;
 use crate::kinds::caches::Caches;
-use crate::kinds::index::{ActivationBy, RequestBy};
 use crate::kinds::outbox::Outbox;
+use crate::kinds::rbac::index::ActivationBy;
 
 /// The metrics of this process. Object names are never labels.
 #[derive(Clone)]

@@ -24,7 +24,7 @@ use enclave_operator::kinds::approval_request::plan::{ObservedRequest, plan_appr
 use enclave_operator::kinds::enclave::plan::{Children, ObservedEnclave, plan_enclave};
 use enclave_operator::model::approval::gated::Gated;
 use enclave_operator::model::approval::policy_status::{Integrity, PolicyStatus};
-use enclave_operator::model::approval::request::TargetView;
+use enclave_operator::model::approval::target::TargetView;
 use enclave_operator::model::digest::digest;
 use enclave_operator::plan::Write;
 use enclave_operator::plan::child::{Child, Verb};

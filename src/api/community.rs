@@ -216,3 +216,5 @@ pub struct CommunityStatus {
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub standing_grants: Vec<String>,
 }
+
+super::reading::gated! { Community, CommunitySpec, CommunityStatus, required: {} }

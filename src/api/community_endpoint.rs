@@ -105,3 +105,5 @@ pub struct CommunityEndpointStatus {
     #[serde(flatten)]
     pub gate: GateStatus,
 }
+
+super::reading::gated! { CommunityEndpoint, CommunityEndpointSpec, CommunityEndpointStatus, required: {"destination": {}, "ports": []} }

@@ -12,7 +12,7 @@ use super::kind::with_kinds;
 #[must_use]
 pub fn all() -> Vec<CustomResourceDefinition> {
     macro_rules! all_crds {
-        ($($kind:ident: $plural:literal, $short:literal, [$($operation:ident),*];)*) => {
+        ($($kind:ident: $all:ident, $plural:literal, $short:literal, [$($operation:ident),*];)*) => {
             vec![$(super::$kind::crd()),*]
         };
     }

@@ -113,3 +113,5 @@ pub struct EnclaveStatus {
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub standing_grants: Vec<String>,
 }
+
+super::reading::gated! { Enclave, EnclaveSpec, EnclaveStatus, required: {} }

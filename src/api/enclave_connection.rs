@@ -162,3 +162,8 @@ pub struct EnclaveConnectionStatus {
     #[schemars(schema_with = "super::schemas::time")]
     pub expires_at: Option<Time>,
 }
+
+super::reading::gated! {
+    EnclaveConnection, EnclaveConnectionSpec, EnclaveConnectionStatus,
+    required: {"source": {}, "destination": {}}, closes: |spec| spec.enabled = false
+}

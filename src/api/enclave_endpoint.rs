@@ -75,3 +75,5 @@ pub struct EnclaveEndpointStatus {
     #[serde(flatten)]
     pub gate: GateStatus,
 }
+
+super::reading::gated! { EnclaveEndpoint, EnclaveEndpointSpec, EnclaveEndpointStatus, required: {"workload": "", "ports": []} }

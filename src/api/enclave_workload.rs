@@ -180,3 +180,5 @@ pub struct EnclaveWorkloadStatus {
     #[schemars(length(max = 63))]
     pub namespace: Option<String>,
 }
+
+super::reading::gated! { EnclaveWorkload, EnclaveWorkloadSpec, EnclaveWorkloadStatus, required: {} }

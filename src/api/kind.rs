@@ -7,31 +7,33 @@ use serde::{Deserialize, Serialize};
 use super::approvals::Operation;
 use super::names::{GROUP, VERSION};
 
-/// Calls a macro with the table of kinds, in the order in which documents list them: the name in manifests, the resource
-/// name in URLs and RBAC rules, the short name for kubectl, and what a change of such an object can amount to.
+/// Calls a macro with the table of kinds, in the order in which documents list them: the name in manifests, the name
+/// that code has for all objects of the kind, the resource name in URLs and RBAC rules, the short name for kubectl, and
+/// what a change of such an object can amount to. Before the table the macro gets what else was given.
 macro_rules! with_kinds {
-    ($use:ident) => {
+    ($use:ident $($first:tt)*) => {
         $use! {
-            Community: "communities", "com", [CommunityUpdate, CommunityMaintenance, EnclaveMaintenance];
-            CommunityEndpoint: "communityendpoints", "cep",
+            $($first)*
+            Community: communities, "communities", "com", [CommunityUpdate, CommunityMaintenance, EnclaveMaintenance];
+            CommunityEndpoint: community_endpoints, "communityendpoints", "cep",
                 [CommunityEndpointUpdate, CommunityEndpointDeletion];
-            TransitHub: "transithubs", "thub", [TransitHubUpdate, TransitHubDeletion];
-            Enclave: "enclaves", "enc", [EnclaveCreation, EnclaveUpdate, EnclaveDeletion, EnclaveMaintenance];
-            EnclaveWorkload: "enclaveworkloads", "encw", [WorkloadUpdate, WorkloadDeletion];
-            EnclaveEndpoint: "enclaveendpoints", "eep", [EnclaveEndpointUpdate, EnclaveEndpointDeletion];
-            EnclaveConnection: "enclaveconnections", "econ",
+            TransitHub: transit_hubs, "transithubs", "thub", [TransitHubUpdate, TransitHubDeletion];
+            Enclave: enclaves, "enclaves", "enc", [EnclaveCreation, EnclaveUpdate, EnclaveDeletion, EnclaveMaintenance];
+            EnclaveWorkload: workloads, "enclaveworkloads", "encw", [WorkloadUpdate, WorkloadDeletion];
+            EnclaveEndpoint: endpoints, "enclaveendpoints", "eep", [EnclaveEndpointUpdate, EnclaveEndpointDeletion];
+            EnclaveConnection: connections, "enclaveconnections", "econ",
                 [ConnectionCreation, ConnectionUpdate, ConnectionDeletion];
-            ApprovalRequest: "approvalrequests", "apr", [];
-            RoleAssignment: "roleassignments", "rasg", [RoleChange];
-            RoleEligibility: "roleeligibilities", "relig", [RoleChange];
-            RoleActivation: "roleactivations", "ract", [RoleActivation];
+            ApprovalRequest: requests, "approvalrequests", "apr", [];
+            RoleAssignment: assignments, "roleassignments", "rasg", [RoleChange];
+            RoleEligibility: eligibilities, "roleeligibilities", "relig", [RoleChange];
+            RoleActivation: activations, "roleactivations", "ract", [RoleActivation];
         }
     };
 }
 pub(crate) use with_kinds;
 
 macro_rules! define_kinds {
-    ($($kind:ident: $plural:literal, $short:literal, [$($operation:ident),*];)*) => {
+    ($($kind:ident: $all:ident, $plural:literal, $short:literal, [$($operation:ident),*];)*) => {
         /// A kind of this API group.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
         pub enum Kind {

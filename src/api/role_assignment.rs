@@ -158,6 +158,11 @@ pub struct RoleAssignmentStatus {
     pub namespaces: Option<i32>,
 }
 
+super::reading::gated! {
+    RoleAssignment, RoleAssignmentSpec, RoleAssignmentStatus,
+    required: {"role": "enclave-reader", "principals": []}, closes: |spec| spec.principals.clear()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -195,6 +195,12 @@ pub struct RoleEligibilityStatus {
     pub last_activation: Option<LastActivation>,
 }
 
+super::reading::gated! {
+    RoleEligibility, RoleEligibilitySpec, RoleEligibilityStatus,
+    required: {"role": "enclave-reader", "principals": [], "activation": {"maxDuration": "0s"}},
+    closes: |spec| spec.principals.clear()
+}
+
 /// Who used an eligibility last.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

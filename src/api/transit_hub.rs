@@ -69,3 +69,5 @@ pub struct TransitHubStatus {
     #[serde(flatten)]
     pub gate: GateStatus,
 }
+
+super::reading::gated! { TransitHub, TransitHubSpec, TransitHubStatus, required: {} }

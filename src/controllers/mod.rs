@@ -24,6 +24,7 @@ use tracing::{debug, error, warn};
 
 use self::apply::{Written, apply_write};
 use self::writer::Writer;
+use crate::api::kind::with_kinds;
 use crate::cluster::cache::Key;
 use crate::cluster::clock::Clock;
 use crate::cluster::events::Events;
@@ -32,7 +33,6 @@ use crate::cluster::writes::WriteError;
 use crate::kinds::caches::Caches;
 use crate::kinds::controller::{Controller, ReconcileInput};
 use crate::kinds::enqueue::Enqueuer;
-use crate::kinds::with_controlled_kinds;
 use crate::model::approval::policy_status::PolicyStatus;
 use crate::plan::{Plan, Write};
 use crate::telemetry::{Metrics, Outcome as Counted};
@@ -102,11 +102,11 @@ impl Context {
 pub async fn run(context: Arc<Context>) {
     let mut controllers = JoinSet::new();
     macro_rules! spawn_all {
-        ($($name:ident: $kind:ident,)*) => {
+        ($($kind:ident: $all:ident, $plural:literal, $short:literal, [$($operation:ident),*];)*) => {
             $(controllers.spawn(run_controller::<crate::api::$kind>(Arc::clone(&context)));)*
         };
     }
-    with_controlled_kinds!(spawn_all);
+    with_kinds!(spawn_all);
     controllers.spawn(retention::run(Arc::clone(&context)));
     if let Some(Err(error)) = controllers.join_next().await {
         error!(%error, "a controller ended by a defect of this program");

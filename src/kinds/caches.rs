@@ -29,9 +29,9 @@ pub trait Cached: Indexed {
         Self: Sized;
 }
 
-/// Defines [`Caches`]: for each its kind, what is watched, and what a change enqueues.
+/// Defines [`Caches`]: a cache for each kind that is watched.
 macro_rules! caches {
-    ($($visibility:vis $name:ident: $kind:ty = $config:expr => $enqueue:expr;)*) => {
+    ($($visibility:vis $name:ident: $kind:ty = $config:expr;)*) => {
         /// Caches of everything that is observed.
         #[derive(Clone)]
         pub struct Caches {

@@ -14,6 +14,7 @@ use super::caches::Caches;
 use super::parent::parent_of;
 use crate::api::audit::{Audit, AuditRecord, RecordType};
 use crate::api::community::Channel;
+use crate::api::kind::with_kinds;
 use crate::api::{Community, Kind};
 use crate::cluster::cache::{Change, Key};
 use crate::model::approval::applied::applied_spec;
@@ -187,7 +188,7 @@ impl Outbox {
             let Key { namespace, name } = &key;
             let before = found.events.len();
             macro_rules! look_into {
-                ($($cache:ident: $kind:ident,)*) => {
+                ($($kind:ident: $cache:ident, $plural:literal, $short:literal, [$($operation:ident),*];)*) => {
                     match kind {
                         $(Kind::$kind => {
                             let object = caches.$cache.get(namespace, name);
@@ -202,7 +203,7 @@ impl Outbox {
                     }
                 };
             }
-            with_controlled_kinds!(look_into);
+            with_kinds!(look_into);
             if found.events.len() > before {
                 left.insert((kind, key));
             }
@@ -224,7 +225,7 @@ impl Outbox {
         };
         for (kind, Key { namespace, name }) in &known.waiting {
             macro_rules! count_in {
-                ($($cache:ident: $kind:ident,)*) => {
+                ($($kind:ident: $cache:ident, $plural:literal, $short:literal, [$($operation:ident),*];)*) => {
                     match kind {
                         $(Kind::$kind => {
                             let Some(object) = caches.$cache.get(namespace, name) else { continue };
@@ -235,7 +236,7 @@ impl Outbox {
                     }
                 };
             }
-            with_controlled_kinds!(count_in);
+            with_kinds!(count_in);
         }
         count
     }

@@ -8,10 +8,10 @@ use k8s_openapi::api::rbac::v1::{RoleBinding, RoleRef};
 use kube::{Resource, ResourceExt};
 
 use super::caches::Caches;
-use super::index::{NamespaceBy, PolicyBy, RbacBy, pair};
 use crate::api::text::shorten;
 use crate::api::{Community, Enclave};
 use crate::cluster::cache::Key;
+use crate::kinds::index::{NamespaceBy, PolicyBy, RbacBy, pair};
 use crate::plan::child::Made;
 use crate::plan::lock::OfOthers;
 

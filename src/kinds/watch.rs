@@ -22,14 +22,14 @@ use crate::api::{
 use crate::cluster::watch::{Apis, WatchEvent, list_selected, run_watch};
 use crate::kinds::backfill::run_backfill;
 use crate::kinds::caches::Cilium;
+use crate::kinds::enqueue::Enqueued;
 use crate::kinds::enqueue::Enqueuer;
 use crate::kinds::foreign::Relevant;
-use crate::kinds::intake::Enqueued;
 use crate::kinds::listing::run_listing;
 
 /// Says which watches there are.
 macro_rules! watches {
-    ($($visibility:vis $name:ident: $kind:ty = $config:expr => $enqueue:expr;)*) => {
+    ($($visibility:vis $name:ident: $kind:ty = $config:expr;)*) => {
         /// The watches that fill the caches: futures that never return.
         #[must_use]
         pub fn run_watches(client: &Client, enqueuer: &Enqueuer) -> Vec<BoxFuture<'static, ()>> {

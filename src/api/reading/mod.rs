@@ -26,6 +26,8 @@ mod spec;
 mod tests;
 
 pub use metadata::MOST_FINALIZERS;
+pub(in crate::api) use own::{Status, gated};
+pub(in crate::api) use spec::Markable;
 
 /// A field that could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]

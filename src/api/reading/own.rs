@@ -17,17 +17,12 @@ use crate::api::entry::Entry;
 use crate::api::gate::Applied;
 use crate::api::strict::Strict;
 use crate::api::{
-    ApprovalRequest, ApprovalRequestSpec, ApprovalRequestStatus, Community, CommunityEndpoint,
-    CommunityEndpointSpec, CommunityEndpointStatus, CommunitySpec, CommunityStatus, Content, Enclave,
-    EnclaveConnection, EnclaveConnectionSpec, EnclaveConnectionStatus, EnclaveEndpoint, EnclaveEndpointSpec,
-    EnclaveEndpointStatus, EnclaveSpec, EnclaveStatus, EnclaveWorkload, EnclaveWorkloadSpec,
-    EnclaveWorkloadStatus, GateStatus, RoleActivation, RoleActivationSpec, RoleActivationStatus,
-    RoleAssignment, RoleAssignmentSpec, RoleAssignmentStatus, RoleEligibility, RoleEligibilitySpec,
-    RoleEligibilityStatus, Time, TransitHub, TransitHubSpec, TransitHubStatus,
+    ApprovalRequest, ApprovalRequestSpec, ApprovalRequestStatus, Content, GateStatus, RoleActivation,
+    RoleActivationSpec, RoleActivationStatus, Time,
 };
 
 /// A status that the operator writes.
-pub(super) trait Status: Default + DeserializeOwned {
+pub(in crate::api) trait Status: Default + DeserializeOwned {
     /// The part that gated kinds share.
     fn gate(&mut self) -> Option<&mut GateStatus>;
 
@@ -57,18 +52,6 @@ macro_rules! markable {
 }
 
 markable! {
-    CommunitySpec: json!({});
-    EnclaveSpec: json!({});
-    CommunityEndpointSpec: json!({"destination": {}, "ports": []});
-    TransitHubSpec: json!({});
-    EnclaveWorkloadSpec: json!({});
-    EnclaveEndpointSpec: json!({"workload": "", "ports": []});
-    EnclaveConnectionSpec: json!({"source": {}, "destination": {}}), closes: |spec| spec.enabled = false;
-    RoleAssignmentSpec: json!({"role": "enclave-reader", "principals": []}),
-        closes: |spec| spec.principals.clear();
-    RoleEligibilitySpec: json!({
-        "role": "enclave-reader", "principals": [], "activation": {"maxDuration": "0s"},
-    }), closes: |spec| spec.principals.clear();
     RoleActivationSpec: json!({"eligibility": "", "duration": "0s"}), closes: |spec| spec.deactivate = true;
     ApprovalRequestSpec: json!({
         "summary": {"operation": "", "target": "", "requester": ""},
@@ -85,45 +68,51 @@ markable! {
     }), unknown: Unknown::Counts;
 }
 
-/// Kinds with the shared part of status.
+/// A gated kind: its spec and its status, the fields that a spec must have, as they are when nothing is known of them
+/// (what gives nothing), and how a spec is closed that cannot be read.
 macro_rules! gated {
-    ($($kind:ident, $spec:ident, $status:ident;)*) => {
-        $(
-            impl Status for $status {
-                fn gate(&mut self) -> Option<&mut GateStatus> {
-                    Some(&mut self.gate)
-                }
-
-                fn audit(&mut self) -> &mut Audit {
-                    &mut self.gate.audit
-                }
+    ($kind:ident, $spec:ident, $status:ident, required: $required:tt $(, closes: |$this:ident| $close:expr)?) => {
+        impl $crate::api::reading::Status for $status {
+            fn gate(&mut self) -> Option<&mut $crate::api::GateStatus> {
+                Some(&mut self.gate)
             }
 
-            impl Readable for $kind {
-                const FIELDS: &'static [&'static str] = &["spec", "status"];
-
-                fn put_together(metadata: ObjectMeta, parts: &mut Parts) -> Self {
-                    let status: Option<$status> = parts.status();
-                    let applied = status.as_ref().and_then(|status| status.gate.applied.as_ref());
-                    let spec: $spec = parts.spec(applied.map(|applied| &applied.spec), Vec::new());
-                    Self { metadata, spec, status }
-                }
+            fn audit(&mut self) -> &mut $crate::api::Audit {
+                &mut self.gate.audit
             }
-        )*
+        }
+
+        impl $crate::api::reading::Markable for $spec {
+            fn required() -> ::serde_json::Value {
+                ::serde_json::json!($required)
+            }
+
+            fn mark(&mut self) -> &mut Option<Box<$crate::api::reading::Unreadable>> {
+                &mut self.unreadable
+            }
+
+            $(fn close(&mut self) {
+                let $this = self;
+                $close;
+            })?
+        }
+
+        impl $crate::api::reading::Readable for $kind {
+            const FIELDS: &'static [&'static str] = &["spec", "status"];
+
+            fn put_together(
+                metadata: ::k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
+                parts: &mut $crate::api::reading::Parts,
+            ) -> Self {
+                let status: Option<$status> = parts.status();
+                let applied = status.as_ref().and_then(|status| status.gate.applied.as_ref());
+                let spec: $spec = parts.spec(applied.map(|applied| &applied.spec), Vec::new());
+                Self { metadata, spec, status }
+            }
+        }
     };
 }
-
-gated! {
-    Community, CommunitySpec, CommunityStatus;
-    Enclave, EnclaveSpec, EnclaveStatus;
-    CommunityEndpoint, CommunityEndpointSpec, CommunityEndpointStatus;
-    TransitHub, TransitHubSpec, TransitHubStatus;
-    EnclaveWorkload, EnclaveWorkloadSpec, EnclaveWorkloadStatus;
-    EnclaveEndpoint, EnclaveEndpointSpec, EnclaveEndpointStatus;
-    EnclaveConnection, EnclaveConnectionSpec, EnclaveConnectionStatus;
-    RoleAssignment, RoleAssignmentSpec, RoleAssignmentStatus;
-    RoleEligibility, RoleEligibilitySpec, RoleEligibilityStatus;
-}
+pub(in crate::api) use gated;
 
 /// Kinds of which the status says what somebody holds: without these fields of it nobody can tell, so the
 /// object is marked as unreadable too.
@@ -175,7 +164,7 @@ fn is_one_of(path: &str, fields: &[&str]) -> bool {
 impl Parts {
     /// The spec. In the place of what cannot be read stands what is applied, so that nothing else changes;
     /// a list of principals keeps those that can be read. `lost` is what else is unreadable that it depends on.
-    fn spec<S: Markable>(&mut self, applied: Option<&Content>, lost: Vec<Unread>) -> S {
+    pub(in crate::api) fn spec<S: Markable>(&mut self, applied: Option<&Content>, lost: Vec<Unread>) -> S {
         let raw = self.take("spec");
         let wrong = |why: &str| Unread { path: "spec".into(), why: why.into(), cause: Cause::Wrong };
         let (whole, unknown) = match &raw {
@@ -201,7 +190,7 @@ impl Parts {
     }
 
     /// The status; `None` when there is none yet.
-    fn status<S: Status>(&mut self) -> Option<S> {
+    pub(in crate::api) fn status<S: Status>(&mut self) -> Option<S> {
         let raw = self.take("status")?;
         let mut whole = serde_json::Deserializer::from_str(raw.get());
         let whole = S::deserialize(Strict(&mut whole)).ok();

@@ -10,7 +10,7 @@ use super::{Cause, Unread, Unreadable};
 use crate::api::unknown::Step;
 
 /// A spec that can be marked as unreadable.
-pub(super) trait Markable: DeserializeOwned {
+pub(in crate::api) trait Markable: DeserializeOwned {
     /// The fields that it must have, as they are when nothing is known of them: what gives nothing.
     fn required() -> Value;
 
@@ -25,7 +25,7 @@ pub(super) trait Markable: DeserializeOwned {
 }
 
 /// See [`Markable::UNKNOWN`].
-pub(super) enum Unknown {
+pub(in crate::api) enum Unknown {
     /// The field asks for nothing. While the CustomResourceDefinitions are newer than the operator, as in every upgrade, the API
     /// server fills defaults into the objects of everybody, who have asked for nothing new by that.
     Skipped,

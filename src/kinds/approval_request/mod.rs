@@ -1,5 +1,6 @@
 //! The ApprovalRequest: who decides about a change, and what was decided.
 
+pub mod index;
 pub mod observe;
 pub mod plan;
 pub mod watches;
@@ -14,7 +15,9 @@ use crate::api::{ApprovalRequest, ApprovalRequestStatus, Kind};
 use crate::cluster::workqueue::Priority;
 use crate::kinds::approval_request::observe::observe_target;
 use crate::kinds::approval_request::plan::{ObservedRequest, plan_approval_request};
+use crate::kinds::caches::Caches;
 use crate::kinds::controller::{Controller, ReconcileInput};
+use crate::model::approval::target::TargetView;
 use crate::model::audit::records::records_of_request;
 use crate::plan::Plan;
 
@@ -24,6 +27,10 @@ impl Controller for ApprovalRequest {
     const REQUEUE_PRIORITY: Priority = Priority::Normal;
 
     type Status = ApprovalRequestStatus;
+
+    fn view_as_target(_: &Caches, _: &ApprovalRequest, _: Option<&Arc<Self>>) -> TargetView {
+        TargetView::Gone
+    }
 
     fn plan(object: Arc<Self>, known: ReconcileInput<'_>) -> Plan<ApprovalRequestStatus> {
         let target = observe_target(known.caches, &object);

@@ -1,5 +1,6 @@
 //! The Community: the scope in which Enclaves are declared, and its approval rules.
 
+pub mod index;
 pub mod observe;
 pub mod plan;
 pub mod watches;
@@ -76,5 +77,6 @@ controller!(
     |community: &Community, after: &CommunityStatus, now| {
         let before = community.status.as_ref().and_then(|status| status.maintenance.as_ref());
         records_of_maintenance(before, after.maintenance.as_ref(), requesters(community), now)
-    }
+    },
+    {}
 );

@@ -7,7 +7,7 @@ use kube::ResourceExt;
 use crate::api::Community;
 use crate::kinds::caches::Caches;
 use crate::kinds::community::plan::ObservedCommunity;
-use crate::kinds::index::EnclaveBy;
+use crate::kinds::enclave::index::EnclaveBy;
 use crate::kinds::observe::{Bindings, observe_gated, observe_namespace};
 use crate::kinds::unmanaged::of_community;
 use crate::model::approval::policy_status::PolicyStatus;

@@ -1,5 +1,6 @@
 //! The Enclave: a control namespace in a Community, in which workloads, endpoints and connections are declared.
 
+pub mod index;
 pub mod observe;
 pub mod plan;
 pub mod watches;
@@ -68,5 +69,6 @@ controller!(
     |enclave: &Enclave, after: &EnclaveStatus, now| {
         let before = enclave.status.as_ref().and_then(|status| status.maintenance.as_ref());
         records_of_maintenance(before, after.maintenance.as_ref(), requesters(enclave), now)
-    }
+    },
+    {}
 );

@@ -16,7 +16,7 @@ use crate::api::gate::Reference;
 use crate::api::names::FINALIZER;
 use crate::api::{Kind, RecordType, Time};
 use crate::cluster::cache::Indexed;
-use crate::kinds::index::RequestBy;
+use crate::kinds::approval_request::index::RequestBy;
 use crate::model::approval::request::tests::with_votes;
 use crate::model::audit::records::{append, tests::a_record};
 

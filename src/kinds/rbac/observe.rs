@@ -18,17 +18,18 @@ use crate::api::{
     RoleEligibility, RoleEligibilitySpec,
 };
 use crate::cluster::cache::{Cache, Indexed, Key};
+use crate::kinds::approval_request::index::RequestBy;
 use crate::kinds::caches::Caches;
+use crate::kinds::community::index::{CommunityBy, REFUSED, UNKNOWN};
 use crate::kinds::foreign::is_managed;
-use crate::kinds::index::{
-    ActivationBy, CommunityBy, GivenBy, NamespaceBy, Near, REFUSED, RbacBy, RequestBy, UNKNOWN, WorkloadBy,
-    pair,
-};
+use crate::kinds::index::{NamespaceBy, Near, RbacBy, pair};
 use crate::kinds::observe::{observe_gated, whole};
 use crate::kinds::parent::parent_of;
+use crate::kinds::rbac::index::{ActivationBy, GivenBy};
 use crate::kinds::role_activation::plan::{ObservedActivation, grant_of_activation};
 use crate::kinds::role_assignment::plan::{ObservedAssignment, grant_of_assignment};
 use crate::kinds::role_eligibility::plan::{ObservedEligibility, effective, grant_of_eligibility};
+use crate::kinds::workload::index::WorkloadBy;
 use crate::model::approval::applied::EvaluationError;
 use crate::model::approval::applied::view_applied;
 use crate::model::approval::gated::Gated;

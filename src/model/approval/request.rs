@@ -6,30 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 use crate::api::approval_request::RequestState;
 use crate::api::{ApprovalRequest, ApprovalRequestStatus, Time};
 use crate::model::approval::policy_status::Integrity;
+use crate::model::approval::target::TargetView;
 use crate::model::approval::votes::{Tally, tally};
-
-/// The object that a request is about, as far as it is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TargetView {
-    /// There is no object with that UID, or it is being deleted and this was not put into force.
-    Gone,
-    /// The cache has not seen the generation that the request is about yet.
-    Behind,
-    /// The latest spec is the one that the request proposes.
-    Proposed,
-    /// The spec was edited again and still differs from what is applied.
-    EditedAgain,
-    /// The latest spec is the one that the request proposes, but what it names is not what it was.
-    ReferenceChanged,
-    /// The latest spec is what is applied already.
-    EditedBack,
-    /// The activation that was asked for is over, before it was in force.
-    Ended,
-    /// The change that is in force came from this very request.
-    PutIntoForce,
-    /// The request was approved, and a later change came into force before it: it never does.
-    Overtaken,
-}
 
 /// The verdict on a request, with its reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
