@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Time;
-use super::approvals::Operation;
+use super::approvals::{MOST_OPERATIONS, Operation};
 use super::audit::Audit;
 use super::common::Principal;
 use super::community::ServiceAccountVotes;
@@ -48,7 +48,7 @@ pub struct ApprovalRequestSpec {
     /// The object that would change.
     pub target: Target,
     /// What the change amounts to.
-    #[schemars(length(min = 1, max = 19))]
+    #[schemars(length(min = 1, max = MOST_OPERATIONS))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub operations: Vec<Operation>,
     /// Everybody who touched the target's spec since it was last applied. None of them may vote.

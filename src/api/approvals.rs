@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::common::Principal;
 use super::duration::Duration;
 
+/// The number of [`Operation`]s.
+pub const MOST_OPERATIONS: usize = 19;
+
 /// Something that can be asked for and held. `…Update` covers creation where there is no
 /// `…Creation`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -76,7 +79,7 @@ pub struct ApprovalRule {
 pub struct Approvals {
     /// One rule per operation.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 19))]
+    #[schemars(length(max = MOST_OPERATIONS))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["operation".into()]))]
     pub rules: Vec<ApprovalRule>,
     /// How long a request may stay undecided before it is Expired, for example `168h` (the
@@ -99,4 +102,17 @@ pub struct Approvals {
     /// impersonated users.
     #[serde(default)]
     pub require_credential_id: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn there_can_be_a_rule_for_each_operation() {
+        let schema = json!(schemars::schema_for!(Operation));
+        assert_eq!(schema["enum"].as_array().unwrap().len(), MOST_OPERATIONS, "{schema}");
+    }
 }

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Time;
-use super::approvals::Operation;
+use super::approvals::{MOST_OPERATIONS, Operation};
 use super::audit::Audit;
 use super::common::ChangeReason;
 use super::content::Content;
@@ -141,7 +141,7 @@ pub struct Pending {
     #[schemars(length(max = 71))]
     pub digest: String,
     /// What the change amounts to.
-    #[schemars(length(max = 19), inner(length(max = 32)))]
+    #[schemars(length(max = MOST_OPERATIONS), inner(length(max = 32)))]
     #[serde(default)]
     pub operations: Vec<Operation>,
     /// The `ApprovalRequest` that it waits for; absent while none could be made (the conditions

@@ -11,7 +11,7 @@ use crate::api::names::{GROUP, OPERATOR, child, label};
 use crate::api::role_assignment::Role;
 use crate::api::{Kind, cilium};
 use crate::model::rbac::access::CLUSTER_ROLES;
-use crate::model::rbac::roles::{ELIGIBLE, MATRIX_KINDS, ROLE_KINDS, bindable, cluster_role, may_give, row};
+use crate::model::rbac::roles::{ELIGIBLE, ROLE_KINDS, accesses, bindable, cluster_role, may_give};
 
 const RBAC: &str = "rbac.authorization.k8s.io";
 
@@ -120,7 +120,7 @@ pub fn user_roles() -> Vec<ClusterRole> {
     Role::ALL
         .into_iter()
         .map(|role| {
-            let cells = MATRIX_KINDS.into_iter().zip(row(role));
+            let cells = accesses(role);
             let rules = cells
                 .flat_map(|(kind, access)| {
                     let status = format!("{}/status", kind.plural());

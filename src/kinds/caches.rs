@@ -14,10 +14,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::admission::Policies;
-use crate::api::{
-    ApprovalRequest, CiliumNetworkPolicy, Community, CommunityEndpoint, Enclave, EnclaveConnection,
-    EnclaveEndpoint, EnclaveWorkload, RoleActivation, RoleAssignment, RoleEligibility, TransitHub,
-};
+use crate::api::CiliumNetworkPolicy;
 use crate::cluster::cache::{Cache, Indexed};
 use crate::cluster::unreadable::Counts;
 

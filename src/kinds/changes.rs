@@ -14,10 +14,7 @@ use kube::api::ObjectMeta;
 use tracing::warn;
 
 use crate::api::kind::with_kinds;
-use crate::api::{
-    ApprovalRequest, CiliumNetworkPolicy, Community, CommunityEndpoint, Enclave, EnclaveConnection,
-    EnclaveEndpoint, EnclaveWorkload, Kind, RoleActivation, RoleAssignment, RoleEligibility, TransitHub,
-};
+use crate::api::{CiliumNetworkPolicy, Kind};
 use crate::cluster::cache::{Change, Indexed};
 use crate::cluster::workqueue::Priority;
 use crate::kinds::caches::is_served;
@@ -36,7 +33,7 @@ macro_rules! define_watches {
         pub trait Watches {
             $(
                 #[doc = concat!("Enqueues what a change of ", $plural, " concerns.")]
-                fn $all(_enqueuer: &Enqueuer, _change: &Change<$kind>) {}
+                fn $all(_enqueuer: &Enqueuer, _change: &Change<crate::api::$kind>) {}
             )*
 
             /// Enqueues what a namespace concerns that comes, goes or changes.
@@ -60,7 +57,7 @@ macro_rules! define_watches {
             fn enqueue_all_revocations(_enqueuer: &Enqueuer) {}
         }
 
-        $(impl Enqueued for $kind {
+        $(impl Enqueued for crate::api::$kind {
             fn enqueue(enqueuer: &Enqueuer, change: &Change<Self>) {
                 enqueuer.outbox.on_change(change);
                 if enqueuer.queues.is_open() {
@@ -93,7 +90,7 @@ macro_rules! call_each {
         $function:ident $arguments:tt
         $($kind:ident: $all:ident, $plural:literal, $short:literal, [$($operation:ident),*];)*
     ) => {
-        $(<$kind as Watches>::$function $arguments;)*
+        $(<crate::api::$kind as Watches>::$function $arguments;)*
     };
 }
 

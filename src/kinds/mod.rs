@@ -17,7 +17,7 @@ macro_rules! with_watched_kinds {
 macro_rules! with_own_and_other_kinds {
     ($use:ident $($kind:ident: $cache:ident, $plural:literal, $short:literal, [$($operation:ident),*];)*) => {
         $use! {
-            $(pub $cache: $kind = all();)*
+            $(pub $cache: crate::api::$kind = all();)*
             pub namespaces: Namespace = all();
             pub network_policies: NetworkPolicy = all();
             pub quotas: ResourceQuota = all();

@@ -15,10 +15,7 @@ use kube::{Api, Client};
 
 use crate::api::names::{self, label};
 use crate::api::reading::Readable;
-use crate::api::{
-    ApprovalRequest, CiliumNetworkPolicy, Community, CommunityEndpoint, Enclave, EnclaveConnection,
-    EnclaveEndpoint, EnclaveWorkload, RoleActivation, RoleAssignment, RoleEligibility, TransitHub, cilium,
-};
+use crate::api::{CiliumNetworkPolicy, cilium};
 use crate::cluster::watch::{Apis, WatchEvent, list_selected, run_watch};
 use crate::kinds::backfill::run_backfill;
 use crate::kinds::caches::Cilium;
