@@ -1,10 +1,10 @@
 //! Everything that is particular to a kind, one folder for each: `mod.rs` (what the kind is, `impl Gated`, its
-//! controller), `observe.rs` (from caches to an owned struct), `plan.rs` (pure: from that struct to a plan),
-//! `watches.rs` (which changes of others enqueue it).
+//! controller), `index.rs` (by what its objects are found), `observe.rs` (from caches to an owned struct), `plan.rs`
+//! (pure: from that struct to a plan), `watches.rs` (which changes of others enqueue it).
 //!
 //! Beside the folders stands what all kinds share, from the bottom to the top: [`caches`] and [`index`], [`parent`] and
-//! [`observe`], [`enqueue`], [`intake`], [`changes`] (the table of changes), [`watch`]. Imported are `cluster`, `plan`,
-//! `admission`, `model` and `api`; never `controllers` or `runtime`.
+//! [`observe`], [`enqueue`], [`controller`] and [`changes`] (what a kind implements, and who calls it), [`intake`],
+//! [`watch`]. Imported are `cluster`, `plan`, `admission`, `model` and `api`; never `controllers` or `runtime`.
 
 /// Calls a macro with everything that is watched: the name of its cache, its kind, and what of it is watched. The kinds
 /// of this API group are those of [`crate::api::kind::with_kinds`].
