@@ -110,7 +110,7 @@ fn describe(lock: &Lock<'_>) -> Wanted {
     };
     let more = match unmanaged.len() - 1 {
         0 => String::new(),
-        more => format!(" and {more} more (status.unmanaged_resources)"),
+        more => format!(" and {more} more (status.unmanagedResources)"),
     };
     let message =
         format!("not made by the operator and still in force: {first}{more}; delete what nobody needs");

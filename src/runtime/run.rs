@@ -95,9 +95,7 @@ pub async fn run_operator(
     let (is_ready, ready) = watch::channel(false);
     tasks.spawn(serve(settings.listen, metrics.registry(&caches, &enqueuer.outbox), ready.clone()));
     let election = Election::new(&client, fence, settings);
-    for watch in election.watches() {
-        tasks.spawn(watch);
-    }
+    tasks.spawn(election.watch());
     let (events, publisher) = Events::new(writer.clone(), &settings.identity);
     let tell = {
         let (policy_status, namespace) = (policy_status.clone(), namespace.clone());

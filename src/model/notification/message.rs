@@ -75,7 +75,7 @@ pub fn write_notification(
     let is_open = matches!(record.type_, RecordType::Requested | RecordType::Expiring);
     if is_open {
         if let Some(missing) = status.and_then(|status| status.missing.as_ref()) {
-            line("NotReady:", missing);
+            line("Missing:", missing);
         }
         line("Expires:", &spec.expires_at.0.to_string());
     } else {
@@ -151,6 +151,8 @@ mod tests {
     fn those_who_may_decide_are_asked_and_never_those_who_asked() {
         let mut request = request();
         request.spec.requesters = vec!["alice".into()];
+        let status = ApprovalRequestStatus { missing: Some("1 of 2 approvals".into()), ..Default::default() };
+        request.status = Some(status);
         request.spec.policy.mandatory_approvers = vec![principal(PrincipalKind::Group, "cyber-team")];
         let approvers =
             [principal(PrincipalKind::User, "alice"), principal(PrincipalKind::User, "bob")].into();
@@ -159,6 +161,7 @@ mod tests {
             let to: Vec<String> = notification.to.iter().map(ToString::to_string).collect();
             assert_eq!(to, ["user bob", "group cyber-team"]);
             assert!(notification.text.contains(&request.spec.change.digest), "{}", notification.text);
+            assert!(notification.text.contains("\nMissing:   1 of 2 approvals\n"), "{}", notification.text);
             assert!(
                 notification.text.contains("kubectl patch apr enc-e-12345-g1 -n acme"),
                 "{}",
