@@ -260,7 +260,7 @@ pub struct Decision {
     #[schemars(length(max = 256))]
     pub mfa: Option<String>,
     /// Id of the credential that the voter used (`authentication.kubernetes.io/credential-id`); absent when
-    /// the request carried none.
+    /// the vote carried none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub credential_id: Option<String>,
