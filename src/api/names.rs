@@ -107,8 +107,8 @@ pub mod annotation {
     /// Annotation of a namespace with the principals that may also change the objects of the operator, in the
     /// form of [`MAINTENANCE_GENERAL`].
     pub const MAINTENANCE_ADVANCED: &str = "enclave-operator.io/maintenance-advanced";
-    /// Annotation of service accounts, roles and bindings, and of objects that give roles, in managed
-    /// namespaces, with the user who made them; stamped by the API server.
+    /// Annotation of service accounts, roles and bindings, and of RoleAssignments, RoleEligibilities and
+    /// EnclaveWorkloads, in managed namespaces, with the user who made them; stamped by the API server.
     pub const CREATED_BY: &str = "enclave-operator.io/created-by";
     /// Annotation of roles and bindings that end by themselves, with the time of their end, in RFC 3339.
     pub const EXPIRES_AT: &str = "enclave-operator.io/expires-at";
