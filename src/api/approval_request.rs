@@ -241,7 +241,7 @@ pub struct Decision {
     /// The voter's user name, as the API server authenticated it.
     #[schemars(length(min = 1, max = 1024))]
     pub approver: String,
-    /// Approved or Rejected.
+    /// Verdict of the voter: Approved or Rejected.
     pub verdict: Verdict,
     /// Digest of the content that was voted on.
     #[schemars(length(max = 71))]

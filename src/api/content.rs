@@ -1,4 +1,4 @@
-//! A spec as data, in which form it is proposed, approved, applied and compared.
+//! Specs as data: the form in which they are proposed, approved, applied and compared.
 
 use std::any::{Any, TypeId};
 use std::sync::{Arc, OnceLock};

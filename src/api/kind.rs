@@ -83,8 +83,8 @@ macro_rules! define_kinds {
 with_kinds!(define_kinds);
 
 impl Kind {
-    /// Whether a change of such an object can be held until somebody approves it. The admission
-    /// policies stamp the requester on exactly these kinds.
+    /// Whether a change of such an object can be held until somebody approves it. The admission policy
+    /// `stamp-requester` applies to exactly these kinds.
     #[must_use]
     pub const fn is_gated(self) -> bool {
         !matches!(self, Self::ApprovalRequest | Self::RoleActivation)

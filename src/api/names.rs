@@ -5,7 +5,8 @@
 pub const GROUP: &str = "enclave-operator.io";
 /// Served version of all kinds.
 pub const VERSION: &str = "v1alpha1";
-/// Prefix of every label and annotation that only the operator and its policies may write.
+/// Prefix of the labels and annotations of the operator and its policies. On namespaces only the operator may
+/// write labels and annotations with this prefix.
 pub const PREFIX: &str = "enclave-operator.io/";
 
 /// Annotation with everybody who changed the spec since all of it was last applied, newline separated, in the

@@ -27,7 +27,7 @@ use super::role_assignment::{PRINCIPALS_MESSAGE, PRINCIPALS_RULE, Role};
     category = "enclave-operator",
     status = "RoleEligibilityStatus",
     derive = "PartialEq",
-    doc = "A RoleEligibility says who may activate a role for a while, in the scope of its namespace: an Enclave, a Community with all its enclaves, or everything (in the operator's namespace). It gives nothing by itself; a RoleActivation does. Deleting it ends what was activated with it at once.",
+    doc = "A RoleEligibility names the principals that may activate a role for a limited time, in the scope of its namespace: an Enclave, a Community with all its enclaves, or everything (in the operator's namespace). It gives no access by itself; a RoleActivation does. Deleting it ends all activations with it at once.",
     printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Request", type_ = "string", json_path = ".status.pending.approvalRequest"),

@@ -146,8 +146,8 @@ fn nesting_neither_overflows_nor_hides_anything() {
     }
 }
 
-/// A binding that lost a subject would look like another one, and one that is left out gives rights that
-/// nobody sees.
+/// A binding that lost a subject would look like another one, and a binding that is left out gives rights
+/// that nobody sees.
 #[test]
 fn what_is_compared_is_read_as_a_whole_or_as_different() {
     let metadata = json!({"name": "a", "namespace": "n", "uid": "u", "resourceVersion": "1"});
