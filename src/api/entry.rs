@@ -1,5 +1,5 @@
-//! Entries of lists in a status. A list is written as a whole, so each entry carries what it was read from, when there
-//! is more in it than this version knows, and is written with that.
+//! Entries of lists in a status. A list is written as a whole, so an entry keeps the JSON that it was read
+//! from, when that has fields that this version does not know, and is written with those fields.
 
 use std::borrow::Cow;
 use std::ops::{Deref, DerefMut};
@@ -11,16 +11,16 @@ use serde_json::{Map, Value};
 
 use super::unknown::read_known;
 
-/// An entry of a list in a status.
+/// Entry of a list in a status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry<T> {
     known: T,
-    /// What it was read from, when that holds a field that this version does not know.
+    /// JSON that the entry was read from, when it has a field that this version does not know.
     stored: Option<Box<Value>>,
 }
 
 impl<T> Entry<T> {
-    /// Without what this version does not know.
+    /// Returns the entry without the fields that this version does not know.
     #[must_use]
     pub fn into_known(self) -> T {
         self.known
@@ -88,7 +88,7 @@ impl<T: JsonSchema> JsonSchema for Entry<T> {
     }
 }
 
-/// The JSON merge patch (RFC 7396) that makes one value of another; `None` when they are equal.
+/// Returns the JSON merge patch (RFC 7396) that turns one value into the other; `None` when they are equal.
 #[must_use]
 pub fn changes(before: &Value, after: &Value) -> Option<Value> {
     if before == after {

@@ -1,4 +1,4 @@
-//! Our own kinds: the status field by field, and a spec that is marked when it cannot be read.
+//! Kinds of this API group. The status is read field by field, and a spec that cannot be read is marked.
 
 use std::collections::BTreeMap;
 
@@ -21,12 +21,12 @@ use crate::api::{
     RoleActivationSpec, RoleActivationStatus, Time,
 };
 
-/// A status that the operator writes.
+/// Status that the operator writes.
 pub(in crate::api) trait Status: Default + DeserializeOwned {
-    /// The part that gated kinds share.
+    /// Returns the part that gated kinds share; `None` for other kinds.
     fn gate(&mut self) -> Option<&mut GateStatus>;
 
-    /// Audit records of it that not every sink has accepted yet.
+    /// Returns the audit records about the object.
     fn audit(&mut self) -> &mut Audit;
 }
 
@@ -68,8 +68,9 @@ markable! {
     }), unknown: Unknown::Counts;
 }
 
-/// A gated kind: its spec and its status, the fields that a spec must have, as they are when nothing is known of them
-/// (what gives nothing), and how a spec is closed that cannot be read.
+/// Implements reading for a gated kind. The arguments are the kind, its spec and its status; the fields that
+/// a spec must have, with values that give no access; and how access is taken away from a spec that cannot be
+/// read.
 macro_rules! gated {
     ($kind:ident, $spec:ident, $status:ident, required: $required:tt $(, closes: |$this:ident| $close:expr)?) => {
         impl $crate::api::reading::Status for $status {
@@ -114,8 +115,8 @@ macro_rules! gated {
 }
 pub(in crate::api) use gated;
 
-/// Kinds of which the status says what somebody holds: without these fields of it nobody can tell, so the
-/// object is marked as unreadable too.
+/// Implements reading for kinds whose status says what somebody holds or decided. Without the given fields of
+/// the status nobody can tell, so the object is then marked as unreadable too.
 macro_rules! essential {
     ($($kind:ident, $spec:ident, $status:ident, $essential:expr;)*) => {
         $(
@@ -162,8 +163,9 @@ fn is_one_of(path: &str, fields: &[&str]) -> bool {
 }
 
 impl Parts {
-    /// The spec. In the place of what cannot be read stands what is applied, so that nothing else changes;
-    /// a list of principals keeps those that can be read. `lost` is what else is unreadable that it depends on.
+    /// Reads the spec. The applied content stands in for fields that cannot be read, so that nothing else
+    /// changes; a list of principals keeps those that can be read. `lost` are other unreadable fields on
+    /// which the spec depends.
     pub(in crate::api) fn spec<S: Markable>(&mut self, applied: Option<&Content>, lost: Vec<Unread>) -> S {
         let raw = self.take("spec");
         let wrong = |why: &str| Unread { path: "spec".into(), why: why.into(), cause: Cause::Wrong };
@@ -189,7 +191,7 @@ impl Parts {
         spec
     }
 
-    /// The status; `None` when there is none yet.
+    /// Reads the status; `None` when there is none yet.
     pub(in crate::api) fn status<S: Status>(&mut self) -> Option<S> {
         let raw = self.take("status")?;
         let mut whole = serde_json::Deserializer::from_str(raw.get());
@@ -236,7 +238,7 @@ impl Parts {
 
 const GATE_FIELDS: [&str; 5] = ["observedGeneration", "state", "pending", "deletionProtected", "conditions"];
 
-/// Names the fields that are nested too deeply; what is applied names itself.
+/// Reports the fields that are nested too deeply. The applied content reports itself.
 fn fields_too_deep(raw: &RawValue, unread: &mut Vec<Unread>) {
     let mut found = Vec::new();
     if fields_of("status", raw, &mut found).is_none() || !found.is_empty() {
@@ -244,14 +246,14 @@ fn fields_too_deep(raw: &RawValue, unread: &mut Vec<Unread>) {
     }
 }
 
-/// One field of a text.
+/// Returns one field of an object that is a text.
 pub(super) fn field(raw: &RawValue, name: &str) -> Option<Box<RawValue>> {
     let mut fields: BTreeMap<String, Box<RawValue>> = serde_json::from_str(raw.get()).ok()?;
     fields.remove(name)
 }
 
-/// What is applied; a mark for it when a part of it cannot be read. Then it is never judged or enforced
-/// anew, and what exists is kept.
+/// Reads the applied content, or returns a mark for it when a part of it cannot be read. A marked content is
+/// never evaluated or enforced anew, and existing objects are kept.
 fn read_applied(raw: &RawValue, unread: &mut Vec<Unread>) -> Applied {
     let whole = read_whole::<Applied>("status.applied", raw).and_then(|applied| {
         let path = "status.applied.spec".to_owned();
@@ -276,7 +278,8 @@ fn read_applied(raw: &RawValue, unread: &mut Vec<Unread>) -> Applied {
     })
 }
 
-/// Audit records that are still to be delivered. One that only another version can read is kept as it is.
+/// Reads the audit records that are still to be delivered. A record that only another version can read is
+/// kept as it is.
 fn read_audit(audit: &Value, unread: &mut Vec<Unread>) -> Audit {
     let waiting = audit.get("waiting").and_then(Value::as_array).cloned().unwrap_or_default();
     let mut found = Audit {

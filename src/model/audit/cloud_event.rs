@@ -1,4 +1,4 @@
-//! Writes a record as a CloudEvent, with data of its object.
+//! CloudEvents for audit records, with data of the object that the record is about.
 
 use kube::ResourceExt;
 use schemars::JsonSchema;
@@ -12,88 +12,90 @@ use crate::api::role_activation::ActivationState;
 use crate::api::{ApprovalRequest, ChangeReason, Kind, Operation, RoleActivation, Time};
 use crate::model::approval::gated::Gated;
 
-/// An object that has records to deliver.
+/// Object that has audit records to deliver.
 pub trait Audited: ResourceExt {
-    /// The kind of the object.
+    /// Returns the kind of the object.
     fn audited_kind() -> Kind;
 
-    /// The records recorded on the object; `None` while it has no status.
+    /// Returns the records that are recorded on the object; `None` while it has no status.
     fn audit(&self) -> Option<&Audit>;
 
-    /// The data of the CloudEvent for a record about the object.
+    /// Returns the data of the CloudEvent for a record about the object.
     fn describe(&self, record: &AuditRecord) -> EventData;
 }
 
-/// The `data` of a CloudEvent. What is absent does not apply.
+/// The `data` of a CloudEvent. Fields that do not apply are absent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(deny_unknown_fields)]
 pub struct EventData {
-    /// What the record is about. For a request: what it would change.
+    /// Object that the record is about. For a record about a request, this is the object that the request
+    /// would change.
     pub object: ObjectName,
-    /// The ApprovalRequest.
+    /// ApprovalRequest that the record is about, or that decides about the activation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request: Option<ObjectName>,
-    /// What the change amounts to.
+    /// Operations that the change consists of.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub operations: Vec<Operation>,
-    /// The `metadata.generation` of the content.
+    /// Generation (`metadata.generation`) of the content.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub generation: Option<i64>,
     /// SHA-256 of the canonical JSON (RFC 8785) of the content.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
-    /// Who asked: user names as the API server authenticated them.
+    /// User names of the requesters, as the API server authenticated them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub requesters: Vec<String>,
-    /// Why, in the requester's words.
+    /// Justification of the change, in the requester's words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub justification: Option<String>,
-    /// The requester's ticket.
+    /// Ticket or incident that the requester named.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ticket: Option<String>,
-    /// Who decided, how, and in which words.
+    /// Votes on the request, each with the voter, the verdict and the comment.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub decisions: Vec<Decision>,
     /// State of the request or of the activation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
-    /// When the request expires unless it is decided.
+    /// Time at which the request expires unless it is decided before.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub expires_at: Option<Time>,
-    /// Who activated the role.
+    /// User name of the person who activates the role.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
-    /// The role.
+    /// Role of the activation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
-    /// Name of the RoleEligibility.
+    /// Name of the RoleEligibility of the activation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eligibility: Option<String>,
-    /// Who should hear of it, as the RoleEligibility says.
+    /// Addresses or channels to notify, as the RoleEligibility names them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notify: Vec<String>,
-    /// When the role began.
+    /// Time at which the activation begins, or began.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub starts_at: Option<Time>,
-    /// When the role ends, or ended.
+    /// Time at which the activation ends, or ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub ends_at: Option<Time>,
-    /// The maintenance.
+    /// Maintenance that came into force or that ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub maintenance: Option<Value>,
-    /// What it was, in words.
+    /// Description of the event, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// True when the words of users were left out, because the sink refused the record with them.
+    /// Whether the words of users were left out, because the sink refused the record with them: true, or
+    /// absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub withheld: Option<bool>,
 }
 
-/// The name of an object in the cluster.
+/// Name of an object in the cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(deny_unknown_fields)]
@@ -120,7 +122,7 @@ impl ObjectName {
         }
     }
 
-    /// `namespace/Kind/name`.
+    /// Returns the name as `namespace/Kind/name`, or as `Kind/name` without a namespace.
     fn path(&self) -> String {
         let Self { kind, namespace, name, uid: _ } = self;
         namespace
@@ -129,7 +131,7 @@ impl ObjectName {
     }
 }
 
-/// A record as a CloudEvent 1.0 in JSON. `cluster` identifies the cluster in `source`.
+/// Returns a record as a CloudEvent 1.0 in JSON. `cluster` identifies the cluster in `source`.
 #[must_use]
 pub fn cloud_event<K: Audited>(object: &K, record: &AuditRecord, cluster: &str) -> Value {
     let data = object.describe(record);
@@ -145,7 +147,7 @@ pub fn cloud_event<K: Audited>(object: &K, record: &AuditRecord, cluster: &str) 
     })
 }
 
-/// A CloudEvent without the words that users wrote; `withheld` in its data says so.
+/// Returns a CloudEvent without the words that users wrote; `withheld` in its data says so.
 #[must_use]
 pub fn without_words(event: &Value) -> Value {
     let mut event = event.clone();
