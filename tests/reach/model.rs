@@ -1,7 +1,7 @@
 //! What `model::network::connectivity` says of the same objects.
 
 use enclave_operator::api::common::LabelSelector;
-use enclave_operator::kinds::connection::resolver::link_of;
+use enclave_operator::kinds::connection::resolver::resolve_connection;
 use enclave_operator::model::network::connectivity::{
     Connectivity, Destination, Flow, Peer, Sources, resolve,
 };
@@ -18,14 +18,14 @@ pub fn disagreements(objects: &Objects, books: &Books, now: Timestamp) -> Vec<St
     let mut found = Vec::new();
     for connection in &objects.connections {
         let name = format!("{}/{}", connection.namespace().unwrap_or_default(), connection.name_any());
-        let passage = resolve(&link_of(&caches, Arc::new(connection.clone())), now).unwrap();
-        let model = match &passage {
+        let connectivity = resolve(&resolve_connection(&caches, Arc::new(connection.clone())), now).unwrap();
+        let model = match &connectivity {
             Connectivity::Open { flow, .. } => read(&name, flow),
             Connectivity::Unavailable(_) | Connectivity::Disabled(_) | Connectivity::NotApplied => None,
         };
         let wanted = books.openings.iter().find(|opening| opening.connection == name);
         if model.as_ref() != wanted {
-            found.push(format!("{name}: the model says {passage:?}; it should be {wanted:?}"));
+            found.push(format!("{name}: the model says {connectivity:?}; it should be {wanted:?}"));
         }
     }
     found

@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 use self::observe::observe_connection;
 use self::plan::plan_connection;
-use self::resolver::link_of;
+use self::resolver::resolve_connection;
 
 use crate::api::approvals::Operation;
 use crate::api::gate::Reference;
@@ -89,7 +89,7 @@ controller!(
     |_, _, _| None,
     {
         fn references(caches: &Caches, connection: &Arc<Self>) -> Vec<Reference> {
-            find_references(&link_of(caches, Arc::clone(connection))).unwrap_or_default()
+            find_references(&resolve_connection(caches, Arc::clone(connection))).unwrap_or_default()
         }
     }
 );

@@ -9,7 +9,7 @@ use crate::cluster::cache::{Cache, Indexed};
 use crate::kinds::caches::Caches;
 use crate::kinds::connection::index::ConnectionBy;
 use crate::kinds::connection::plan::{MOST_CONNECTIONS, ObservedConnection};
-use crate::kinds::connection::resolver::link_of;
+use crate::kinds::connection::resolver::resolve_connection;
 use crate::kinds::foreign::is_managed;
 use crate::kinds::index::{PolicyBy, pair};
 use crate::kinds::observe::observe_gated;
@@ -28,7 +28,7 @@ pub fn observe_connection(
         policies_of_connection(caches, &caches.network_policies, &connection),
         policies_of_connection(caches, &caches.cilium_policies, &connection),
     );
-    let link = link_of(caches, Arc::clone(&connection));
+    let resolved = resolve_connection(caches, Arc::clone(&connection));
     let reference = connection.spec.destination.enclave_endpoint.clone();
     let declared = observe_gated(caches, connection, policy_status);
     let destination = declared
@@ -37,7 +37,7 @@ pub fn observe_connection(
         .zip(reference)
         .and_then(|(community, reference)| find_enclave(caches, community, &reference.enclave));
     let siblings = count_siblings(caches, &declared.object);
-    ObservedConnection { declared, link, destination, policies, cilium_policies, siblings }
+    ObservedConnection { declared, resolved, destination, policies, cilium_policies, siblings }
 }
 
 /// Counts the other connections in the namespace of a connection that are in force, and those that wait and were there

@@ -41,7 +41,7 @@ pub struct ObservedConnection {
     /// The connection and what it is declared in.
     pub declared: ObservedGated<EnclaveConnection>,
     /// The connection with both of its ends.
-    pub link: ResolvedConnection,
+    pub resolved: ResolvedConnection,
     /// The Enclave that it leads to, when it leads to one.
     pub destination: Option<Arc<Enclave>>,
     /// The network policies of the connection, in all namespaces.
@@ -57,23 +57,23 @@ pub struct ObservedConnection {
 pub fn plan_connection(observed: &ObservedConnection, now: Timestamp) -> Plan<EnclaveConnectionStatus> {
     let connection = observed.declared.object.as_ref();
     let inputs = || -> Result<_, EvaluationError> {
-        let connectivity = resolve(&observed.link, now)?;
+        let connectivity = resolve(&observed.resolved, now)?;
         Ok(GatedInputs {
             inherited_policy: find_rules(observed)?,
-            references: find_references(&observed.link),
+            references: find_references(&observed.resolved),
             enforce: move |_: Option<&EnclaveConnectionSpec>| (describe(observed, &connectivity), Vec::new()),
         })
     };
     let finalization = Finalization { in_use: None, remove: || plan_teardown(observed) };
     let mut plan = plan_gated(&observed.declared, finalization, inputs(), Vec::new, now);
     tell_impact(&mut plan, || {
-        let link = &observed.link;
-        compare(std::slice::from_ref(link), &imagine(link), now).unwrap_or_default()
+        let resolved = &observed.resolved;
+        compare(std::slice::from_ref(resolved), &as_proposed(resolved), now).unwrap_or_default()
     });
     let plan = plan.with_status(|gate| EnclaveConnectionStatus {
         expires_at: plan_end(connection, &gate),
         gate,
-        from: Some(describe_source(&observed.link.source)),
+        from: Some(describe_source(&observed.resolved.source)),
         to: Some(describe_destination(connection)),
     });
     let end = plan.status.as_ref().and_then(|status| status.expires_at.as_ref()).map(|time| time.0);
@@ -81,22 +81,22 @@ pub fn plan_connection(observed: &ObservedConnection, now: Timestamp) -> Plan<En
 }
 
 /// Returns the resolved connection as it would be if the latest spec were in force.
-fn imagine(link: &ResolvedConnection) -> Vec<ResolvedConnection> {
-    let references = find_references(link).unwrap_or_default();
-    let imagined = as_if_applied(link.connection.as_ref(), &references).map(|mut connection| {
+fn as_proposed(resolved: &ResolvedConnection) -> Vec<ResolvedConnection> {
+    let references = find_references(resolved).unwrap_or_default();
+    let proposed = as_if_applied(resolved.connection.as_ref(), &references).map(|mut connection| {
         if let Some(status) = &mut connection.status {
             status.expires_at = None;
         }
-        ResolvedConnection { connection: Arc::new(connection), ..link.clone() }
+        ResolvedConnection { connection: Arc::new(connection), ..resolved.clone() }
     });
-    imagined.into_iter().collect()
+    proposed.into_iter().collect()
 }
 
 /// Finds the rules of the Community, of the Enclave on either side and of the endpoint itself, so both owners consent.
 /// Until the destination is in force nobody knows what it asks for.
 fn find_rules(observed: &ObservedConnection) -> Result<Result<InheritedPolicy, NotReady>, EvaluationError> {
     let parent = &observed.declared.parent;
-    let own = match &observed.link.source {
+    let own = match &observed.resolved.source {
         SourceEnd::Workloads(_) => parent.rules_in_enclave("EnclaveConnections from workloads")?,
         SourceEnd::TransitHub { .. } => parent.rules_in_community("EnclaveConnections from a TransitHub")?,
     };
@@ -104,7 +104,7 @@ fn find_rules(observed: &ObservedConnection) -> Result<Result<InheritedPolicy, N
         Ok(outer) => outer,
         missing => return Ok(missing),
     };
-    if let Err(missing) = require_destination(&observed.link.destination) {
+    if let Err(missing) = require_destination(&observed.resolved.destination) {
         return Ok(Err(missing));
     }
     let is_new = observed.declared.object.gate().is_none_or(|gate| gate.applied.is_none());
@@ -120,7 +120,7 @@ fn find_rules(observed: &ObservedConnection) -> Result<Result<InheritedPolicy, N
     if let Some(enclave) = &observed.destination {
         outer.scopes.extend(ScopeRules::of(enclave.as_ref())?);
     }
-    if let DestinationEnd::Enclave { endpoint: Some(endpoint), .. } = &observed.link.destination {
+    if let DestinationEnd::Enclave { endpoint: Some(endpoint), .. } = &observed.resolved.destination {
         outer.scopes.extend(ScopeRules::of(endpoint.as_ref())?);
     }
     Ok(Ok(outer))
@@ -299,7 +299,7 @@ mod tests {
                 knows_all_requests: true,
                 policies: PolicyStatus { integrity: Integrity::Intact, fingerprint: String::new() },
             },
-            link: ResolvedConnection {
+            resolved: ResolvedConnection {
                 connection,
                 source: SourceEnd::Workloads(Vec::new()),
                 destination: DestinationEnd::Community {
@@ -332,9 +332,9 @@ mod tests {
             connection.metadata.generation = Some(2);
             let connection = Arc::new(connection);
             observed.declared.object = Arc::clone(&connection);
-            observed.link.connection = connection;
+            observed.resolved.connection = connection;
             let is_off = matches!(
-                resolve(&observed.link, Timestamp::UNIX_EPOCH).unwrap(),
+                resolve(&observed.resolved, Timestamp::UNIX_EPOCH).unwrap(),
                 Connectivity::Disabled(NotReady { reason: reason::SPEC_UNREADABLE, .. })
             );
             let plan = plan_connection(&observed, Timestamp::UNIX_EPOCH);
@@ -366,8 +366,8 @@ mod tests {
             if ended {
                 connection["status"]["expiresAt"] = "1970-01-01T00:00:00Z".into();
             }
-            observed.link.connection = Arc::new(serde_json::from_value(connection).unwrap());
-            match resolve(&observed.link, Timestamp::UNIX_EPOCH) {
+            observed.resolved.connection = Arc::new(serde_json::from_value(connection).unwrap());
+            match resolve(&observed.resolved, Timestamp::UNIX_EPOCH) {
                 Ok(Connectivity::Disabled(NotReady { reason, .. })) => reason,
                 Ok(other) => panic!("{other:?}"),
                 Err(_) => "it stays as it is",

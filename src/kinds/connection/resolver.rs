@@ -30,8 +30,8 @@ use crate::plan::namespace::desired::ObservedNamespace;
 /// Resolves a connection to its two ends. The source is looked up where the connection is declared, the destination in
 /// the Community around that, and nowhere else.
 #[must_use]
-pub fn link_of(caches: &Caches, connection: Arc<EnclaveConnection>) -> ResolvedConnection {
-    Resolver::of(caches).link_of(connection)
+pub fn resolve_connection(caches: &Caches, connection: Arc<EnclaveConnection>) -> ResolvedConnection {
+    Resolver::of(caches).resolve_connection(connection)
 }
 
 /// Finds the ends of connections. A lookup that several connections share is made once, so one resolver is for one pass
@@ -61,7 +61,7 @@ impl<'a> Resolver<'a> {
         parent
     }
 
-    fn link_of(&mut self, connection: Arc<EnclaveConnection>) -> ResolvedConnection {
+    fn resolve_connection(&mut self, connection: Arc<EnclaveConnection>) -> ResolvedConnection {
         let declared_in = connection.metadata.namespace.as_deref().unwrap_or_default();
         let parent = self.parent_of(declared_in);
         let source = if let Some(hub) = &connection.spec.source.transit_hub {
@@ -157,20 +157,20 @@ fn community_end(caches: &Caches, community: Option<&Arc<Community>>, name: Stri
     outside_end(caches, community, name, endpoint, None)
 }
 
-/// Returns the end at an endpoint of a Community, with what it leads to; `imagined` stands for the hub of its name.
+/// Returns the end at an endpoint of a Community, with what it leads to; `proposed` stands for the hub of its name.
 fn outside_end(
     caches: &Caches,
     community: Option<&Arc<Community>>,
     name: String,
     endpoint: Option<Arc<CommunityEndpoint>>,
-    imagined: Option<&Arc<TransitHub>>,
+    proposed: Option<&Arc<TransitHub>>,
 ) -> DestinationEnd {
     let namespace = community.map(|community| namespace_of(community)).unwrap_or_default();
     let applied = endpoint.as_deref().and_then(|endpoint| applied_spec(endpoint).ok().flatten());
     let destination = applied.map(|spec| spec.destination).unwrap_or_default();
     let hub = destination.transit_hub.and_then(|hub| {
-        let imagined = imagined.filter(|imagined| imagined.name_any() == hub.name).cloned();
-        imagined.or_else(|| caches.transit_hubs.get(&namespace, &hub.name))
+        let proposed = proposed.filter(|proposed| proposed.name_any() == hub.name).cloned();
+        proposed.or_else(|| caches.transit_hubs.get(&namespace, &hub.name))
     });
     DestinationEnd::Community {
         name,
@@ -231,9 +231,12 @@ fn offered_workload(endpoint: &EnclaveEndpoint) -> Option<String> {
     view_applied(endpoint, |spec| spec.workload.clone()).ok().flatten()
 }
 
-/// The connections that come from a workload or lead to it.
+/// Returns the connections that come from a workload or lead to it.
 #[must_use]
-pub fn links_of_workload(caches: &Caches, workload: &EnclaveWorkload) -> Vec<ResolvedConnection> {
+pub fn resolve_connections_of_workload(
+    caches: &Caches,
+    workload: &EnclaveWorkload,
+) -> Vec<ResolvedConnection> {
     let (control, name) = (workload.namespace().unwrap_or_default(), workload.name_any());
     resolve_all(caches, connections_with(caches, &control, &name))
 }
@@ -241,14 +244,14 @@ pub fn links_of_workload(caches: &Caches, workload: &EnclaveWorkload) -> Vec<Res
 /// Returns the connections of a Community for which the policies in one of its namespaces are made, beside those that
 /// are known already. The ends of such a connection may be something that only a newer version knows.
 #[must_use]
-pub fn links_of_policies(
+pub fn resolve_connections_of_policies(
     caches: &Caches,
     parent: &Parent,
     place: &ObservedNamespace,
     known: &[ResolvedConnection],
 ) -> Vec<ResolvedConnection> {
     let name_of = |parent: &Parent| parent.community().and_then(|community| community.metadata.name.clone());
-    let known: HashSet<Key> = known.iter().map(|link| Key::of(link.connection.as_ref())).collect();
+    let known: HashSet<Key> = known.iter().map(|resolved| Key::of(resolved.connection.as_ref())).collect();
     let policies = place.policies.iter().filter_map(|policy| policy.metadata.name.as_deref());
     let of_cilium = place.cilium_policies.iter().filter_map(|policy| policy.metadata.name.as_deref());
     let named = policies.chain(of_cilium).filter_map(connection_of_policy);
@@ -263,28 +266,34 @@ pub fn links_of_policies(
 
 /// The connections that lead to an endpoint.
 #[must_use]
-pub fn links_of_endpoint(caches: &Caches, endpoint: &EnclaveEndpoint) -> Vec<ResolvedConnection> {
+pub fn resolve_connections_of_endpoint(
+    caches: &Caches,
+    endpoint: &EnclaveEndpoint,
+) -> Vec<ResolvedConnection> {
     resolve_all(caches, connections_to(caches, endpoint))
 }
 
 /// The connections that lead to an endpoint of a Community.
 #[must_use]
-pub fn links_of_community_endpoint(caches: &Caches, endpoint: &CommunityEndpoint) -> Vec<ResolvedConnection> {
+pub fn resolve_connections_of_community_endpoint(
+    caches: &Caches,
+    endpoint: &CommunityEndpoint,
+) -> Vec<ResolvedConnection> {
     resolve_all(caches, connections_to_community(caches, endpoint))
 }
 
 /// The connections that come from a hub or lead through it.
 #[must_use]
-pub fn links_of_hub(caches: &Caches, hub: &TransitHub) -> Vec<ResolvedConnection> {
+pub fn resolve_connections_of_hub(caches: &Caches, hub: &TransitHub) -> Vec<ResolvedConnection> {
     resolve_all(caches, connections_through(caches, hub))
 }
 
 fn resolve_all(caches: &Caches, connections: Vec<Arc<EnclaveConnection>>) -> Vec<ResolvedConnection> {
     let mut resolver = Resolver::of(caches);
-    connections.into_iter().map(|connection| resolver.link_of(connection)).collect()
+    connections.into_iter().map(|connection| resolver.resolve_connection(connection)).collect()
 }
 
-/// The connections that come from a workload or lead to it.
+/// Returns the connections that come from a workload or lead to it.
 #[must_use]
 pub fn connections_with(caches: &Caches, control: &str, workload: &str) -> Vec<Arc<EnclaveConnection>> {
     let own = pair(control, workload);
@@ -378,46 +387,53 @@ fn leads_to_community(caches: &Caches, connection: &EnclaveConnection, endpoint:
 #[must_use]
 pub fn with_endpoint(
     caches: &Caches,
-    link: ResolvedConnection,
+    resolved: ResolvedConnection,
     endpoint: &Arc<EnclaveEndpoint>,
 ) -> ResolvedConnection {
-    let DestinationEnd::Enclave { name, .. } = link.destination else { return link };
+    let DestinationEnd::Enclave { name, .. } = resolved.destination else { return resolved };
     let parent = parent_of(caches, endpoint.metadata.namespace.as_deref().unwrap_or_default());
-    ResolvedConnection { destination: enclave_end(caches, &parent, name, Some(Arc::clone(endpoint))), ..link }
+    ResolvedConnection {
+        destination: enclave_end(caches, &parent, name, Some(Arc::clone(endpoint))),
+        ..resolved
+    }
 }
 
 /// A connection as it would be with this endpoint in it.
 #[must_use]
 pub fn with_community_endpoint(
     caches: &Caches,
-    link: ResolvedConnection,
+    resolved: ResolvedConnection,
     endpoint: &Arc<CommunityEndpoint>,
 ) -> ResolvedConnection {
-    let DestinationEnd::Community { name, .. } = link.destination else { return link };
+    let DestinationEnd::Community { name, .. } = resolved.destination else { return resolved };
     let parent = parent_of(caches, endpoint.metadata.namespace.as_deref().unwrap_or_default());
     let destination = outside_end(caches, parent.community(), name, Some(Arc::clone(endpoint)), None);
-    ResolvedConnection { destination, ..link }
+    ResolvedConnection { destination, ..resolved }
 }
 
 /// A connection as it would be with this hub in it.
 #[must_use]
-pub fn with_hub(caches: &Caches, link: ResolvedConnection, imagined: &Arc<TransitHub>) -> ResolvedConnection {
-    let parent = parent_of(caches, imagined.metadata.namespace.as_deref().unwrap_or_default());
-    let source = match link.source {
-        SourceEnd::TransitHub { name, .. } if name == imagined.name_any() => SourceEnd::TransitHub {
+pub fn with_hub(
+    caches: &Caches,
+    resolved: ResolvedConnection,
+    proposed: &Arc<TransitHub>,
+) -> ResolvedConnection {
+    let parent = parent_of(caches, proposed.metadata.namespace.as_deref().unwrap_or_default());
+    let source = match resolved.source {
+        SourceEnd::TransitHub { name, .. } if name == proposed.name_any() => SourceEnd::TransitHub {
             name,
-            managed: owner_of_gateway(caches, imagined),
-            hub: Some(Arc::clone(imagined)),
+            managed: owner_of_gateway(caches, proposed),
+            hub: Some(Arc::clone(proposed)),
         },
         source => source,
     };
-    let destination = match link.destination {
+    let destination = match resolved.destination {
         DestinationEnd::Community { name, endpoint, .. } => {
-            outside_end(caches, parent.community(), name, endpoint, Some(imagined))
+            outside_end(caches, parent.community(), name, endpoint, Some(proposed))
         }
         destination @ DestinationEnd::Enclave { .. } => destination,
     };
-    ResolvedConnection { source, destination, ..link }
+    ResolvedConnection { source, destination, ..resolved }
 }
 
 #[cfg(test)]

@@ -14,8 +14,8 @@ use crate::api::{
     EnclaveEndpointStatus, TransitHub, TransitHubSpec, TransitHubStatus,
 };
 use crate::kinds::connection::resolver::{
-    links_of_community_endpoint, links_of_endpoint, links_of_hub, with_community_endpoint, with_endpoint,
-    with_hub,
+    resolve_connections_of_community_endpoint, resolve_connections_of_endpoint, resolve_connections_of_hub,
+    with_community_endpoint, with_endpoint, with_hub,
 };
 use crate::kinds::controller::controller;
 use crate::kinds::gated::made_changed_retired;
@@ -37,8 +37,13 @@ impl Gated for EnclaveEndpoint {
 }
 
 controller!(EnclaveEndpoint, EnclaveEndpointStatus, |object, known| {
-    let observed =
-        observe_endpoint(known.caches, object, known.policy_status, links_of_endpoint, with_endpoint);
+    let observed = observe_endpoint(
+        known.caches,
+        object,
+        known.policy_status,
+        resolve_connections_of_endpoint,
+        with_endpoint,
+    );
     plan_endpoint(&observed, known.now).with_status(|gate| EnclaveEndpointStatus { gate })
 });
 
@@ -58,7 +63,7 @@ controller!(CommunityEndpoint, CommunityEndpointStatus, |object, known| {
         known.caches,
         object,
         known.policy_status,
-        links_of_community_endpoint,
+        resolve_connections_of_community_endpoint,
         with_community_endpoint,
     );
     plan_endpoint(&observed, known.now).with_status(|gate| CommunityEndpointStatus { gate })
@@ -71,6 +76,7 @@ impl Gated for TransitHub {
 }
 
 controller!(TransitHub, TransitHubStatus, |object, known| {
-    let observed = observe_endpoint(known.caches, object, known.policy_status, links_of_hub, with_hub);
+    let observed =
+        observe_endpoint(known.caches, object, known.policy_status, resolve_connections_of_hub, with_hub);
     plan_endpoint(&observed, known.now).with_status(|gate| TransitHubStatus { gate })
 });

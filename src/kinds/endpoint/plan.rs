@@ -20,9 +20,9 @@ pub struct ObservedEndpoint<K> {
     /// The object and what it is declared in.
     pub declared: ObservedGated<K>,
     /// The connections that lead to it or through it.
-    pub links: Vec<ResolvedConnection>,
+    pub connections: Vec<ResolvedConnection>,
     /// The same connections, if its latest spec were in force.
-    pub imagined: Vec<ResolvedConnection>,
+    pub proposed: Vec<ResolvedConnection>,
 }
 
 /// A kind that opens nothing by itself.
@@ -53,22 +53,26 @@ pub fn plan_endpoint<K: Endpoint>(observed: &ObservedEndpoint<K>, now: Timestamp
         })
     };
     let finalization =
-        Finalization { in_use: waits_for_connections(&observed.links), remove: || Ok(Vec::new()) };
+        Finalization { in_use: waits_for_connections(&observed.connections), remove: || Ok(Vec::new()) };
     let mut plan = plan_gated(&observed.declared, finalization, inputs(), Vec::new, now);
-    tell_impact(&mut plan, || compare(&observed.links, &observed.imagined, now).unwrap_or_default());
+    tell_impact(&mut plan, || compare(&observed.connections, &observed.proposed, now).unwrap_or_default());
     plan
 }
 
 /// Names the connections that an endpoint waits for. An endpoint in use stays until they are gone; nothing passes
 /// through them any more.
-fn waits_for_connections(links: &[ResolvedConnection]) -> Option<String> {
+fn waits_for_connections(connections: &[ResolvedConnection]) -> Option<String> {
     const NAMED: usize = 3;
-    let mut users: Vec<String> = links
+    let mut users: Vec<String> = connections
         .iter()
-        .filter(|link| !link.connection.is_record())
-        .filter(|link| link.connection.gate().is_some_and(|gate| gate.applied.is_some()))
-        .map(|link| {
-            format!("{}/{}", link.connection.namespace().unwrap_or_default(), link.connection.name_any())
+        .filter(|resolved| !resolved.connection.is_record())
+        .filter(|resolved| resolved.connection.gate().is_some_and(|gate| gate.applied.is_some()))
+        .map(|resolved| {
+            format!(
+                "{}/{}",
+                resolved.connection.namespace().unwrap_or_default(),
+                resolved.connection.name_any()
+            )
         })
         .collect();
     users.sort();
@@ -159,7 +163,7 @@ mod tests {
             knows_all_requests: true,
             policies: PolicyStatus { integrity: Integrity::Intact, fingerprint: String::new() },
         };
-        ObservedEndpoint { declared, links: Vec::new(), imagined: Vec::new() }
+        ObservedEndpoint { declared, connections: Vec::new(), proposed: Vec::new() }
     }
 
     /// One write says that an endpoint is applied, that it is in force, and whether it may be deleted: in between

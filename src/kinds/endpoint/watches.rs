@@ -9,7 +9,7 @@ use crate::api::{
 use crate::cluster::cache::{Change, Key};
 use crate::cluster::workqueue::Priority;
 use crate::kinds::changes::Watches;
-use crate::kinds::connection::resolver::link_of;
+use crate::kinds::connection::resolver::resolve_connection;
 use crate::kinds::enclave::watches::{concerns_declared, concerns_members};
 use crate::kinds::enqueue::{Enqueuer, concerns_others};
 use crate::kinds::parent::{control_namespace_of, parent_of};
@@ -54,7 +54,7 @@ impl Watches for EnclaveEndpoint {
         }
         for connection in change.versions() {
             let ResolvedConnection { source, destination, .. } =
-                link_of(&enqueuer.caches, Arc::clone(connection));
+                resolve_connection(&enqueuer.caches, Arc::clone(connection));
             if let SourceEnd::TransitHub { hub: Some(hub), .. } = &source {
                 enqueue_leaving(enqueuer, hub.as_ref());
             }

@@ -58,8 +58,8 @@ pub fn plan_assignment(observed: &ObservedAssignment, now: Timestamp) -> Plan<Ro
     let mut plan = plan_gated(&observed.declared, finalization, inputs(), Vec::new, now);
     tell_impact(&mut plan, || {
         let grant = |assignment| grant_of_assignment(assignment, &observed.area).ok().flatten();
-        let imagined = as_if_applied(assignment, &[]);
-        compare_rights(grant(assignment).as_ref(), imagined.as_ref().and_then(grant).as_ref(), "")
+        let proposed = as_if_applied(assignment, &[]);
+        compare_rights(grant(assignment).as_ref(), proposed.as_ref().and_then(grant).as_ref(), "")
     });
     plan.with_status(|mut gate| {
         show_conflict(&mut gate, assignment, conflict, now);

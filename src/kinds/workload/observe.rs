@@ -7,7 +7,7 @@ use kube::ResourceExt;
 use crate::api::EnclaveWorkload;
 use crate::api::enclave_workload::AccessMode;
 use crate::kinds::caches::Caches;
-use crate::kinds::connection::resolver::{links_of_policies, links_of_workload};
+use crate::kinds::connection::resolver::{resolve_connections_of_policies, resolve_connections_of_workload};
 use crate::kinds::observe::{
     Bindings, namespaces_of_workloads, observe_gated, observe_namespace, observe_namespace_owned_by,
 };
@@ -24,7 +24,7 @@ pub fn observe_workload(
     workload: Arc<EnclaveWorkload>,
     policy_status: PolicyStatus,
 ) -> ObservedWorkload {
-    let mut links = links_of_workload(caches, &workload);
+    let mut connections = resolve_connections_of_workload(caches, &workload);
     let declared = observe_gated(caches, workload, policy_status);
     let place = match &declared.parent {
         Parent::Enclave(community, enclave) => observe_namespace(
@@ -36,10 +36,10 @@ pub fn observe_workload(
             observe_namespace_owned_by(caches, declared.object.as_ref())
         }
     };
-    links.extend(links_of_policies(caches, &declared.parent, &place, &links));
+    connections.extend(resolve_connections_of_policies(caches, &declared.parent, &place, &connections));
     let control = declared.object.namespace().unwrap_or_default();
     let together = namespaces_of_workloads(caches, &declared.parent, &control);
-    ObservedWorkload { declared, place, together, links }
+    ObservedWorkload { declared, place, together, connections }
 }
 
 /// Whether a workload is isolated, or is to be.

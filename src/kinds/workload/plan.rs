@@ -61,7 +61,7 @@ pub struct ObservedWorkload {
     /// Namespaces of all workloads of the Enclave that exist, in order; with its own.
     pub together: Vec<String>,
     /// The connections that come from it or lead to it.
-    pub links: Vec<ResolvedConnection>,
+    pub connections: Vec<ResolvedConnection>,
 }
 
 /// Plans a workload.
@@ -89,15 +89,18 @@ pub fn plan_workload(observed: &ObservedWorkload, now: Timestamp) -> Plan<Enclav
     let mut plan = plan_gated(&observed.declared, finalization, inputs(), keep, now);
     if let Some(workload) = as_if_applied(observed.declared.object.as_ref(), &[]) {
         let (workload, namespace) = (Arc::new(workload), namespace_of(observed));
-        let imagined = observed.links.iter().cloned();
-        let imagined: Vec<ResolvedConnection> =
-            imagined.map(|link| put_into(&workload, namespace.as_ref(), link)).collect();
+        let proposed = observed.connections.iter().cloned();
+        let proposed: Vec<ResolvedConnection> =
+            proposed.map(|resolved| put_into(&workload, namespace.as_ref(), resolved)).collect();
         tell_impact(&mut plan, || {
-            let traffic = compare(&observed.links, &imagined, now).unwrap_or_default();
+            let traffic = compare(&observed.connections, &proposed, now).unwrap_or_default();
             add(traffic, describe_rest(observed, &workload))
         });
     }
-    let ends = observed.links.iter().filter_map(|link| ends_at(&link.connection, &link.connection.spec));
+    let ends = observed
+        .connections
+        .iter()
+        .filter_map(|resolved| ends_at(&resolved.connection, &resolved.connection.spec));
     let requeue_at = ends.filter(|end| *end > now).chain(exceptions.ends_at()).min();
     let plan = plan.with_status(|gate| EnclaveWorkloadStatus {
         gate,
@@ -107,10 +110,10 @@ pub fn plan_workload(observed: &ObservedWorkload, now: Timestamp) -> Plan<Enclav
 }
 
 /// Describes what the latest spec would open and close beside connections: who gets in, and the intra-Enclave traffic.
-fn describe_rest(observed: &ObservedWorkload, imagined: &EnclaveWorkload) -> (Vec<String>, Vec<String>) {
+fn describe_rest(observed: &ObservedWorkload, proposed: &EnclaveWorkload) -> (Vec<String>, Vec<String>) {
     let Some(namespace) = namespace_of(observed) else { return Default::default() };
     let spec = |workload| applied_spec(workload).ok().flatten();
-    let (before, after) = (spec(observed.declared.object.as_ref()), spec(imagined));
+    let (before, after) = (spec(observed.declared.object.as_ref()), spec(proposed));
     let after = after.filter(|after| !EnclaveWorkload::retires(after));
     let people = compare_access(&namespace, before.as_ref(), after.as_ref());
     let Parent::Enclave(_, enclave) = &observed.declared.parent else { return people };
@@ -184,8 +187,12 @@ fn enforce_workload(
         WorkloadCommunication::Allowed => &observed.together,
     };
     let base = [build_dns(&namespace, &around.community_spec.dns), build_inside(&namespace, together)];
-    let connections = observed.links.iter().flat_map(|link| policies_of(link, &namespace, observed, now));
-    let to_names = observed.links.iter().filter_map(|link| cilium_policy_of(link, &namespace, observed, now));
+    let connections =
+        observed.connections.iter().flat_map(|resolved| policies_of(resolved, &namespace, observed, now));
+    let to_names = observed
+        .connections
+        .iter()
+        .filter_map(|resolved| cilium_policy_of(resolved, &namespace, observed, now));
     let place = DesiredNamespace {
         owner_uid: observed.declared.uid(),
         community: around.community.name_any(),
@@ -217,17 +224,18 @@ fn enforce_workload(
 /// Builds the policies of one connection in this namespace. Policies of a connection that cannot be read stay as they
 /// are.
 fn policies_of(
-    link: &ResolvedConnection,
+    resolved: &ResolvedConnection,
     namespace: &str,
     observed: &ObservedWorkload,
     now: Timestamp,
 ) -> Vec<NetworkPolicy> {
-    let (declared_in, name) = (link.connection.namespace().unwrap_or_default(), link.connection.name_any());
-    match resolve(link, now) {
+    let (declared_in, name) =
+        (resolved.connection.namespace().unwrap_or_default(), resolved.connection.name_any());
+    match resolve(resolved, now) {
         Ok(Connectivity::Open { flow, .. }) => build_connection(namespace, (&declared_in, &name), &flow),
         Ok(Connectivity::Unavailable(_) | Connectivity::Disabled(_) | Connectivity::NotApplied) => Vec::new(),
         Err(_) => {
-            let names = names_of_policies(link);
+            let names = names_of_policies(resolved);
             let live = observed.place.policies.iter().filter(|live| names.contains(&live.name_any()));
             live.map(|live| NetworkPolicy::clone(live)).collect()
         }
@@ -236,13 +244,14 @@ fn policies_of(
 
 /// Builds the Cilium policy of one connection, as [`policies_of`] does.
 fn cilium_policy_of(
-    link: &ResolvedConnection,
+    resolved: &ResolvedConnection,
     namespace: &str,
     observed: &ObservedWorkload,
     now: Timestamp,
 ) -> Option<CiliumNetworkPolicy> {
-    let (declared_in, name) = (link.connection.namespace().unwrap_or_default(), link.connection.name_any());
-    match resolve(link, now) {
+    let (declared_in, name) =
+        (resolved.connection.namespace().unwrap_or_default(), resolved.connection.name_any());
+    match resolve(resolved, now) {
         Ok(Connectivity::Open { flow, .. }) => build_names(namespace, (&declared_in, &name), &flow),
         Ok(Connectivity::Unavailable(_) | Connectivity::Disabled(_) | Connectivity::NotApplied) => None,
         Err(_) => {
@@ -253,15 +262,16 @@ fn cilium_policy_of(
     }
 }
 
-fn names_of_policies(link: &ResolvedConnection) -> [String; 2] {
-    let (declared_in, name) = (link.connection.namespace().unwrap_or_default(), link.connection.name_any());
+fn names_of_policies(resolved: &ResolvedConnection) -> [String; 2] {
+    let (declared_in, name) =
+        (resolved.connection.namespace().unwrap_or_default(), resolved.connection.name_any());
     ["egress", "ingress"].map(|direction| connection_policy(&declared_in, &name, direction))
 }
 
 /// Returns the names of the policies of connections that have not been seen in force yet.
 fn unmade_policies(observed: &ObservedWorkload) -> BTreeSet<String> {
-    let links = observed.links.iter();
-    let unmade = links.filter(|link| was_enforced(link.connection.as_ref()) == WasEnforced::No);
+    let connections = observed.connections.iter();
+    let unmade = connections.filter(|resolved| was_enforced(resolved.connection.as_ref()) == WasEnforced::No);
     unmade.flat_map(names_of_policies).collect()
 }
 
@@ -302,7 +312,7 @@ fn container_limits(defaults: &ContainerDefaults) -> ContainerLimits {
 fn put_into(
     workload: &Arc<EnclaveWorkload>,
     namespace: Option<&String>,
-    mut link: ResolvedConnection,
+    mut resolved: ResolvedConnection,
 ) -> ResolvedConnection {
     let is_it = |end: &WorkloadEnd, declared_in: Option<String>| {
         end.name == workload.name_any() && declared_in == workload.namespace()
@@ -311,16 +321,16 @@ fn put_into(
         end.workload = Some(Arc::clone(workload));
         end.namespace = namespace.cloned();
     };
-    if let SourceEnd::Workloads(ends) = &mut link.source {
-        let declared_in = link.connection.namespace();
+    if let SourceEnd::Workloads(ends) = &mut resolved.source {
+        let declared_in = resolved.connection.namespace();
         ends.iter_mut().filter(|end| is_it(end, declared_in.clone())).for_each(fill);
     }
-    if let DestinationEnd::Enclave { endpoint, workload: Some(end), .. } = &mut link.destination
+    if let DestinationEnd::Enclave { endpoint, workload: Some(end), .. } = &mut resolved.destination
         && is_it(end, endpoint.as_deref().and_then(ResourceExt::namespace))
     {
         fill(end);
     }
-    link
+    resolved
 }
 
 #[cfg(test)]

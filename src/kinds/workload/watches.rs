@@ -14,7 +14,7 @@ use crate::api::{Community, Enclave, EnclaveConnection, EnclaveEndpoint, Enclave
 use crate::cluster::cache::{Change, Indexed, Key};
 use crate::cluster::workqueue::Priority;
 use crate::kinds::changes::Watches;
-use crate::kinds::connection::resolver::{connections_with, link_of};
+use crate::kinds::connection::resolver::{connections_with, resolve_connection};
 use crate::kinds::enclave::watches::{concerns_declared, concerns_members};
 use crate::kinds::enqueue::{Enqueuer, concerns_others, priority_of};
 use crate::kinds::index::{PolicyBy, pair};
@@ -172,7 +172,7 @@ pub(in crate::kinds) fn enqueue_ends(
         }
     };
     for connection in connections {
-        let ResolvedConnection { source, destination, .. } = link_of(&enqueuer.caches, connection);
+        let ResolvedConnection { source, destination, .. } = resolve_connection(&enqueuer.caches, connection);
         if let SourceEnd::Workloads(ends) = &source {
             ends.iter().for_each(workload);
         }

@@ -53,9 +53,9 @@ pub fn as_if_applied<K: Gated + Clone>(object: &K, references: &[Reference]) -> 
     if K::unreadable(object.spec()).is_some() {
         return None;
     }
-    let mut imagined = object.clone();
+    let mut proposed = object.clone();
     let spec = Content::of_spec(&K::without_change_reason(object.spec())).ok()?;
-    imagined.gate_mut().applied = Some(Applied {
+    proposed.gate_mut().applied = Some(Applied {
         generation: object.meta().generation.unwrap_or_default(),
         complete_for: object.uid(),
         digest: digest(&spec).ok()?,
@@ -65,5 +65,5 @@ pub fn as_if_applied<K: Gated + Clone>(object: &K, references: &[Reference]) -> 
         at: Time(Timestamp::UNIX_EPOCH),
         references: references.to_vec(),
     });
-    Some(imagined)
+    Some(proposed)
 }

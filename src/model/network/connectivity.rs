@@ -139,8 +139,8 @@ pub enum Peer {
 ///
 /// # Errors
 /// When what is applied of one of the objects cannot be read.
-pub fn resolve(link: &ResolvedConnection, now: Timestamp) -> Result<Connectivity, EvaluationError> {
-    let connection = link.connection.as_ref();
+pub fn resolve(resolved: &ResolvedConnection, now: Timestamp) -> Result<Connectivity, EvaluationError> {
+    let connection = resolved.connection.as_ref();
     let off = |reason, message: String| Ok(Connectivity::Disabled(NotReady { reason, message }));
     // A deletion counts whether or not the connection can be read.
     if connection.metadata.deletion_timestamp.is_some() {
@@ -167,16 +167,16 @@ pub fn resolve(link: &ResolvedConnection, now: Timestamp) -> Result<Connectivity
     }
     if let Some(error) = unapplied {
         // Whatever is applied: the destination never changes, and its owner decides what becomes of it.
-        return find_gone(link).map(Connectivity::Unavailable).ok_or(error);
+        return find_gone(resolved).map(Connectivity::Unavailable).ok_or(error);
     }
     // One end is of a kind that only a newer version knows: the traffic that it opened stays as it is.
     if let Some(end) = find_unknown_end(&effective) {
         return Err(EvaluationError::AppliedUnreadable(UnreadableContent::newer(end)));
     }
-    if let Some(missing) = find_replaced(link) {
+    if let Some(missing) = find_replaced(resolved) {
         return Ok(Connectivity::Unavailable(missing));
     }
-    Ok(match find_flow(link)? {
+    Ok(match find_flow(resolved)? {
         Ok((flow, missing)) => Connectivity::Open { flow, missing },
         Err(missing) => Connectivity::Unavailable(missing),
     })
@@ -201,17 +201,17 @@ fn leads_where_it_is_known(spec: &EnclaveConnectionSpec) -> bool {
 
 /// Returns why the destination of a connection is not in force any more, or that it is another object of the same name.
 /// The applied content of the endpoint need not be readable for that.
-fn find_gone(link: &ResolvedConnection) -> Option<NotReady> {
-    let spec = &link.connection.spec;
+fn find_gone(resolved: &ResolvedConnection) -> Option<NotReady> {
+    let spec = &resolved.connection.spec;
     let mut unread = spec.unreadable.iter().flat_map(|unreadable| unreadable.fields());
     if !leads_where_it_is_known(spec) || unread.any(|unread| unread.path.starts_with("spec.destination")) {
         return None;
     }
     // A spec is read without the fields that only a newer version knows. In the applied content, which has the same
     // destination, they are found.
-    let applied = link.connection.gate().and_then(|gate| gate.applied.as_ref());
+    let applied = resolved.connection.gate().and_then(|gate| gate.applied.as_ref());
     applied.map(|applied| applied.spec.to_field::<ConnectionDestination>("destination")).transpose().ok()?;
-    find_replaced(link).or_else(|| require_destination(&link.destination).err())
+    find_replaced(resolved).or_else(|| require_destination(&resolved.destination).err())
 }
 
 /// The time at which a connection closes by itself: as recorded when it was applied, or earlier by what the
@@ -226,7 +226,7 @@ pub fn ends_at(connection: &EnclaveConnection, effective: &EnclaveConnectionSpec
 /// The objects that a connection names and that others may change, as they are now: its endpoint, and the
 /// hubs that it passes. `None` while the endpoint is not there.
 #[must_use]
-pub fn find_references(link: &ResolvedConnection) -> Option<Vec<Reference>> {
+pub fn find_references(resolved: &ResolvedConnection) -> Option<Vec<Reference>> {
     fn reference<K: Gated>(object: &K) -> Option<Reference> {
         Some(Reference {
             kind: K::KIND,
@@ -240,11 +240,11 @@ pub fn find_references(link: &ResolvedConnection) -> Option<Vec<Reference>> {
                 .unwrap_or_default(),
         })
     }
-    let source = match &link.source {
+    let source = match &resolved.source {
         SourceEnd::TransitHub { hub, .. } => hub.as_deref().and_then(reference),
         SourceEnd::Workloads(_) => None,
     };
-    let (endpoint, hub) = match &link.destination {
+    let (endpoint, hub) = match &resolved.destination {
         DestinationEnd::Enclave { endpoint, .. } => (endpoint.as_deref().and_then(reference)?, None),
         DestinationEnd::Community { endpoint, hub, .. } => {
             (endpoint.as_deref().and_then(reference)?, hub.as_deref().and_then(reference))
@@ -253,9 +253,9 @@ pub fn find_references(link: &ResolvedConnection) -> Option<Vec<Reference>> {
     Some([Some(endpoint), hub, source].into_iter().flatten().collect())
 }
 
-fn find_replaced(link: &ResolvedConnection) -> Option<NotReady> {
-    let applied = link.connection.gate().and_then(|gate| gate.applied.as_ref())?;
-    let now = find_references(link)?;
+fn find_replaced(resolved: &ResolvedConnection) -> Option<NotReady> {
+    let applied = resolved.connection.gate().and_then(|gate| gate.applied.as_ref())?;
+    let now = find_references(resolved)?;
     let Reference { kind, namespace, name, .. } = Reference::find_replaced(&applied.references, &now)?;
     Some(NotReady {
         reason: reason::REFERENCE_REPLACED,
@@ -268,12 +268,12 @@ fn find_replaced(link: &ResolvedConnection) -> Option<NotReady> {
 type Found = Result<(Flow, Option<NotReady>), NotReady>;
 
 /// The packets that a connection is about, whether or not it is applied.
-fn find_flow(link: &ResolvedConnection) -> Result<Found, EvaluationError> {
-    let (to, ports) = match find_destination(&link.destination)? {
+fn find_flow(resolved: &ResolvedConnection) -> Result<Found, EvaluationError> {
+    let (to, ports) = match find_destination(&resolved.destination)? {
         Ok(found) => found,
         Err(missing) => return Ok(Err(missing)),
     };
-    Ok(match find_sources(&link.source)? {
+    Ok(match find_sources(&resolved.source)? {
         Ok((from, missing)) => Ok((Flow { from, to, ports }, missing)),
         Err(missing) => Err(missing),
     })

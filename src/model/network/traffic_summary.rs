@@ -80,16 +80,16 @@ pub fn compare(
     after: &[ResolvedConnection],
     now: Timestamp,
 ) -> Result<(Vec<String>, Vec<String>), EvaluationError> {
-    let describe = |links: &[ResolvedConnection]| -> Result<BTreeSet<String>, EvaluationError> {
+    let describe = |connections: &[ResolvedConnection]| -> Result<BTreeSet<String>, EvaluationError> {
         let mut lines = BTreeSet::new();
-        for link in links {
-            match resolve(link, now)? {
+        for resolved in connections {
+            match resolve(resolved, now)? {
                 Connectivity::Open { flow, missing } => {
                     lines.extend(describe_flow(&flow));
-                    lines.extend(missing.map(|missing| describe_later(link, &missing)));
+                    lines.extend(missing.map(|missing| describe_later(resolved, &missing)));
                 }
                 Connectivity::Unavailable(missing) => {
-                    lines.insert(describe_later(link, &missing));
+                    lines.insert(describe_later(resolved, &missing));
                 }
                 Connectivity::Disabled(_) | Connectivity::NotApplied => {}
             }
@@ -100,15 +100,15 @@ pub fn compare(
     Ok((after.difference(&before).cloned().collect(), before.difference(&after).cloned().collect()))
 }
 
-fn describe_later(link: &ResolvedConnection, missing: &NotReady) -> String {
-    let from = match &link.source {
+fn describe_later(resolved: &ResolvedConnection, missing: &NotReady) -> String {
+    let from = match &resolved.source {
         SourceEnd::Workloads(workloads) => {
             workloads.iter().map(|end| end.name.as_str()).collect::<Vec<_>>().join(", ")
         }
         SourceEnd::TransitHub { name, .. } => name.clone(),
     };
     let (DestinationEnd::Enclave { name: to, .. } | DestinationEnd::Community { name: to, .. }) =
-        &link.destination;
+        &resolved.destination;
     format!("{from} -> {to}, as soon as it can (now: {})", missing.message)
 }
 

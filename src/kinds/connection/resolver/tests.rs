@@ -108,7 +108,7 @@ fn names_stay_reachable_while_what_is_applied_of_the_community_cannot_be_read() 
         world.declare::<Community>(None, "acme", &community, &json!({}));
         let caches = &world.enqueuer.caches;
         let connection = caches.connections.get("acme-payments", "out").unwrap();
-        resolve(&link_of(caches, connection), Timestamp::UNIX_EPOCH)
+        resolve(&resolve_connection(caches, connection), Timestamp::UNIX_EPOCH)
     };
     let newer = json!({"rules": [{"operation": "JobRun", "policy": "Required"}]});
     for (community, reason) in [

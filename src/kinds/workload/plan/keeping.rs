@@ -86,10 +86,11 @@ fn plan_connections(
     healing: Healing,
     now: Timestamp,
 ) -> Vec<Write> {
-    let links = || observed.links.iter();
-    let policies: Vec<_> = links().flat_map(|link| policies_of(link, namespace, observed, now)).collect();
+    let connections = || observed.connections.iter();
+    let policies: Vec<_> =
+        connections().flat_map(|resolved| policies_of(resolved, namespace, observed, now)).collect();
     let to_names: Vec<_> =
-        links().filter_map(|link| cilium_policy_of(link, namespace, observed, now)).collect();
+        connections().filter_map(|resolved| cilium_policy_of(resolved, namespace, observed, now)).collect();
     let unmade = unmade_policies(observed);
     let healing_of = |name: &str| if unmade.contains(name) { Healing::Active } else { healing };
     let ObservedNamespace { policies: live, cilium_policies: live_to_names, .. } = &observed.place;

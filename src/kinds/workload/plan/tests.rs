@@ -56,7 +56,7 @@ impl Scene {
             },
             place,
             together: ["api", "web"].map(|name| format!("acme-payments-{name}")).into(),
-            links: Vec::new(),
+            connections: Vec::new(),
         }
     }
 }
@@ -219,7 +219,7 @@ fn what_is_taken_away_of_a_workload_goes_whatever_is_applied_around_it() {
 
 /// A connection from the workload `api` to the workload `db` of another Enclave, with what is applied of it and of its
 /// endpoint.
-fn link(connection: &Value, endpoint: &Value, enabled: bool) -> ResolvedConnection {
+fn resolved(connection: &Value, endpoint: &Value, enabled: bool) -> ResolvedConnection {
     let end = |name: &str, control: &str| WorkloadEnd {
         name: name.to_owned(),
         workload: Some(read(name, Some(control), &json!({}), &json!({}))),
@@ -249,11 +249,11 @@ fn a_policy_of_what_a_newer_version_knows_stays_as_it_is_until_it_is_closed() {
     let known = connection(json!({"workloads": ["api"]}));
     let endpoint =
         |selector: Value| json!({"workload": "db", "ports": [{"port": 5432}], "podSelector": selector});
-    let observe = |link: ResolvedConnection, place: ObservedNamespace| ObservedWorkload {
-        links: vec![link],
+    let observe = |resolved: ResolvedConnection, place: ObservedNamespace| ObservedWorkload {
+        connections: vec![resolved],
         ..scene.observe(place)
     };
-    let made = carry_out(observe(link(&known, &endpoint(json!({})), true), ObservedNamespace::default()));
+    let made = carry_out(observe(resolved(&known, &endpoint(json!({})), true), ObservedNamespace::default()));
     let name = "connection.acme-payments.out.egress";
     let policy =
         |place: &ObservedNamespace| place.policies.iter().find(|one| one.name_any() == name).cloned();
@@ -271,9 +271,9 @@ fn a_policy_of_what_a_newer_version_knows_stays_as_it_is_until_it_is_closed() {
         // As the newer version wrote it.
         Arc::make_mut(live).spec.as_mut().unwrap().egress = Some(Vec::new());
         let before = policy(&place);
-        let kept = carry_out(observe(link(&connection, &endpoint, true), place.clone()));
+        let kept = carry_out(observe(resolved(&connection, &endpoint, true), place.clone()));
         assert_eq!(policy(&kept).unwrap().spec, before.unwrap().spec, "{connection} {endpoint}");
-        let shut = carry_out(observe(link(&connection, &endpoint, false), place));
+        let shut = carry_out(observe(resolved(&connection, &endpoint, false), place));
         assert_eq!(policy(&shut), None, "{connection} {endpoint}");
     }
 }
@@ -287,18 +287,21 @@ fn a_connection_that_cannot_be_read_goes_with_the_endpoint_that_it_leads_to() {
     let mut newer = known.clone();
     newer["hours"] = json!("9-17");
     let endpoint = json!({"workload": "db", "ports": [{"port": 5432}]});
-    let observe = |link: ResolvedConnection, place: ObservedNamespace| ObservedWorkload {
-        links: vec![link],
+    let observe = |resolved: ResolvedConnection, place: ObservedNamespace| ObservedWorkload {
+        connections: vec![resolved],
         ..scene.observe(place)
     };
-    let made = carry_out(observe(link(&known, &endpoint, true), ObservedNamespace::default()));
+    let made = carry_out(observe(resolved(&known, &endpoint, true), ObservedNamespace::default()));
     let is_open = |connection: &Value, change: &dyn Fn(&mut ResolvedConnection)| {
-        let mut link = link(connection, &endpoint, true);
-        change(&mut link);
-        carry_out(observe(link, made.clone())).policies.iter().any(|one| one.name_any().ends_with(".egress"))
+        let mut resolved = resolved(connection, &endpoint, true);
+        change(&mut resolved);
+        carry_out(observe(resolved, made.clone()))
+            .policies
+            .iter()
+            .any(|one| one.name_any().ends_with(".egress"))
     };
-    let offered = |link: &mut ResolvedConnection, applied: Option<Value>| {
-        let DestinationEnd::Enclave { endpoint: offered, .. } = &mut link.destination else { return };
+    let offered = |resolved: &mut ResolvedConnection, applied: Option<Value>| {
+        let DestinationEnd::Enclave { endpoint: offered, .. } = &mut resolved.destination else { return };
         *offered = applied.map(|applied| read("db", Some("acme-ledger"), &applied, &endpoint));
     };
     let with = |field: &str, value: Value| {
@@ -308,15 +311,15 @@ fn a_connection_that_cannot_be_read_goes_with_the_endpoint_that_it_leads_to() {
     };
     for connection in [&known, &newer] {
         assert!(is_open(connection, &|_| {}), "{connection}");
-        assert!(!is_open(connection, &|link| offered(link, None)), "{connection}: deleted");
-        assert!(!is_open(connection, &|link| offered(link, Some(with("retire", json!(true))))));
+        assert!(!is_open(connection, &|resolved| offered(resolved, None)), "{connection}: deleted");
+        assert!(!is_open(connection, &|resolved| offered(resolved, Some(with("retire", json!(true))))));
         let unreadable = with("podSelector", json!({"matchNames": ["db-0"]}));
-        assert!(is_open(connection, &|link| offered(link, Some(unreadable.clone()))), "{connection}");
+        assert!(is_open(connection, &|resolved| offered(resolved, Some(unreadable.clone()))), "{connection}");
         let mut retired = unreadable.clone();
         retired["retire"] = json!(true);
-        assert!(!is_open(connection, &|link| offered(link, Some(retired.clone()))), "{connection}");
-        let replaced = |link: &mut ResolvedConnection| {
-            let connection = Arc::make_mut(&mut link.connection);
+        assert!(!is_open(connection, &|resolved| offered(resolved, Some(retired.clone()))), "{connection}");
+        let replaced = |resolved: &mut ResolvedConnection| {
+            let connection = Arc::make_mut(&mut resolved.connection);
             let applied = connection.status.as_mut().and_then(|status| status.gate.applied.as_mut());
             let reference = json!({
                 "kind": "EnclaveEndpoint", "namespace": "acme-ledger", "name": "db", "uid": "old", "digest": "d",
@@ -325,17 +328,17 @@ fn a_connection_that_cannot_be_read_goes_with_the_endpoint_that_it_leads_to() {
         };
         assert!(!is_open(connection, &replaced), "{connection}: made again");
     }
-    let revised = |link: &mut ResolvedConnection| {
+    let revised = |resolved: &mut ResolvedConnection| {
         let mut applied = newer.clone();
         applied["destination"]["enclaveEndpoint"]["revision"] = json!("b");
-        link.connection = read("out", Some("acme-payments"), &applied, &applied);
-        offered(link, None);
+        resolved.connection = read("out", Some("acme-payments"), &applied, &applied);
+        offered(resolved, None);
     };
     assert!(is_open(&newer, &revised));
     // Where it leads only a newer version knows, so nobody here can tell whether that is gone.
-    let unknown = |link: &mut ResolvedConnection| {
-        Arc::make_mut(&mut link.connection).spec.destination = ConnectionDestination::default();
-        offered(link, None);
+    let unknown = |resolved: &mut ResolvedConnection| {
+        Arc::make_mut(&mut resolved.connection).spec.destination = ConnectionDestination::default();
+        offered(resolved, None);
     };
     assert!(is_open(&newer, &unknown));
 }
@@ -352,13 +355,14 @@ fn a_policy_of_a_connection_lets_through_no_more_than_the_connection_while_the_c
         enclave: json!({}),
         workload: json!({}),
     };
-    let observe = |scene: &Scene, link: ResolvedConnection, place: ObservedNamespace| ObservedWorkload {
-        links: vec![link],
+    let observe = |scene: &Scene, resolved: ResolvedConnection, place: ObservedNamespace| ObservedWorkload {
+        connections: vec![resolved],
         ..scene.observe(place)
     };
     let reference = json!({"enclaveEndpoint": {"enclave": "ledger", "name": "db"}});
     let connection = json!({"source": {"workloads": ["api"]}, "destination": reference});
-    let to_port = |port: u16| link(&connection, &json!({"workload": "db", "ports": [{"port": port}]}), true);
+    let to_port =
+        |port: u16| resolved(&connection, &json!({"workload": "db", "ports": [{"port": port}]}), true);
     let to_name = |name: &str| {
         let spec = json!({"destination": {"fqdns": [name]}, "ports": [{"port": 443}]});
         let destination = DestinationEnd::Community {
@@ -382,7 +386,7 @@ fn a_policy_of_a_connection_lets_through_no_more_than_the_connection_while_the_c
         assert_ne!(told(&made), told(&narrower));
         assert_eq!(told(&carry_out(observe(&newer, before.clone(), made.clone()))), told(&made));
         assert_eq!(told(&carry_out(observe(&newer, now.clone(), made.clone()))), told(&narrower));
-        let bare = carry_out(ObservedWorkload { links: Vec::new(), ..scene.observe(made) });
+        let bare = carry_out(ObservedWorkload { connections: Vec::new(), ..scene.observe(made) });
         assert_eq!(told(&carry_out(observe(&newer, now, bare.clone()))), told(&bare), "none is made");
     }
 }
