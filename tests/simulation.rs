@@ -113,7 +113,7 @@ struct World {
     now: Timestamp,
     community: Community,
     enclave: Enclave,
-    place: ObservedNamespace,
+    live_namespace: ObservedNamespace,
     requests: BTreeMap<String, ApprovalRequest>,
     integrity: Integrity,
     /// Another number whenever the admission policies were away.
@@ -134,7 +134,7 @@ impl World {
             now: Timestamp::from_second(1_000_000).unwrap(),
             community,
             enclave: Enclave::new("payments", EnclaveSpec::default()),
-            place: ObservedNamespace::default(),
+            live_namespace: ObservedNamespace::default(),
             requests: BTreeMap::new(),
             integrity: Integrity::Intact,
             fingerprint: 0,
@@ -173,9 +173,9 @@ impl World {
             }
             Step::Rules { creation, update, group } => self.apply_rules(*creation, *update, *group),
             Step::Clock { minutes } => self.now += SignedDuration::from_mins(i64::from(*minutes)),
-            Step::Drift { what: 0 } => self.place.policies.clear(),
-            Step::Drift { what: 1 } => self.place.quota = None,
-            Step::Drift { .. } => self.place = ObservedNamespace::default(),
+            Step::Drift { what: 0 } => self.live_namespace.policies.clear(),
+            Step::Drift { what: 1 } => self.live_namespace.quota = None,
+            Step::Drift { .. } => self.live_namespace = ObservedNamespace::default(),
             Step::Integrity { intact: true } => match self.integrity {
                 Integrity::Intact => {}
                 Integrity::Broken(_) => {
@@ -343,7 +343,7 @@ impl World {
                     fingerprint: self.fingerprint.to_string(),
                 },
             },
-            place: self.place.clone(),
+            live_namespace: self.live_namespace.clone(),
             children: Children::default(),
             of_others: enclave_operator::plan::lock::OfOthers::default(),
             workloads: Vec::new(),
@@ -396,14 +396,14 @@ impl World {
             }
             Write::CreateNamespace(namespace) => {
                 assert_eq!(namespace.labels()[label::PURPOSE], purpose::CONTROL);
-                self.place.namespace = Some(Arc::new(*namespace));
+                self.live_namespace.namespace = Some(Arc::new(*namespace));
             }
-            Write::ReplaceNamespace(namespace) => self.place.namespace = Some(Arc::new(*namespace)),
+            Write::ReplaceNamespace(namespace) => self.live_namespace.namespace = Some(Arc::new(*namespace)),
             Write::Child(Verb::Create | Verb::Replace, Child::NetworkPolicy(policy)) => {
-                self.place.policies = vec![Arc::new(*policy)];
+                self.live_namespace.policies = vec![Arc::new(*policy)];
             }
             Write::Child(Verb::Create | Verb::Replace, Child::ResourceQuota(quota)) => {
-                self.place.quota = Some(Arc::new(*quota));
+                self.live_namespace.quota = Some(Arc::new(*quota));
             }
             // The simulated caches are never behind.
             Write::ConfirmRules(_) | Write::ConfirmPolicies { .. } => {}
@@ -513,8 +513,8 @@ impl World {
     fn check_rest(&self) {
         let gate = &self.enclave.status.as_ref().unwrap().gate;
         if gate.applied.is_some() {
-            assert!(self.place.namespace.is_some() && self.place.policies.len() == 1);
-            assert!(self.place.quota.is_some());
+            assert!(self.live_namespace.namespace.is_some() && self.live_namespace.policies.len() == 1);
+            assert!(self.live_namespace.quota.is_some());
         }
         let latest = Content::of_spec(&Enclave::without_change_reason(&self.enclave.spec)).unwrap();
         let in_force = gate.applied.as_ref().is_some_and(|applied| applied.spec == latest);

@@ -126,7 +126,7 @@ pub mod child {
     pub const DNS: &str = "enclave-operator-dns";
     /// NetworkPolicy that lets pods of a workload reach each other, and those of the Enclave's other
     /// workloads where that is allowed.
-    pub const INSIDE: &str = "enclave-operator-inside";
+    pub const INTRA_ENCLAVE: &str = "enclave-operator-inside";
     /// ResourceQuota with the limits of a workload; it allows no pod in namespaces where no pod runs.
     pub const QUOTA: &str = "enclave-operator-quota";
     /// LimitRange with the limits and requests of containers of a workload that set none themselves.
@@ -134,7 +134,7 @@ pub mod child {
     /// Secret with the settings of notifications, which people write in the namespace of a Community.
     pub const NOTIFICATIONS: &str = "enclave-operator-notifications";
     /// NetworkPolicies with a fixed name, which are those above.
-    pub const POLICIES: [&str; 3] = [DEFAULT_DENY, DNS, INSIDE];
+    pub const POLICIES: [&str; 3] = [DEFAULT_DENY, DNS, INTRA_ENCLAVE];
 }
 
 /// Condition types.

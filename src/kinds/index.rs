@@ -130,7 +130,7 @@ pub enum RbacBy {
     /// The namespace of an object whose name is none that only the operator's may have.
     OfOthersIn,
     /// The namespace of an object with the name of what the operator makes there beside grants.
-    OfThePlace,
+    OwnIn,
 }
 
 macro_rules! rbac {
@@ -146,7 +146,7 @@ macro_rules! rbac {
                 if !name.starts_with(ROLE_BINDING) {
                     add(RbacBy::OfOthersIn, namespace_of_object(self));
                 } else if !is_of_grant(name) {
-                    add(RbacBy::OfThePlace, namespace_of_object(self));
+                    add(RbacBy::OwnIn, namespace_of_object(self));
                 }
                 if let Some(maker) = maker(self) {
                     add(RbacBy::Maker, maker);

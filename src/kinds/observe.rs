@@ -73,7 +73,7 @@ pub(in crate::kinds) enum Bindings {
     /// All: nobody gets in but those whom it lists.
     All,
     /// Those that are made with it. There may be a thousand others, of grants.
-    OfThePlace,
+    Own,
 }
 
 pub(in crate::kinds) fn observe_namespace(
@@ -92,7 +92,7 @@ pub(in crate::kinds) fn observe_namespace(
         },
         bindings: match bindings {
             Bindings::All => caches.role_bindings.in_namespace(namespace),
-            Bindings::OfThePlace => caches.role_bindings.by(RbacBy::OfThePlace, namespace),
+            Bindings::Own => caches.role_bindings.by(RbacBy::OwnIn, namespace),
         },
         quota: caches.quotas.get(namespace, child::QUOTA),
         container_defaults: caches.container_defaults.get(namespace, child::CONTAINER_DEFAULTS),
@@ -107,6 +107,6 @@ pub(in crate::kinds) fn observe_namespace_owned_by<K: Gated>(
     let uid = owner.uid().unwrap_or_default();
     let found = caches.namespaces.by(NamespaceBy::OwnerUid, &uid).into_iter().next();
     found.map_or_else(ObservedNamespace::default, |namespace| {
-        observe_namespace(caches, &namespace.name_any(), Bindings::OfThePlace)
+        observe_namespace(caches, &namespace.name_any(), Bindings::Own)
     })
 }

@@ -36,14 +36,20 @@ pub fn build_dns(namespace: &str, dns: &Dns) -> NetworkPolicy {
 /// Lets the pods of a namespace reach those of these namespaces, and be reached by them: its own, and
 /// those of the Enclave's other workloads where that is allowed.
 #[must_use]
-pub fn build_inside(namespace: &str, together: &[String]) -> NetworkPolicy {
+pub fn build_intra_enclave(namespace: &str, enclave_namespaces: &[String]) -> NetworkPolicy {
     let peers = || {
         vec![NetworkPolicyPeer {
-            namespace_selector: Some(select_namespaces(together)),
+            namespace_selector: Some(select_namespaces(enclave_namespaces)),
             ..NetworkPolicyPeer::default()
         }]
     };
-    build(namespace, child::INSIDE, LabelSelector::default(), Some((peers(), &[])), Some((peers(), &[])))
+    build(
+        namespace,
+        child::INTRA_ENCLAVE,
+        LabelSelector::default(),
+        Some((peers(), &[])),
+        Some((peers(), &[])),
+    )
 }
 
 /// The policies that a connection needs in this namespace: egress when it is a source, ingress when it

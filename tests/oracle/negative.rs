@@ -34,8 +34,9 @@ fn a_policy_that_is_missing_too_wide_or_too_narrow_is_found() {
         let mut without = objects.clone();
         without.network_policies.remove(position);
         let outcome = judge.compare(&without);
-        let has_room =
-            |one: &NetworkPolicy| one.name_any() == child::INSIDE && one.namespace() == policy.namespace();
+        let has_room = |one: &NetworkPolicy| {
+            one.name_any() == child::INTRA_ENCLAVE && one.namespace() == policy.namespace()
+        };
         match (policy.name_any() == child::DEFAULT_DENY, objects.network_policies.iter().any(has_room)) {
             // What lets the Pods of a workload reach each other shuts everybody else out too.
             (true, true) => outcome.map(drop).unwrap(),

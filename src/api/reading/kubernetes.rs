@@ -77,7 +77,7 @@ impl Parts {
 impl Readable for Namespace {
     const FIELDS: &'static [&'static str] = &["spec", "status"];
 
-    fn put_together(metadata: ObjectMeta, parts: &mut Parts) -> Self {
+    fn assemble(metadata: ObjectMeta, parts: &mut Parts) -> Self {
         Self { metadata, spec: parts.partly("spec"), status: parts.partly("status") }
     }
 }
@@ -85,7 +85,7 @@ impl Readable for Namespace {
 impl Readable for ServiceAccount {
     const FIELDS: &'static [&'static str] = &[];
 
-    fn put_together(metadata: ObjectMeta, _: &mut Parts) -> Self {
+    fn assemble(metadata: ObjectMeta, _: &mut Parts) -> Self {
         Self { metadata, ..Self::default() }
     }
 }
@@ -93,7 +93,7 @@ impl Readable for ServiceAccount {
 impl Readable for RoleBinding {
     const FIELDS: &'static [&'static str] = &["roleRef", "subjects"];
 
-    fn put_together(metadata: ObjectMeta, parts: &mut Parts) -> Self {
+    fn assemble(metadata: ObjectMeta, parts: &mut Parts) -> Self {
         let role_ref = parts.whole("roleRef").unwrap_or_default();
         Self { metadata, role_ref, subjects: parts.subjects() }
     }
@@ -102,7 +102,7 @@ impl Readable for RoleBinding {
 impl Readable for ClusterRoleBinding {
     const FIELDS: &'static [&'static str] = &["roleRef", "subjects"];
 
-    fn put_together(metadata: ObjectMeta, parts: &mut Parts) -> Self {
+    fn assemble(metadata: ObjectMeta, parts: &mut Parts) -> Self {
         let role_ref = parts.whole("roleRef").unwrap_or_default();
         Self { metadata, role_ref, subjects: parts.subjects() }
     }
@@ -111,7 +111,7 @@ impl Readable for ClusterRoleBinding {
 impl Readable for Role {
     const FIELDS: &'static [&'static str] = &["rules"];
 
-    fn put_together(metadata: ObjectMeta, parts: &mut Parts) -> Self {
+    fn assemble(metadata: ObjectMeta, parts: &mut Parts) -> Self {
         Self { metadata, rules: parts.rules() }
     }
 }
@@ -119,7 +119,7 @@ impl Readable for Role {
 impl Readable for ClusterRole {
     const FIELDS: &'static [&'static str] = &["aggregationRule", "rules"];
 
-    fn put_together(metadata: ObjectMeta, parts: &mut Parts) -> Self {
+    fn assemble(metadata: ObjectMeta, parts: &mut Parts) -> Self {
         let aggregation_rule = parts.whole_or("aggregationRule", || Some(AggregationRule::default()));
         Self { metadata, aggregation_rule, rules: parts.rules() }
     }
@@ -129,7 +129,7 @@ impl Readable for ClusterRole {
 impl Readable for Lease {
     const FIELDS: &'static [&'static str] = &["spec"];
 
-    fn put_together(metadata: ObjectMeta, parts: &mut Parts) -> Self {
+    fn assemble(metadata: ObjectMeta, parts: &mut Parts) -> Self {
         Self { metadata, spec: parts.partly("spec") }
     }
 }
@@ -139,7 +139,7 @@ impl Readable for Lease {
 impl Readable for CustomResourceDefinition {
     const FIELDS: &'static [&'static str] = &["status"];
 
-    fn put_together(metadata: ObjectMeta, parts: &mut Parts) -> Self {
+    fn assemble(metadata: ObjectMeta, parts: &mut Parts) -> Self {
         Self { metadata, status: parts.partly("status"), ..Self::default() }
     }
 }
@@ -149,7 +149,7 @@ impl Readable for CiliumNetworkPolicy {
 
     /// Cilium allows the traffic of `spec` and of `specs`. The operator writes no `specs`, so a policy that
     /// has some is not what the operator wrote.
-    fn put_together(metadata: ObjectMeta, parts: &mut Parts) -> Self {
+    fn assemble(metadata: ObjectMeta, parts: &mut Parts) -> Self {
         let nothing = || CiliumNetworkPolicySpec { rules: serde_json::Map::new() };
         let mut spec: CiliumNetworkPolicySpec = parts.whole("spec").unwrap_or_else(nothing);
         if parts.take("specs").is_some() {
@@ -168,7 +168,7 @@ macro_rules! compared_by_spec {
 
             // Some of these kinds have a status, which nobody reads.
             #[allow(clippy::needless_update)]
-            fn put_together(metadata: ObjectMeta, parts: &mut Parts) -> Self {
+            fn assemble(metadata: ObjectMeta, parts: &mut Parts) -> Self {
                 Self { metadata, spec: parts.whole("spec")$(.$or_default())?, ..Self::default() }
             }
         })*

@@ -117,7 +117,7 @@ pub trait Readable: Resource<DynamicType = ()> + Sized {
     const KEEPS_LAST_CHANGE: bool = false;
 
     /// Builds the object from the parts that can be read.
-    fn put_together(metadata: ObjectMeta, parts: &mut Parts) -> Self;
+    fn assemble(metadata: ObjectMeta, parts: &mut Parts) -> Self;
 }
 
 /// Parts of an object as text, and the fields that were found unreadable so far.
@@ -153,7 +153,7 @@ impl<K: Readable> Item<K> {
     #[must_use]
     pub fn read(self) -> (K, Vec<Unread>) {
         let Self { metadata, mut parts, kind: _ } = self;
-        let object = K::put_together(metadata, &mut parts);
+        let object = K::assemble(metadata, &mut parts);
         (object, parts.unread)
     }
 }

@@ -101,7 +101,7 @@ macro_rules! gated {
         impl $crate::api::reading::Readable for $kind {
             const FIELDS: &'static [&'static str] = &["spec", "status"];
 
-            fn put_together(
+            fn assemble(
                 metadata: ::k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
                 parts: &mut $crate::api::reading::Parts,
             ) -> Self {
@@ -133,7 +133,7 @@ macro_rules! essential {
             impl Readable for $kind {
                 const FIELDS: &'static [&'static str] = &["spec", "status"];
 
-                fn put_together(metadata: ObjectMeta, parts: &mut Parts) -> Self {
+                fn assemble(metadata: ObjectMeta, parts: &mut Parts) -> Self {
                     let known = parts.unread.len();
                     let status: Option<$status> = parts.status();
                     let of_status = parts.unread.get(known..).unwrap_or_default().iter();

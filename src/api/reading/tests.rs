@@ -14,7 +14,7 @@ use crate::api::audit::RecordType;
 use crate::api::common::MaintenanceMode;
 use crate::api::enclave_workload::AccessMode;
 use crate::api::*;
-use crate::model::network::intra_enclave::is_kept_apart;
+use crate::model::network::intra_enclave::isolates_workloads;
 
 const NO_TIME: &str = "when it is over";
 
@@ -614,7 +614,7 @@ fn a_list_is_no_object_and_an_object_is_no_word() {
     let before = json!({"network": {"workloadCommunication": "Allowed"}});
     for wanted in [json!([7]), json!(["Isolated"]), json!([])] {
         let (one, _) = read::<Enclave>(&edited(&before, &json!({ "network": wanted })));
-        assert!(!is_kept_apart(&one.spec), "{wanted} closes nothing");
+        assert!(!isolates_workloads(&one.spec), "{wanted} closes nothing");
     }
     for field in ["approvals", "network", "maintenance"] {
         let (one, _) = read::<Enclave>(&edited(&json!({}), &json!({field: []})));
@@ -631,5 +631,5 @@ fn what_closes_is_read_beside_a_field_with_any_number_of_newer_words() {
     let (one, _) = read::<Enclave>(&edited(&before, &after));
     let mark = one.spec.unreadable.as_ref().unwrap();
     assert!(mark.is_only_newer() && mark.is_unclear("approvals") && !mark.is_unclear("network"));
-    assert!(is_kept_apart(&one.spec));
+    assert!(isolates_workloads(&one.spec));
 }

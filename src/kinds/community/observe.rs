@@ -24,7 +24,7 @@ pub fn observe_community(
     let namespace = namespace_of(&community);
     let owns = owns_namespace(caches, &community, &namespace);
     ObservedCommunity {
-        place: observe_namespace(caches, &namespace, Bindings::OfThePlace),
+        live_namespace: observe_namespace(caches, &namespace, Bindings::Own),
         of_others: of_community(caches, &community),
         enclaves: if owns { caches.enclaves.count(EnclaveBy::CountedIn, &namespace) } else { 0 },
         declared: observe_gated(caches, community, policy_status),

@@ -24,7 +24,7 @@ use crate::plan::namespace::desired::ObservedNamespace;
 use crate::plan::namespace::desired::is_owned;
 use crate::plan::namespace::enforce::enforce;
 use crate::plan::namespace::enforce::owned_namespace;
-use crate::plan::namespace::enforce::plan_repair_of_the_known;
+use crate::plan::namespace::enforce::plan_repair_from_labels;
 use crate::plan::namespace::enforce::plan_teardown;
 use crate::plan::namespace::enforce::preview;
 use crate::plan::{Plan, Write};
@@ -35,7 +35,7 @@ pub struct ObservedCommunity {
     /// The Community, which has no parent.
     pub declared: ObservedGated<Community>,
     /// The observed namespace of the Community.
-    pub place: ObservedNamespace,
+    pub live_namespace: ObservedNamespace,
     /// The number of Enclaves that are declared in its namespace.
     pub enclaves: usize,
     /// Objects and bindings of others in its namespace.
@@ -56,13 +56,16 @@ pub fn plan_community(observed: &ObservedCommunity, now: Timestamp) -> Plan<Comm
         })
     };
     let was_enforced = was_enforced(community);
-    let keep =
-        || plan_repair_of_the_known(&observed.place, &observed.declared.uid(), &exceptions, was_enforced);
-    let namespace = owned_namespace(&observed.place, &observed.declared.uid());
+    let keep = || {
+        plan_repair_from_labels(&observed.live_namespace, &observed.declared.uid(), &exceptions, was_enforced)
+    };
+    let namespace = owned_namespace(&observed.live_namespace, &observed.declared.uid());
     let mut notice = None;
     let finalization = Finalization {
         in_use: waits_for_enclaves(observed),
-        remove: || plan_teardown(&observed.place, &observed.declared.uid(), Some(namespace_of(community))),
+        remove: || {
+            plan_teardown(&observed.live_namespace, &observed.declared.uid(), Some(namespace_of(community)))
+        },
     };
     let mut plan =
         plan_gated(&observed.declared, finalization, inputs(), keep, now).with_status(|mut gate| {
@@ -100,10 +103,12 @@ fn enforce_community(
 ) -> (Enforcement, Vec<Write>) {
     let community = observed.declared.object.as_ref();
     match applied {
-        None => (preview(&place(community, &[], exceptions), &observed.place), Vec::new()),
+        None => {
+            (preview(&desired_namespace(community, &[], exceptions), &observed.live_namespace), Vec::new())
+        }
         Some(spec) => {
-            let place = place(community, &[&spec.approvals], exceptions);
-            enforce(&place, &observed.place, was_enforced(community))
+            let desired = desired_namespace(community, &[&spec.approvals], exceptions);
+            enforce(&desired, &observed.live_namespace, was_enforced(community))
         }
     }
 }
@@ -113,13 +118,17 @@ fn enforce_community(
 fn can_take_requests(observed: &ObservedCommunity) -> bool {
     let uid = observed.declared.uid();
     observed
-        .place
+        .live_namespace
         .namespace
         .as_deref()
         .is_some_and(|namespace| is_owned(namespace, &uid) && namespace.metadata.deletion_timestamp.is_none())
 }
 
-fn place(community: &Community, rules: &[&Approvals], exceptions: &Exceptions) -> DesiredNamespace {
+fn desired_namespace(
+    community: &Community,
+    rules: &[&Approvals],
+    exceptions: &Exceptions,
+) -> DesiredNamespace {
     let name = community.name_any();
     DesiredNamespace {
         namespace: namespace_of(community),
@@ -129,7 +138,7 @@ fn place(community: &Community, rules: &[&Approvals], exceptions: &Exceptions) -
         held_operations: held_operations(rules),
         exceptions: exceptions.clone(),
         bindings: Vec::new(),
-        inside: NamespacePurpose::Community,
+        purpose: NamespacePurpose::Community,
     }
 }
 

@@ -247,13 +247,14 @@ pub fn resolve_connections_of_workload(
 pub fn resolve_connections_of_policies(
     caches: &Caches,
     parent: &Parent,
-    place: &ObservedNamespace,
+    live_namespace: &ObservedNamespace,
     known: &[ResolvedConnection],
 ) -> Vec<ResolvedConnection> {
     let name_of = |parent: &Parent| parent.community().and_then(|community| community.metadata.name.clone());
     let known: HashSet<Key> = known.iter().map(|resolved| Key::of(resolved.connection.as_ref())).collect();
-    let policies = place.policies.iter().filter_map(|policy| policy.metadata.name.as_deref());
-    let of_cilium = place.cilium_policies.iter().filter_map(|policy| policy.metadata.name.as_deref());
+    let policies = live_namespace.policies.iter().filter_map(|policy| policy.metadata.name.as_deref());
+    let of_cilium =
+        live_namespace.cilium_policies.iter().filter_map(|policy| policy.metadata.name.as_deref());
     let named = policies.chain(of_cilium).filter_map(connection_of_policy);
     let others: BTreeSet<_> =
         named.filter(|(declared_in, name)| !known.contains(&Key::new(declared_in, name))).collect();

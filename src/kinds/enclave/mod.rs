@@ -18,7 +18,7 @@ use crate::kinds::gated::{collect, operations_of, retired_parts, shared_parts};
 use crate::model::approval::change::requesters;
 use crate::model::approval::gated::Gated;
 use crate::model::audit::records::records_of_maintenance;
-use crate::model::network::intra_enclave::is_kept_apart;
+use crate::model::network::intra_enclave::isolates_workloads;
 use crate::model::rbac::maintenance;
 
 impl Gated for Enclave {
@@ -45,7 +45,7 @@ impl Gated for Enclave {
     /// Closes also by the readable part of a spec that cannot be read as a whole: nobody keeps access because of
     /// another field.
     fn restrict(applied: &EnclaveSpec, wanted: &EnclaveSpec) -> EnclaveSpec {
-        let closes = wanted.unreadable.is_some() && is_kept_apart(wanted);
+        let closes = wanted.unreadable.is_some() && isolates_workloads(wanted);
         EnclaveSpec {
             network: if closes { &wanted.network } else { &applied.network }.clone(),
             maintenance: maintenance::restrict(&applied.maintenance, &wanted.maintenance),

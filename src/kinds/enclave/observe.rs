@@ -25,20 +25,18 @@ pub fn observe_enclave(
     policy_status: PolicyStatus,
 ) -> ObservedEnclave {
     let declared = observe_gated(caches, enclave, policy_status);
-    let place = match &declared.parent {
-        Parent::Community(community) => observe_namespace(
-            caches,
-            &control_namespace_of(community, &declared.object),
-            Bindings::OfThePlace,
-        ),
+    let live_namespace = match &declared.parent {
+        Parent::Community(community) => {
+            observe_namespace(caches, &control_namespace_of(community, &declared.object), Bindings::Own)
+        }
         Parent::Nowhere | Parent::Enclave(..) => observe_namespace_owned_by(caches, declared.object.as_ref()),
     };
     // The children matter to an Enclave that is on its way out.
     let applied = declared.object.gate().and_then(|gate| gate.applied.as_ref());
     let is_leaving = declared.object.metadata.deletion_timestamp.is_some()
         || applied.is_some_and(|applied| applied.spec.retires());
-    let inside = place.namespace.as_deref().filter(|_| is_leaving).map(ResourceExt::name_any);
-    let children = inside.map(|namespace| Children {
+    let control = live_namespace.namespace.as_deref().filter(|_| is_leaving).map(ResourceExt::name_any);
+    let children = control.map(|namespace| Children {
         workloads: count_in(&caches.workloads, &namespace),
         endpoints: count_in(&caches.endpoints, &namespace),
         connections: count_in(&caches.connections, &namespace),
@@ -46,7 +44,7 @@ pub fn observe_enclave(
     let community = declared.parent.community();
     let around =
         community.map(|community| Parent::Enclave(Arc::clone(community), Arc::clone(&declared.object)));
-    let control = place.namespace.as_deref().map(ResourceExt::name_any);
+    let control = live_namespace.namespace.as_deref().map(ResourceExt::name_any);
     let workloads =
         around.zip(control).map(|(around, control)| namespaces_of_workloads(caches, &around, &control));
     let of_others = community.map(|community| of_enclave(caches, community, &declared.object));
@@ -55,7 +53,7 @@ pub fn observe_enclave(
         workloads: workloads.unwrap_or_default(),
         children: children.unwrap_or_default(),
         declared,
-        place,
+        live_namespace,
     }
 }
 

@@ -25,7 +25,7 @@ use crate::plan::namespace::desired::NamespacePurpose;
 use crate::plan::namespace::desired::ObservedNamespace;
 use crate::plan::namespace::enforce::enforce;
 use crate::plan::namespace::enforce::owned_namespace;
-use crate::plan::namespace::enforce::plan_repair_of_the_known;
+use crate::plan::namespace::enforce::plan_repair_from_labels;
 use crate::plan::namespace::enforce::plan_teardown;
 use crate::plan::namespace::enforce::preview;
 use crate::plan::{Plan, Write};
@@ -38,7 +38,7 @@ pub struct ObservedEnclave {
     /// The Enclave and the Community around it.
     pub declared: ObservedGated<Enclave>,
     /// The observed control namespace of the Enclave.
-    pub place: ObservedNamespace,
+    pub live_namespace: ObservedNamespace,
     /// The namespaces of all its workloads that exist, in order.
     pub workloads: Vec<String>,
     /// The number of objects that are declared in it, by kind; counted only while it is on its way out.
@@ -66,12 +66,12 @@ pub fn plan_enclave(observed: &ObservedEnclave, now: Timestamp) -> Plan<EnclaveS
             enforce: |applied: Option<&EnclaveSpec>| enforce_enclave(observed, applied, &exceptions),
         })
     };
-    let keep = || repair_the_known(observed, &exceptions);
-    let namespace = owned_namespace(&observed.place, &observed.declared.uid());
+    let keep = || plan_repair(observed, &exceptions);
+    let namespace = owned_namespace(&observed.live_namespace, &observed.declared.uid());
     let mut notice = None;
     let finalization = Finalization {
         in_use: waits_for_children(observed),
-        remove: || plan_teardown(&observed.place, &observed.declared.uid(), namespace_of(observed)),
+        remove: || plan_teardown(&observed.live_namespace, &observed.declared.uid(), namespace_of(observed)),
     };
     let mut plan = plan_gated(&observed.declared, finalization, inputs(), keep, now);
     tell_impact(&mut plan, || compare_workloads(observed));
@@ -101,7 +101,7 @@ pub fn plan_enclave(observed: &ObservedEnclave, now: Timestamp) -> Plan<EnclaveS
 /// Returns the intra-Enclave traffic that the latest spec would open, and that it would close.
 fn compare_workloads(observed: &ObservedEnclave) -> (Vec<String>, Vec<String>) {
     let enclave = observed.declared.object.as_ref();
-    let together = |spec: Option<&EnclaveSpec>| -> BTreeSet<String> {
+    let communicating = |spec: Option<&EnclaveSpec>| -> BTreeSet<String> {
         let network = spec.filter(|spec| !Enclave::retires(spec)).map(|spec| &spec.network);
         match network.map(|network| network.workload_communication) {
             Some(WorkloadCommunication::Allowed) => observed.workloads.iter().cloned().collect(),
@@ -109,7 +109,7 @@ fn compare_workloads(observed: &ObservedEnclave) -> (Vec<String>, Vec<String>) {
         }
     };
     let before = applied_spec(enclave).ok().flatten();
-    compare_intra_enclave(&together(before.as_ref()), &together(Some(&enclave.spec)))
+    compare_intra_enclave(&communicating(before.as_ref()), &communicating(Some(&enclave.spec)))
 }
 
 /// Returns who may do more in the Enclave. A Community that is not in force allows nobody anything.
@@ -121,9 +121,9 @@ fn exceptions(observed: &ObservedEnclave, now: Timestamp) -> Exceptions {
     Exceptions::in_enclave(community, &observed.declared.object, now)
 }
 
-fn repair_the_known(observed: &ObservedEnclave, exceptions: &Exceptions) -> Vec<Write> {
+fn plan_repair(observed: &ObservedEnclave, exceptions: &Exceptions) -> Vec<Write> {
     let was_enforced = was_enforced(observed.declared.object.as_ref());
-    plan_repair_of_the_known(&observed.place, &observed.declared.uid(), exceptions, was_enforced)
+    plan_repair_from_labels(&observed.live_namespace, &observed.declared.uid(), exceptions, was_enforced)
 }
 
 fn namespace_of(observed: &ObservedEnclave) -> Option<String> {
@@ -138,11 +138,12 @@ fn enforce_enclave(
 ) -> (Enforcement, Vec<Write>) {
     let (Parent::Community(community), Some(spec)) = (&observed.declared.parent, applied) else {
         return match (&observed.declared.parent, applied) {
-            (Parent::Community(community), _) => {
-                (preview(&place(observed, community, &[], exceptions), &observed.place), Vec::new())
-            }
+            (Parent::Community(community), _) => (
+                preview(&desired_namespace(observed, community, &[], exceptions), &observed.live_namespace),
+                Vec::new(),
+            ),
             (_, None) => (Enforcement::Nothing, Vec::new()),
-            (_, Some(_)) => keep_the_known(observed, exceptions),
+            (_, Some(_)) => enforce_without_community(observed, exceptions),
         };
     };
     match InheritedPolicy::of_community(community) {
@@ -150,20 +151,27 @@ fn enforce_enclave(
             let rules: Vec<&Approvals> =
                 outer.scopes.iter().map(|scope| &scope.approvals).chain([&spec.approvals]).collect();
             let was_enforced = was_enforced(observed.declared.object.as_ref());
-            enforce(&place(observed, community, &rules, exceptions), &observed.place, was_enforced)
+            enforce(
+                &desired_namespace(observed, community, &rules, exceptions),
+                &observed.live_namespace,
+                was_enforced,
+            )
         }
-        Ok(None) | Err(_) => keep_the_known(observed, exceptions),
+        Ok(None) | Err(_) => enforce_without_community(observed, exceptions),
     }
 }
 
 /// Keeps what exists in shape while the Community is missing, not in force or unreadable.
-fn keep_the_known(observed: &ObservedEnclave, exceptions: &Exceptions) -> (Enforcement, Vec<Write>) {
+fn enforce_without_community(
+    observed: &ObservedEnclave,
+    exceptions: &Exceptions,
+) -> (Enforcement, Vec<Write>) {
     let missing = observed.declared.parent.rules_in_community(KINDS).ok().and_then(Result::err);
-    let repairs = repair_the_known(observed, exceptions);
+    let repairs = plan_repair(observed, exceptions);
     (missing.map_or(Enforcement::Nothing, Enforcement::Blocked), repairs)
 }
 
-fn place(
+fn desired_namespace(
     observed: &ObservedEnclave,
     community: &Community,
     rules: &[&Approvals],
@@ -178,13 +186,14 @@ fn place(
         held_operations: held_operations(rules),
         exceptions: exceptions.clone(),
         bindings: Vec::new(),
-        inside: NamespacePurpose::Control,
+        purpose: NamespacePurpose::Control,
     }
 }
 
 fn waits_for_children(observed: &ObservedEnclave) -> Option<String> {
     let Children { workloads, endpoints, connections } = observed.children;
-    let namespace = observed.place.namespace.as_deref().map(ResourceExt::name_any).unwrap_or_default();
+    let namespace =
+        observed.live_namespace.namespace.as_deref().map(ResourceExt::name_any).unwrap_or_default();
     let waits: Vec<String> = [
         (workloads, "EnclaveWorkload(s)"),
         (endpoints, "EnclaveEndpoint(s)"),

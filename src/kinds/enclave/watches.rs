@@ -16,7 +16,7 @@ use crate::kinds::enqueue::Enqueuer;
 use crate::kinds::labels::labels_of;
 use crate::model::approval::applied::applied_spec;
 use crate::model::approval::gated::Gated;
-use crate::model::approval::kept::keeps_apart;
+use crate::model::approval::kept::enclave_isolates_workloads;
 use crate::model::naming::{namespace_of, splits};
 use crate::plan::child::Made;
 
@@ -116,7 +116,7 @@ pub(in crate::kinds) fn concerns_declared(change: &Change<Enclave>) -> bool {
             enclave.metadata.uid.clone(),
             enclave.metadata.deletion_timestamp.is_some(),
             enclave.spec.maintenance.clone(),
-            keeps_apart(enclave),
+            enclave_isolates_workloads(enclave),
             applied.map_err(|error| error.to_string()),
         )
     };

@@ -513,7 +513,7 @@ fn observe_bare(caches: &Caches, namespace: &str) -> BTreeSet<String> {
         Some(Scope::Enclave { community_namespace, .. }) => Some(community_namespace.clone()),
         _ => None,
     };
-    let inside = match &scope {
+    let namespaces = match &scope {
         None => Vec::new(),
         Some(Scope::System { .. }) => caches.namespaces.by(NamespaceBy::Managed, "true"),
         Some(Scope::Community { community, .. }) => caches.namespaces.by(NamespaceBy::Community, community),
@@ -521,7 +521,7 @@ fn observe_bare(caches: &Caches, namespace: &str) -> BTreeSet<String> {
             caches.namespaces.by(NamespaceBy::Enclave, &pair(community, enclave))
         }
     };
-    let names = inside.iter().map(|namespace| namespace.name_any()).chain(around);
+    let names = namespaces.iter().map(|namespace| namespace.name_any()).chain(around);
     names.filter(|name| !caches.network_policies.has(name, child::DEFAULT_DENY)).collect()
 }
 

@@ -26,20 +26,25 @@ pub fn observe_workload(
 ) -> ObservedWorkload {
     let mut connections = resolve_connections_of_workload(caches, &workload);
     let declared = observe_gated(caches, workload, policy_status);
-    let place = match &declared.parent {
+    let live_namespace = match &declared.parent {
         Parent::Enclave(community, enclave) => observe_namespace(
             caches,
             &workload_namespace(&community.name_any(), &enclave.name_any(), &declared.object.name_any()),
-            if is_isolated(&declared.object) { Bindings::All } else { Bindings::OfThePlace },
+            if is_isolated(&declared.object) { Bindings::All } else { Bindings::Own },
         ),
         Parent::Nowhere | Parent::Community(_) => {
             observe_namespace_owned_by(caches, declared.object.as_ref())
         }
     };
-    connections.extend(resolve_connections_of_policies(caches, &declared.parent, &place, &connections));
+    connections.extend(resolve_connections_of_policies(
+        caches,
+        &declared.parent,
+        &live_namespace,
+        &connections,
+    ));
     let control = declared.object.namespace().unwrap_or_default();
-    let together = namespaces_of_workloads(caches, &declared.parent, &control);
-    ObservedWorkload { declared, place, together, connections }
+    let enclave_namespaces = namespaces_of_workloads(caches, &declared.parent, &control);
+    ObservedWorkload { declared, live_namespace, enclave_namespaces, connections }
 }
 
 /// Whether a workload is isolated, or is to be.

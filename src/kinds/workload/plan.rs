@@ -42,10 +42,10 @@ use crate::plan::namespace::enforce::owned_namespace;
 use crate::plan::namespace::enforce::plan_teardown;
 use crate::plan::namespace::enforce::preview;
 use crate::plan::namespace::limits::ContainerLimits;
-use crate::plan::policies::{build_connection, build_dns, build_inside, build_names};
+use crate::plan::policies::{build_connection, build_dns, build_intra_enclave, build_names};
 use crate::plan::rbac::bindings::build_listed;
 use crate::plan::{Plan, Write};
-use keeping::keep_the_known;
+use keeping::plan_repair_without_inputs;
 
 mod keeping;
 
@@ -57,9 +57,9 @@ pub struct ObservedWorkload {
     /// The workload and what it is declared in.
     pub declared: ObservedGated<EnclaveWorkload>,
     /// The observed namespace of the workload.
-    pub place: ObservedNamespace,
+    pub live_namespace: ObservedNamespace,
     /// Namespaces of all workloads of the Enclave that exist, in order; with its own.
-    pub together: Vec<String>,
+    pub enclave_namespaces: Vec<String>,
     /// The connections that come from it or lead to it.
     pub connections: Vec<ResolvedConnection>,
 }
@@ -77,14 +77,16 @@ pub fn plan_workload(observed: &ObservedWorkload, now: Timestamp) -> Plan<Enclav
                 (Some(around), Some(spec)) => enforce_workload(observed, around, spec, now),
                 (Some(_), None) => preview_workload(observed),
                 (None, None) => (Enforcement::Nothing, Vec::new()),
-                (None, Some(_)) => (describe_absence(observed), keep_the_known(observed, exceptions, now)),
+                (None, Some(_)) => {
+                    (describe_absence(observed), plan_repair_without_inputs(observed, exceptions, now))
+                }
             },
         })
     };
-    let keep = || keep_the_known(observed, exceptions, now);
+    let keep = || plan_repair_without_inputs(observed, exceptions, now);
     let finalization = Finalization {
         in_use: None,
-        remove: || plan_teardown(&observed.place, &observed.declared.uid(), namespace_of(observed)),
+        remove: || plan_teardown(&observed.live_namespace, &observed.declared.uid(), namespace_of(observed)),
     };
     let mut plan = plan_gated(&observed.declared, finalization, inputs(), keep, now);
     if let Some(workload) = as_if_applied(observed.declared.object.as_ref(), &[]) {
@@ -104,7 +106,7 @@ pub fn plan_workload(observed: &ObservedWorkload, now: Timestamp) -> Plan<Enclav
     let requeue_at = ends.filter(|end| *end > now).chain(exceptions.ends_at()).min();
     let plan = plan.with_status(|gate| EnclaveWorkloadStatus {
         gate,
-        namespace: owned_namespace(&observed.place, &observed.declared.uid()),
+        namespace: owned_namespace(&observed.live_namespace, &observed.declared.uid()),
     });
     Plan { requeue_at, ..plan }
 }
@@ -121,14 +123,14 @@ fn describe_rest(observed: &ObservedWorkload, proposed: &EnclaveWorkload) -> (Ve
     if network.is_none_or(|network| network.workload_communication == WorkloadCommunication::Isolated) {
         return people;
     }
-    let together: BTreeSet<String> = observed.together.iter().cloned().collect();
-    let mut afterwards = together.clone();
+    let enclave_namespaces: BTreeSet<String> = observed.enclave_namespaces.iter().cloned().collect();
+    let mut afterwards = enclave_namespaces.clone();
     if after.is_some() {
         afterwards.insert(namespace);
     } else {
         afterwards.remove(&namespace);
     }
-    add(people, compare_intra_enclave(&together, &afterwards))
+    add(people, compare_intra_enclave(&enclave_namespaces, &afterwards))
 }
 
 /// The applied contents around a workload, as far as the workload needs them.
@@ -181,26 +183,29 @@ fn enforce_workload(
     let namespace =
         workload_namespace(&around.community.name_any(), &around.enclave.name_any(), &workload.name_any());
     let alone = [namespace.clone()];
-    let together = match around.enclave_spec.network.workload_communication {
+    let enclave_namespaces = match around.enclave_spec.network.workload_communication {
         WorkloadCommunication::Isolated => &alone[..],
-        WorkloadCommunication::Allowed if observed.together.is_empty() => &alone[..],
-        WorkloadCommunication::Allowed => &observed.together,
+        WorkloadCommunication::Allowed if observed.enclave_namespaces.is_empty() => &alone[..],
+        WorkloadCommunication::Allowed => &observed.enclave_namespaces,
     };
-    let base = [build_dns(&namespace, &around.community_spec.dns), build_inside(&namespace, together)];
+    let base = [
+        build_dns(&namespace, &around.community_spec.dns),
+        build_intra_enclave(&namespace, enclave_namespaces),
+    ];
     let connections =
         observed.connections.iter().flat_map(|resolved| policies_of(resolved, &namespace, observed, now));
     let to_names = observed
         .connections
         .iter()
         .filter_map(|resolved| cilium_policy_of(resolved, &namespace, observed, now));
-    let place = DesiredNamespace {
+    let desired = DesiredNamespace {
         owner_uid: observed.declared.uid(),
         community: around.community.name_any(),
         enclave: Some(around.enclave.name_any()),
         held_operations: Vec::new(),
         exceptions: around.exceptions.clone(),
         bindings: build_listed(&namespace, spec),
-        inside: NamespacePurpose::Workload(Box::new(WorkloadContents {
+        purpose: NamespacePurpose::Workload(Box::new(WorkloadContents {
             workload: workload.name_any(),
             pod_security: match spec.pod_security {
                 PodSecurity::Restricted => "restricted",
@@ -218,7 +223,7 @@ fn enforce_workload(
         })),
         namespace,
     };
-    enforce(&place, &observed.place, was_enforced(workload))
+    enforce(&desired, &observed.live_namespace, was_enforced(workload))
 }
 
 /// Builds the policies of one connection in this namespace. Policies of a connection that cannot be read stay as they
@@ -236,7 +241,8 @@ fn policies_of(
         Ok(Connectivity::Unavailable(_) | Connectivity::Disabled(_) | Connectivity::NotApplied) => Vec::new(),
         Err(_) => {
             let names = names_of_policies(resolved);
-            let live = observed.place.policies.iter().filter(|live| names.contains(&live.name_any()));
+            let live =
+                observed.live_namespace.policies.iter().filter(|live| names.contains(&live.name_any()));
             live.map(|live| NetworkPolicy::clone(live)).collect()
         }
     }
@@ -256,7 +262,7 @@ fn cilium_policy_of(
         Ok(Connectivity::Unavailable(_) | Connectivity::Disabled(_) | Connectivity::NotApplied) => None,
         Err(_) => {
             let name = connection_policy(&declared_in, &name, "egress");
-            let live = observed.place.cilium_policies.iter().find(|live| live.name_any() == name);
+            let live = observed.live_namespace.cilium_policies.iter().find(|live| live.name_any() == name);
             live.map(|live| CiliumNetworkPolicy::clone(live))
         }
     }
@@ -276,7 +282,7 @@ fn unmade_policies(observed: &ObservedWorkload) -> BTreeSet<String> {
 }
 
 fn preview_workload(observed: &ObservedWorkload) -> (Enforcement, Vec<Write>) {
-    let place = DesiredNamespace {
+    let desired = DesiredNamespace {
         namespace: namespace_of(observed).unwrap_or_default(),
         owner_uid: observed.declared.uid(),
         community: String::new(),
@@ -284,9 +290,9 @@ fn preview_workload(observed: &ObservedWorkload) -> (Enforcement, Vec<Write>) {
         held_operations: Vec::new(),
         exceptions: Exceptions::default(),
         bindings: Vec::new(),
-        inside: NamespacePurpose::SomeWorkload(BTreeMap::new()),
+        purpose: NamespacePurpose::SomeWorkload(BTreeMap::new()),
     };
-    (preview(&place, &observed.place), Vec::new())
+    (preview(&desired, &observed.live_namespace), Vec::new())
 }
 
 fn describe_absence(observed: &ObservedWorkload) -> Enforcement {

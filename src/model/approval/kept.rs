@@ -10,7 +10,7 @@ use crate::api::enclave_workload::{AccessMode, WorkloadPrincipals};
 use crate::api::{Enclave, EnclaveWorkload, EnclaveWorkloadSpec};
 use crate::model::approval::applied::applied_spec;
 use crate::model::approval::gated::Gated;
-use crate::model::network::intra_enclave::is_kept_apart;
+use crate::model::network::intra_enclave::isolates_workloads;
 use crate::model::rbac::access::{Admitted, admitted};
 
 /// The principals that get into a workload.
@@ -33,21 +33,21 @@ pub fn access_kept(workload: &EnclaveWorkload) -> Access<'_> {
 
 /// Whether an Enclave that cannot be evaluated keeps its workloads apart.
 #[must_use]
-pub fn keeps_apart(enclave: &Enclave) -> bool {
+pub fn enclave_isolates_workloads(enclave: &Enclave) -> bool {
     match applied_spec(enclave) {
         Ok(Some(applied)) => {
             let kept = Enclave::restrict(&applied, &enclave.spec);
             kept.network.workload_communication == WorkloadCommunication::Isolated
         }
-        Ok(None) => is_kept_apart(&enclave.spec),
-        Err(_) => is_kept_apart(&enclave.spec) && !may_be_together(enclave),
+        Ok(None) => isolates_workloads(&enclave.spec),
+        Err(_) => isolates_workloads(&enclave.spec) && !may_allow_communication(enclave),
     }
 }
 
 /// Whether the applied content of an Enclave, which cannot be read as a whole, may say by a field that only another
 /// version knows that its workloads are not kept apart. Where `workloadCommunication` is left out, the API server fills
 /// in that they are.
-fn may_be_together(enclave: &Enclave) -> bool {
+fn may_allow_communication(enclave: &Enclave) -> bool {
     const KNOWN: &str = "workloadCommunication";
     let applied = enclave.gate().and_then(|gate| gate.applied.as_ref());
     let network = applied.and_then(|applied| applied.spec.to_field::<Value>("network").ok().flatten());
@@ -155,30 +155,31 @@ mod tests {
 
     #[test]
     fn an_enclave_is_kept_apart_by_what_is_applied_and_by_what_is_read_beside_what_cannot_be() {
-        let apart = |applied: Value, spec: Value| keeps_apart(&read::<Enclave>(&applied, &spec, None));
+        let isolates =
+            |applied: Value, spec: Value| enclave_isolates_workloads(&read::<Enclave>(&applied, &spec, None));
         let network = |word: &str| json!({"network": {"workloadCommunication": word}});
-        assert!(!apart(network("Allowed"), json!({})), "a proposal");
-        assert!(!apart(network("Allowed"), network("Isolated")), "a proposal");
-        assert!(!apart(network("Allowed"), json!({"network": {"workloadCommunication": 7}})));
-        assert!(apart(network("Allowed"), json!({"description": 7})));
-        assert!(apart(network("Isolated"), network("Allowed")));
+        assert!(!isolates(network("Allowed"), json!({})), "a proposal");
+        assert!(!isolates(network("Allowed"), network("Isolated")), "a proposal");
+        assert!(!isolates(network("Allowed"), json!({"network": {"workloadCommunication": 7}})));
+        assert!(isolates(network("Allowed"), json!({"description": 7})));
+        assert!(isolates(network("Isolated"), network("Allowed")));
     }
 
     /// After a rollback: the API server filled in what was left out, and that takes nothing away.
     #[test]
     fn an_enclave_that_a_newer_version_keeps_together_by_another_field_stays_so() {
-        let apart = |network: Value, spec: Value| {
+        let isolates = |network: Value, spec: Value| {
             let applied = json!({"network": network, "zone": "eu"});
-            keeps_apart(&read::<Enclave>(&applied, &spec, None))
+            enclave_isolates_workloads(&read::<Enclave>(&applied, &spec, None))
         };
         let filled_in = || json!({"network": {"workloadCommunication": "Isolated"}});
         for spec in [json!({}), filled_in()] {
-            assert!(!apart(json!({"mode": "Open"}), spec.clone()));
-            assert!(!apart(json!({"mode": "Open", "workloadCommunication": "Isolated"}), spec.clone()));
-            assert!(apart(json!({"workloadCommunication": "Allowed"}), spec.clone()));
-            assert!(apart(json!({"workloadCommunication": "Isolated"}), spec.clone()), "it is put back");
-            assert!(apart(json!({"workloadCommunication": "Some"}), spec));
+            assert!(!isolates(json!({"mode": "Open"}), spec.clone()));
+            assert!(!isolates(json!({"mode": "Open", "workloadCommunication": "Isolated"}), spec.clone()));
+            assert!(isolates(json!({"workloadCommunication": "Allowed"}), spec.clone()));
+            assert!(isolates(json!({"workloadCommunication": "Isolated"}), spec.clone()), "it is put back");
+            assert!(isolates(json!({"workloadCommunication": "Some"}), spec));
         }
-        assert!(!apart(json!({"mode": "Open"}), json!({"network": {"workloadCommunication": "Allowed"}})));
+        assert!(!isolates(json!({"mode": "Open"}), json!({"network": {"workloadCommunication": "Allowed"}})));
     }
 }

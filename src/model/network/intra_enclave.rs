@@ -8,7 +8,7 @@ use crate::api::enclave::WorkloadCommunication;
 /// Whether an Enclave wants that its workloads do not reach each other, as far as that can be read: a field that cannot
 /// be read closes nothing.
 #[must_use]
-pub fn is_kept_apart(spec: &EnclaveSpec) -> bool {
+pub fn isolates_workloads(spec: &EnclaveSpec) -> bool {
     let places = ["spec", "spec.network", "spec.network.workloadCommunication"];
     let unreadable = spec.unreadable.as_ref();
     let is_unread = |path: &str| unreadable.is_some_and(|unreadable| unreadable.cause_of(path).is_some());

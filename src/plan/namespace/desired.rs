@@ -33,7 +33,7 @@ pub struct DesiredNamespace {
     /// The bindings of roles that must be in it.
     pub bindings: Vec<RoleBinding>,
     /// The purpose of the namespace.
-    pub inside: NamespacePurpose,
+    pub purpose: NamespacePurpose,
 }
 
 /// The purpose of a namespace, and with that what must be in it besides the policy that denies everything.
@@ -76,7 +76,7 @@ impl DesiredNamespace {
     /// Whether only those get in whom a workload lists.
     #[must_use]
     pub fn is_isolated(&self) -> bool {
-        matches!(&self.inside, NamespacePurpose::Workload(contents) if contents.access_mode == access::ISOLATED)
+        matches!(&self.purpose, NamespacePurpose::Workload(contents) if contents.access_mode == access::ISOLATED)
     }
 }
 

@@ -31,7 +31,7 @@ use crate::plan::write_due;
 
 /// The result of comparing a namespace with the desired one.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Survey {
+pub enum NamespaceDiff {
     /// The namespace is exactly as it should be.
     AsPlanned,
     /// These writes are missing.
@@ -46,67 +46,71 @@ pub enum Survey {
 /// Compares a namespace with the desired one. The order of the writes keeps it shut: the writes that close come
 /// first, and nothing opens before the policy that denies everything is there.
 #[must_use]
-pub fn survey(place: &DesiredNamespace, observed: &ObservedNamespace, healing: Healing) -> Survey {
+pub fn diff_namespace(
+    desired: &DesiredNamespace,
+    observed: &ObservedNamespace,
+    healing: Healing,
+) -> NamespaceDiff {
     let Some(namespace) = observed.namespace.as_deref() else {
-        return Survey::Differs(vec![plan_creation(place)]);
+        return NamespaceDiff::Differs(vec![plan_creation(desired)]);
     };
-    if !is_owned(namespace, &place.owner_uid) {
-        return Survey::Foreign;
+    if !is_owned(namespace, &desired.owner_uid) {
+        return NamespaceDiff::Foreign;
     }
-    let mut writes = plan_contents(place, observed, healing);
+    let mut writes = plan_contents(desired, observed, healing);
     let contents = if writes.is_empty() { Contents::Complete } else { Contents::Underway };
-    match plan_namespace(place, namespace, contents) {
+    match plan_namespace(desired, namespace, contents) {
         None => {}
         Some(WriteOrder::First(write)) => writes.insert(0, write),
         Some(WriteOrder::Last(write)) => writes.push(write),
     }
     if namespace.metadata.deletion_timestamp.is_some() {
         writes.retain(|write| !matches!(write, Write::Child(Verb::Create, _)));
-        return Survey::Terminating(writes);
+        return NamespaceDiff::Terminating(writes);
     }
-    if writes.is_empty() { Survey::AsPlanned } else { Survey::Differs(writes) }
+    if writes.is_empty() { NamespaceDiff::AsPlanned } else { NamespaceDiff::Differs(writes) }
 }
 
 /// The writes that bring what is in a namespace to what it should be.
-fn plan_contents(place: &DesiredNamespace, observed: &ObservedNamespace, healing: Healing) -> Vec<Write> {
+fn plan_contents(desired: &DesiredNamespace, observed: &ObservedNamespace, healing: Healing) -> Vec<Write> {
     let nothing = WorkloadContents::default();
-    let contents = match &place.inside {
+    let contents = match &desired.purpose {
         NamespacePurpose::Workload(contents) => contents,
         NamespacePurpose::Community | NamespacePurpose::Control | NamespacePurpose::SomeWorkload(_) => {
             &nothing
         }
     };
-    let deny = build_default_deny(place);
+    let deny = build_default_deny(desired);
     let policies: Vec<&NetworkPolicy> = std::iter::once(&deny).chain(&contents.policies).collect();
     let cilium: Vec<&CiliumNetworkPolicy> = contents.cilium_policies.iter().collect();
-    let others = other_bindings(place, observed);
+    let others = other_bindings(desired, observed);
     let mut writes = Vec::new();
-    if !matches!(place.inside, NamespacePurpose::SomeWorkload(_)) {
+    if !matches!(desired.purpose, NamespacePurpose::SomeWorkload(_)) {
         writes.extend(plan_surplus(&policies, &observed.policies));
         writes.extend(plan_surplus(&cilium, &observed.cilium_policies));
         // Nobody but those whom it lists gets into an isolated workload, whoever bound others and when.
-        let is_over = |name: &str| place.is_isolated() || RoleBinding::is_ours(name);
+        let is_over = |name: &str| desired.is_isolated() || RoleBinding::is_ours(name);
         writes.extend(plan_pruning(&others, is_over));
     }
     let healing_of = |name: &str| if contents.unmade.contains(name) { Healing::Active } else { healing };
     writes.extend(plan_permits(&policies, &observed.policies, healing_of));
     writes.extend(plan_permits(&cilium, &observed.cilium_policies, healing_of));
     let (quota, limits) = (observed.quota.as_deref(), observed.container_defaults.as_deref());
-    match &place.inside {
+    match &desired.purpose {
         NamespacePurpose::Community | NamespacePurpose::Control => {
             let no_pods = [("pods".to_owned(), Quantity("0".to_owned()))].into();
-            writes.extend(plan_quota(&place.namespace, &no_pods, quota, healing));
+            writes.extend(plan_quota(&desired.namespace, &no_pods, quota, healing));
         }
         NamespacePurpose::Workload(contents) => {
             let wanted = contents.container_defaults.as_ref();
-            writes.extend(plan_quota(&place.namespace, &contents.quota, quota, healing));
-            writes.extend(plan_container_defaults(&place.namespace, wanted, limits, healing));
+            writes.extend(plan_quota(&desired.namespace, &contents.quota, quota, healing));
+            writes.extend(plan_container_defaults(&desired.namespace, wanted, limits, healing));
         }
         NamespacePurpose::SomeWorkload(_) => {}
     }
     let is_free = |name: &Option<String>| others.iter().all(|other| other.metadata.name != *name);
     let bindings: Vec<&RoleBinding> =
-        place.bindings.iter().filter(|wanted| is_free(&wanted.metadata.name)).collect();
+        desired.bindings.iter().filter(|wanted| is_free(&wanted.metadata.name)).collect();
     writes.extend(plan_permits(&bindings, &observed.bindings, |_| healing));
     writes
 }
@@ -193,19 +197,19 @@ pub(crate) fn plan_permit<K: Permit>(live: Option<&K>, wanted: &K, healing: Heal
 
 /// The bindings that are not wanted by name and role. The role of a binding never changes.
 pub(crate) fn other_bindings(
-    place: &DesiredNamespace,
+    desired: &DesiredNamespace,
     observed: &ObservedNamespace,
 ) -> Vec<Arc<RoleBinding>> {
     let is_wanted = |live: &RoleBinding| {
         let same_name = |wanted: &&RoleBinding| wanted.metadata.name == live.metadata.name;
-        place.bindings.iter().find(same_name).is_some_and(|wanted| wanted.role_ref == live.role_ref)
+        desired.bindings.iter().find(same_name).is_some_and(|wanted| wanted.role_ref == live.role_ref)
     };
     observed.bindings.iter().filter(|live| !is_wanted(live)).cloned().collect()
 }
 
-fn build_default_deny(place: &DesiredNamespace) -> NetworkPolicy {
+fn build_default_deny(desired: &DesiredNamespace) -> NetworkPolicy {
     NetworkPolicy {
-        metadata: child_metadata(&place.namespace, child::DEFAULT_DENY),
+        metadata: child_metadata(&desired.namespace, child::DEFAULT_DENY),
         spec: Some(NetworkPolicySpec {
             pod_selector: Some(LabelSelector::default()),
             policy_types: Some(vec!["Ingress".into(), "Egress".into()]),

@@ -9,32 +9,34 @@ use crate::plan::Write;
 use crate::plan::child::Healing;
 use crate::plan::enforcement::{Enforcement, WasEnforced};
 use crate::plan::namespace::desired::{DesiredNamespace, NamespacePurpose, ObservedNamespace, is_owned};
-use crate::plan::namespace::diff::{Survey, survey};
+use crate::plan::namespace::diff::{NamespaceDiff, diff_namespace};
 use crate::plan::namespace::object::{is_open, labels_that_stay};
 
 /// Compares a namespace with the desired one. Returns the enforcement for the status, and the writes that are
 /// due. `was_enforced` distinguishes a drift that is put back from something that is still being made.
 #[must_use]
 pub fn enforce(
-    place: &DesiredNamespace,
+    desired: &DesiredNamespace,
     observed: &ObservedNamespace,
     was_enforced: WasEnforced,
 ) -> (Enforcement, Vec<Write>) {
-    let healing = healing(place, observed, was_enforced);
-    match (survey(place, observed, healing), was_enforced) {
+    let healing = healing(desired, observed, was_enforced);
+    match (diff_namespace(desired, observed, healing), was_enforced) {
         // This holds whether it was seen so before or not.
-        (Survey::AsPlanned, _) if is_left_alone(place, observed) => (Enforcement::Paused, Vec::new()),
-        (Survey::Differs(writes), _) if healing == Healing::Paused => (Enforcement::Paused, writes),
-        (Survey::AsPlanned, _) => (Enforcement::Complete, Vec::new()),
-        (Survey::Differs(writes), WasEnforced::Yes) => (Enforcement::Complete, writes),
-        (Survey::Differs(writes), WasEnforced::No) => (Enforcement::Underway, writes),
-        (Survey::Foreign, _) => (conflict(&place.namespace), Vec::new()),
-        (Survey::Terminating(writes), _) => (
+        (NamespaceDiff::AsPlanned, _) if is_left_alone(desired, observed) => {
+            (Enforcement::Paused, Vec::new())
+        }
+        (NamespaceDiff::Differs(writes), _) if healing == Healing::Paused => (Enforcement::Paused, writes),
+        (NamespaceDiff::AsPlanned, _) => (Enforcement::Complete, Vec::new()),
+        (NamespaceDiff::Differs(writes), WasEnforced::Yes) => (Enforcement::Complete, writes),
+        (NamespaceDiff::Differs(writes), WasEnforced::No) => (Enforcement::Underway, writes),
+        (NamespaceDiff::Foreign, _) => (conflict(&desired.namespace), Vec::new()),
+        (NamespaceDiff::Terminating(writes), _) => (
             Enforcement::Blocked(NotReady {
                 reason: reason::NAMESPACE_TERMINATING,
                 message: format!(
                     "namespace {} is being deleted; it is made again when it is gone",
-                    place.namespace
+                    desired.namespace
                 ),
             }),
             writes,
@@ -45,37 +47,37 @@ pub fn enforce(
 /// Returns whether changes of others are put back. The lock opens on a namespace that is as it should be; from
 /// then on others may change it.
 pub(crate) fn healing(
-    place: &DesiredNamespace,
+    desired: &DesiredNamespace,
     observed: &ObservedNamespace,
     was_enforced: WasEnforced,
 ) -> Healing {
     match was_enforced {
-        WasEnforced::Yes if is_left_alone(place, observed) => Healing::Paused,
+        WasEnforced::Yes if is_left_alone(desired, observed) => Healing::Paused,
         WasEnforced::Yes | WasEnforced::No => Healing::Active,
     }
 }
 
 /// Whether others may change what is in a namespace.
-pub(crate) fn is_left_alone(place: &DesiredNamespace, observed: &ObservedNamespace) -> bool {
-    observed.namespace.as_deref().is_some_and(is_open) && !place.exceptions.advanced().is_empty()
+pub(crate) fn is_left_alone(desired: &DesiredNamespace, observed: &ObservedNamespace) -> bool {
+    observed.namespace.as_deref().is_some_and(is_open) && !desired.exceptions.advanced().is_empty()
 }
 
 /// Plans the repair of a namespace of which only its own labels and annotations are known: its purpose stays as
 /// it is written there. The namespace is not made anew, and maintenance lasts as long as these exceptions do.
 #[must_use]
-pub fn plan_repair_of_the_known(
+pub fn plan_repair_from_labels(
     observed: &ObservedNamespace,
     owner_uid: &str,
     exceptions: &Exceptions,
     was_enforced: WasEnforced,
 ) -> Vec<Write> {
-    let known = known_place(observed, owner_uid, exceptions);
-    known.map(|place| plan_repair(&place, observed, was_enforced)).unwrap_or_default()
+    let known = desired_from_labels(observed, owner_uid, exceptions);
+    known.map(|desired| plan_repair(&desired, observed, was_enforced)).unwrap_or_default()
 }
 
 /// Returns the desired namespace as the existing one says; `None` when that is not there, or not of this owner.
 #[must_use]
-pub fn known_place(
+pub fn desired_from_labels(
     observed: &ObservedNamespace,
     owner_uid: &str,
     exceptions: &Exceptions,
@@ -93,7 +95,7 @@ pub fn known_place(
             .unwrap_or_default(),
         exceptions: exceptions.clone(),
         bindings: Vec::new(),
-        inside: match label(label::PURPOSE).as_deref() {
+        purpose: match label(label::PURPOSE).as_deref() {
             Some(purpose::COMMUNITY) => NamespacePurpose::Community,
             Some(purpose::WORKLOAD) => NamespacePurpose::SomeWorkload(labels_that_stay(namespace)),
             _ => NamespacePurpose::Control,
@@ -104,23 +106,25 @@ pub fn known_place(
 /// The writes that put a namespace into shape that was made before.
 #[must_use]
 pub fn plan_repair(
-    place: &DesiredNamespace,
+    desired: &DesiredNamespace,
     observed: &ObservedNamespace,
     was_enforced: WasEnforced,
 ) -> Vec<Write> {
-    match survey(place, observed, healing(place, observed, was_enforced)) {
-        Survey::Differs(writes) | Survey::Terminating(writes) => writes,
-        Survey::AsPlanned | Survey::Foreign => Vec::new(),
+    match diff_namespace(desired, observed, healing(desired, observed, was_enforced)) {
+        NamespaceDiff::Differs(writes) | NamespaceDiff::Terminating(writes) => writes,
+        NamespaceDiff::AsPlanned | NamespaceDiff::Foreign => Vec::new(),
     }
 }
 
 /// Returns the enforcement to show for a namespace that is not to be made yet: a conflict is shown while the
 /// change is still held, not after somebody approved it.
 #[must_use]
-pub fn preview(place: &DesiredNamespace, observed: &ObservedNamespace) -> Enforcement {
-    match survey(place, observed, Healing::Active) {
-        Survey::Foreign => conflict(&place.namespace),
-        Survey::AsPlanned | Survey::Differs(_) | Survey::Terminating(_) => Enforcement::Nothing,
+pub fn preview(desired: &DesiredNamespace, observed: &ObservedNamespace) -> Enforcement {
+    match diff_namespace(desired, observed, Healing::Active) {
+        NamespaceDiff::Foreign => conflict(&desired.namespace),
+        NamespaceDiff::AsPlanned | NamespaceDiff::Differs(_) | NamespaceDiff::Terminating(_) => {
+            Enforcement::Nothing
+        }
     }
 }
 

@@ -15,9 +15,9 @@ use crate::plan::namespace::desired::{DesiredNamespace, NamespacePurpose};
 
 /// Returns the write that creates a namespace. No maintenance begins before everything that guards it is there.
 #[must_use]
-pub fn plan_creation(place: &DesiredNamespace) -> Write {
-    let place = DesiredNamespace { exceptions: Exceptions::default(), ..place.clone() };
-    Write::CreateNamespace(Box::new(build_namespace(&place, Contents::Underway)))
+pub fn plan_creation(desired: &DesiredNamespace) -> Write {
+    let desired = DesiredNamespace { exceptions: Exceptions::default(), ..desired.clone() };
+    Write::CreateNamespace(Box::new(build_namespace(&desired, Contents::Underway)))
 }
 
 /// The order of the write of the namespace itself among the writes of what is in it.
@@ -40,10 +40,14 @@ pub enum Contents {
 
 /// Returns the write that an existing namespace needs, and its order.
 #[must_use]
-pub fn plan_namespace(place: &DesiredNamespace, live: &Namespace, contents: Contents) -> Option<WriteOrder> {
+pub fn plan_namespace(
+    desired: &DesiredNamespace,
+    live: &Namespace,
+    contents: Contents,
+) -> Option<WriteOrder> {
     // Once pods run, keeping new ones out while something is put back would help nobody.
     let was_guarded = live.labels().contains_key(label::GUARDED);
-    let wanted = build_namespace(place, if was_guarded { Contents::Complete } else { contents });
+    let wanted = build_namespace(desired, if was_guarded { Contents::Complete } else { contents });
     if has_metadata(&live.metadata, &wanted.metadata) {
         return None;
     }
@@ -78,7 +82,7 @@ pub fn labels_that_stay(namespace: &Namespace) -> BTreeMap<String, String> {
 
 /// Returns a namespace as it should be.
 #[must_use]
-pub fn build_namespace(place: &DesiredNamespace, contents: Contents) -> Namespace {
+pub fn build_namespace(desired: &DesiredNamespace, contents: Contents) -> Namespace {
     let DesiredNamespace {
         namespace,
         owner_uid,
@@ -87,9 +91,9 @@ pub fn build_namespace(place: &DesiredNamespace, contents: Contents) -> Namespac
         held_operations,
         exceptions,
         bindings: _,
-        inside,
-    } = place;
-    let purpose = match inside {
+        purpose,
+    } = desired;
+    let purpose_label = match purpose {
         NamespacePurpose::Community => purpose::COMMUNITY,
         NamespacePurpose::Control => purpose::CONTROL,
         NamespacePurpose::Workload(_) | NamespacePurpose::SomeWorkload(_) => purpose::WORKLOAD,
@@ -97,21 +101,21 @@ pub fn build_namespace(place: &DesiredNamespace, contents: Contents) -> Namespac
     let labels = [
         (label::MANAGED_BY, Some(names::OPERATOR)),
         (label::OWNER_UID, Some(owner_uid)),
-        (label::PURPOSE, Some(purpose)),
+        (label::PURPOSE, Some(purpose_label)),
         (label::COMMUNITY, Some(community)),
         (label::ENCLAVE, enclave.as_deref()),
     ];
     let mut labels: BTreeMap<String, String> =
         labels.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?.to_owned()))).collect();
     let mut label = |key: &str, value: &str| labels.insert(key.to_owned(), value.to_owned());
-    match inside {
+    match purpose {
         NamespacePurpose::Community | NamespacePurpose::Control => {
             label(label::POD_SECURITY_ENFORCE, "restricted");
         }
-        NamespacePurpose::Workload(furniture) => {
-            label(label::WORKLOAD, &furniture.workload);
-            label(label::POD_SECURITY_ENFORCE, furniture.pod_security);
-            label(label::ACCESS_MODE, furniture.access_mode);
+        NamespacePurpose::Workload(workload) => {
+            label(label::WORKLOAD, &workload.workload);
+            label(label::POD_SECURITY_ENFORCE, workload.pod_security);
+            label(label::ACCESS_MODE, workload.access_mode);
             if contents == Contents::Complete {
                 label(label::GUARDED, "true");
             }

@@ -10,7 +10,7 @@ use kube::ResourceExt;
 use crate::api::enclave_workload::{AccessMode, WorkloadPrincipals};
 use crate::api::names::{access, child, label};
 use crate::kinds::workload::plan::{ObservedWorkload, cilium_policy_of, policies_of, unmade_policies};
-use crate::model::approval::kept::{Access, access_kept, keeps_apart};
+use crate::model::approval::kept::{Access, access_kept, enclave_isolates_workloads};
 use crate::model::naming::{CONNECTION_POLICY, listed_binding};
 use crate::model::rbac::access::{Admitted, CLUSTER_ROLES};
 use crate::model::rbac::maintenance::Exceptions;
@@ -24,57 +24,59 @@ use crate::plan::namespace::desired::DesiredNamespace;
 use crate::plan::namespace::desired::NamespacePurpose;
 use crate::plan::namespace::desired::ObservedNamespace;
 use crate::plan::namespace::diff::{Permit, other_bindings, plan_permit, plan_pruning};
+use crate::plan::namespace::enforce::desired_from_labels;
 use crate::plan::namespace::enforce::healing;
-use crate::plan::namespace::enforce::known_place;
 use crate::plan::namespace::enforce::plan_repair;
-use crate::plan::policies::build_inside;
+use crate::plan::policies::build_intra_enclave;
 use crate::plan::rbac::bindings::{build_listed, cluster_role_ref, subject};
 
 /// Keeps a workload in shape without the Enclave, or while something that is applied cannot be read. Nothing opens that
 /// was not in force. A change that closes is carried out all the same, and what can be read of the applied content is
 /// put back.
-pub(in crate::kinds) fn keep_the_known(
+pub(in crate::kinds) fn plan_repair_without_inputs(
     observed: &ObservedWorkload,
     exceptions: &Exceptions,
     now: Timestamp,
 ) -> Vec<Write> {
-    let Some(mut place) = known_place(&observed.place, &observed.declared.uid(), exceptions) else {
+    let Some(mut desired) =
+        desired_from_labels(&observed.live_namespace, &observed.declared.uid(), exceptions)
+    else {
         return Vec::new();
     };
     let was_enforced = was_enforced(observed.declared.object.as_ref());
-    let healing = healing(&place, &observed.place, was_enforced);
+    let healing = healing(&desired, &observed.live_namespace, was_enforced);
     let leaving = match access_kept(&observed.declared.object) {
         Access::Of(spec) => {
-            place.bindings = build_listed(&place.namespace, &spec);
+            desired.bindings = build_listed(&desired.namespace, &spec);
             let is_there = |wanted: &RoleBinding| {
-                observed.place.bindings.iter().any(|live| live.metadata.name == wanted.metadata.name)
+                observed.live_namespace.bindings.iter().any(|live| live.metadata.name == wanted.metadata.name)
             };
             // A principal whom nobody has let in yet waits.
-            place.bindings.retain(|wanted| was_enforced == WasEnforced::Yes || is_there(wanted));
+            desired.bindings.retain(|wanted| was_enforced == WasEnforced::Yes || is_there(wanted));
             let is_isolated = spec.access_mode == AccessMode::Isolated;
             if is_isolated {
-                isolate(&mut place);
+                isolate(&mut desired);
             }
-            let others = other_bindings(&place, &observed.place);
+            let others = other_bindings(&desired, &observed.live_namespace);
             plan_pruning(&others, |name| is_isolated || RoleBinding::is_ours(name)).collect()
         }
         Access::Still(admitted) => {
             if let Admitted::Only(_) = admitted {
-                isolate(&mut place);
+                isolate(&mut desired);
             }
-            plan_leaving(admitted, &place.namespace, &observed.place.bindings)
+            plan_leaving(admitted, &desired.namespace, &observed.live_namespace.bindings)
         }
     };
-    plan_connections(observed, &place.namespace, healing, now)
+    plan_connections(observed, &desired.namespace, healing, now)
         .into_iter()
         .chain(leaving)
-        .chain(plan_parting(observed, &place.namespace, healing))
-        .chain(plan_repair(&place, &observed.place, was_enforced))
+        .chain(plan_parting(observed, &desired.namespace, healing))
+        .chain(plan_repair(&desired, &observed.live_namespace, was_enforced))
         .collect()
 }
 
-fn isolate(place: &mut DesiredNamespace) {
-    if let NamespacePurpose::SomeWorkload(labels) = &mut place.inside {
+fn isolate(desired: &mut DesiredNamespace) {
+    if let NamespacePurpose::SomeWorkload(labels) = &mut desired.purpose {
         labels.insert(label::ACCESS_MODE.to_owned(), access::ISOLATED.to_owned());
     }
 }
@@ -93,7 +95,7 @@ fn plan_connections(
         connections().filter_map(|resolved| cilium_policy_of(resolved, namespace, observed, now)).collect();
     let unmade = unmade_policies(observed);
     let healing_of = |name: &str| if unmade.contains(name) { Healing::Active } else { healing };
-    let ObservedNamespace { policies: live, cilium_policies: live_to_names, .. } = &observed.place;
+    let ObservedNamespace { policies: live, cilium_policies: live_to_names, .. } = &observed.live_namespace;
     [plan_those_there(&policies, live, healing_of), plan_those_there(&to_names, live_to_names, healing_of)]
         .concat()
 }
@@ -150,8 +152,9 @@ fn plan_leaving(admitted: Admitted<'_>, namespace: &str, bindings: &[Arc<RoleBin
 /// Ends the traffic of a workload with others of the Enclave when the Enclave keeps its workloads apart.
 fn plan_parting(observed: &ObservedWorkload, namespace: &str, healing: Healing) -> Option<Write> {
     let Parent::Enclave(_, enclave) = &observed.declared.parent else { return None };
-    let mut policies = observed.place.policies.iter().filter(|_| keeps_apart(enclave));
-    let live = policies.find(|live| live.name_any() == child::INSIDE)?;
-    let alone = build_inside(namespace, &[namespace.to_owned()]);
+    let mut policies =
+        observed.live_namespace.policies.iter().filter(|_| enclave_isolates_workloads(enclave));
+    let live = policies.find(|live| live.name_any() == child::INTRA_ENCLAVE)?;
+    let alone = build_intra_enclave(namespace, &[namespace.to_owned()]);
     plan_permit(Some(live.as_ref()), &alone, healing)
 }

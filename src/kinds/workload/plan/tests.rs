@@ -34,15 +34,15 @@ struct Scene {
 }
 
 impl Scene {
-    fn observe(&self, place: ObservedNamespace) -> ObservedWorkload {
-        self.observe_edited(&self.enclave, &self.workload, place)
+    fn observe(&self, live_namespace: ObservedNamespace) -> ObservedWorkload {
+        self.observe_edited(&self.enclave, &self.workload, live_namespace)
     }
 
     fn observe_edited(
         &self,
         enclave: &Value,
         workload: &Value,
-        place: ObservedNamespace,
+        live_namespace: ObservedNamespace,
     ) -> ObservedWorkload {
         let community = read::<Community>("acme", None, &self.community, &self.community);
         let enclave = read::<Enclave>("payments", Some("acme"), &self.enclave, enclave);
@@ -54,8 +54,8 @@ impl Scene {
                 knows_all_requests: true,
                 policies: PolicyStatus { integrity: Integrity::Intact, fingerprint: String::new() },
             },
-            place,
-            together: ["api", "web"].map(|name| format!("acme-payments-{name}")).into(),
+            live_namespace,
+            enclave_namespaces: ["api", "web"].map(|name| format!("acme-payments-{name}")).into(),
             connections: Vec::new(),
         }
     }
@@ -71,21 +71,21 @@ fn carry_out(mut observed: ObservedWorkload) -> ObservedNamespace {
     for _ in 0..10 {
         let repairs = plan_workload(&observed, Timestamp::UNIX_EPOCH).repairs;
         if repairs.is_empty() {
-            return observed.place;
+            return observed.live_namespace;
         }
         for write in repairs {
             match write {
                 Write::CreateNamespace(namespace) | Write::ReplaceNamespace(namespace) => {
-                    observed.place.namespace = Some(Arc::new(*namespace));
+                    observed.live_namespace.namespace = Some(Arc::new(*namespace));
                 }
                 Write::Child(verb, Child::NetworkPolicy(child)) => {
-                    put(&mut observed.place.policies, *child, verb);
+                    put(&mut observed.live_namespace.policies, *child, verb);
                 }
                 Write::Child(verb, Child::CiliumNetworkPolicy(child)) => {
-                    put(&mut observed.place.cilium_policies, *child, verb);
+                    put(&mut observed.live_namespace.cilium_policies, *child, verb);
                 }
                 Write::Child(verb, Child::RoleBinding(child)) => {
-                    put(&mut observed.place.bindings, *child, verb);
+                    put(&mut observed.live_namespace.bindings, *child, verb);
                 }
                 other => panic!("{other:?}"),
             }
@@ -96,17 +96,18 @@ fn carry_out(mut observed: ObservedWorkload) -> ObservedNamespace {
 
 /// Returns who gets in and by which binding, the access mode, and the number of namespaces that are reached inside the
 /// Enclave.
-fn told(place: &ObservedNamespace) -> (Vec<String>, String, usize) {
+fn told(live_namespace: &ObservedNamespace) -> (Vec<String>, String, usize) {
     let mut bound: Vec<String> = Vec::new();
-    for binding in &place.bindings {
+    for binding in &live_namespace.bindings {
         let name = binding.name_any();
         let role = name.rsplit(['.', ':']).next().unwrap_or_default();
         bound.extend(binding.subjects.iter().flatten().map(|one| format!("{role} {}", one.name)));
     }
     bound.sort();
-    let mode = place.namespace.as_deref().unwrap().labels()[label::ACCESS_MODE].clone();
-    let inside = place.policies.iter().find(|policy| policy.name_any() == child::INSIDE).unwrap();
-    let text = serde_json::to_string(&inside.spec.as_ref().unwrap().egress).unwrap();
+    let mode = live_namespace.namespace.as_deref().unwrap().labels()[label::ACCESS_MODE].clone();
+    let intra_enclave =
+        live_namespace.policies.iter().find(|policy| policy.name_any() == child::INTRA_ENCLAVE).unwrap();
+    let text = serde_json::to_string(&intra_enclave.spec.as_ref().unwrap().egress).unwrap();
     (bound, mode, text.matches("acme-payments-").count())
 }
 
@@ -182,9 +183,9 @@ fn what_is_taken_away_of_a_workload_goes_whatever_is_applied_around_it() {
             let network = |network: Value| with(&newer.enclave, "network", network);
             let reached = |network: Value| edited(&network, &newer.workload).2;
             let expected = if index == 1 { 1 } else { 2 };
-            for network_apart in [json!({"workloadCommunication": "Isolated"}), json!({})] {
+            for isolated_network in [json!({"workloadCommunication": "Isolated"}), json!({})] {
                 assert_eq!(
-                    reached(network(network_apart)),
+                    reached(network(isolated_network)),
                     expected,
                     "{index}: what is held is not in force"
                 );
@@ -249,14 +250,15 @@ fn a_policy_of_what_a_newer_version_knows_stays_as_it_is_until_it_is_closed() {
     let known = connection(json!({"workloads": ["api"]}));
     let endpoint =
         |selector: Value| json!({"workload": "db", "ports": [{"port": 5432}], "podSelector": selector});
-    let observe = |resolved: ResolvedConnection, place: ObservedNamespace| ObservedWorkload {
+    let observe = |resolved: ResolvedConnection, live_namespace: ObservedNamespace| ObservedWorkload {
         connections: vec![resolved],
-        ..scene.observe(place)
+        ..scene.observe(live_namespace)
     };
     let made = carry_out(observe(resolved(&known, &endpoint(json!({})), true), ObservedNamespace::default()));
     let name = "connection.acme-payments.out.egress";
-    let policy =
-        |place: &ObservedNamespace| place.policies.iter().find(|one| one.name_any() == name).cloned();
+    let policy = |live_namespace: &ObservedNamespace| {
+        live_namespace.policies.iter().find(|one| one.name_any() == name).cloned()
+    };
     assert!(policy(&made).is_some());
     let mut narrower = connection(json!({"workloads": ["api"]}));
     narrower["hours"] = json!("9-17");
@@ -266,14 +268,14 @@ fn a_policy_of_what_a_newer_version_knows_stays_as_it_is_until_it_is_closed() {
         (narrower, endpoint(json!({}))),
         (known.clone(), endpoint(json!({"matchNames": ["db-0"]}))),
     ] {
-        let mut place = made.clone();
-        let live = place.policies.iter_mut().find(|one| one.name_any() == name).unwrap();
+        let mut live_namespace = made.clone();
+        let live = live_namespace.policies.iter_mut().find(|one| one.name_any() == name).unwrap();
         // As the newer version wrote it.
         Arc::make_mut(live).spec.as_mut().unwrap().egress = Some(Vec::new());
-        let before = policy(&place);
-        let kept = carry_out(observe(resolved(&connection, &endpoint, true), place.clone()));
+        let before = policy(&live_namespace);
+        let kept = carry_out(observe(resolved(&connection, &endpoint, true), live_namespace.clone()));
         assert_eq!(policy(&kept).unwrap().spec, before.unwrap().spec, "{connection} {endpoint}");
-        let shut = carry_out(observe(resolved(&connection, &endpoint, false), place));
+        let shut = carry_out(observe(resolved(&connection, &endpoint, false), live_namespace));
         assert_eq!(policy(&shut), None, "{connection} {endpoint}");
     }
 }
@@ -287,9 +289,9 @@ fn a_connection_that_cannot_be_read_goes_with_the_endpoint_that_it_leads_to() {
     let mut newer = known.clone();
     newer["hours"] = json!("9-17");
     let endpoint = json!({"workload": "db", "ports": [{"port": 5432}]});
-    let observe = |resolved: ResolvedConnection, place: ObservedNamespace| ObservedWorkload {
+    let observe = |resolved: ResolvedConnection, live_namespace: ObservedNamespace| ObservedWorkload {
         connections: vec![resolved],
-        ..scene.observe(place)
+        ..scene.observe(live_namespace)
     };
     let made = carry_out(observe(resolved(&known, &endpoint, true), ObservedNamespace::default()));
     let is_open = |connection: &Value, change: &dyn Fn(&mut ResolvedConnection)| {
@@ -355,9 +357,8 @@ fn a_policy_of_a_connection_lets_through_no_more_than_the_connection_while_the_c
         enclave: json!({}),
         workload: json!({}),
     };
-    let observe = |scene: &Scene, resolved: ResolvedConnection, place: ObservedNamespace| ObservedWorkload {
-        connections: vec![resolved],
-        ..scene.observe(place)
+    let observe = |scene: &Scene, resolved: ResolvedConnection, live_namespace: ObservedNamespace| {
+        ObservedWorkload { connections: vec![resolved], ..scene.observe(live_namespace) }
     };
     let reference = json!({"enclaveEndpoint": {"enclave": "ledger", "name": "db"}});
     let connection = json!({"source": {"workloads": ["api"]}, "destination": reference});
@@ -375,9 +376,9 @@ fn a_policy_of_a_connection_lets_through_no_more_than_the_connection_while_the_c
         ResolvedConnection { destination, ..to_port(1) }
     };
     for (before, now) in [(to_port(1), to_port(2)), (to_name("*.example.com"), to_name("a.example.com"))] {
-        let told = |place: &ObservedNamespace| {
-            let policies = place.policies.iter().map(|one| (one.name_any(), json!(one.spec)));
-            let to_names = place.cilium_policies.iter().map(|one| (one.name_any(), json!(one.spec)));
+        let told = |live_namespace: &ObservedNamespace| {
+            let policies = live_namespace.policies.iter().map(|one| (one.name_any(), json!(one.spec)));
+            let to_names = live_namespace.cilium_policies.iter().map(|one| (one.name_any(), json!(one.spec)));
             let all = policies.chain(to_names);
             all.filter(|(name, _)| name.starts_with("connection.")).collect::<Vec<_>>()
         };

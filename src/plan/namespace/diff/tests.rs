@@ -17,11 +17,11 @@ use crate::plan::namespace::enforce::enforce;
 use crate::plan::namespace::limits::ContainerLimits;
 use crate::plan::namespace::object::{Contents, build_namespace};
 
-fn healed(place: &DesiredNamespace, observed: &ObservedNamespace) -> Survey {
-    survey(place, observed, Healing::Active)
+fn healed(desired: &DesiredNamespace, observed: &ObservedNamespace) -> NamespaceDiff {
+    diff_namespace(desired, observed, Healing::Active)
 }
 
-fn place(inside: NamespacePurpose) -> DesiredNamespace {
+fn desired(purpose: NamespacePurpose) -> DesiredNamespace {
     DesiredNamespace {
         namespace: "acme".into(),
         owner_uid: "uid".into(),
@@ -30,11 +30,11 @@ fn place(inside: NamespacePurpose) -> DesiredNamespace {
         held_operations: vec!["EnclaveCreation".into()],
         exceptions: Exceptions::default(),
         bindings: Vec::new(),
-        inside,
+        purpose,
     }
 }
 
-fn furnished() -> NamespacePurpose {
+fn workload_purpose() -> NamespacePurpose {
     let amount = |text: &str| BTreeMap::from([("cpu".to_owned(), Quantity(text.into()))]);
     let opening = NetworkPolicy { metadata: child_metadata("acme", child::DNS), ..NetworkPolicy::default() };
     NamespacePurpose::Workload(Box::new(WorkloadContents {
@@ -69,8 +69,8 @@ fn put<K: Resource>(live: &mut Vec<Arc<K>>, child: K, there: bool) {
 }
 
 /// Does what a plan asks for, as the API server would.
-fn carry_out(place: &DesiredNamespace, observed: &mut ObservedNamespace) {
-    while let Survey::Differs(writes) = healed(place, observed) {
+fn carry_out(desired: &DesiredNamespace, observed: &mut ObservedNamespace) {
+    while let NamespaceDiff::Differs(writes) = healed(desired, observed) {
         for write in writes {
             match write {
                 Write::CreateNamespace(namespace) | Write::ReplaceNamespace(namespace) => {
@@ -81,13 +81,13 @@ fn carry_out(place: &DesiredNamespace, observed: &mut ObservedNamespace) {
             }
         }
     }
-    assert_eq!(healed(place, observed), Survey::AsPlanned);
+    assert_eq!(healed(desired, observed), NamespaceDiff::AsPlanned);
 }
 
-fn made(inside: NamespacePurpose) -> (DesiredNamespace, ObservedNamespace) {
-    let (place, mut observed) = (place(inside), ObservedNamespace::default());
-    carry_out(&place, &mut observed);
-    (place, observed)
+fn made(purpose: NamespacePurpose) -> (DesiredNamespace, ObservedNamespace) {
+    let (desired, mut observed) = (desired(purpose), ObservedNamespace::default());
+    carry_out(&desired, &mut observed);
+    (desired, observed)
 }
 
 fn change<T: Clone>(object: &mut Option<Arc<T>>, change: impl FnOnce(&mut T)) {
@@ -101,12 +101,12 @@ fn change_policy(observed: &mut ObservedNamespace, change: impl FnOnce(&mut Netw
 
 #[test]
 fn the_policy_that_denies_everything_is_the_first_thing_in_a_namespace() {
-    for inside in [NamespacePurpose::Community, NamespacePurpose::Control, furnished()] {
-        let place = place(inside);
-        let namespace = Some(Arc::new(build_namespace(&place, Contents::Underway)));
+    for purpose in [NamespacePurpose::Community, NamespacePurpose::Control, workload_purpose()] {
+        let desired = desired(purpose);
+        let namespace = Some(Arc::new(build_namespace(&desired, Contents::Underway)));
         let observed = ObservedNamespace { namespace, ..ObservedNamespace::default() };
-        let Survey::Differs(writes) = healed(&place, &observed) else { panic!("nothing to do") };
-        let deny = build_default_deny(&place);
+        let NamespaceDiff::Differs(writes) = healed(&desired, &observed) else { panic!("nothing to do") };
+        let deny = build_default_deny(&desired);
         assert!(matches!(&writes[0], Write::Child(Verb::Create, Child::NetworkPolicy(first))
             if first.name_any() == deny.name_any() && first.spec == deny.spec));
     }
@@ -114,24 +114,24 @@ fn the_policy_that_denies_everything_is_the_first_thing_in_a_namespace() {
 
 #[test]
 fn foreign_labels_and_policies_are_left_alone() {
-    for inside in [NamespacePurpose::Community, furnished()] {
-        let (place, mut observed) = made(inside);
+    for purpose in [NamespacePurpose::Community, workload_purpose()] {
+        let (desired, mut observed) = made(purpose);
         change(&mut observed.namespace, |namespace| {
             namespace.labels_mut().insert("team".into(), "blue".into());
         });
         let theirs = NetworkPolicy { metadata: child_metadata("acme", "theirs"), ..NetworkPolicy::default() };
         observed.policies.push(Arc::new(theirs));
-        assert_eq!(healed(&place, &observed), Survey::AsPlanned);
+        assert_eq!(healed(&desired, &observed), NamespaceDiff::AsPlanned);
     }
 }
 
 #[test]
 fn a_namespace_of_somebody_else_is_never_touched() {
-    let (place, mut observed) = made(NamespacePurpose::Community);
+    let (desired, mut observed) = made(NamespacePurpose::Community);
     change(&mut observed.namespace, |namespace| {
         namespace.labels_mut().insert(label::OWNER_UID.into(), "other".into());
     });
-    assert_eq!(healed(&place, &observed), Survey::Foreign);
+    assert_eq!(healed(&desired, &observed), NamespaceDiff::Foreign);
 }
 
 #[test]
@@ -170,11 +170,13 @@ fn every_drift_is_put_back() {
             });
         }),
     ];
-    for inside in [NamespacePurpose::Control, furnished()] {
+    for purpose in [NamespacePurpose::Control, workload_purpose()] {
         for (name, drift) in drifts {
-            let (place, mut observed) = made(inside.clone());
+            let (desired, mut observed) = made(purpose.clone());
             drift(&mut observed);
-            let Survey::Differs(writes) = healed(&place, &observed) else { panic!("{name} not seen") };
+            let NamespaceDiff::Differs(writes) = healed(&desired, &observed) else {
+                panic!("{name} not seen")
+            };
             assert_eq!(writes.len(), 1, "{name}");
         }
     }
@@ -182,24 +184,24 @@ fn every_drift_is_put_back() {
 
 #[test]
 fn what_nothing_wants_any_more_is_taken_away_first() {
-    let (mut place, mut observed) = made(furnished());
-    place.inside = NamespacePurpose::Workload(Box::new(WorkloadContents {
+    let (mut desired, mut observed) = made(workload_purpose());
+    desired.purpose = NamespacePurpose::Workload(Box::new(WorkloadContents {
         workload: "api".into(),
         pod_security: "baseline",
         ..WorkloadContents::default()
     }));
-    let Survey::Differs(writes) = healed(&place, &observed) else { panic!("nothing to do") };
+    let NamespaceDiff::Differs(writes) = healed(&desired, &observed) else { panic!("nothing to do") };
     assert!(
         matches!(&writes[0], Write::Child(Verb::Delete, child) if child.metadata().name.as_deref() == Some(child::DNS))
     );
     assert_eq!(writes.len(), 4);
-    carry_out(&place, &mut observed);
+    carry_out(&desired, &mut observed);
     assert!(observed.quota.is_none() && observed.container_defaults.is_none());
 }
 
 #[test]
 fn the_same_amounts_in_other_words_are_no_drift() {
-    let (place, mut observed) = made(furnished());
+    let (desired, mut observed) = made(workload_purpose());
     change(&mut observed.quota, |quota| {
         let amount = BTreeMap::from([("cpu".to_owned(), Quantity("1".into()))]);
         quota.spec.as_mut().unwrap().hard = Some(amount);
@@ -208,7 +210,7 @@ fn the_same_amounts_in_other_words_are_no_drift() {
         let amount = BTreeMap::from([("cpu".to_owned(), Quantity("500m".into()))]);
         limits.spec.as_mut().unwrap().limits[0].default_request = Some(amount);
     });
-    assert_eq!(healed(&place, &observed), Survey::AsPlanned);
+    assert_eq!(healed(&desired, &observed), NamespaceDiff::AsPlanned);
 }
 
 fn maintained(mode: MaintenanceMode) -> Exceptions {
@@ -235,80 +237,80 @@ fn maintained(mode: MaintenanceMode) -> Exceptions {
 
 #[test]
 fn maintenance_begins_last_and_ends_first() {
-    let (mut place, mut observed) = made(furnished());
-    place.exceptions = maintained(MaintenanceMode::Advanced);
+    let (mut desired, mut observed) = made(workload_purpose());
+    desired.exceptions = maintained(MaintenanceMode::Advanced);
     // A drift is put back as long as the lock is shut.
     observed.policies.clear();
-    let (enforcement, writes) = enforce(&place, &observed, WasEnforced::Yes);
+    let (enforcement, writes) = enforce(&desired, &observed, WasEnforced::Yes);
     assert_eq!((enforcement, writes.len()), (Enforcement::Complete, 3));
     assert!(matches!(&writes[2], Write::ReplaceNamespace(namespace)
         if namespace.annotations()[annotation::MAINTENANCE_ADVANCED] == "User:ann"));
 
-    carry_out(&place, &mut observed);
-    place.exceptions = Exceptions::default();
+    carry_out(&desired, &mut observed);
+    desired.exceptions = Exceptions::default();
     observed.policies.clear();
-    let (_, writes) = enforce(&place, &observed, WasEnforced::Yes);
+    let (_, writes) = enforce(&desired, &observed, WasEnforced::Yes);
     assert!(matches!(&writes[0], Write::ReplaceNamespace(namespace)
         if !namespace.annotations().contains_key(annotation::MAINTENANCE_ADVANCED)));
     assert_eq!(writes.len(), 3);
 
     let nothing = ObservedNamespace::default();
-    place.exceptions = maintained(MaintenanceMode::Advanced);
-    let (_, writes) = enforce(&place, &nothing, WasEnforced::No);
+    desired.exceptions = maintained(MaintenanceMode::Advanced);
+    let (_, writes) = enforce(&desired, &nothing, WasEnforced::No);
     assert!(matches!(&writes[..], [Write::CreateNamespace(namespace)]
         if !namespace.annotations().contains_key(annotation::MAINTENANCE_ADVANCED)));
 }
 
 /// The namespace of a workload in which others changed everything, while maintenance is in force.
 fn changed_under(mode: MaintenanceMode) -> (DesiredNamespace, ObservedNamespace) {
-    let (mut place, mut observed) = made(furnished());
-    place.exceptions = maintained(mode);
-    carry_out(&place, &mut observed);
+    let (mut desired, mut observed) = made(workload_purpose());
+    desired.exceptions = maintained(mode);
+    carry_out(&desired, &mut observed);
     change_policy(&mut observed, |spec| spec.ingress = Some(vec![NetworkPolicyIngressRule::default()]));
     observed.policies.retain(|policy| policy.name_any() != child::DNS);
     change(&mut observed.quota, |quota| quota.spec = None);
     observed.container_defaults = None;
-    (place, observed)
+    (desired, observed)
 }
 
 #[test]
 fn what_is_changed_under_advanced_maintenance_stays_until_it_ends() {
-    let (mut place, observed) = changed_under(MaintenanceMode::Advanced);
-    assert_eq!(enforce(&place, &observed, WasEnforced::Yes), (Enforcement::Paused, Vec::new()));
-    assert_eq!(enforce(&place, &observed, WasEnforced::No).1.len(), 4, "what is new is made");
-    place.exceptions = Exceptions::default();
-    assert_eq!(enforce(&place, &observed, WasEnforced::Yes).1.len(), 5, "all of it, and the namespace");
+    let (mut desired, observed) = changed_under(MaintenanceMode::Advanced);
+    assert_eq!(enforce(&desired, &observed, WasEnforced::Yes), (Enforcement::Paused, Vec::new()));
+    assert_eq!(enforce(&desired, &observed, WasEnforced::No).1.len(), 4, "what is new is made");
+    desired.exceptions = Exceptions::default();
+    assert_eq!(enforce(&desired, &observed, WasEnforced::Yes).1.len(), 5, "all of it, and the namespace");
 
-    let (place, observed) = changed_under(MaintenanceMode::General);
-    assert_eq!(enforce(&place, &observed, WasEnforced::Yes).1.len(), 4);
+    let (desired, observed) = changed_under(MaintenanceMode::General);
+    assert_eq!(enforce(&desired, &observed, WasEnforced::Yes).1.len(), 4);
 }
 
 /// Whether it was shown to be in force before makes no difference: it would be shown otherwise by the next look.
 #[test]
 fn what_recovers_under_advanced_maintenance_is_left_alone_at_once() {
-    let (mut place, mut observed) = made(furnished());
-    place.exceptions = maintained(MaintenanceMode::Advanced);
-    carry_out(&place, &mut observed);
+    let (mut desired, mut observed) = made(workload_purpose());
+    desired.exceptions = maintained(MaintenanceMode::Advanced);
+    carry_out(&desired, &mut observed);
     for was_enforced in [WasEnforced::Yes, WasEnforced::No] {
-        assert_eq!(enforce(&place, &observed, was_enforced), (Enforcement::Paused, Vec::new()));
+        assert_eq!(enforce(&desired, &observed, was_enforced), (Enforcement::Paused, Vec::new()));
     }
 }
 
 #[test]
 fn maintenance_keeps_nothing_open_and_nothing_new_out() {
-    let (mut place, mut observed) = changed_under(MaintenanceMode::Advanced);
+    let (mut desired, mut observed) = changed_under(MaintenanceMode::Advanced);
     let open =
         |name: &str| NetworkPolicy { metadata: child_metadata("acme", name), ..NetworkPolicy::default() };
     let mut over = open("connection.a.over.egress");
     over.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH).into());
     over.metadata.finalizers = Some(vec!["somebody/keeps-it".into()]);
     observed.policies.extend([open("connection.a.closed.egress"), over].map(Arc::new));
-    if let NamespacePurpose::Workload(contents) = &mut place.inside {
+    if let NamespacePurpose::Workload(contents) = &mut desired.purpose {
         contents.policies.extend([open("connection.a.new.egress"), open("connection.a.gone.egress")]);
         contents.unmade.insert("connection.a.new.egress".into());
         contents.quota.insert("pods".into(), Quantity("1".into()));
     }
-    let (_, writes) = enforce(&place, &observed, WasEnforced::Yes);
+    let (_, writes) = enforce(&desired, &observed, WasEnforced::Yes);
     assert!(
         matches!(&writes[..], [
         Write::Child(Verb::Delete, Child::NetworkPolicy(closed)),
