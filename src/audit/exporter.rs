@@ -218,12 +218,12 @@ fn show_to_community(context: &Context, target: &Target, community: &str, error:
 
 /// The events of each group together, in the order of their first ones.
 fn by_group(events: Vec<Event>, group: impl Fn(&Event) -> OrderingKey) -> Vec<(OrderingKey, Vec<Event>)> {
-    let mut places: HashMap<OrderingKey, usize> = HashMap::new();
+    let mut positions: HashMap<OrderingKey, usize> = HashMap::new();
     let mut groups: Vec<(OrderingKey, Vec<Event>)> = Vec::new();
     for event in events {
         let group = group(&event);
-        let place = *places.entry(group.clone()).or_insert(groups.len());
-        match groups.get_mut(place) {
+        let position = *positions.entry(group.clone()).or_insert(groups.len());
+        match groups.get_mut(position) {
             Some((_, events)) => events.push(event),
             None => groups.push((group, vec![event])),
         }

@@ -29,7 +29,7 @@ pub trait Indexed: Resource<DynamicType = ()> + Serialize + DeserializeOwned + S
     fn index(&self, add: &mut dyn FnMut(Self::By, &str));
 
     /// Whether the values of an index are in order, so that objects are found by what their values begin with
-    /// ([`Cache::beginning`], and no other way).
+    /// ([`Cache::with_prefix`], and no other way).
     #[must_use]
     fn is_ordered(_: Self::By) -> bool {
         false
@@ -261,13 +261,13 @@ impl<K: Indexed> Cache<K> {
 
     /// The objects that an index has under values that begin with any of these, each once, in no order.
     #[must_use]
-    pub fn beginning(&self, index: K::By, with: impl IntoIterator<Item = String>) -> Vec<Arc<K>> {
+    pub fn with_prefix(&self, index: K::By, with: impl IntoIterator<Item = String>) -> Vec<Arc<K>> {
         let stored = self.read();
         let index = stored.ordered.get(&index);
         let mut slots = BTreeSet::new();
-        for beginning in with.into_iter().map(String::into_boxed_str) {
-            let from = index.into_iter().flat_map(|index| index.range((beginning.clone(), 0)..));
-            slots.extend(from.take_while(|(value, _)| value.starts_with(&*beginning)).map(|(_, slot)| *slot));
+        for prefix in with.into_iter().map(String::into_boxed_str) {
+            let from = index.into_iter().flat_map(|index| index.range((prefix.clone(), 0)..));
+            slots.extend(from.take_while(|(value, _)| value.starts_with(&*prefix)).map(|(_, slot)| *slot));
         }
         let found: Vec<Arc<K>> = slots.into_iter().filter_map(|slot| stored.at(slot)).collect();
         self.count_visits(found.len());

@@ -183,12 +183,12 @@ where
         Verb::Replace => (send_replacement(client, child).await, "put back"),
         Verb::Delete => (send_deletion(client, child, &guarded_deletion(child.uid(), None)).await, "delete"),
     };
-    let place = child.namespace().map(|namespace| namespace + "/").unwrap_or_default();
+    let prefix = child.namespace().map(|namespace| namespace + "/").unwrap_or_default();
     match result {
         // Gone already.
         Err(kube::Error::Api(status)) if verb == Verb::Delete && status.code == 404 => Ok(None),
         result => {
-            let answer = outcome(result, format!("{doing} {} {place}{name}", K::kind(&())))?;
+            let answer = outcome(result, format!("{doing} {} {prefix}{name}", K::kind(&())))?;
             Ok(if verb == Verb::Delete { None } else { read_answer::<K>(&answer).map(Into::into) })
         }
     }

@@ -125,12 +125,12 @@ async fn neither_what_closes_nor_another_kind_waits_behind_ten_thousand() {
     other.add(Key::new("other", "one"), Priority::Normal);
     is_over.notified().await;
     let begun = begun.lock().unwrap();
-    let place_of = |namespace: &str, name: &str| {
+    let position_of = |namespace: &str, name: &str| {
         begun.iter().position(|key| *key == Key::new(namespace, name)).expect("it was worked on")
     };
-    let closing = place_of("many", "n9999");
+    let closing = position_of("many", "n9999");
     assert!((1000..1000 + MOST_AT_A_TIME).contains(&closing), "what closes began as number {closing}");
-    let other = place_of("other", "one");
+    let other = position_of("other", "one");
     assert!(other < before + 3 * MOST_AT_A_TIME, "another kind began as number {other}, after {before}");
 }
 

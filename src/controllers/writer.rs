@@ -31,7 +31,7 @@ pub struct Writer {
     policies: Confirmations<bool, String>,
     /// The same, read as lists.
     policy_lists: Confirmations<(), String>,
-    rules: Confirmations<Place, String>,
+    rules: Confirmations<ScopeName, String>,
     known_rules: KnownRules,
     /// When the votes of a request were counted last ([`crate::model::approval::votes::describe_votes`]); of the latest
     /// ones.
@@ -42,7 +42,7 @@ pub struct Writer {
 type Settle = dyn Fn(&str, &mut Audit) + Send + Sync;
 
 /// Where an object is that carries rules.
-type Place = (Kind, Option<String>, String);
+type ScopeName = (Kind, Option<String>, String);
 
 /// A list of the policies waits for the API server's caches anyway.
 const LISTS: Pace = Pace { burst: 8, interval: Duration::from_millis(250) };
@@ -122,8 +122,8 @@ impl Writer {
         since: Instant,
     ) -> Result<bool, kube::Error> {
         let RulesOrigin { kind, namespace, name, uid, digest } = origin;
-        let (place, expected) = ((*kind, namespace.clone(), name.clone()), describe_rules(uid, digest));
-        if self.known_rules.are(&place, &expected) {
+        let (scope, expected) = ((*kind, namespace.clone(), name.clone()), describe_rules(uid, digest));
+        if self.known_rules.are(&scope, &expected) {
             return Ok(true);
         }
         let read = || async {
@@ -135,10 +135,10 @@ impl Writer {
             Ok::<_, kube::Error>(live.map(describe).unwrap_or_default())
         };
         // A read that began before the latest write of them proves nothing any more.
-        let since = self.known_rules.written_at(&place).map_or(since, |at| at.max(since));
-        let (live, began) = self.rules.read(place.clone(), since, read).await?;
+        let since = self.known_rules.written_at(&scope).map_or(since, |at| at.max(since));
+        let (live, began) = self.rules.read(scope.clone(), since, read).await?;
         let is_so = live == expected;
-        self.known_rules.note(place, live, began);
+        self.known_rules.note(scope, live, began);
         Ok(is_so)
     }
 
@@ -147,27 +147,27 @@ impl Writer {
     /// time.
     #[must_use]
     pub fn before_applying(&self, kind: Kind, namespace: Option<&str>, name: &str) -> Applying<'_> {
-        let place = (kind, namespace.map(ToOwned::to_owned), name.to_owned());
-        self.known_rules.begin(&place);
-        Applying { rules: &self.known_rules, place }
+        let scope = (kind, namespace.map(ToOwned::to_owned), name.to_owned());
+        self.known_rules.begin(&scope);
+        Applying { rules: &self.known_rules, scope }
     }
 }
 
 /// A write of what is applied of an object, while it is under way.
 pub struct Applying<'a> {
     rules: &'a KnownRules,
-    place: Place,
+    scope: ScopeName,
 }
 
 impl Applying<'_> {
     /// The write succeeded and the caches have its answer. Without this call nobody knows what is applied.
     pub fn is_known(self) {
-        self.rules.end(&self.place);
+        self.rules.end(&self.scope);
     }
 
     /// The object is gone with its finalizer.
     pub fn is_gone(self) {
-        self.rules.forget(&self.place);
+        self.rules.forget(&self.scope);
     }
 }
 
@@ -179,11 +179,11 @@ struct KnownRules {
 
 #[derive(Default)]
 struct Known {
-    rules: HashMap<Place, String>,
+    rules: HashMap<ScopeName, String>,
     /// Those that are being written, or of which it is not known whether they were.
-    uncertain: HashSet<Place>,
+    uncertain: HashSet<ScopeName>,
     /// When the latest write of each began, or its answer was known.
-    written: HashMap<Place, Instant>,
+    written: HashMap<ScopeName, Instant>,
 }
 
 impl KnownRules {
@@ -191,41 +191,41 @@ impl KnownRules {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn are(&self, place: &Place, expected: &str) -> bool {
-        self.lock().rules.get(place).is_some_and(|known| known == expected)
+    fn are(&self, scope: &ScopeName, expected: &str) -> bool {
+        self.lock().rules.get(scope).is_some_and(|known| known == expected)
     }
 
-    fn written_at(&self, place: &Place) -> Option<Instant> {
-        self.lock().written.get(place).copied()
+    fn written_at(&self, scope: &ScopeName) -> Option<Instant> {
+        self.lock().written.get(scope).copied()
     }
 
-    fn note(&self, place: Place, rules: String, began: Instant) {
+    fn note(&self, scope: ScopeName, rules: String, began: Instant) {
         let mut known = self.lock();
-        let is_latest = known.written.get(&place).is_none_or(|written| began > *written);
-        if is_latest && !known.uncertain.contains(&place) && !rules.is_empty() {
-            known.rules.insert(place, rules);
+        let is_latest = known.written.get(&scope).is_none_or(|written| began > *written);
+        if is_latest && !known.uncertain.contains(&scope) && !rules.is_empty() {
+            known.rules.insert(scope, rules);
         }
     }
 
-    fn begin(&self, place: &Place) {
+    fn begin(&self, scope: &ScopeName) {
         let mut known = self.lock();
-        known.rules.remove(place);
-        known.uncertain.insert(place.clone());
-        known.written.insert(place.clone(), Instant::now());
+        known.rules.remove(scope);
+        known.uncertain.insert(scope.clone());
+        known.written.insert(scope.clone(), Instant::now());
     }
 
-    fn end(&self, place: &Place) {
+    fn end(&self, scope: &ScopeName) {
         let mut known = self.lock();
-        known.uncertain.remove(place);
-        known.written.insert(place.clone(), Instant::now());
+        known.uncertain.remove(scope);
+        known.written.insert(scope.clone(), Instant::now());
     }
 
     /// Another object in its place has another UID.
-    fn forget(&self, place: &Place) {
+    fn forget(&self, scope: &ScopeName) {
         let mut known = self.lock();
-        known.rules.remove(place);
-        known.uncertain.remove(place);
-        known.written.remove(place);
+        known.rules.remove(scope);
+        known.uncertain.remove(scope);
+        known.written.remove(scope);
     }
 }
 
@@ -320,7 +320,7 @@ async fn get_policies(client: &Client, kind: Kind, known: Policies) -> Result<St
 mod tests {
     use super::*;
 
-    fn place(name: &str) -> Place {
+    fn scope(name: &str) -> ScopeName {
         (Kind::Enclave, Some("acme".into()), name.into())
     }
 
@@ -329,36 +329,36 @@ mod tests {
     fn what_was_read_counts_until_it_is_written() {
         let known = KnownRules::default();
         let before = Instant::now();
-        known.note(place("a"), "old".into(), before);
-        assert!(known.are(&place("a"), "old") && !known.are(&place("a"), "new"));
-        assert!(!known.are(&place("b"), "old"));
+        known.note(scope("a"), "old".into(), before);
+        assert!(known.are(&scope("a"), "old") && !known.are(&scope("a"), "new"));
+        assert!(!known.are(&scope("b"), "old"));
 
-        known.begin(&place("a"));
-        assert!(!known.are(&place("a"), "old"));
+        known.begin(&scope("a"));
+        assert!(!known.are(&scope("a"), "old"));
         // While it is written nothing that is read counts, nor afterwards what was read before.
         let meanwhile = Instant::now();
-        known.note(place("a"), "old".into(), meanwhile);
-        assert!(!known.are(&place("a"), "old"));
-        known.end(&place("a"));
+        known.note(scope("a"), "old".into(), meanwhile);
+        assert!(!known.are(&scope("a"), "old"));
+        known.end(&scope("a"));
         for early in [before, meanwhile] {
-            known.note(place("a"), "old".into(), early);
-            assert!(!known.are(&place("a"), "old"), "it was read before the write was done");
+            known.note(scope("a"), "old".into(), early);
+            assert!(!known.are(&scope("a"), "old"), "it was read before the write was done");
         }
-        assert!(known.written_at(&place("a")).unwrap() >= meanwhile, "such a read is not even shared");
-        known.note(place("a"), "new".into(), Instant::now() + Duration::from_millis(1));
-        assert!(known.are(&place("a"), "new"));
+        assert!(known.written_at(&scope("a")).unwrap() >= meanwhile, "such a read is not even shared");
+        known.note(scope("a"), "new".into(), Instant::now() + Duration::from_millis(1));
+        assert!(known.are(&scope("a"), "new"));
     }
 
     #[test]
     fn a_write_of_which_nobody_knows_the_end_leaves_it_uncertain() {
         let known = KnownRules::default();
         let later = || Instant::now() + Duration::from_millis(1);
-        known.begin(&place("a"));
-        known.note(place("a"), "old".into(), later());
-        assert!(!known.are(&place("a"), "old"));
-        known.begin(&place("a"));
-        known.end(&place("a"));
-        known.note(place("a"), "new".into(), later());
-        assert!(known.are(&place("a"), "new"));
+        known.begin(&scope("a"));
+        known.note(scope("a"), "old".into(), later());
+        assert!(!known.are(&scope("a"), "old"));
+        known.begin(&scope("a"));
+        known.end(&scope("a"));
+        known.note(scope("a"), "new".into(), later());
+        assert!(known.are(&scope("a"), "new"));
     }
 }

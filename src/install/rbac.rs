@@ -11,7 +11,7 @@ use crate::api::names::{GROUP, OPERATOR, child, label};
 use crate::api::role_assignment::Role;
 use crate::api::{Kind, cilium};
 use crate::model::rbac::access::CLUSTER_ROLES;
-use crate::model::rbac::roles::{ELIGIBLE, ROLE_KINDS, accesses, bindable, cluster_role, may_give};
+use crate::model::rbac::roles::{ELIGIBLE, ROLE_KINDS, accesses, bindable, cluster_role, may_grant};
 
 const RBAC: &str = "rbac.authorization.k8s.io";
 
@@ -130,7 +130,7 @@ pub fn user_roles() -> Vec<ClusterRole> {
                     ]
                 })
                 .filter(|rule| !rule.verbs.is_empty())
-                .chain(ROLE_KINDS.map(|kind| rule(GROUP, &[kind.plural()], may_give(role, kind))))
+                .chain(ROLE_KINDS.map(|kind| rule(GROUP, &[kind.plural()], may_grant(role, kind))))
                 .chain(Some(bindable(role)).filter(|roles| !roles.is_empty()).map(|roles| may_bind(&roles)))
                 .collect();
             ClusterRole {

@@ -76,10 +76,10 @@ macro_rules! made_changed_retired {
 }
 
 pub(super) fn role_change<K: Gated>(before: Option<&K::Spec>, after: &K::Spec) -> BTreeSet<Operation> {
-    let gives = before.is_none_or(|before| {
+    let granted = before.is_none_or(|before| {
         K::without_change_reason(&K::restrict(before, after)) != K::without_change_reason(after)
     });
-    collect([(gives, Operation::RoleChange)])
+    collect([(granted, Operation::RoleChange)])
 }
 
 pub(super) fn collect<const N: usize>(operations: [(bool, Operation); N]) -> BTreeSet<Operation> {

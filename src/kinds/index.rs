@@ -24,37 +24,37 @@ pub fn pair(first: &str, second: &str) -> String {
     format!("{first}/{second}")
 }
 
-/// Where something may stand that is given by name: in roles, to principals.
+/// The namespaces in which something may be that is found by a name: a grant by its principal.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Near {
+pub enum NamespacePrefix {
     Anywhere,
     /// In this namespace.
     In(String),
     /// In a namespace whose name begins as those of the Enclaves of this Community.
-    Beneath(String),
+    EnclavesOf(String),
 }
 
-impl Near {
+impl NamespacePrefix {
     /// Returns the beginning of the index values of what is there for somebody with this fingerprint.
     #[must_use]
-    pub fn beginning(&self, fingerprint: &str) -> String {
+    pub fn prefix(&self, fingerprint: &str) -> String {
         match self {
             Self::Anywhere => format!("{fingerprint}/"),
             Self::In(namespace) => format!("{fingerprint}/{namespace}/"),
-            Self::Beneath(community) => format!("{fingerprint}/{community}-"),
+            Self::EnclavesOf(community) => format!("{fingerprint}/{community}-"),
         }
     }
 }
 
-/// The value under which something is found that is given in a namespace to somebody, near whatever place: names of
-/// people may be long, and of what they are given there may be much.
-pub(super) fn value_near(namespace: &str, somebody: &str) -> String {
-    Near::In(namespace.to_owned()).beginning(&fingerprint(somebody))
+/// Returns the index value of what somebody is granted in a namespace, which is found by any [`NamespacePrefix`]: names
+/// of people may be long, and of what they are granted there may be much.
+pub(super) fn value_in_namespace(namespace: &str, somebody: &str) -> String {
+    NamespacePrefix::In(namespace.to_owned()).prefix(&fingerprint(somebody))
 }
 
-/// Communities that may surround what is declared in a namespace, as namespaces are named: an Enclave's begins with
+/// Returns the Communities that may be the parent of what is declared in a namespace, as namespaces are named: an Enclave's begins with
 /// the name of its Community, and one of a Community is found under its own name, which may be any.
-pub(super) fn may_surround(namespace: &str) -> impl Iterator<Item = &str> {
+pub(super) fn parent_candidates(namespace: &str) -> impl Iterator<Item = &str> {
     [namespace].into_iter().chain(splits(namespace).map(|(community, _)| community))
 }
 

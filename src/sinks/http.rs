@@ -92,8 +92,8 @@ fn bearer(token: &str, to: &str, path: Option<&Path>) -> Result<HeaderValue, Del
     let token = token.trim();
     // Nothing that could end the header line, or begin another word of it.
     if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        let place = path.map_or_else(String::new, |path| format!(" in {}", path.display()));
-        let problem = format!("the token{place} must be one word of printable ASCII");
+        let location = path.map_or_else(String::new, |path| format!(" in {}", path.display()));
+        let problem = format!("the token{location} must be one word of printable ASCII");
         return Err(DeliveryError::Misconfigured { to: to.to_owned(), problem });
     }
     let mut header = HeaderValue::try_from(format!("Bearer {token}"))

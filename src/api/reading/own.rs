@@ -221,8 +221,8 @@ impl Parts {
             status = read("status", Value::Object(own), &|_, _| None, unread).unwrap_or_default();
             let gate = read("status", Value::Object(shared), &|_, _| None, unread).unwrap_or_default();
             let applied = applied.map(|raw| read_applied(raw, unread));
-            if let Some(place) = status.gate() {
-                *place = GateStatus { applied, ..gate };
+            if let Some(in_status) = status.gate() {
+                *in_status = GateStatus { applied, ..gate };
             }
         } else if let Some(read) = read("status", Value::Object(values), &|_, _| None, unread) {
             status = read;

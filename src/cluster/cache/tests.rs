@@ -274,11 +274,11 @@ proptest! {
                 let walked: Vec<Arc<ConfigMap>> =
                     cache.all().into_iter().filter(|one| one.data.as_ref().is_some_and(|data| data.contains_key(&owner))).collect();
                 prop_assert_eq!(names_of(&cache.by(By::Owner, &owner)), names_of(&walked));
-                prop_assert_eq!(names_of(&cache.beginning(By::OwnerInOrder, [owner])), names_of(&walked));
+                prop_assert_eq!(names_of(&cache.with_prefix(By::OwnerInOrder, [owner])), names_of(&walked));
             }
             let owned: Vec<Arc<ConfigMap>> =
                 cache.all().into_iter().filter(|one| one.data.as_ref().is_some_and(|data| !data.is_empty())).collect();
-            let found = cache.beginning(By::OwnerInOrder, ["w".to_owned(), "w1".to_owned(), "x".to_owned()]);
+            let found = cache.with_prefix(By::OwnerInOrder, ["w".to_owned(), "w1".to_owned(), "x".to_owned()]);
             prop_assert_eq!(names_of(&found), names_of(&owned));
             prop_assert_eq!(cache.len(), cache.all().len());
         }

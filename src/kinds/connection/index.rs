@@ -2,10 +2,10 @@
 
 use crate::api::EnclaveConnection;
 use crate::cluster::cache::Indexed;
-use crate::kinds::index::{may_surround, namespace_of_object, pair};
+use crate::kinds::index::{namespace_of_object, pair, parent_candidates};
 
 /// Indexes of EnclaveConnections. What one leads to is named in its spec, by names that are unique in a Community.
-/// Which that is does not stand there, so it is found under each that [`may_surround`] it, and the caller keeps his
+/// Which that is does not stand there, so it is found under each that [`parent_candidates`] it, and the caller keeps his
 /// own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ConnectionBy {
@@ -39,7 +39,7 @@ impl Indexed for EnclaveConnection {
             add(ConnectionBy::SourceHub, &pair(namespace, &hub.name));
         }
         let destination = &self.spec.destination;
-        for community in may_surround(namespace) {
+        for community in parent_candidates(namespace) {
             if let Some(endpoint) = &destination.enclave_endpoint {
                 let named = pair(&endpoint.enclave, &endpoint.name);
                 add(ConnectionBy::Endpoint, &pair(community, &named));

@@ -2,47 +2,47 @@
 
 use crate::api::{ActivationState, Principal, RoleActivation, RoleAssignment, RoleEligibility};
 use crate::cluster::cache::Indexed;
-use crate::kinds::index::{maker, namespace_of_object, pair, value_near};
+use crate::kinds::index::{maker, namespace_of_object, pair, value_in_namespace};
 use crate::model::approval::applied::applied_spec;
 
 /// Indexes of what gives roles to principals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum GivenBy {
-    /// A principal ([`Principal::line`]) [`Near`] a place, of what is applied.
+pub enum GrantBy {
+    /// A principal ([`Principal::line`]) in a namespace, of what is applied.
     Principal,
-    /// A principal ([`Principal::line`]) [`Near`] a place, of what is wanted.
+    /// A principal ([`Principal::line`]) in a namespace, of what is wanted.
     WantedPrincipal,
     /// The user who made the object, as the API server stamped it.
     Maker,
 }
 
-macro_rules! given {
+macro_rules! grant_indexes {
     ($($kind:ty),*) => {
         $(impl Indexed for $kind {
-            type By = GivenBy;
+            type By = GrantBy;
 
-            fn index(&self, add: &mut dyn FnMut(GivenBy, &str)) {
+            fn index(&self, add: &mut dyn FnMut(GrantBy, &str)) {
                 let applied = applied_spec(self).ok().flatten();
                 let namespace = namespace_of_object(self);
                 for principal in applied.iter().flat_map(|spec| &spec.principals).map(Principal::line) {
-                    add(GivenBy::Principal, &value_near(namespace, &principal));
+                    add(GrantBy::Principal, &value_in_namespace(namespace, &principal));
                 }
                 for principal in self.spec.principals.iter().map(Principal::line) {
-                    add(GivenBy::WantedPrincipal, &value_near(namespace, &principal));
+                    add(GrantBy::WantedPrincipal, &value_in_namespace(namespace, &principal));
                 }
                 if let Some(maker) = maker(self) {
-                    add(GivenBy::Maker, maker);
+                    add(GrantBy::Maker, maker);
                 }
             }
 
-            fn is_ordered(by: GivenBy) -> bool {
-                matches!(by, GivenBy::Principal | GivenBy::WantedPrincipal)
+            fn is_ordered(by: GrantBy) -> bool {
+                matches!(by, GrantBy::Principal | GrantBy::WantedPrincipal)
             }
         })*
     };
 }
 
-given!(RoleAssignment, RoleEligibility);
+grant_indexes!(RoleAssignment, RoleEligibility);
 
 /// Indexes of RoleActivations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -53,9 +53,9 @@ pub enum ActivationBy {
     OpenEligibility,
     /// The user who activated, when that is known.
     User,
-    /// The user who activated, [`Near`] a place, while the activation is Active.
+    /// The user who activated, in a namespace, while the activation is Active.
     ActiveUser,
-    /// The user who activates, [`Near`] a place, while the activation is not over.
+    /// The user who activates, in a namespace, while the activation is not over.
     OpenUser,
     /// The namespace of an activation that is not over.
     OpenIn,
@@ -82,12 +82,12 @@ impl Indexed for RoleActivation {
         let Some(status) = &self.status else { return };
         if let Some(user) = &status.user {
             add(ActivationBy::User, user);
-            let near = value_near(namespace, user);
+            let value = value_in_namespace(namespace, user);
             if is_open {
-                add(ActivationBy::OpenUser, &near);
+                add(ActivationBy::OpenUser, &value);
             }
             if is_active {
-                add(ActivationBy::ActiveUser, &near);
+                add(ActivationBy::ActiveUser, &value);
             }
         }
         if is_active {

@@ -22,10 +22,10 @@ use crate::kinds::approval_request::index::RequestBy;
 use crate::kinds::caches::Caches;
 use crate::kinds::community::index::{CommunityBy, REFUSED, UNKNOWN};
 use crate::kinds::foreign::is_managed;
-use crate::kinds::index::{NamespaceBy, Near, RbacBy, pair};
+use crate::kinds::index::{NamespaceBy, NamespacePrefix, RbacBy, pair};
 use crate::kinds::observe::{observe_gated, whole};
 use crate::kinds::parent::parent_of;
-use crate::kinds::rbac::index::{ActivationBy, GivenBy};
+use crate::kinds::rbac::index::{ActivationBy, GrantBy};
 use crate::kinds::role_activation::plan::{ObservedActivation, grant_of_activation};
 use crate::kinds::role_assignment::plan::{ObservedAssignment, grant_of_assignment};
 use crate::kinds::role_eligibility::plan::{ObservedEligibility, effective, grant_of_eligibility};
@@ -227,8 +227,8 @@ fn find_created_during_activation(caches: &Caches, activation: &RoleActivation) 
         made_between(&caches.service_accounts.by(RbacBy::Maker, user), start, end),
         made_between(&caches.roles.by(RbacBy::Maker, user), start, end),
         made_between(&caches.role_bindings.by(RbacBy::Maker, user), start, end),
-        made_between(&caches.assignments.by(GivenBy::Maker, user), start, end),
-        made_between(&caches.eligibilities.by(GivenBy::Maker, user), start, end),
+        made_between(&caches.assignments.by(GrantBy::Maker, user), start, end),
+        made_between(&caches.eligibilities.by(GrantBy::Maker, user), start, end),
         made_between(&caches.workloads.by(WorkloadBy::Maker, user), start, end),
     ]
     .concat()
@@ -315,11 +315,11 @@ fn counts<K: Resource>(caches: &Caches, object: &K) -> bool {
 /// which that role may be in conflict.
 fn observe_held(caches: &Caches, activation: &RoleActivation, role: Role) -> Vec<RoleHolding> {
     let Some(user) = asker(activation).map(|asker| asker.user) else { return Vec::new() };
-    let places = overlapping(caches, activation.metadata.namespace.as_deref().unwrap_or_default());
+    let prefixes = overlapping(caches, activation.metadata.namespace.as_deref().unwrap_or_default());
     let lines = [format!("User:{user}")].into();
-    let assigned = find_near(&caches.assignments, GivenBy::Principal, &places, &lines);
-    let others =
-        find_near(&caches.activations, ActivationBy::ActiveUser, &places, &[user].into()).into_iter();
+    let assigned = find_in_namespaces(&caches.assignments, GrantBy::Principal, &prefixes, &lines);
+    let others = find_in_namespaces(&caches.activations, ActivationBy::ActiveUser, &prefixes, &[user].into())
+        .into_iter();
     let others = others.filter(|other| other.metadata.uid != activation.metadata.uid);
     let active = others.filter_map(|other| {
         let status = other.status.as_ref()?;
@@ -330,8 +330,8 @@ fn observe_held(caches: &Caches, activation: &RoleActivation, role: Role) -> Vec
             scope: scope_of(caches, other.metadata.namespace.as_deref()?)?,
         })
     });
-    let given = |spec: &RoleAssignmentSpec| first_given(spec.role, &spec.principals, (role, &lines));
-    duties(caches, &assigned, given).chain(active).collect()
+    let granted = |spec: &RoleAssignmentSpec| first_granted(spec.role, &spec.principals, (role, &lines));
+    duties(caches, &assigned, granted).chain(active).collect()
 }
 
 /// Returns the roles that other assignments and eligibilities give to these principals where the roles of both count,
@@ -342,25 +342,25 @@ fn observe_duties(
     (role, principals): (Role, &[Principal]),
     but: Option<&str>,
 ) -> Vec<RoleHolding> {
-    let places = overlapping(caches, namespace);
+    let prefixes = overlapping(caches, namespace);
     let lines: BTreeSet<String> = principals.iter().map(Principal::line).collect();
-    let mut assignments = find_near(&caches.assignments, GivenBy::Principal, &places, &lines);
+    let mut assignments = find_in_namespaces(&caches.assignments, GrantBy::Principal, &prefixes, &lines);
     assignments.retain(|other| other.metadata.uid.as_deref() != but);
-    let mut eligibilities = find_near(&caches.eligibilities, GivenBy::Principal, &places, &lines);
+    let mut eligibilities = find_in_namespaces(&caches.eligibilities, GrantBy::Principal, &prefixes, &lines);
     eligibilities.retain(|other| other.metadata.uid.as_deref() != but);
-    let assigned = |spec: &RoleAssignmentSpec| first_given(spec.role, &spec.principals, (role, &lines));
-    let eligible = |spec: &RoleEligibilitySpec| first_given(spec.role, &spec.principals, (role, &lines));
+    let assigned = |spec: &RoleAssignmentSpec| first_granted(spec.role, &spec.principals, (role, &lines));
+    let eligible = |spec: &RoleEligibilitySpec| first_granted(spec.role, &spec.principals, (role, &lines));
     duties(caches, &assignments, assigned).chain(duties(caches, &eligibilities, eligible)).collect()
 }
 
 /// Returns a given role and the first of the sought principals who gets it, if the role may be in conflict with theirs.
-fn first_given(
-    given: Role,
+fn first_granted(
+    granted: Role,
     to: &[Principal],
     (role, lines): (Role, &BTreeSet<String>),
 ) -> Option<(Role, String)> {
-    let to = to.iter().filter(|_| role.conflicts_with(given));
-    Some((given, to.map(Principal::line).filter(|line| lines.contains(line)).min()?))
+    let to = to.iter().filter(|_| role.conflicts_with(granted));
+    Some((granted, to.map(Principal::line).filter(|line| lines.contains(line)).min()?))
 }
 
 /// Returns what each of these objects gives by its applied content. An object may name many principals, of whom no copy
@@ -368,10 +368,10 @@ fn first_given(
 fn duties<K: Gated>(
     caches: &Caches,
     found: &[Arc<K>],
-    given: impl Fn(&K::Spec) -> Option<(Role, String)>,
+    granted: impl Fn(&K::Spec) -> Option<(Role, String)>,
 ) -> impl Iterator<Item = RoleHolding> {
     found.iter().filter(|object| !object.is_record()).filter_map(move |object| {
-        let (role, principal) = view_applied(object.as_ref(), &given).ok().flatten().flatten()?;
+        let (role, principal) = view_applied(object.as_ref(), &granted).ok().flatten().flatten()?;
         let scope = scope_of(caches, object.meta().namespace.as_deref()?)?;
         Some(RoleHolding { source: describe(K::KIND, object.as_ref()), role, principal, scope })
     })
@@ -440,35 +440,35 @@ fn scope_of(caches: &Caches, namespace: &str) -> Option<Scope> {
     }
 }
 
-/// Returns the places whose roles may count where those of a namespace do, and some more. An unknown scope may be
+/// Returns the namespaces whose roles may count where those of a namespace do, and some more. An unknown scope may be
 /// anywhere.
 #[must_use]
-pub fn overlapping(caches: &Caches, namespace: &str) -> Vec<Near> {
-    let everywhere = Near::In(caches.system.to_string());
+pub fn overlapping(caches: &Caches, namespace: &str) -> Vec<NamespacePrefix> {
+    let everywhere = NamespacePrefix::In(caches.system.to_string());
     match scope_of(caches, namespace) {
-        None | Some(Scope::System { .. }) => vec![Near::Anywhere],
+        None | Some(Scope::System { .. }) => vec![NamespacePrefix::Anywhere],
         Some(Scope::Community { community, namespace }) => {
-            vec![Near::In(namespace), Near::Beneath(community), everywhere]
+            vec![NamespacePrefix::In(namespace), NamespacePrefix::EnclavesOf(community), everywhere]
         }
         Some(Scope::Enclave { community_namespace, namespace, .. }) => {
-            vec![Near::In(namespace), Near::In(community_namespace), everywhere]
+            vec![NamespacePrefix::In(namespace), NamespacePrefix::In(community_namespace), everywhere]
         }
     }
 }
 
-/// Finds the objects near these places for any of these people, each object once.
+/// Finds the objects in these namespaces for any of these people, each object once.
 #[must_use]
-pub fn find_near<K: Indexed>(
+pub fn find_in_namespaces<K: Indexed>(
     cache: &Cache<K>,
     by: K::By,
-    places: &[Near],
-    sought: &BTreeSet<String>,
+    prefixes: &[NamespacePrefix],
+    people: &BTreeSet<String>,
 ) -> Vec<Arc<K>> {
-    let near = |somebody: &String| {
+    let prefix = |somebody: &String| {
         let somebody = fingerprint(somebody);
-        places.iter().map(move |near| near.beginning(&somebody))
+        prefixes.iter().map(move |prefix| prefix.prefix(&somebody))
     };
-    cache.beginning(by, sought.iter().flat_map(near))
+    cache.with_prefix(by, people.iter().flat_map(prefix))
 }
 
 fn open_requests_about_enclave(caches: &Caches, namespace: &str, enclave: &str) -> Vec<String> {

@@ -25,8 +25,8 @@ use crate::kinds::index::pair;
 use crate::kinds::labels::is_there;
 use crate::kinds::labels::{Labels, labels_of};
 use crate::kinds::parent::{control_namespace_of, parent_of};
-use crate::kinds::rbac::index::{ActivationBy, GivenBy};
-use crate::kinds::rbac::observe::{find_near, overlapping};
+use crate::kinds::rbac::index::{ActivationBy, GrantBy};
+use crate::kinds::rbac::observe::{find_in_namespaces, overlapping};
 use crate::model::approval::applied::applied_spec;
 use crate::model::approval::applied::view_applied;
 use crate::model::approval::gated::Gated;
@@ -43,13 +43,13 @@ impl Watches for RoleAssignment {
         }
         for community in change.versions() {
             let namespace = namespace_of(community);
-            enqueue_given_in(enqueuer, &namespace);
+            enqueue_grants_in(enqueuer, &namespace);
             for enclave in enqueuer.caches.enclaves.in_namespace(&namespace) {
-                enqueue_given_in(enqueuer, &control_namespace_of(community, &enclave));
+                enqueue_grants_in(enqueuer, &control_namespace_of(community, &enclave));
             }
         }
         if change.differs(crate::kinds::community::index::refuses_conflicts) {
-            enqueue_given_in(enqueuer, &enqueuer.caches.system);
+            enqueue_grants_in(enqueuer, &enqueuer.caches.system);
         }
     }
 
@@ -58,7 +58,7 @@ impl Watches for RoleAssignment {
         let Some(enclave) = change.latest().filter(|_| concerns_declared(change)) else { return };
         let parent = parent_of(&enqueuer.caches, enclave.metadata.namespace.as_deref().unwrap_or_default());
         if let Some(community) = parent.community() {
-            enqueue_given_in(enqueuer, &control_namespace_of(community, enclave));
+            enqueue_grants_in(enqueuer, &control_namespace_of(community, enclave));
         }
     }
 
@@ -99,7 +99,7 @@ impl Watches for RoleAssignment {
             let target = &request.spec.target;
             let parent = parent_of(&enqueuer.caches, target.namespace.as_deref().unwrap_or_default());
             if let Some(community) = parent.community() {
-                enqueue_given_in(enqueuer, &enclave_namespace(&community.name_any(), &target.name));
+                enqueue_grants_in(enqueuer, &enclave_namespace(&community.name_any(), &target.name));
             }
         }
     }
@@ -112,8 +112,8 @@ impl Watches for RoleAssignment {
             revoke(enqueuer, grant_of(Kind::RoleAssignment, assignment.as_ref()));
             let versions = change.versions().filter_map(|one| applied_spec(one.as_ref()).ok().flatten());
             let namespace = assignment.metadata.namespace.as_deref().unwrap_or_default();
-            let given = versions.map(|spec| (spec.role, spec.principals));
-            enqueue_in_conflict(enqueuer, namespace, given, priority_of(change));
+            let granted = versions.map(|spec| (spec.role, spec.principals));
+            enqueue_in_conflict(enqueuer, namespace, granted, priority_of(change));
             enqueue_activations_by_maker(enqueuer, change);
         }
     }
@@ -126,8 +126,8 @@ impl Watches for RoleAssignment {
             revoke(enqueuer, grant_of(Kind::RoleEligibility, eligibility.as_ref()));
             let versions = change.versions().filter_map(|one| applied_spec(one.as_ref()).ok().flatten());
             let (namespace, name) = (eligibility.namespace().unwrap_or_default(), eligibility.name_any());
-            let given = versions.map(|spec| (spec.role, spec.principals));
-            enqueue_in_conflict(enqueuer, &namespace, given, priority_of(change));
+            let granted = versions.map(|spec| (spec.role, spec.principals));
+            enqueue_in_conflict(enqueuer, &namespace, granted, priority_of(change));
             let named = pair(&namespace, &name);
             for activation in enqueuer.caches.activations.by(ActivationBy::OpenEligibility, &named) {
                 revoke(enqueuer, grant_of(Kind::RoleActivation, activation.as_ref()));
@@ -143,8 +143,8 @@ impl Watches for RoleAssignment {
         let Some(activation) = change.latest() else { return };
         revoke(enqueuer, grant_of(Kind::RoleActivation, activation.as_ref()));
         if let Some(activation) = &change.after {
-            let goes = activation.metadata.deletion_timestamp.is_some() || activation.spec.deactivate;
-            let priority = if goes { Priority::Closing } else { Priority::Normal };
+            let is_ending = activation.metadata.deletion_timestamp.is_some() || activation.spec.deactivate;
+            let priority = if is_ending { Priority::Closing } else { Priority::Normal };
             enqueuer.enqueue_object(Kind::RoleActivation, activation.as_ref(), priority);
         }
         let state = |activation: &RoleActivation| activation.status.as_ref().and_then(|status| status.state);
@@ -153,11 +153,11 @@ impl Watches for RoleAssignment {
             let eligibility = &activation.spec.eligibility;
             enqueuer.queues.add(Kind::RoleEligibility, namespace, eligibility, Priority::Normal);
             if let Some(user) = activation.status.as_ref().and_then(|status| status.user.as_ref()) {
-                let places = overlapping(&enqueuer.caches, namespace);
-                let others = find_near(
+                let scopes = overlapping(&enqueuer.caches, namespace);
+                let others = find_in_namespaces(
                     &enqueuer.caches.activations,
                     ActivationBy::OpenUser,
-                    &places,
+                    &scopes,
                     &[user.clone()].into(),
                 );
                 enqueuer.enqueue_objects(Kind::RoleActivation, &others, Priority::Normal);
@@ -181,7 +181,7 @@ impl Watches for RoleAssignment {
                 revoke_covering(enqueuer, &labels);
             }
             if labels.workload.is_none() {
-                enqueue_given_in(enqueuer, &namespace.name_any());
+                enqueue_grants_in(enqueuer, &namespace.name_any());
             }
         }
     }
@@ -200,7 +200,7 @@ impl Watches for RoleAssignment {
         {
             enqueue_covering(enqueuer, &labels);
             if labels.workload.is_none() {
-                enqueue_given_in(enqueuer, &namespace.name_any());
+                enqueue_grants_in(enqueuer, &namespace.name_any());
             }
         }
     }
@@ -216,7 +216,7 @@ impl Watches for RoleAssignment {
             }
             // A new object is as a rule one that the operator made for the grant, so the rights that somebody lost go
             // first.
-            let is_made = change.before.is_none() && is_given(&enqueuer.caches, kind, namespace, declared);
+            let is_made = change.before.is_none() && is_granted(&enqueuer.caches, kind, namespace, declared);
             let priority = if is_made { Priority::Normal } else { Priority::Closing };
             // An assignment may count in thousands of namespaces, so only this one is enqueued. A grant that ends does so
             // as a whole.
@@ -233,14 +233,14 @@ impl Watches for RoleAssignment {
     /// Enqueues for the revocation worker everything that there is of rights, and everything that gives some.
     fn enqueue_all_revocations(enqueuer: &Enqueuer) {
         let caches = &enqueuer.caches;
-        macro_rules! revoke_given {
+        macro_rules! revoke_grants {
             ($($cache:ident: $kind:ident,)*) => {
                 $(for object in caches.$cache.all() {
                     revoke(enqueuer, grant_of(Kind::$kind, object.as_ref()));
                 })*
             };
         }
-        revoke_given!(assignments: RoleAssignment, eligibilities: RoleEligibility, activations: RoleActivation,);
+        revoke_grants!(assignments: RoleAssignment, eligibilities: RoleEligibility, activations: RoleActivation,);
         macro_rules! revoke_made {
             ($($cache:ident)*) => {
                 $(for key in caches.$cache.all_keys() {
@@ -267,23 +267,23 @@ fn may_count<K: Resource>(caches: &Caches, object: &K) -> bool {
 }
 
 /// Whether the object that declares a grant is there, and nobody is about to take it away.
-fn is_given(caches: &Caches, kind: Kind, namespace: &str, name: &str) -> bool {
+fn is_granted(caches: &Caches, kind: Kind, namespace: &str, name: &str) -> bool {
     match kind {
         Kind::RoleAssignment => {
-            caches.assignments.get(namespace, name).is_some_and(|one| stays(one.as_ref()))
+            caches.assignments.get(namespace, name).is_some_and(|one| is_kept(one.as_ref()))
         }
         Kind::RoleEligibility => {
-            caches.eligibilities.get(namespace, name).is_some_and(|one| stays(one.as_ref()))
+            caches.eligibilities.get(namespace, name).is_some_and(|one| is_kept(one.as_ref()))
         }
         Kind::RoleActivation => {
             let activation = caches.activations.get(namespace, name);
-            activation.is_some_and(|one| stays(one.as_ref()) && !one.spec.deactivate)
+            activation.is_some_and(|one| is_kept(one.as_ref()) && !one.spec.deactivate)
         }
         _ => false,
     }
 }
 
-fn stays<K: Resource>(object: &K) -> bool {
+fn is_kept<K: Resource>(object: &K) -> bool {
     object.meta().deletion_timestamp.is_none()
 }
 
@@ -326,7 +326,7 @@ fn enqueue_activations_by_maker<K: Gated>(enqueuer: &Enqueuer, change: &Change<K
 }
 
 /// Enqueues what is given in a namespace and the activations there that are not over, also for the revocation worker.
-fn enqueue_given_in(enqueuer: &Enqueuer, namespace: &str) {
+fn enqueue_grants_in(enqueuer: &Enqueuer, namespace: &str) {
     let caches = &enqueuer.caches;
     macro_rules! enqueue_each {
         ($($cache:ident.$found:ident($($argument:expr),*): $kind:ident,)*) => {
@@ -382,42 +382,44 @@ fn active_in(enqueuer: &Enqueuer, namespace: &str) -> Vec<std::sync::Arc<RoleAct
 fn enqueue_in_conflict(
     enqueuer: &Enqueuer,
     namespace: &str,
-    given: impl Iterator<Item = (Role, Vec<Principal>)>,
+    granted: impl Iterator<Item = (Role, Vec<Principal>)>,
     priority: Priority,
 ) {
     let caches = &enqueuer.caches;
-    let mut places = Places::around(caches, namespace);
-    let near = overlapping(caches, namespace);
-    let (roles, principals): (BTreeSet<Role>, Vec<Vec<Principal>>) = given.unzip();
+    let mut scopes = OverlappingScopes::around(caches, namespace);
+    let prefixes = overlapping(caches, namespace);
+    let (roles, principals): (BTreeSet<Role>, Vec<Vec<Principal>>) = granted.unzip();
     let conflicts = |with: Role| roles.iter().any(|role| role.conflicts_with(with));
     let lines = principals.iter().flatten().map(Principal::line).collect();
-    let mut assignments = find_near(&caches.assignments, GivenBy::WantedPrincipal, &near, &lines);
-    assignments.retain(|one| conflicts(one.spec.role) && places.overlap(one.as_ref()));
+    let mut assignments =
+        find_in_namespaces(&caches.assignments, GrantBy::WantedPrincipal, &prefixes, &lines);
+    assignments.retain(|one| conflicts(one.spec.role) && scopes.overlap(one.as_ref()));
     enqueuer.enqueue_objects(Kind::RoleAssignment, &assignments, priority);
-    let mut eligibilities = find_near(&caches.eligibilities, GivenBy::WantedPrincipal, &near, &lines);
-    eligibilities.retain(|one| conflicts(one.spec.role) && places.overlap(one.as_ref()));
+    let mut eligibilities =
+        find_in_namespaces(&caches.eligibilities, GrantBy::WantedPrincipal, &prefixes, &lines);
+    eligibilities.retain(|one| conflicts(one.spec.role) && scopes.overlap(one.as_ref()));
     enqueuer.enqueue_objects(Kind::RoleEligibility, &eligibilities, priority);
     let users = principals.iter().flatten().filter_map(Principal::username).collect();
-    let mut activations = find_near(&caches.activations, ActivationBy::OpenUser, &near, &users);
-    activations.retain(|one| places.overlap(one.as_ref()));
+    let mut activations = find_in_namespaces(&caches.activations, ActivationBy::OpenUser, &prefixes, &users);
+    activations.retain(|one| scopes.overlap(one.as_ref()));
     enqueuer.enqueue_objects(Kind::RoleActivation, &activations, priority);
 }
 
 /// The namespaces whose roles count where those of one namespace do. An unknown scope may be anywhere.
-struct Places<'a> {
+struct OverlappingScopes<'a> {
     caches: &'a Caches,
     namespace: &'a str,
     parent: Parent,
     known: HashMap<String, bool>,
 }
 
-impl<'a> Places<'a> {
+impl<'a> OverlappingScopes<'a> {
     fn around(caches: &'a Caches, namespace: &'a str) -> Self {
         Self { caches, namespace, parent: parent_of(caches, namespace), known: HashMap::new() }
     }
 
-    fn overlap<K: Resource>(&mut self, given: &K) -> bool {
-        let other = given.meta().namespace.as_deref().unwrap_or_default();
+    fn overlap<K: Resource>(&mut self, granted: &K) -> bool {
+        let other = granted.meta().namespace.as_deref().unwrap_or_default();
         if let Some(overlap) = self.known.get(other) {
             return *overlap;
         }

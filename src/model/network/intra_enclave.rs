@@ -9,11 +9,11 @@ use crate::api::enclave::WorkloadCommunication;
 /// be read closes nothing.
 #[must_use]
 pub fn isolates_workloads(spec: &EnclaveSpec) -> bool {
-    let places = ["spec", "spec.network", "spec.network.workloadCommunication"];
+    let paths = ["spec", "spec.network", "spec.network.workloadCommunication"];
     let unreadable = spec.unreadable.as_ref();
     let is_unread = |path: &str| unreadable.is_some_and(|unreadable| unreadable.cause_of(path).is_some());
     spec.network.workload_communication == WorkloadCommunication::Isolated
-        && !places.into_iter().any(is_unread)
+        && !paths.into_iter().any(is_unread)
 }
 
 /// Describes what a change opens and closes between namespaces. `before` and `after` are the namespaces that reach each

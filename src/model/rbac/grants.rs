@@ -11,7 +11,7 @@ use crate::api::enclave_workload::AccessMode;
 use crate::api::names::GROUP;
 use crate::api::role_assignment::Role;
 use crate::model::approval::impact::Lines;
-use crate::model::rbac::roles::{Access, accesses, bindable, cluster_role, may_give, workload_role};
+use crate::model::rbac::roles::{Access, accesses, bindable, cluster_role, may_grant, workload_role};
 
 /// The scope in which a role counts, by the purpose of the namespace in which the role was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -325,13 +325,13 @@ fn describe_role(role: Role) -> String {
         let kinds: Vec<&str> = cells().filter(|(_, of)| *of == access).map(|(kind, _)| kind.name()).collect();
         words(access).filter(|_| !kinds.is_empty()).map(|words| format!("{words} {}", kinds.join(", ")))
     });
-    let gives = bindable(role);
-    let gives = (!gives.is_empty()).then(|| format!("give {}", gives.join(", ")));
-    let ends = may_give(role, Kind::RoleActivation).contains(&"delete");
+    let granted = bindable(role);
+    let granted = (!granted.is_empty()).then(|| format!("give {}", granted.join(", ")));
+    let ends = may_grant(role, Kind::RoleActivation).contains(&"delete");
     let ends = ends.then(|| {
         "read, create, update and delete RoleAssignment, RoleEligibility; end RoleActivation".to_owned()
     });
-    parts.chain(ends).chain(gives).collect::<Vec<_>>().join("; ")
+    parts.chain(ends).chain(granted).collect::<Vec<_>>().join("; ")
 }
 
 fn describe_rules(rules: &[PolicyRule]) -> String {

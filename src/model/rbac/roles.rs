@@ -56,7 +56,7 @@ pub const ROLE_KINDS: [Kind; 3] = [Kind::RoleAssignment, Kind::RoleEligibility, 
 /// The verbs of a role on objects of one of [`ROLE_KINDS`]. None of the roles allows to create a
 /// RoleActivation: whoever is eligible may.
 #[must_use]
-pub const fn may_give(role: Role, kind: Kind) -> &'static [&'static str] {
+pub const fn may_grant(role: Role, kind: Kind) -> &'static [&'static str] {
     match (role, kind) {
         (Role::CommunityOwner | Role::EnclaveOwner, Kind::RoleActivation) => {
             &["get", "list", "watch", "update", "patch", "delete"]

@@ -88,7 +88,13 @@ pub fn plan_access(grants: &[Grant], around: &RbacState, now: Timestamp) -> Acce
 }
 
 impl AccessPlan {
-    fn compare<K: Gives>(&mut self, wanted: &[Arc<K>], live: &[Arc<K>], around: &RbacState, now: Timestamp) {
+    fn compare<K: GrantObject>(
+        &mut self,
+        wanted: &[Arc<K>],
+        live: &[Arc<K>],
+        around: &RbacState,
+        now: Timestamp,
+    ) {
         let wanted: BTreeMap<_, &K> = wanted.iter().map(|wanted| (key(wanted), wanted.as_ref())).collect();
         let live = live.iter().map(|live| (key(live), live.as_ref()));
         // Objects of unknown grants stay, but no longer than until the end that is written on them.
@@ -119,16 +125,16 @@ fn key<K: Resource>(object: &Arc<K>) -> (Option<String>, String) {
 }
 
 /// Returns the write that takes away the unwanted part of an object, if there is one.
-fn plan_narrowing<K: Gives>(live: &K, wanted: Option<&K>, now: Timestamp) -> Option<Write> {
-    let is_going = live.meta().deletion_timestamp.is_some();
-    let stays = wanted.filter(|_| !is_over(live, now)).and_then(|wanted| live.narrow(wanted));
-    match stays {
-        Some(narrowed) if narrowed.gives_same(live) => None,
+fn plan_narrowing<K: GrantObject>(live: &K, wanted: Option<&K>, now: Timestamp) -> Option<Write> {
+    let is_being_deleted = live.meta().deletion_timestamp.is_some();
+    let narrowed = wanted.filter(|_| !is_over(live, now)).and_then(|wanted| live.narrow(wanted));
+    match narrowed {
+        Some(narrowed) if narrowed.grants_same(live) => None,
         Some(mut narrowed) => {
             *narrowed.meta_mut() = live.meta().clone();
             Some(Write::child(Verb::Replace, narrowed))
         }
-        None if !is_going => Some(Write::child(Verb::Delete, live.clone())),
+        None if !is_being_deleted => Some(Write::child(Verb::Delete, live.clone())),
         // A finalizer that somebody put on it does not keep it.
         None if !live.finalizers().is_empty() => {
             let mut freed = live.clone();
@@ -140,9 +146,10 @@ fn plan_narrowing<K: Gives>(live: &K, wanted: Option<&K>, now: Timestamp) -> Opt
 }
 
 /// Returns the write that makes the wanted object or puts it back, if one is due.
-fn plan_widening<K: Gives>(live: Option<&K>, wanted: &K) -> Option<Write> {
+fn plan_widening<K: GrantObject>(live: Option<&K>, wanted: &K) -> Option<Write> {
     let Some(live) = live else { return Some(Write::child(Verb::Create, wanted.clone())) };
-    let has_all = live.gives_same(wanted) && has_metadata(live.meta(), wanted.meta()) && is_free(live.meta());
+    let has_all =
+        live.grants_same(wanted) && has_metadata(live.meta(), wanted.meta()) && is_free(live.meta());
     // An object that is being deleted, or that no change makes the wanted one (it binds another role), has to be
     // gone first.
     if has_all || live.meta().deletion_timestamp.is_some() || live.narrow(wanted).is_none() {
@@ -157,21 +164,21 @@ fn is_over<K: Resource>(live: &K, now: Timestamp) -> bool {
     end_of(live.meta()).is_some_and(|end| end <= now)
 }
 
-/// Something that gives rights.
-trait Gives: Resource<DynamicType = ()> + Clone + Into<Child> {
+/// An object of RBAC that is part of a grant.
+trait GrantObject: Resource<DynamicType = ()> + Clone + Into<Child> {
     /// Returns the part of it that is wanted too; `None` when that is nothing, or when no change leads to it.
     fn narrow(&self, wanted: &Self) -> Option<Self>;
     /// Whether both give the same.
-    fn gives_same(&self, other: &Self) -> bool;
+    fn grants_same(&self, other: &Self) -> bool;
     /// Returns the object as it is, but for these principals only.
     #[must_use]
     fn only_for(&self, principals: &BTreeSet<Principal>) -> Self;
 }
 
-/// Implements `Gives` for a kind of binding. The role of a binding cannot be changed.
+/// Implements `GrantObject` for a kind of binding. The role of a binding cannot be changed.
 macro_rules! binds {
     ($kind:ident) => {
-        impl Gives for $kind {
+        impl GrantObject for $kind {
             fn narrow(&self, wanted: &Self) -> Option<Self> {
                 let subjects = in_both(
                     self.subjects.as_deref().unwrap_or_default(),
@@ -181,7 +188,7 @@ macro_rules! binds {
                 is_of_role.then(|| Self { subjects: Some(subjects), ..self.clone() })
             }
 
-            fn gives_same(&self, other: &Self) -> bool {
+            fn grants_same(&self, other: &Self) -> bool {
                 self.role_ref == other.role_ref && self.subjects == other.subjects
             }
 
@@ -198,7 +205,7 @@ macro_rules! binds {
 binds!(RoleBinding);
 binds!(ClusterRoleBinding);
 
-impl Gives for Role {
+impl GrantObject for Role {
     fn narrow(&self, wanted: &Self) -> Option<Self> {
         Some(Self {
             rules: Some(in_both(
@@ -209,7 +216,7 @@ impl Gives for Role {
         })
     }
 
-    fn gives_same(&self, other: &Self) -> bool {
+    fn grants_same(&self, other: &Self) -> bool {
         self.rules == other.rules
     }
 
@@ -219,7 +226,7 @@ impl Gives for Role {
     }
 }
 
-impl Gives for ClusterRole {
+impl GrantObject for ClusterRole {
     /// Returns `None` for a ClusterRole that gathers the rules of others, which would not stay as it is written.
     fn narrow(&self, wanted: &Self) -> Option<Self> {
         let rules =
@@ -227,7 +234,7 @@ impl Gives for ClusterRole {
         self.aggregation_rule.is_none().then(|| Self { rules: Some(rules), ..self.clone() })
     }
 
-    fn gives_same(&self, other: &Self) -> bool {
+    fn grants_same(&self, other: &Self) -> bool {
         self.rules == other.rules && self.aggregation_rule == other.aggregation_rule
     }
 

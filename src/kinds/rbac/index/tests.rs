@@ -6,8 +6,8 @@ use serde_json::json;
 
 use super::*;
 use crate::cluster::cache::Cache;
-use crate::kinds::index::Near;
-use crate::kinds::rbac::observe::find_near;
+use crate::kinds::index::NamespacePrefix;
+use crate::kinds::rbac::observe::find_in_namespaces;
 use crate::model::approval::applied::as_if_applied;
 
 fn assignment(namespace: &str, names: &[String]) -> RoleAssignment {
@@ -39,21 +39,22 @@ fn what_is_given_to_somebody_is_found_in_a_namespace_beneath_a_community_and_any
         cache.apply(Arc::new(assignment(namespace, &["ann".to_owned(), "bob".to_owned()])));
         cache.apply(Arc::new(assignment(&format!("{namespace}-x"), &["ann/".to_owned()])));
     }
-    let near = |places: &[Near], people: &[&str]| -> Vec<String> {
+    let found = |prefixes: &[NamespacePrefix], people: &[&str]| -> Vec<String> {
         let people: BTreeSet<String> = people.iter().map(|name| format!("User:{name}")).collect();
-        let found = find_near(&cache, GivenBy::Principal, places, &people);
+        let found = find_in_namespaces(&cache, GrantBy::Principal, prefixes, &people);
         let mut found: Vec<String> = found.iter().filter_map(|one| one.namespace()).collect();
         found.sort();
         found
     };
-    let (within, beneath) = (Near::In("acme".to_owned()), Near::Beneath("acme".to_owned()));
-    assert_eq!(near(std::slice::from_ref(&within), &["ann", "bob"]), ["acme"]);
-    assert_eq!(near(std::slice::from_ref(&beneath), &["ann", "bob"]), ["acme-a", "acme-a-b"]);
+    let (within, beneath) =
+        (NamespacePrefix::In("acme".to_owned()), NamespacePrefix::EnclavesOf("acme".to_owned()));
+    assert_eq!(found(std::slice::from_ref(&within), &["ann", "bob"]), ["acme"]);
+    assert_eq!(found(std::slice::from_ref(&beneath), &["ann", "bob"]), ["acme-a", "acme-a-b"]);
     assert_eq!(
-        near(&[within, beneath, Near::In("system".to_owned())], &["bob"]),
+        found(&[within, beneath, NamespacePrefix::In("system".to_owned())], &["bob"]),
         ["acme", "acme-a", "acme-a-b", "system"]
     );
-    assert_eq!(near(&[Near::Anywhere], &["ann", "bob"]).len(), 6);
-    assert_eq!(near(&[Near::Anywhere], &["ann/"]).len(), 6);
-    assert!(near(&[Near::Anywhere], &["an"]).is_empty());
+    assert_eq!(found(&[NamespacePrefix::Anywhere], &["ann", "bob"]).len(), 6);
+    assert_eq!(found(&[NamespacePrefix::Anywhere], &["ann/"]).len(), 6);
+    assert!(found(&[NamespacePrefix::Anywhere], &["an"]).is_empty());
 }

@@ -18,7 +18,7 @@ fn read<K: Readable>(object: &Value) -> Arc<K> {
 }
 
 /// An object with one spec applied and another one declared.
-fn given<K: Readable>(applied: &Value, spec: &Value) -> Arc<K> {
+fn granted<K: Readable>(applied: &Value, spec: &Value) -> Arc<K> {
     read(&json!({
         "metadata": {"name": "staff", "namespace": "acme", "uid": "uid", "generation": 2},
         "spec": spec,
@@ -72,7 +72,7 @@ fn who_is_taken_out_beside_what_a_newer_version_knows_loses_the_role() {
     let both = |names: &[&str]| json!({"role": "enclave-auditor", "principals": robot(names)});
     let caches = bound(Kind::RoleAssignment, &["ann", "eve"]);
     let left_of = |applied: &Value, spec: &Value| {
-        caches.assignments.apply(given(applied, spec));
+        caches.assignments.apply(granted(applied, spec));
         left(&caches, Kind::RoleAssignment)
     };
     for spec in [&auditor as &dyn Fn(&[&str]) -> Value, &robots, &both] {
@@ -97,7 +97,7 @@ fn who_is_taken_out_of_an_eligibility_beside_what_a_newer_version_knows_cannot_a
     };
     let caches = bound(Kind::RoleEligibility, &["ann", "eve"]);
     for (names, expected) in [(["ann", "eve"].as_slice(), ["ann", "eve"].as_slice()), (&["ann"], &["ann"])] {
-        caches.eligibilities.apply(given(&spec(&["ann", "eve"]), &spec(names)));
+        caches.eligibilities.apply(granted(&spec(&["ann", "eve"]), &spec(names)));
         assert_eq!(left(&caches, Kind::RoleEligibility), expected);
     }
 }
@@ -108,7 +108,7 @@ fn a_role_of_a_newer_version_goes_with_what_gives_it() {
     let eligibility = |names: &[&str]| {
         let activation = json!({"maxDuration": "8h"});
         let spec = |names: &[&str]| json!({"role": "enclave-auditor", "principals": users(names), "activation": activation});
-        given::<RoleEligibility>(&spec(&["ann", "eve"]), &spec(names))
+        granted::<RoleEligibility>(&spec(&["ann", "eve"]), &spec(names))
     };
     let activation = |deactivate: bool, state: &str| {
         let mut activation = json!({
@@ -139,7 +139,7 @@ fn a_role_of_a_newer_version_goes_with_what_gives_it() {
     }
     let crowd = [users(&["eve"]), vec![json!({"kind": "Robot", "name": "r2"}); 1_000]].concat();
     let crowd = json!({"role": "enclave-auditor", "principals": crowd, "activation": {"maxDuration": "8h"}});
-    caches.eligibilities.apply(given(&crowd, &crowd));
+    caches.eligibilities.apply(granted(&crowd, &crowd));
     assert_eq!(left(&caches, Kind::RoleActivation), ["eve"], "nobody can tell whom it names");
     assert_eq!(left_of(false, "Revoked", &["ann", "eve"]), [""; 0], "over");
     assert_eq!(left_of(false, "Active", &["ann", "eve"]), ["eve"]);
@@ -160,7 +160,7 @@ fn nobody_can_tell_whether_conflicting_duties_are_refused_while_a_community_cann
         (json!({"conflictingDuties": "Warn"}), Some(ConflictingDuties::Warn)),
         (json!({"conflictingDuties": "Warn", "approvals": newer}), None),
     ] {
-        caches.communities.apply(given(&applied, &json!({})));
+        caches.communities.apply(granted(&applied, &json!({})));
         assert_eq!(conflicts(), expected, "{applied}");
     }
     caches
@@ -203,7 +203,7 @@ fn an_activation_with_conflicting_duties_ends_where_they_are_refused_and_waits_w
     });
     let planned = |rules: Value| {
         let spec = json!({"conflictingDuties": rules["duties"], "approvals": rules["approvals"]});
-        caches.communities.apply(given(&spec, &json!({})));
+        caches.communities.apply(granted(&spec, &json!({})));
         let policy_status = PolicyStatus { integrity: Integrity::Intact, fingerprint: "guard".into() };
         let observed = observe_activation(&caches, read(&tonight), policy_status, SignedDuration::MAX);
         let status = plan_activation(&observed, now()).status.unwrap();
