@@ -212,8 +212,8 @@ fn show_to_community(context: &Context, target: &Target, community: &str, error:
     let Target::People(_) = target else { return };
     let Some(community) = context.caches().communities.get("", community) else { return };
     let message = format!("people are not told by {}: {error}", target.name());
-    let notice = PlannedEvent { severity: Severity::Warning, reason: reason::NOTIFICATION_FAILED, message };
-    context.events.publish(community.object_ref(&()), notice);
+    let event = PlannedEvent { severity: Severity::Warning, reason: reason::NOTIFICATION_FAILED, message };
+    context.events.publish(community.object_ref(&()), event);
 }
 
 /// The events of each group together, in the order of their first ones.

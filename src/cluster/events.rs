@@ -37,9 +37,9 @@ impl Events {
     }
 
     /// Queues an Event. When the queue is full the Event is dropped, with a line in the log.
-    pub fn publish(&self, about: ObjectReference, notice: PlannedEvent) {
-        let reason = notice.reason;
-        if self.waiting.try_send((about, notice)).is_err() {
+    pub fn publish(&self, about: ObjectReference, event: PlannedEvent) {
+        let reason = event.reason;
+        if self.waiting.try_send((about, event)).is_err() {
             warn!(reason, "the queue of Events is full, so this one is only in the log");
         }
     }
@@ -56,27 +56,27 @@ impl Publisher {
     /// Publishes one Event after the other, until the last [`Events`] is dropped.
     pub async fn run(mut self) {
         let mut due = None;
-        while let Some((about, notice)) = self.taken.recv().await {
+        while let Some((about, event)) = self.taken.recv().await {
             let now = Instant::now();
             let (at, next) = PACE.begin(due, now);
             due = Some(next);
             if at > now {
                 tokio::time::sleep_until(at.into()).await;
             }
-            self.publish(&about, notice).await;
+            self.publish(&about, event).await;
         }
     }
 
     /// Publishes one Event. A failure is logged and nothing else: Events are for reading, the truth is in the
     /// status.
-    async fn publish(&self, about: &ObjectReference, notice: PlannedEvent) {
+    async fn publish(&self, about: &ObjectReference, event: PlannedEvent) {
         let event = Event {
-            type_: match notice.severity {
+            type_: match event.severity {
                 Severity::Normal => EventType::Normal,
                 Severity::Warning => EventType::Warning,
             },
-            reason: notice.reason.to_owned(),
-            note: Some(cut(&notice.message, MAX_NOTE_BYTES).to_owned()),
+            reason: event.reason.to_owned(),
+            note: Some(cut(&event.message, MAX_NOTE_BYTES).to_owned()),
             action: "Reconcile".to_owned(),
             secondary: None,
         };
@@ -86,7 +86,7 @@ impl Publisher {
         if let Err(error) = recorder.publish(&event, about).await
             && !is_refused(&error)
         {
-            warn!(%error, reason = notice.reason, "failed to publish an Event");
+            warn!(%error, reason = event.reason, "failed to publish an Event");
         }
     }
 }
@@ -110,9 +110,8 @@ mod tests {
         });
         let (events, publisher) = Events::new(Client::new(unanswered, "default"), "one");
         for _ in 0..2 * MOST_WAITING {
-            let notice =
-                PlannedEvent { severity: Severity::Normal, reason: "Tested", message: String::new() };
-            events.publish(ObjectReference::default(), notice);
+            let event = PlannedEvent { severity: Severity::Normal, reason: "Tested", message: String::new() };
+            events.publish(ObjectReference::default(), event);
         }
         assert_eq!(publisher.taken.len(), MOST_WAITING);
     }

@@ -321,7 +321,7 @@ async fn carry_out<K: Controller>(
     failure: Option<WriteError>,
     (since, now): (Instant, Timestamp),
 ) -> Result<LookAgain, Failed<K::Status>> {
-    let Plan { repairs: _, writes, beside, status, notices, requeue_at, waits_for_requests: _ } = plan;
+    let Plan { repairs: _, writes, beside, status, events, requeue_at, waits_for_requests: _ } = plan;
     for write in writes {
         // The records that become true with the end of the object are recorded first.
         if write == Write::RemoveFinalizer
@@ -364,7 +364,7 @@ async fn carry_out<K: Controller>(
     if let Some(status) = status.or_else(|| object.status().cloned()) {
         let confirm = beside.into_iter().map(|write| apply_write(&context.writer, object, write, since));
         // Whoever acts on the status confirms the same, so what comes of it is not looked at here.
-        let published = publish(object, context, work, status, notices, now);
+        let published = publish(object, context, work, status, events, now);
         let (published, _) = futures::join!(published, futures::future::join_all(confirm));
         settles_in = published?;
     }

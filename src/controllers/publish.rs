@@ -36,7 +36,7 @@ pub(super) async fn publish<K: Controller>(
     context: &Context,
     Work { queue, key }: Work<'_>,
     status: K::Status,
-    notices: Vec<PlannedEvent>,
+    events: Vec<PlannedEvent>,
     now: Timestamp,
 ) -> Result<Option<Duration>, WriteError> {
     let sent = Instant::now();
@@ -73,15 +73,15 @@ pub(super) async fn publish<K: Controller>(
         }
     }
     count_records(object, &records, &context.metrics);
-    for notice in notices {
+    for event in events {
         info!(
             kind = %K::kind(&()),
             namespace = object.namespace(),
             name = object.name_any(),
-            reason = notice.reason,
-            message = notice.message,
+            reason = event.reason,
+            message = event.message,
         );
-        context.events.publish(object.object_ref(&()), notice);
+        context.events.publish(object.object_ref(&()), event);
     }
     Ok(None)
 }
@@ -155,8 +155,8 @@ pub(super) async fn publish_degraded<K: Controller>(
 ) {
     let now = context.clock.now();
     let Some(status) = object.degraded_status(planned, message, now) else { return };
-    let notice =
+    let event =
         PlannedEvent { severity: Severity::Warning, reason: reason::DEGRADED, message: message.to_owned() };
     // Whoever reconciles it again tries again to show it.
-    let _ = publish(object, context, work, status, vec![notice], now).await;
+    let _ = publish(object, context, work, status, vec![event], now).await;
 }

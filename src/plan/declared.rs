@@ -12,7 +12,7 @@ use super::gate::Standing;
 use super::gate::gate_of_blocked;
 use super::gate::plan_gate;
 use super::gate::plan_marks;
-use super::status::{build_gate_status, describe_error, notices};
+use super::status::{build_gate_status, describe_error, plan_events};
 use super::{Plan, Write};
 use crate::api::gate::Reference;
 use crate::api::names::reason;
@@ -239,7 +239,7 @@ fn conclude<K: Gated>(
 ) -> Plan<GateStatus> {
     let status = build_gate_status(declared.object.as_ref(), &gate, enforcement, now);
     Plan {
-        notices: notices(declared.object.as_ref(), &status),
+        events: plan_events(declared.object.as_ref(), &status),
         status: Some(status),
         repairs,
         writes: gate.writes,
@@ -344,8 +344,8 @@ fn rules_of_community(community: &Community) -> Result<Result<InheritedPolicy, N
 impl<S> Plan<S> {
     /// The same plan with another status.
     pub fn with_status<T>(self, status: impl FnOnce(S) -> T) -> Plan<T> {
-        let Self { repairs, writes, beside, status: before, notices, requeue_at, waits_for_requests } = self;
+        let Self { repairs, writes, beside, status: before, events, requeue_at, waits_for_requests } = self;
         let status = before.map(status);
-        Plan { repairs, writes, beside, status, notices, requeue_at, waits_for_requests }
+        Plan { repairs, writes, beside, status, events, requeue_at, waits_for_requests }
     }
 }

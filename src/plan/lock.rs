@@ -61,14 +61,14 @@ pub fn show_lock(
     let known = before.iter().find(|condition| condition.type_ == condition::LOCKED);
     let is_news = known.map_or(reason::LOCKED, |known| known.reason.as_str()) != wanted.reason
         && wanted.reason != reason::POLICIES_NOT_INTACT;
-    let notice = is_news.then(|| PlannedEvent {
+    let event = is_news.then(|| PlannedEvent {
         severity: if wanted.status == Status::True { Severity::Normal } else { Severity::Warning },
         reason: wanted.reason,
         message: wanted.message.clone(),
     });
     let generation = gate.observed_generation;
     gate.conditions.extend(build_conditions(before, vec![wanted], generation, now));
-    notice
+    event
 }
 
 fn describe(lock: &Lock<'_>) -> Wanted {
@@ -132,22 +132,22 @@ mod tests {
     ) -> (Condition, Option<PlannedEvent>) {
         let mut gate = GateStatus::default();
         let lock = Lock { exceptions, unmanaged, integrity };
-        let notice = show_lock(&mut gate, &[], &lock, Timestamp::UNIX_EPOCH);
-        (gate.conditions.remove(0), notice)
+        let event = show_lock(&mut gate, &[], &lock, Timestamp::UNIX_EPOCH);
+        (gate.conditions.remove(0), event)
     }
 
     #[test]
     fn what_was_created_is_said_and_told_once() {
         let nobody = Exceptions::default();
-        let (locked, notice) = show(&nobody, &[], &Integrity::Intact);
+        let (locked, event) = show(&nobody, &[], &Integrity::Intact);
         assert_eq!((locked.status.as_str(), locked.reason.as_str()), ("True", reason::LOCKED));
-        assert_eq!(notice, None, "as it should be is no news");
+        assert_eq!(event, None, "as it should be is no news");
 
         let found = ["NetworkPolicy b/x".to_owned(), "NetworkPolicy a/y".to_owned()];
-        let (left, notice) = show(&nobody, &found, &Integrity::Intact);
+        let (left, event) = show(&nobody, &found, &Integrity::Intact);
         assert_eq!((left.status.as_str(), left.reason.as_str()), ("False", reason::UNMANAGED_RESOURCES));
         assert!(left.message.contains("NetworkPolicy a/y and 1 more"), "{}", left.message);
-        assert_eq!(notice.unwrap().reason, reason::UNMANAGED_RESOURCES);
+        assert_eq!(event.unwrap().reason, reason::UNMANAGED_RESOURCES);
 
         let lock = Lock { exceptions: &nobody, unmanaged: &found, integrity: &Integrity::Intact };
         let again =
@@ -157,8 +157,8 @@ mod tests {
         let gone = show_lock(&mut GateStatus::default(), &[left], &lock, Timestamp::UNIX_EPOCH);
         assert_eq!(gone.unwrap().severity, Severity::Normal);
 
-        let (unknown, notice) = show(&nobody, &[], &Integrity::Broken("gone".into()));
-        assert_eq!((unknown.status.as_str(), notice), ("Unknown", None));
+        let (unknown, event) = show(&nobody, &[], &Integrity::Broken("gone".into()));
+        assert_eq!((unknown.status.as_str(), event), ("Unknown", None));
     }
 
     #[test]

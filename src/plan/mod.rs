@@ -44,7 +44,7 @@ pub struct Plan<S> {
     /// The status to publish when it differs from the observed one; `None` leaves it alone.
     pub status: Option<S>,
     /// The Events to publish once the status is published.
-    pub notices: Vec<PlannedEvent>,
+    pub events: Vec<PlannedEvent>,
     /// The time at which to look again although nothing was seen to change.
     pub requeue_at: Option<Timestamp>,
     /// Whether to look again when all requests are known.
@@ -60,7 +60,7 @@ impl<S> Plan<S> {
             writes: Vec::new(),
             beside: Vec::new(),
             status: None,
-            notices: Vec::new(),
+            events: Vec::new(),
             requeue_at: None,
             waits_for_requests: false,
         }

@@ -217,7 +217,7 @@ fn progress(standing: &Standing, enforcement: &Enforcement) -> Option<&'static s
 /// for a content that came into force without anybody's decision, nor for one that waits on the way there for
 /// something that was declared after it: when everything goes well there is nothing to read.
 #[must_use]
-pub fn notices<K: Gated>(object: &K, after: &GateStatus) -> Vec<PlannedEvent> {
+pub fn plan_events<K: Gated>(object: &K, after: &GateStatus) -> Vec<PlannedEvent> {
     let ready = |status: &GateStatus| {
         status.conditions.iter().find(|condition| condition.type_ == condition::READY).cloned()
     };
@@ -444,13 +444,13 @@ mod tests {
             let gate = Gate { applied: Some(applied), ..gate(Standing::InForce) };
             build_gate_status(&enclave, &gate, &enforcement, Timestamp::UNIX_EPOCH)
         };
-        assert_eq!(notices(&enclave, &status(None, Enforcement::Complete)), [], "nobody decided");
+        assert_eq!(plan_events(&enclave, &status(None, Enforcement::Complete)), [], "nobody decided");
         let closed = Enforcement::Closed(missing(reason::DISABLED));
-        assert_eq!(notices(&enclave, &status(None, closed)).len(), 1, "it closed");
+        assert_eq!(plan_events(&enclave, &status(None, closed)).len(), 1, "it closed");
         let status = status(Some("request"), Enforcement::Complete);
-        assert_eq!(notices(&enclave, &status).len(), 1);
+        assert_eq!(plan_events(&enclave, &status).len(), 1);
         enclave.status =
             Some(crate::api::EnclaveStatus { gate: status.clone(), ..crate::api::EnclaveStatus::default() });
-        assert_eq!(notices(&enclave, &status), []);
+        assert_eq!(plan_events(&enclave, &status), []);
     }
 }

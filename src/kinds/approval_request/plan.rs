@@ -71,7 +71,7 @@ pub fn plan_approval_request(observed: &ObservedRequest, now: Timestamp) -> Plan
                 status.reminded_at.get_or_insert(Time(now));
             }
             let wakes = [status.reminded_at.is_none().then_some(remind_at), Some(request.spec.expires_at.0)];
-            let notice = match votes {
+            let event = match votes {
                 Votes::Void => Some((
                     Severity::Warning,
                     "the admission policies changed, so the votes cast before are void; vote again"
@@ -81,7 +81,7 @@ pub fn plan_approval_request(observed: &ObservedRequest, now: Timestamp) -> Plan
             };
             Plan {
                 status: Some(status),
-                notices: notice
+                events: event
                     .map(|(severity, message)| PlannedEvent {
                         severity,
                         reason: reason::APPROVAL_PENDING,
@@ -122,7 +122,7 @@ pub fn plan_approval_request(observed: &ObservedRequest, now: Timestamp) -> Plan
                 writes: confirm.into_iter().collect(),
                 beside: beside.into_iter().collect(),
                 status: Some(build(state, Some(Time(now)), None, wanted)),
-                notices: vec![PlannedEvent { severity, reason, message }],
+                events: vec![PlannedEvent { severity, reason, message }],
                 ..Plan::nothing()
             }
         }

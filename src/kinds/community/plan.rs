@@ -60,7 +60,7 @@ pub fn plan_community(observed: &ObservedCommunity, now: Timestamp) -> Plan<Comm
         plan_repair_from_labels(&observed.live_namespace, &observed.declared.uid(), &exceptions, was_enforced)
     };
     let namespace = owned_namespace(&observed.live_namespace, &observed.declared.uid());
-    let mut notice = None;
+    let mut event = None;
     let finalization = Finalization {
         in_use: waits_for_enclaves(observed),
         remove: || {
@@ -78,7 +78,7 @@ pub fn plan_community(observed: &ObservedCommunity, now: Timestamp) -> Plan<Comm
                 unmanaged: &observed.of_others.unmanaged,
                 integrity: &observed.declared.policies.integrity,
             };
-            notice = namespace.as_ref().and_then(|_| show_lock(&mut gate, before, &lock, now));
+            event = namespace.as_ref().and_then(|_| show_lock(&mut gate, before, &lock, now));
             CommunityStatus {
                 gate,
                 namespace,
@@ -88,7 +88,7 @@ pub fn plan_community(observed: &ObservedCommunity, now: Timestamp) -> Plan<Comm
                 standing_grants: list_some(&observed.of_others.standing_grants),
             }
         });
-    plan.notices.extend(notice);
+    plan.events.extend(event);
     plan.requeue_at = plan.requeue_at.into_iter().chain(exceptions.ends_at()).min();
     if !can_take_requests(observed) {
         plan.writes.retain(|write| !matches!(write, Write::CreateRequest(_)));

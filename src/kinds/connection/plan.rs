@@ -345,7 +345,7 @@ mod tests {
             let ready = &gate.conditions[0];
             assert_eq!(ready.reason, reason::SPEC_UNREADABLE);
             assert!(ready.message.contains("spec.expiresAt: odd"), "{}", ready.message);
-            assert_eq!(plan.notices[0].reason, reason::SPEC_UNREADABLE);
+            assert_eq!(plan.events[0].reason, reason::SPEC_UNREADABLE);
             is_off
         };
         assert!(planned(Cause::Wrong));

@@ -68,7 +68,7 @@ pub fn plan_enclave(observed: &ObservedEnclave, now: Timestamp) -> Plan<EnclaveS
     };
     let keep = || plan_repair(observed, &exceptions);
     let namespace = owned_namespace(&observed.live_namespace, &observed.declared.uid());
-    let mut notice = None;
+    let mut event = None;
     let finalization = Finalization {
         in_use: waits_for_children(observed),
         remove: || plan_teardown(&observed.live_namespace, &observed.declared.uid(), namespace_of(observed)),
@@ -82,7 +82,7 @@ pub fn plan_enclave(observed: &ObservedEnclave, now: Timestamp) -> Plan<EnclaveS
             unmanaged: &observed.of_others.unmanaged,
             integrity: &observed.declared.policies.integrity,
         };
-        notice = namespace.as_ref().and_then(|_| show_lock(&mut gate, before, &lock, now));
+        event = namespace.as_ref().and_then(|_| show_lock(&mut gate, before, &lock, now));
         EnclaveStatus {
             gate,
             namespace,
@@ -92,7 +92,7 @@ pub fn plan_enclave(observed: &ObservedEnclave, now: Timestamp) -> Plan<EnclaveS
         }
     });
     Plan {
-        notices: plan.notices.into_iter().chain(notice).collect(),
+        events: plan.events.into_iter().chain(event).collect(),
         requeue_at: plan.requeue_at.into_iter().chain(exceptions.ends_at()).min(),
         ..plan
     }

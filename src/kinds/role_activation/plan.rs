@@ -125,13 +125,13 @@ pub fn plan_activation(observed: &ObservedActivation, now: Timestamp) -> Plan<Ro
     // An activation that begins without anybody's decision is no news.
     let is_usual = evaluation.state == Some(ActivationState::Active) && request.is_none();
     let is_news = evaluation.state.is_some() && evaluation.state != known && !is_usual;
-    let notices = is_news.then(|| notice(&evaluation));
+    let events = is_news.then(|| event(&evaluation));
     let mut plan = Plan {
         repairs: opens,
         writes,
         beside: Vec::new(),
         status: Some(status),
-        notices: notices.into_iter().collect(),
+        events: events.into_iter().collect(),
         requeue_at,
         waits_for_requests: false,
     };
@@ -258,7 +258,7 @@ fn build_status(
     }
 }
 
-fn notice(evaluation: &Evaluation) -> PlannedEvent {
+fn event(evaluation: &Evaluation) -> PlannedEvent {
     use ActivationState::{Active, Deactivated, Expired, PendingApproval, Scheduled};
     let is_usual =
         matches!(evaluation.state, Some(Active | Deactivated | Expired | PendingApproval | Scheduled));
