@@ -52,8 +52,8 @@ pub async fn run_exporter(context: Arc<Context>, target: Target) {
         // Events that were found are delivered first: looking again after each would take long when much has piled up.
         if ready.is_empty() {
             changed.mark_unchanged();
-            let (events, told) = context.enqueuer.outbox.find(target.name(), context.caches());
-            for object in &told {
+            let (events, delivered) = context.enqueuer.outbox.find(target.name(), context.caches());
+            for object in &delivered {
                 context.enqueuer.enqueue(object);
             }
             ready = by_group(events, |event| target.ordering_key(&context, event)).into();
@@ -84,7 +84,7 @@ pub async fn run_exporter(context: Arc<Context>, target: Target) {
             Some(result) = deliveries.join_next_with_id() => match result {
                 Ok((id, report)) => {
                     busy.remove(&id);
-                    settle(&context, &target, &mut backoffs, &mut attempts, report);
+                    conclude(&context, &target, &mut backoffs, &mut attempts, report);
                 }
                 // A group whose task panicked is delivered again, after a while.
                 Err(error) => {
@@ -126,7 +126,7 @@ async fn deliver_group(
         let result = target.deliver(&context, &event, attempts).await;
         let outcome = match &result {
             Ok(Delivery::Taken) => "delivered",
-            Ok(Delivery::GivenUp) => "given_up",
+            Ok(Delivery::Abandoned) => "given_up",
             Err(_) => "failed",
         };
         context.metrics.count_delivery(target.name(), outcome);
@@ -139,9 +139,9 @@ async fn deliver_group(
         match result {
             Ok(_) => report.taken.push(event.id),
             Err(error) => {
-                let goes_on = target.goes_on_after(&error);
+                let continues = target.continues_after(&error);
                 report.failed.push((event.id, error));
-                if !goes_on {
+                if !continues {
                     break;
                 }
             }
@@ -151,7 +151,7 @@ async fn deliver_group(
 }
 
 /// Notes what failed, and says so when it begins and when it ends.
-fn settle(
+fn conclude(
     context: &Context,
     target: &Target,
     backoffs: &mut HashMap<OrderingKey, Backoff>,

@@ -13,7 +13,7 @@ use crate::sinks::{DeliveryError, EventSink};
 /// After so many refusals, or answers that did not come, something else is done.
 const MOST_ATTEMPTS: u32 = 3;
 /// The time for which a delivery to people is tried; then the record is old news.
-const NEWS: SignedDuration = SignedDuration::from_hours(24);
+const LONGEST_NOTIFYING: SignedDuration = SignedDuration::from_hours(24);
 
 /// Where records go.
 #[derive(Clone)]
@@ -60,7 +60,7 @@ impl Target {
 
     /// Whether the rest of a group is delivered after a failure. Audit records keep their order. Notifications need none, and
     /// somebody who cannot be reached must not keep the others from hearing.
-    pub(super) fn goes_on_after(&self, error: &DeliveryError) -> bool {
+    pub(super) fn continues_after(&self, error: &DeliveryError) -> bool {
         matches!(self, Self::People(_)) && matches!(error.category(), "Misconfigured" | "Refused")
     }
 
@@ -82,9 +82,9 @@ impl Target {
                 result => result.map(taken),
             },
             Self::Stream(sink) => sink.deliver(&event.event).await.map(taken),
-            Self::People(_) if context.clock.now().duration_since(event.at) > NEWS => {
+            Self::People(_) if context.clock.now().duration_since(event.at) > LONGEST_NOTIFYING => {
                 warn!(sink = self.name(), id = ?event.id, "given up: people were not told of this within a day");
-                Ok(Delivery::GivenUp)
+                Ok(Delivery::Abandoned)
             }
             Self::People(channel) => {
                 let result = send(
@@ -99,7 +99,7 @@ impl Target {
                     // The notification may have been taken each time.
                     Err(error) if attempts >= MOST_ATTEMPTS && error.category() == "TimedOut" => {
                         warn!(sink = self.name(), id = ?event.id, "given up: nobody can say whether people were told");
-                        Ok(Delivery::GivenUp)
+                        Ok(Delivery::Abandoned)
                     }
                     result => result,
                 }

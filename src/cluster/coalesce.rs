@@ -96,13 +96,13 @@ mod tests {
             }
         };
         let reading = async {
-            let mut told = Vec::new();
+            let mut received = Vec::new();
             while let Some(number) = coalesced.next(&mut numbers, true).await {
-                told.push(number);
+                received.push(number);
             }
-            told
+            received
         };
-        let (told, ()) = futures::join!(reading, sending);
-        assert_eq!(told, (0..50).collect::<Vec<_>>());
+        let (received, ()) = futures::join!(reading, sending);
+        assert_eq!(received, (0..50).collect::<Vec<_>>());
     }
 }

@@ -23,7 +23,7 @@ pub const LEASE_DURATION: Duration = Duration::from_secs(15);
 pub const RENEW_PERIOD: Duration = Duration::from_secs(2);
 
 /// The longest time that a stop waits for writes that are under way.
-const LONGEST_FAREWELL: Duration = Duration::from_millis(500);
+const LONGEST_DRAIN: Duration = Duration::from_millis(500);
 
 /// A write was not sent, or its answer came too late to be waited for.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -46,7 +46,7 @@ enum Held {
     /// The lease may be relied on until then.
     Until(Instant),
     /// The lease is being given back.
-    GivenBack,
+    Released,
 }
 
 impl Fence {
@@ -77,11 +77,11 @@ impl Fence {
                     return reads.send(request).await;
                 }
                 let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-                let Some(passage) = fence.enter() else { return Err(refusal()) };
+                let Some(permit) = fence.enter() else { return Err(refusal()) };
                 let answer = tokio::select! {
                     // First of all: a process that slept must not send what is due since.
                     biased;
-                    () = tokio::time::sleep_until(passage.until.into()) => Err(refusal()),
+                    () = tokio::time::sleep_until(permit.until.into()) => Err(refusal()),
                     answer = writes.send(request) => answer,
                 };
                 count(&method, &path, answer.as_ref().map(http::Response::status).ok());
@@ -102,27 +102,27 @@ impl Fence {
 
     /// Whether the lease is being given back: this process stops.
     #[must_use]
-    pub fn is_given_back(&self) -> bool {
-        *self.lock() == Held::GivenBack
+    pub fn is_released(&self) -> bool {
+        *self.lock() == Held::Released
     }
 
     /// Lets no write through any more, and waits for the answers to those that were sent, not for long.
     pub async fn shut(&self) {
-        *self.lock() = Held::GivenBack;
+        *self.lock() = Held::Released;
         let mut under_way = self.under_way.subscribe();
-        let _ = tokio::time::timeout(LONGEST_FAREWELL, under_way.wait_for(|writes| *writes == 0)).await;
+        let _ = tokio::time::timeout(LONGEST_DRAIN, under_way.wait_for(|writes| *writes == 0)).await;
     }
 
     /// Opens the fence until then. A lease that is given back stays so: giving it back is a write of the lease as
     /// well.
     pub fn extend(&self, until: Instant) {
         let mut held = self.lock();
-        if *held != Held::GivenBack {
+        if *held != Held::Released {
             *held = Held::Until(until);
         }
     }
 
-    fn enter(&self) -> Option<Passage<'_>> {
+    fn enter(&self) -> Option<Permit<'_>> {
         // Under the same lock as `shut`: what it does not wait for is not let through.
         let held = self.lock();
         let Held::Until(until) = *held else { return None };
@@ -131,7 +131,7 @@ impl Fence {
         }
         self.under_way.send_modify(|writes| *writes += 1);
         drop(held);
-        Some(Passage { until, under_way: &self.under_way })
+        Some(Permit { until, under_way: &self.under_way })
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Held> {
@@ -150,12 +150,12 @@ fn refusal() -> kube::Error {
 }
 
 /// A write that is under way.
-struct Passage<'a> {
+struct Permit<'a> {
     until: Instant,
     under_way: &'a watch::Sender<usize>,
 }
 
-impl Drop for Passage<'_> {
+impl Drop for Permit<'_> {
     fn drop(&mut self) {
         self.under_way.send_modify(|writes| *writes = writes.saturating_sub(1));
     }

@@ -201,7 +201,7 @@ impl Workqueue {
     }
 
     /// Returns how often an object was added again while it is being worked on, if there is no mark of that now:
-    /// for [`Workqueue::overlook`].
+    /// for [`Workqueue::clear_mark`].
     #[must_use]
     pub fn unmarked(&self, key: &Key) -> Option<usize> {
         let state = self.lock();
@@ -212,7 +212,7 @@ impl Workqueue {
     /// Clears the mark that an object under reconciliation was added again, if that happened once only since it was
     /// unmarked and had been added so often, and not to close something: it was added by what the caller did,
     /// which is nothing new to him.
-    pub fn overlook(&self, key: &Key, added: usize) {
+    pub fn clear_mark(&self, key: &Key, added: usize) {
         if let Some(item) = self.lock().items.get_mut(key)
             && let Stage::Active(taken, Some(Priority::Low | Priority::Normal)) = item.stage
             && item.added == added + 1

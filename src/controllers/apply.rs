@@ -90,7 +90,7 @@ pub async fn apply_write<K: ApiObject>(
         }
         Write::MarkEnacted { request, at } => {
             let mut status = enacted_status(&request, at);
-            (writer.settle)(&request.uid().unwrap_or_default(), &mut status.audit);
+            (writer.prune_delivered)(&request.uid().unwrap_or_default(), &mut status.audit);
             let enacted = ApprovalRequest { status: Some(status), ..ApprovalRequest::clone(&request) };
             let written = publish_status(client, request.as_ref(), &enacted).await?;
             Ok(written.map_or(Written::Another, |request| Written::Request(Box::new(request))))

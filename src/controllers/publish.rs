@@ -52,7 +52,7 @@ pub(super) async fn publish<K: Controller>(
     if object.status() == Some(&status) {
         return Ok(None);
     }
-    if let Some(wait) = settles_in(object, &mut status, context) {
+    if let Some(wait) = prune_after(object, &mut status, context) {
         return Ok(Some(wait));
     }
     let applying = (object.status().and_then(K::applied) != K::applied(&status))
@@ -66,7 +66,7 @@ pub(super) async fn publish<K: Controller>(
         let unmarked = queue.unmarked(key).filter(|_| only_shows);
         let is_news = context.enqueuer.take_in_written(after, sent);
         if let Some(added) = unmarked.filter(|_| is_news) {
-            queue.overlook(key, added);
+            queue.clear_mark(key, added);
         }
         if let Some(applying) = applying {
             applying.is_known();
@@ -87,19 +87,19 @@ pub(super) async fn publish<K: Controller>(
 }
 
 /// Returns how long a status need not be written that differs only by delivered records, which are removed from it.
-fn settles_in<K: Controller>(object: &K, status: &mut K::Status, context: &Context) -> Option<Duration> {
+fn prune_after<K: Controller>(object: &K, status: &mut K::Status, context: &Context) -> Option<Duration> {
     // The finalizer of the object waits for their removal.
     if object.meta().deletion_timestamp.is_some() {
         return None;
     }
     let mut before = object.status()?.clone();
-    let stays = K::audit_mut(status).clone();
-    let told = std::mem::replace(K::audit_mut(&mut before), stays.clone());
-    let only_settles = before == *status
-        && told.recorded == stays.recorded
-        && stays.waiting.iter().all(|record| told.waiting.contains(record));
-    let wait = context.enqueuer.outbox.settles_in(&object.uid().unwrap_or_default(), &told);
-    (only_settles && !wait.is_zero()).then_some(wait)
+    let next = K::audit_mut(status).clone();
+    let stored = std::mem::replace(K::audit_mut(&mut before), next.clone());
+    let only_prunes = before == *status
+        && stored.recorded == next.recorded
+        && next.waiting.iter().all(|record| stored.waiting.contains(record));
+    let wait = context.enqueuer.outbox.prune_after(&object.uid().unwrap_or_default(), &stored);
+    (only_prunes && !wait.is_zero()).then_some(wait)
 }
 
 /// Nobody can put one on what is being deleted already.
@@ -128,7 +128,7 @@ fn with_records<K: Controller>(
     let records = object.records(&status, now);
     let audit = K::audit_mut(&mut status);
     append(audit, records.iter().cloned());
-    context.enqueuer.outbox.settle(&object.uid().unwrap_or_default(), audit);
+    context.enqueuer.outbox.prune_delivered(&object.uid().unwrap_or_default(), audit);
     (status, records)
 }
 

@@ -26,7 +26,7 @@ pub struct Writer {
     pub client: Client,
     /// The admission policies that the watches know.
     known_policies: Box<dyn Fn() -> Policies + Send + Sync>,
-    pub(super) settle: Box<Settle>,
+    pub(super) prune_delivered: Box<PruneDelivered>,
     /// Each read by itself; whether those are among them that say who activates.
     policies: Confirmations<bool, String>,
     /// The same, read as lists.
@@ -39,7 +39,7 @@ pub struct Writer {
 }
 
 /// Takes off the object with a UID the records that everybody has taken.
-type Settle = dyn Fn(&str, &mut Audit) + Send + Sync;
+type PruneDelivered = dyn Fn(&str, &mut Audit) + Send + Sync;
 
 /// Where an object is that carries rules.
 type ScopeName = (Kind, Option<String>, String);
@@ -48,18 +48,18 @@ type ScopeName = (Kind, Option<String>, String);
 const LISTS: Pace = Pace { burst: 8, interval: Duration::from_millis(250) };
 
 impl Writer {
-    /// Writes with this client. `known_policies` are the admission policies that the watches know; `settle`
+    /// Writes with this client. `known_policies` are the admission policies that the watches know; `prune_delivered`
     /// takes off the object with a UID the records that everybody has taken.
     #[must_use]
     pub fn new(
         client: Client,
         known_policies: impl Fn() -> Policies + Send + Sync + 'static,
-        settle: impl Fn(&str, &mut Audit) + Send + Sync + 'static,
+        prune_delivered: impl Fn(&str, &mut Audit) + Send + Sync + 'static,
     ) -> Self {
         Self {
             client,
             known_policies: Box::new(known_policies),
-            settle: Box::new(settle),
+            prune_delivered: Box::new(prune_delivered),
             policies: Confirmations::with_cooldown(),
             policy_lists: Confirmations::at(LISTS),
             rules: Confirmations::at(Pace::FREE),

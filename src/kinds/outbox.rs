@@ -62,12 +62,12 @@ pub struct Address {
 /// The records that wait for delivery, and the sinks that have taken them.
 pub struct Outbox {
     sinks: Vec<SinkName>,
-    known: Mutex<Known>,
+    known: Mutex<OutboxState>,
     changed: watch::Sender<()>,
 }
 
 #[derive(Default)]
-struct Known {
+struct OutboxState {
     /// Objects with records that may still have to be delivered to somebody.
     waiting: BTreeSet<(Kind, Key)>,
     /// Those of them that each sink has to look at. An object whose records it has taken is looked at once more when it
@@ -84,14 +84,14 @@ struct Known {
 struct Found {
     sink: SinkName,
     events: Vec<Event>,
-    told: Vec<Address>,
+    delivered: Vec<Address>,
 }
 
 impl Found {
     fn look_at<K: Audited + Resource<DynamicType = ()>>(
         &mut self,
         object: &K,
-        known: &mut Known,
+        known: &mut OutboxState,
         sinks: &[SinkName],
         channels: impl Fn(RecordType) -> Vec<Channel>,
         cluster: &str,
@@ -108,7 +108,7 @@ impl Found {
                 let taken = known.taken.entry(id.clone()).or_default();
                 if taken.required != required {
                     taken.required = required;
-                    self.told.push(address(object));
+                    self.delivered.push(address(object));
                 }
             } else if required.contains(&self.sink) && !has(&self.sink) {
                 self.events.push(Event { order, required, ..event(object, record, cluster) });
@@ -128,7 +128,7 @@ struct Taken {
 
 /// The time after which a delivered record is taken off its object, unless the status is written before for something
 /// else: most of what happens makes another write within this time.
-pub const SETTLE_AFTER: Duration = Duration::from_secs(3);
+pub const PRUNE_AFTER: Duration = Duration::from_secs(3);
 
 impl Outbox {
     /// Makes an outbox of records that are delivered to these sinks.
@@ -210,9 +210,9 @@ impl Outbox {
         }
         known.to_look_at.insert(sink, left);
         drop(known);
-        let Found { mut events, told, .. } = found;
+        let Found { mut events, delivered, .. } = found;
         events.sort_by(|one, other| (one.order, &one.id).cmp(&(other.order, &other.id)));
-        (events, told)
+        (events, delivered)
     }
 
     /// Returns the number of records that wait for a sink of the stream.
@@ -253,11 +253,11 @@ impl Outbox {
 
     /// Returns how long the delivered records of an object may stay on it, when there is nothing else to write.
     #[must_use]
-    pub fn settles_in(&self, uid: &str, audit: &Audit) -> Duration {
+    pub fn prune_after(&self, uid: &str, audit: &Audit) -> Duration {
         let known = self.lock();
-        let told =
+        let delivered =
             audit.waiting.iter().filter_map(|record| known.taken.get(&(uid.to_owned(), record.number))?.at);
-        told.min().map_or(Duration::ZERO, |at| SETTLE_AFTER.saturating_sub(at.elapsed()))
+        delivered.min().map_or(Duration::ZERO, |at| PRUNE_AFTER.saturating_sub(at.elapsed()))
     }
 
     /// Notes that a sink did not take a record.
@@ -269,7 +269,7 @@ impl Outbox {
 
     /// Takes off what everybody has taken. While a sink fails, those that have a record are noted on it, so
     /// that it is not delivered to them again after a restart.
-    pub fn settle(&self, uid: &str, audit: &mut Audit) {
+    pub fn prune_delivered(&self, uid: &str, audit: &mut Audit) {
         let known = self.lock();
         audit.waiting.retain_mut(|record| {
             // Nobody has taken the record since this process began.
@@ -289,12 +289,12 @@ impl Outbox {
         });
     }
 
-    fn lock(&self) -> MutexGuard<'_, Known> {
+    fn lock(&self) -> MutexGuard<'_, OutboxState> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn has_taken(known: &Known, id: &(String, i64), taken_by: &[String], sink: &str) -> bool {
+fn has_taken(known: &OutboxState, id: &(String, i64), taken_by: &[String], sink: &str) -> bool {
     taken_by.iter().any(|other| other == sink)
         || known.taken.get(id).is_some_and(|taken| taken.by.contains(sink))
 }
@@ -302,8 +302,8 @@ fn has_taken(known: &Known, id: &(String, i64), taken_by: &[String], sink: &str)
 /// Returns the channels by which people are notified of a record: those that are in force in the Community around. Of an
 /// object that is being deleted they are not notified: nobody can do anything about it any more.
 fn channels<K: Audited>(caches: &Caches, object: &K, type_: RecordType) -> Vec<Channel> {
-    let goes = object.meta().deletion_timestamp.is_some();
-    if goes || K::audited_kind() != Kind::ApprovalRequest || !is_for_people(type_) {
+    let is_being_deleted = object.meta().deletion_timestamp.is_some();
+    if is_being_deleted || K::audited_kind() != Kind::ApprovalRequest || !is_for_people(type_) {
         return Vec::new();
     }
     let parent = parent_of(caches, &object.namespace().unwrap_or_default());
@@ -376,9 +376,9 @@ mod tests {
         events.iter().map(|event| format!("{}.{}", event.id.0, event.id.1)).collect()
     }
 
-    fn settled(outbox: &Outbox, request: &ApprovalRequest) -> Vec<(i64, Vec<String>)> {
+    fn pruned(outbox: &Outbox, request: &ApprovalRequest) -> Vec<(i64, Vec<String>)> {
         let mut audit = request.status.clone().unwrap().audit;
-        outbox.settle(request.metadata.uid.as_deref().unwrap(), &mut audit);
+        outbox.prune_delivered(request.metadata.uid.as_deref().unwrap(), &mut audit);
         audit.waiting.into_iter().map(|record| (record.number, record.into_known().taken_by)).collect()
     }
 
@@ -388,9 +388,9 @@ mod tests {
         let outbox = Outbox::new(vec!["stdout"]);
         put(&outbox, &caches, &request("a", &[20, 10, 30]));
         put(&outbox, &caches, &request("b", &[15]));
-        let (events, told) = outbox.find("stdout", &caches);
+        let (events, delivered) = outbox.find("stdout", &caches);
         assert_eq!(ids(&events), ["b.1", "a.1", "a.2", "a.3"]);
-        assert_eq!(told, []);
+        assert_eq!(delivered, []);
     }
 
     #[test]
@@ -403,16 +403,16 @@ mod tests {
         for event in &events {
             outbox.take("stdout", event);
         }
-        assert_eq!(settled(&outbox, &request), [(1, vec![]), (2, vec![])], "the other one may take them yet");
+        assert_eq!(pruned(&outbox, &request), [(1, vec![]), (2, vec![])], "the other one may take them yet");
         assert_eq!(ids(&outbox.find("stdout", &caches).0), [""; 0], "not twice");
 
         outbox.miss("http", &events[0]);
         let noted = vec!["stdout".to_owned()];
-        assert_eq!(settled(&outbox, &request), [(1, noted.clone()), (2, noted.clone())]);
+        assert_eq!(pruned(&outbox, &request), [(1, noted.clone()), (2, noted.clone())]);
         outbox.take("http", &events[0]);
-        assert_eq!(settled(&outbox, &request), [(2, vec![])], "it does not fail any more");
+        assert_eq!(pruned(&outbox, &request), [(2, vec![])], "it does not fail any more");
         outbox.take("http", &events[1]);
-        assert_eq!(settled(&outbox, &request), []);
+        assert_eq!(pruned(&outbox, &request), []);
 
         // Another process knows what stands on the object.
         let mut noted_on_it = request.clone();
@@ -426,9 +426,9 @@ mod tests {
         // And where the other sink is not there any more, nobody is to take it.
         let alone = Outbox::new(vec!["stdout"]);
         alone.on_change(&Change { before: None, after: Some(Arc::new(noted_on_it.clone())) });
-        let (events, told) = alone.find("stdout", &caches);
-        assert_eq!((ids(&events), told.len()), (vec![], 2));
-        assert_eq!(settled(&alone, &noted_on_it), []);
+        let (events, delivered) = alone.find("stdout", &caches);
+        assert_eq!((ids(&events), delivered.len()), (vec![], 2));
+        assert_eq!(pruned(&alone, &noted_on_it), []);
     }
 
     /// The watch and the answer to a write arrive in two threads.
@@ -453,11 +453,11 @@ mod tests {
         let request = request("a", &[1]);
         put(&outbox, &caches, &request);
         let audit = request.status.clone().unwrap().audit;
-        assert_eq!(outbox.settles_in("a", &audit), Duration::ZERO);
+        assert_eq!(outbox.prune_after("a", &audit), Duration::ZERO);
         outbox.take("stdout", &outbox.find("stdout", &caches).0[0]);
-        let wait = outbox.settles_in("a", &audit);
-        assert!(wait > Duration::ZERO && wait <= SETTLE_AFTER, "{wait:?}");
-        assert_eq!(settled(&outbox, &request), [], "another write takes it off at once");
+        let wait = outbox.prune_after("a", &audit);
+        assert!(wait > Duration::ZERO && wait <= PRUNE_AFTER, "{wait:?}");
+        assert_eq!(pruned(&outbox, &request), [], "another write takes it off at once");
     }
 
     /// A channel may be taken out of its Community while it still has a record to deliver.
@@ -471,10 +471,10 @@ mod tests {
         let before = Event { required: vec!["stdout", "smtp"], ..events[0].clone() };
         outbox.miss("smtp", &before);
         outbox.take("stdout", &before);
-        assert_eq!(settled(&outbox, &request), [(1, vec!["stdout".to_owned()])]);
-        let (events, told) = outbox.find("stdout", &caches);
-        assert_eq!((ids(&events), told.len()), (vec![], 1));
-        assert_eq!(settled(&outbox, &request), []);
+        assert_eq!(pruned(&outbox, &request), [(1, vec!["stdout".to_owned()])]);
+        let (events, delivered) = outbox.find("stdout", &caches);
+        assert_eq!((ids(&events), delivered.len()), (vec![], 1));
+        assert_eq!(pruned(&outbox, &request), []);
         assert_eq!(outbox.find("stdout", &caches).1, [], "it is looked at once");
     }
 }

@@ -34,7 +34,7 @@ use crate::sinks::{
 pub enum Delivery {
     Taken,
     /// There is nobody to deliver to, or the delivery makes no sense any more.
-    GivenUp,
+    Abandoned,
 }
 
 /// The name of the Secret in errors.
@@ -59,7 +59,7 @@ pub async fn send(
 ) -> Result<Delivery, DeliveryError> {
     let (Some(community), Some(request)) = (community_of(caches, event), request_of(caches, event)) else {
         // The request or its Community went meanwhile, so there is nothing to decide.
-        return Ok(Delivery::GivenUp);
+        return Ok(Delivery::Abandoned);
     };
     let settings = read_settings(client, &namespace_of(&community)).await?;
     let ca = ca.map(Path::to_path_buf);
@@ -69,9 +69,9 @@ pub async fn send(
         let url = required(&settings, "cloudevents-url")?.into();
         return HttpSink::new(HttpSettings { url, token, ca })?.deliver(&event.event).await.map(done);
     }
-    let Some(notification) = notification(caches, &request, event) else { return Ok(Delivery::GivenUp) };
+    let Some(notification) = notification(caches, &request, event) else { return Ok(Delivery::Abandoned) };
     match channel {
-        Channel::CloudEvents => Ok(Delivery::GivenUp),
+        Channel::CloudEvents => Ok(Delivery::Abandoned),
         Channel::Slack => {
             let url = required(&settings, "slack-url")?.into();
             let to: Vec<String> = notification.to.iter().map(ToString::to_string).collect();
@@ -86,7 +86,7 @@ pub async fn send(
             if to.is_empty() {
                 let names: Vec<String> = notification.to.iter().map(ToString::to_string).collect();
                 warn!(community = community.metadata.name, ?names, "nobody's mail address is known");
-                return Ok(Delivery::GivenUp);
+                return Ok(Delivery::Abandoned);
             }
             let (url, from) =
                 (required(&settings, "smtp-url")?.into(), required(&settings, "smtp-from")?.to_owned());

@@ -250,7 +250,7 @@ fn conclude<K: Gated>(
 }
 
 /// Writes into a new request what it opens and what it closes, which is computed only when there is one.
-pub(crate) fn tell_impact<S, L: Into<Lines>>(plan: &mut Plan<S>, impact: impl Fn() -> (L, L)) {
+pub(crate) fn add_impact<S, L: Into<Lines>>(plan: &mut Plan<S>, impact: impl Fn() -> (L, L)) {
     for write in &mut plan.writes {
         let Write::CreateRequest(request) = write else { continue };
         let (opens, closes) = impact();

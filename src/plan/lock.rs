@@ -86,13 +86,16 @@ fn describe(lock: &Lock<'_>) -> Wanted {
     }
     if let Some(end) = exceptions.ends_at() {
         let mut may = Vec::new();
-        let mut tell = |names: String, what: &str| {
+        let mut describe = |names: String, what: &str| {
             if !names.is_empty() {
                 may.push(format!("{names} may {what}"));
             }
         };
-        tell(name_all(exceptions.advanced()), "change what the operator manages, which it does not put back");
-        tell(name_all(exceptions.general()), "manage additional objects");
+        describe(
+            name_all(exceptions.advanced()),
+            "change what the operator manages, which it does not put back",
+        );
+        describe(name_all(exceptions.general()), "manage additional objects");
         let reason = if exceptions.advanced().is_empty() {
             reason::MAINTENANCE_GENERAL
         } else {

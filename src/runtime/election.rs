@@ -126,7 +126,7 @@ impl Election {
     }
 
     /// Lets another process lead at once, if this one does.
-    pub async fn give_back(&self) {
+    pub async fn release(&self) {
         for _ in 0..ATTEMPTS_TO_GIVE_BACK {
             let Ok(Some(mut lease)) = self.read().await else { return };
             if holder(&lease) != Some(&self.identity) {

@@ -97,7 +97,7 @@ pub async fn run_operator(
     let election = Election::new(&client, fence, settings);
     tasks.spawn(election.watch());
     let (events, publisher) = Events::new(writer.clone(), &settings.identity);
-    let tell = {
+    let report = {
         let (policy_status, namespace) = (policy_status.clone(), namespace.clone());
         let (metrics, events) = (metrics.clone(), events.clone());
         async move {
@@ -109,9 +109,9 @@ pub async fn run_operator(
     };
 
     let (known_policies, outbox) = (caches.clone(), Arc::clone(&enqueuer.outbox));
-    let settle = move |uid: &str, audit: &mut Audit| outbox.settle(uid, audit);
+    let prune_delivered = move |uid: &str, audit: &mut Audit| outbox.prune_delivered(uid, audit);
     let context = Arc::new(Context {
-        writer: Writer::new(writer, move || known_policies.observe_policies(), settle),
+        writer: Writer::new(writer, move || known_policies.observe_policies(), prune_delivered),
         enqueuer,
         policy_status,
         events,
@@ -135,7 +135,7 @@ pub async fn run_operator(
         std::future::pending::<()>().await;
     };
     let targets = sinks.into_iter().map(Target::Stream).chain(Channel::ALL.map(Target::People)).collect();
-    let lead = election.lead(lead(context, ready.clone(), targets, tell));
+    let lead = election.lead(lead(context, ready.clone(), targets, report));
     // New writes are refused from then on, and what is under way has come to its end.
     let stop = async {
         shutdown.await;
@@ -159,11 +159,11 @@ pub async fn run_operator(
     metrics.leader.set(0);
     let result = match result {
         // While it was given back: this process stops all the same.
-        Err(RunError::LeaseLost) if fence.is_given_back() => Ok(()),
+        Err(RunError::LeaseLost) if fence.is_released() => Ok(()),
         result => result,
     };
     if result.is_ok() {
-        election.give_back().await;
+        election.release().await;
     }
     tasks.shutdown().await;
     result
@@ -174,7 +174,7 @@ async fn lead(
     context: Arc<Context>,
     mut ready: watch::Receiver<bool>,
     targets: Vec<Target>,
-    tell: impl Future<Output = ()>,
+    report: impl Future<Output = ()>,
 ) {
     context.metrics.leader.set(1);
     if ready.wait_for(|is_ready| *is_ready).await.is_err() {
@@ -198,7 +198,7 @@ async fn lead(
         tokio::select! {
             () = controllers::run(Arc::clone(&context)) => {}
             _ = closing.join_next() => error!("taking rights away ended by a defect of this program"),
-            () = tell => {}
+            () = report => {}
             () = run_propagation(enqueuer) => {}
         }
     };

@@ -69,11 +69,11 @@ impl Endpoint {
         })
     }
 
-    /// Whether it was taken. `told` is the reason that the answer gives.
+    /// Whether it was taken. `code` is the reason that the answer gives.
     ///
     /// # Errors
     /// When it was not.
-    pub fn judge(&self, answer: &Response, told: Option<String>) -> Result<(), DeliveryError> {
+    pub fn check_answer(&self, answer: &Response, code: Option<String>) -> Result<(), DeliveryError> {
         let (to, status) = (self.to.clone(), answer.status());
         let retry_after = match status {
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => retry_after(answer.headers()),
@@ -90,7 +90,7 @@ impl Endpoint {
                 StatusCode::NOT_FOUND | StatusCode::GONE => "check the path of the URL",
                 _ => "check that the URL takes what is sent there",
             };
-            Err(DeliveryError::Refused { to, status: status.as_u16(), answer: told, advice, retry_after })
+            Err(DeliveryError::Refused { to, status: status.as_u16(), answer: code, advice, retry_after })
         } else if status.is_server_error() {
             Err(DeliveryError::Failed { to, status: status.as_u16(), retry_after })
         } else {

@@ -15,7 +15,7 @@ pub enum DeliveryError {
     #[error("failed to deliver to {to} within {limit:?}; look whether it hangs, or is cut off from here")]
     TimedOut { to: String, limit: Duration },
     /// The other side will not take this: 4xx of HTTP, 5yz of SMTP.
-    #[error("{to} refused the delivery with status {status}{}; {advice}", told(answer.as_deref()))]
+    #[error("{to} refused the delivery with status {status}{}; {advice}", describe_answer(answer.as_deref()))]
     Refused {
         to: String,
         status: u16,
@@ -65,6 +65,6 @@ impl DeliveryError {
     }
 }
 
-fn told(answer: Option<&str>) -> String {
+fn describe_answer(answer: Option<&str>) -> String {
     answer.map_or_else(String::new, |answer| format!(" ({answer})"))
 }

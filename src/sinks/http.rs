@@ -67,7 +67,7 @@ impl HttpSink {
                 headers.insert(AUTHORIZATION, read_bearer(token, &self.endpoint.to).await?);
             }
             let answer = self.endpoint.post(headers, event.to_string()).await?;
-            self.endpoint.judge(&answer, None)
+            self.endpoint.check_answer(&answer, None)
         })
         .await
     }

@@ -51,8 +51,8 @@ impl SlackSink {
         within(self.limit, &self.endpoint.to, async {
             let json = HeaderValue::from_static("application/json; charset=utf-8");
             let mut answer = self.endpoint.post(HeaderMap::from_iter([(CONTENT_TYPE, json)]), body).await?;
-            let told = if answer.status().is_client_error() { read_code(&mut answer).await } else { None };
-            self.endpoint.judge(&answer, told)
+            let code = if answer.status().is_client_error() { read_code(&mut answer).await } else { None };
+            self.endpoint.check_answer(&answer, code)
         })
         .await
     }

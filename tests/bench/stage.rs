@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use enclave_operator::api::Kind;
 use enclave_operator::api::names::OPERATOR;
-use enclave_operator::kinds::outbox::SETTLE_AFTER;
+use enclave_operator::kinds::outbox::PRUNE_AFTER;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview};
 use kube::api::{ListParams, PostParams};
 use kube::core::DynamicObject;
@@ -163,7 +163,7 @@ impl Stage {
         let (began, mut asking) = (Instant::now(), 0.0);
         loop {
             self.wait_until_quiet(within).await;
-            tokio::time::sleep(SETTLE_AFTER).await;
+            tokio::time::sleep(PRUNE_AFTER).await;
             self.wait_until_quiet(within).await;
             let before = self.api_server_cpu();
             let is_settled = self.is_settled().await;

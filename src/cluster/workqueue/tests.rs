@@ -70,7 +70,7 @@ fn what_somebody_did_himself_is_overlooked_and_nothing_else() {
             queue.add(one.clone(), *priority);
         }
         assert_eq!(queue.unmarked(&one).is_none(), !additions.is_empty());
-        queue.overlook(&one, added);
+        queue.clear_mark(&one, added);
         queue.finish(&one, Outcome::Done, Instant::now());
         let again = take(&queue).is_some();
         queue.finish(&one, Outcome::Done, Instant::now());

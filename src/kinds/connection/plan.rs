@@ -24,7 +24,7 @@ use crate::model::network::connectivity::{
     require_destination, resolve,
 };
 use crate::model::network::traffic_summary::compare;
-use crate::plan::declared::{Finalization, GatedInputs, ObservedGated, plan_gated, tell_impact};
+use crate::plan::declared::{Finalization, GatedInputs, ObservedGated, add_impact, plan_gated};
 use crate::plan::enforcement::Enforcement;
 use crate::plan::enforcement::WasEnforced;
 use crate::plan::enforcement::was_enforced;
@@ -66,7 +66,7 @@ pub fn plan_connection(observed: &ObservedConnection, now: Timestamp) -> Plan<En
     };
     let finalization = Finalization { in_use: None, remove: || plan_teardown(observed) };
     let mut plan = plan_gated(&observed.declared, finalization, inputs(), Vec::new, now);
-    tell_impact(&mut plan, || {
+    add_impact(&mut plan, || {
         let resolved = &observed.resolved;
         compare(std::slice::from_ref(resolved), &as_proposed(resolved), now).unwrap_or_default()
     });

@@ -11,7 +11,7 @@ use crate::model::approval::scope::{InheritedPolicy, NotReady};
 use crate::model::network::connectivity::ResolvedConnection;
 use crate::model::network::traffic_summary::compare;
 use crate::plan::Plan;
-use crate::plan::declared::{Finalization, GatedInputs, ObservedGated, plan_gated, tell_impact};
+use crate::plan::declared::{Finalization, GatedInputs, ObservedGated, add_impact, plan_gated};
 use crate::plan::enforcement::Enforcement;
 
 /// The observed state of an endpoint or a hub.
@@ -55,7 +55,7 @@ pub fn plan_endpoint<K: Endpoint>(observed: &ObservedEndpoint<K>, now: Timestamp
     let finalization =
         Finalization { in_use: waits_for_connections(&observed.connections), remove: || Ok(Vec::new()) };
     let mut plan = plan_gated(&observed.declared, finalization, inputs(), Vec::new, now);
-    tell_impact(&mut plan, || compare(&observed.connections, &observed.proposed, now).unwrap_or_default());
+    add_impact(&mut plan, || compare(&observed.connections, &observed.proposed, now).unwrap_or_default());
     plan
 }
 
@@ -297,7 +297,7 @@ mod tests {
     #[test]
     fn what_was_asked_for_stays_as_it_is_until_the_request_is_known() {
         let mut observed = observed(&json!({"workload": "api", "ports": [{"port": 443}]}));
-        let judged = |observed: &ObservedEndpoint<EnclaveEndpoint>| {
+        let evaluated = |observed: &ObservedEndpoint<EnclaveEndpoint>| {
             let plan = plan_endpoint(observed, Timestamp::UNIX_EPOCH);
             assert_eq!(plan.waits_for_requests, plan.status.is_none());
             (plan.status.map(|gate| gate.state), plan.writes.len())
@@ -314,21 +314,25 @@ mod tests {
         Arc::make_mut(&mut observed.declared.object).status =
             Some(crate::api::EnclaveEndpointStatus { gate });
         observed.declared.knows_all_requests = false;
-        assert_eq!(judged(&observed), (None, 0));
+        assert_eq!(evaluated(&observed), (None, 0));
         let gate = GateStatus { pending: Some(pending), ..Default::default() };
         Arc::make_mut(&mut observed.declared.object).status =
             Some(crate::api::EnclaveEndpointStatus { gate });
         observed.declared.knows_all_requests = false;
-        assert_eq!(judged(&observed), (None, 0));
+        assert_eq!(evaluated(&observed), (None, 0));
         let mut rejected = approved(&observed, "web-1");
         observed.declared.knows_all_requests = true;
-        assert_eq!(judged(&observed).0, Some(Some(State::Active)), "there is none, and no rule asks for one");
+        assert_eq!(
+            evaluated(&observed).0,
+            Some(Some(State::Active)),
+            "there is none, and no rule asks for one"
+        );
         observed.declared.knows_all_requests = false;
         rejected.status.as_mut().unwrap().state = Some(RequestState::Rejected);
         observed.declared.requests.push(Arc::new(rejected));
-        assert_eq!(judged(&observed).0, Some(Some(State::Rejected)));
+        assert_eq!(evaluated(&observed).0, Some(Some(State::Rejected)));
         // No request was made for the new generation yet.
         Arc::make_mut(&mut observed.declared.object).metadata.generation = Some(2);
-        assert_eq!(judged(&observed).0, Some(Some(State::Active)));
+        assert_eq!(evaluated(&observed).0, Some(Some(State::Active)));
     }
 }

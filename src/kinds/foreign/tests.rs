@@ -236,7 +236,7 @@ fn a_request_that_is_not_settled_is_kept_as_it_is() {
     type Case = (&'static str, Option<RequestState>, fn(&mut ApprovalRequest));
     let enqueuer = Enqueuer::detached();
     let take_mark = |request: &mut ApprovalRequest| request.status.as_mut().unwrap().enacted_at = None;
-    let tell = |request: &mut ApprovalRequest| {
+    let report = |request: &mut ApprovalRequest| {
         append(&mut request.status.as_mut().unwrap().audit, [a_record(RecordType::Decided)]);
     };
     let cases: [Case; 7] = [
@@ -244,8 +244,8 @@ fn a_request_that_is_not_settled_is_kept_as_it_is() {
         ("it has no status", None, |request| request.status = None),
         ("it is undecided", Some(Pending), |_| {}),
         ("it is to be put into force", Some(Approved), take_mark),
-        ("it was approved, which is to be told", Some(Approved), tell),
-        ("it was rejected, which is to be told", Some(Rejected), tell),
+        ("it was approved, which is to be told", Some(Approved), report),
+        ("it was rejected, which is to be told", Some(Rejected), report),
         ("it is being deleted", Some(Rejected), |request| {
             request.metadata.deletion_timestamp = Some(k8s_time());
         }),

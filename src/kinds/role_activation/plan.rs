@@ -20,7 +20,7 @@ use crate::model::rbac::activation::{
 };
 use crate::model::rbac::grants::{Grant, RoleHolding, Scope, compare_rights, find_conflict};
 use crate::plan::conditions::{Status, Wanted, build_conditions};
-use crate::plan::declared::{Parent, tell_impact};
+use crate::plan::declared::{Parent, add_impact};
 use crate::plan::gate::{is_unmarked, plan_confirmation};
 use crate::plan::lock::list_some;
 use crate::plan::rbac::grants::{AccessPlan, Objects, RbacState, plan_access};
@@ -135,7 +135,7 @@ pub fn plan_activation(observed: &ObservedActivation, now: Timestamp) -> Plan<Ro
         requeue_at,
         waits_for_requests: false,
     };
-    tell_impact(&mut plan, || {
+    add_impact(&mut plan, || {
         let Ok(Eligible { spec, .. }) = &observed.eligibility else { return Default::default() };
         let user = asker(activation).map(|asker| person(&asker.user));
         let role = role_of(spec, &observed.area, String::new(), None);

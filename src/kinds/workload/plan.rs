@@ -29,7 +29,7 @@ use crate::model::network::intra_enclave::compare_intra_enclave;
 use crate::model::network::traffic_summary::compare;
 use crate::model::rbac::access::compare_access;
 use crate::model::rbac::maintenance::Exceptions;
-use crate::plan::declared::{Finalization, GatedInputs, ObservedGated, Parent, add, plan_gated, tell_impact};
+use crate::plan::declared::{Finalization, GatedInputs, ObservedGated, Parent, add, add_impact, plan_gated};
 use crate::plan::enforcement::Enforcement;
 use crate::plan::enforcement::WasEnforced;
 use crate::plan::enforcement::was_enforced;
@@ -94,7 +94,7 @@ pub fn plan_workload(observed: &ObservedWorkload, now: Timestamp) -> Plan<Enclav
         let proposed = observed.connections.iter().cloned();
         let proposed: Vec<ResolvedConnection> =
             proposed.map(|resolved| put_into(&workload, namespace.as_ref(), resolved)).collect();
-        tell_impact(&mut plan, || {
+        add_impact(&mut plan, || {
             let traffic = compare(&observed.connections, &proposed, now).unwrap_or_default();
             add(traffic, describe_rest(observed, &workload))
         });

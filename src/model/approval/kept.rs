@@ -51,7 +51,7 @@ fn may_allow_communication(enclave: &Enclave) -> bool {
     const KNOWN: &str = "workloadCommunication";
     let applied = enclave.gate().and_then(|gate| gate.applied.as_ref());
     let network = applied.and_then(|applied| applied.spec.to_field::<Value>("network").ok().flatten());
-    let is_default = |network: &Value| network.get(KNOWN).is_none_or(|told| told == "Isolated");
+    let is_default = |network: &Value| network.get(KNOWN).is_none_or(|value| value == "Isolated");
     let fields = network.as_ref().filter(|network| is_default(network)).and_then(Value::as_object);
     fields.is_some_and(|fields| fields.keys().any(|field| field != KNOWN))
 }

@@ -348,7 +348,7 @@ fn begin(
     use ActivationState::{Active, Scheduled};
     let now = input.now;
     let basis = if let Some(request) = input.request {
-        if let Some(evaluation) = judge_request(request, &input.policies.fingerprint) {
+        if let Some(evaluation) = evaluate_request(request, &input.policies.fingerprint) {
             return Ok(evaluation);
         }
         Basis::Approved { votes: describe_votes(request) }
@@ -391,7 +391,7 @@ fn begin(
 }
 
 /// Evaluates an activation by its request; `None` when the request releases it.
-fn judge_request(request: &ApprovalRequest, fingerprint: &str) -> Option<Evaluation> {
+fn evaluate_request(request: &ApprovalRequest, fingerprint: &str) -> Option<Evaluation> {
     use ActivationState::{Lapsed, PendingApproval, Rejected};
     let status = request.status.as_ref();
     let decided = || {
@@ -468,7 +468,7 @@ fn ask(
         ticket: activation.spec.ticket.clone(),
     };
     let request = build_request(&about, &proposal, vec![asker.user.clone()], words, policy, Vec::new(), now);
-    let evaluation = judge_request(&request, "")
+    let evaluation = evaluate_request(&request, "")
         .unwrap_or_else(|| Evaluation::wait(reason::APPROVAL_PENDING, "waits for approval"));
     Ok(Evaluation { step: Step::Ask(Box::new(request)), ..evaluation })
 }

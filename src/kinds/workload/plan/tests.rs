@@ -96,7 +96,7 @@ fn carry_out(mut observed: ObservedWorkload) -> ObservedNamespace {
 
 /// Returns who gets in and by which binding, the access mode, and the number of namespaces that are reached inside the
 /// Enclave.
-fn told(live_namespace: &ObservedNamespace) -> (Vec<String>, String, usize) {
+fn summary(live_namespace: &ObservedNamespace) -> (Vec<String>, String, usize) {
     let mut bound: Vec<String> = Vec::new();
     for binding in &live_namespace.bindings {
         let name = binding.name_any();
@@ -150,13 +150,13 @@ fn what_is_taken_away_of_a_workload_goes_whatever_is_applied_around_it() {
         let open = Scene { workload: isolated(&["ann", "eve"]), ..plain() };
         let made = carry_out(open.observe(ObservedNamespace::default()));
         let everybody = vec!["edit ann".to_owned(), "edit eve".to_owned()];
-        assert_eq!(told(&made), (everybody.clone(), access::ISOLATED.to_owned(), 2));
+        assert_eq!(summary(&made), (everybody.clone(), access::ISOLATED.to_owned(), 2));
         let mut newer = Scene { workload: isolated(&["ann", "eve"]), ..plain() };
         spoil(&mut newer, index);
         let same = carry_out(newer.observe(made.clone()));
-        assert_eq!(told(&same), told(&made), "{index}: nobody took anything back");
+        assert_eq!(summary(&same), summary(&made), "{index}: nobody took anything back");
         let edited = |enclave: &Value, workload: &Value| {
-            told(&carry_out(newer.observe_edited(enclave, workload, made.clone())))
+            summary(&carry_out(newer.observe_edited(enclave, workload, made.clone())))
         };
         let keep = |workload: &Value| if index == 2 { sealed(workload) } else { workload.clone() };
         assert_eq!(edited(&newer.enclave, &keep(&isolated(&["ann"]))).0, ["edit ann"], "{index}");
@@ -165,14 +165,14 @@ fn what_is_taken_away_of_a_workload_goes_whatever_is_applied_around_it() {
         assert_eq!(proposed, expected, "{index}: nobody new, and what is held takes nobody out");
         let standard = json!({"accessMode": "Standard"});
         let proposed = edited(&newer.enclave, &keep(&standard));
-        assert_eq!(proposed, told(&made), "{index}: what opens waits");
+        assert_eq!(proposed, summary(&made), "{index}: what opens waits");
         if index < 2 {
             let mut other = made.clone();
             for binding in &mut other.bindings {
                 Arc::make_mut(binding).subjects.iter_mut().flatten().for_each(|one| one.name += "-2");
             }
             let healed = carry_out(newer.observe_edited(&newer.enclave, &standard, other));
-            assert_eq!(told(&healed), told(&made), "{index}: what is applied is put back");
+            assert_eq!(summary(&healed), summary(&made), "{index}: what is applied is put back");
         }
         let shared = with(&isolated(&["ann"]), "accessMode", json!("Shared"));
         assert_eq!(edited(&newer.enclave, &shared).0, ["edit ann"], "{index}");
@@ -204,15 +204,15 @@ fn what_is_taken_away_of_a_workload_goes_whatever_is_applied_around_it() {
         let mut newer = plain();
         spoil(&mut newer, index);
         let same = carry_out(newer.observe(made.clone()));
-        assert_eq!(told(&same), (vec!["helper hal".to_owned()], access::STANDARD.to_owned(), 2));
+        assert_eq!(summary(&same), (vec!["helper hal".to_owned()], access::STANDARD.to_owned(), 2));
         let workload = keep(&isolated(&["ann"]));
-        let shut = told(&carry_out(newer.observe_edited(&newer.enclave, &workload, made.clone())));
+        let shut = summary(&carry_out(newer.observe_edited(&newer.enclave, &workload, made.clone())));
         if index == 2 {
             assert_eq!(shut, (vec![], access::ISOLATED.to_owned(), 2), "only who was let in");
         } else {
-            assert_eq!(shut, told(&made), "{index}: what is held is not in force");
+            assert_eq!(shut, summary(&made), "{index}: what is held is not in force");
             let odd = with(&workload, "quota", json!("much"));
-            let shut = told(&carry_out(newer.observe_edited(&newer.enclave, &odd, made)));
+            let shut = summary(&carry_out(newer.observe_edited(&newer.enclave, &odd, made)));
             assert_eq!(shut, (vec![], access::ISOLATED.to_owned(), 2), "{index}: beside what cannot be read");
         }
     }
@@ -376,7 +376,7 @@ fn a_policy_of_a_connection_lets_through_no_more_than_the_connection_while_the_c
         ResolvedConnection { destination, ..to_port(1) }
     };
     for (before, now) in [(to_port(1), to_port(2)), (to_name("*.example.com"), to_name("a.example.com"))] {
-        let told = |live_namespace: &ObservedNamespace| {
+        let summary = |live_namespace: &ObservedNamespace| {
             let policies = live_namespace.policies.iter().map(|one| (one.name_any(), json!(one.spec)));
             let to_names = live_namespace.cilium_policies.iter().map(|one| (one.name_any(), json!(one.spec)));
             let all = policies.chain(to_names);
@@ -384,11 +384,11 @@ fn a_policy_of_a_connection_lets_through_no_more_than_the_connection_while_the_c
         };
         let made = carry_out(observe(&scene, before.clone(), ObservedNamespace::default()));
         let narrower = carry_out(observe(&scene, now.clone(), made.clone()));
-        assert_ne!(told(&made), told(&narrower));
-        assert_eq!(told(&carry_out(observe(&newer, before.clone(), made.clone()))), told(&made));
-        assert_eq!(told(&carry_out(observe(&newer, now.clone(), made.clone()))), told(&narrower));
+        assert_ne!(summary(&made), summary(&narrower));
+        assert_eq!(summary(&carry_out(observe(&newer, before.clone(), made.clone()))), summary(&made));
+        assert_eq!(summary(&carry_out(observe(&newer, now.clone(), made.clone()))), summary(&narrower));
         let bare = carry_out(ObservedWorkload { connections: Vec::new(), ..scene.observe(made) });
-        assert_eq!(told(&carry_out(observe(&newer, now, bare.clone()))), told(&bare), "none is made");
+        assert_eq!(summary(&carry_out(observe(&newer, now, bare.clone()))), summary(&bare), "none is made");
     }
 }
 

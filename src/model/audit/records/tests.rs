@@ -85,8 +85,8 @@ fn only_so_many_records_wait_and_the_numbers_go_on() {
     let mut audit = Audit::default();
     append(&mut audit, (0..MOST_WAITING).map(|_| large()));
     assert_eq!(audit.waiting.len(), MOST_WAITING);
-    let told = audit.waiting.iter().filter(|record| record.message.is_some()).count();
-    assert!((10..30).contains(&told), "{told}");
+    let recorded = audit.waiting.iter().filter(|record| record.message.is_some()).count();
+    assert!((10..30).contains(&recorded), "{recorded}");
     let bytes = serde_json::to_vec(&audit.waiting).unwrap().len();
     assert!(bytes <= 2 * MOST_BYTES + 1000, "{bytes}");
     let one = AuditRecord { message: Some("x".repeat(2 * MOST_BYTES)), ..a_record(RecordType::Enacted) };
@@ -137,7 +137,7 @@ fn what_needs_no_request_is_told_of_the_object_and_so_is_what_only_closes() {
         at: Time(at(generation)),
         references: Vec::new(),
     };
-    let told = |before: Option<Applied>, after: Applied| -> Vec<(i64, bool)> {
+    let recorded = |before: Option<Applied>, after: Applied| -> Vec<(i64, bool)> {
         let mut enclave = Enclave::new("e", EnclaveSpec::default());
         let gate = GateStatus { applied: before, ..GateStatus::default() };
         enclave.status = Some(EnclaveStatus { gate, ..EnclaveStatus::default() });
@@ -146,14 +146,14 @@ fn what_needs_no_request_is_told_of_the_object_and_so_is_what_only_closes() {
         records.into_iter().map(|record| (record.generation.unwrap(), record.change.is_some())).collect()
     };
     let (one, other) = (applied(1, "a", Some("r1")), applied(2, "b", Some("r2")));
-    assert_eq!(told(None, applied(1, "a", None)), [(1, true)]);
-    assert_eq!(told(None, one.clone()), [], "the request tells it");
-    assert_eq!(told(Some(one.clone()), other), []);
-    assert_eq!(told(Some(one.clone()), one.clone()), []);
-    assert_eq!(told(Some(one.clone()), applied(2, "b", None)), [(2, true)]);
+    assert_eq!(recorded(None, applied(1, "a", None)), [(1, true)]);
+    assert_eq!(recorded(None, one.clone()), [], "the request tells it");
+    assert_eq!(recorded(Some(one.clone()), other), []);
+    assert_eq!(recorded(Some(one.clone()), one.clone()), []);
+    assert_eq!(recorded(Some(one.clone()), applied(2, "b", None)), [(2, true)]);
     // The closing part of an edit of what a request had released; and a whole edit that closes.
-    assert_eq!(told(Some(one.clone()), applied(1, "c", Some("r1"))), [(1, false)]);
-    assert_eq!(told(Some(one), applied(2, "c", Some("r1"))), [(2, true)]);
+    assert_eq!(recorded(Some(one.clone()), applied(1, "c", Some("r1"))), [(1, false)]);
+    assert_eq!(recorded(Some(one), applied(2, "c", Some("r1"))), [(2, true)]);
 }
 
 #[test]
@@ -164,13 +164,13 @@ fn maintenance_is_told_when_it_is_another_one() {
         ..Maintenance::default()
     };
     let (ann, bob) = (maintenance("ann"), maintenance("bob"));
-    let told = |before, after| {
+    let recorded = |before, after| {
         records_of_maintenance(before, after, None, at(0))
             .map(|record| (record.type_, record.maintenance.unwrap()))
     };
-    assert_eq!(told(None, Some(&ann)), Some((RecordType::MaintenanceOn, ann.clone())));
-    assert_eq!(told(Some(&ann), Some(&bob)), Some((RecordType::MaintenanceOn, bob.clone())));
-    assert_eq!(told(Some(&bob), None), Some((RecordType::MaintenanceOff, bob.clone())));
-    assert_eq!(told(Some(&ann), Some(&ann)), None);
-    assert_eq!(told(None, None), None);
+    assert_eq!(recorded(None, Some(&ann)), Some((RecordType::MaintenanceOn, ann.clone())));
+    assert_eq!(recorded(Some(&ann), Some(&bob)), Some((RecordType::MaintenanceOn, bob.clone())));
+    assert_eq!(recorded(Some(&bob), None), Some((RecordType::MaintenanceOff, bob.clone())));
+    assert_eq!(recorded(Some(&ann), Some(&ann)), None);
+    assert_eq!(recorded(None, None), None);
 }

@@ -68,7 +68,7 @@ fn active() -> RoleActivation {
     activation
 }
 
-fn judge(
+fn evaluate(
     activation: &RoleActivation,
     eligible: &Eligible,
     request: Option<&ApprovalRequest>,
@@ -89,7 +89,7 @@ fn judge(
     .unwrap()
 }
 
-fn told(evaluation: &Evaluation) -> String {
+fn summary(evaluation: &Evaluation) -> String {
     let minute =
         |time: Option<Timestamp>| time.map_or("-".to_owned(), |at| (at.as_second() / 60).to_string());
     let state = evaluation.state.map_or_else(|| "waits".to_owned(), |state| state.to_string());
@@ -127,7 +127,7 @@ fn what_cannot_be_read_ends_and_what_another_version_knows_ends_in_its_time() {
         (marked(paused(), Cause::Newer), 10, "waits SpecUnreadable 0..30"),
         (marked(paused(), Cause::Newer), 30, "Refused SpecUnreadable -..-"),
     ] {
-        assert_eq!(told(&judge(&activation, &eligible, None, minute)), expected);
+        assert_eq!(summary(&evaluate(&activation, &eligible, None, minute)), expected);
     }
 }
 
@@ -146,7 +146,7 @@ fn what_another_version_knows_ends_by_what_can_be_read() {
         activation
     };
     let open = spec(|_| {});
-    let judge_with = |activation: &RoleActivation, eligibility: Result<&Eligible, &NotEligible>| {
+    let evaluate_with = |activation: &RoleActivation, eligibility: Result<&Eligible, &NotEligible>| {
         let input = EvaluationInput {
             eligibility,
             conflict: None,
@@ -159,16 +159,16 @@ fn what_another_version_knows_ends_by_what_can_be_read() {
             },
             now: at(10),
         };
-        told(&evaluate_activation(activation, &input).unwrap())
+        summary(&evaluate_activation(activation, &input).unwrap())
     };
     let mut back = role();
     back.spec.deactivate = true;
-    assert_eq!(judge_with(&back, Ok(&open)), "Deactivated Deactivated 0..10");
+    assert_eq!(evaluate_with(&back, Ok(&open)), "Deactivated Deactivated 0..10");
     assert!(!keeps_what_it_has(&back, Some(&open)));
     let mut other = role();
     let stamps = other.metadata.annotations.as_mut().unwrap();
     stamps.insert(names::REQUESTED_BY.into(), "karl".into());
-    assert_eq!(judge_with(&other, Ok(&open)), "Revoked RequesterUnknown 0..10");
+    assert_eq!(evaluate_with(&other, Ok(&open)), "Revoked RequesterUnknown 0..10");
     assert!(!keeps_what_it_has(&other, Some(&open)));
     for (eligible, expected, keeps) in [
         (open.clone(), "waits SpecUnreadable 0..30", true),
@@ -177,15 +177,15 @@ fn what_another_version_knows_ends_by_what_can_be_read() {
         (spec(|it| it.principals.clear()), "Revoked NotEligible 0..10", false),
         (Eligible { uid: "another".into(), ..open.clone() }, "Revoked NotEligible 0..10", false),
     ] {
-        assert_eq!(judge_with(&role(), Ok(&eligible)), expected, "{eligible:?}");
+        assert_eq!(evaluate_with(&role(), Ok(&eligible)), expected, "{eligible:?}");
         assert_eq!(keeps_what_it_has(&role(), Some(&eligible)), keeps, "{eligible:?}");
     }
     for gone in [NotEligible::For("gone".into()), NotEligible::Yet("going".into())] {
-        assert_eq!(judge_with(&role(), Err(&gone)), "Revoked NotEligible 0..10");
+        assert_eq!(evaluate_with(&role(), Err(&gone)), "Revoked NotEligible 0..10");
         let mut paused = newer("status.state");
         paused.status.as_mut().unwrap().state = None;
         paused.metadata.creation_timestamp = None;
-        assert_eq!(judge_with(&paused, Err(&gone)), "Refused NotEligible -..-");
+        assert_eq!(evaluate_with(&paused, Err(&gone)), "Refused NotEligible -..-");
     }
     assert!(!keeps_what_it_has(&role(), None));
     let mut over = role();
@@ -203,10 +203,10 @@ fn whoever_is_eligible_begins_at_once_when_nothing_is_asked_for() {
         ("karl", "staff\non-callers", "Refused NotEligible -..-"),
         ("on-call", "nina", "Refused NotEligible -..-"),
     ] {
-        assert_eq!(told(&judge(&asked(user, groups), &open, None, 0)), expected, "{user} {groups}");
+        assert_eq!(summary(&evaluate(&asked(user, groups), &open, None, 0)), expected, "{user} {groups}");
     }
-    let nobody = judge(&asked("", "on-call"), &open, None, 0);
-    assert_eq!(told(&nobody), "waits RequesterUnknown -..-");
+    let nobody = evaluate(&asked("", "on-call"), &open, None, 0);
+    assert_eq!(summary(&nobody), "waits RequesterUnknown -..-");
 }
 
 #[test]
@@ -221,23 +221,23 @@ fn what_does_not_meet_the_conditions_is_refused_at_once() {
         (with(|it| it.require_mfa = true), "MfaMissing"),
         (spec(|it| it.ends_at = Some(Time(at(0)))), "NotEligible"),
     ] {
-        let evaluation = judge(&wordy, &eligible, None, 0);
+        let evaluation = evaluate(&wordy, &eligible, None, 0);
         assert_eq!((evaluation.state, evaluation.reason), (Some(ActivationState::Refused), reason));
     }
     let mut later = asked("nina", "");
     later.spec.starts_at = Some(Time(at(10)));
     let ends = spec(|it| it.ends_at = Some(Time(at(10))));
-    assert_eq!(told(&judge(&later, &ends, None, 0)), "Refused NotEligible -..-");
-    assert_eq!(told(&judge(&later, &spec(|_| {}), None, 0)), "Scheduled Scheduled 10..-");
-    assert_eq!(told(&judge(&later, &spec(|_| {}), None, 10)), "Active Active 10..40 begin");
+    assert_eq!(summary(&evaluate(&later, &ends, None, 0)), "Refused NotEligible -..-");
+    assert_eq!(summary(&evaluate(&later, &spec(|_| {}), None, 0)), "Scheduled Scheduled 10..-");
+    assert_eq!(summary(&evaluate(&later, &spec(|_| {}), None, 10)), "Active Active 10..40 begin");
     let opens = spec(|it| it.starts_at = Some(Time(at(20))));
-    assert_eq!(told(&judge(&later, &opens, None, 10)), "Scheduled Scheduled 20..-");
+    assert_eq!(summary(&evaluate(&later, &opens, None, 10)), "Scheduled Scheduled 20..-");
 }
 
 #[test]
 fn who_asked_is_believed_only_from_policies_that_stand_guard() {
     let open = spec(|_| {});
-    let judge = |activation: &RoleActivation, integrity: &Integrity| {
+    let evaluate = |activation: &RoleActivation, integrity: &Integrity| {
         let input = EvaluationInput {
             eligibility: Ok(&open),
             conflict: None,
@@ -247,25 +247,25 @@ fn who_asked_is_believed_only_from_policies_that_stand_guard() {
             policies: &PolicyStatus { integrity: integrity.clone(), fingerprint: "guard".into() },
             now: at(1),
         };
-        told(&evaluate_activation(activation, &input).unwrap())
+        summary(&evaluate_activation(activation, &input).unwrap())
     };
     let broken = Integrity::Broken("a policy is missing".into());
     for integrity in [&broken, &Integrity::Propagating] {
         let refused = "Refused AdmissionPoliciesNotIntact -..-";
-        assert_eq!(judge(&asked("nina", ""), integrity), refused);
-        assert_eq!(judge(&active(), integrity), "Active Active 0..30", "what is active stays");
+        assert_eq!(evaluate(&asked("nina", ""), integrity), refused);
+        assert_eq!(evaluate(&active(), integrity), "Active Active 0..30", "what is active stays");
     }
     // The activation was seen while the policies were intact.
     let mut seen = asked("nina", "");
     let stamps = asker(&seen).map(|asker| asker.digest());
     seen.status = Some(RoleActivationStatus { stamps, ..RoleActivationStatus::default() });
-    assert_eq!(judge(&seen, &broken), "waits AdmissionPoliciesNotIntact -..-");
+    assert_eq!(evaluate(&seen, &broken), "waits AdmissionPoliciesNotIntact -..-");
     // The stamps were changed while the policies were not intact.
     for mut changed in [seen, active()] {
         let stamps = changed.metadata.annotations.as_mut().unwrap();
         stamps.insert(names::REQUESTED_GROUPS.into(), "on-call".into());
-        let told = judge(&changed, &Integrity::Intact);
-        assert!(told.contains("RequesterUnknown") && !told.contains("begin"), "{told}");
+        let summary = evaluate(&changed, &Integrity::Intact);
+        assert!(summary.contains("RequesterUnknown") && !summary.contains("begin"), "{summary}");
     }
 }
 
@@ -287,15 +287,15 @@ fn every_way_an_active_role_ends() {
         (&other, 5, "Revoked NotEligible 0..5"),
         (&role, 5, "Revoked NotEligible 0..5"),
     ] {
-        assert_eq!(told(&judge(&active(), eligible, None, now)), expected, "{eligible:?}");
+        assert_eq!(summary(&evaluate(&active(), eligible, None, now)), expected, "{eligible:?}");
     }
     let mut back = active();
     back.spec.deactivate = true;
-    assert_eq!(told(&judge(&back, &open, None, 5)), "Deactivated Deactivated 0..5");
-    assert_eq!(told(&judge(&back, &open, None, 31)), "Expired Ended 0..30");
+    assert_eq!(summary(&evaluate(&back, &open, None, 5)), "Deactivated Deactivated 0..5");
+    assert_eq!(summary(&evaluate(&back, &open, None, 31)), "Expired Ended 0..30");
     let mut never = asked("nina", "");
     never.spec.deactivate = true;
-    assert_eq!(told(&judge(&never, &open, None, 5)), "Deactivated Deactivated -..-");
+    assert_eq!(summary(&evaluate(&never, &open, None, 5)), "Deactivated Deactivated -..-");
 }
 
 #[test]
@@ -305,8 +305,8 @@ fn somebody_else_has_to_decide_where_that_is_asked_for() {
             "maxDuration": "60m", "approval": {"policy": "Required", "expireAfter": "4h"}}))
         .unwrap();
     });
-    let evaluation = judge(&asked("nina", "on-call"), &held, None, 0);
-    assert_eq!(told(&evaluation), "PendingApproval ApprovalPending -..- ask");
+    let evaluation = evaluate(&asked("nina", "on-call"), &held, None, 0);
+    assert_eq!(summary(&evaluation), "PendingApproval ApprovalPending -..- ask");
     let Step::Ask(mut request) = evaluation.step else { panic!("nothing is asked") };
     assert_eq!(request.spec.requesters, ["nina"]);
     assert_eq!(request.spec.expires_at.0, at(240));
@@ -317,8 +317,8 @@ fn somebody_else_has_to_decide_where_that_is_asked_for() {
     status.decided_at = Some(Time(at(1)));
     status.policy_fingerprint = Some("guard".into());
     request.status = Some(status.clone());
-    let unfounded = judge(&asked("nina", ""), &held, Some(&request), 2);
-    assert_eq!(told(&unfounded), "PendingApproval ApprovalPending -..-", "the word alone does not count");
+    let unfounded = evaluate(&asked("nina", ""), &held, Some(&request), 2);
+    assert_eq!(summary(&unfounded), "PendingApproval ApprovalPending -..-", "the word alone does not count");
     let vote =
         serde_json::json!({"approver": "bob", "verdict": "Approved", "digest": request.spec.change.digest});
     status.decisions = vec![serde_json::from_value(vote).unwrap()];
@@ -335,7 +335,7 @@ fn somebody_else_has_to_decide_where_that_is_asked_for() {
             ..status.clone()
         };
         request.status = Some(status);
-        assert_eq!(told(&judge(&asked("nina", ""), &held, Some(&request), 2)), expected);
+        assert_eq!(summary(&evaluate(&asked("nina", ""), &held, Some(&request), 2)), expected);
     }
 }
 
@@ -353,7 +353,7 @@ fn an_activation_whose_request_is_not_known_yet_stays_as_it_is() {
         approval_request: Some("asked".into()),
         ..RoleActivationStatus::default()
     });
-    let judge = |activation: &RoleActivation, knows_all_requests| {
+    let evaluate = |activation: &RoleActivation, knows_all_requests| {
         let input = EvaluationInput {
             eligibility: Ok(&open),
             conflict: None,
@@ -363,10 +363,10 @@ fn an_activation_whose_request_is_not_known_yet_stays_as_it_is() {
             policies: &PolicyStatus { integrity: Integrity::Intact, fingerprint: "guard".into() },
             now: at(1),
         };
-        told(&evaluate_activation(activation, &input).unwrap())
+        summary(&evaluate_activation(activation, &input).unwrap())
     };
-    assert_eq!(judge(&activation, false), "waits ApprovalPending -..- unknown");
-    assert_eq!(judge(&activation, true), "Active Active 1..31 begin");
+    assert_eq!(evaluate(&activation, false), "waits ApprovalPending -..- unknown");
+    assert_eq!(evaluate(&activation, true), "Active Active 1..31 begin");
     activation.spec.deactivate = true;
-    assert_eq!(judge(&activation, false), "Deactivated Deactivated -..-");
+    assert_eq!(evaluate(&activation, false), "Deactivated Deactivated -..-");
 }
