@@ -359,8 +359,8 @@ mod tests {
         assert_eq!(decoded(), 1);
         let next = Content::of_spec(&serde_json::json!({"a": "2"})).unwrap();
         assert_eq!((value(&next).as_deref(), decoded()), (Some("2"), 2), "what comes next is another one");
-        let odd = Content::of_spec(&serde_json::json!({"a": 5})).unwrap();
-        for content in [&odd, &odd, &odd.clone()] {
+        let malformed = Content::of_spec(&serde_json::json!({"a": 5})).unwrap();
+        for content in [&malformed, &malformed, &malformed.clone()] {
             let error = content.to_spec::<Counted>().err().unwrap();
             assert_eq!(
                 std::error::Error::source(&error).unwrap().to_string(),
@@ -368,6 +368,6 @@ mod tests {
             );
         }
         assert_eq!(decoded(), 3, "one that cannot be read is not tried again");
-        assert_eq!(odd.to_spec::<Value>().unwrap(), odd.to_value());
+        assert_eq!(malformed.to_spec::<Value>().unwrap(), malformed.to_value());
     }
 }

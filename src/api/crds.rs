@@ -21,10 +21,10 @@ pub fn all() -> Vec<CustomResourceDefinition> {
         let is_request = crd.spec.names.kind == Kind::ApprovalRequest.name();
         let schemas = crd.spec.versions.iter_mut().filter_map(|version| version.schema.as_mut());
         for schema in schemas.filter_map(|schema| schema.open_api_v3_schema.as_mut()) {
-            polish(schema);
-            own_as_a_whole(schema, "status");
+            normalize(schema);
+            make_atomic(schema, "status");
             if is_request {
-                own_as_a_whole(schema, "spec");
+                make_atomic(schema, "spec");
             }
         }
     }
@@ -35,7 +35,7 @@ pub fn all() -> Vec<CustomResourceDefinition> {
 /// them. The API server then keeps one owner for each of them and not for every field below, which saves a
 /// quarter of the processor time of a status write. Conditions stay a list with an owner per entry, as people
 /// expect.
-fn own_as_a_whole(schema: &mut JSONSchemaProps, part: &str) {
+fn make_atomic(schema: &mut JSONSchemaProps, part: &str) {
     let part = schema.properties.as_mut().and_then(|properties| properties.get_mut(part));
     for field in part.and_then(|part| part.properties.as_mut()).into_iter().flat_map(|p| p.values_mut()) {
         if field.type_.as_deref() == Some("object") {
@@ -49,7 +49,7 @@ fn own_as_a_whole(schema: &mut JSONSchemaProps, part: &str) {
 /// say the same. `nullable`, which the derive sets on every optional field, is removed: with it a `null` in a
 /// manifest would be stored, and would satisfy `has()` in a rule that asks for the field. Without it the API
 /// server drops nulls before it validates.
-fn polish(schema: &mut JSONSchemaProps) {
+fn normalize(schema: &mut JSONSchemaProps) {
     const KNOWN_FORMATS: [&str; 5] = ["int32", "int64", "date-time", "byte", "double"];
     schema.nullable = None;
     if schema.format.as_deref().is_some_and(|format| !KNOWN_FORMATS.contains(&format)) {
@@ -60,17 +60,17 @@ fn polish(schema: &mut JSONSchemaProps) {
         *description = paragraphs.collect::<Vec<_>>().join("\n\n");
     }
     for property in schema.properties.iter_mut().flat_map(|p| p.values_mut()) {
-        polish(property);
+        normalize(property);
     }
     match &mut schema.items {
-        Some(JSONSchemaPropsOrArray::Schema(item)) => polish(item),
+        Some(JSONSchemaPropsOrArray::Schema(item)) => normalize(item),
         Some(JSONSchemaPropsOrArray::Schemas(items)) => {
-            items.iter_mut().for_each(polish);
+            items.iter_mut().for_each(normalize);
         }
         None => {}
     }
     if let Some(JSONSchemaPropsOrBool::Schema(value)) = &mut schema.additional_properties {
-        polish(value);
+        normalize(value);
     }
 }
 

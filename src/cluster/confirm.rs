@@ -14,21 +14,21 @@ use tokio::sync::Mutex;
 /// Shared reads: what is read, and what was found.
 pub struct Confirmations<T, V> {
     reads: SyncMutex<HashMap<T, Slot<V>>>,
-    pace: Pace,
+    rate_limit: RateLimit,
     /// See [`Confirmations::with_cooldown`].
     cools_down: bool,
 }
 
 /// The pace at which something is done, for example one thing is read.
 #[derive(Clone, Copy, Debug)]
-pub struct Pace {
+pub struct RateLimit {
     /// The number that do not wait when they come at once.
     pub burst: u32,
     /// The interval at which they begin in the long run.
     pub interval: Duration,
 }
 
-impl Pace {
+impl RateLimit {
     /// No limit: as often as somebody asks.
     pub const FREE: Self = Self { burst: 0, interval: Duration::ZERO };
 
@@ -61,8 +61,8 @@ impl<V> Default for Latest<V> {
 impl<T, V> Confirmations<T, V> {
     /// Reads at this pace.
     #[must_use]
-    pub fn at(pace: Pace) -> Self {
-        Self { reads: SyncMutex::default(), pace, cools_down: false }
+    pub fn at(rate_limit: RateLimit) -> Self {
+        Self { reads: SyncMutex::default(), rate_limit, cools_down: false }
     }
 
     /// Reads nothing after each read of a thing for twice as long as that took, within [`SHORTEST_COOLDOWN`] and
@@ -70,7 +70,7 @@ impl<T, V> Confirmations<T, V> {
     /// those who wait share them.
     #[must_use]
     pub fn with_cooldown() -> Self {
-        Self { cools_down: true, ..Self::at(Pace::FREE) }
+        Self { cools_down: true, ..Self::at(RateLimit::FREE) }
     }
 }
 
@@ -97,7 +97,7 @@ impl<T: Clone + Eq + Hash, V: Clone> Confirmations<T, V> {
                 break Ok((value.clone(), *began));
             }
             let now = Instant::now();
-            let (at, due) = self.pace.begin(latest.due, now);
+            let (at, due) = self.rate_limit.begin(latest.due, now);
             if at > now {
                 // Those whom the last read serves do not wait for the next one.
                 drop(latest);
@@ -158,7 +158,7 @@ mod tests {
 
     #[tokio::test]
     async fn those_who_wait_share_one_read_that_begins_after_they_came() {
-        let confirmations = Confirmations::<&str, usize>::at(Pace::FREE);
+        let confirmations = Confirmations::<&str, usize>::at(RateLimit::FREE);
         let (reads, gate) = (Cell::new(0), Semaphore::new(0));
         let read = || async {
             reads.set(reads.get() + 1);
@@ -188,7 +188,7 @@ mod tests {
     #[tokio::test]
     async fn a_burst_of_reads_goes_at_once_and_more_of_them_at_intervals() {
         let interval = Duration::from_millis(20);
-        let confirmations = &Confirmations::<&str, usize>::at(Pace { burst: 3, interval });
+        let confirmations = &Confirmations::<&str, usize>::at(RateLimit { burst: 3, interval });
         let reads = &Cell::new(0);
         let read = move || async {
             reads.set(reads.get() + 1);
@@ -233,12 +233,12 @@ mod tests {
 
     #[test]
     fn the_pace_is_kept_in_the_long_run() {
-        let pace = Pace { burst: 3, interval: Duration::from_secs(1) };
+        let rate_limit = RateLimit { burst: 3, interval: Duration::from_secs(1) };
         let start = Instant::now();
         let seconds = |times: &[u64]| {
             let mut due = None;
             let begin = times.iter().map(|second| {
-                let (begin, next) = pace.begin(due, start + Duration::from_secs(*second));
+                let (begin, next) = rate_limit.begin(due, start + Duration::from_secs(*second));
                 due = Some(next);
                 begin.duration_since(start).as_secs()
             });
@@ -247,13 +247,13 @@ mod tests {
         assert_eq!(seconds(&[0; 6]), [0, 0, 0, 1, 2, 3]);
         assert_eq!(seconds(&[0, 1, 2, 3, 4, 5]), [0, 1, 2, 3, 4, 5]);
         assert_eq!(seconds(&[0, 0, 0, 0, 9, 9, 9, 9]), [0, 0, 0, 1, 9, 9, 9, 10]);
-        let (begin, due) = Pace::FREE.begin(Some(start), start);
+        let (begin, due) = RateLimit::FREE.begin(Some(start), start);
         assert_eq!((begin, due), (start, start));
     }
 
     #[tokio::test]
     async fn a_read_that_failed_serves_nobody_else() {
-        let confirmations = Confirmations::<&str, usize>::at(Pace::FREE);
+        let confirmations = Confirmations::<&str, usize>::at(RateLimit::FREE);
         let since = Instant::now();
         assert_eq!(
             value(confirmations.read("a", since, || async { Err("no answer") })).await,
@@ -264,7 +264,7 @@ mod tests {
 
     #[tokio::test]
     async fn it_keeps_few_reads() {
-        let confirmations = Confirmations::<usize, usize>::at(Pace::FREE);
+        let confirmations = Confirmations::<usize, usize>::at(RateLimit::FREE);
         for number in 0..1000 {
             let found =
                 value(confirmations.read(number, Instant::now(), || async { Ok::<_, Infallible>(number) }))

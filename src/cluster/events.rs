@@ -8,7 +8,7 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use tokio::sync::mpsc;
 use tracing::warn;
 
-use super::confirm::Pace;
+use super::confirm::RateLimit;
 use super::fence::is_refused;
 use crate::api::names::OPERATOR;
 use crate::plan::{PlannedEvent, Severity};
@@ -19,7 +19,7 @@ const MAX_NOTE_BYTES: usize = 1024;
 /// The number of Events that are queued at most. Each is logged, too.
 const MOST_WAITING: usize = 1000;
 /// Nobody waits for an Event, and one costs the API server as much as a NetworkPolicy, which somebody waits for.
-const PACE: Pace = Pace { burst: 20, interval: Duration::from_millis(100) };
+const EVENT_RATE: RateLimit = RateLimit { burst: 20, interval: Duration::from_millis(100) };
 
 /// Queues Events for publishing and never blocks.
 #[derive(Clone)]
@@ -58,7 +58,7 @@ impl Publisher {
         let mut due = None;
         while let Some((about, event)) = self.taken.recv().await {
             let now = Instant::now();
-            let (at, next) = PACE.begin(due, now);
+            let (at, next) = EVENT_RATE.begin(due, now);
             due = Some(next);
             if at > now {
                 tokio::time::sleep_until(at.into()).await;

@@ -23,7 +23,7 @@ impl<B> Text<B> {
     }
 
     /// Returns the part that is known to be text by now.
-    fn mend(&mut self, data: Bytes) -> Bytes {
+    fn decode(&mut self, data: Bytes) -> Bytes {
         if self.begun.is_empty() && std::str::from_utf8(&data).is_ok() {
             return data;
         }
@@ -33,11 +33,12 @@ impl<B> Text<B> {
         let mut chunks = bytes.utf8_chunks().peekable();
         while let Some(chunk) = chunks.next() {
             text.push_str(chunk.valid());
-            let odd = chunk.invalid();
-            let may_go_on = || std::str::from_utf8(odd).is_err_and(|error| error.error_len().is_none());
-            if chunks.peek().is_none() && may_go_on() {
-                self.begun = odd.to_vec();
-            } else if !odd.is_empty() {
+            let invalid = chunk.invalid();
+            let is_incomplete =
+                || std::str::from_utf8(invalid).is_err_and(|error| error.error_len().is_none());
+            if chunks.peek().is_none() && is_incomplete() {
+                self.begun = invalid.to_vec();
+            } else if !invalid.is_empty() {
                 text.push(char::REPLACEMENT_CHARACTER);
             }
         }
@@ -56,7 +57,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Text<B> {
         let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(context) else { return Poll::Pending };
         Poll::Ready(match frame {
             Some(Ok(frame)) => Some(Ok(match frame.into_data() {
-                Ok(data) => Frame::data(self.mend(data)),
+                Ok(data) => Frame::data(self.decode(data)),
                 Err(trailers) => trailers,
             })),
             Some(Err(error)) => Some(Err(error)),
@@ -113,7 +114,7 @@ mod tests {
 
     #[test]
     fn what_is_no_text_is_replaced_wherever_it_is_cut() {
-        for odd in [
+        for invalid in [
             &b"a\xffb"[..],
             b"\xc3",
             b"\xf0\x9f\x98",
@@ -121,10 +122,10 @@ mod tests {
             b"\xf0\x9f\"",
             b"\xc3\xc3\xa4",
         ] {
-            let wanted = String::from_utf8_lossy(odd).into_owned().into_bytes();
-            for cut in 0..=odd.len() {
-                let (first, second) = odd.split_at(cut);
-                assert_eq!(read([first.to_vec(), second.to_vec()]), wanted, "{odd:x?} cut at {cut}");
+            let wanted = String::from_utf8_lossy(invalid).into_owned().into_bytes();
+            for cut in 0..=invalid.len() {
+                let (first, second) = invalid.split_at(cut);
+                assert_eq!(read([first.to_vec(), second.to_vec()]), wanted, "{invalid:x?} cut at {cut}");
             }
         }
     }

@@ -155,7 +155,7 @@ mod tests {
     use crate::api::reading::Cause;
     use crate::api::{Enclave, EnclaveSpec};
 
-    fn odd() -> [Unread; 1] {
+    fn malformed() -> [Unread; 1] {
         [Unread { path: "spec".into(), why: "odd".into(), cause: Cause::Wrong }]
     }
 
@@ -169,26 +169,26 @@ mod tests {
         let (one, other) = (enclave("a"), enclave("b"));
         let start = Instant::now();
         let at = |minute: u64| start + Duration::from_secs(60 * minute);
-        assert!(known.note(&one, &odd(), at(0)));
-        assert!(!known.note(&one, &odd(), at(59)));
-        assert!(known.note(&other, &odd(), at(59)));
-        assert!(known.note(&one, &odd(), at(60)), "an hour has passed");
-        assert!(!known.note(&one, &odd(), at(119)), "another hour began");
-        assert!(!known.note(&other, &odd(), at(118)));
-        assert!(known.note(&other, &odd(), at(119)));
+        assert!(known.note(&one, &malformed(), at(0)));
+        assert!(!known.note(&one, &malformed(), at(59)));
+        assert!(known.note(&other, &malformed(), at(59)));
+        assert!(known.note(&one, &malformed(), at(60)), "an hour has passed");
+        assert!(!known.note(&one, &malformed(), at(119)), "another hour began");
+        assert!(!known.note(&other, &malformed(), at(118)));
+        assert!(known.note(&other, &malformed(), at(119)));
         // Whoever changes it back and forth does not fill the log.
         assert!(!known.note(&one, &[], at(119)), "there is nothing to name");
-        assert!(!known.note(&one, &odd(), at(119)));
-        assert!(known.note(&one, &odd(), at(120)));
+        assert!(!known.note(&one, &malformed(), at(119)));
+        assert!(known.note(&one, &malformed(), at(120)));
         // A list that is read again names nothing again.
         known.begin();
-        assert!(!known.note(&one, &odd(), at(120)));
+        assert!(!known.note(&one, &malformed(), at(120)));
         known.end();
-        assert!(known.note(&one, &odd(), at(180)));
+        assert!(known.note(&one, &malformed(), at(180)));
         // The same name in another namespace is another object.
         let mut elsewhere = enclave("a");
         elsewhere.metadata.namespace = Some("acme".into());
-        assert!(known.note(&elsewhere, &odd(), at(180)));
+        assert!(known.note(&elsewhere, &malformed(), at(180)));
     }
 
     #[test]
@@ -199,16 +199,16 @@ mod tests {
         let (one, other) = (enclave("a"), enclave("b"));
         let start = Instant::now();
         assert_eq!(count(), 0);
-        known.note(&one, &odd(), start);
-        known.note(&other, &odd(), start);
-        known.note(&one, &odd(), start + SILENCE);
+        known.note(&one, &malformed(), start);
+        known.note(&other, &malformed(), start);
+        known.note(&one, &malformed(), start + SILENCE);
         assert_eq!(count(), 2);
         known.forget(&other);
         assert_eq!(count(), 1);
         // A list that is read again forgets what is gone.
-        known.note(&other, &odd(), start);
+        known.note(&other, &malformed(), start);
         known.begin();
-        known.note(&one, &odd(), start);
+        known.note(&one, &malformed(), start);
         known.end();
         assert_eq!(count(), 1);
         known.note(&one, &[], start);
@@ -223,13 +223,13 @@ mod tests {
         let (now, object) = (Instant::now(), |number: usize| enclave(&number.to_string()));
         let list = |known: &mut Unreadables, numbers: &mut dyn Iterator<Item = usize>| {
             known.begin();
-            let named = numbers.filter(|number| known.note(&object(*number), &odd(), now)).count();
+            let named = numbers.filter(|number| known.note(&object(*number), &malformed(), now)).count();
             known.end();
             named
         };
         assert_eq!((list(&mut known, &mut (0..2 * MOST)), count()), (MOST, 2 * MOST));
         for number in 0..2 * MOST {
-            assert!(!known.note(&object(number), &odd(), now), "{number} is no news");
+            assert!(!known.note(&object(number), &malformed(), now), "{number} is no news");
             assert!(known.has(&object(number)), "{number} is known");
         }
         assert_eq!(count(), 2 * MOST);
@@ -240,7 +240,7 @@ mod tests {
         known.forget(&object(0));
         known.note(&object(2 * MOST - 1), &[], now);
         assert_eq!(count(), 2 * MOST - 2);
-        assert!(known.note(&object(2 * MOST), &odd(), now));
+        assert!(known.note(&object(2 * MOST), &malformed(), now));
         assert_eq!(count(), 2 * MOST - 1);
         for number in 0..=2 * MOST {
             known.forget(&object(number));
@@ -255,17 +255,17 @@ mod tests {
         let mut known = Unreadables::of::<Enclave>(counts.clone());
         let object = |number: usize| enclave(&number.to_string());
         for number in 0..MOST_COUNTED + MOST {
-            known.note(&object(number), &odd(), Instant::now());
+            known.note(&object(number), &malformed(), Instant::now());
         }
         assert_eq!((known.named.len(), counts.by_kind()["Enclave"]), (MOST, MOST_COUNTED));
         let mut known = Unreadables::of::<Enclave>(counts);
         for number in 0..8 * MOST {
-            known.note(&object(number), &odd(), Instant::now());
+            known.note(&object(number), &malformed(), Instant::now());
             known.forget(&object(number));
         }
         for number in 0..8 * MOST {
             known.begin();
-            known.note(&object(number), &odd(), Instant::now());
+            known.note(&object(number), &malformed(), Instant::now());
             known.end();
         }
         assert!(known.before.len() <= 2 * MOST, "{}", known.before.len());

@@ -326,10 +326,10 @@ mod tests {
             describe(&watcher::Error::WatchStartFailed(late)),
             "the API server did not answer in time"
         );
-        let odd = || kube::Error::SerdeError(serde_json::from_str::<()>("x").unwrap_err());
+        let malformed = || kube::Error::SerdeError(serde_json::from_str::<()>("x").unwrap_err());
         for error in [
-            watcher::Error::WatchFailed(odd()),
-            watcher::Error::InitialListFailed(odd()),
+            watcher::Error::WatchFailed(malformed()),
+            watcher::Error::InitialListFailed(malformed()),
             watcher::Error::NoResourceVersion,
             watcher::Error::WatchError(Box::new(status(410, "gone"))),
             watcher::Error::WatchStartFailed(kube::Error::Auth(AuthError::AuthExec("no token".into()))),

@@ -19,7 +19,7 @@ pub const MAX_RETRY: Duration = Duration::from_secs(30);
 /// those that close something.
 pub const LONGEST_LOW: Duration = Duration::from_secs(20);
 /// A queue is at rest when no more objects than this were taken out of it in the last second or so.
-const AT_REST: f64 = 10.0;
+const IDLE_BELOW: f64 = 10.0;
 
 /// The order in which objects are taken out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,7 +57,7 @@ struct Shared {
     state: Mutex<State>,
     added: Notify,
     /// An object that is being worked on was added to close something.
-    risen: Notify,
+    raised: Notify,
 }
 
 #[derive(Default)]
@@ -97,13 +97,13 @@ impl Recent {
     }
 
     /// Returns when the queue is at rest if nothing more is taken out of it.
-    fn rests_at(self) -> Option<Instant> {
-        let wait = (self.count / AT_REST).ln();
+    fn idle_at(self) -> Option<Instant> {
+        let wait = (self.count / IDLE_BELOW).ln();
         self.at.filter(|_| wait > 0.0).map(|at| at + Duration::from_secs_f64(wait))
     }
 
-    fn is_at_rest(self, now: Instant) -> bool {
-        self.rests_at().is_none_or(|at| at <= now)
+    fn is_idle(self, now: Instant) -> bool {
+        self.idle_at().is_none_or(|at| at <= now)
     }
 }
 
@@ -153,7 +153,7 @@ impl Workqueue {
         drop(state);
         self.shared.added.notify_one();
         if priority == Priority::Closing {
-            self.shared.risen.notify_waiters();
+            self.shared.raised.notify_waiters();
         }
     }
 
@@ -234,12 +234,12 @@ impl Workqueue {
     /// Ends when an object that is being worked on is to close something, which may be never.
     pub async fn wait_until_closing(&self, key: &Key) {
         loop {
-            let mut risen = std::pin::pin!(self.shared.risen.notified());
-            risen.as_mut().enable();
+            let mut raised = std::pin::pin!(self.shared.raised.notified());
+            raised.as_mut().enable();
             if self.is_closing(key) {
                 return;
             }
-            risen.await;
+            raised.await;
         }
     }
 
@@ -252,7 +252,7 @@ impl Workqueue {
         let is_busy = state.active > 1
             || !state.normal.is_empty()
             || !state.closing.is_empty()
-            || !state.recent.is_at_rest(now);
+            || !state.recent.is_idle(now);
         let Some(item) = state.items.get_mut(key) else { return false };
         let is_later =
             is_busy && !matches!(item.stage, Stage::Active(Priority::Low, _)) && !item.is_overdue(now);
@@ -345,9 +345,9 @@ impl State {
         let waiting = self.waiting.first().map(|(due, _)| *due);
         let low = self.low.first().map(|(since, _)| *since + LONGEST_LOW);
         // The queue may have come to rest between the last look and this one.
-        let rests = self.recent.rests_at().filter(|due| *due > now || self.active == 0);
-        let rests = rests.filter(|_| !self.low.is_empty());
-        waiting.into_iter().chain(low.filter(|due| *due > now)).chain(rests).min()
+        let idle = self.recent.idle_at().filter(|due| *due > now || self.active == 0);
+        let idle = idle.filter(|_| !self.low.is_empty());
+        waiting.into_iter().chain(low.filter(|due| *due > now)).chain(idle).min()
     }
 
     fn take(&mut self, at_least: Priority, now: Instant) -> Option<Key> {
@@ -364,14 +364,14 @@ impl State {
             order.swap(1, 2);
         }
         order.into_iter().find_map(|priority| {
-            let has_seat = match priority {
+            let has_slot = match priority {
                 Priority::Low => {
                     at_least <= Priority::Normal && is_overdue
-                        || at_least == Priority::Low && self.recent.is_at_rest(now)
+                        || at_least == Priority::Low && self.recent.is_idle(now)
                 }
                 Priority::Normal | Priority::Closing => priority >= at_least,
             };
-            if has_seat { self.take_of(priority, now) } else { None }
+            if has_slot { self.take_of(priority, now) } else { None }
         })
     }
 

@@ -64,8 +64,8 @@ pub(super) async fn publish<K: Controller>(
     // Whatever the status concerns goes on at once, without waiting for the watch to bring it.
     if let Some(after) = after {
         let unmarked = queue.unmarked(key).filter(|_| only_shows);
-        let is_news = context.enqueuer.take_in_written(after, sent);
-        if let Some(added) = unmarked.filter(|_| is_news) {
+        let is_new = context.enqueuer.take_in_written(after, sent);
+        if let Some(added) = unmarked.filter(|_| is_new) {
             queue.clear_mark(key, added);
         }
         if let Some(applying) = applying {

@@ -83,15 +83,15 @@ mod tests {
     #[test]
     fn settled_requests_are_looked_at_when_they_may_be_old() {
         let enqueuer = Enqueuer::detached();
-        let mut leaving = request("leaving", RequestState::Rejected, Some(20));
-        leaving.metadata.deletion_timestamp = Some(Time(at(30)).into());
+        let mut terminating = request("leaving", RequestState::Rejected, Some(20));
+        terminating.metadata.deletion_timestamp = Some(Time(at(30)).into());
         for request in [
             request("first", RequestState::Rejected, Some(10)),
             request("second", RequestState::Expired, Some(3599)),
             request("third", RequestState::Withdrawn, Some(3600)),
             request("undecided", RequestState::Pending, None),
             request("unfinished", RequestState::Approved, Some(10)),
-            leaving,
+            terminating,
         ] {
             enqueuer.take_in(WatchEvent::Applied(request));
         }

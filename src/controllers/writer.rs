@@ -17,7 +17,7 @@ use crate::api::Kind;
 use crate::api::audit::Audit;
 use crate::api::names::{OPERATOR, label};
 use crate::api::reading::{AnyKind, Item, Readable};
-use crate::cluster::confirm::{Confirmations, Pace};
+use crate::cluster::confirm::{Confirmations, RateLimit};
 use crate::model::approval::scope::RulesOrigin;
 use crate::plan::ConfirmBy;
 
@@ -45,7 +45,7 @@ type PruneDelivered = dyn Fn(&str, &mut Audit) + Send + Sync;
 type ScopeName = (Kind, Option<String>, String);
 
 /// A list of the policies waits for the API server's caches anyway.
-const LISTS: Pace = Pace { burst: 8, interval: Duration::from_millis(250) };
+const LISTS: RateLimit = RateLimit { burst: 8, interval: Duration::from_millis(250) };
 
 impl Writer {
     /// Writes with this client. `known_policies` are the admission policies that the watches know; `prune_delivered`
@@ -62,7 +62,7 @@ impl Writer {
             prune_delivered: Box::new(prune_delivered),
             policies: Confirmations::with_cooldown(),
             policy_lists: Confirmations::at(LISTS),
-            rules: Confirmations::at(Pace::FREE),
+            rules: Confirmations::at(RateLimit::FREE),
             known_rules: KnownRules::default(),
             counted: Mutex::default(),
         }

@@ -109,8 +109,8 @@ mod tests {
             let objects = content.matches("\nkind: ").count();
             let kept = content.matches("helm.sh/resource-policy: keep").count();
             // The policy that puts the finalizer on must not outlive the operator, which takes it off.
-            let goes = path.starts_with("rbac/") || path == "policies/stamp-finalizer.yaml";
-            assert_eq!(kept, if goes { 0 } else { objects }, "{path}");
+            let is_dropped = path.starts_with("rbac/") || path == "policies/stamp-finalizer.yaml";
+            assert_eq!(kept, if is_dropped { 0 } else { objects }, "{path}");
             assert!(objects > 0 && !content.contains("${"), "{path}");
         }
     }

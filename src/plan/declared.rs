@@ -10,8 +10,8 @@ use kube::ResourceExt;
 use super::gate::Gate;
 use super::gate::Standing;
 use super::gate::gate_of_blocked;
+use super::gate::plan_enacted_requests;
 use super::gate::plan_gate;
-use super::gate::plan_marks;
 use super::status::{build_gate_status, describe_error, plan_events};
 use super::{Plan, Write};
 use crate::api::gate::Reference;
@@ -176,27 +176,27 @@ where
     let applied = object.gate().and_then(|gate| gate.applied.as_ref());
     // The request of a change that came into force is marked as enacted even when the object goes at once: those
     // who decided it learn so.
-    let marks = plan_marks(applied, &declared.requests, now);
-    let leaving = |reason, message| blocked(declared, NotReady { reason, message }, now);
+    let enacted = plan_enacted_requests(applied, &declared.requests, now);
+    let blocked_by = |reason, message| blocked(declared, NotReady { reason, message }, now);
     if let Some(message) = finalization.in_use {
-        return Plan { repairs: repair(), writes: marks, ..leaving(reason::CHILDREN_EXIST, message) };
+        return Plan { repairs: repair(), writes: enacted, ..blocked_by(reason::CHILDREN_EXIST, message) };
     }
     match (finalization.remove)() {
         // From now on nothing waits for this object, so it has to be true that nothing of it is left.
         Ok(confirm) if !object.gate().is_none_or(|gate| gate.audit.is_delivered()) => {
             let message = "being deleted: all that it owned is gone, and it goes when the audit stream has taken what happened to it (status.audit)";
-            let writes = marks.into_iter().chain(confirm).collect();
-            Plan { writes, ..leaving(reason::AUDIT_PENDING, message.to_owned()) }
+            let writes = enacted.into_iter().chain(confirm).collect();
+            Plan { writes, ..blocked_by(reason::AUDIT_PENDING, message.to_owned()) }
         }
         Ok(confirm) => {
             let message = "being deleted: all that it owned is gone".to_owned();
-            let writes = marks.into_iter().chain(confirm).chain([Write::RemoveFinalizer]).collect();
-            Plan { writes, ..leaving(reason::TERMINATING, message) }
+            let writes = enacted.into_iter().chain(confirm).chain([Write::RemoveFinalizer]).collect();
+            Plan { writes, ..blocked_by(reason::TERMINATING, message) }
         }
         // Repairs close access while the object goes, too.
         Err((message, writes)) => {
-            let writes = writes.into_iter().chain(marks).collect();
-            Plan { repairs: repair(), writes, ..leaving(reason::TERMINATING, message) }
+            let writes = writes.into_iter().chain(enacted).collect();
+            Plan { repairs: repair(), writes, ..blocked_by(reason::TERMINATING, message) }
         }
     }
 }
@@ -210,13 +210,13 @@ fn plan_retirement<K: Gated>(
     repairs: Vec<Write>,
     now: Timestamp,
 ) -> Plan<GateStatus> {
-    let books = gate.writes.into_iter().filter(|write| !matches!(write, Write::CreateRequest(_)));
+    let writes = gate.writes.into_iter().filter(|write| !matches!(write, Write::CreateRequest(_)));
     match in_use {
         Some(message) => {
             let why = NotReady { reason: reason::CHILDREN_EXIST, message };
-            Plan { writes: books.collect(), repairs, ..blocked(declared, why, now) }
+            Plan { writes: writes.collect(), repairs, ..blocked(declared, why, now) }
         }
-        None => Plan { writes: books.chain([Write::DeleteSelf]).collect(), ..Plan::nothing() },
+        None => Plan { writes: writes.chain([Write::DeleteSelf]).collect(), ..Plan::nothing() },
     }
 }
 
@@ -320,8 +320,8 @@ impl Parent {
         Ok(match ScopeRules::of(enclave.as_ref())? {
             Some(rules) => {
                 outer.scopes.push(rules);
-                let leaving = NotReady::leaving(enclave.as_ref(), reason::ENCLAVE_NOT_ACTIVE);
-                Ok(InheritedPolicy { leaving: leaving.or(outer.leaving), ..outer })
+                let terminating = NotReady::terminating(enclave.as_ref(), reason::ENCLAVE_NOT_ACTIVE);
+                Ok(InheritedPolicy { terminating: terminating.or(outer.terminating), ..outer })
             }
             None => Err(NotReady {
                 reason: reason::ENCLAVE_NOT_ACTIVE,

@@ -84,7 +84,7 @@ pub fn plan_gate<K: Gated>(
             let mut writes = match basis {
                 Basis::OnlyCloses => Vec::new(),
                 Basis::Approved { .. } | Basis::NoRule(_) => {
-                    plan_marks(applied.as_ref(), requests, input.now)
+                    plan_enacted_requests(applied.as_ref(), requests, input.now)
                 }
             };
             writes.extend(plan_confirmation(K::KIND, basis, &input.policies.fingerprint));
@@ -148,12 +148,12 @@ fn plan_post_enactment<K: Gated>(
     if !has_finalizer(object) {
         return vec![Write::AddFinalizer];
     }
-    plan_marks(Some(applied), requests, input.now)
+    plan_enacted_requests(Some(applied), requests, input.now)
 }
 
 /// Returns the writes that mark the request of what is applied as enacted. A change that replaces it makes them
 /// first.
-pub(crate) fn plan_marks(
+pub(crate) fn plan_enacted_requests(
     applied: Option<&Applied>,
     requests: &[Arc<ApprovalRequest>],
     now: Timestamp,
@@ -182,7 +182,7 @@ pub(crate) fn is_unmarked(request: &ApprovalRequest) -> bool {
 /// pending stay as they are, and the conditions say what is missing.
 #[must_use]
 pub fn gate_of_blocked<K: Gated>(object: &K, why: NotReady) -> (Gate, Enforcement) {
-    let leaving = matches!(why.reason, reason::TERMINATING | reason::AUDIT_PENDING).then(|| why.clone());
+    let terminating = matches!(why.reason, reason::TERMINATING | reason::AUDIT_PENDING).then(|| why.clone());
     let gate = Gate {
         applied: object.gate().and_then(|gate| gate.applied.clone()),
         pending: object.gate().and_then(|gate| gate.pending.clone()),
@@ -190,7 +190,7 @@ pub fn gate_of_blocked<K: Gated>(object: &K, why: NotReady) -> (Gate, Enforcemen
         deletion_protected: object.gate().and_then(|gate| gate.deletion_protected).unwrap_or_default(),
         writes: Vec::new(),
     };
-    let enforcement = match (leaving, was_enforced(object)) {
+    let enforcement = match (terminating, was_enforced(object)) {
         (Some(why), _) => Enforcement::Blocked(why),
         (None, WasEnforced::Yes) => Enforcement::Complete,
         (None, WasEnforced::No) => Enforcement::Nothing,

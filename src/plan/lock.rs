@@ -59,9 +59,9 @@ pub fn show_lock(
 ) -> Option<PlannedEvent> {
     let wanted = describe(lock);
     let known = before.iter().find(|condition| condition.type_ == condition::LOCKED);
-    let is_news = known.map_or(reason::LOCKED, |known| known.reason.as_str()) != wanted.reason
+    let is_shown = known.map_or(reason::LOCKED, |known| known.reason.as_str()) != wanted.reason
         && wanted.reason != reason::POLICIES_NOT_INTACT;
-    let event = is_news.then(|| PlannedEvent {
+    let event = is_shown.then(|| PlannedEvent {
         severity: if wanted.status == Status::True { Severity::Normal } else { Severity::Warning },
         reason: wanted.reason,
         message: wanted.message.clone(),

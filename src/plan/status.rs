@@ -352,14 +352,14 @@ mod tests {
         use condition::{RECONCILING, STALLED};
         let waiting = HoldCause::AwaitingApproval { missing: "1 more approval".into() };
         let conflict = Enforcement::Blocked(missing(reason::NAMESPACE_CONFLICT));
-        let leaving = Enforcement::Blocked(missing(reason::NAMESPACE_TERMINATING));
+        let terminating = Enforcement::Blocked(missing(reason::NAMESPACE_TERMINATING));
         let blocked = |reason| Standing::Blocked(missing(reason));
         for (standing, enforcement, expected, progress) in [
             (Standing::InForce, Enforcement::Complete, State::Active, None),
             (Standing::InForce, Enforcement::Underway, State::Approved, Some(RECONCILING)),
             (Standing::Enacting, Enforcement::Underway, State::Approved, Some(RECONCILING)),
             (Standing::InForce, conflict.clone(), State::Inactive, Some(STALLED)),
-            (Standing::InForce, leaving, State::Degraded, Some(RECONCILING)),
+            (Standing::InForce, terminating, State::Degraded, Some(RECONCILING)),
             (held(waiting.clone()), Enforcement::Nothing, State::Pending, Some(RECONCILING)),
             (held(waiting.clone()), Enforcement::Complete, State::Pending, Some(RECONCILING)),
             (held(waiting), conflict, State::Pending, Some(STALLED)),

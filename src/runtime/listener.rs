@@ -22,13 +22,13 @@ const MOST_CONNECTIONS: usize = 32;
 const LONGEST: Duration = Duration::from_secs(30);
 
 /// The time between two connections when there are too many.
-const BRAKE: Duration = Duration::from_millis(1);
+const FULL_DELAY: Duration = Duration::from_millis(1);
 
 /// Accepts connections that end in time. When there are too many, the oldest one of the address that has most of
 /// them ends: the kubelet's probes are answered whatever others do.
 pub struct BoundedListener {
     listener: TcpListener,
-    seats: Arc<Mutex<Seats>>,
+    slots: Arc<Mutex<ConnectionSlots>>,
     connections: usize,
     longest: Duration,
 }
@@ -44,7 +44,7 @@ impl BoundedListener {
 
     async fn with_limits(address: SocketAddr, connections: usize, longest: Duration) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
-        Ok(Self { listener, seats: Arc::default(), connections, longest })
+        Ok(Self { listener, slots: Arc::default(), connections, longest })
     }
 
     /// The address that is listened on.
@@ -64,15 +64,15 @@ impl Listener for BoundedListener {
         loop {
             match self.listener.accept().await {
                 Ok((stream, address)) => {
-                    let is_full = lock(&self.seats).open.len() >= self.connections;
-                    let (number, ended) = lock(&self.seats).take(address.ip(), self.connections);
-                    let seat = Seat { seats: Arc::clone(&self.seats), number };
+                    let is_full = lock(&self.slots).open.len() >= self.connections;
+                    let (number, ended) = lock(&self.slots).take(address.ip(), self.connections);
+                    let slot = ConnectionSlot { slots: Arc::clone(&self.slots), number };
                     if is_full {
                         // Whoever opens one after the other gets no processor for it.
-                        tokio::time::sleep(BRAKE).await;
+                        tokio::time::sleep(FULL_DELAY).await;
                     }
                     let ends = Box::pin(tokio::time::sleep(self.longest));
-                    return (BoundedStream { stream, ends, ended, is_over: false, _seat: seat }, address);
+                    return (BoundedStream { stream, ends, ended, is_over: false, _slot: slot }, address);
                 }
                 // As a rule the connection is gone already, or there are too many files open.
                 Err(error) => {
@@ -90,12 +90,12 @@ impl Listener for BoundedListener {
 
 /// The connections that are open, the oldest first.
 #[derive(Default)]
-struct Seats {
+struct ConnectionSlots {
     next: u64,
     open: Vec<(u64, IpAddr, oneshot::Sender<()>)>,
 }
 
-impl Seats {
+impl ConnectionSlots {
     /// A seat for a connection from this address, and what tells that it is to end. When there is none, an
     /// address with as many connections as no other loses its oldest, the one that asks before others.
     fn take(&mut self, address: IpAddr, most: usize) -> (u64, oneshot::Receiver<()>) {
@@ -107,8 +107,8 @@ impl Seats {
             let greatest = counts.values().copied().max().unwrap_or_default();
             let has_most = |address: &IpAddr| counts.get(address) == Some(&greatest);
             let is_own = has_most(&address) && greatest > 1;
-            let loses = |other: &IpAddr| if is_own { *other == address } else { has_most(other) };
-            if let Some(oldest) = self.open.iter().position(|(_, other, _)| loses(other)) {
+            let is_evicted = |other: &IpAddr| if is_own { *other == address } else { has_most(other) };
+            if let Some(oldest) = self.open.iter().position(|(_, other, _)| is_evicted(other)) {
                 self.open.remove(oldest);
             }
         }
@@ -120,19 +120,19 @@ impl Seats {
     }
 }
 
-fn lock(seats: &Mutex<Seats>) -> MutexGuard<'_, Seats> {
-    seats.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(slots: &Mutex<ConnectionSlots>) -> MutexGuard<'_, ConnectionSlots> {
+    slots.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The seat of a connection, which is free when it is dropped.
-struct Seat {
-    seats: Arc<Mutex<Seats>>,
+struct ConnectionSlot {
+    slots: Arc<Mutex<ConnectionSlots>>,
     number: u64,
 }
 
-impl Drop for Seat {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
-        lock(&self.seats).open.retain(|(number, _, _)| *number != self.number);
+        lock(&self.slots).open.retain(|(number, _, _)| *number != self.number);
     }
 }
 
@@ -142,7 +142,7 @@ pub struct BoundedStream {
     ends: Pin<Box<Sleep>>,
     ended: oneshot::Receiver<()>,
     is_over: bool,
-    _seat: Seat,
+    _slot: ConnectionSlot,
 }
 
 impl BoundedStream {
@@ -251,7 +251,7 @@ mod tests {
             ends: Box::pin(tokio::time::sleep(Duration::ZERO)),
             ended: oneshot::channel().1,
             is_over: false,
-            _seat: Seat { seats: Arc::default(), number: 0 },
+            _slot: ConnectionSlot { slots: Arc::default(), number: 0 },
         };
         for _ in 0..3 {
             assert!(stream.read_u8().await.is_err(), "it has ended");
@@ -269,22 +269,22 @@ mod tests {
 
     #[test]
     fn who_has_most_connections_loses_the_oldest() {
-        let mut seats = Seats::default();
+        let mut slots = ConnectionSlots::default();
         let [greedy, modest, third] = [1, 2, 3].map(|number| IpAddr::from([10, 0, 0, number]));
         let mut open: Vec<_> =
-            [modest, greedy, greedy].map(|address| seats.take(address, 3).1).into_iter().collect();
+            [modest, greedy, greedy].map(|address| slots.take(address, 3).1).into_iter().collect();
         let ended = |open: &mut Vec<oneshot::Receiver<()>>| {
             let is_over = |ended: &mut oneshot::Receiver<()>| {
                 matches!(ended.try_recv(), Err(oneshot::error::TryRecvError::Closed))
             };
             open.iter_mut().map(is_over).collect::<Vec<bool>>()
         };
-        open.push(seats.take(third, 3).1);
+        open.push(slots.take(third, 3).1);
         assert_eq!(ended(&mut open), [false, true, false, false]);
         for _ in 0..100 {
-            open.push(seats.take(greedy, 3).1);
+            open.push(slots.take(greedy, 3).1);
         }
         assert_eq!(ended(&mut open)[..4], [false, true, true, false], "others keep theirs");
-        assert_eq!(seats.open.len(), 3);
+        assert_eq!(slots.open.len(), 3);
     }
 }

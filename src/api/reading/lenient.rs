@@ -79,11 +79,11 @@ pub(super) fn read<T: DeserializeOwned>(
     substitute: Substitute<'_>,
     found: &mut Vec<Unread>,
 ) -> Option<T> {
-    mend(path, value, substitute, found).map(|(read, _)| read)
+    read_with_value(path, value, substitute, found).map(|(read, _)| read)
 }
 
 /// Reads as [`read`], and also returns the value that was read in the end.
-pub(super) fn mend<T: DeserializeOwned>(
+pub(super) fn read_with_value<T: DeserializeOwned>(
     path: &str,
     mut value: Value,
     substitute: Substitute<'_>,

@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::lenient::{fields_of, is_object, mend, read};
+use super::lenient::{fields_of, is_object, read, read_with_value};
 use super::{Cause, Unread, Unreadable};
 
 use crate::api::unknown::Step;
@@ -76,9 +76,9 @@ pub(super) fn read_what_can_be<S: Markable>(
     let mut read_alone = |(name, value): (String, Value)| {
         let before = unread.len();
         let alone = alone(&name, value, &required);
-        let mended = mend::<S>("spec", alone, &substitute, &mut unread);
-        let value = if let Some((_, mut mended)) = mended {
-            mended.get_mut(&name).map(Value::take)
+        let with_value = read_with_value::<S>("spec", alone, &substitute, &mut unread);
+        let value = if let Some((_, mut with_value)) = with_value {
+            with_value.get_mut(&name).map(Value::take)
         } else {
             let is_newer = unread.iter().skip(before).all(|one| one.cause == Cause::Newer);
             // Nobody can tell what it takes away.
@@ -127,8 +127,9 @@ fn alone(name: &str, value: Value, required: &Value) -> Value {
 
 /// Returns what can be read of an applied field; `None` when nothing can be read.
 fn read_of<S: Markable>(name: &str, value: Value, required: &Value) -> Option<Value> {
-    let (_, mut mended) = mend::<S>("spec", alone(name, value, required), &|_, _| None, &mut Vec::new())?;
-    mended.get_mut(name).map(Value::take)
+    let (_, mut with_value) =
+        read_with_value::<S>("spec", alone(name, value, required), &|_, _| None, &mut Vec::new())?;
+    with_value.get_mut(name).map(Value::take)
 }
 
 /// Returns the value that stands for an unreadable one: the known value, but an empty one for a list and for

@@ -88,8 +88,9 @@ fn metadata_that_cannot_be_held_is_left_out_and_the_object_is_not() {
             "metadata.ownerReferences[0] Wrong",
         ]
     );
-    for odd in ["null", "5", "true", "\"x\"", "[1,[2]]", "1.5", "-1"] {
-        let (namespace, _) = read_text::<Namespace>(&format!(r#"{{"metadata":{odd},"status":{odd}}}"#));
+    for malformed in ["null", "5", "true", "\"x\"", "[1,[2]]", "1.5", "-1"] {
+        let (namespace, _) =
+            read_text::<Namespace>(&format!(r#"{{"metadata":{malformed},"status":{malformed}}}"#));
         assert_eq!(namespace.metadata.name, None);
     }
 }
@@ -226,14 +227,14 @@ fn an_unreadable_spec_is_marked_and_the_rest_of_it_is_what_it_says_or_what_is_ap
         let (spec, _) = wanted(&json!({"maintenance": {"mode": "Advanced", "principals": nobody}}));
         assert_eq!(spec.maintenance.principals, []);
     }
-    for odd in [json!("on"), json!(7), json!(true)] {
-        let (spec, paths) = wanted(&json!({"maintenance": odd, "retire": "yes"}));
+    for malformed in [json!("on"), json!(7), json!(true)] {
+        let (spec, paths) = wanted(&json!({"maintenance": malformed, "retire": "yes"}));
         assert_eq!(paths, ["spec.maintenance", "spec.retire"]);
         assert_eq!(serde_json::to_value(&spec.maintenance).unwrap(), on);
         assert!(!spec.retire);
     }
-    for odd in [json!("on"), json!([1]), json!([])] {
-        let (spec, paths) = wanted(&odd);
+    for malformed in [json!("on"), json!([1]), json!([])] {
+        let (spec, paths) = wanted(&malformed);
         assert_eq!((paths, spec.namespace.as_deref()), (vec!["spec".to_owned()], Some("ns")));
         assert_eq!(serde_json::to_value(&spec.maintenance).unwrap(), on, "nothing of it says anything else");
     }
@@ -258,8 +259,8 @@ fn what_gives_access_and_nothing_else_is_closed_when_it_cannot_be_read() {
         spec[field] = value;
         spec
     };
-    let odd = with(assignment.clone(), "description", json!(5));
-    let (read_one, _) = read::<RoleAssignment>(&edited(&assignment, &odd));
+    let malformed = with(assignment.clone(), "description", json!(5));
+    let (read_one, _) = read::<RoleAssignment>(&edited(&assignment, &malformed));
     assert_eq!(read_one.spec.principals, []);
     let (read_one, unread) = read::<RoleAssignment>(&edited(
         &assignment,
@@ -285,18 +286,18 @@ fn what_gives_access_and_nothing_else_is_closed_when_it_cannot_be_read() {
 
     let eligibility =
         json!({"role": "enclave-owner", "principals": [ann], "activation": {"maxDuration": "1h"}});
-    let odd = with(eligibility.clone(), "endsAt", json!(5));
-    let (read_one, _) = read::<RoleEligibility>(&edited(&eligibility, &odd));
+    let malformed = with(eligibility.clone(), "endsAt", json!(5));
+    let (read_one, _) = read::<RoleEligibility>(&edited(&eligibility, &malformed));
     assert_eq!(read_one.spec.principals, []);
 
     let connection =
         json!({"source": {"workloads": ["a"]}, "destination": {"communityEndpoint": {"name": "b"}}});
-    let odd = with(connection.clone(), "expiresAt", json!(NO_TIME));
-    let (read_one, _) = read::<EnclaveConnection>(&edited(&connection, &odd));
+    let malformed = with(connection.clone(), "expiresAt", json!(NO_TIME));
+    let (read_one, _) = read::<EnclaveConnection>(&edited(&connection, &malformed));
     assert!(!read_one.spec.enabled);
     assert_eq!(read_one.spec.source.workloads, ["a"]);
-    let odd = with(connection.clone(), "enabled", json!("no"));
-    let (read_one, unread) = read::<EnclaveConnection>(&edited(&connection, &odd));
+    let malformed = with(connection.clone(), "enabled", json!("no"));
+    let (read_one, unread) = read::<EnclaveConnection>(&edited(&connection, &malformed));
     assert_eq!((unread, read_one.spec.enabled), (vec!["spec.enabled Wrong".to_owned()], false));
 
     let activation = json!({"eligibility": "e", "duration": "1h"});
@@ -382,10 +383,10 @@ fn of_a_lease_is_read_who_holds_it() {
 #[test]
 fn nothing_of_a_kind_can_be_so_odd_that_there_is_no_object() {
     fn all<K: Readable>(spec_of: fn(&mut K) -> &mut Option<Box<Unreadable>>) {
-        let odd =
+        let malformed =
             [json!(null), json!(5), json!("x"), json!([]), json!({}), json!({"a": [{}]}), json!([[[]]])];
-        for spec in &odd {
-            for status in &odd {
+        for spec in &malformed {
+            for status in &malformed {
                 let object = json!({"metadata": {"name": "a"}, "spec": spec, "status": status});
                 let (mut object, _) = read::<K>(&object);
                 assert_eq!(object.meta().name.as_deref(), Some("a"));
@@ -433,7 +434,7 @@ fn a_status_is_read_field_by_field_and_what_is_applied_is_never_lost() {
     assert_eq!(enclave.spec.unreadable, None);
 
     let whole = applied(&json!({"description": "d"}));
-    for (field, odd) in [
+    for (field, malformed) in [
         ("generation", json!("1")),
         ("digest", json!(5)),
         ("spec", json!(null)),
@@ -443,7 +444,7 @@ fn a_status_is_read_field_by_field_and_what_is_applied_is_never_lost() {
         ("change", json!("why")),
     ] {
         let mut applied = whole.clone();
-        applied[field] = odd;
+        applied[field] = malformed;
         let (enclave, unread) = read::<Enclave>(&json!({
             "metadata": {"name": "a"}, "spec": {}, "status": {"applied": applied, "namespace": "ns"},
         }));
@@ -452,9 +453,10 @@ fn a_status_is_read_field_by_field_and_what_is_applied_is_never_lost() {
         assert_eq!(unread.len(), 1, "{unread:?}");
         assert!(unread[0].starts_with("status.applied"), "{unread:?}");
     }
-    for odd in [json!(5), json!([]), json!("x")] {
-        let (enclave, _) =
-            read::<Enclave>(&json!({"metadata": {"name": "a"}, "spec": {}, "status": {"applied": odd}}));
+    for malformed in [json!(5), json!([]), json!("x")] {
+        let (enclave, _) = read::<Enclave>(
+            &json!({"metadata": {"name": "a"}, "spec": {}, "status": {"applied": malformed}}),
+        );
         assert!(enclave.status.unwrap().gate.applied.unwrap().spec.to_spec::<EnclaveSpec>().is_err());
     }
 }
@@ -491,9 +493,9 @@ fn a_vote_that_cannot_be_read_marks_its_request() {
         let (request, unread) = read::<ApprovalRequest>(&object);
         assert_eq!(request.spec.unreadable.is_none(), is_readable, "{unread:?}");
     }
-    let mut odd = spec.clone();
-    odd["target"] = json!({"kind": "Moon", "name": "x", "uid": "u", "generation": 3});
-    let (request, _) = read::<ApprovalRequest>(&json!({"metadata": {"name": "r"}, "spec": odd}));
+    let mut malformed = spec.clone();
+    malformed["target"] = json!({"kind": "Moon", "name": "x", "uid": "u", "generation": 3});
+    let (request, _) = read::<ApprovalRequest>(&json!({"metadata": {"name": "r"}, "spec": malformed}));
     assert_eq!((request.spec.target.uid.as_str(), request.spec.target.generation), ("u", 3));
 }
 

@@ -74,9 +74,9 @@ fn a_version_is_known_once_it_stands_here() {
         assert_eq!([version - 1, version, version + 1].map(knows), [true, true, false]);
     }
     assert!(!cache.knows(&object("a", "two", 1, &[]).metadata) && !cache.knows(&ObjectMeta::default()));
-    let mut odd = object("a", "one", 1, &[]).metadata.clone();
-    odd.resource_version = Some("x".into());
-    assert!(!cache.knows(&odd), "a version that is no number may be any");
+    let mut malformed = object("a", "one", 1, &[]).metadata.clone();
+    malformed.resource_version = Some("x".into());
+    assert!(!cache.knows(&malformed), "a version that is no number may be any");
     cache.begin_list();
     assert!(!knows(7));
     assert_eq!(cache.end_list().len(), 1, "it was not listed");
@@ -264,11 +264,11 @@ proptest! {
     #[test]
     fn indexes_agree_with_a_walk(steps in prop::collection::vec((0_u8..6, prop::collection::vec(0_u8..4, 0..3), any::<bool>()), 0..60)) {
         let cache = Cache::<ConfigMap>::default();
-        for (version, (name, owners, goes)) in steps.into_iter().enumerate() {
+        for (version, (name, owners, is_removed)) in steps.into_iter().enumerate() {
             let owners: Vec<String> = owners.iter().map(|owner| format!("w{owner}")).collect();
             let owners: Vec<&str> = owners.iter().map(String::as_str).collect();
             let object = object("a", &format!("o{name}"), version as u64 + 1, &owners);
-            if goes { cache.remove(&object); } else { cache.apply(object); }
+            if is_removed { cache.remove(&object); } else { cache.apply(object); }
             for owner in 0..4 {
                 let owner = format!("w{owner}");
                 let walked: Vec<Arc<ConfigMap>> =

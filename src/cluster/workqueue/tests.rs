@@ -282,9 +282,9 @@ fn what_nobody_waits_for_waits_until_a_busy_queue_has_come_to_rest() {
     assert!((25..=35).contains(&later), "{later} of 40");
     assert_eq!(queue.take(Priority::Low, now), None);
     let due = queue.lock().due(now).unwrap();
-    let rests = due - now;
-    assert!((Duration::from_millis(500)..Duration::from_secs(1)).contains(&rests), "{rests:?}");
-    assert_eq!(queue.take(Priority::Low, now + rests / 2), None);
+    let idle = due - now;
+    assert!((Duration::from_millis(500)..Duration::from_secs(1)).contains(&idle), "{idle:?}");
+    assert_eq!(queue.take(Priority::Low, now + idle / 2), None);
     // Whoever looked a moment too early and waits is woken.
     now = due + Duration::from_millis(1);
     assert!(queue.lock().due(now).is_some_and(|due| due <= now));

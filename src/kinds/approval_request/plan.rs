@@ -180,8 +180,8 @@ fn plan_finalization(observed: &ObservedRequest) -> Plan<ApprovalRequestStatus> 
     // The plan of the target marks the request as enacted.
     let is_due = observed.target == TargetView::PutIntoForce && is_unmarked(request);
     let is_delivered = request.status.as_ref().is_none_or(|status| status.audit.is_delivered());
-    let goes = has_finalizer(request) && is_delivered && !is_due;
-    Plan { writes: goes.then_some(Write::RemoveFinalizer).into_iter().collect(), ..Plan::nothing() }
+    let is_finalized = has_finalizer(request) && is_delivered && !is_due;
+    Plan { writes: is_finalized.then_some(Write::RemoveFinalizer).into_iter().collect(), ..Plan::nothing() }
 }
 
 #[cfg(test)]
@@ -324,8 +324,8 @@ mod tests {
                 retain_for: SignedDuration::ZERO,
             };
             let plan = plan_approval_request(&observed, Timestamp::UNIX_EPOCH);
-            let goes = plan.writes.contains(&Write::RemoveFinalizer);
-            (plan.status.and_then(|status| status.state), goes)
+            let is_finalized = plan.writes.contains(&Write::RemoveFinalizer);
+            (plan.status.and_then(|status| status.state), is_finalized)
         };
         for (state, target, is_enacted, is_delivered, expected) in [
             // Nobody can decide the request any more, or put its change into force.

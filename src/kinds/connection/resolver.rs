@@ -39,7 +39,7 @@ pub fn resolve_connection(caches: &Caches, connection: Arc<EnclaveConnection>) -
 struct Resolver<'a> {
     caches: &'a Caches,
     /// Parents, by namespace.
-    homes: HashMap<Box<str>, Parent>,
+    parents: HashMap<Box<str>, Parent>,
     /// Ends, by the namespace in which the connection is declared and the name of the workload.
     workloads: HashMap<(Box<str>, Box<str>), WorkloadEnd>,
     /// Destinations, by the Community, the name of the Enclave (none for an endpoint of the Community), and that of the
@@ -49,15 +49,15 @@ struct Resolver<'a> {
 
 impl<'a> Resolver<'a> {
     fn of(caches: &'a Caches) -> Self {
-        Self { caches, homes: HashMap::new(), workloads: HashMap::new(), destinations: HashMap::new() }
+        Self { caches, parents: HashMap::new(), workloads: HashMap::new(), destinations: HashMap::new() }
     }
 
     fn parent_of(&mut self, namespace: &str) -> Parent {
-        if let Some(parent) = self.homes.get(namespace) {
+        if let Some(parent) = self.parents.get(namespace) {
             return parent.clone();
         }
         let parent = parent_of(self.caches, namespace);
-        self.homes.insert(namespace.into(), parent.clone());
+        self.parents.insert(namespace.into(), parent.clone());
         parent
     }
 
@@ -298,10 +298,10 @@ fn resolve_all(caches: &Caches, connections: Vec<Arc<EnclaveConnection>>) -> Vec
 #[must_use]
 pub fn connections_with(caches: &Caches, control: &str, workload: &str) -> Vec<Arc<EnclaveConnection>> {
     let own = pair(control, workload);
-    let leaving = caches.connections.by(ConnectionBy::SourceWorkload, &own);
+    let outgoing = caches.connections.by(ConnectionBy::SourceWorkload, &own);
     let endpoints = caches.endpoints.by(EndpointBy::Workload, &own);
-    let coming = endpoints.iter().flat_map(|endpoint| connections_to(caches, endpoint));
-    distinct(leaving.into_iter().chain(coming))
+    let incoming = endpoints.iter().flat_map(|endpoint| connections_to(caches, endpoint));
+    distinct(outgoing.into_iter().chain(incoming))
 }
 
 /// The connections that lead to an endpoint.
@@ -365,10 +365,10 @@ fn connections_around(
 #[must_use]
 pub fn connections_through(caches: &Caches, hub: &TransitHub) -> Vec<Arc<EnclaveConnection>> {
     let own = pair(&hub.namespace().unwrap_or_default(), &hub.name_any());
-    let leaving = caches.connections.by(ConnectionBy::SourceHub, &own);
+    let outgoing = caches.connections.by(ConnectionBy::SourceHub, &own);
     let behind = caches.community_endpoints.by(CommunityEndpointBy::Hub, &own);
-    let coming = behind.iter().flat_map(|endpoint| connections_to_community(caches, endpoint));
-    distinct(leaving.into_iter().chain(coming))
+    let incoming = behind.iter().flat_map(|endpoint| connections_to_community(caches, endpoint));
+    distinct(outgoing.into_iter().chain(incoming))
 }
 
 fn distinct(connections: impl Iterator<Item = Arc<EnclaveConnection>>) -> Vec<Arc<EnclaveConnection>> {

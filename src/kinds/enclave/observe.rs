@@ -33,9 +33,9 @@ pub fn observe_enclave(
     };
     // The children matter to an Enclave that is on its way out.
     let applied = declared.object.gate().and_then(|gate| gate.applied.as_ref());
-    let is_leaving = declared.object.metadata.deletion_timestamp.is_some()
+    let is_finalizing = declared.object.metadata.deletion_timestamp.is_some()
         || applied.is_some_and(|applied| applied.spec.retires());
-    let control = live_namespace.namespace.as_deref().filter(|_| is_leaving).map(ResourceExt::name_any);
+    let control = live_namespace.namespace.as_deref().filter(|_| is_finalizing).map(ResourceExt::name_any);
     let children = control.map(|namespace| Children {
         workloads: count_in(&caches.workloads, &namespace),
         endpoints: count_in(&caches.endpoints, &namespace),

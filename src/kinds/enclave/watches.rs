@@ -88,9 +88,9 @@ impl Watches for Enclave {
 /// it before it goes.
 fn enqueue_parent<K: Gated>(enqueuer: &Enqueuer, change: &Change<K>) {
     let Some(object) = change.latest() else { return };
-    let is_leaving = change.after.is_none() || object.meta().deletion_timestamp.is_some();
-    let comes = K::KIND == Kind::EnclaveWorkload && change.before.is_none();
-    if (is_leaving || comes)
+    let is_finalizing = change.after.is_none() || object.meta().deletion_timestamp.is_some();
+    let is_new = K::KIND == Kind::EnclaveWorkload && change.before.is_none();
+    if (is_finalizing || is_new)
         && let Some(namespace) =
             enqueuer.caches.namespaces.get("", object.meta().namespace.as_deref().unwrap_or_default())
     {

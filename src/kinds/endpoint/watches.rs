@@ -56,18 +56,18 @@ impl Watches for EnclaveEndpoint {
             let ResolvedConnection { source, destination, .. } =
                 resolve_connection(&enqueuer.caches, Arc::clone(connection));
             if let SourceEnd::TransitHub { hub: Some(hub), .. } = &source {
-                enqueue_leaving(enqueuer, hub.as_ref());
+                enqueue_if_finalizing(enqueuer, hub.as_ref());
             }
             match &destination {
                 DestinationEnd::Enclave { endpoint: Some(endpoint), .. } => {
-                    enqueue_leaving(enqueuer, endpoint.as_ref());
+                    enqueue_if_finalizing(enqueuer, endpoint.as_ref());
                 }
                 DestinationEnd::Community { endpoint, hub, .. } => {
                     if let Some(endpoint) = endpoint {
-                        enqueue_leaving(enqueuer, endpoint.as_ref());
+                        enqueue_if_finalizing(enqueuer, endpoint.as_ref());
                     }
                     if let Some(hub) = hub {
-                        enqueue_leaving(enqueuer, hub.as_ref());
+                        enqueue_if_finalizing(enqueuer, hub.as_ref());
                     }
                 }
                 DestinationEnd::Enclave { endpoint: None, .. } => {}
@@ -87,7 +87,7 @@ impl Watches for EnclaveEndpoint {
             let destinations = applied.iter().chain([&endpoint.spec.destination]);
             for name in destinations.filter_map(|destination| Some(&destination.transit_hub.as_ref()?.name)) {
                 if let Some(hub) = hubs.get(namespace, name) {
-                    enqueue_leaving(enqueuer, hub.as_ref());
+                    enqueue_if_finalizing(enqueuer, hub.as_ref());
                 }
             }
         }
@@ -98,7 +98,7 @@ impl Watches for CommunityEndpoint {}
 
 impl Watches for TransitHub {}
 
-fn enqueue_leaving<K: Gated>(enqueuer: &Enqueuer, object: &K) {
+fn enqueue_if_finalizing<K: Gated>(enqueuer: &Enqueuer, object: &K) {
     let applied = object.gate().and_then(|gate| gate.applied.as_ref());
     if object.meta().deletion_timestamp.is_some() || applied.is_some_and(|applied| applied.spec.retires()) {
         let Key { namespace, name } = Key::of(object);

@@ -163,15 +163,19 @@ fn what_closes_a_workload_or_an_enclave_is_read_beside_what_cannot_be() {
         serde_json::to_value(EnclaveWorkload::restrict(&applied, &workload.spec)).unwrap()
     };
     let isolated = |names: &[&str]| json!({"accessMode": "Isolated", "principals": people(names)});
-    let odd = |mut spec: Value| {
+    let malformed = |mut spec: Value| {
         spec["quota"] = json!("much");
         spec
     };
     let (standard, both) = (json!({"accessMode": "Standard"}), isolated(&["ann", "bob"]));
-    assert_eq!(closed(&standard, &odd(isolated(&["ann"])))["accessMode"], "Isolated");
-    assert_eq!(closed(&standard, &odd(isolated(&["ann"])))["principals"], Value::Null, "nobody new");
-    assert_eq!(closed(&both, &odd(isolated(&["bob", "eve"])))["principals"], people(&["bob"]));
-    assert_eq!(closed(&both, &odd(standard.clone()))["principals"], people(&["ann", "bob"]), "that opens");
+    assert_eq!(closed(&standard, &malformed(isolated(&["ann"])))["accessMode"], "Isolated");
+    assert_eq!(closed(&standard, &malformed(isolated(&["ann"])))["principals"], Value::Null, "nobody new");
+    assert_eq!(closed(&both, &malformed(isolated(&["bob", "eve"])))["principals"], people(&["bob"]));
+    assert_eq!(
+        closed(&both, &malformed(standard.clone()))["principals"],
+        people(&["ann", "bob"]),
+        "that opens"
+    );
     let mut unreadable = both.clone();
     unreadable["principals"]["edit"] = json!("all");
     let vic_only = json!({"view": [{"kind": "User", "name": "vic"}]});
@@ -221,8 +225,9 @@ fn what_closes_a_workload_or_an_enclave_is_read_beside_what_cannot_be() {
     let newer = |network: Value| json!({"approvals": {"rules": rule}, "network": network});
     assert_eq!(closed(&newer(json!({}))), WorkloadCommunication::Isolated);
     assert_eq!(closed(&newer(json!({"workloadCommunication": "Some"}))), WorkloadCommunication::Allowed);
-    for odd in [json!(7), json!({"workloadCommunication": 7}), json!({"workloadCommunication": "Some"})] {
-        assert_eq!(closed(&network(odd)), WorkloadCommunication::Allowed, "as it is applied");
+    for malformed in [json!(7), json!({"workloadCommunication": 7}), json!({"workloadCommunication": "Some"})]
+    {
+        assert_eq!(closed(&network(malformed)), WorkloadCommunication::Allowed, "as it is applied");
     }
 }
 

@@ -124,8 +124,8 @@ pub fn plan_activation(observed: &ObservedActivation, now: Timestamp) -> Plan<Ro
         build_status(observed, &evaluation, request.map(|request| request.name_any()), is_bound, now);
     // An activation that begins without anybody's decision is no news.
     let is_usual = evaluation.state == Some(ActivationState::Active) && request.is_none();
-    let is_news = evaluation.state.is_some() && evaluation.state != known && !is_usual;
-    let events = is_news.then(|| event(&evaluation));
+    let is_shown = evaluation.state.is_some() && evaluation.state != known && !is_usual;
+    let events = is_shown.then(|| event(&evaluation));
     let mut plan = Plan {
         repairs: opens,
         writes,
@@ -271,8 +271,9 @@ fn event(evaluation: &Evaluation) -> PlannedEvent {
 fn plan_finalization(observed: &ObservedActivation) -> Plan<RoleActivationStatus> {
     let activation = observed.activation.as_ref();
     let is_delivered = activation.status.as_ref().is_none_or(|status| status.audit.is_delivered());
-    let goes = has_finalizer(activation) && is_delivered && observed.around.live == Objects::default();
-    Plan { writes: goes.then_some(Write::RemoveFinalizer).into_iter().collect(), ..Plan::nothing() }
+    let is_finalized =
+        has_finalizer(activation) && is_delivered && observed.around.live == Objects::default();
+    Plan { writes: is_finalized.then_some(Write::RemoveFinalizer).into_iter().collect(), ..Plan::nothing() }
 }
 
 /// Plans an activation that is over: it lists what was left behind, and is deleted when it is old.

@@ -83,8 +83,14 @@ impl Watches for EnclaveWorkload {
         let opens = |connection: &EnclaveConnection| {
             let status = connection.status.as_ref()?;
             let applied = status.gate.applied.clone()?;
-            let goes = connection.metadata.deletion_timestamp.is_some();
-            Some((connection.uid(), goes, applied, connection.spec.clone(), status.expires_at.clone()))
+            let is_being_deleted = connection.metadata.deletion_timestamp.is_some();
+            Some((
+                connection.uid(),
+                is_being_deleted,
+                applied,
+                connection.spec.clone(),
+                status.expires_at.clone(),
+            ))
         };
         // Policies that were not seen in force yet are made while healing is paused, too.
         let was_enforced = |version: &Option<Arc<EnclaveConnection>>| {

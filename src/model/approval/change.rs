@@ -262,8 +262,8 @@ fn check_approval<K: Gated>(
     }
     let outer = input.inherited_policy.as_ref();
     let outer = outer.map_err(|missing| HoldCause::RulesUnknown(missing.clone()))?;
-    if let (Some(leaving), None) = (&outer.leaving, &proposal.before) {
-        return Err(HoldCause::RulesUnknown(leaving.clone()).into());
+    if let (Some(terminating), None) = (&outer.terminating, &proposal.before) {
+        return Err(HoldCause::RulesUnknown(terminating.clone()).into());
     }
     let Some(policy) = requirement(outer) else {
         let origins = outer.scopes.iter().map(|scope| scope.origin.clone()).collect();

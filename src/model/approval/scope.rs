@@ -18,7 +18,7 @@ pub struct InheritedPolicy {
     /// Whether service accounts may vote, as applied on the Community.
     pub service_account_votes: ServiceAccountVotes,
     /// A scope that is being deleted: nothing new is made in it, and all else goes on.
-    pub leaving: Option<NotReady>,
+    pub terminating: Option<NotReady>,
     /// Whether a role is refused that would let somebody approve what they may change.
     pub refuses_conflicts: bool,
 }
@@ -55,7 +55,7 @@ pub struct NotReady {
 impl NotReady {
     /// Returns that an object is being deleted; `None` when it is not.
     #[must_use]
-    pub fn leaving<K: Gated>(object: &K, reason: &'static str) -> Option<Self> {
+    pub fn terminating<K: Gated>(object: &K, reason: &'static str) -> Option<Self> {
         object.meta().deletion_timestamp.as_ref()?;
         Some(Self { reason, message: format!("{} {} is being deleted", K::KIND, object.name_any()) })
     }
@@ -68,7 +68,7 @@ impl InheritedPolicy {
         Self {
             scopes: Vec::new(),
             service_account_votes: ServiceAccountVotes::Forbidden,
-            leaving: None,
+            terminating: None,
             refuses_conflicts: false,
         }
     }
@@ -82,11 +82,11 @@ impl InheritedPolicy {
             (spec.service_account_votes, spec.conflicting_duties == ConflictingDuties::Refuse)
         });
         let Some((service_account_votes, refuses_conflicts)) = seen? else { return Ok(None) };
-        let leaving = NotReady::leaving(community, reason::COMMUNITY_NOT_ACTIVE);
+        let terminating = NotReady::terminating(community, reason::COMMUNITY_NOT_ACTIVE);
         Ok(ScopeRules::of(community)?.map(|rules| Self {
             scopes: vec![rules],
             service_account_votes,
-            leaving,
+            terminating,
             refuses_conflicts,
         }))
     }

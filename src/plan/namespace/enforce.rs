@@ -10,7 +10,7 @@ use crate::plan::child::Healing;
 use crate::plan::enforcement::{Enforcement, WasEnforced};
 use crate::plan::namespace::desired::{DesiredNamespace, NamespacePurpose, ObservedNamespace, is_owned};
 use crate::plan::namespace::diff::{NamespaceDiff, diff_namespace};
-use crate::plan::namespace::object::{is_open, labels_that_stay};
+use crate::plan::namespace::object::{is_open, kept_labels};
 
 /// Compares a namespace with the desired one. Returns the enforcement for the status, and the writes that are
 /// due. `was_enforced` distinguishes a drift that is put back from something that is still being made.
@@ -97,7 +97,7 @@ pub fn desired_from_labels(
         bindings: Vec::new(),
         purpose: match label(label::PURPOSE).as_deref() {
             Some(purpose::COMMUNITY) => NamespacePurpose::Community,
-            Some(purpose::WORKLOAD) => NamespacePurpose::SomeWorkload(labels_that_stay(namespace)),
+            Some(purpose::WORKLOAD) => NamespacePurpose::SomeWorkload(kept_labels(namespace)),
             _ => NamespacePurpose::Control,
         },
     })

@@ -71,12 +71,12 @@ pub fn is_open(namespace: &Namespace) -> bool {
 
 /// Labels of a workload's namespace that stay as they are while nobody knows what they should be.
 #[must_use]
-pub fn labels_that_stay(namespace: &Namespace) -> BTreeMap<String, String> {
-    let stays = |key: &str| {
+pub fn kept_labels(namespace: &Namespace) -> BTreeMap<String, String> {
+    let is_kept = |key: &str| {
         [label::WORKLOAD, label::ACCESS_MODE, label::GUARDED].contains(&key)
             || key.starts_with(label::POD_SECURITY)
     };
-    let labels = namespace.labels().iter().filter(|(key, _)| stays(key));
+    let labels = namespace.labels().iter().filter(|(key, _)| is_kept(key));
     labels.map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 

@@ -45,7 +45,7 @@ pub(in crate::kinds) fn plan_repair_without_inputs(
     };
     let was_enforced = was_enforced(observed.declared.object.as_ref());
     let healing = healing(&desired, &observed.live_namespace, was_enforced);
-    let leaving = match access_kept(&observed.declared.object) {
+    let removals = match access_kept(&observed.declared.object) {
         Access::Of(spec) => {
             desired.bindings = build_listed(&desired.namespace, &spec);
             let is_there = |wanted: &RoleBinding| {
@@ -64,13 +64,13 @@ pub(in crate::kinds) fn plan_repair_without_inputs(
             if let Admitted::Only(_) = admitted {
                 isolate(&mut desired);
             }
-            plan_leaving(admitted, &desired.namespace, &observed.live_namespace.bindings)
+            plan_access_removal(admitted, &desired.namespace, &observed.live_namespace.bindings)
         }
     };
     plan_connections(observed, &desired.namespace, healing, now)
         .into_iter()
-        .chain(leaving)
-        .chain(plan_parting(observed, &desired.namespace, healing))
+        .chain(removals)
+        .chain(plan_traffic_removal(observed, &desired.namespace, healing))
         .chain(plan_repair(&desired, &observed.live_namespace, was_enforced))
         .collect()
 }
@@ -118,7 +118,7 @@ fn plan_those_there<K: Permit>(
 
 /// Takes bindings away from principals whom the readable part of the latest spec does not admit any more, when the
 /// applied content cannot be read.
-fn plan_leaving(admitted: Admitted<'_>, namespace: &str, bindings: &[Arc<RoleBinding>]) -> Vec<Write> {
+fn plan_access_removal(admitted: Admitted<'_>, namespace: &str, bindings: &[Arc<RoleBinding>]) -> Vec<Write> {
     let (WorkloadPrincipals { admin, edit, view }, others_stay) = match admitted {
         Admitted::All => return Vec::new(),
         Admitted::Listed(named) => (named, true),
@@ -150,7 +150,7 @@ fn plan_leaving(admitted: Admitted<'_>, namespace: &str, bindings: &[Arc<RoleBin
 }
 
 /// Ends the traffic of a workload with others of the Enclave when the Enclave keeps its workloads apart.
-fn plan_parting(observed: &ObservedWorkload, namespace: &str, healing: Healing) -> Option<Write> {
+fn plan_traffic_removal(observed: &ObservedWorkload, namespace: &str, healing: Healing) -> Option<Write> {
     let Parent::Enclave(_, enclave) = &observed.declared.parent else { return None };
     let mut policies =
         observed.live_namespace.policies.iter().filter(|_| enclave_isolates_workloads(enclave));

@@ -190,10 +190,10 @@ fn what_is_taken_away_of_a_workload_goes_whatever_is_applied_around_it() {
                     "{index}: what is held is not in force"
                 );
             }
-            let odd = with(&network(json!({})), "description", json!(7));
-            assert_eq!(reached(odd), 1, "{index}: beside what cannot be read");
-            for odd in [json!({"workloadCommunication": "Some"}), json!(7)] {
-                assert_eq!(reached(network(odd)), 2, "{index}: as it is applied");
+            let malformed = with(&network(json!({})), "description", json!(7));
+            assert_eq!(reached(malformed), 1, "{index}: beside what cannot be read");
+            for malformed in [json!({"workloadCommunication": "Some"}), json!(7)] {
+                assert_eq!(reached(network(malformed)), 2, "{index}: as it is applied");
             }
             assert_eq!(reached(json!(7)), 2, "{index}: as it is applied");
         }
@@ -211,8 +211,8 @@ fn what_is_taken_away_of_a_workload_goes_whatever_is_applied_around_it() {
             assert_eq!(shut, (vec![], access::ISOLATED.to_owned(), 2), "only who was let in");
         } else {
             assert_eq!(shut, summary(&made), "{index}: what is held is not in force");
-            let odd = with(&workload, "quota", json!("much"));
-            let shut = summary(&carry_out(newer.observe_edited(&newer.enclave, &odd, made)));
+            let malformed = with(&workload, "quota", json!("much"));
+            let shut = summary(&carry_out(newer.observe_edited(&newer.enclave, &malformed, made)));
             assert_eq!(shut, (vec![], access::ISOLATED.to_owned(), 2), "{index}: beside what cannot be read");
         }
     }
