@@ -246,9 +246,9 @@ fn is_plan_of_a_kind(module: &str) -> bool {
 const SCANS: [&str; 7] = [
     ".all()",
     ".all_keys()",
-    ".unpacked()",
+    ".all_decoded()",
     "Cache::all",
-    "Cache::unpacked",
+    "Cache::all_decoded",
     "enqueue_everything",
     "enqueue_all_revocations",
 ];
@@ -274,7 +274,7 @@ fn find_scans(text: &str) -> Vec<String> {
 fn a_scan_would_be_found() {
     let scans = |text: &str| find_scans(text).join(" ");
     assert_eq!(scans("fn on_enclave() {\n    for one in caches.enclaves.all() {}\n}"), "on_enclave");
-    assert_eq!(scans("fn a() {}\nasync fn b() {\n    let c = d\n        .unpacked();\n}"), "b");
+    assert_eq!(scans("fn a() {}\nasync fn b() {\n    let c = d\n        .all_decoded();\n}"), "b");
     assert_eq!(scans("fn plan() { cache.all(); cache.all() }"), "plan plan");
     assert_eq!(scans("fn a() { b.map(Cache::all) }"), "a");
     assert_eq!(scans("fn a() { self.enqueue_everything(); roles::enqueue_all_revocations(self) }"), "a a");

@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
-use super::packing::{Packed, Packing, Recent};
+use super::compression::{Compressed, Compression, Recent};
 use super::slots::Slots;
 
 /// A kind that is cached.
@@ -37,7 +37,7 @@ pub trait Indexed: Resource<DynamicType = ()> + Serialize + DeserializeOwned + S
 
     /// Whether an object is held as compressed JSON and decoded when it is read: kinds with many objects, and
     /// objects that are seldom read. A decoded object takes several times the memory.
-    fn is_packed(&self) -> bool {
+    fn is_compressed(&self) -> bool {
         false
     }
 
@@ -162,21 +162,21 @@ struct Backfill {
 /// The form in which an object is held.
 enum Held<K> {
     Decoded(Arc<K>),
-    Packed(Packed),
+    Compressed(Compressed),
 }
 
 impl<K: Indexed> Held<K> {
     fn is_backfilled(&self) -> bool {
         match self {
             Self::Decoded(object) => object.is_backfilled(),
-            Self::Packed(_) => true,
+            Self::Compressed(_) => true,
         }
     }
 
     fn version(&self) -> Option<u64> {
         match self {
             Self::Decoded(object) => version(object.as_ref()),
-            Self::Packed(packed) => packed.version,
+            Self::Compressed(compressed) => compressed.version,
         }
     }
 }
@@ -185,7 +185,7 @@ impl<K: Indexed> Held<K> {
 struct Stored<K: Indexed> {
     slots: Vec<Option<Held<K>>>,
     free: Vec<usize>,
-    packing: Packing,
+    compression: Compression,
     recent: Mutex<Recent<K>>,
     /// Slots by namespace and name.
     names: HashMap<Box<str>, HashMap<Box<str>, usize>>,
@@ -209,7 +209,7 @@ impl<K: Indexed> Default for Stored<K> {
         Self {
             slots: Vec::new(),
             free: Vec::new(),
-            packing: Packing::default(),
+            compression: Compression::default(),
             recent: Mutex::default(),
             names: HashMap::new(),
             indexes: HashMap::new(),
@@ -338,11 +338,11 @@ impl<K: Indexed> Cache<K> {
 
     /// All objects that are not held as text, in no order. For what [`Cache::all`] is for.
     #[must_use]
-    pub fn unpacked(&self) -> Vec<Arc<K>> {
+    pub fn all_decoded(&self) -> Vec<Arc<K>> {
         let stored = self.read();
         let decoded = |held: &Held<K>| match held {
             Held::Decoded(object) => Some(Arc::clone(object)),
-            Held::Packed(_) => None,
+            Held::Compressed(_) => None,
         };
         let found: Vec<Arc<K>> = stored.slots.iter().flatten().filter_map(decoded).collect();
         self.count_visits(found.len());
@@ -557,10 +557,10 @@ impl<K: Indexed> Stored<K> {
     fn at(&self, slot: usize) -> Option<Arc<K>> {
         match self.slots.get(slot)?.as_ref()? {
             Held::Decoded(object) => Some(Arc::clone(object)),
-            Held::Packed(packed) => {
+            Held::Compressed(compressed) => {
                 let known = self.recent().get(slot);
                 known.or_else(|| {
-                    let object = self.packing.unpack(packed).map(Arc::new)?;
+                    let object = self.compression.decompress(compressed).map(Arc::new)?;
                     self.recent().put(slot, &object);
                     Some(object)
                 })
@@ -572,7 +572,7 @@ impl<K: Indexed> Stored<K> {
     fn object_in(&self, held: &Held<K>) -> Option<Arc<K>> {
         match held {
             Held::Decoded(object) => Some(Arc::clone(object)),
-            Held::Packed(packed) => self.packing.unpack(packed).map(Arc::new),
+            Held::Compressed(compressed) => self.compression.decompress(compressed).map(Arc::new),
         }
     }
 
@@ -581,8 +581,10 @@ impl<K: Indexed> Stored<K> {
     }
 
     fn hold(&mut self, object: &Arc<K>) -> Held<K> {
-        let packed = object.is_packed().then(|| self.packing.pack(object.as_ref(), version(object.as_ref())));
-        packed.flatten().map_or_else(|| Held::Decoded(Arc::clone(object)), Held::Packed)
+        let compressed = object
+            .is_compressed()
+            .then(|| self.compression.compress(object.as_ref(), version(object.as_ref())));
+        compressed.flatten().map_or_else(|| Held::Decoded(Arc::clone(object)), Held::Compressed)
     }
 
     fn put(&mut self, object: Arc<K>) -> Option<Change<K>> {

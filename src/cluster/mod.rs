@@ -4,10 +4,10 @@
 pub mod cache;
 pub mod clock;
 mod coalesce;
+mod compression;
 pub mod confirm;
 pub mod events;
 pub mod fence;
-mod packing;
 mod slots;
 pub mod text;
 pub mod unreadable;

@@ -79,13 +79,13 @@ pub struct Context {
 
 /// So many rights are taken away at a time, beside one of each grant.
 #[must_use]
-pub fn lanes_for_closing() -> Semaphore {
+pub fn closing_permits() -> Semaphore {
     Semaphore::new(CONCURRENCY)
 }
 
 /// So many plans are made at a time, beside those that close something.
 #[must_use]
-pub fn turns_at_planning() -> Semaphore {
+pub fn planning_permits() -> Semaphore {
     let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
     Semaphore::new(processors.saturating_sub(1).max(1))
 }
@@ -239,14 +239,14 @@ impl<S> From<WriteError> for Failed<S> {
 
 /// Waits for a turn at planning an object, until that closes something: thousands that wait for their turn must not
 /// keep the processors from it.
-async fn take_turn<'a>(
+async fn acquire_planning<'a>(
     planning: &'a Semaphore,
     Work { queue, key }: Work<'_>,
 ) -> Option<SemaphorePermit<'a>> {
     tokio::select! {
         biased;
         () = queue.wait_until_closing(key) => None,
-        turn = planning.acquire() => turn.ok(),
+        permit = planning.acquire() => permit.ok(),
     }
 }
 
@@ -260,7 +260,7 @@ async fn reconcile_once<K: Controller>(
     let (mut repaired, mut round): (Vec<Write>, usize) = (Vec::new(), 0);
     loop {
         round += 1;
-        let turn = take_turn(&context.planning, Work { queue, key }).await;
+        let permit = acquire_planning(&context.planning, Work { queue, key }).await;
         // Whatever the object was queued for until now is in the caches that the plan reads next.
         let is_woken = queue.look(key);
         let Some(object) = K::cache(context.caches()).get(&key.namespace, &key.name) else { return Ok(None) };
@@ -271,7 +271,7 @@ async fn reconcile_once<K: Controller>(
         let retain_requests_for = context.retain_requests_for;
         let known = ReconcileInput { caches: context.caches(), policy_status, retain_requests_for, now };
         let mut plan = K::plan(Arc::clone(&object), known);
-        drop(turn);
+        drop(permit);
         let mut repairs = std::mem::take(&mut plan.repairs);
         // A write that was sent before is not sent again: the watch brings its result. If the watch did so and then
         // showed that somebody undid it, that event is among those just cleared, so the object is queued again.

@@ -102,15 +102,15 @@ async fn close_all(context: &Context, closes: Vec<Write>) -> Option<String> {
     let more: Vec<_> = (1..closes.len()).map_while(|_| context.closing.try_acquire().ok()).collect();
     let closes = Mutex::new(closes.into_iter());
     let next = || closes.lock().unwrap_or_else(PoisonError::into_inner).next();
-    let lane = async || {
+    let permit = async || {
         let mut failure = None;
         while let Some(write) = next() {
             failure = failure.or(close(context, write).await);
         }
         failure
     };
-    let lanes = std::iter::repeat_with(lane).take(1 + more.len());
-    future::join_all(lanes).await.into_iter().flatten().next()
+    let permits = std::iter::repeat_with(permit).take(1 + more.len());
+    future::join_all(permits).await.into_iter().flatten().next()
 }
 
 /// Makes one write that takes rights away; says what went wrong.

@@ -32,8 +32,8 @@ fn context() -> Arc<Context> {
         ca_file: None,
         retain_requests_for: SignedDuration::MAX,
         metrics: Metrics::default(),
-        planning: turns_at_planning(),
-        closing: lanes_for_closing(),
+        planning: planning_permits(),
+        closing: closing_permits(),
     };
     context.enqueuer.queues.open();
     Arc::new(context)
@@ -70,12 +70,12 @@ async fn back_off_is_forgotten_with_the_object() {
     context.enqueuer.take_in(WatchEvent::Applied(enclave.clone()));
     work(&take()).await;
     assert_eq!((queue.failures(&key), queue.remembered()), (1, 1));
-    let turns = u32::try_from(context.planning.available_permits()).unwrap();
-    let turns = context.planning.acquire_many(turns).await.unwrap();
+    let permits = u32::try_from(context.planning.available_permits()).unwrap();
+    let permits = context.planning.acquire_many(permits).await.unwrap();
     let mut waiting = std::pin::pin!(work(&take()));
     assert!(futures::poll!(waiting.as_mut()).is_pending());
     context.enqueuer.take_in(WatchEvent::Deleted(enclave));
-    drop(turns);
+    drop(permits);
     waiting.await;
     assert_eq!((queue.failures(&key), queue.remembered()), (0, 0));
 }
@@ -151,7 +151,7 @@ async fn among_ten_thousand_a_closing_begins_in_10_and_another_kind_in_50_millis
             let (queue, begun) = (queue.clone(), begun.clone());
             let (planning, planned) = (Arc::clone(&planning), Arc::clone(&planned));
             async move {
-                let turn = take_turn(&planning, Work { queue: &queue, key: &key }).await;
+                let permit = acquire_planning(&planning, Work { queue: &queue, key: &key }).await;
                 if !key.name.starts_with('n') {
                     begun.send(planned.load(Ordering::Relaxed)).unwrap();
                 }
@@ -160,7 +160,7 @@ async fn among_ten_thousand_a_closing_begins_in_10_and_another_kind_in_50_millis
                     std::hint::spin_loop();
                 }
                 planned.fetch_add(1, Ordering::Relaxed);
-                drop(turn);
+                drop(permit);
                 tokio::time::sleep(Duration::from_millis(5)).await;
                 queue.finish(&key, Outcome::Done, Instant::now());
             }
@@ -196,20 +196,20 @@ async fn what_closes_nothing_waits_for_its_turn() {
     queue.add(closing.clone(), Priority::Closing);
     let taken = [(); 2].map(|()| queue.take(Priority::Normal, Instant::now()).unwrap());
     assert_eq!(taken, [closing.clone(), other.clone()]);
-    let turn_of = |key| take_turn(&planning, Work { queue: &queue, key });
-    let turn = turn_of(&other).await;
-    let mut next = std::pin::pin!(turn_of(&other));
+    let permit_for = |key| acquire_planning(&planning, Work { queue: &queue, key });
+    let permit = permit_for(&other).await;
+    let mut next = std::pin::pin!(permit_for(&other));
     assert!(futures::poll!(next.as_mut()).is_pending());
-    assert!(turn_of(&closing).await.is_none(), "it needs none");
-    drop(turn);
+    assert!(permit_for(&closing).await.is_none(), "it needs none");
+    drop(permit);
     assert!(next.as_mut().await.is_some());
 
-    let turn = turn_of(&other).await;
-    let mut next = std::pin::pin!(turn_of(&other));
+    let permit = permit_for(&other).await;
+    let mut next = std::pin::pin!(permit_for(&other));
     assert!(futures::poll!(next.as_mut()).is_pending());
     queue.add(other.clone(), Priority::Closing);
     assert!(next.await.is_none(), "it waits no longer");
-    drop(turn);
+    drop(permit);
 }
 
 #[test]

@@ -71,7 +71,7 @@ macro_rules! define_watches {
             /// Enqueues everything: when this process begins to lead, and when the admission policies changed.
             /// Requests that are settled wait until they are old.
             pub fn enqueue_everything(&self) {
-                $(self.enqueue_objects(Kind::$kind, &self.caches.$all.unpacked(), Priority::Normal);)*
+                $(self.enqueue_objects(Kind::$kind, &self.caches.$all.all_decoded(), Priority::Normal);)*
                 each_kind!(enqueue_all_revocations(self));
             }
         }

@@ -63,14 +63,14 @@ pub(super) fn namespace_of_object<K: Resource>(object: &K) -> &str {
 }
 
 macro_rules! not_indexed {
-    ($($kind:ty),* => $is_packed:literal) => {
+    ($($kind:ty),* => $is_compressed:literal) => {
         $(impl Indexed for $kind {
             type By = NoIndex;
 
             fn index(&self, _: &mut dyn FnMut(NoIndex, &str)) {}
 
-            fn is_packed(&self) -> bool {
-                $is_packed
+            fn is_compressed(&self) -> bool {
+                $is_compressed
             }
         })*
     };
@@ -153,7 +153,7 @@ macro_rules! rbac {
                 }
             }
 
-            fn is_packed(&self) -> bool {
+            fn is_compressed(&self) -> bool {
                 true
             }
         })*
@@ -208,7 +208,7 @@ macro_rules! policies {
                 }
             }
 
-            fn is_packed(&self) -> bool {
+            fn is_compressed(&self) -> bool {
                 true
             }
         })*

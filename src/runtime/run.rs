@@ -119,8 +119,8 @@ pub async fn run_operator(
         ca_file: settings.audit.ca_file.clone(),
         retain_requests_for: settings.retain_requests_for,
         metrics: metrics.clone(),
-        planning: controllers::turns_at_planning(),
-        closing: controllers::lanes_for_closing(),
+        planning: controllers::planning_permits(),
+        closing: controllers::closing_permits(),
     });
     if let Some(found) = observe_own_name(&client).await {
         let expected = installation.operator_username();

@@ -24,12 +24,12 @@ impl Indexed for ConfigMap {
         by == By::OwnerInOrder
     }
 
-    fn is_packed(&self) -> bool {
+    fn is_compressed(&self) -> bool {
         self.immutable == Some(true)
     }
 
     fn is_backfilled(&self) -> bool {
-        self.is_packed()
+        self.is_compressed()
     }
 }
 
@@ -234,11 +234,11 @@ fn many_are_shown_one_after_the_other_and_keys_without_a_look_at_them() {
 #[test]
 fn what_is_held_as_text_comes_out_as_it_was() {
     let cache = Cache::<ConfigMap>::default();
-    let (packed, decoded) = (object("a", "packed", 2, &["x", "y"]), object("a", "decoded", 1, &["x"]));
-    cache.apply(Arc::clone(&packed));
+    let (compressed, decoded) = (object("a", "packed", 2, &["x", "y"]), object("a", "decoded", 1, &["x"]));
+    cache.apply(Arc::clone(&compressed));
     cache.apply(Arc::clone(&decoded));
-    assert_eq!(cache.get("a", "packed").as_ref(), Some(&packed));
-    assert!(!Arc::ptr_eq(&cache.get("a", "packed").unwrap(), &packed), "it is not kept decoded");
+    assert_eq!(cache.get("a", "packed").as_ref(), Some(&compressed));
+    assert!(!Arc::ptr_eq(&cache.get("a", "packed").unwrap(), &compressed), "it is not kept decoded");
     assert!(Arc::ptr_eq(&cache.get("a", "decoded").unwrap(), &decoded));
 }
 

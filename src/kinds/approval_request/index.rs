@@ -56,7 +56,7 @@ impl Indexed for ApprovalRequest {
 
     /// Whether a request is settled and was read as a whole: the mark of what could not be read is not in its JSON, and
     /// it matters.
-    fn is_packed(&self) -> bool {
+    fn is_compressed(&self) -> bool {
         is_settled(self) && self.spec.unreadable.is_none()
     }
 

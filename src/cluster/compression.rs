@@ -50,19 +50,19 @@ impl<K> Recent<K> {
 
 /// Compresses objects of one kind with LZ4. The first one is the dictionary: objects of a kind resemble each other.
 #[derive(Default)]
-pub(super) struct Packing {
+pub(super) struct Compression {
     dictionary: Option<Box<[u8]>>,
 }
 
 /// An object as text, compressed as an LZ4 block.
-pub(super) struct Packed {
+pub(super) struct Compressed {
     pub version: Option<u64>,
     text: Box<[u8]>,
 }
 
-impl Packing {
+impl Compression {
     /// Compresses an object; `None` when it would not come out again.
-    pub fn pack<K>(&mut self, object: &K, version: Option<u64>) -> Option<Packed>
+    pub fn compress<K>(&mut self, object: &K, version: Option<u64>) -> Option<Compressed>
     where
         K: Serialize + DeserializeOwned,
     {
@@ -70,14 +70,14 @@ impl Packing {
         serde_json::from_slice::<K>(&text).ok()?;
         let dictionary =
             self.dictionary.get_or_insert_with(|| text.iter().take(DICTIONARY_BYTES).copied().collect());
-        let packed = compress_prepend_size_with_dict(&text, dictionary);
+        let compressed = compress_prepend_size_with_dict(&text, dictionary);
         let is_same =
-            decompress_size_prepended_with_dict(&packed, dictionary).is_ok_and(|again| again == text);
-        is_same.then(|| Packed { version, text: packed.into_boxed_slice() })
+            decompress_size_prepended_with_dict(&compressed, dictionary).is_ok_and(|again| again == text);
+        is_same.then(|| Compressed { version, text: compressed.into_boxed_slice() })
     }
 
-    pub fn unpack<K: DeserializeOwned>(&self, packed: &Packed) -> Option<K> {
-        let text = decompress_size_prepended_with_dict(&packed.text, self.dictionary.as_deref()?).ok()?;
+    pub fn decompress<K: DeserializeOwned>(&self, compressed: &Compressed) -> Option<K> {
+        let text = decompress_size_prepended_with_dict(&compressed.text, self.dictionary.as_deref()?).ok()?;
         serde_json::from_slice(&text).ok()
     }
 }
@@ -91,17 +91,17 @@ mod tests {
     proptest! {
         /// Whatever the first one was.
         #[test]
-        fn what_is_packed_comes_out_again(texts in prop::collection::vec(".{0,6000}", 1..6)) {
-            let mut packing = Packing::default();
-            let packed: Vec<_> = texts.iter().map(|text| packing.pack(text, Some(1)).unwrap()).collect();
-            for (packed, text) in packed.iter().zip(&texts) {
-                prop_assert_eq!(packing.unpack::<String>(packed), Some(text.clone()));
+        fn what_is_compressed_comes_out_again(texts in prop::collection::vec(".{0,6000}", 1..6)) {
+            let mut compression = Compression::default();
+            let compressed: Vec<_> = texts.iter().map(|text| compression.compress(text, Some(1)).unwrap()).collect();
+            for (compressed, text) in compressed.iter().zip(&texts) {
+                prop_assert_eq!(compression.decompress::<String>(compressed), Some(text.clone()));
             }
         }
     }
 
     #[test]
-    fn few_objects_are_kept_unpacked_and_the_latest_of_them() {
+    fn few_objects_are_kept_decoded_and_the_latest_of_them() {
         let mut recent = Recent::default();
         let is_kept = |recent: &mut Recent<usize>, slot| {
             let object = recent.get(slot);
@@ -129,10 +129,12 @@ mod tests {
                 "spec": {"podSelector": {}, "policyTypes": ["Egress"], "egress": [{"ports": [{"port": 5432}]}]},
             })
         };
-        let mut packing = Packing::default();
-        let packed = (0..100).filter_map(|number| packing.pack(&object(number), None));
-        let (packed, text): (usize, usize) =
-            (packed.map(|one| one.text.len()).sum(), (0..100).map(|one| object(one).to_string().len()).sum());
-        assert!(packed * 3 < text, "{packed} of {text} bytes");
+        let mut compression = Compression::default();
+        let compressed = (0..100).filter_map(|number| compression.compress(&object(number), None));
+        let (compressed, text): (usize, usize) = (
+            compressed.map(|one| one.text.len()).sum(),
+            (0..100).map(|one| object(one).to_string().len()).sum(),
+        );
+        assert!(compressed * 3 < text, "{compressed} of {text} bytes");
     }
 }
