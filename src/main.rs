@@ -46,8 +46,8 @@ fn main() -> anyhow::Result<()> {
 #[tokio::main]
 async fn run(settings: &Settings) -> anyhow::Result<()> {
     // Errors that the client library reports as they happen are reported again, with a hint, by the caller.
-    let quiet = "info,kube_runtime::watcher=off";
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(quiet));
+    let default_filter = "info,kube_runtime::watcher=off";
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default_filter));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -296,7 +296,7 @@ fn everything_is_looked_at_in_these_places_only() {
         // At the start, for the one definition that is watched.
         ("kinds::caches", "wait_until_filled", 1),
         // There are as many admission policies as the operator has.
-        ("kinds::caches", "unshare", 1),
+        ("kinds::caches", "clone_all", 1),
         // By a defect of this program nobody knows whom a change concerns.
         ("kinds::intake", "enqueue_change", 1),
         // Cilium's policies are known for the first time, so connections to names can be enforced.
@@ -309,7 +309,7 @@ fn everything_is_looked_at_in_these_places_only() {
         ("kinds::changes", "enqueue_everything", 2),
         ("kinds::rbac::watches", "enqueue_all_revocations", 2),
         // When this process begins to lead.
-        ("controllers::revocation", "sweep", 1),
+        ("controllers::revocation", "revoke_all", 1),
         ("runtime::run", "lead", 1),
     ];
     let mut found = BTreeMap::new();

@@ -279,13 +279,13 @@ impl<K: Indexed> Cache<K> {
     /// cache.
     pub fn visit(&self, index: K::By, value: &str, mut visit: impl FnMut(&K)) {
         /// So many are decoded while everybody else waits.
-        const TOGETHER: usize = 64;
+        const CHUNK: usize = 64;
         let slots: Vec<usize> = {
             let stored = self.read();
             let slots = stored.indexes.get(&index).and_then(|index| index.get(value));
             slots.into_iter().flat_map(Slots::iter).collect()
         };
-        for some in slots.chunks(TOGETHER) {
+        for some in slots.chunks(CHUNK) {
             let stored = self.read();
             let held = some.iter().filter_map(|slot| stored.slots.get(*slot)?.as_ref());
             for object in held.filter_map(|held| stored.object_in(held)) {
@@ -598,7 +598,7 @@ impl<K: Indexed> Stored<K> {
             self.names.entry(namespace.into()).or_default().insert(name.into(), slot);
             self.reindex(slot, &[], &values(object.as_ref()));
             let held = self.hold(&object);
-            self.occupy(slot, Some(held));
+            self.set_slot(slot, Some(held));
             self.note_listed(slot);
             if let Some(backfill) = &mut self.backfill {
                 backfill.seen.insert(slot);
@@ -636,13 +636,13 @@ impl<K: Indexed> Stored<K> {
             self.reindex(slot, &old, &new);
         }
         let held = self.hold(&object);
-        self.occupy(slot, Some(held));
+        self.set_slot(slot, Some(held));
         Some(Change { before: Some(before), after: Some(object) })
     }
 
     fn take_out(&mut self, slot: usize) -> Option<Change<K>> {
         let before = self.at(slot)?;
-        self.occupy(slot, None);
+        self.set_slot(slot, None);
         let (namespace, name) = names(before.as_ref());
         if let Some(names) = self.names.get_mut(namespace) {
             names.remove(name);
@@ -655,7 +655,7 @@ impl<K: Indexed> Stored<K> {
         Some(Change { before: Some(before), after: None })
     }
 
-    fn occupy(&mut self, slot: usize, object: Option<Held<K>>) {
+    fn set_slot(&mut self, slot: usize, object: Option<Held<K>>) {
         self.recent().forget(slot);
         if let Some(slot) = self.slots.get_mut(slot) {
             *slot = object;

@@ -101,16 +101,16 @@ mod tests {
     /// An answer of a server whose clock is right, dated so long after the origin: how long before
     /// that it was asked for, and how long after that it was here.
     fn answer(estimate: &mut Estimate, at: Duration, before: Duration, after: Duration) {
-        let date = Timestamp::from_second(truth(at).as_second()).unwrap();
+        let date = Timestamp::from_second(server_time(at).as_second()).unwrap();
         estimate.correct(at.checked_sub(before).unwrap(), at + after, date);
     }
 
-    fn truth(at: Duration) -> Timestamp {
+    fn server_time(at: Duration) -> Timestamp {
         Timestamp::from_second(ORIGIN).unwrap() + at
     }
 
     fn error(estimate: Estimate, at: Duration) -> f64 {
-        estimate.time(at).duration_since(truth(at)).as_secs_f64()
+        estimate.time(at).duration_since(server_time(at)).as_secs_f64()
     }
 
     fn skewed(seconds: i64) -> Estimate {

@@ -11,7 +11,7 @@ use tracing::warn;
 use crate::api::reading::Unread;
 
 /// The time for which an object is not named in the log again.
-const SILENCE: Duration = Duration::from_secs(3600);
+const REPORT_INTERVAL: Duration = Duration::from_secs(3600);
 /// The number of objects of a kind that are remembered and named; more of them are only counted.
 const MOST: usize = 1000;
 /// The number of objects of a kind that are counted at most, in less than 2 MB for those that are not named.
@@ -99,11 +99,11 @@ impl Unreadables {
         }
         self.others.remove(&hash);
         let known = self.named.get(&key).copied().or_else(|| self.before.remove(&key));
-        let is_silent = |at: Instant| now.saturating_duration_since(at) < SILENCE;
+        let is_recent = |at: Instant| now.saturating_duration_since(at) < REPORT_INTERVAL;
         if self.before.len() > MOST {
-            self.before.retain(|_, at| is_silent(*at));
+            self.before.retain(|_, at| is_recent(*at));
         }
-        let is_due = known.is_none_or(|at| !is_silent(at));
+        let is_due = known.is_none_or(|at| !is_recent(at));
         if is_due {
             let fields: Vec<String> = unread.iter().take(5).map(ToString::to_string).collect();
             warn!(
@@ -201,7 +201,7 @@ mod tests {
         assert_eq!(count(), 0);
         known.note(&one, &malformed(), start);
         known.note(&other, &malformed(), start);
-        known.note(&one, &malformed(), start + SILENCE);
+        known.note(&one, &malformed(), start + REPORT_INTERVAL);
         assert_eq!(count(), 2);
         known.forget(&other);
         assert_eq!(count(), 1);

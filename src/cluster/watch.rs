@@ -82,7 +82,7 @@ pub async fn run_watch<K>(
     let streaming = config.timeout(WATCH_SECONDS).streaming_lists();
     let in_pages = watcher::Config { initial_list_strategy: ListWatch, ..streaming.clone() }.page_size(PAGE);
     let mut can_stream = true;
-    let mut trouble = None;
+    let mut last_error = None;
     let mut coalesced = Coalesced::within(window);
     loop {
         let api = part.as_ref().unwrap_or(&all).clone();
@@ -111,11 +111,11 @@ pub async fn run_watch<K>(
                     break;
                 }
                 Err(error) => {
-                    report(&plural, &error, &mut trouble);
+                    report(&plural, &error, &mut last_error);
                     continue;
                 }
             };
-            if !matches!(event, Event::Init) && trouble.take().is_some() {
+            if !matches!(event, Event::Init) && last_error.take().is_some() {
                 info!(resource = %plural, "watching again");
             }
             match &event {

@@ -17,7 +17,7 @@ use crate::cluster::workqueue::{Outcome, Priority};
 use crate::cluster::writes::{WriteError, write_child};
 use crate::kinds::caches::Caches;
 use crate::kinds::changes::Watches;
-use crate::kinds::rbac::observe::{observe_grant_in, observe_one_grant, observe_stray_role};
+use crate::kinds::rbac::observe::{observe_grant_in, observe_one_grant, observe_orphaned_role};
 use crate::model::naming::is_of_grant;
 use crate::model::rbac::grants::Grant;
 use crate::plan::Write;
@@ -27,7 +27,7 @@ use crate::plan::rbac::grants::{RbacState, plan_access};
 const LONGEST_WRITE: Duration = Duration::from_secs(5);
 
 /// Takes away what is over before anything else is done, also what nobody knows of any more.
-pub async fn sweep(context: &Arc<Context>) {
+pub async fn revoke_all(context: &Arc<Context>) {
     RoleAssignment::enqueue_all_revocations(&context.enqueuer);
     let queue = &context.enqueuer.queues.revocation;
     let overdue = Overdue::default();
@@ -68,16 +68,16 @@ pub struct Due {
 /// explains.
 #[must_use]
 pub fn plan_revocation(caches: &Caches, key: &Key, now: Timestamp) -> Due {
-    let (grant, around): (Option<Grant>, RbacState) = if key.namespace.is_empty() {
+    let (grant, rbac_state): (Option<Grant>, RbacState) = if key.namespace.is_empty() {
         observe_one_grant(caches, &key.name)
     } else if is_of_grant(&key.name) {
         observe_grant_in(caches, &key.namespace, &key.name)
     } else {
-        (None, observe_stray_role(caches, &key.namespace, &key.name))
+        (None, observe_orphaned_role(caches, &key.namespace, &key.name))
     };
-    let closes = plan_access(grant.as_slice(), &around, now).closes;
+    let closes = plan_access(grant.as_slice(), &rbac_state, now).closes;
     // The rights of a grant that is not known any more end when they say so themselves.
-    let ends = grant.and_then(|grant| grant.ends_at).into_iter().chain(around.live.ends());
+    let ends = grant.and_then(|grant| grant.ends_at).into_iter().chain(rbac_state.live.ends());
     Due { closes, ends: ends.filter(|end| *end > now).min() }
 }
 

@@ -106,10 +106,10 @@ impl Writer {
 
     /// When these votes of a request were counted last, if it was a moment ago.
     fn votes_counted(&self, votes: &str) -> Option<Instant> {
-        const MOMENT: Duration = Duration::from_secs(5);
+        const LONGEST_AGE: Duration = Duration::from_secs(5);
         let counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         let at = counted.iter().find(|(known, _)| known == votes).map(|(_, at)| *at);
-        at.filter(|at| at.elapsed() < MOMENT)
+        at.filter(|at| at.elapsed() < LONGEST_AGE)
     }
 
     /// Whether what is applied of an object that carries rules is still what they were read from.

@@ -128,14 +128,14 @@ impl Caches {
     #[must_use]
     pub fn observe_policies(&self) -> Policies {
         Policies {
-            mutating: unshare(&self.mutating),
-            mutating_bindings: unshare(&self.mutating_bindings),
-            validating: unshare(&self.validating),
-            validating_bindings: unshare(&self.validating_bindings),
+            mutating: clone_all(&self.mutating),
+            mutating_bindings: clone_all(&self.mutating_bindings),
+            validating: clone_all(&self.validating),
+            validating_bindings: clone_all(&self.validating_bindings),
         }
     }
 }
 
-fn unshare<K: Indexed + Clone>(cache: &Cache<K>) -> Vec<K> {
+fn clone_all<K: Indexed + Clone>(cache: &Cache<K>) -> Vec<K> {
     cache.all().iter().map(|object| K::clone(object)).collect()
 }

@@ -26,7 +26,7 @@ use crate::cluster::text::Text;
 
 /// So long the API server may be silent, before an answer or within it, until it counts as gone. It ends requests
 /// within a minute itself, and sends watches a bookmark about as often.
-const LONGEST_SILENCE: Duration = Duration::from_secs(90);
+const LONGEST_IDLE: Duration = Duration::from_secs(90);
 const LONGEST_CONNECT: Duration = Duration::from_secs(5);
 /// So long a socket may take nothing.
 const LONGEST_WRITE: Duration = Duration::from_secs(10);
@@ -52,8 +52,8 @@ impl Clients {
     /// Outside a tokio runtime.
     pub fn connect(config: &kube::Config) -> Result<Self, kube::Error> {
         let fence = Fence::default();
-        let reads = build(config, None, LONGEST_SILENCE)?;
-        let writes = build(config, Some(fence.clone()), LONGEST_SILENCE)?;
+        let reads = build(config, None, LONGEST_IDLE)?;
+        let writes = build(config, Some(fence.clone()), LONGEST_IDLE)?;
         Ok(Self { reads, writes, fence })
     }
 
@@ -264,7 +264,7 @@ mod tests {
     #[test]
     fn a_watch_is_over_before_its_silence_counts() {
         let lasts = Duration::from_secs(WATCH_SECONDS.into());
-        assert!(lasts + Duration::from_secs(10) < LONGEST_SILENCE);
+        assert!(lasts + Duration::from_secs(10) < LONGEST_IDLE);
     }
 
     #[tokio::test]

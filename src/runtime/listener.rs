@@ -270,19 +270,19 @@ mod tests {
     #[test]
     fn who_has_most_connections_loses_the_oldest() {
         let mut slots = ConnectionSlots::default();
-        let [greedy, modest, third] = [1, 2, 3].map(|number| IpAddr::from([10, 0, 0, number]));
+        let [frequent, single, newest] = [1, 2, 3].map(|number| IpAddr::from([10, 0, 0, number]));
         let mut open: Vec<_> =
-            [modest, greedy, greedy].map(|address| slots.take(address, 3).1).into_iter().collect();
+            [single, frequent, frequent].map(|address| slots.take(address, 3).1).into_iter().collect();
         let ended = |open: &mut Vec<oneshot::Receiver<()>>| {
             let is_over = |ended: &mut oneshot::Receiver<()>| {
                 matches!(ended.try_recv(), Err(oneshot::error::TryRecvError::Closed))
             };
             open.iter_mut().map(is_over).collect::<Vec<bool>>()
         };
-        open.push(slots.take(third, 3).1);
+        open.push(slots.take(newest, 3).1);
         assert_eq!(ended(&mut open), [false, true, false, false]);
         for _ in 0..100 {
-            open.push(slots.take(greedy, 3).1);
+            open.push(slots.take(frequent, 3).1);
         }
         assert_eq!(ended(&mut open)[..4], [false, true, true, false], "others keep theirs");
         assert_eq!(slots.open.len(), 3);

@@ -183,7 +183,7 @@ async fn lead(
     let enqueuer = &context.enqueuer;
     // From now on what is seen becomes work; what was seen before is enqueued once.
     enqueuer.queues.open();
-    revocation::sweep(&context).await;
+    revocation::revoke_all(&context).await;
     enqueuer.compare_policies();
     enqueuer.enqueue_everything();
     info!("leading, reconciling");

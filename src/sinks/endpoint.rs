@@ -31,7 +31,7 @@ impl Endpoint {
     /// [`DeliveryError::Misconfigured`]
     pub fn new(url: &Secret, ca: Option<&Path>) -> Result<Self, DeliveryError> {
         let unknown = "an HTTP sink";
-        let url = Url::parse(url.reveal().trim())
+        let url = Url::parse(url.expose().trim())
             .map_err(|error| DeliveryError::misconfigured(unknown, format!("its URL is invalid: {error}")))?;
         let host = match url.scheme() {
             "http" | "https" => url.host_str(),

@@ -47,7 +47,7 @@ impl HttpSink {
         let HttpSettings { url, token, ca } = settings;
         let endpoint = Endpoint::new(&url, ca.as_deref())?;
         if let Some(Token::Value(value)) = &token {
-            bearer(value.reveal(), &endpoint.to, None)?;
+            bearer(value.expose(), &endpoint.to, None)?;
         }
         Ok(Self { endpoint, token, limit: DELIVERY_LIMIT })
     }
@@ -75,7 +75,7 @@ impl HttpSink {
 
 async fn read_bearer(token: &Token, to: &str) -> Result<HeaderValue, DeliveryError> {
     let path = match token {
-        Token::Value(value) => return bearer(value.reveal(), to, None),
+        Token::Value(value) => return bearer(value.expose(), to, None),
         Token::File(path) => path.clone(),
     };
     let reading = path.clone();

@@ -90,7 +90,7 @@ impl MessageSink {
 pub struct Secret(String);
 
 impl Secret {
-    fn reveal(&self) -> &str {
+    fn expose(&self) -> &str {
         &self.0
     }
 }

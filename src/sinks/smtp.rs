@@ -69,7 +69,7 @@ impl SmtpSink {
     /// [`DeliveryError::Misconfigured`]
     pub fn new(settings: &SmtpSettings) -> Result<Self, DeliveryError> {
         let SmtpSettings { url, from, to: recipients, ca } = settings;
-        let url = Url::parse(url.reveal().trim()).map_err(|error| {
+        let url = Url::parse(url.expose().trim()).map_err(|error| {
             DeliveryError::misconfigured("a mail server", format!("its URL is invalid: {error}"))
         })?;
         let Some(host) = url.host_str().filter(|host| !host.is_empty()) else {

@@ -23,11 +23,11 @@ pub struct Unbuffered {
 }
 
 /// In bytes: TLS certificates and a handful of replies.
-const MOST_SAID: usize = 64 * 1024;
+const MOST_BYTES_READ: usize = 64 * 1024;
 
 impl Unbuffered {
     pub const fn new(stream: TcpStream) -> Self {
-        Self { stream, left: MOST_SAID }
+        Self { stream, left: MOST_BYTES_READ }
     }
 }
 

@@ -96,8 +96,8 @@ impl<'a> Resolver<'a> {
         connection: &EnclaveConnection,
     ) -> DestinationEnd {
         let (enclave, endpoint) = names_of_destination(connection);
-        let around = community.and_then(|community| community.metadata.name.as_deref()).unwrap_or_default();
-        let key = [around, enclave, endpoint].map(Box::from);
+        let parent = community.and_then(|community| community.metadata.name.as_deref()).unwrap_or_default();
+        let key = [parent, enclave, endpoint].map(Box::from);
         let caches = self.caches;
         let find = || destination_of(caches, community, connection);
         self.destinations.entry(key).or_insert_with(find).clone()
@@ -310,7 +310,7 @@ pub fn connections_to(caches: &Caches, endpoint: &EnclaveEndpoint) -> Vec<Arc<En
     let parent = parent_of(caches, endpoint.metadata.namespace.as_deref().unwrap_or_default());
     let Parent::Enclave(community, enclave) = &parent else { return Vec::new() };
     let named = pair(&enclave.name_any(), &endpoint.name_any());
-    let named = connections_around(caches, ConnectionBy::Endpoint, community, &named);
+    let named = connections_by_name(caches, ConnectionBy::Endpoint, community, &named);
     let mut resolver = Resolver::of(caches);
     // Enclaves of other Communities may have the same name.
     let leads_to = |connection: &Arc<EnclaveConnection>| {
@@ -325,7 +325,7 @@ pub fn connections_to(caches: &Caches, endpoint: &EnclaveEndpoint) -> Vec<Arc<En
 pub fn connections_into(caches: &Caches, community: &str, enclave: &str) -> Vec<Arc<EnclaveConnection>> {
     let mut resolver = Resolver::of(caches);
     let mut leading = match caches.communities.get("", community) {
-        Some(community) => connections_around(caches, ConnectionBy::DestinationEnclave, &community, enclave),
+        Some(community) => connections_by_name(caches, ConnectionBy::DestinationEnclave, &community, enclave),
         None => caches.connections.by(ConnectionBy::DestinationEnclave, &pair(community, enclave)),
     };
     leading.retain(|connection| {
@@ -344,21 +344,21 @@ pub fn connections_to_community(
     let namespace = endpoint.metadata.namespace.as_deref().unwrap_or_default();
     let communities = caches.communities.by(CommunityBy::Namespace, namespace);
     let named = communities.iter().flat_map(|community| {
-        connections_around(caches, ConnectionBy::CommunityEndpoint, community, &endpoint.name_any())
+        connections_by_name(caches, ConnectionBy::CommunityEndpoint, community, &endpoint.name_any())
     });
     distinct(named.filter(|connection| leads_to_community(caches, connection, endpoint)))
 }
 
 /// Returns the connections in a Community that lead to the object with this name, and some of other Communities whose
 /// names begin as its own.
-fn connections_around(
+fn connections_by_name(
     caches: &Caches,
     by: ConnectionBy,
     community: &Community,
     named: &str,
 ) -> Vec<Arc<EnclaveConnection>> {
-    let around = [community.name_any(), namespace_of(community)];
-    distinct(around.iter().flat_map(|around| caches.connections.by(by, &pair(around, named))))
+    let names = [community.name_any(), namespace_of(community)];
+    distinct(names.iter().flat_map(|name| caches.connections.by(by, &pair(name, named))))
 }
 
 /// The connections that come from a hub or lead through it.

@@ -42,11 +42,11 @@ pub fn observe_enclave(
         connections: count_in(&caches.connections, &namespace),
     });
     let community = declared.parent.community();
-    let around =
+    let parent =
         community.map(|community| Parent::Enclave(Arc::clone(community), Arc::clone(&declared.object)));
     let control = live_namespace.namespace.as_deref().map(ResourceExt::name_any);
     let workloads =
-        around.zip(control).map(|(around, control)| namespaces_of_workloads(caches, &around, &control));
+        parent.zip(control).map(|(parent, control)| namespaces_of_workloads(caches, &parent, &control));
     let of_others = community.map(|community| of_enclave(caches, community, &declared.object));
     ObservedEnclave {
         of_others: of_others.unwrap_or_default(),

@@ -66,7 +66,7 @@ impl Watches for Enclave {
     /// its name.
     fn namespaces(enqueuer: &Enqueuer, change: &Change<Namespace>) {
         let Some(namespace) = change.latest() else { return };
-        enqueue_around(enqueuer, namespace);
+        enqueue_enclave_of(enqueuer, namespace);
         let name = namespace.name_any();
         for (community, enclave) in splits(&name) {
             if let Some(community) = enqueuer.caches.communities.get("", community) {
@@ -79,7 +79,7 @@ impl Watches for Enclave {
     fn children<K: Indexed + Made>(enqueuer: &Enqueuer, namespace: &Namespace, object: &K) {
         let is_control = labels_of(namespace).is_some_and(|labels| labels.purpose == purpose::CONTROL);
         if is_control || !K::is_ours(object.meta().name.as_deref().unwrap_or_default()) {
-            enqueue_around(enqueuer, namespace);
+            enqueue_enclave_of(enqueuer, namespace);
         }
     }
 }
@@ -94,12 +94,12 @@ fn enqueue_parent<K: Gated>(enqueuer: &Enqueuer, change: &Change<K>) {
         && let Some(namespace) =
             enqueuer.caches.namespaces.get("", object.meta().namespace.as_deref().unwrap_or_default())
     {
-        enqueue_around(enqueuer, &namespace);
+        enqueue_enclave_of(enqueuer, &namespace);
     }
 }
 
 /// Enqueues the Enclave that a namespace belongs to.
-fn enqueue_around(enqueuer: &Enqueuer, namespace: &Namespace) {
+fn enqueue_enclave_of(enqueuer: &Enqueuer, namespace: &Namespace) {
     let Some(labels) = labels_of(namespace) else { return };
     let Some(enclave) = labels.enclave else { return };
     if let Some(community) = enqueuer.caches.communities.get("", labels.community) {

@@ -86,12 +86,12 @@ fn keeping_a_retired_enclave_is_an_update() {
 
 #[test]
 fn the_requesters_words_are_no_change() {
-    let worded = EnclaveSpec {
+    let with_words = EnclaveSpec {
         change: Some(ChangeReason { justification: Some("why".into()), ticket: None }),
         ..open()
     };
-    assert_eq!(Enclave::operations(Some(&open()), &worded), BTreeSet::new());
-    assert!(Enclave::without_change_reason(&worded) == open());
+    assert_eq!(Enclave::operations(Some(&open()), &with_words), BTreeSet::new());
+    assert!(Enclave::without_change_reason(&with_words) == open());
 }
 
 fn connection() -> impl Strategy<Value = EnclaveConnectionSpec> {

@@ -36,7 +36,7 @@ use crate::model::approval::gated::Gated;
 use crate::model::approval::policy_status::PolicyStatus;
 use crate::model::digest::fingerprint;
 use crate::model::naming::{self, namespace_of};
-use crate::model::rbac::activation::{Eligible, NotEligible, asker, keeps_what_it_has};
+use crate::model::rbac::activation::{Eligible, NotEligible, find_requester, keeps_what_it_has};
 use crate::model::rbac::grants::{Grant, Managed, RoleHolding, Scope};
 use crate::plan::declared::Parent;
 use crate::plan::rbac::grants::{Objects, RbacState};
@@ -76,10 +76,10 @@ fn observe_live_grant(
 /// Observes a role that somebody left under Advanced maintenance, with a name that only the operator's may have and
 /// that no grant has.
 #[must_use]
-pub fn observe_stray_role(caches: &Caches, namespace: &str, name: &str) -> RbacState {
-    let is_stray = name.starts_with(naming::ROLE_BINDING) && !naming::is_of_grant(name);
+pub fn observe_orphaned_role(caches: &Caches, namespace: &str, name: &str) -> RbacState {
+    let is_orphaned = name.starts_with(naming::ROLE_BINDING) && !naming::is_of_grant(name);
     let is_here = caches.namespaces.get("", namespace).is_some_and(|namespace| is_managed(&namespace));
-    let roles = caches.roles.get(namespace, name).filter(|_| is_stray && is_here).into_iter().collect();
+    let roles = caches.roles.get(namespace, name).filter(|_| is_orphaned && is_here).into_iter().collect();
     RbacState { live: Objects { roles, ..Objects::default() }, ..RbacState::default() }
 }
 
@@ -150,7 +150,7 @@ pub fn observe_assignment(
     let namespace = assignment.namespace().unwrap_or_default();
     ObservedAssignment {
         area: observe_role_scope(caches, &namespace),
-        around: observe_around(caches, Kind::RoleAssignment, &namespace, &assignment.name_any()),
+        rbac_state: observe_rbac_state(caches, Kind::RoleAssignment, &namespace, &assignment.name_any()),
         others: observe_duties(
             caches,
             &namespace,
@@ -171,7 +171,7 @@ pub fn observe_eligibility(
     let (namespace, name) = (eligibility.namespace().unwrap_or_default(), eligibility.name_any());
     ObservedEligibility {
         area: observe_role_scope(caches, &namespace),
-        around: observe_around(caches, Kind::RoleEligibility, &namespace, &name),
+        rbac_state: observe_rbac_state(caches, Kind::RoleEligibility, &namespace, &name),
         others: observe_duties(
             caches,
             &namespace,
@@ -212,7 +212,7 @@ pub fn observe_activation(
         parent: parent_of(caches, &namespace),
         requests,
         knows_all_requests,
-        around: observe_around(caches, Kind::RoleActivation, &namespace, &activation.name_any()),
+        rbac_state: observe_rbac_state(caches, Kind::RoleActivation, &namespace, &activation.name_any()),
         policies: policy_status,
         created_during_activation: find_created_during_activation(caches, &activation),
         retain_for,
@@ -296,7 +296,7 @@ fn find_eligibility(caches: &Caches, activation: &RoleActivation) -> Option<Arc<
 
 /// Observes the objects of a grant where the operator gives rights. An object with its name elsewhere is only taken
 /// away ([`observe_one_grant`]): whoever makes it there again and again keeps nobody waiting.
-fn observe_around(caches: &Caches, kind: Kind, namespace: &str, name: &str) -> RbacState {
+fn observe_rbac_state(caches: &Caches, kind: Kind, namespace: &str, name: &str) -> RbacState {
     let mut live = observe_objects(caches, &naming::grant(kind, namespace, name));
     live.roles.retain(|role| counts(caches, role.as_ref()));
     live.role_bindings.retain(|binding| counts(caches, binding.as_ref()));
@@ -314,7 +314,7 @@ fn counts<K: Resource>(caches: &Caches, object: &K) -> bool {
 /// Returns the roles that the person who activates a role holds now, by assignments and by other activations, and with
 /// which that role may be in conflict.
 fn observe_held(caches: &Caches, activation: &RoleActivation, role: Role) -> Vec<RoleHolding> {
-    let Some(user) = asker(activation).map(|asker| asker.user) else { return Vec::new() };
+    let Some(user) = find_requester(activation).map(|requester| requester.user) else { return Vec::new() };
     let prefixes = overlapping(caches, activation.metadata.namespace.as_deref().unwrap_or_default());
     let lines = [format!("User:{user}")].into();
     let assigned = find_in_namespaces(&caches.assignments, GrantBy::Principal, &prefixes, &lines);
@@ -509,7 +509,7 @@ fn managed(caches: &Caches, namespace: &Namespace) -> Option<Managed> {
 /// before that policy is there.
 fn observe_bare(caches: &Caches, namespace: &str) -> BTreeSet<String> {
     let scope = scope_of(caches, namespace);
-    let around = match &scope {
+    let rbac_state = match &scope {
         Some(Scope::Enclave { community_namespace, .. }) => Some(community_namespace.clone()),
         _ => None,
     };
@@ -521,7 +521,7 @@ fn observe_bare(caches: &Caches, namespace: &str) -> BTreeSet<String> {
             caches.namespaces.by(NamespaceBy::Enclave, &pair(community, enclave))
         }
     };
-    let names = namespaces.iter().map(|namespace| namespace.name_any()).chain(around);
+    let names = namespaces.iter().map(|namespace| namespace.name_any()).chain(rbac_state);
     names.filter(|name| !caches.network_policies.has(name, child::DEFAULT_DENY)).collect()
 }
 

@@ -345,7 +345,7 @@ fn enqueue_grants_in(enqueuer: &Enqueuer, namespace: &str) {
 
 /// Returns the namespaces whose roles count in a namespace with these labels. Roles that count everywhere give rights
 /// by bindings of their own only where pods run.
-fn scopes_around(enqueuer: &Enqueuer, labels: &Labels<'_>) -> Vec<String> {
+fn scopes_over(enqueuer: &Enqueuer, labels: &Labels<'_>) -> Vec<String> {
     let own = enqueuer.caches.communities.get("", labels.community).map(|community| namespace_of(&community));
     let control = labels.enclave.map(|enclave| enclave_namespace(labels.community, enclave));
     let system = labels.workload.map(|_| enqueuer.caches.system.to_string());
@@ -355,7 +355,7 @@ fn scopes_around(enqueuer: &Enqueuer, labels: &Labels<'_>) -> Vec<String> {
 /// Enqueues what gives rights in a namespace with these labels. An eligibility gives only the right to ask, in its own
 /// namespace.
 fn enqueue_covering(enqueuer: &Enqueuer, labels: &Labels<'_>) {
-    for namespace in scopes_around(enqueuer, labels) {
+    for namespace in scopes_over(enqueuer, labels) {
         let assignments = enqueuer.caches.assignments.in_namespace(&namespace);
         enqueuer.enqueue_objects(Kind::RoleAssignment, &assignments, Priority::Normal);
         let activations = active_in(enqueuer, &namespace);
@@ -364,7 +364,7 @@ fn enqueue_covering(enqueuer: &Enqueuer, labels: &Labels<'_>) {
 }
 
 fn revoke_covering(enqueuer: &Enqueuer, labels: &Labels<'_>) {
-    for namespace in scopes_around(enqueuer, labels) {
+    for namespace in scopes_over(enqueuer, labels) {
         for assignment in enqueuer.caches.assignments.in_namespace(&namespace) {
             revoke(enqueuer, grant_of(Kind::RoleAssignment, assignment.as_ref()));
         }
@@ -386,7 +386,7 @@ fn enqueue_in_conflict(
     priority: Priority,
 ) {
     let caches = &enqueuer.caches;
-    let mut scopes = OverlappingScopes::around(caches, namespace);
+    let mut scopes = OverlappingScopes::with(caches, namespace);
     let prefixes = overlapping(caches, namespace);
     let (roles, principals): (BTreeSet<Role>, Vec<Vec<Principal>>) = granted.unzip();
     let conflicts = |with: Role| roles.iter().any(|role| role.conflicts_with(with));
@@ -414,7 +414,7 @@ struct OverlappingScopes<'a> {
 }
 
 impl<'a> OverlappingScopes<'a> {
-    fn around(caches: &'a Caches, namespace: &'a str) -> Self {
+    fn with(caches: &'a Caches, namespace: &'a str) -> Self {
         Self { caches, namespace, parent: parent_of(caches, namespace), known: HashMap::new() }
     }
 

@@ -15,8 +15,8 @@ use crate::model::approval::policy_status::Integrity;
 use crate::model::approval::scope::NotReady;
 use crate::model::naming;
 use crate::model::rbac::activation::{
-    Asker, Eligible, Evaluation, EvaluationInput, NotEligible, Step, asker, end_of, evaluate_activation,
-    is_eligible, person, request_name,
+    Eligible, Evaluation, EvaluationInput, NotEligible, Requester, Step, end_of, evaluate_activation,
+    find_requester, is_eligible, person, request_name,
 };
 use crate::model::rbac::grants::{Grant, RoleHolding, Scope, compare_rights, find_conflict};
 use crate::plan::conditions::{Status, Wanted, build_conditions};
@@ -45,7 +45,7 @@ pub struct ObservedActivation {
     /// Whether there are no other requests about it.
     pub knows_all_requests: bool,
     /// The observed RBAC objects of its rights.
-    pub around: RbacState,
+    pub rbac_state: RbacState,
     /// The admission policies that the API server runs.
     pub policies: PolicyStatus,
     /// The objects that the person made while the role was held; in words.
@@ -137,7 +137,7 @@ pub fn plan_activation(observed: &ObservedActivation, now: Timestamp) -> Plan<Ro
     };
     add_impact(&mut plan, || {
         let Ok(Eligible { spec, .. }) = &observed.eligibility else { return Default::default() };
-        let user = asker(activation).map(|asker| person(&asker.user));
+        let user = find_requester(activation).map(|requester| person(&requester.user));
         let role = role_of(spec, &observed.area, String::new(), None);
         compare_rights(None, Some(&Grant { principals: user.into_iter().collect(), ..role }), "")
     });
@@ -157,15 +157,15 @@ pub fn grant_of_activation(
     let is_active = status.state == Some(ActivationState::Active)
         && !activation.spec.deactivate
         && activation.metadata.deletion_timestamp.is_none();
-    let asker = asker(activation).filter(|asker| is_eligible(spec, asker))?;
-    if !is_meant || !is_active || status.stamps != Some(asker.digest()) {
+    let requester = find_requester(activation).filter(|requester| is_eligible(spec, requester))?;
+    if !is_meant || !is_active || status.stamps != Some(requester.digest()) {
         return None;
     }
     let (start, end) = (status.starts_at.as_ref()?.0, status.ends_at.as_ref()?.0);
     let end = end.min(end_of(activation, spec, start));
     let namespace = area.scope.as_ref().map(Scope::namespace)?;
     let name = naming::grant(Kind::RoleActivation, namespace, &activation.name_any());
-    let principals = [person(&asker.user)].into();
+    let principals = [person(&requester.user)].into();
     Some(Grant { principals, ..role_of(spec, area, name, Some(end)) })
 }
 
@@ -177,7 +177,7 @@ fn plan_step(
     now: Timestamp,
 ) -> (Vec<Write>, Vec<Write>) {
     match &evaluation.step {
-        Step::Ask(request) => (vec![Write::CreateRequest(request.clone())], Vec::new()),
+        Step::CreateRequest(request) => (vec![Write::CreateRequest(request.clone())], Vec::new()),
         Step::Begin(basis) => (
             plan_confirmation(Kind::RoleActivation, basis.clone(), &observed.policies.fingerprint),
             Vec::new(),
@@ -187,7 +187,7 @@ fn plan_step(
             let eligible = observed.eligibility.as_ref().ok();
             let grant = grant_of_activation(&observed.activation, eligible, &observed.area);
             let grants: Vec<Grant> = grant.into_iter().collect();
-            let AccessPlan { opens, .. } = plan_access(&grants, &observed.around, now);
+            let AccessPlan { opens, .. } = plan_access(&grants, &observed.rbac_state, now);
             (mark.into_iter().collect(), opens)
         }
         Step::Nothing | Step::Unknown => (Vec::new(), Vec::new()),
@@ -210,7 +210,7 @@ fn build_status(
     let activation = observed.activation.as_ref();
     let before = activation.status.clone().unwrap_or_default();
     let asked = match &evaluation.step {
-        Step::Ask(request) => Some(request.name_any()),
+        Step::CreateRequest(request) => Some(request.name_any()),
         Step::Nothing | Step::Begin(_) | Step::Unknown => request,
     };
     let is_active = evaluation.state == Some(ActivationState::Active);
@@ -228,7 +228,7 @@ fn build_status(
         let (type_, status) = (condition::RECONCILING, Status::True);
         wanted.push(Wanted { type_, status, reason: evaluation.reason, message });
     }
-    let asked_by = asker(activation);
+    let asked_by = find_requester(activation);
     let generation = activation.metadata.generation;
     let role = observed.eligibility.as_ref().ok().map(|eligible| eligible.spec.role);
     let uid = observed.eligibility.as_ref().ok().map(|eligible| eligible.uid.clone());
@@ -244,8 +244,8 @@ fn build_status(
     RoleActivationStatus {
         observed_generation: generation,
         state: evaluation.state.or(before.state),
-        stamps: before.stamps.or_else(|| asked_by.as_ref().map(Asker::digest)),
-        user: before.user.or_else(|| asked_by.map(|asker| asker.user)),
+        stamps: before.stamps.or_else(|| asked_by.as_ref().map(Requester::digest)),
+        user: before.user.or_else(|| asked_by.map(|requester| requester.user)),
         role,
         notify,
         eligibility_uid: uid,
@@ -272,7 +272,7 @@ fn plan_finalization(observed: &ObservedActivation) -> Plan<RoleActivationStatus
     let activation = observed.activation.as_ref();
     let is_delivered = activation.status.as_ref().is_none_or(|status| status.audit.is_delivered());
     let is_finalized =
-        has_finalizer(activation) && is_delivered && observed.around.live == Objects::default();
+        has_finalizer(activation) && is_delivered && observed.rbac_state.live == Objects::default();
     Plan { writes: is_finalized.then_some(Write::RemoveFinalizer).into_iter().collect(), ..Plan::nothing() }
 }
 

@@ -28,7 +28,7 @@ pub struct ObservedAssignment {
     /// The scope in which its role counts.
     pub area: RoleScope,
     /// The observed RBAC objects of its rights.
-    pub around: RbacState,
+    pub rbac_state: RbacState,
     /// Other roles of its principals, with which its role may be in conflict.
     pub others: Vec<RoleHolding>,
 }
@@ -48,13 +48,13 @@ pub fn plan_assignment(observed: &ObservedAssignment, now: Timestamp) -> Plan<Ro
             references: None,
             enforce: |applied: Option<&RoleAssignmentSpec>| match applied {
                 Some(_) => {
-                    enforce_grant(grant_of_assignment(assignment, &observed.area), &observed.around, now)
+                    enforce_grant(grant_of_assignment(assignment, &observed.area), &observed.rbac_state, now)
                 }
                 None => (Enforcement::Nothing, Vec::new()),
             },
         })
     };
-    let finalization = Finalization { in_use: None, remove: || plan_finalization(&observed.around, now) };
+    let finalization = Finalization { in_use: None, remove: || plan_finalization(&observed.rbac_state, now) };
     let mut plan = plan_gated(&observed.declared, finalization, inputs(), Vec::new, now);
     add_impact(&mut plan, || {
         let grant = |assignment| grant_of_assignment(assignment, &observed.area).ok().flatten();
@@ -63,7 +63,7 @@ pub fn plan_assignment(observed: &ObservedAssignment, now: Timestamp) -> Plan<Ro
     });
     plan.with_status(|mut gate| {
         show_conflict(&mut gate, assignment, conflict, now);
-        let bound = observed.around.live.role_bindings.iter();
+        let bound = observed.rbac_state.live.role_bindings.iter();
         let bound = bound.filter(|binding| binding.metadata.deletion_timestamp.is_none()).count();
         RoleAssignmentStatus { gate, namespaces: i32::try_from(bound).ok() }
     })

@@ -35,7 +35,7 @@ pub struct ObservedEligibility {
     /// The scope in which its role counts.
     pub area: RoleScope,
     /// The observed RBAC objects of the right to ask.
-    pub around: RbacState,
+    pub rbac_state: RbacState,
     /// Other roles of its principals, with which its role may be in conflict.
     pub others: Vec<RoleHolding>,
     /// The activations that name it.
@@ -56,14 +56,16 @@ pub fn plan_eligibility(observed: &ObservedEligibility, now: Timestamp) -> Plan<
             ),
             references: None,
             enforce: |applied: Option<&RoleEligibilitySpec>| match applied {
-                Some(_) => {
-                    enforce_grant(grant_of_eligibility(eligibility, &observed.area), &observed.around, now)
-                }
+                Some(_) => enforce_grant(
+                    grant_of_eligibility(eligibility, &observed.area),
+                    &observed.rbac_state,
+                    now,
+                ),
                 None => (Enforcement::Nothing, Vec::new()),
             },
         })
     };
-    let finalization = Finalization { in_use: None, remove: || plan_finalization(&observed.around, now) };
+    let finalization = Finalization { in_use: None, remove: || plan_finalization(&observed.rbac_state, now) };
     let mut plan = plan_gated(&observed.declared, finalization, inputs(), Vec::new, now);
     add_impact(&mut plan, || {
         let offered = |eligibility: &RoleEligibility| {

@@ -69,12 +69,12 @@ pub struct ObservedWorkload {
 pub fn plan_workload(observed: &ObservedWorkload, now: Timestamp) -> Plan<EnclaveWorkloadStatus> {
     let exceptions = &exceptions(observed, now);
     let inputs = || -> Result<_, EvaluationError> {
-        let around = observe_around(observed, exceptions)?;
+        let parents = observe_parents(observed, exceptions)?;
         Ok(GatedInputs {
             inherited_policy: observed.declared.parent.rules_in_enclave(KINDS)?,
             references: None,
-            enforce: move |applied: Option<&EnclaveWorkloadSpec>| match (&around, applied) {
-                (Some(around), Some(spec)) => enforce_workload(observed, around, spec, now),
+            enforce: move |applied: Option<&EnclaveWorkloadSpec>| match (&parents, applied) {
+                (Some(parents), Some(spec)) => enforce_workload(observed, parents, spec, now),
                 (Some(_), None) => preview_workload(observed),
                 (None, None) => (Enforcement::Nothing, Vec::new()),
                 (None, Some(_)) => {
@@ -134,7 +134,7 @@ fn describe_rest(observed: &ObservedWorkload, proposed: &EnclaveWorkload) -> (Ve
 }
 
 /// The applied contents around a workload, as far as the workload needs them.
-struct Around<'a> {
+struct ParentSpecs<'a> {
     community: &'a Community,
     enclave: &'a Enclave,
     community_spec: CommunitySpec,
@@ -152,13 +152,13 @@ fn exceptions(observed: &ObservedWorkload, now: Timestamp) -> Exceptions {
 
 /// Returns what is applied around a workload. The Enclave may be on its way out: what is in it stays in shape until it
 /// goes.
-fn observe_around<'a>(
+fn observe_parents<'a>(
     observed: &'a ObservedWorkload,
     exceptions: &'a Exceptions,
-) -> Result<Option<Around<'a>>, EvaluationError> {
+) -> Result<Option<ParentSpecs<'a>>, EvaluationError> {
     let Parent::Enclave(community, enclave) = &observed.declared.parent else { return Ok(None) };
     let specs = applied_spec(community.as_ref())?.zip(applied_spec(enclave.as_ref())?);
-    Ok(specs.map(|(community_spec, enclave_spec)| Around {
+    Ok(specs.map(|(community_spec, enclave_spec)| ParentSpecs {
         community,
         enclave,
         community_spec,
@@ -175,21 +175,21 @@ fn namespace_of(observed: &ObservedWorkload) -> Option<String> {
 
 fn enforce_workload(
     observed: &ObservedWorkload,
-    around: &Around<'_>,
+    parents: &ParentSpecs<'_>,
     spec: &EnclaveWorkloadSpec,
     now: Timestamp,
 ) -> (Enforcement, Vec<Write>) {
     let workload = observed.declared.object.as_ref();
     let namespace =
-        workload_namespace(&around.community.name_any(), &around.enclave.name_any(), &workload.name_any());
+        workload_namespace(&parents.community.name_any(), &parents.enclave.name_any(), &workload.name_any());
     let alone = [namespace.clone()];
-    let enclave_namespaces = match around.enclave_spec.network.workload_communication {
+    let enclave_namespaces = match parents.enclave_spec.network.workload_communication {
         WorkloadCommunication::Isolated => &alone[..],
         WorkloadCommunication::Allowed if observed.enclave_namespaces.is_empty() => &alone[..],
         WorkloadCommunication::Allowed => &observed.enclave_namespaces,
     };
     let base = [
-        build_dns(&namespace, &around.community_spec.dns),
+        build_dns(&namespace, &parents.community_spec.dns),
         build_intra_enclave(&namespace, enclave_namespaces),
     ];
     let connections =
@@ -200,10 +200,10 @@ fn enforce_workload(
         .filter_map(|resolved| cilium_policy_of(resolved, &namespace, observed, now));
     let desired = DesiredNamespace {
         owner_uid: observed.declared.uid(),
-        community: around.community.name_any(),
-        enclave: Some(around.enclave.name_any()),
+        community: parents.community.name_any(),
+        enclave: Some(parents.enclave.name_any()),
         held_operations: Vec::new(),
-        exceptions: around.exceptions.clone(),
+        exceptions: parents.exceptions.clone(),
         bindings: build_listed(&namespace, spec),
         purpose: NamespacePurpose::Workload(Box::new(WorkloadContents {
             workload: workload.name_any(),

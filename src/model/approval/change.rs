@@ -287,8 +287,8 @@ fn check_approval<K: Gated>(
     // The words for what is applied already are no words for another change.
     let applied = object.gate().and_then(|gate| gate.applied.as_ref());
     let used_up = applied.and_then(|applied| applied.change.as_ref()) == Some(&words);
-    let said = words.justification.as_ref().is_some_and(|text| !text.trim().is_empty());
-    if policy.require_justification && (used_up || !said) {
+    let is_filled = words.justification.as_ref().is_some_and(|text| !text.trim().is_empty());
+    if policy.require_justification && (used_up || !is_filled) {
         return Err(HoldCause::JustificationMissing.into());
     }
     let about = About {

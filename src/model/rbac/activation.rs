@@ -27,14 +27,14 @@ const LAPSES_AFTER: SignedDuration = SignedDuration::from_hours(24);
 
 /// The person who asks, as the API server stamped it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asker {
+pub struct Requester {
     pub user: String,
     pub groups: BTreeSet<String>,
     /// The claim that says that the person logged in with more than a password.
     pub mfa: Option<String>,
 }
 
-impl Asker {
+impl Requester {
     /// Digest of all stamps, which must not change after they were believed once.
     #[must_use]
     pub fn digest(&self) -> String {
@@ -97,7 +97,7 @@ pub struct Evaluation {
 pub enum Step {
     Nothing,
     /// The request to make: somebody has to decide.
-    Ask(Box<ApprovalRequest>),
+    CreateRequest(Box<ApprovalRequest>),
     /// The start of the activation now, on this basis.
     Begin(Basis),
     /// Nothing, and the status stays as it is: somebody was asked, and the outcome is not known yet.
@@ -117,11 +117,11 @@ impl Evaluation {
 
 /// The person who asked for an activation; `None` when the API server did not stamp it.
 #[must_use]
-pub fn asker(activation: &RoleActivation) -> Option<Asker> {
+pub fn find_requester(activation: &RoleActivation) -> Option<Requester> {
     let annotation = |key: &str| activation.annotations().get(key).filter(|value| !value.is_empty());
     let user = annotation(names::REQUESTED_BY)?.clone();
     let groups = annotation(names::REQUESTED_GROUPS).map_or("", String::as_str);
-    Some(Asker {
+    Some(Requester {
         user,
         groups: groups.split('\n').filter(|group| !group.is_empty()).map(ToOwned::to_owned).collect(),
         mfa: annotation(names::REQUESTED_MFA).cloned(),
@@ -136,10 +136,10 @@ pub fn person(user: &str) -> Principal {
 
 /// Whether a person may activate the role.
 #[must_use]
-pub fn is_eligible(spec: &RoleEligibilitySpec, asker: &Asker) -> bool {
+pub fn is_eligible(spec: &RoleEligibilitySpec, requester: &Requester) -> bool {
     spec.principals.iter().any(|principal| match principal.username() {
-        Some(name) => name == asker.user,
-        None => asker.groups.contains(&principal.name),
+        Some(name) => name == requester.user,
+        None => requester.groups.contains(&principal.name),
     })
 }
 
@@ -192,7 +192,7 @@ pub fn evaluate_activation(
     }
     // Lost means that there was something to lose.
     let lost = if known.is_some() { Revoked } else { Refused };
-    let Some(asker) = asker(activation) else {
+    let Some(requester) = find_requester(activation) else {
         let message = "the API server did not stamp who asked; create another activation";
         return match known {
             None => {
@@ -202,7 +202,7 @@ pub fn evaluate_activation(
         };
     };
     let believed = status.stamps.as_ref();
-    if believed.is_some_and(|believed| *believed != asker.digest()) {
+    if believed.is_some_and(|believed| *believed != requester.digest()) {
         let message = "who asked was changed afterwards, so it is not believed; create another activation";
         return ended(lost, reason::REQUESTER_UNKNOWN, message.into());
     }
@@ -228,7 +228,7 @@ pub fn evaluate_activation(
         }
     };
     let spec = &eligible.spec;
-    if let Some(why) = find_loss(activation, eligible, &asker, now) {
+    if let Some(why) = find_loss(activation, eligible, &requester, now) {
         return ended(lost, reason::NOT_ELIGIBLE, why);
     }
     if let Some(unreadable) = unreadable {
@@ -244,13 +244,13 @@ pub fn evaluate_activation(
         let evaluation = Evaluation::new(Active, reason::ACTIVE, format!("the role is held until {end}"));
         return Ok(Evaluation { starts_at: Some(start), ends_at: Some(end), ..evaluation });
     }
-    if let Some((reason, why)) = find_unmet(activation, spec, &asker) {
+    if let Some((reason, why)) = find_unmet(activation, spec, &requester) {
         return ended(lost, reason, why);
     }
     if let Some(why) = &input.conflict {
         return ended(lost, reason::CONFLICTING_DUTIES, why.clone());
     }
-    begin(activation, input, spec, &asker)
+    begin(activation, input, spec, &requester)
 }
 
 /// Whether an activation was asked for so recently that it can wait for what it needs.
@@ -265,32 +265,35 @@ fn is_fresh(activation: &RoleActivation, now: Timestamp) -> bool {
 pub fn keeps_what_it_has(activation: &RoleActivation, eligible: Option<&Eligible>) -> bool {
     let is_newer = activation.spec.unreadable.as_ref().is_some_and(|unreadable| unreadable.is_only_newer());
     let Some(status) = activation.status.as_ref().filter(|_| is_newer) else { return false };
-    let (Some(asker), Some(eligible)) = (asker(activation), eligible) else { return false };
+    let (Some(requester), Some(eligible)) = (find_requester(activation), eligible) else { return false };
     activation.metadata.deletion_timestamp.is_none()
         && !activation.spec.deactivate
         && status.state.is_none_or(|state| state == ActivationState::Active)
-        && status.stamps.as_ref().is_none_or(|believed| *believed == asker.digest())
-        && find_other(activation, eligible, &asker).is_none()
+        && status.stamps.as_ref().is_none_or(|believed| *believed == requester.digest())
+        && find_other(activation, eligible, &requester).is_none()
 }
 
 /// Returns why the person is not eligible any more, or never was.
 fn find_loss(
     activation: &RoleActivation,
     eligible: &Eligible,
-    asker: &Asker,
+    requester: &Requester,
     now: Timestamp,
 ) -> Option<String> {
     let has_ended = eligible.spec.ends_at.as_ref().is_some_and(|end| end.0 <= now);
     let ended = || format!("RoleEligibility {} has ended", activation.spec.eligibility);
-    find_other(activation, eligible, asker).or_else(|| has_ended.then(ended))
+    find_other(activation, eligible, requester).or_else(|| has_ended.then(ended))
 }
 
 /// Returns why an eligibility is not one for this activation, at any time.
-fn find_other(activation: &RoleActivation, eligible: &Eligible, asker: &Asker) -> Option<String> {
+fn find_other(activation: &RoleActivation, eligible: &Eligible, requester: &Requester) -> Option<String> {
     let name = &activation.spec.eligibility;
     let Eligible { uid, spec } = eligible;
-    if !is_eligible(spec, asker) {
-        return Some(format!("RoleEligibility {name} does not name {} or one of their groups", asker.user));
+    if !is_eligible(spec, requester) {
+        return Some(format!(
+            "RoleEligibility {name} does not name {} or one of their groups",
+            requester.user
+        ));
     }
     let status = activation.status.as_ref();
     let other_uid =
@@ -304,11 +307,11 @@ fn find_other(activation: &RoleActivation, eligible: &Eligible, asker: &Asker) -
 fn find_unmet(
     activation: &RoleActivation,
     spec: &RoleEligibilitySpec,
-    asker: &Asker,
+    requester: &Requester,
 ) -> Option<(&'static str, String)> {
     let conditions = &spec.activation;
     let name = &activation.spec.eligibility;
-    let said = |words: &Option<String>| words.as_ref().is_some_and(|words| !words.trim().is_empty());
+    let is_filled = |words: &Option<String>| words.as_ref().is_some_and(|words| !words.trim().is_empty());
     if activation.spec.duration.length() > conditions.max_duration.length() {
         let (wanted, longest) = (&activation.spec.duration, &conditions.max_duration);
         return Some((
@@ -316,15 +319,15 @@ fn find_unmet(
             format!("{wanted} is longer than RoleEligibility {name} allows, which is {longest}"),
         ));
     }
-    if conditions.require_justification && !said(&activation.spec.justification) {
+    if conditions.require_justification && !is_filled(&activation.spec.justification) {
         let message = format!("RoleEligibility {name} asks for a justification; set spec.justification");
         return Some((reason::JUSTIFICATION_MISSING, message));
     }
-    if conditions.require_ticket && !said(&activation.spec.ticket) {
+    if conditions.require_ticket && !is_filled(&activation.spec.ticket) {
         let message = format!("RoleEligibility {name} asks for a ticket; set spec.ticket");
         return Some((reason::TICKET_MISSING, message));
     }
-    if conditions.require_mfa && asker.mfa.is_none() {
+    if conditions.require_mfa && requester.mfa.is_none() {
         let message = format!(
             "RoleEligibility {name} asks for multi-factor authentication; log in with it and create another activation"
         );
@@ -343,7 +346,7 @@ fn begin(
     activation: &RoleActivation,
     input: &EvaluationInput<'_>,
     spec: &RoleEligibilitySpec,
-    asker: &Asker,
+    requester: &Requester,
 ) -> Result<Evaluation, EvaluationError> {
     use ActivationState::{Active, Scheduled};
     let now = input.now;
@@ -367,7 +370,7 @@ fn begin(
             return Ok(Evaluation::wait(reason::POLICIES_NOT_INTACT, what));
         }
         match requirement(spec, outer).to_policy() {
-            Some(policy) => return ask(activation, asker, policy, now),
+            Some(policy) => return request_approval(activation, requester, policy, now),
             None => Basis::NoRule(outer.scopes.iter().map(|scope| scope.origin.clone()).collect()),
         }
     };
@@ -431,9 +434,9 @@ fn requirement(spec: &RoleEligibilitySpec, outer: &InheritedPolicy) -> Requireme
     scopes.fold(votes, |merged, rules| merged.merge(Requirement::of_scope(rules, &operations)))
 }
 
-fn ask(
+fn request_approval(
     activation: &RoleActivation,
-    asker: &Asker,
+    requester: &Requester,
     policy: EffectivePolicy,
     now: Timestamp,
 ) -> Result<Evaluation, EvaluationError> {
@@ -467,10 +470,11 @@ fn ask(
         justification: activation.spec.justification.clone(),
         ticket: activation.spec.ticket.clone(),
     };
-    let request = build_request(&about, &proposal, vec![asker.user.clone()], words, policy, Vec::new(), now);
+    let request =
+        build_request(&about, &proposal, vec![requester.user.clone()], words, policy, Vec::new(), now);
     let evaluation = evaluate_request(&request, "")
         .unwrap_or_else(|| Evaluation::wait(reason::APPROVAL_PENDING, "waits for approval"));
-    Ok(Evaluation { step: Step::Ask(Box::new(request)), ..evaluation })
+    Ok(Evaluation { step: Step::CreateRequest(Box::new(request)), ..evaluation })
 }
 
 /// Name of the request about an activation. Its spec never changes, so there is only one.

@@ -71,16 +71,16 @@ pub struct RbacState {
 
 /// Compares the rights that there are with those that there should be.
 #[must_use]
-pub fn plan_access(grants: &[Grant], around: &RbacState, now: Timestamp) -> AccessPlan {
+pub fn plan_access(grants: &[Grant], rbac_state: &RbacState, now: Timestamp) -> AccessPlan {
     // A grant that is over gives nothing, whatever end is written on the objects that were made for it: that may
     // be an older one, and objects that are taken away must not be made again.
     let lasts = |grant: &&Grant| grant.ends_at.is_none_or(|end| end > now);
     let wanted = build_objects(grants.iter().filter(lasts));
     let mut plan = AccessPlan::default();
-    plan.compare(&wanted.cluster_role_bindings, &around.live.cluster_role_bindings, around, now);
-    plan.compare(&wanted.role_bindings, &around.live.role_bindings, around, now);
-    plan.compare(&wanted.cluster_roles, &around.live.cluster_roles, around, now);
-    plan.compare(&wanted.roles, &around.live.roles, around, now);
+    plan.compare(&wanted.cluster_role_bindings, &rbac_state.live.cluster_role_bindings, rbac_state, now);
+    plan.compare(&wanted.role_bindings, &rbac_state.live.role_bindings, rbac_state, now);
+    plan.compare(&wanted.cluster_roles, &rbac_state.live.cluster_roles, rbac_state, now);
+    plan.compare(&wanted.roles, &rbac_state.live.roles, rbac_state, now);
     // A role has to be there before it is bound. All other writes that give rights are made beside those of the
     // roles.
     plan.opens.sort_by_key(|open| matches!(open, Write::Child(_, child) if child.binds_made_role()));
@@ -92,13 +92,14 @@ impl AccessPlan {
         &mut self,
         wanted: &[Arc<K>],
         live: &[Arc<K>],
-        around: &RbacState,
+        rbac_state: &RbacState,
         now: Timestamp,
     ) {
         let wanted: BTreeMap<_, &K> = wanted.iter().map(|wanted| (key(wanted), wanted.as_ref())).collect();
         let live = live.iter().map(|live| (key(live), live.as_ref()));
         // Objects of unknown grants stay, but no longer than until the end that is written on them.
-        let is_unknown = |name: &String, live: &K| around.unknown.get(name).filter(|_| !is_over(live, now));
+        let is_unknown =
+            |name: &String, live: &K| rbac_state.unknown.get(name).filter(|_| !is_over(live, now));
         let mut known: BTreeMap<_, &K> = BTreeMap::new();
         for (key, live) in live {
             match is_unknown(&key.1, live) {
@@ -113,7 +114,7 @@ impl AccessPlan {
             }
         }
         let live = known;
-        let guarded = |namespace: &Option<String>| !namespace.iter().any(|one| around.bare.contains(one));
+        let guarded = |namespace: &Option<String>| !namespace.iter().any(|one| rbac_state.bare.contains(one));
         for (key, wanted) in wanted.iter().filter(|((namespace, _), _)| guarded(namespace)) {
             self.opens.extend(plan_widening(live.get(key).copied(), *wanted));
         }

@@ -79,12 +79,12 @@ pub fn refuse_conflict(
 #[must_use]
 pub fn enforce_grant(
     grant: Result<Option<Grant>, EvaluationError>,
-    around: &RbacState,
+    rbac_state: &RbacState,
     now: Timestamp,
 ) -> (Enforcement, Vec<Write>) {
     let Ok(grant) = grant else { return (Enforcement::Underway, Vec::new()) };
     let grants: Vec<Grant> = grant.into_iter().collect();
-    let AccessPlan { closes, opens } = plan_access(&grants, around, now);
+    let AccessPlan { closes, opens } = plan_access(&grants, rbac_state, now);
     let has_ended = grants.iter().any(|grant| grant.ends_at.is_some_and(|end| end <= now));
     let enforcement = match (closes.is_empty() && opens.is_empty(), has_ended) {
         (false, _) => Enforcement::Underway,
@@ -102,8 +102,8 @@ pub fn enforce_grant(
 ///
 /// # Errors
 /// While the rights are there: the text for the status.
-pub fn plan_finalization(around: &RbacState, now: Timestamp) -> Result<Vec<Write>, (String, Vec<Write>)> {
-    let AccessPlan { closes, .. } = plan_access(&[], around, now);
+pub fn plan_finalization(rbac_state: &RbacState, now: Timestamp) -> Result<Vec<Write>, (String, Vec<Write>)> {
+    let AccessPlan { closes, .. } = plan_access(&[], rbac_state, now);
     if closes.is_empty() {
         Ok(Vec::new())
     } else {

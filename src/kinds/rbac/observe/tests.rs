@@ -51,12 +51,12 @@ fn bound(kind: Kind, names: &[&str]) -> Caches {
 /// Returns who is left in the binding after the plan took away what has to go.
 fn left(caches: &Caches, kind: Kind) -> Vec<String> {
     let name = naming::grant(kind, "acme", "staff");
-    let (grant, around) = observe_one_grant(caches, &name);
+    let (grant, rbac_state) = observe_one_grant(caches, &name);
     let names = |binding: &k8s_openapi::api::rbac::v1::RoleBinding| -> Vec<String> {
         binding.subjects.iter().flatten().map(|subject| subject.name.clone()).collect()
     };
-    match plan_access(grant.as_slice(), &around, now()).closes.as_slice() {
-        [] => names(around.live.role_bindings[0].as_ref()),
+    match plan_access(grant.as_slice(), &rbac_state, now()).closes.as_slice() {
+        [] => names(rbac_state.live.role_bindings[0].as_ref()),
         [Write::Child(Verb::Replace, Child::RoleBinding(binding))] => names(binding),
         [Write::Child(Verb::Delete, _)] => Vec::new(),
         other => panic!("{other:?}"),
@@ -122,7 +122,7 @@ fn a_role_of_a_newer_version_goes_with_what_gives_it() {
                 "startsAt": "2026-01-01T00:30:00Z", "endsAt": "2026-01-01T01:30:00Z",
             },
         });
-        let stamps = asker(&read::<RoleActivation>(&activation)).unwrap().digest();
+        let stamps = find_requester(&read::<RoleActivation>(&activation)).unwrap().digest();
         activation["status"]["stamps"] = json!(stamps);
         read::<RoleActivation>(&activation)
     };
@@ -197,7 +197,7 @@ fn an_activation_with_conflicting_duties_ends_where_they_are_refused_and_waits_w
         },
         "spec": {"eligibility": "owners", "duration": "1h", "startsAt": "2026-01-01T20:00:00Z"},
     });
-    let stamps = asker(&read::<RoleActivation>(&tonight)).unwrap().digest();
+    let stamps = find_requester(&read::<RoleActivation>(&tonight)).unwrap().digest();
     tonight["status"] = json!({
         "state": "Scheduled", "role": "enclave-owner", "user": "ann", "eligibilityUid": "owners", "stamps": stamps,
     });

@@ -141,7 +141,7 @@ fn what_is_taken_away_of_a_workload_goes_whatever_is_applied_around_it() {
     };
     let rules = |value: &Value| with(value, "approvals", newer_rules.clone());
     let sealed = |value: &Value| with(value, "podSecurity", json!("Sealed"));
-    let spoil = |scene: &mut Scene, index: usize| match index {
+    let break_one = |scene: &mut Scene, index: usize| match index {
         0 => scene.community = rules(&scene.community),
         1 => scene.enclave = rules(&scene.enclave),
         _ => scene.workload = sealed(&scene.workload),
@@ -152,7 +152,7 @@ fn what_is_taken_away_of_a_workload_goes_whatever_is_applied_around_it() {
         let everybody = vec!["edit ann".to_owned(), "edit eve".to_owned()];
         assert_eq!(summary(&made), (everybody.clone(), access::ISOLATED.to_owned(), 2));
         let mut newer = Scene { workload: isolated(&["ann", "eve"]), ..plain() };
-        spoil(&mut newer, index);
+        break_one(&mut newer, index);
         let same = carry_out(newer.observe(made.clone()));
         assert_eq!(summary(&same), summary(&made), "{index}: nobody took anything back");
         let edited = |enclave: &Value, workload: &Value| {
@@ -202,7 +202,7 @@ fn what_is_taken_away_of_a_workload_goes_whatever_is_applied_around_it() {
         let mut made = carry_out(standard.observe(ObservedNamespace::default()));
         made.bindings.push(binding("helper", "hal"));
         let mut newer = plain();
-        spoil(&mut newer, index);
+        break_one(&mut newer, index);
         let same = carry_out(newer.observe(made.clone()));
         assert_eq!(summary(&same), (vec!["helper hal".to_owned()], access::STANDARD.to_owned(), 2));
         let workload = keep(&isolated(&["ann"]));

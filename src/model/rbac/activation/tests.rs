@@ -60,7 +60,7 @@ fn active() -> RoleActivation {
         state: Some(ActivationState::Active),
         role: Some(Role::EnclaveOwner),
         eligibility_uid: Some("uid".into()),
-        stamps: asker(&activation).map(|asker| asker.digest()),
+        stamps: find_requester(&activation).map(|requester| requester.digest()),
         starts_at: Some(Time(at(0))),
         ends_at: Some(Time(at(30))),
         ..RoleActivationStatus::default()
@@ -95,7 +95,7 @@ fn summary(evaluation: &Evaluation) -> String {
     let state = evaluation.state.map_or_else(|| "waits".to_owned(), |state| state.to_string());
     let step = match evaluation.step {
         Step::Nothing => "",
-        Step::Ask(_) => " ask",
+        Step::CreateRequest(_) => " ask",
         Step::Begin(_) => " begin",
         Step::Unknown => " unknown",
     };
@@ -212,8 +212,8 @@ fn whoever_is_eligible_begins_at_once_when_nothing_is_asked_for() {
 #[test]
 fn what_does_not_meet_the_conditions_is_refused_at_once() {
     let with = |change: fn(&mut ActivationConditions)| spec(|spec| change(&mut spec.activation));
-    let mut wordy = asked("nina", "");
-    wordy.spec.justification = Some(" ".into());
+    let mut blank_justification = asked("nina", "");
+    blank_justification.spec.justification = Some(" ".into());
     for (eligible, reason) in [
         (with(|it| it.max_duration = "29m".parse().unwrap()), "TooLong"),
         (with(|it| it.require_justification = true), "JustificationMissing"),
@@ -221,7 +221,7 @@ fn what_does_not_meet_the_conditions_is_refused_at_once() {
         (with(|it| it.require_mfa = true), "MfaMissing"),
         (spec(|it| it.ends_at = Some(Time(at(0)))), "NotEligible"),
     ] {
-        let evaluation = evaluate(&wordy, &eligible, None, 0);
+        let evaluation = evaluate(&blank_justification, &eligible, None, 0);
         assert_eq!((evaluation.state, evaluation.reason), (Some(ActivationState::Refused), reason));
     }
     let mut later = asked("nina", "");
@@ -257,7 +257,7 @@ fn who_asked_is_believed_only_from_policies_that_stand_guard() {
     }
     // The activation was seen while the policies were intact.
     let mut seen = asked("nina", "");
-    let stamps = asker(&seen).map(|asker| asker.digest());
+    let stamps = find_requester(&seen).map(|requester| requester.digest());
     seen.status = Some(RoleActivationStatus { stamps, ..RoleActivationStatus::default() });
     assert_eq!(evaluate(&seen, &broken), "waits AdmissionPoliciesNotIntact -..-");
     // The stamps were changed while the policies were not intact.
@@ -307,7 +307,7 @@ fn somebody_else_has_to_decide_where_that_is_asked_for() {
     });
     let evaluation = evaluate(&asked("nina", "on-call"), &held, None, 0);
     assert_eq!(summary(&evaluation), "PendingApproval ApprovalPending -..- ask");
-    let Step::Ask(mut request) = evaluation.step else { panic!("nothing is asked") };
+    let Step::CreateRequest(mut request) = evaluation.step else { panic!("nothing is asked") };
     assert_eq!(request.spec.requesters, ["nina"]);
     assert_eq!(request.spec.expires_at.0, at(240));
     assert_eq!(request.metadata.name.as_deref(), Some(request_name(&asked("nina", "")).as_str()));
@@ -317,8 +317,12 @@ fn somebody_else_has_to_decide_where_that_is_asked_for() {
     status.decided_at = Some(Time(at(1)));
     status.policy_fingerprint = Some("guard".into());
     request.status = Some(status.clone());
-    let unfounded = evaluate(&asked("nina", ""), &held, Some(&request), 2);
-    assert_eq!(summary(&unfounded), "PendingApproval ApprovalPending -..-", "the word alone does not count");
+    let without_votes = evaluate(&asked("nina", ""), &held, Some(&request), 2);
+    assert_eq!(
+        summary(&without_votes),
+        "PendingApproval ApprovalPending -..-",
+        "the word alone does not count"
+    );
     let vote =
         serde_json::json!({"approver": "bob", "verdict": "Approved", "digest": request.spec.change.digest});
     status.decisions = vec![serde_json::from_value(vote).unwrap()];
@@ -349,7 +353,7 @@ fn an_activation_whose_request_is_not_known_yet_stays_as_it_is() {
         state: Some(ActivationState::PendingApproval),
         role: Some(Role::EnclaveOwner),
         eligibility_uid: Some("uid".into()),
-        stamps: asker(&activation).map(|asker| asker.digest()),
+        stamps: find_requester(&activation).map(|requester| requester.digest()),
         approval_request: Some("asked".into()),
         ..RoleActivationStatus::default()
     });
