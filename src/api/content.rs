@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-use super::unknown::{describe_way, read_known, without_nulls};
+use super::unknown::{describe_field_path, read_known, without_nulls};
 
 /// Content of a spec: all of the spec but `change`, exactly as it was proposed.
 ///
@@ -83,7 +83,7 @@ impl Content {
         let (read, unknown) = read_known(value);
         let read = read.map_err(UnreadableContent)?;
         match without_nulls(unknown, || Some(value.clone())).first() {
-            Some(way) => Err(UnreadableContent::newer(&describe_way(field, way))),
+            Some(field_path) => Err(UnreadableContent::newer(&describe_field_path(field, field_path))),
             None => Ok(Some(read)),
         }
     }
@@ -156,7 +156,9 @@ impl Content {
         let (read, unknown) = read_known(&mut serde_json::Deserializer::from_str(&self.0.text));
         let spec = read.map_err(UnreadableContent)?;
         match without_nulls(unknown, || Some(self.to_value())).first() {
-            Some(way) => Err(UnreadableContent::newer(describe_way("", way).trim_start_matches('.'))),
+            Some(field_path) => {
+                Err(UnreadableContent::newer(describe_field_path("", field_path).trim_start_matches('.')))
+            }
             None => Ok(spec),
         }
     }

@@ -13,7 +13,7 @@ use serde::de::{
 pub struct Strict<T>(pub T);
 
 /// Methods of a deserializer that are passed on unchanged.
-macro_rules! hand_on {
+macro_rules! delegate {
     ($($method:ident($($argument:ident: $type:ty),*);)*) => {
         $(fn $method<V: Visitor<'de>>(self $(, $argument: $type)*, visitor: V) -> Result<V::Value, D::Error> {
             self.0.$method($($argument,)* Strict(visitor))
@@ -24,7 +24,7 @@ macro_rules! hand_on {
 impl<'de, D: Deserializer<'de>> Deserializer<'de> for Strict<D> {
     type Error = D::Error;
 
-    hand_on! {
+    delegate! {
         deserialize_any();
         deserialize_bool();
         deserialize_i8();

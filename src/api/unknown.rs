@@ -40,20 +40,20 @@ pub fn without_nulls(mut found: Vec<Vec<Step>>, whole: impl FnOnce() -> Option<V
     }
     // What is nested too deeply is something.
     let Some(all) = whole() else { return found };
-    let find = |way: &[Step]| {
-        way.iter().try_fold(&all, |value, step| match step {
+    let find = |field_path: &[Step]| {
+        field_path.iter().try_fold(&all, |value, step| match step {
             Step::Field(name) => value.get(name),
             Step::Entry(index) => value.get(index),
         })
     };
-    found.retain(|way| find(way) != Some(&Value::Null));
+    found.retain(|field_path| find(field_path) != Some(&Value::Null));
     found
 }
 
 /// Returns a path below `path` as text, for example `spec.ports[0].zone`.
 #[must_use]
-pub fn describe_way(path: &str, way: &[Step]) -> String {
-    way.iter().fold(path.to_owned(), |text, step| match step {
+pub fn describe_field_path(path: &str, field_path: &[Step]) -> String {
+    field_path.iter().fold(path.to_owned(), |text, step| match step {
         Step::Field(name) => format!("{text}.{name}"),
         Step::Entry(index) => format!("{text}[{index}]"),
     })

@@ -209,7 +209,7 @@ fn length_after(known: Option<&Backoff>, now: Instant) -> Duration {
 
 /// Those who set up a channel of a Community cannot read the operator's log.
 fn show_to_community(context: &Context, target: &Target, community: &str, error: &str) {
-    let Target::People(_) = target else { return };
+    let Target::Notifications(_) = target else { return };
     let Some(community) = context.caches().communities.get("", community) else { return };
     let message = format!("people are not told by {}: {error}", target.name());
     let event = PlannedEvent { severity: Severity::Warning, reason: reason::NOTIFICATION_FAILED, message };

@@ -21,7 +21,7 @@ pub enum Target {
     /// A sink that takes every record.
     Stream(EventSink),
     /// The destinations that the Communities which use this channel name.
-    People(Channel),
+    Notifications(Channel),
 }
 
 /// The name of a group of records that are delivered in order: for the stream those of one object, for people those that
@@ -37,14 +37,14 @@ impl Target {
     pub fn name(&self) -> SinkName {
         match self {
             Self::Stream(sink) => sink.kind(),
-            Self::People(channel) => sink_of(*channel),
+            Self::Notifications(channel) => sink_of(*channel),
         }
     }
 
     pub(super) fn ordering_key(&self, context: &Context, event: &Event) -> OrderingKey {
         match self {
             Self::Stream(_) => event.id.0.clone(),
-            Self::People(_) => community_of(context.caches(), event)
+            Self::Notifications(_) => community_of(context.caches(), event)
                 .and_then(|community| community.metadata.name.clone())
                 .unwrap_or_default(),
         }
@@ -54,14 +54,14 @@ impl Target {
     pub(super) fn waits_after(&self, error: &DeliveryError, group: &OrderingKey) -> OrderingKey {
         match self {
             Self::Stream(_) if !is_about_the_content(error) => WHOLE_TARGET.to_owned(),
-            Self::Stream(_) | Self::People(_) => group.clone(),
+            Self::Stream(_) | Self::Notifications(_) => group.clone(),
         }
     }
 
     /// Whether the rest of a group is delivered after a failure. Audit records keep their order. Notifications need none, and
     /// somebody who cannot be reached must not keep the others from hearing.
     pub(super) fn continues_after(&self, error: &DeliveryError) -> bool {
-        matches!(self, Self::People(_)) && matches!(error.category(), "Misconfigured" | "Refused")
+        matches!(self, Self::Notifications(_)) && matches!(error.category(), "Misconfigured" | "Refused")
     }
 
     /// Delivers an event. `attempts` were made before and reached the other side.
@@ -82,11 +82,11 @@ impl Target {
                 result => result.map(taken),
             },
             Self::Stream(sink) => sink.deliver(&event.event).await.map(taken),
-            Self::People(_) if context.clock.now().duration_since(event.at) > LONGEST_NOTIFYING => {
+            Self::Notifications(_) if context.clock.now().duration_since(event.at) > LONGEST_NOTIFYING => {
                 warn!(sink = self.name(), id = ?event.id, "given up: people were not told of this within a day");
                 Ok(Delivery::Abandoned)
             }
-            Self::People(channel) => {
+            Self::Notifications(channel) => {
                 let result = send(
                     &context.writer.client,
                     context.caches(),

@@ -145,9 +145,9 @@ pub enum Filled {
     No,
     /// The objects of the first list of the watch; those that it leaves out are read beside it
     /// ([`Cache::begin_backfill`]).
-    Partly,
+    Partial,
     /// Everything.
-    Wholly,
+    Complete,
 }
 
 /// The state of reading, beside the watch, what its first list left out.
@@ -445,7 +445,7 @@ impl<K: Indexed> Cache<K> {
         let mut stored = self.write();
         let gone = stored.end_list(|_| true);
         // Under the lock, so that no later list comes between.
-        self.shared.filled.send_replace(Filled::Wholly);
+        self.shared.filled.send_replace(Filled::Complete);
         gone
     }
 
@@ -455,7 +455,7 @@ impl<K: Indexed> Cache<K> {
     pub fn end_partial_list(&self) -> Vec<Change<K>> {
         let mut stored = self.write();
         let gone = stored.end_list(|held| !held.is_backfilled());
-        self.shared.filled.send_replace(Filled::Partly);
+        self.shared.filled.send_replace(Filled::Partial);
         gone
     }
 
@@ -483,7 +483,7 @@ impl<K: Indexed> Cache<K> {
         let mut stored = self.write();
         let Backfill { seen, .. } = stored.backfill.take()?;
         let gone = stored.take_out_all(|slot, held| held.is_backfilled() && !seen.contains(&slot));
-        self.shared.filled.send_replace(Filled::Wholly);
+        self.shared.filled.send_replace(Filled::Complete);
         Some(gone)
     }
 
@@ -503,8 +503,8 @@ impl<K: Indexed> Cache<K> {
     /// by that.
     pub fn begin_namespace(&self, namespace: &str) {
         let mut stored = self.write();
-        let can_tell = stored.listed.is_none();
-        stored.gone.insert(namespace.into(), can_tell.then(HashSet::new));
+        let is_certain = stored.listed.is_none();
+        stored.gone.insert(namespace.into(), is_certain.then(HashSet::new));
     }
 
     /// Takes in what a list of one namespace found. Returns what changed; `None` when the watch listed anew meanwhile,
@@ -536,8 +536,8 @@ impl<K: Indexed> Cache<K> {
     /// Whether the cache has everything that there is. An object that is not found does not exist only if that is
     /// so before and after looking.
     #[must_use]
-    pub fn is_whole(&self) -> bool {
-        *self.shared.filled.borrow() == Filled::Wholly
+    pub fn is_complete(&self) -> bool {
+        *self.shared.filled.borrow() == Filled::Complete
     }
 
     fn count_visits(&self, number: usize) {

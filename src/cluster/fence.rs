@@ -34,7 +34,7 @@ pub struct NotLeading;
 #[derive(Clone, Default)]
 pub struct Fence {
     held: Arc<Mutex<Held>>,
-    under_way: watch::Sender<usize>,
+    in_flight: watch::Sender<usize>,
 }
 
 /// The state of the lease, as far as this process knows it.
@@ -109,8 +109,8 @@ impl Fence {
     /// Lets no write through any more, and waits for the answers to those that were sent, not for long.
     pub async fn shut(&self) {
         *self.lock() = Held::Released;
-        let mut under_way = self.under_way.subscribe();
-        let _ = tokio::time::timeout(LONGEST_DRAIN, under_way.wait_for(|writes| *writes == 0)).await;
+        let mut in_flight = self.in_flight.subscribe();
+        let _ = tokio::time::timeout(LONGEST_DRAIN, in_flight.wait_for(|writes| *writes == 0)).await;
     }
 
     /// Opens the fence until then. A lease that is given back stays so: giving it back is a write of the lease as
@@ -129,9 +129,9 @@ impl Fence {
         if Instant::now() >= until {
             return None;
         }
-        self.under_way.send_modify(|writes| *writes += 1);
+        self.in_flight.send_modify(|writes| *writes += 1);
         drop(held);
-        Some(Permit { until, under_way: &self.under_way })
+        Some(Permit { until, in_flight: &self.in_flight })
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Held> {
@@ -152,12 +152,12 @@ fn refusal() -> kube::Error {
 /// A write that is under way.
 struct Permit<'a> {
     until: Instant,
-    under_way: &'a watch::Sender<usize>,
+    in_flight: &'a watch::Sender<usize>,
 }
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        self.under_way.send_modify(|writes| *writes = writes.saturating_sub(1));
+        self.in_flight.send_modify(|writes| *writes = writes.saturating_sub(1));
     }
 }
 
@@ -223,9 +223,9 @@ mod tests {
         renew(&fence);
         let slow = write(guard(&fence, server(false)));
         let mut slow = std::pin::pin!(slow);
-        let mut under_way = fence.under_way.subscribe();
+        let mut in_flight = fence.in_flight.subscribe();
         tokio::select! {
-            _ = under_way.wait_for(|writes| *writes == 1) => {}
+            _ = in_flight.wait_for(|writes| *writes == 1) => {}
             _ = slow.as_mut() => panic!("it ended"),
         }
         let shut = fence.shut();

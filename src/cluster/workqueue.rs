@@ -339,7 +339,7 @@ impl State {
         }
     }
 
-    /// Returns when something is due by itself. An object that has waited long enough already needs a seat, and
+    /// Returns when something is due by itself. An object that has waited long enough already needs a slot, and
     /// no more time.
     fn due(&self, now: Instant) -> Option<Instant> {
         let waiting = self.waiting.first().map(|(due, _)| *due);
@@ -384,7 +384,7 @@ impl State {
                 if !std::mem::take(&mut item.is_echo) && priority > Priority::Low {
                     self.recent.add(now);
                 }
-                // Objects that close something have seats of their own, and take nobody's turn.
+                // Objects that close something have slots of their own, and take nobody's turn.
                 if priority < Priority::Closing {
                     self.last_was_low = priority == Priority::Low;
                 }

@@ -73,15 +73,15 @@ pub async fn apply_write<K: ApiObject>(
         Write::ConfirmNamespaceGone { name, owner_uid } => {
             let api: Api<Item<Namespace>> = Api::all(client.clone());
             let live = confirmed(api.get_opt(&name).await, "look whether the namespace is gone")?;
-            go_on_if(live.is_none_or(|namespace| !is_owned(&namespace.read().0, &owner_uid)))
+            continue_if(live.is_none_or(|namespace| !is_owned(&namespace.read().0, &owner_uid)))
         }
         Write::ConfirmRules(origin) => {
             let confirmation = writer.confirm_rules(&origin, since).await;
-            go_on_if(confirmed(confirmation, "look at the approval rules again")?)
+            continue_if(confirmed(confirmation, "look at the approval rules again")?)
         }
         Write::ConfirmPolicies { fingerprint, by } => {
             let confirmation = writer.confirm_policies(&fingerprint, by, since).await;
-            go_on_if(confirmed(confirmation, "look at the admission policies again")?)
+            continue_if(confirmed(confirmation, "look at the admission policies again")?)
         }
         Write::CreateRequest(request) => {
             let result = send_creation(client, request.as_ref()).await;
@@ -127,9 +127,9 @@ async fn confirm_gone<K>(client: &Client, target: &Target) -> Result<Written<K>,
         let metadata = object.meta();
         metadata.uid.as_ref() == Some(&target.uid) && metadata.deletion_timestamp.is_none()
     });
-    go_on_if(!is_there)
+    continue_if(!is_there)
 }
 
-fn go_on_if<K>(as_assumed: bool) -> Result<Written<K>, WriteError> {
+fn continue_if<K>(as_assumed: bool) -> Result<Written<K>, WriteError> {
     if as_assumed { Ok(Written::Another) } else { Err(WriteError::Conflict) }
 }

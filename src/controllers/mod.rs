@@ -120,12 +120,12 @@ async fn run_controller<K: Controller>(context: Arc<Context>) {
     run_queue(&queue, work).await;
 }
 
-/// Works on what a queue holds, several entries at a time; what closes has some seats more. Never returns.
+/// Works on what a queue holds, several entries at a time; what closes has some slots more. Never returns.
 async fn run_queue<F>(queue: &Workqueue, work: impl Fn(Key) -> F)
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let mut under_way: JoinSet<()> = JoinSet::new();
+    let mut in_flight: JoinSet<()> = JoinSet::new();
     loop {
         let at_least = |busy| match busy {
             0 => Some(Priority::Low),
@@ -133,14 +133,14 @@ where
             CONCURRENCY..MOST_AT_A_TIME => Some(Priority::Closing),
             _ => None,
         };
-        while let Some(at_least) = at_least(under_way.len())
+        while let Some(at_least) = at_least(in_flight.len())
             && let Some(key) = queue.take(at_least, Instant::now())
         {
-            under_way.spawn(work(key));
+            in_flight.spawn(work(key));
         }
         tokio::select! {
-            Some(_) = under_way.join_next() => {}
-            () = queue.wait(), if under_way.len() < MOST_AT_A_TIME => {}
+            Some(_) = in_flight.join_next() => {}
+            () = queue.wait(), if in_flight.len() < MOST_AT_A_TIME => {}
         }
     }
 }
@@ -360,15 +360,15 @@ async fn carry_out<K: Controller>(
     if let Some(error) = failure {
         return Err(Failed { error, planned: status, ends_in: None });
     }
-    let mut settles_in = None;
+    let mut prune_after = None;
     if let Some(status) = status.or_else(|| object.status().cloned()) {
         let confirm = beside.into_iter().map(|write| apply_write(&context.writer, object, write, since));
         // Whoever acts on the status confirms the same, so what comes of it is not looked at here.
         let published = publish(object, context, work, status, events, now);
         let (published, _) = futures::join!(published, futures::future::join_all(confirm));
-        settles_in = published?;
+        prune_after = published?;
     }
-    Ok(look_again::<K>(requeue_at.map(|at| until(at, now)), settles_in))
+    Ok(look_again::<K>(requeue_at.map(|at| until(at, now)), prune_after))
 }
 
 /// Returns when an object is requeued: once, for whatever comes first, so that what ends is not behind what nobody

@@ -18,7 +18,7 @@ use crate::kinds::enqueue::Enqueuer;
 pub async fn run(context: Arc<Context>) {
     // Those of an hour that was looked at before they were known would wait for the next start.
     let mut filled = context.caches().requests.filled();
-    if filled.wait_for(|filled| *filled == Filled::Wholly).await.is_err() {
+    if filled.wait_for(|filled| *filled == Filled::Complete).await.is_err() {
         return;
     }
     let mut seen = None;

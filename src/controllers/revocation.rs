@@ -96,7 +96,7 @@ async fn revoke(context: &Context, overdue: &Overdue, key: &Key) -> Outcome {
 }
 
 /// Makes writes side by side, so that one that gets no answer keeps none of the others. All grants together have a
-/// number of lanes, so that many of them do not crowd out one; one lane each grant has in any case. Says what went
+/// number of permits, so that many of them do not crowd out one; one permit each grant has in any case. Says what went
 /// wrong.
 async fn close_all(context: &Context, closes: Vec<Write>) -> Option<String> {
     let more: Vec<_> = (1..closes.len()).map_while(|_| context.closing.try_acquire().ok()).collect();

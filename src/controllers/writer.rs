@@ -137,9 +137,9 @@ impl Writer {
         // A read that began before the latest write of them proves nothing any more.
         let since = self.known_rules.written_at(&scope).map_or(since, |at| at.max(since));
         let (live, began) = self.rules.read(scope.clone(), since, read).await?;
-        let is_so = live == expected;
+        let is_equal = live == expected;
         self.known_rules.note(scope, live, began);
-        Ok(is_so)
+        Ok(is_equal)
     }
 
     /// To be called before what is applied of an object is written, or its finalizer is removed. Until the

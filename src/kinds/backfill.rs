@@ -27,7 +27,7 @@ pub(super) async fn run_backfill(client: Client, enqueuer: Enqueuer) {
     let mut filled = requests.filled();
     loop {
         // The sender is in the cache.
-        if filled.wait_for(|filled| *filled == Filled::Partly).await.is_err() {
+        if filled.wait_for(|filled| *filled == Filled::Partial).await.is_err() {
             return;
         }
         enqueuer.caches.wait_until_filled().await;

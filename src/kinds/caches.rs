@@ -102,14 +102,14 @@ pub enum Cilium {
     /// Cilium's kinds are served; the cache is being filled.
     Installed,
     /// The cache is filled.
-    Known,
+    Synced,
 }
 
 impl Caches {
     /// Whether Cilium's policies can be used.
     #[must_use]
     pub fn has_cilium(&self) -> bool {
-        *self.cilium.borrow() == Cilium::Known
+        *self.cilium.borrow() == Cilium::Synced
     }
 
     /// Notes whether Cilium's policies are served. Returns whether that is news.

@@ -73,7 +73,7 @@ impl Enqueuer {
     /// Enqueues an object when all requests are known, which may be so by now.
     pub fn enqueue_when_requests_are_known(&self, kind: Kind, key: &Key) {
         self.lock_waiting().insert((kind, key.clone()));
-        if self.caches.requests.is_whole() {
+        if self.caches.requests.is_complete() {
             self.enqueue_what_waits();
         }
     }

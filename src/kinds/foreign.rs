@@ -27,7 +27,7 @@ use crate::api::{
 use crate::model::approval::request::is_settled;
 use crate::model::naming::{ROLE_BINDING, is_of_grant};
 use crate::model::rbac::roles::cluster_role;
-use crate::plan::child::is_kept_from_going;
+use crate::plan::child::is_kept_by_finalizer;
 
 /// A kind of which only what concerns the operator is kept.
 pub trait Relevant: Sized {
@@ -175,7 +175,7 @@ impl Relevant for RoleBinding {
     /// then as it is: what would change anything else needs the rights that it gives.
     fn kept(mut self, _: &Caches) -> Self {
         let is_of_others = !has_name(&self, |name| name.starts_with(ROLE_BINDING));
-        if is_of_others && !is_kept_from_going(&self) {
+        if is_of_others && !is_kept_by_finalizer(&self) {
             keep_annotations(&mut self.metadata, |name| name == annotation::CREATED_BY);
             if let Some(subjects) = &mut self.subjects {
                 shorten(subjects);

@@ -48,8 +48,8 @@ impl NamespacePrefix {
 
 /// Returns the index value of what somebody is granted in a namespace, which is found by any [`NamespacePrefix`]: names
 /// of people may be long, and of what they are granted there may be much.
-pub(super) fn value_in_namespace(namespace: &str, somebody: &str) -> String {
-    NamespacePrefix::In(namespace.to_owned()).prefix(&fingerprint(somebody))
+pub(super) fn value_in_namespace(namespace: &str, principal: &str) -> String {
+    NamespacePrefix::In(namespace.to_owned()).prefix(&fingerprint(principal))
 }
 
 /// Returns the Communities that may be the parent of what is declared in a namespace, as namespaces are named: an Enclave's begins with

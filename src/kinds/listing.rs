@@ -87,7 +87,7 @@ pub(super) async fn run_listing(client: Client, enqueuer: Enqueuer) {
     loop {
         while let Some(key) = queue.take(Priority::Normal, Instant::now()) {
             let outcome = match list_namespace(&client, &enqueuer, &key.name).await {
-                Ok(Listed::Whole) => Outcome::Done,
+                Ok(Listed::Complete) => Outcome::Done,
                 Ok(Listed::Again) => Outcome::Failed { ends_in: None },
                 Err(error) => {
                     warn!(namespace = &*key.name, %error, "failed to list a namespace that became the operator's, trying again");
@@ -105,7 +105,7 @@ async fn list_namespace(
     enqueuer: &Enqueuer,
     namespace: &str,
 ) -> Result<Listed, kube::Error> {
-    let mut all = Listed::Whole;
+    let mut all = Listed::Complete;
     let mut note = |listed| {
         if listed == Listed::Again {
             all = listed;
@@ -126,7 +126,7 @@ async fn list_namespace(
 /// The outcome of a list beside the watch.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Listed {
-    Whole,
+    Complete,
     /// The watch listed anew meanwhile.
     Again,
 }
@@ -147,5 +147,5 @@ where
     for change in changes {
         enqueuer.enqueue_change(&change);
     }
-    Ok(Listed::Whole)
+    Ok(Listed::Complete)
 }

@@ -36,7 +36,7 @@ pub(in crate::kinds) fn observe_gated<K: Gated>(
     object: Arc<K>,
     policy_status: PolicyStatus,
 ) -> ObservedGated<K> {
-    let parent = object.meta().namespace.as_deref().map_or(Parent::Nowhere, |name| parent_of(caches, name));
+    let parent = object.meta().namespace.as_deref().map_or(Parent::Unmanaged, |name| parent_of(caches, name));
     let uid = object.uid().unwrap_or_default();
     let (requests, knows_all_requests) = whole(caches, || observe_requests(caches, object.as_ref(), &uid));
     ObservedGated { parent, requests, knows_all_requests, object, policies: policy_status }
@@ -45,9 +45,9 @@ pub(in crate::kinds) fn observe_gated<K: Gated>(
 /// Returns what `look` finds among the requests, and whether all of them were known all the time while it looked: they
 /// may become known, or be dropped, meanwhile.
 pub(in crate::kinds) fn whole<T>(caches: &Caches, look: impl FnOnce() -> T) -> (T, bool) {
-    let was_whole = caches.requests.is_whole();
+    let was_complete = caches.requests.is_complete();
     let found = look();
-    (found, was_whole && caches.requests.is_whole())
+    (found, was_complete && caches.requests.is_complete())
 }
 
 /// The requests about an object that still say something about it: those that are undecided or not enacted

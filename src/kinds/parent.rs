@@ -21,7 +21,7 @@ pub fn control_namespace_of(community: &Community, enclave: &Enclave) -> String 
 /// the UID on it whether the object that is found there is the one that it was made for.
 #[must_use]
 pub fn parent_of(caches: &Caches, namespace: &str) -> Parent {
-    find_parent(caches, namespace).unwrap_or(Parent::Nowhere)
+    find_parent(caches, namespace).unwrap_or(Parent::Unmanaged)
 }
 
 fn find_parent(caches: &Caches, namespace: &str) -> Option<Parent> {

@@ -90,7 +90,7 @@ async fn run_cilium(client: Client, enqueuer: Enqueuer) {
     run_watch(apis, all(), CiliumNetworkPolicy::WINDOW, counts, is_known, move |seen| {
         let is_filled = matches!(seen, WatchEvent::ListEnds);
         enqueuer.take_in::<CiliumNetworkPolicy>(seen);
-        if is_filled && enqueuer.caches.cilium.send_replace(Cilium::Known) != Cilium::Known {
+        if is_filled && enqueuer.caches.cilium.send_replace(Cilium::Synced) != Cilium::Synced {
             enqueuer.enqueue_everything();
         }
     })

@@ -200,7 +200,7 @@ impl Made for RoleBinding {
 
 /// Whether something is being deleted and kept from going.
 #[must_use]
-pub fn is_kept_from_going<K: Resource>(live: &K) -> bool {
+pub fn is_kept_by_finalizer<K: Resource>(live: &K) -> bool {
     live.meta().deletion_timestamp.is_some() && !live.finalizers().is_empty()
 }
 

@@ -53,7 +53,7 @@ impl<K: Gated> ObservedGated<K> {
 #[derive(Clone, Debug)]
 pub enum Parent {
     /// No namespace of the operator, or no namespace at all.
-    Nowhere,
+    Unmanaged,
     /// The namespace of a Community.
     Community(Arc<Community>),
     /// The control namespace of an Enclave.
@@ -148,7 +148,7 @@ where
         // Enforcing starts with the next observation, when what is applied is stored. Until then the content that
         // was applied before is kept in shape, and closed as far as it has to be.
         Standing::Enacting if K::IS_MADE || is_not_all || applied.as_ref().is_some_and(K::retires) => {
-            (Enforcement::Underway, repair(applied_spec(object)?.as_ref()))
+            (Enforcement::InProgress, repair(applied_spec(object)?.as_ref()))
         }
         _ => enforce(applied.as_ref()),
     };
@@ -275,7 +275,7 @@ impl Parent {
     #[must_use]
     pub const fn community(&self) -> Option<&Arc<Community>> {
         match self {
-            Self::Nowhere => None,
+            Self::Unmanaged => None,
             Self::Community(community) | Self::Enclave(community, _) => Some(community),
         }
     }
@@ -291,7 +291,7 @@ impl Parent {
         let Self::Community(community) = self else {
             let what = match self {
                 Self::Enclave(..) => "is the control namespace of an Enclave",
-                Self::Nowhere | Self::Community(_) => "does not belong to a Community",
+                Self::Unmanaged | Self::Community(_) => "does not belong to a Community",
             };
             let message = format!("this namespace {what}; {kinds} are declared in a Community's namespace");
             return Ok(Err(NotReady { reason: reason::COMMUNITY_NOT_FOUND, message }));

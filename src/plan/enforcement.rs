@@ -34,7 +34,7 @@ pub enum Enforcement {
     /// Everything was seen as it should be, and others may change it for a while.
     Paused,
     /// Something of it is still being made.
-    Underway,
+    InProgress,
     /// Nothing is open, because the spec says so.
     Closed(NotReady),
     /// Some of it cannot be made now.

@@ -62,7 +62,7 @@ fn state<K: Gated>(standing: &Standing, enforcement: &Enforcement) -> State {
         ) => State::Degraded,
         (Standing::Held(_) | Standing::Blocked(_) | Standing::Unknown, _) => State::Pending,
         (Standing::Enacting | Standing::InForce, Enforcement::Complete | Enforcement::Paused) => open,
-        (Standing::Enacting, _) | (Standing::InForce, Enforcement::Underway | Enforcement::Nothing) => {
+        (Standing::Enacting, _) | (Standing::InForce, Enforcement::InProgress | Enforcement::Nothing) => {
             State::Approved
         }
         (Standing::InForce, Enforcement::Blocked(_)) => shut,
@@ -184,7 +184,7 @@ fn describe_enforcement(enforcement: &Enforcement) -> Wanted {
             reason::ENFORCED,
             "everything that is applied was made; Advanced maintenance is on, so what others change in its namespace is not put back".into(),
         ),
-        Enforcement::Underway => wanted(Status::False, reason::PROVISIONING, "being put into force".into()),
+        Enforcement::InProgress => wanted(Status::False, reason::PROVISIONING, "being put into force".into()),
         Enforcement::Closed(NotReady { reason, message }) => wanted(Status::True, reason, message.clone()),
         Enforcement::Partial(NotReady { reason, message })
         | Enforcement::Blocked(NotReady { reason, message }) => wanted(Status::False, reason, message.clone()),
@@ -356,8 +356,8 @@ mod tests {
         let blocked = |reason| Standing::Blocked(missing(reason));
         for (standing, enforcement, expected, progress) in [
             (Standing::InForce, Enforcement::Complete, State::Active, None),
-            (Standing::InForce, Enforcement::Underway, State::Approved, Some(RECONCILING)),
-            (Standing::Enacting, Enforcement::Underway, State::Approved, Some(RECONCILING)),
+            (Standing::InForce, Enforcement::InProgress, State::Approved, Some(RECONCILING)),
+            (Standing::Enacting, Enforcement::InProgress, State::Approved, Some(RECONCILING)),
             (Standing::InForce, conflict.clone(), State::Inactive, Some(STALLED)),
             (Standing::InForce, terminating, State::Degraded, Some(RECONCILING)),
             (held(waiting.clone()), Enforcement::Nothing, State::Pending, Some(RECONCILING)),

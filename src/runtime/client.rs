@@ -67,7 +67,7 @@ impl Clients {
 /// The stack that [`ClientBuilder`] makes of a configuration, without spans and proxies, with sockets of its own. The
 /// limit of silence is not `set_read_timeout`: that sets a timer to the present each time when something was read,
 /// which wakes the runtime once more for each event and each answer.
-fn build(config: &kube::Config, fence: Option<Fence>, silence: Duration) -> Result<Client, kube::Error> {
+fn build(config: &kube::Config, fence: Option<Fence>, longest_idle: Duration) -> Result<Client, kube::Error> {
     if let Some(proxy) = &config.proxy_url {
         return Err(kube::Error::ProxyProtocolUnsupported { proxy_url: Box::new(proxy.clone()) });
     }
@@ -88,8 +88,8 @@ fn build(config: &kube::Config, fence: Option<Fence>, silence: Duration) -> Resu
     connector.set_connect_timeout(Some(LONGEST_CONNECT));
     connector.set_write_timeout(Some(LONGEST_WRITE));
     let service = ServiceBuilder::new()
-        .layer(TimeoutLayer::new(silence))
-        .layer(ResponseBodyTimeoutLayer::new(silence))
+        .layer(TimeoutLayer::new(longest_idle))
+        .layer(ResponseBodyTimeoutLayer::new(longest_idle))
         .layer(MapResponseLayer::new(|answer: Response<_>| answer.map(Text::new)))
         .layer(config.base_uri_layer())
         .option_layer(config.default_retry.then(|| RetryLayer::new(RetryPolicy::server_retry())))
@@ -182,7 +182,7 @@ mod tests {
     use crate::cluster::watch::WATCH_SECONDS;
 
     /// A client of a server that says this to whatever it is asked, and nothing more.
-    async fn client_of(says: &'static str, silence: Duration) -> Client {
+    async fn client_of(says: &'static str, longest_idle: Duration) -> Client {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move {
@@ -194,7 +194,7 @@ mod tests {
                 streams.push(stream);
             }
         });
-        build(&config_of(address), None, silence).unwrap()
+        build(&config_of(address), None, longest_idle).unwrap()
     }
 
     fn config_of(address: SocketAddr) -> kube::Config {
@@ -263,8 +263,8 @@ mod tests {
 
     #[test]
     fn a_watch_is_over_before_its_silence_counts() {
-        let lasts = Duration::from_secs(WATCH_SECONDS.into());
-        assert!(lasts + Duration::from_secs(10) < LONGEST_IDLE);
+        let watch_duration = Duration::from_secs(WATCH_SECONDS.into());
+        assert!(watch_duration + Duration::from_secs(10) < LONGEST_IDLE);
     }
 
     #[tokio::test]

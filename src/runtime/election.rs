@@ -27,7 +27,7 @@ use crate::cluster::unreadable::Counts;
 use crate::cluster::watch::{Apis, WatchEvent, run_watch};
 
 /// The number of times that a lease which was written meanwhile is read again to be given back.
-const ATTEMPTS_TO_GIVE_BACK: usize = 3;
+const ATTEMPTS_TO_RELEASE: usize = 3;
 
 /// The lease was lost: another process leads now, or the API server could not be reached in time.
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +48,7 @@ enum Seen {
     /// It was not listed yet.
     Unknown,
     /// There is none.
-    Nowhere,
+    Absent,
     /// It was seen at that time.
     There(Box<Lease>, Instant),
 }
@@ -57,7 +57,7 @@ impl Seen {
     fn lease(&self) -> Option<&Lease> {
         match self {
             Self::There(lease, _) => Some(lease),
-            Self::Unknown | Self::Nowhere => None,
+            Self::Unknown | Self::Absent => None,
         }
     }
 }
@@ -101,7 +101,7 @@ impl Election {
                 WatchEvent::ListEnds | WatchEvent::PartOfListEnds => listed.take(),
             };
             let there = |lease| Seen::There(Box::new(lease), Instant::now());
-            seen.send_replace(lease.map_or(Seen::Nowhere, there));
+            seen.send_replace(lease.map_or(Seen::Absent, there));
         };
         run_watch(apis, config, Duration::ZERO, Counts::default(), |_| false, see)
     }
@@ -127,7 +127,7 @@ impl Election {
 
     /// Lets another process lead at once, if this one does.
     pub async fn release(&self) {
-        for _ in 0..ATTEMPTS_TO_GIVE_BACK {
+        for _ in 0..ATTEMPTS_TO_RELEASE {
             let Ok(Some(mut lease)) = self.read().await else { return };
             if holder(&lease) != Some(&self.identity) {
                 return;
@@ -143,23 +143,23 @@ impl Election {
     /// Waits until nobody else holds the lease, or renews it, and takes it.
     async fn acquire(&self) -> Renewal {
         let mut seen = self.seen.subscribe();
-        let mut told = None;
+        let mut reported = None;
         loop {
             let now = seen.borrow_and_update().clone();
             let another = now.lease().and_then(holder).filter(|holder| *holder != self.identity);
             let free_at = match (&now, another) {
                 (Seen::There(_, at), Some(_)) => Some(*at + LEASE_DURATION),
-                (Seen::There(..), None) | (Seen::Nowhere, _) => Some(Instant::now()),
+                (Seen::There(..), None) | (Seen::Absent, _) => Some(Instant::now()),
                 (Seen::Unknown, _) => None,
             };
-            if let Some(holder) = another.filter(|holder| told.as_deref() != Some(*holder)) {
+            if let Some(holder) = another.filter(|holder| reported.as_deref() != Some(*holder)) {
                 info!(
                     holder,
                     identity = self.identity,
                     "another operator process holds the lease {}/{OPERATOR}; this one takes over when it ends",
                     self.namespace
                 );
-                told = Some(holder.to_owned());
+                reported = Some(holder.to_owned());
             }
             let is_free = async {
                 match free_at {

@@ -96,7 +96,7 @@ struct ConnectionSlots {
 }
 
 impl ConnectionSlots {
-    /// A seat for a connection from this address, and what tells that it is to end. When there is none, an
+    /// A slot for a connection from this address, and what tells that it is to end. When there is none, an
     /// address with as many connections as no other loses its oldest, the one that asks before others.
     fn take(&mut self, address: IpAddr, most: usize) -> (u64, oneshot::Receiver<()>) {
         if self.open.len() >= most {
@@ -124,7 +124,7 @@ fn lock(slots: &Mutex<ConnectionSlots>) -> MutexGuard<'_, ConnectionSlots> {
     slots.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The seat of a connection, which is free when it is dropped.
+/// The slot of a connection, which is free when it is dropped.
 struct ConnectionSlot {
     slots: Arc<Mutex<ConnectionSlots>>,
     number: u64,
@@ -147,7 +147,7 @@ pub struct BoundedStream {
 
 impl BoundedStream {
     fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        // The other end of it goes with the seat. What has ended must not be asked again.
+        // The other end of it goes with the slot. What has ended must not be asked again.
         self.is_over = self.is_over
             || self.ends.as_mut().poll(context).is_ready()
             || Pin::new(&mut self.ended).poll(context).is_ready();

@@ -134,7 +134,8 @@ pub async fn run_operator(
         info!("all caches are filled");
         std::future::pending::<()>().await;
     };
-    let targets = sinks.into_iter().map(Target::Stream).chain(Channel::ALL.map(Target::People)).collect();
+    let targets =
+        sinks.into_iter().map(Target::Stream).chain(Channel::ALL.map(Target::Notifications)).collect();
     let lead = election.lead(lead(context, ready.clone(), targets, report));
     // New writes are refused from then on, and what is under way has come to its end.
     let stop = async {
@@ -189,8 +190,8 @@ async fn lead(
     info!("leading, reconciling");
     // The answers of sinks must not hold up the controllers.
     let mut exporters = JoinSet::new();
-    for outlet in targets {
-        exporters.spawn(run_exporter(Arc::clone(&context), outlet));
+    for target in targets {
+        exporters.spawn(run_exporter(Arc::clone(&context), target));
     }
     let mut closing = JoinSet::new();
     closing.spawn(revocation::run_revocation(Arc::clone(&context)));

@@ -82,23 +82,23 @@ fn unreachable(error: io::Error) -> DeliveryError {
 
 /// Writes lines until no sink is left.
 fn write_lines(mut output: impl Write, mut queue: mpsc::Receiver<Line>) {
-    let mut is_cut = false;
+    let mut was_cut = false;
     while let Some(Line { text, written }) = queue.blocking_recv() {
         // A caller that gave up waiting got an error, and tries again.
         if written.is_closed() {
             continue;
         }
-        let result = write_line(&mut output, text.as_bytes(), &mut is_cut);
+        let result = write_line(&mut output, text.as_bytes(), &mut was_cut);
         // Whoever waited may have gone.
         let _ = written.send(result);
     }
 }
 
-/// `is_cut`: only a part of the line before was written. The next one must not be taken for its end.
-fn write_line(output: &mut impl Write, line: &[u8], is_cut: &mut bool) -> io::Result<()> {
-    if *is_cut {
+/// `was_cut`: only a part of the line before was written. The next one must not be taken for its end.
+fn write_line(output: &mut impl Write, line: &[u8], was_cut: &mut bool) -> io::Result<()> {
+    if *was_cut {
         output.write_all(b"\n")?;
-        *is_cut = false;
+        *was_cut = false;
     }
     let mut rest = line;
     while !rest.is_empty() {
@@ -106,7 +106,7 @@ fn write_line(output: &mut impl Write, line: &[u8], is_cut: &mut bool) -> io::Re
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
             Ok(count) => {
                 rest = rest.get(count..).unwrap_or_default();
-                *is_cut = !rest.is_empty();
+                *was_cut = !rest.is_empty();
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error),

@@ -9,7 +9,7 @@ use serde_path_to_error::{Path, Segment, Track};
 use super::{Cause, Unread};
 use crate::api::strict::Strict;
 use crate::api::text;
-use crate::api::unknown::{Step, describe_way, read_known, without_nulls};
+use crate::api::unknown::{Step, describe_field_path, read_known, without_nulls};
 
 /// Maximum number of fields that are taken out of one value. A value with more unreadable fields is
 /// unreadable as a whole.
@@ -42,10 +42,12 @@ pub(super) fn read_with_unknown<T: DeserializeOwned>(
     let (read, unknown) = read_known(serde_path_to_error::Deserializer::new(&mut deserializer, &mut track));
     let read = read.map_err(|error| unread(describe(path, &steps_of(&track.path())), &error));
     let unknown =
-        without_nulls(unknown, || serde_json::from_str(raw.get()).ok()).into_iter().map(|way| Unread {
-            path: describe(path, &way),
-            why: "this version of the operator does not know this field".to_owned(),
-            cause: Cause::Newer,
+        without_nulls(unknown, || serde_json::from_str(raw.get()).ok()).into_iter().map(|field_path| {
+            Unread {
+                path: describe(path, &field_path),
+                why: "this version of the operator does not know this field".to_owned(),
+                cause: Cause::Newer,
+            }
         });
     (read, unknown.collect())
 }
@@ -103,7 +105,9 @@ pub(super) fn read_with_value<T: DeserializeOwned>(
         let mut one = unread(describe(path, &original), &error);
         // That it is missing comes of taking it out.
         if is_missing(&error)
-            && newer.iter().any(|way| way.split_last().is_some_and(|(_, way)| way == original))
+            && newer.iter().any(|field_path| {
+                field_path.split_last().is_some_and(|(_, field_path)| field_path == original)
+            })
         {
             one.cause = Cause::Newer;
         }
@@ -111,7 +115,7 @@ pub(super) fn read_with_value<T: DeserializeOwned>(
             newer.push(original.clone());
         }
         // What stands for a value is somebody else's, and so are its defects.
-        if !substituted.iter().any(|way| steps.starts_with(way)) {
+        if !substituted.iter().any(|field_path| steps.starts_with(field_path)) {
             found.push(one);
         }
         let (last, parents) = steps.split_last()?;
@@ -125,7 +129,7 @@ pub(super) fn read_with_value<T: DeserializeOwned>(
                 gone.push(original);
             }
             (Step::Field(name), Value::Object(fields)) if fields.contains_key(name) => {
-                let tried = substituted.iter().filter(|way| **way == steps).count();
+                let tried = substituted.iter().filter(|field_path| **field_path == steps).count();
                 match substitute(&steps, tried) {
                     Some(instead) => {
                         fields.insert(name.clone(), instead);
@@ -173,7 +177,7 @@ fn steps_of(path: &Path) -> Vec<Step> {
 }
 
 fn describe(path: &str, steps: &[Step]) -> String {
-    shorten(&describe_way(path, steps))
+    shorten(&describe_field_path(path, steps))
 }
 
 /// Returns a path as it was before entries were taken out.
@@ -184,7 +188,7 @@ fn with_gone(steps: &[Step], gone: &[Vec<Step>]) -> Vec<Step> {
         if let Step::Entry(index) = &mut step {
             let mut before: Vec<usize> = gone
                 .iter()
-                .filter_map(|way| match way.split_last() {
+                .filter_map(|field_path| match field_path.split_last() {
                     Some((Step::Entry(index), parents)) if parents == original => Some(*index),
                     _ => None,
                 })

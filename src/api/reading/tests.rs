@@ -582,7 +582,7 @@ fn what_is_no_duration_is_unreadable() {
         );
         assert_eq!(one.spec.activation.max_duration.to_string(), "1h", "as it is applied");
     }
-    let connection = |lasts: &str| json!({"source": {"workloads": ["a"]}, "destination": {"communityEndpoint": {"name": "b"}}, "duration": lasts});
+    let connection = |duration: &str| json!({"source": {"workloads": ["a"]}, "destination": {"communityEndpoint": {"name": "b"}}, "duration": duration});
     let (one, _) = read::<EnclaveConnection>(&edited(&connection("72h"), &connection("1h-1h")));
     assert!(!one.spec.enabled);
     let (one, _) = read::<EnclaveConnection>(&edited(&connection("72h"), &connection("3d")));

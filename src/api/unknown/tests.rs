@@ -41,20 +41,20 @@ fn spread(value: &Value, schema: &Value, path: &str, put: &Value, seen: &mut dyn
             }
             for (name, field) in fields {
                 let below = own.map_or(&schema["additionalProperties"], |own| &own[name]);
-                spread(field, below, &format!("{path}.{name}"), put, &mut |changed, way| {
+                spread(field, below, &format!("{path}.{name}"), put, &mut |changed, field_path| {
                     let mut all = fields.clone();
                     all.insert(name.clone(), changed);
-                    seen(Value::Object(all), way);
+                    seen(Value::Object(all), field_path);
                 });
             }
         }
         Value::Array(entries) => {
             for (index, entry) in entries.iter().enumerate() {
-                let way = format!("{path}[{index}]");
-                spread(entry, &schema["items"], &way, put, &mut |changed, way| {
+                let field_path = format!("{path}[{index}]");
+                spread(entry, &schema["items"], &field_path, put, &mut |changed, field_path| {
                     let mut all = entries.clone();
                     all[index] = changed;
-                    seen(Value::Array(all), way);
+                    seen(Value::Array(all), field_path);
                 });
             }
         }
@@ -77,16 +77,16 @@ fn check<K: Readable + CustomResourceExt + Resource<DynamicType = ()>>(expected:
     assert_eq!(faults_of::<K>(&spec), [], "{kind}: {spec}");
     let mut places = 0;
     for put in [json!({}), json!([]), json!(false), json!({"deep": [1]})] {
-        spread(&spec, schema, "spec", &put, &mut |changed, way| {
+        spread(&spec, schema, "spec", &put, &mut |changed, field_path| {
             let faults = faults_of::<K>(&changed);
             let found: Vec<_> = faults.iter().map(|fault| (fault.path.clone(), fault.cause)).collect();
-            let wanted: Vec<_> = expected.iter().map(|cause| (way.clone(), *cause)).collect();
+            let wanted: Vec<_> = expected.iter().map(|cause| (field_path.clone(), *cause)).collect();
             assert_eq!(found, wanted, "{kind}: {changed}");
             places += 1;
         });
     }
-    spread(&spec, schema, "spec", &Value::Null, &mut |changed, way| {
-        assert_eq!(faults_of::<K>(&changed), [], "{kind}: {way}");
+    spread(&spec, schema, "spec", &Value::Null, &mut |changed, field_path| {
+        assert_eq!(faults_of::<K>(&changed), [], "{kind}: {field_path}");
     });
     places
 }

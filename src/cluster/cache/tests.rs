@@ -367,7 +367,7 @@ proptest! {
         }
         prop_assert!(!cache.is_filled());
         server.list(&cache);
-        prop_assert!(cache.is_filled() && !cache.is_whole());
+        prop_assert!(cache.is_filled() && !cache.is_complete());
         for (step, name, is_backfilled) in steps {
             match step {
                 0 | 1 => server.change(name, is_backfilled, true),
@@ -382,7 +382,7 @@ proptest! {
             }
             if server.delivered == server.log.len() {
                 let known = names_of(&cache.all());
-                if cache.is_whole() {
+                if cache.is_complete() {
                     prop_assert_eq!(known, server.names());
                 } else {
                     let first = server.live.values().filter(|object| !object.is_backfilled()).cloned();
@@ -398,7 +398,7 @@ proptest! {
         for _ in 0..server.live.len() + 2 {
             server.read_backfill(&cache);
         }
-        prop_assert!(cache.is_whole());
+        prop_assert!(cache.is_complete());
         prop_assert_eq!(names_of(&cache.all()), server.names());
     }
 }

@@ -129,13 +129,13 @@ fn find_rules(observed: &ObservedConnection) -> Result<Result<InheritedPolicy, N
 fn describe(observed: &ObservedConnection, connectivity: &Connectivity) -> Enforcement {
     match connectivity {
         Connectivity::NotApplied => Enforcement::Nothing,
-        Connectivity::Disabled(_) if is_anything_there(observed) => Enforcement::Underway,
+        Connectivity::Disabled(_) if is_anything_there(observed) => Enforcement::InProgress,
         Connectivity::Disabled(why) => Enforcement::Closed(why.clone()),
         Connectivity::Unavailable(missing) => Enforcement::Blocked(missing.clone()),
         Connectivity::Open { flow, missing } => {
             let was_enforced = was_enforced(observed.declared.object.as_ref());
             match (is_everything_there(observed, flow), was_enforced, missing) {
-                (false, WasEnforced::No, _) => Enforcement::Underway,
+                (false, WasEnforced::No, _) => Enforcement::InProgress,
                 (_, _, Some(missing)) => Enforcement::Partial(missing.clone()),
                 (_, _, None) => Enforcement::Complete,
             }
@@ -201,8 +201,9 @@ fn plan_end(connection: &EnclaveConnection, gate: &GateStatus) -> Option<Time> {
 }
 
 fn end_of(applied: &Applied, spec: &EnclaveConnectionSpec) -> Option<Time> {
-    let lasts = spec.duration.as_ref().map(Duration::length);
-    let by_duration = lasts.map(|lasts| Time(applied.at.0.saturating_add(lasts).unwrap_or(Timestamp::MAX)));
+    let duration = spec.duration.as_ref().map(Duration::length);
+    let by_duration =
+        duration.map(|duration| Time(applied.at.0.saturating_add(duration).unwrap_or(Timestamp::MAX)));
     spec.expires_at.clone().or(by_duration)
 }
 

@@ -29,7 +29,9 @@ pub fn observe_enclave(
         Parent::Community(community) => {
             observe_namespace(caches, &control_namespace_of(community, &declared.object), Bindings::Own)
         }
-        Parent::Nowhere | Parent::Enclave(..) => observe_namespace_owned_by(caches, declared.object.as_ref()),
+        Parent::Unmanaged | Parent::Enclave(..) => {
+            observe_namespace_owned_by(caches, declared.object.as_ref())
+        }
     };
     // The children matter to an Enclave that is on its way out.
     let applied = declared.object.gate().and_then(|gate| gate.applied.as_ref());

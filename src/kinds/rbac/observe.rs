@@ -95,14 +95,14 @@ impl From<EvaluationError> for Unknown {
 /// Returns the grant of this name; of the namespaces of its scope only in `within`, if that is given.
 fn observe_grant(caches: &Caches, name: &str, within: Option<&str>) -> Result<Option<Grant>, Unknown> {
     let Some((kind, namespace, declared)) = naming::parse_grant(name) else { return Ok(None) };
-    let area = || observe_role_scope_within(caches, namespace, within);
+    let role_scope = || observe_role_scope_within(caches, namespace, within);
     match kind {
         Kind::RoleAssignment => match caches.assignments.get(namespace, declared) {
-            Some(assignment) => Ok(grant_of_assignment(&assignment, &area())?),
+            Some(assignment) => Ok(grant_of_assignment(&assignment, &role_scope())?),
             None => Ok(None),
         },
         Kind::RoleEligibility => match caches.eligibilities.get(namespace, declared) {
-            Some(eligibility) => Ok(grant_of_eligibility(&eligibility, &area())?),
+            Some(eligibility) => Ok(grant_of_eligibility(&eligibility, &role_scope())?),
             None => Ok(None),
         },
         _ => {
@@ -113,7 +113,7 @@ fn observe_grant(caches: &Caches, name: &str, within: Option<&str>) -> Result<Op
             if keeps_what_it_has(&activation, eligible.as_ref()) {
                 return Err(Unknown);
             }
-            Ok(grant_of_activation(&activation, eligible.as_ref(), &area()))
+            Ok(grant_of_activation(&activation, eligible.as_ref(), &role_scope()))
         }
     }
 }
@@ -149,7 +149,7 @@ pub fn observe_assignment(
 ) -> ObservedAssignment {
     let namespace = assignment.namespace().unwrap_or_default();
     ObservedAssignment {
-        area: observe_role_scope(caches, &namespace),
+        role_scope: observe_role_scope(caches, &namespace),
         rbac_state: observe_rbac_state(caches, Kind::RoleAssignment, &namespace, &assignment.name_any()),
         others: observe_duties(
             caches,
@@ -170,7 +170,7 @@ pub fn observe_eligibility(
 ) -> ObservedEligibility {
     let (namespace, name) = (eligibility.namespace().unwrap_or_default(), eligibility.name_any());
     ObservedEligibility {
-        area: observe_role_scope(caches, &namespace),
+        role_scope: observe_role_scope(caches, &namespace),
         rbac_state: observe_rbac_state(caches, Kind::RoleEligibility, &namespace, &name),
         others: observe_duties(
             caches,
@@ -208,7 +208,7 @@ pub fn observe_activation(
     ObservedActivation {
         others: role.map(|role| observe_held(caches, &activation, role)).unwrap_or_default(),
         eligibility,
-        area: observe_role_scope(caches, &namespace),
+        role_scope: observe_role_scope(caches, &namespace),
         parent: parent_of(caches, &namespace),
         requests,
         knows_all_requests,
@@ -300,7 +300,11 @@ fn observe_rbac_state(caches: &Caches, kind: Kind, namespace: &str, name: &str) 
     let mut live = observe_objects(caches, &naming::grant(kind, namespace, name));
     live.roles.retain(|role| counts(caches, role.as_ref()));
     live.role_bindings.retain(|binding| counts(caches, binding.as_ref()));
-    RbacState { live, unknown: BTreeMap::new(), bare: observe_bare(caches, namespace) }
+    RbacState {
+        live,
+        unknown: BTreeMap::new(),
+        without_default_deny: observe_namespaces_without_default_deny(caches, namespace),
+    }
 }
 
 /// Whether an object is where the operator gives rights.
@@ -427,7 +431,7 @@ fn scope_of(caches: &Caches, namespace: &str) -> Option<Scope> {
         return Some(Scope::System { namespace: namespace.to_owned() });
     }
     match parent_of(caches, namespace) {
-        Parent::Nowhere => None,
+        Parent::Unmanaged => None,
         Parent::Community(community) => {
             Some(Scope::Community { community: community.name_any(), namespace: namespace.to_owned() })
         }
@@ -464,11 +468,11 @@ pub fn find_in_namespaces<K: Indexed>(
     prefixes: &[NamespacePrefix],
     people: &BTreeSet<String>,
 ) -> Vec<Arc<K>> {
-    let prefix = |somebody: &String| {
-        let somebody = fingerprint(somebody);
-        prefixes.iter().map(move |prefix| prefix.prefix(&somebody))
+    let prefixed = |principal: &String| {
+        let fingerprint = fingerprint(principal);
+        prefixes.iter().map(move |prefix| prefix.prefix(&fingerprint))
     };
-    cache.with_prefix(by, people.iter().flat_map(prefix))
+    cache.with_prefix(by, people.iter().flat_map(prefixed))
 }
 
 fn open_requests_about_enclave(caches: &Caches, namespace: &str, enclave: &str) -> Vec<String> {
@@ -507,7 +511,7 @@ fn managed(caches: &Caches, namespace: &Namespace) -> Option<Managed> {
 
 /// Returns the namespaces in which the roles of a namespace count and that have no default-deny policy: nobody gets in
 /// before that policy is there.
-fn observe_bare(caches: &Caches, namespace: &str) -> BTreeSet<String> {
+fn observe_namespaces_without_default_deny(caches: &Caches, namespace: &str) -> BTreeSet<String> {
     let scope = scope_of(caches, namespace);
     let rbac_state = match &scope {
         Some(Scope::Enclave { community_namespace, .. }) => Some(community_namespace.clone()),

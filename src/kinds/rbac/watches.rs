@@ -426,7 +426,7 @@ impl<'a> OverlappingScopes<'a> {
         let name = |community: &Community| community.metadata.name.clone();
         let overlap = self.namespace == other
             || match (&self.parent, &parent_of(self.caches, other)) {
-                (Parent::Nowhere, _) | (_, Parent::Nowhere) => true,
+                (Parent::Unmanaged, _) | (_, Parent::Unmanaged) => true,
                 (Parent::Enclave(..), Parent::Enclave(..)) => false,
                 (one, other) => {
                     one.community().map(|one| name(one)) == other.community().map(|other| name(other))

@@ -37,7 +37,7 @@ pub struct ObservedActivation {
     /// Other roles of the person who activates, with which the role may be in conflict.
     pub others: Vec<RoleHolding>,
     /// The scope in which its role counts.
-    pub area: RoleScope,
+    pub role_scope: RoleScope,
     /// The parent in which it is declared.
     pub parent: Parent,
     /// The requests about it.
@@ -68,16 +68,16 @@ pub fn plan_activation(observed: &ObservedActivation, now: Timestamp) -> Plan<Ro
         let plan = plan_retention(observed, now);
         return Plan { writes: mark.into_iter().chain(plan.writes).collect(), ..plan };
     }
-    let inherited_policy = observed.area.rules(&observed.parent, "RoleActivations");
+    let inherited_policy = observed.role_scope.rules(&observed.parent, "RoleActivations");
     let inherited_policy = inherited_policy.unwrap_or_else(|error| {
         Err(NotReady { reason: reason::APPLIED_UNREADABLE, message: describe_error(&error) })
     });
     let conflict = inherited_policy.as_ref().ok().filter(|outer| outer.refuses_conflicts).and_then(|_| {
         let role = observed.eligibility.as_ref().ok()?.spec.role;
-        find_conflict(role, observed.area.scope.as_ref()?, &observed.others)
+        find_conflict(role, observed.role_scope.scope.as_ref()?, &observed.others)
     });
     // An activation ends when the conflict is refused, and waits while nobody can tell whether it is.
-    let (inherited_policy, conflict) = match (conflict, observed.area.conflicts) {
+    let (inherited_policy, conflict) = match (conflict, observed.role_scope.conflicts) {
         (Some(conflict), None) => {
             let message = format!(
                 "{conflict}; while what is applied of a Community cannot be read nobody can tell whether that is refused"
@@ -138,7 +138,7 @@ pub fn plan_activation(observed: &ObservedActivation, now: Timestamp) -> Plan<Ro
     add_impact(&mut plan, || {
         let Ok(Eligible { spec, .. }) = &observed.eligibility else { return Default::default() };
         let user = find_requester(activation).map(|requester| person(&requester.user));
-        let role = role_of(spec, &observed.area, String::new(), None);
+        let role = role_of(spec, &observed.role_scope, String::new(), None);
         compare_rights(None, Some(&Grant { principals: user.into_iter().collect(), ..role }), "")
     });
     plan
@@ -149,7 +149,7 @@ pub fn plan_activation(observed: &ObservedActivation, now: Timestamp) -> Plan<Ro
 pub fn grant_of_activation(
     activation: &RoleActivation,
     eligibility: Option<&Eligible>,
-    area: &RoleScope,
+    role_scope: &RoleScope,
 ) -> Option<Grant> {
     let status = activation.status.as_ref()?;
     let Eligible { uid, spec } = eligibility?;
@@ -163,10 +163,10 @@ pub fn grant_of_activation(
     }
     let (start, end) = (status.starts_at.as_ref()?.0, status.ends_at.as_ref()?.0);
     let end = end.min(end_of(activation, spec, start));
-    let namespace = area.scope.as_ref().map(Scope::namespace)?;
+    let namespace = role_scope.scope.as_ref().map(Scope::namespace)?;
     let name = naming::grant(Kind::RoleActivation, namespace, &activation.name_any());
     let principals = [person(&requester.user)].into();
-    Some(Grant { principals, ..role_of(spec, area, name, Some(end)) })
+    Some(Grant { principals, ..role_of(spec, role_scope, name, Some(end)) })
 }
 
 /// Returns the writes that come before the status, and the writes that give the rights of an active role.
@@ -185,7 +185,7 @@ fn plan_step(
         Step::Nothing if evaluation.state == Some(ActivationState::Active) => {
             let mark = plan_mark(request, now);
             let eligible = observed.eligibility.as_ref().ok();
-            let grant = grant_of_activation(&observed.activation, eligible, &observed.area);
+            let grant = grant_of_activation(&observed.activation, eligible, &observed.role_scope);
             let grants: Vec<Grant> = grant.into_iter().collect();
             let AccessPlan { opens, .. } = plan_access(&grants, &observed.rbac_state, now);
             (mark.into_iter().collect(), opens)

@@ -26,7 +26,7 @@ pub struct ObservedAssignment {
     /// The assignment and what it is declared in.
     pub declared: ObservedGated<RoleAssignment>,
     /// The scope in which its role counts.
-    pub area: RoleScope,
+    pub role_scope: RoleScope,
     /// The observed RBAC objects of its rights.
     pub rbac_state: RbacState,
     /// Other roles of its principals, with which its role may be in conflict.
@@ -37,19 +37,21 @@ pub struct ObservedAssignment {
 #[must_use]
 pub fn plan_assignment(observed: &ObservedAssignment, now: Timestamp) -> Plan<RoleAssignmentStatus> {
     let assignment = observed.declared.object.as_ref();
-    let scope = observed.area.scope.as_ref();
+    let scope = observed.role_scope.scope.as_ref();
     let conflict = scope.and_then(|scope| find_conflict(assignment.spec.role, scope, &observed.others));
     let inputs = || -> Result<_, EvaluationError> {
         Ok(GatedInputs {
             inherited_policy: refuse_conflict(
-                observed.area.rules(&observed.declared.parent, KINDS)?,
+                observed.role_scope.rules(&observed.declared.parent, KINDS)?,
                 conflict.as_deref(),
             ),
             references: None,
             enforce: |applied: Option<&RoleAssignmentSpec>| match applied {
-                Some(_) => {
-                    enforce_grant(grant_of_assignment(assignment, &observed.area), &observed.rbac_state, now)
-                }
+                Some(_) => enforce_grant(
+                    grant_of_assignment(assignment, &observed.role_scope),
+                    &observed.rbac_state,
+                    now,
+                ),
                 None => (Enforcement::Nothing, Vec::new()),
             },
         })
@@ -57,7 +59,7 @@ pub fn plan_assignment(observed: &ObservedAssignment, now: Timestamp) -> Plan<Ro
     let finalization = Finalization { in_use: None, remove: || plan_finalization(&observed.rbac_state, now) };
     let mut plan = plan_gated(&observed.declared, finalization, inputs(), Vec::new, now);
     add_impact(&mut plan, || {
-        let grant = |assignment| grant_of_assignment(assignment, &observed.area).ok().flatten();
+        let grant = |assignment| grant_of_assignment(assignment, &observed.role_scope).ok().flatten();
         let proposed = as_if_applied(assignment, &[]);
         compare_rights(grant(assignment).as_ref(), proposed.as_ref().and_then(grant).as_ref(), "")
     });
@@ -75,20 +77,20 @@ pub fn plan_assignment(observed: &ObservedAssignment, now: Timestamp) -> Plan<Ro
 /// When what is applied cannot be read.
 pub fn grant_of_assignment(
     assignment: &RoleAssignment,
-    area: &RoleScope,
+    role_scope: &RoleScope,
 ) -> Result<Option<Grant>, EvaluationError> {
     // A deleted assignment gives nothing, whether or not it can be read.
     if assignment.metadata.deletion_timestamp.is_some() {
         return Ok(None);
     }
     let Some(applied) = applied_spec(assignment)? else { return Ok(None) };
-    let Some(scope) = area.scope.as_ref().filter(|scope| scope.allows(applied.role)) else {
+    let Some(scope) = role_scope.scope.as_ref().filter(|scope| scope.allows(applied.role)) else {
         return Ok(None);
     };
     let RoleAssignmentSpec { principals, role, .. } = RoleAssignment::restrict(&applied, &assignment.spec);
     Ok(Some(Grant {
         name: naming::grant(Kind::RoleAssignment, scope.namespace(), &assignment.name_any()),
-        rights: rights_of_role(role, scope, &area.namespaces, &area.about_enclave),
+        rights: rights_of_role(role, scope, &role_scope.namespaces, &role_scope.about_enclave),
         principals: principals.into_iter().collect(),
         ends_at: None,
     }))

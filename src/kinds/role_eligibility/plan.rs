@@ -33,7 +33,7 @@ pub struct ObservedEligibility {
     /// The eligibility and what it is declared in.
     pub declared: ObservedGated<RoleEligibility>,
     /// The scope in which its role counts.
-    pub area: RoleScope,
+    pub role_scope: RoleScope,
     /// The observed RBAC objects of the right to ask.
     pub rbac_state: RbacState,
     /// Other roles of its principals, with which its role may be in conflict.
@@ -46,18 +46,18 @@ pub struct ObservedEligibility {
 #[must_use]
 pub fn plan_eligibility(observed: &ObservedEligibility, now: Timestamp) -> Plan<RoleEligibilityStatus> {
     let eligibility = observed.declared.object.as_ref();
-    let scope = observed.area.scope.as_ref();
+    let scope = observed.role_scope.scope.as_ref();
     let conflict = scope.and_then(|scope| find_conflict(eligibility.spec.role, scope, &observed.others));
     let inputs = || -> Result<_, EvaluationError> {
         Ok(GatedInputs {
             inherited_policy: refuse_conflict(
-                observed.area.rules(&observed.declared.parent, KINDS)?,
+                observed.role_scope.rules(&observed.declared.parent, KINDS)?,
                 conflict.as_deref(),
             ),
             references: None,
             enforce: |applied: Option<&RoleEligibilitySpec>| match applied {
                 Some(_) => enforce_grant(
-                    grant_of_eligibility(eligibility, &observed.area),
+                    grant_of_eligibility(eligibility, &observed.role_scope),
                     &observed.rbac_state,
                     now,
                 ),
@@ -72,7 +72,7 @@ pub fn plan_eligibility(observed: &ObservedEligibility, now: Timestamp) -> Plan<
             let spec = effective(eligibility).ok().flatten()?.spec;
             Some(Grant {
                 principals: spec.principals.iter().cloned().collect(),
-                ..role_of(&spec, &observed.area, String::new(), None)
+                ..role_of(&spec, &observed.role_scope, String::new(), None)
             })
         };
         let (before, after) = (offered(eligibility), as_if_applied(eligibility, &[]));
@@ -128,14 +128,18 @@ pub fn effective(eligibility: &RoleEligibility) -> Result<Option<Eligible>, Eval
 #[must_use]
 pub fn role_of(
     spec: &RoleEligibilitySpec,
-    area: &RoleScope,
+    role_scope: &RoleScope,
     name: String,
     ends_at: Option<Timestamp>,
 ) -> Grant {
-    let rights = match (&area.scope, &spec.workload) {
+    let rights = match (&role_scope.scope, &spec.workload) {
         (Some(scope), _) if !scope.allows(spec.role) => Vec::new(),
-        (Some(scope), Some(workload)) => rights_in_workload(spec.role, scope, workload, &area.namespaces),
-        (Some(scope), None) => rights_of_role(spec.role, scope, &area.namespaces, &area.about_enclave),
+        (Some(scope), Some(workload)) => {
+            rights_in_workload(spec.role, scope, workload, &role_scope.namespaces)
+        }
+        (Some(scope), None) => {
+            rights_of_role(spec.role, scope, &role_scope.namespaces, &role_scope.about_enclave)
+        }
         (None, _) => Vec::new(),
     };
     Grant { name, rights, principals: std::collections::BTreeSet::new(), ends_at }
@@ -147,10 +151,12 @@ pub fn role_of(
 /// When what is applied cannot be read.
 pub fn grant_of_eligibility(
     eligibility: &RoleEligibility,
-    area: &RoleScope,
+    role_scope: &RoleScope,
 ) -> Result<Option<Grant>, EvaluationError> {
     let Some(Eligible { spec, .. }) = effective(eligibility)? else { return Ok(None) };
-    let Some(scope) = area.scope.as_ref().filter(|scope| scope.allows(spec.role)) else { return Ok(None) };
+    let Some(scope) = role_scope.scope.as_ref().filter(|scope| scope.allows(spec.role)) else {
+        return Ok(None);
+    };
     let namespace = scope.namespace().to_owned();
     Ok(Some(Grant {
         name: naming::grant(Kind::RoleEligibility, &namespace, &eligibility.name_any()),

@@ -32,7 +32,7 @@ pub fn observe_workload(
             &workload_namespace(&community.name_any(), &enclave.name_any(), &declared.object.name_any()),
             if is_isolated(&declared.object) { Bindings::All } else { Bindings::Own },
         ),
-        Parent::Nowhere | Parent::Community(_) => {
+        Parent::Unmanaged | Parent::Community(_) => {
             observe_namespace_owned_by(caches, declared.object.as_ref())
         }
     };

@@ -146,7 +146,7 @@ struct ParentSpecs<'a> {
 fn exceptions(observed: &ObservedWorkload, now: Timestamp) -> Exceptions {
     match &observed.declared.parent {
         Parent::Enclave(community, enclave) => Exceptions::in_enclave(community, enclave, now),
-        Parent::Nowhere | Parent::Community(_) => Exceptions::default(),
+        Parent::Unmanaged | Parent::Community(_) => Exceptions::default(),
     }
 }
 

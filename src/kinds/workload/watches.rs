@@ -96,9 +96,9 @@ impl Watches for EnclaveWorkload {
         let was_enforced = |version: &Option<Arc<EnclaveConnection>>| {
             version.as_deref().is_some_and(|connection| was_enforced(connection) == WasEnforced::Yes)
         };
-        let ceases = was_enforced(&change.before) && !was_enforced(&change.after);
+        let ended = was_enforced(&change.before) && !was_enforced(&change.after);
         let before = change.before.as_deref().and_then(opens);
-        if ceases || before != change.after.as_deref().and_then(opens) {
+        if ended || before != change.after.as_deref().and_then(opens) {
             enqueue_ends(enqueuer, change.versions().cloned(), priority_of(change));
             // An end of the connection may be something that only a newer version knows.
             for connection in

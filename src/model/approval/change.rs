@@ -19,7 +19,7 @@ use crate::model::approval::diff::describe_changes;
 use crate::model::approval::gated::Gated;
 use crate::model::approval::policy_status::Integrity;
 use crate::model::approval::proposal::{About, Proposal, baseline, build_request};
-use crate::model::approval::request::{is_rightly_approved, is_under_policies};
+use crate::model::approval::request::{is_under_policies, is_validly_approved};
 use crate::model::approval::scope::{InheritedPolicy, NotReady, RulesOrigin};
 use crate::model::approval::votes::{Tally, describe_votes, tally};
 use crate::model::digest::digest;
@@ -408,7 +408,7 @@ fn oldest_approved<'a>(
         .copied()
         .filter(|request| applied.is_none_or(|applied| request.spec.target.generation > applied.generation))
         .filter(|request| request.metadata.deletion_timestamp.is_none())
-        .filter(|request| is_rightly_approved(request))
+        .filter(|request| is_validly_approved(request))
         .filter(|request| is_under_policies(request, fingerprint))
         .min_by_key(|request| request.spec.target.generation)
 }

@@ -147,7 +147,7 @@ pub fn is_under_policies(request: &ApprovalRequest, fingerprint: &str) -> bool {
 /// Whether a request is Approved, and rightly so: recorded as Approved before it expired, with
 /// votes that support it.
 #[must_use]
-pub fn is_rightly_approved(request: &ApprovalRequest) -> bool {
+pub fn is_validly_approved(request: &ApprovalRequest) -> bool {
     if request.spec.unreadable.is_some() {
         return false;
     }
@@ -323,7 +323,7 @@ pub(crate) mod tests {
             let status = request.status.as_mut().unwrap();
             status.state = Some(RequestState::Approved);
             status.decided_at = Some(Time(at(1)));
-            assert!(!is_rightly_approved(&request));
+            assert!(!is_validly_approved(&request));
         }
     }
 
@@ -440,13 +440,13 @@ pub(crate) mod tests {
             let status = request.status.as_mut().unwrap();
             status.state = Some(RequestState::Approved);
             status.decided_at = decided_at.map(|second| Time(at(second)));
-            is_rightly_approved(&request)
+            is_validly_approved(&request)
         };
         assert!(approve(with_votes(&[("bob", Vote::Approved)]), Some(10)));
         assert!(!approve(with_votes(&[("bob", Vote::Approved)]), None));
         assert!(!approve(with_votes(&[("bob", Vote::Approved)]), Some(3600)));
         assert!(!approve(with_votes(&[]), Some(10)));
         assert!(!approve(with_votes(&[("alice", Vote::Approved)]), Some(10)));
-        assert!(!is_rightly_approved(&with_votes(&[("bob", Vote::Approved)])));
+        assert!(!is_validly_approved(&with_votes(&[("bob", Vote::Approved)])));
     }
 }

@@ -16,7 +16,7 @@ use crate::model::approval::applied::EvaluationError;
 use crate::model::approval::approval_policy::Requirement;
 use crate::model::approval::change::Basis;
 use crate::model::approval::proposal::{About, Proposal, build_request};
-use crate::model::approval::request::{is_rightly_approved, is_under_policies};
+use crate::model::approval::request::{is_under_policies, is_validly_approved};
 use crate::model::approval::scope::{InheritedPolicy, NotReady};
 use crate::model::approval::votes::describe_votes;
 use crate::model::digest::{digest, sha256};
@@ -408,7 +408,7 @@ fn evaluate_request(request: &ApprovalRequest, fingerprint: &str) -> Option<Eval
     };
     Some(match status.and_then(|status| status.state) {
         Some(RequestState::Approved)
-            if is_rightly_approved(request)
+            if is_validly_approved(request)
                 && is_under_policies(request, fingerprint)
                 && request.metadata.deletion_timestamp.is_none() =>
         {

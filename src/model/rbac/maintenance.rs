@@ -94,8 +94,8 @@ pub fn own_maintenance<K: Gated>(object: &K, now: Timestamp) -> Option<Maintenan
     let applied: Maintenance = applied.spec.to_field("maintenance").ok().flatten()?;
     // The schema asks for an end. Maintenance that has none is not believed.
     Some(restrict(&applied, wanted)).filter(|maintenance| {
-        let is_going_on = maintenance.expires_at.as_ref().is_some_and(|end| end.0 > now);
-        maintenance.mode != MaintenanceMode::Disabled && is_going_on
+        let is_current = maintenance.expires_at.as_ref().is_some_and(|end| end.0 > now);
+        maintenance.mode != MaintenanceMode::Disabled && is_current
     })
 }
 

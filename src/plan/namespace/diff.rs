@@ -20,7 +20,7 @@ use crate::plan::child::Made;
 use crate::plan::child::Verb;
 use crate::plan::child::due;
 use crate::plan::child::free_metadata;
-use crate::plan::child::is_kept_from_going;
+use crate::plan::child::is_kept_by_finalizer;
 use crate::plan::metadata::child_metadata;
 use crate::plan::namespace::desired::{
     DesiredNamespace, NamespacePurpose, ObservedNamespace, WorkloadContents, is_owned,
@@ -58,7 +58,7 @@ pub fn diff_namespace(
         return NamespaceDiff::Foreign;
     }
     let mut writes = plan_contents(desired, observed, healing);
-    let contents = if writes.is_empty() { Contents::Complete } else { Contents::Underway };
+    let contents = if writes.is_empty() { Contents::Complete } else { Contents::InProgress };
     match plan_namespace(desired, namespace, contents) {
         None => {}
         Some(WriteOrder::First(write)) => writes.insert(0, write),
@@ -162,7 +162,7 @@ pub fn plan_pruning<'a, K: Permit>(
 ) -> impl Iterator<Item = Write> + 'a {
     let over = live.iter().filter(move |live| live.meta().name.as_deref().is_some_and(&is_over));
     over.filter_map(|live| {
-        if is_kept_from_going(live.as_ref()) {
+        if is_kept_by_finalizer(live.as_ref()) {
             let mut freed = K::clone(live);
             *freed.meta_mut() = free_metadata(live.meta(), live.meta().clone());
             return Some(Write::child(Verb::Replace, freed));

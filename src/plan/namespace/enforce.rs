@@ -29,7 +29,7 @@ pub fn enforce(
         (NamespaceDiff::Differs(writes), _) if healing == Healing::Paused => (Enforcement::Paused, writes),
         (NamespaceDiff::AsPlanned, _) => (Enforcement::Complete, Vec::new()),
         (NamespaceDiff::Differs(writes), WasEnforced::Yes) => (Enforcement::Complete, writes),
-        (NamespaceDiff::Differs(writes), WasEnforced::No) => (Enforcement::Underway, writes),
+        (NamespaceDiff::Differs(writes), WasEnforced::No) => (Enforcement::InProgress, writes),
         (NamespaceDiff::Foreign, _) => (conflict(&desired.namespace), Vec::new()),
         (NamespaceDiff::Terminating(writes), _) => (
             Enforcement::Blocked(NotReady {

@@ -17,7 +17,7 @@ use crate::plan::namespace::desired::{DesiredNamespace, NamespacePurpose};
 #[must_use]
 pub fn plan_creation(desired: &DesiredNamespace) -> Write {
     let desired = DesiredNamespace { exceptions: Exceptions::default(), ..desired.clone() };
-    Write::CreateNamespace(Box::new(build_namespace(&desired, Contents::Underway)))
+    Write::CreateNamespace(Box::new(build_namespace(&desired, Contents::InProgress)))
 }
 
 /// The order of the write of the namespace itself among the writes of what is in it.
@@ -35,7 +35,7 @@ pub enum Contents {
     /// All of it is there.
     Complete,
     /// Some of it is not there yet, or not as it should be.
-    Underway,
+    InProgress,
 }
 
 /// Returns the write that an existing namespace needs, and its order.

@@ -66,7 +66,7 @@ pub struct RbacState {
     /// are named, for these only.
     pub unknown: BTreeMap<String, Option<BTreeSet<Principal>>>,
     /// Namespaces in which nothing is opened: not everything that guards them is there.
-    pub bare: BTreeSet<String>,
+    pub without_default_deny: BTreeSet<String>,
 }
 
 /// Compares the rights that there are with those that there should be.
@@ -74,8 +74,8 @@ pub struct RbacState {
 pub fn plan_access(grants: &[Grant], rbac_state: &RbacState, now: Timestamp) -> AccessPlan {
     // A grant that is over gives nothing, whatever end is written on the objects that were made for it: that may
     // be an older one, and objects that are taken away must not be made again.
-    let lasts = |grant: &&Grant| grant.ends_at.is_none_or(|end| end > now);
-    let wanted = build_objects(grants.iter().filter(lasts));
+    let is_current = |grant: &&Grant| grant.ends_at.is_none_or(|end| end > now);
+    let wanted = build_objects(grants.iter().filter(is_current));
     let mut plan = AccessPlan::default();
     plan.compare(&wanted.cluster_role_bindings, &rbac_state.live.cluster_role_bindings, rbac_state, now);
     plan.compare(&wanted.role_bindings, &rbac_state.live.role_bindings, rbac_state, now);
@@ -114,7 +114,9 @@ impl AccessPlan {
             }
         }
         let live = known;
-        let guarded = |namespace: &Option<String>| !namespace.iter().any(|one| rbac_state.bare.contains(one));
+        let guarded = |namespace: &Option<String>| {
+            !namespace.iter().any(|one| rbac_state.without_default_deny.contains(one))
+        };
         for (key, wanted) in wanted.iter().filter(|((namespace, _), _)| guarded(namespace)) {
             self.opens.extend(plan_widening(live.get(key).copied(), *wanted));
         }

@@ -82,12 +82,12 @@ pub fn enforce_grant(
     rbac_state: &RbacState,
     now: Timestamp,
 ) -> (Enforcement, Vec<Write>) {
-    let Ok(grant) = grant else { return (Enforcement::Underway, Vec::new()) };
+    let Ok(grant) = grant else { return (Enforcement::InProgress, Vec::new()) };
     let grants: Vec<Grant> = grant.into_iter().collect();
     let AccessPlan { closes, opens } = plan_access(&grants, rbac_state, now);
     let has_ended = grants.iter().any(|grant| grant.ends_at.is_some_and(|end| end <= now));
     let enforcement = match (closes.is_empty() && opens.is_empty(), has_ended) {
-        (false, _) => Enforcement::Underway,
+        (false, _) => Enforcement::InProgress,
         (true, false) => Enforcement::Complete,
         (true, true) => {
             let message = "it has ended, at spec.endsAt".to_owned();

@@ -103,7 +103,7 @@ fn change_policy(observed: &mut ObservedNamespace, change: impl FnOnce(&mut Netw
 fn the_policy_that_denies_everything_is_the_first_thing_in_a_namespace() {
     for purpose in [NamespacePurpose::Community, NamespacePurpose::Control, workload_purpose()] {
         let desired = desired(purpose);
-        let namespace = Some(Arc::new(build_namespace(&desired, Contents::Underway)));
+        let namespace = Some(Arc::new(build_namespace(&desired, Contents::InProgress)));
         let observed = ObservedNamespace { namespace, ..ObservedNamespace::default() };
         let NamespaceDiff::Differs(writes) = healed(&desired, &observed) else { panic!("nothing to do") };
         let deny = build_default_deny(&desired);
