@@ -188,7 +188,7 @@ fn conclude(
             group,
             category = error.category(),
             error = text,
-            "failed to tell what happened; it stays on its object and is told again"
+            "failed to deliver audit records; they stay on their objects and are delivered again"
         );
         show_to_community(context, target, &group, &text);
     }

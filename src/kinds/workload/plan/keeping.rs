@@ -119,7 +119,7 @@ fn plan_those_there<K: Permit>(
 /// Takes bindings away from principals whom the readable part of the latest spec does not admit any more, when the
 /// applied content cannot be read.
 fn plan_access_removal(admitted: Admitted<'_>, namespace: &str, bindings: &[Arc<RoleBinding>]) -> Vec<Write> {
-    let (WorkloadPrincipals { admin, edit, view }, others_stay) = match admitted {
+    let (WorkloadPrincipals { admin, edit, view }, keeps_others) = match admitted {
         Admitted::All => return Vec::new(),
         Admitted::Listed(named) => (named, true),
         Admitted::Only(named) => (named, false),
@@ -132,7 +132,7 @@ fn plan_access_removal(admitted: Admitted<'_>, namespace: &str, bindings: &[Arc<
             live.name_any() == listed_binding(role) && live.role_ref == cluster_role_ref(role)
         });
         let Some((_, named)) = of_role.next() else {
-            over.extend((!others_stay).then(|| live.name_any()));
+            over.extend((!keeps_others).then(|| live.name_any()));
             continue;
         };
         let named: Vec<Subject> = named.iter().map(subject).collect();
