@@ -3,14 +3,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod support;
-
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use enclave_operator_testing::{
+    ControlPlane, ControlPlaneError, Settings, User, eventually, wait_gone, wait_until, writes_by,
+};
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ServiceAccount};
 use k8s_openapi::api::rbac::v1::RoleBinding;
@@ -18,9 +19,6 @@ use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, Client};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use support::{
-    ControlPlane, ControlPlaneError, Settings, User, eventually, wait_gone, wait_until, writes_by,
-};
 
 const WITHIN: Duration = Duration::from_secs(30);
 

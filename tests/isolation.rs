@@ -3,18 +3,16 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod support;
-
 use std::net::Ipv4Addr;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use kube::Client;
-use serde_json::json;
-use support::policies::{
+use enclave_operator_testing::policies::{
     delete_policy, deny_all, egress, egress_to_addresses, ingress, make_namespace, make_policy,
 };
-use support::{Analyser, ControlPlane, ParseError, PretendedPod, Protocol, Reachability};
+use enclave_operator_testing::{Analyser, ControlPlane, ParseError, PretendedPod, Protocol, Reachability};
+use kube::Client;
+use serde_json::json;
 
 static PLANE: LazyLock<ControlPlane> =
     LazyLock::new(|| ControlPlane::start().unwrap_or_else(|error| panic!("{error}")));

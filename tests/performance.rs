@@ -1,28 +1,15 @@
-//! Whether docs/performance.md is what its figures say, and the tests of the parts of `tests/bench` that measure
+//! Whether docs/performance.md is what its figures say, and the tests of the parts of the benchmark that measure
 //! nothing.
 
-// A part of the harness is used here.
-#![allow(dead_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-#![allow(clippy::cast_precision_loss)]
-
-#[path = "bench/figures.rs"]
-mod figures;
-#[path = "bench/growth.rs"]
-mod growth;
-#[path = "bench/machine.rs"]
-mod machine;
-#[path = "bench/report.rs"]
-mod report;
-#[path = "bench/settings.rs"]
-mod settings;
 
 use std::fs;
 use std::path::Path;
 
-use crate::figures::Figure;
-use crate::growth::{FIGURES, Growth, Of};
-use crate::settings::Row;
+use enclave_operator_testing::bench::figures::Figure;
+use enclave_operator_testing::bench::growth::{self, FIGURES, Growth, Of};
+use enclave_operator_testing::bench::report;
+use enclave_operator_testing::bench::settings::Row;
 
 #[test]
 fn the_report_is_what_its_figures_say() {

@@ -27,16 +27,12 @@ use enclave_operator::model::approval::scope::{InheritedPolicy, RulesOrigin, Sco
 use enclave_operator::model::digest::digest;
 use enclave_operator::plan::Write;
 use enclave_operator::plan::gate::plan_gate;
+use enclave_operator_testing::stamp::{self, CONDITION, Part, names_of};
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use proptest::prelude::*;
 use proptest::test_runner::{TestCaseError, TestError, TestRunner};
 use serde_json::json;
-
-use stamp::{CONDITION, Part, names_of};
-
-#[path = "stamp/mod.rs"]
-mod stamp;
 
 const PEOPLE: [&str; 4] = ["alice", "bob", "carol", "dave"];
 

@@ -30,12 +30,10 @@ use enclave_operator::plan::Write;
 use enclave_operator::plan::child::{Child, Verb};
 use enclave_operator::plan::declared::{ObservedGated, Parent};
 use enclave_operator::plan::namespace::desired::ObservedNamespace;
+use enclave_operator_testing::stamp;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use proptest::prelude::*;
-
-#[path = "stamp/mod.rs"]
-mod stamp;
 
 const PEOPLE: [&str; 4] = ["alice", "bob", "carol", "dave"];
 

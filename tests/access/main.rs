@@ -20,9 +20,6 @@ mod tally;
 mod words;
 mod world;
 
-#[path = "../stamp/mod.rs"]
-mod stamp;
-
 use std::cell::Cell;
 use std::fmt::Display;
 use std::hash::{BuildHasher, RandomState};
@@ -31,6 +28,7 @@ use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
+use enclave_operator_testing::stamp;
 use history::Step;
 use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestRunner};

@@ -1,12 +1,11 @@
 //! The operator as the chart starts it, and the cluster after it has gone.
 
-use std::path::Path;
 use std::time::Duration;
 
 use serde_json::json;
 
 use super::support::helm::{CHART, NAMESPACE, RELEASE};
-use super::support::{ControlPlane, OperatorProcess, Process, User, poll};
+use super::support::{ControlPlane, OperatorProcess, Process, User, operator_program, poll};
 use super::values_file;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -102,7 +101,7 @@ fn start(plane: &ControlPlane, account: &str) -> Process {
         let process = OperatorProcess::read(plane.administrator_user().client()).await;
         (process, plane.service_account(NAMESPACE, account).await.unwrap())
     });
-    let command = process.command(Path::new(env!("CARGO_BIN_EXE_enclave-operator")), &account, "operator");
+    let command = process.command(&operator_program(), &account, "operator");
     plane.spawn(command, "operator").unwrap()
 }
 

@@ -15,11 +15,6 @@ mod random;
 mod scene;
 mod words;
 
-#[path = "../reach/mod.rs"]
-mod reach;
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::cell::Cell;
 use std::fmt::Display;
 use std::hash::{BuildHasher, RandomState};
@@ -28,6 +23,7 @@ use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
+use enclave_operator_testing::reach;
 use judge::{Judge, Tally};
 use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestCaseError, TestRunner};

@@ -1,12 +1,12 @@
 //! Where figures were measured.
 
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
-use crate::settings::Settings;
+use super::settings::Settings;
+use crate::repository;
 
 /// What figures depend on beside the code.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -45,7 +45,6 @@ impl Machine {
 }
 
 fn output(program: &str, arguments: &[&str]) -> String {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let output = Command::new(program).args(arguments).current_dir(folder).output();
+    let output = Command::new(program).args(arguments).current_dir(repository("")).output();
     output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
 }

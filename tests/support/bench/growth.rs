@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use crate::figures::{Figure, short};
-use crate::settings::Row;
+use super::figures::{Figure, short};
+use super::settings::Row;
 
 /// An enclave is compared with one of so many,
 const FROM: usize = 100;

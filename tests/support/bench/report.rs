@@ -8,16 +8,16 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::figures::Figure;
-use crate::growth;
-use crate::machine::Machine;
-use crate::settings::{Row, Settings};
+use super::figures::Figure;
+use super::growth;
+use super::machine::Machine;
+use super::settings::{Row, Settings};
 
 /// The argument that makes the harness write the report anew from its figures, and measure nothing.
 pub const RENDER: &str = "render";
 
 /// What the report says before its tables.
-const INTRODUCTION: &str = include_str!("introduction.md");
+const INTRODUCTION: &str = include_str!("../../bench/introduction.md");
 
 pub struct Report {
     out: PathBuf,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::settings::Row;
+use super::settings::Row;
 
 /// One line of the report.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -1,7 +1,6 @@
 //! A cluster with the operator in it, and people who use it.
 
 use std::fmt::Debug;
-use std::path::Path;
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,9 +17,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::support::helm::{CHART, NAMESPACE, RELEASE};
-use crate::support::{
-    ControlPlane, OperatorProcess, Process, User, eventually, wait_for_policies, wait_until,
+use crate::helm::{CHART, NAMESPACE, RELEASE};
+use crate::{
+    ControlPlane, OperatorProcess, Process, User, eventually, operator_program, wait_for_policies, wait_until,
 };
 
 /// Nothing that the operator does takes longer, however slow the machine.
@@ -111,8 +110,7 @@ impl World {
     pub fn spawn_operator_with(&self, account: &User, identity: &str, settings: &[(&str, &str)]) -> Process {
         // Each time anew: an upgrade changes it.
         let process = on_a_runtime(async || OperatorProcess::read(self.administrator()).await);
-        let mut command =
-            process.command(Path::new(env!("CARGO_BIN_EXE_enclave-operator")), account, identity);
+        let mut command = process.command(&operator_program(), account, identity);
         command.envs(settings.iter().copied());
         command.env("RUST_LOG", "info,enclave_operator=debug");
         self.plane.spawn(command, identity).unwrap()

@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use enclave_operator::api::common::{IpBlock, LabelOperator, LabelSelector, Protocol as ApiProtocol};
 
 use super::books::{Books, Opening, Side};
-use crate::support::{Peer, Protocol, Reachability, Traffic};
+use crate::{Peer, Protocol, Reachability, Traffic};
 
 /// A Pod as policies see it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

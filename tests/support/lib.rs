@@ -2,8 +2,6 @@
 //! controller manager as plain processes on the loopback interface, no containers.
 //!
 //! ```ignore
-//! mod support;
-//!
 //! static PLANE: LazyLock<ControlPlane> = LazyLock::new(|| ControlPlane::start().unwrap());
 //!
 //! #[tokio::test]
@@ -22,20 +20,23 @@
 //! `#[tokio::test]` makes a runtime per test, and a `kube::Client` works only while the runtime
 //! lives in which it was made: share the [`ControlPlane`], and make a client per test.
 
-// Every test file compiles this module for itself and uses a part of it. Here, as in tests,
-// a broken assumption is best reported by a panic.
+// As in tests, a broken assumption is best reported by a panic, and nobody forgets to use what a call returns.
 #![allow(
-    dead_code,
-    unused_imports,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    clippy::indexing_slicing
+    clippy::indexing_slicing,
+    clippy::missing_errors_doc,
+    clippy::missing_panics_doc,
+    clippy::must_use_candidate,
+    clippy::new_without_default,
+    clippy::return_self_not_must_use
 )]
 
 mod analyser;
 mod audit;
-mod certificates;
+pub mod bench;
+pub mod certificates;
 mod components;
 mod control_plane;
 mod deployment;
@@ -43,17 +44,21 @@ mod effective;
 mod error;
 pub mod helm;
 mod issuer;
+pub mod mail_server;
 mod metrics;
 mod pods;
 pub mod policies;
 mod process;
 mod programs;
+pub mod reach;
 mod reachability;
 mod ready;
 mod sink;
+pub mod stamp;
 mod user;
 mod wait;
 mod watchdog;
+pub mod world;
 
 pub use analyser::Analyser;
 pub use audit::{Write, requests_after, requests_by, writes_by};
@@ -65,7 +70,7 @@ pub use issuer::Issuer;
 pub use metrics::METRICS;
 pub use pods::PretendedPod;
 pub use process::Process;
-pub use programs::find_tool;
+pub use programs::{find_tool, operator_program, repository};
 pub use reachability::{Flow, ParseError, Peer, Protocol, Reachability, Traffic};
 pub use sink::{Mood, Sink};
 pub use user::{Output, User};

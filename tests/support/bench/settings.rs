@@ -4,6 +4,8 @@ use std::env;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use crate::operator_program;
+
 /// Rows of the report that can be measured alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Row {
@@ -140,9 +142,7 @@ impl Settings {
             },
             sizes: numbers("SIZE", sizes)?,
             pairs: number("PAIRS", pick(1, 5))?,
-            program: variable("PROGRAM")
-                .unwrap_or_else(|| env!("CARGO_BIN_EXE_enclave-operator").to_owned())
-                .into(),
+            program: variable("PROGRAM").map_or_else(operator_program, PathBuf::from),
             out: variable("OUT").unwrap_or_else(|| "target/bench".to_owned()).into(),
             label: variable("LABEL").unwrap_or_else(|| "latest".to_owned()),
             note: variable("NOTE").unwrap_or_default(),

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::compare::PodLabels;
-use crate::support::{Analyser, Reachability};
+use crate::{Analyser, Reachability};
 
 /// The analyser, with a folder for it to read.
 pub struct Snapshots {
