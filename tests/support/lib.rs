@@ -53,6 +53,7 @@ mod programs;
 pub mod reach;
 mod reachability;
 mod ready;
+pub mod seeds;
 mod sink;
 pub mod stamp;
 mod user;

@@ -1,4 +1,4 @@
-//! What `tests/bench` measures, and the report of it. `tests/performance.rs` holds the report against its figures.
+//! What `tests/bench` measures, and the report of it. `tests/pure/performance.rs` holds the report against its figures.
 
 // Counts become floating-point figures all the time; none is near 2^52.
 #![allow(clippy::cast_precision_loss)]

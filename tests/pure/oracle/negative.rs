@@ -11,11 +11,11 @@ use kube::ResourceExt;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::judge::Judge;
-use crate::operator::Made;
-use crate::population::populate;
-use crate::reach::{Objects, Snapshots};
-use crate::scene::{
+use super::judge::Judge;
+use super::operator::Made;
+use super::population::populate;
+use super::reach::{Objects, Snapshots};
+use super::scene::{
     Bound, CommunityScene, ConnectionScene, EnclaveScene, From, Life, Moment, Scene, Thing, To, WorkloadScene,
 };
 

@@ -1,8 +1,6 @@
 //! A lint of the API: what every schema of every kind has to have. Each lint is a plain function
 //! from a CRD to findings; the second half of this file shows of each one that it can fail.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use enclave_operator::api::{Kind, crds};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, CustomResourceDefinitionVersion, JSONSchemaProps, JSONSchemaPropsOrArray,

@@ -1,7 +1,5 @@
 //! The structure of the code, as ARCHITECTURE.md tells it.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 

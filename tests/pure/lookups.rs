@@ -1,8 +1,6 @@
 //! What an event costs: how many cached objects are looked at for it, with a thousand objects and with a
 //! hundred thousand. A scan would show as a number that grows with what exists. And whom an event wakes.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use std::sync::Arc;
 use std::time::Instant;
 

@@ -1,12 +1,9 @@
 //! The control plane that the other tests stand on does what they expect of it, and leaves
 //! nothing behind.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use enclave_operator_testing::{
@@ -15,19 +12,14 @@ use enclave_operator_testing::{
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ServiceAccount};
 use k8s_openapi::api::rbac::v1::RoleBinding;
+use kube::Api;
 use kube::api::{DeleteParams, ListParams, PostParams};
-use kube::{Api, Client};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use crate::{PLANE, administrator};
+
 const WITHIN: Duration = Duration::from_secs(30);
-
-static PLANE: LazyLock<ControlPlane> =
-    LazyLock::new(|| ControlPlane::start().unwrap_or_else(|error| panic!("{error}")));
-
-fn administrator() -> Client {
-    PLANE.administrator_user().client()
-}
 
 fn object<K: DeserializeOwned>(value: Value) -> K {
     serde_json::from_value(value).unwrap()
@@ -222,7 +214,7 @@ async fn the_api_server_comes_back_with_its_data_and_ends_on_drop() {
 #[tokio::test]
 async fn nothing_is_left_of_a_process_that_was_killed() {
     let mut holder = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "holder", "--ignored", "--nocapture"])
+        .args(["--exact", "control_plane::holder", "--ignored", "--nocapture"])
         .env(HOLDER, "yes")
         .stdout(Stdio::piped())
         .spawn()

@@ -18,9 +18,9 @@ use enclave_operator::plan::{Plan, Write};
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
-use crate::books::{Books, Trust};
-use crate::server::{Key, Outdated, Server, Stored, key_of};
-use crate::world::World;
+use super::books::{Books, Trust};
+use super::server::{Key, Outdated, Server, Stored, key_of};
+use super::world::World;
 
 /// How long what is over is kept.
 const RETAINED: SignedDuration = SignedDuration::from_hours(6);

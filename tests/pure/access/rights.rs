@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::server::{SYSTEM, Server};
+use super::server::{SYSTEM, Server};
 
 /// A namespace of a Community, as people and its owner left it.
 #[derive(Clone, Debug)]

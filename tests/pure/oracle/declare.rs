@@ -24,8 +24,8 @@ use kube::ResourceExt;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::reach::Objects;
-use crate::scene::{
+use super::reach::Objects;
+use super::scene::{
     Bound, CommunityScene, ConnectionScene, ENCLAVES, EnclaveScene, From, Life, Moment, NAMES, STRANGERS,
     Scene, Thing, To, WORKLOADS,
 };

@@ -7,7 +7,7 @@ use std::ops::AddAssign;
 use enclave_operator::api::ActivationState;
 use enclave_operator::api::approval_request::RequestState;
 
-use crate::books::Books;
+use super::books::Books;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {

@@ -12,10 +12,10 @@ use enclave_operator::api::{
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use crate::books::{Ask, Books, GiftKind, Poll, Terms, Trust};
-use crate::rights::Rights;
-use crate::server::Server;
-use crate::words::{terms_of_assignment, terms_of_eligibility};
+use super::books::{Ask, Books, GiftKind, Poll, Terms, Trust};
+use super::rights::Rights;
+use super::server::Server;
+use super::words::{terms_of_assignment, terms_of_eligibility};
 
 impl Books {
     /// Something else counts of an assignment or an eligibility. `seen` is what was known when that was

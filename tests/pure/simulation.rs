@@ -6,8 +6,6 @@
 //! cut off after any write. The oracle knows nothing of requests' policies or requesters as the
 //! operator records them; it keeps its own books.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 

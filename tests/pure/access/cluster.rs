@@ -16,9 +16,9 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::ResourceExt;
 use serde_json::json;
 
-use crate::books::{HOURS_UNTIL_EXPIRY, Rules};
-use crate::rights::Room;
-use crate::server::{SYSTEM, Server, Stored};
+use super::books::{HOURS_UNTIL_EXPIRY, Rules};
+use super::rights::Room;
+use super::server::{SYSTEM, Server, Stored};
 
 const fn room(
     community: &'static str,

@@ -5,8 +5,8 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::reach::Objects;
-use crate::scene::{Moment, Scene};
+use super::reach::Objects;
+use super::scene::{Moment, Scene};
 
 /// How many differences a message shows.
 const SHOWN: usize = 12;

@@ -20,8 +20,8 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::ResourceExt;
 use kube::api::ObjectMeta;
 
-use crate::reach::Objects;
-use crate::scene::Moment;
+use super::reach::Objects;
+use super::scene::Moment;
 
 /// What the operator makes of what is declared.
 #[derive(Clone, Debug, Default)]

@@ -5,9 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use k8s_openapi::api::rbac::v1::{ClusterRole, RoleBinding};
 use kube::ResourceExt;
 
-use crate::history::{Draft, Step};
-use crate::server::{Key, Stored};
-use crate::world::World;
+use super::history::{Draft, Step};
+use super::server::{Key, Stored};
+use super::world::World;
 
 /// Alice owns the Enclave acme/pay.
 fn owned_enclave() -> World {

@@ -1,28 +1,19 @@
 //! What the analyser says of NetworkPolicies that were written by hand. Tests of the operator
 //! believe it, so this shows what it can tell apart.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use std::net::Ipv4Addr;
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use enclave_operator_testing::policies::{
     delete_policy, deny_all, egress, egress_to_addresses, ingress, make_namespace, make_policy,
 };
-use enclave_operator_testing::{Analyser, ControlPlane, ParseError, PretendedPod, Protocol, Reachability};
-use kube::Client;
+use enclave_operator_testing::{Analyser, ParseError, PretendedPod, Protocol, Reachability};
 use serde_json::json;
 
-static PLANE: LazyLock<ControlPlane> =
-    LazyLock::new(|| ControlPlane::start().unwrap_or_else(|error| panic!("{error}")));
+use crate::{PLANE, administrator};
 
 /// Tests share the cluster, and every Pod needs an address of its own.
 static ADDRESSES: AtomicU8 = AtomicU8::new(2);
-
-fn administrator() -> Client {
-    PLANE.administrator_user().client()
-}
 
 fn reachability() -> Reachability {
     Analyser::of(&PLANE).unwrap_or_else(|error| panic!("{error}")).reachability()

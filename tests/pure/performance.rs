@@ -1,8 +1,6 @@
 //! Whether docs/performance.md is what its figures say, and the tests of the parts of the benchmark that measure
 //! nothing.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use std::fs;
 use std::path::Path;
 

@@ -11,13 +11,13 @@ use enclave_operator::model::approval::gated::Gated;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
-use crate::books::{Ask, Gift, GiftKind, Terms, Trust, groups_of};
-use crate::history::{AskDraft, Draft};
-use crate::operator::{Hands, Job};
-use crate::server::{Key, SYSTEM, Server, Stored, key_of};
-use crate::stamp::{self, CONDITION};
-use crate::words::{PRINCIPALS, assignment_of, eligibility_of, terms_of_people};
-use crate::world::World;
+use super::books::{Ask, Gift, GiftKind, Terms, Trust, groups_of};
+use super::history::{AskDraft, Draft};
+use super::operator::{Hands, Job};
+use super::server::{Key, SYSTEM, Server, Stored, key_of};
+use super::stamp::{self, CONDITION};
+use super::words::{PRINCIPALS, assignment_of, eligibility_of, terms_of_people};
+use super::world::World;
 
 pub const PEOPLE: [&str; 5] = ["alice", "bob", "carol", "dave", "system:serviceaccount:ci:robot"];
 const ROLES: [&str; 7] = [

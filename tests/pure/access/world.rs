@@ -12,13 +12,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use serde_json::json;
 
-use crate::books::{Books, Rules, Trust};
-use crate::cluster::{ROOMS, guard, isolate, make_room, set_rules};
-use crate::history::{Drift, Fate, Step};
-use crate::operator::{Hands, Job};
-use crate::people::PEOPLE;
-use crate::server::{Key, Server, key_of};
-use crate::tally::Tally;
+use super::books::{Books, Rules, Trust};
+use super::cluster::{ROOMS, guard, isolate, make_room, set_rules};
+use super::history::{Drift, Fate, Step};
+use super::operator::{Hands, Job};
+use super::people::PEOPLE;
+use super::server::{Key, Server, key_of};
+use super::tally::Tally;
 
 /// What was planned and is done later.
 pub type Planned = Box<dyn FnOnce(&mut World)>;
@@ -59,7 +59,7 @@ impl World {
         let (origin, tally) = (Instant::now(), Tally::default());
         let mut world =
             Self { server, books, witness: 0, skew, planned, under_way, again, ending, origin, tally };
-        crate::cluster::found(&mut world.server);
+        super::cluster::found(&mut world.server);
         for scope in 0..3 {
             world.rule(scope, Rules::default());
         }

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::AddAssign;
 
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use serde_json::json;
 
-use crate::operator::Made;
-use crate::population::populate;
-use crate::reach::{Books, Objects, Snapshots, View, compare, disagreements, labels_of};
-use crate::scene::{Drift, Moment, Scene};
-use crate::words::explain;
+use super::operator::Made;
+use super::population::populate;
+use super::reach::{Books, Objects, Snapshots, View, compare, disagreements, labels_of};
+use super::scene::{Drift, Moment, Scene};
+use super::words::explain;
 
 pub struct Judge {
     snapshots: Snapshots,
@@ -135,18 +136,17 @@ fn drift(made: &mut Made, drift: &[Drift]) {
 
 const DNS: &str = enclave_operator::api::names::child::DNS;
 
-impl Tally {
-    pub fn add(self, other: Self) -> Self {
-        Self {
-            communities: self.communities + other.communities,
-            open: self.open + other.open,
-            shut: self.shut + other.shut,
-            closed_meanwhile: self.closed_meanwhile + other.closed_meanwhile,
-            policies: self.policies + other.policies,
-            pairs: self.pairs + other.pairs,
-            questions: self.questions + other.questions,
-            connected: self.connected + other.connected,
-        }
+impl AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        let Self { communities, open, shut, closed_meanwhile, policies, pairs, questions, connected } = other;
+        self.communities += communities;
+        self.open += open;
+        self.shut += shut;
+        self.closed_meanwhile += closed_meanwhile;
+        self.policies += policies;
+        self.pairs += pairs;
+        self.questions += questions;
+        self.connected += connected;
     }
 }
 

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use serde_json::json;
 
-use crate::reach::Objects;
+use super::reach::Objects;
 
 /// Pods by their labels; what is generated selects by these.
 const KINDS_OF_PODS: [&[(&str, &str)]; 4] = [

@@ -5,8 +5,6 @@
 //! The operator's part is the real one, in memory; admission is `stamp`. The books know only which content
 //! is in force and who wrote what, never generations or stamps.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 

@@ -7,8 +7,8 @@ use enclave_operator::api::ActivationState;
 use enclave_operator::api::approval_request::RequestState;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::rights::{Rights, Room};
-use crate::server::SYSTEM;
+use super::rights::{Rights, Room};
+use super::server::SYSTEM;
 
 /// How far the admission policies stand guard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::json;
 
-use crate::scene::{
+use super::scene::{
     Bound, CommunityScene, ConnectionScene, Drift, EnclaveScene, From, Life, Scene, Thing, To, WORKLOADS,
     WorkloadScene,
 };

@@ -7,7 +7,7 @@ use enclave_operator::api::{RoleAssignmentSpec, RoleEligibilitySpec, Time};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::books::{Gift, Terms};
+use super::books::{Gift, Terms};
 
 /// Who can be given something.
 pub const PRINCIPALS: [&str; 6] =
