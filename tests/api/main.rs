@@ -35,4 +35,4 @@ mod upgrade;
 mod values;
 mod witness;
 
-use enclave_operator_testing::{self as support, mail_server, reach, stamp, world};
+use enclave_operator_testing::{self as support, mail_server, reach, sim::stamp, world};

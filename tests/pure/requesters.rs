@@ -25,7 +25,7 @@ use enclave_operator::model::approval::scope::{InheritedPolicy, RulesOrigin, Sco
 use enclave_operator::model::digest::digest;
 use enclave_operator::plan::Write;
 use enclave_operator::plan::gate::plan_gate;
-use enclave_operator_testing::stamp::{self, CONDITION, Part, names_of};
+use enclave_operator_testing::sim::stamp::{self, CONDITION, Part, names_of};
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use proptest::prelude::*;

@@ -28,7 +28,7 @@ use enclave_operator::plan::Write;
 use enclave_operator::plan::child::{Child, Verb};
 use enclave_operator::plan::declared::{ObservedGated, Parent};
 use enclave_operator::plan::namespace::desired::ObservedNamespace;
-use enclave_operator_testing::stamp;
+use enclave_operator_testing::sim::stamp;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use proptest::prelude::*;

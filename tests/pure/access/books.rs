@@ -5,18 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use enclave_operator::api::ActivationState;
 use enclave_operator::api::approval_request::RequestState;
+use enclave_operator_testing::sim::{SYSTEM, Trust};
 use jiff::{SignedDuration, Timestamp};
 
 use super::rights::{Rights, Room};
-use super::server::SYSTEM;
-
-/// How far the admission policies stand guard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trust {
-    Intact,
-    Propagating,
-    Broken,
-}
 
 /// How many have to approve a change of who has roles, and an activation, by one scope.
 #[derive(Clone, Copy, Debug, Default)]

@@ -3,13 +3,11 @@
 
 use enclave_operator::api::approvals::{ApprovalRule, Approvals, Operation, RulePolicy};
 use enclave_operator::api::enclave_workload::AccessMode;
-use enclave_operator::api::gate::Applied;
 use enclave_operator::api::names::{child, label, purpose};
 use enclave_operator::api::{
-    Community, CommunitySpec, Content, Enclave, EnclaveSpec, EnclaveWorkload, EnclaveWorkloadSpec, Time,
+    Community, CommunitySpec, Enclave, EnclaveSpec, EnclaveWorkload, EnclaveWorkloadSpec,
 };
-use enclave_operator::model::approval::gated::Gated;
-use enclave_operator::model::digest::digest;
+use enclave_operator_testing::sim::{SYSTEM, Server, owned_namespace};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -18,7 +16,6 @@ use serde_json::json;
 
 use super::books::{HOURS_UNTIL_EXPIRY, Rules};
 use super::rights::Room;
-use super::server::{SYSTEM, Server, Stored};
 
 const fn room(
     community: &'static str,
@@ -75,15 +72,10 @@ pub fn make_room(server: &mut Server, name: &str, room: &Room) {
         (Some(enclave), None) => (purpose::CONTROL, server.enclaves[&key(room.community, enclave)].uid()),
         (Some(_), Some(_)) => (purpose::WORKLOAD, Some(format!("uid-{name}"))),
     };
-    let mut namespace = Namespace::default();
-    namespace.metadata.name = Some(name.to_owned());
-    let labels = namespace.labels_mut();
-    labels.insert(label::PURPOSE.into(), part.into());
-    labels.insert(label::OWNER_UID.into(), owner.unwrap());
-    labels.insert(label::COMMUNITY.into(), room.community.into());
-    labels.extend(room.enclave.map(|enclave| (label::ENCLAVE.into(), enclave.into())));
-    labels.extend(room.workload.map(|workload| (label::WORKLOAD.into(), workload.into())));
-    server.create(namespace).unwrap();
+    let mut labels = vec![(label::PURPOSE, part), (label::COMMUNITY, room.community)];
+    labels.extend(room.enclave.map(|enclave| (label::ENCLAVE, enclave)));
+    labels.extend(room.workload.map(|workload| (label::WORKLOAD, workload)));
+    server.create_namespace(owned_namespace(name, &owner.unwrap(), &labels)).unwrap();
     guard(server, name, true);
 }
 
@@ -104,7 +96,7 @@ pub fn isolate(server: &mut Server, room: &Room) {
     let access_mode = if room.isolated { AccessMode::Isolated } else { AccessMode::Standard };
     let spec = EnclaveWorkloadSpec { access_mode, ..EnclaveWorkloadSpec::default() };
     let workload = server.workloads[&key].clone();
-    apply(server, workload, &spec, Timestamp::UNIX_EPOCH);
+    server.put_into_force(workload, &spec, Timestamp::UNIX_EPOCH);
 }
 
 pub fn set_rules(server: &mut Server, scope: usize, rules: Rules, now: Timestamp) {
@@ -125,26 +117,10 @@ pub fn set_rules(server: &mut Server, scope: usize, rules: Rules, now: Timestamp
     };
     if scope == 1 {
         let enclave = server.enclaves[&("acme".to_owned(), "pay".to_owned())].clone();
-        apply(server, enclave, &EnclaveSpec { approvals, ..EnclaveSpec::default() }, now);
+        server.put_into_force(enclave, &EnclaveSpec { approvals, ..EnclaveSpec::default() }, now);
     } else {
         let name = if scope == 0 { "acme" } else { "other" };
         let community = server.communities[&(String::new(), name.to_owned())].clone();
-        apply(server, community, &CommunitySpec { approvals, ..CommunitySpec::default() }, now);
+        server.put_into_force(community, &CommunitySpec { approvals, ..CommunitySpec::default() }, now);
     }
-}
-
-/// Puts a spec into force.
-fn apply<K: Stored + Gated>(server: &mut Server, mut object: K, spec: &K::Spec, now: Timestamp) {
-    let spec = Content::of_spec(spec).unwrap();
-    object.gate_mut().applied = Some(Applied {
-        generation: 1,
-        complete_for: object.uid(),
-        digest: digest(&spec).unwrap(),
-        spec,
-        change: None,
-        approval_request: None,
-        at: Time(now),
-        references: Vec::new(),
-    });
-    server.put(object);
 }

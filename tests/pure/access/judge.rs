@@ -9,12 +9,12 @@ use enclave_operator::api::{
     ActivationState, ApprovalRequest, ApprovalRequestStatus, RoleActivationStatus, RoleAssignmentSpec,
     RoleEligibilitySpec,
 };
+use enclave_operator_testing::sim::{Server, Trust};
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::books::{Ask, Books, GiftKind, Poll, Terms, Trust};
+use super::books::{Ask, Books, GiftKind, Poll, Terms};
 use super::rights::Rights;
-use super::server::Server;
 use super::words::{terms_of_assignment, terms_of_eligibility};
 
 impl Books {

@@ -13,13 +13,11 @@ mod negative;
 mod operator;
 mod people;
 mod rights;
-mod server;
 mod tally;
 mod words;
 mod world;
 
 use enclave_operator_testing::seeds::Worlds;
-use enclave_operator_testing::stamp;
 use history::Step;
 use world::World;
 

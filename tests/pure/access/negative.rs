@@ -2,11 +2,11 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use enclave_operator_testing::sim::{Key, Stored};
 use k8s_openapi::api::rbac::v1::{ClusterRole, RoleBinding};
 use kube::ResourceExt;
 
 use super::history::{Draft, Step};
-use super::server::{Key, Stored};
 use super::world::World;
 
 /// Alice owns the Enclave acme/pay.

@@ -1,62 +1,27 @@
-//! The operator: it observes and plans as in a cluster, and its writes go to the API server in memory.
+//! What the operator looks at and in which order, and what the books are told of it.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use enclave_operator::api::names::FINALIZER;
 use enclave_operator::api::{
-    ActivationState, ApprovalRequest, Kind, RoleActivation, RoleAssignment, RoleEligibility, Time,
+    ActivationState, ApprovalRequest, RoleActivation, RoleAssignment, RoleEligibility,
 };
 use enclave_operator::cluster::cache::Key as Marked;
 use enclave_operator::cluster::workqueue::{Outcome, Priority};
 use enclave_operator::controllers::revocation::{Due, plan_revocation};
-use enclave_operator::kinds::controller::{Controller, ReconcileInput};
-use enclave_operator::model::approval::policy_status::{Integrity, PolicyStatus};
-use enclave_operator::model::approval::scope::RulesOrigin;
+use enclave_operator::kinds::controller::Controller;
 use enclave_operator::plan::child::{Child, Verb};
 use enclave_operator::plan::{Plan, Write};
+use enclave_operator_testing::sim::{Dead, Deed, Hands, Key, Stored};
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
-use super::books::{Books, Trust};
-use super::server::{Key, Outdated, Server, Stored, key_of};
+use super::books::Books;
 use super::world::World;
 
 /// How long what is over is kept.
 const RETAINED: SignedDuration = SignedDuration::from_hours(6);
 /// Everything is at rest after so many rounds in which everything is looked at once.
 const MOST_ROUNDS: usize = 10;
-
-/// The operator died.
-pub struct Dead;
-
-/// What the operator gets done.
-pub struct Hands {
-    /// How many writes until it dies.
-    pub left: usize,
-    /// Which of the next writes fail, bit by bit.
-    pub faults: u32,
-    /// For whom they were made.
-    pub writes: Vec<String>,
-}
-
-impl Hands {
-    pub const fn steady() -> Self {
-        Self { left: usize::MAX, faults: 0, writes: Vec::new() }
-    }
-
-    fn write(
-        &mut self,
-        whom: &str,
-        write: impl FnOnce() -> Result<(), Outdated>,
-    ) -> Result<Result<(), Outdated>, Dead> {
-        self.left = self.left.checked_sub(1).ok_or(Dead)?;
-        self.writes.push(whom.to_owned());
-        let fails = self.faults & 1 == 1;
-        self.faults >>= 1;
-        Ok(if fails { Err(Outdated) } else { write() })
-    }
-}
 
 /// Something that the operator looks at.
 #[derive(Clone, Debug)]
@@ -154,7 +119,7 @@ impl World {
                 self.planned.push(Box::new(move |world| {
                     let mut failed = false;
                     for (verb, child) in closes.into_iter().map(closing) {
-                        failed |= world.write_child(verb, child).is_err();
+                        failed |= world.server.write_child(verb, child).is_err();
                     }
                     world.under_way -= 1;
                     world.finish_closing(key, ends, failed);
@@ -224,7 +189,7 @@ impl World {
                 self.tally.closings += 1;
                 let (verb, child) = closing(write);
                 let name = child.metadata().name.clone().unwrap();
-                failed |= hands.write(&name, || self.write_child(verb, child))?.is_err();
+                failed |= hands.write(&name, || self.server.write_child(verb, child))?.is_err();
             }
             all_done &= !failed;
             self.finish_closing(key, ends, failed);
@@ -236,20 +201,10 @@ impl World {
     }
 
     fn plan<K: Watched>(&self, key: &Key) -> Option<(K, Plan<K::Status>, Books)> {
-        let object = self.server.get::<K>(key)?.clone();
-        let integrity = match self.books.trust {
-            Trust::Intact => Integrity::Intact,
-            Trust::Propagating => Integrity::Propagating,
-            Trust::Broken => Integrity::Broken("missing".into()),
-        };
-        let policy_status = PolicyStatus { integrity, witness: self.witness.to_string() };
-        let (caches, now) = (&self.server.enqueuer.caches, self.books.now);
-        let known = ReconcileInput { caches, policy_status, retain_requests_for: RETAINED, now };
-        let plan = K::plan(Arc::new(object.clone()), known);
+        let (object, plan) = self.server.plan::<K>(key, self.books.now, RETAINED)?;
         Some((object, plan, self.books.clone()))
     }
 
-    /// As `reconcile_once` does.
     fn carry_out<K: Watched>(
         &mut self,
         object: &K,
@@ -257,101 +212,25 @@ impl World {
         seen: &Books,
         hands: &mut Hands,
     ) -> Result<(), Dead> {
-        let mut failed = false;
-        for repair in plan.repairs {
-            failed |= hands.write(&object.name_any(), || self.write(object, repair, seen))?.is_err();
-        }
-        for write in plan.writes {
-            let is_check = matches!(
-                write,
-                Write::ConfirmPolicies { .. } | Write::ConfirmRules(_) | Write::ConfirmTargetGone(_)
-            );
-            let on_itself = matches!(write, Write::AddFinalizer | Write::RemoveFinalizer | Write::DeleteSelf);
-            let done = if is_check {
-                self.write(object, write, seen)
-            } else {
-                hands.write(&object.name_any(), || self.write(object, write, seen))?
-            };
-            if done.is_err() || on_itself {
-                return Ok(());
-            }
-        }
-        let status = plan.status.filter(|status| object.status() != Some(status));
-        if let Some(status) = status.filter(|_| !failed) {
-            let object = object.with_status(status);
-            let _ = hands.write(&object.name_any(), || {
-                let before = self.server.confirm(&object)?;
-                self.server.replace(object.clone())?;
-                let after = self.server.get::<K>(&key_of(&object)).unwrap();
-                K::note(&mut self.books, seen, &before, after);
-                Ok(())
-            })?;
-        }
-        Ok(())
-    }
-
-    fn write<K: Watched>(&mut self, object: &K, write: Write, seen: &Books) -> Result<(), Outdated> {
-        match write {
-            Write::AddFinalizer => self.patch(object, |live| live.finalizers_mut().push(FINALIZER.into())),
-            Write::RemoveFinalizer => {
-                self.server.confirm(object)?;
-                self.server.remove::<K>(&key_of(object));
-                K::gone(&mut self.books, object.meta().uid.as_ref().unwrap());
-                Ok(())
-            }
-            Write::DeleteSelf => {
-                self.server.confirm(object)?;
-                self.server.delete(object)?;
-                K::gone(&mut self.books, object.meta().uid.as_ref().unwrap());
-                Ok(())
-            }
-            Write::CreateRequest(request) => {
-                self.server.create(ApprovalRequest::clone(&request))?;
-                self.books.note_request(seen, &request);
-                Ok(())
-            }
-            Write::MarkEnacted { request, at } => {
-                let mut live = self.server.confirm(request.as_ref())?;
-                live.status.as_mut().unwrap().enacted_at = Some(Time(at));
-                self.books.polls.get_mut(&live.name_any()).unwrap().done = true;
-                self.server.replace(live)
-            }
-            Write::ConfirmPolicies { witness, .. } => go_on_if(witness == self.witness.to_string()),
-            Write::ConfirmRules(origin) => go_on_if(is_current(&self.server, &origin)),
-            Write::ConfirmTargetGone(target) => {
-                let key = (target.namespace.unwrap_or_default(), target.name);
-                let meta = match target.kind {
-                    Kind::RoleAssignment => self.server.assignments.get(&key).map(|one| &one.metadata),
-                    Kind::RoleEligibility => self.server.eligibilities.get(&key).map(|one| &one.metadata),
-                    _ => self.server.activations.get(&key).map(|one| &one.metadata),
-                };
-                go_on_if(meta.is_none_or(|meta| {
-                    meta.uid.as_ref() != Some(&target.uid) || meta.deletion_timestamp.is_some()
-                }))
-            }
-            Write::Child(verb, child) => {
+        let Self { server, books, .. } = self;
+        server.carry_out(object, plan, hands, &mut |deed| match deed {
+            Deed::Tries(Write::Child(_, child)) => {
+                assert!(gives_rights(child), "{child:?} gives no rights");
                 let room = child.metadata().namespace.as_deref().and_then(|room| seen.rooms.get(room));
                 assert!(room.is_none_or(|room| room.guarded), "nobody gets in where nothing guards");
-                self.write_child(verb, child)
             }
-            other => panic!("nothing of this world asks for {other:?}"),
-        }
-    }
-
-    fn patch<K: Stored>(&mut self, object: &K, change: impl FnOnce(&mut K)) -> Result<(), Outdated> {
-        let mut live = self.server.confirm(object)?;
-        change(&mut live);
-        self.server.replace(live)
-    }
-
-    fn write_child(&mut self, verb: Verb, child: Child) -> Result<(), Outdated> {
-        match child {
-            Child::RoleBinding(child) => write_one(&mut self.server, verb, *child),
-            Child::Role(child) => write_one(&mut self.server, verb, *child),
-            Child::ClusterRole(child) => write_one(&mut self.server, verb, *child),
-            Child::ClusterRoleBinding(child) => write_one(&mut self.server, verb, *child),
-            other => panic!("{other:?} gives no rights"),
-        }
+            Deed::Tries(
+                write @ (Write::CreateNamespace(_)
+                | Write::ReplaceNamespace(_)
+                | Write::DeleteNamespace { .. }
+                | Write::ConfirmNamespaceGone { .. }),
+            ) => panic!("nothing of this world asks for {write:?}"),
+            Deed::Tries(_) => {}
+            Deed::Asked(request) => books.note_request(seen, request),
+            Deed::Enacted(request) => books.polls.get_mut(request).unwrap().done = true,
+            Deed::Published { before, after } => K::note(books, seen, before, after),
+            Deed::Gone(object) => K::gone(books, object.meta().uid.as_ref().unwrap()),
+        })
     }
 
     /// Lets the operator work until there is nothing to do, and another one find nothing to do.
@@ -377,28 +256,14 @@ impl World {
 
 fn closing(write: Write) -> (Verb, Child) {
     match write {
-        Write::Child(verb, child) => (verb, child),
+        Write::Child(verb, child) if gives_rights(&child) => (verb, child),
         other => panic!("{other:?} does not close"),
     }
 }
 
-fn write_one<K: Stored>(server: &mut Server, verb: Verb, child: K) -> Result<(), Outdated> {
-    match verb {
-        Verb::Create => server.create(child),
-        Verb::Replace => server.replace(child),
-        Verb::Delete => server.delete(&child),
-    }
-}
-
-fn is_current(server: &Server, origin: &RulesOrigin) -> bool {
-    let key = (origin.namespace.clone().unwrap_or_default(), origin.name.clone());
-    let gate = match origin.kind {
-        Kind::Community => server.communities[&key].status.as_ref().map(|status| &status.gate),
-        _ => server.enclaves[&key].status.as_ref().map(|status| &status.gate),
-    };
-    gate.unwrap().applied.as_ref().unwrap().digest == origin.digest
-}
-
-fn go_on_if(as_assumed: bool) -> Result<(), Outdated> {
-    if as_assumed { Ok(()) } else { Err(Outdated) }
+const fn gives_rights(child: &Child) -> bool {
+    matches!(
+        child,
+        Child::RoleBinding(_) | Child::Role(_) | Child::ClusterRole(_) | Child::ClusterRoleBinding(_)
+    )
 }

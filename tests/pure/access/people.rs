@@ -1,21 +1,20 @@
 //! What people do about roles: each deed goes to the API server and into the books.
 
-use enclave_operator::api::approval_request::{Decision, RequestState, Verdict};
-use enclave_operator::api::entry::Entry;
+use enclave_operator::api::approval_request::Verdict;
 use enclave_operator::api::names::{FINALIZER, REQUESTED_BY, REQUESTED_GROUPS, REQUESTED_MFA};
 use enclave_operator::api::{
     ActivationState, ApprovalRequest, RoleActivation, RoleActivationSpec, RoleAssignment, RoleEligibility,
     Time,
 };
 use enclave_operator::model::approval::gated::Gated;
+use enclave_operator_testing::sim::stamp::{self, CONDITION};
+use enclave_operator_testing::sim::{Hands, Key, SYSTEM, Server, Stored, Trust, cast, is_open, key_of};
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
-use super::books::{Ask, Gift, GiftKind, Terms, Trust, groups_of};
+use super::books::{Ask, Gift, GiftKind, Terms, groups_of};
 use super::history::{AskDraft, Draft};
-use super::operator::{Hands, Job};
-use super::server::{Key, SYSTEM, Server, Stored, key_of};
-use super::stamp::{self, CONDITION};
+use super::operator::Job;
 use super::words::{PRINCIPALS, assignment_of, eligibility_of, terms_of_people};
 use super::world::World;
 
@@ -219,10 +218,8 @@ impl World {
 
     /// `lawful` votes pass admission, others are put there by whatever means.
     pub fn vote(&mut self, latest: usize, by: &'static str, approves: bool, lawful: bool) {
-        let pending = |request: &&ApprovalRequest| {
-            request.status.as_ref().is_some_and(|status| status.state == Some(RequestState::Pending))
-        };
-        let open: Vec<&ApprovalRequest> = self.server.requests.values().filter(pending).collect();
+        let open: Vec<&ApprovalRequest> =
+            self.server.requests.values().filter(|request| is_open(request)).collect();
         if open.is_empty() || by.contains(':') {
             return;
         }
@@ -230,7 +227,6 @@ impl World {
         let poll = self.books.polls.get_mut(&request.name_any()).unwrap();
         let (mut by, mut digest) = (by, request.spec.change.digest.clone());
         let guarded = self.books.trust == Trust::Intact;
-        let status = request.status.as_mut().unwrap();
         if lawful && poll.askers.contains(by) {
             return;
         }
@@ -241,25 +237,15 @@ impl World {
                 None => digest = "sha256:other".into(),
             }
         } else if !lawful {
-            // Who looks, or guesses, knows what the policies are going to be.
-            let restored = self.witness + u32::from(self.books.trust == Trust::Broken);
-            status.witness = Some(restored.to_string());
+            request.status.as_mut().unwrap().witness = Some(self.server.guard.coming_witness());
         }
-        status.decisions.retain(|decision| decision.approver != by);
-        status.decisions.push(Entry::from(Decision {
-            approver: by.into(),
-            verdict: if approves { Verdict::Approved } else { Verdict::Rejected },
-            digest,
-            comment: None,
-            groups: Vec::new(),
-            mfa: None,
-            credential_id: None,
-            observed_at: None,
-        }));
+        let verdict = if approves { Verdict::Approved } else { Verdict::Rejected };
+        cast(&mut request, by, verdict, digest, &[]);
         poll.yes.remove(by);
         poll.no.remove(by);
         // What is cast before the operator wrote down who guards it is void.
-        if lawful && guarded && status.witness.as_ref() == Some(&self.witness.to_string()) {
+        let bears = request.status.as_ref().and_then(|status| status.witness.clone());
+        if lawful && guarded && bears == Some(self.server.guard.witness()) {
             if approves { &mut poll.yes } else { &mut poll.no }.insert(by);
         } else if lawful || !guarded {
             poll.forged_no |= !approves;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::server::{SYSTEM, Server};
+use enclave_operator_testing::sim::{SYSTEM, Server};
 
 /// A namespace of a Community, as people and its owner left it.
 #[derive(Clone, Debug)]

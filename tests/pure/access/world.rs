@@ -6,18 +6,18 @@ use std::time::Instant;
 use enclave_operator::api::names::{access, annotation, label};
 use enclave_operator::cluster::cache::Key as Marked;
 use enclave_operator::cluster::workqueue::Priority;
+use enclave_operator_testing::sim::{Hands, Key, Server, Trust, key_of};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use serde_json::json;
 
-use super::books::{Books, Rules, Trust};
+use super::books::{Books, Rules};
 use super::cluster::{ROOMS, guard, isolate, make_room, set_rules};
 use super::history::{Drift, Fate, Step};
-use super::operator::{Hands, Job};
+use super::operator::Job;
 use super::people::PEOPLE;
-use super::server::{Key, Server, key_of};
 use super::tally::Tally;
 
 /// What was planned and is done later.
@@ -26,8 +26,6 @@ pub type Planned = Box<dyn FnOnce(&mut World)>;
 pub struct World {
     pub server: Server,
     pub books: Books,
-    /// Another number whenever the admission policies were away.
-    pub witness: u32,
     /// How far the operator is off.
     skew: SignedDuration,
     pub planned: Vec<Planned>,
@@ -57,8 +55,7 @@ impl World {
         let (server, planned, skew) = (Server::new(now), Vec::new(), SignedDuration::ZERO);
         let (under_way, again, ending) = (0, Vec::new(), BTreeSet::new());
         let (origin, tally) = (Instant::now(), Tally::default());
-        let mut world =
-            Self { server, books, witness: 0, skew, planned, under_way, again, ending, origin, tally };
+        let mut world = Self { server, books, skew, planned, under_way, again, ending, origin, tally };
         super::cluster::found(&mut world.server);
         for scope in 0..3 {
             world.rule(scope, Rules::default());
@@ -95,7 +92,7 @@ impl World {
             }
             Step::Drift { nth, what } => self.drift(*nth, *what),
             Step::Work { order, writes, faults } => {
-                self.work(*order, &mut Hands { left: *writes, faults: *faults, writes: Vec::new() });
+                self.work(*order, &mut Hands { faults: *faults, ..Hands::until_death(*writes) });
             }
             Step::Plan { nth } => self.plan_one(*nth),
             Step::CarryOut { nth } => {
@@ -129,17 +126,17 @@ impl World {
     }
 
     fn trust(&mut self, better: bool, alive: bool) {
-        let trust = match (better, self.books.trust) {
+        let guard = &mut self.server.guard;
+        match (better, guard.trust()) {
             (false, _) => {
+                guard.spoil();
                 self.books.forget_votes();
-                Trust::Broken
             }
-            (true, Trust::Broken) => Trust::Propagating,
+            (true, Trust::Broken) => guard.restore(),
             // Nobody guessed what nobody saw.
             (true, Trust::Propagating) if !alive => {
-                self.witness += 1;
+                guard.settle_unseen();
                 self.restart();
-                Trust::Intact
             }
             // By itself, and the operator looks at all requests in the meantime.
             (true, _) => {
@@ -147,11 +144,10 @@ impl World {
                 for request in requests {
                     let _ = self.execute(&Job::Request(request), &mut Hands::steady());
                 }
-                Trust::Intact
+                self.server.guard.settle();
             }
-        };
-        self.witness += u32::from(trust != Trust::Intact);
-        self.books.trust = trust;
+        }
+        self.books.trust = self.server.guard.trust();
     }
 
     fn change_room(&mut self, room: usize, what: Fate) {

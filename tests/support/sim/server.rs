@@ -1,11 +1,15 @@
-//! The API server in memory: it keeps objects, refuses what is outdated, and tells the operator what changes.
+//! The API server: it keeps objects, refuses what is outdated, and tells the operator what changes.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
+use super::guard::Guard;
 use enclave_operator::admission::{Installation, build_policies};
+use enclave_operator::api::gate::Applied;
+use enclave_operator::api::names::label;
 use enclave_operator::api::{
-    ApprovalRequest, Community, Enclave, EnclaveWorkload, RoleActivation, RoleAssignment, RoleEligibility,
+    ApprovalRequest, Community, CommunityEndpoint, Content, Enclave, EnclaveConnection, EnclaveEndpoint,
+    EnclaveWorkload, Kind, RoleActivation, RoleAssignment, RoleEligibility, Time, TransitHub,
 };
 use enclave_operator::cluster::clock::Clock;
 use enclave_operator::cluster::watch::WatchEvent;
@@ -13,11 +17,13 @@ use enclave_operator::kinds::enqueue::Enqueuer;
 use enclave_operator::kinds::intake::Enqueued;
 use enclave_operator::kinds::policy_verifier::PolicyVerifier;
 use enclave_operator::kinds::rbac::watches::enqueue_all_revocations;
+use enclave_operator::model::approval::gated::Gated;
+use enclave_operator::model::digest::digest;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{LimitRange, Namespace, ResourceQuota};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::api::ObjectMeta;
 use kube::{Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -59,6 +65,7 @@ macro_rules! shelves {
         pub struct Server {
             /// The API server's time.
             pub now: Timestamp,
+            pub guard: Guard,
             /// Of the last write, and of the last object.
             number: u32,
             $(pub $name: BTreeMap<Key, $kind>,)*
@@ -68,7 +75,8 @@ macro_rules! shelves {
 
         impl Server {
             pub fn new(now: Timestamp) -> Self {
-                let server = Self { now, number: 10_000, $($name: BTreeMap::new(),)* enqueuer: empty() };
+                let guard = Guard::intact();
+                let server = Self { now, guard, number: 10_000, $($name: BTreeMap::new(),)* enqueuer: empty() };
                 server.enqueuer.queues.open();
                 server
             }
@@ -98,16 +106,32 @@ shelves! {
     communities: Community,
     enclaves: Enclave,
     workloads: EnclaveWorkload,
+    endpoints: EnclaveEndpoint,
+    connections: EnclaveConnection,
+    community_endpoints: CommunityEndpoint,
+    transit_hubs: TransitHub,
     requests: ApprovalRequest,
     assignments: RoleAssignment,
     eligibilities: RoleEligibility,
     activations: RoleActivation,
     namespaces: Namespace,
     network_policies: NetworkPolicy,
+    quotas: ResourceQuota,
+    limit_ranges: LimitRange,
     role_bindings: RoleBinding,
     roles: Role,
     cluster_roles: ClusterRole,
     cluster_role_bindings: ClusterRoleBinding,
+}
+
+/// A namespace that the operator made for an object, with labels that say what it is for.
+pub fn owned_namespace(name: &str, owner_uid: &str, labels: &[(&str, &str)]) -> Namespace {
+    let mut namespace = Namespace::default();
+    namespace.metadata.name = Some(name.to_owned());
+    for (label, value) in labels.iter().chain(&[(label::OWNER_UID, owner_uid)]) {
+        namespace.labels_mut().insert((*label).to_owned(), (*value).to_owned());
+    }
+    namespace
 }
 
 pub fn key_of<K: Resource<DynamicType = ()>>(object: &K) -> Key {
@@ -139,7 +163,7 @@ impl Server {
         // Five digits that no other has: requests are named after them.
         meta.uid = Some(format!("{}-{}", self.number, key.1));
         meta.generation = Some(1);
-        meta.creation_timestamp = Some(Time(self.now));
+        meta.creation_timestamp = Some(Time(self.now).into());
         self.put(object);
         Ok(())
     }
@@ -170,7 +194,7 @@ impl Server {
             self.remove::<K>(&key);
         } else if live.meta().deletion_timestamp.is_none() {
             let mut leaving = live.clone();
-            leaving.meta_mut().deletion_timestamp = Some(Time(self.now));
+            leaving.meta_mut().deletion_timestamp = Some(Time(self.now).into());
             self.put(leaving);
         }
         Ok(())
@@ -182,12 +206,57 @@ impl Server {
         }
     }
 
-    /// Takes a namespace away with everything in it.
+    /// Makes a namespace, with the label that each has.
+    pub fn create_namespace(&mut self, mut namespace: Namespace) -> Result<(), Outdated> {
+        let name = namespace.name_any();
+        namespace.labels_mut().insert(label::NAMESPACE_NAME.into(), name);
+        self.create(namespace)
+    }
+
+    /// Takes a namespace away with what the operator makes in one.
     pub fn remove_namespace(&mut self, name: &str) {
         self.remove::<Namespace>(&(String::new(), name.to_owned()));
         self.remove_all_in::<RoleBinding>(name);
         self.remove_all_in::<Role>(name);
         self.remove_all_in::<NetworkPolicy>(name);
+        self.remove_all_in::<ResourceQuota>(name);
+        self.remove_all_in::<LimitRange>(name);
+    }
+
+    /// Puts a spec into force, whatever the object says that it wants.
+    pub fn put_into_force<K: Stored + Gated>(&mut self, mut object: K, spec: &K::Spec, at: Timestamp) {
+        let spec = Content::of_spec(spec).unwrap();
+        object.gate_mut().applied = Some(Applied {
+            generation: 1,
+            complete_for: object.uid(),
+            digest: digest(&spec).unwrap(),
+            spec,
+            change: None,
+            approval_request: None,
+            at: Time(at),
+            references: Vec::new(),
+        });
+        self.put(object);
+    }
+
+    /// What is known of an object that a request can be about.
+    pub(super) fn metadata_of(&self, kind: Kind, key: &Key) -> Option<&ObjectMeta> {
+        fn metadata<'a, K: Resource>(shelf: &'a BTreeMap<Key, K>, key: &Key) -> Option<&'a ObjectMeta> {
+            shelf.get(key).map(Resource::meta)
+        }
+        match kind {
+            Kind::Community => metadata(&self.communities, key),
+            Kind::CommunityEndpoint => metadata(&self.community_endpoints, key),
+            Kind::TransitHub => metadata(&self.transit_hubs, key),
+            Kind::Enclave => metadata(&self.enclaves, key),
+            Kind::EnclaveWorkload => metadata(&self.workloads, key),
+            Kind::EnclaveEndpoint => metadata(&self.endpoints, key),
+            Kind::EnclaveConnection => metadata(&self.connections, key),
+            Kind::RoleAssignment => metadata(&self.assignments, key),
+            Kind::RoleEligibility => metadata(&self.eligibilities, key),
+            Kind::RoleActivation => metadata(&self.activations, key),
+            Kind::ApprovalRequest => metadata(&self.requests, key),
+        }
     }
 
     fn remove_all_in<K: Stored>(&mut self, namespace: &str) {

@@ -1,0 +1,14 @@
+//! A cluster in memory: an API server with admission, and the operator, which observes and plans as in a real cluster
+//! and can fail, be behind and die anywhere. Tests add what people do, and judge what comes of it by books of their
+//! own; nothing here knows what should be.
+
+mod guard;
+mod operator;
+mod server;
+pub mod stamp;
+mod votes;
+
+pub use guard::{Guard, Trust};
+pub use operator::{Dead, Deed, Hands};
+pub use server::{Key, Outdated, SYSTEM, Server, Stored, key_of, owned_namespace};
+pub use votes::{cast, is_open};
