@@ -2,34 +2,28 @@
 //! crashes; after every step what is applied must be explained by what people did, and a cluster
 //! left alone must come to rest.
 //!
-//! The cluster is simulated in memory: admission stamps, guarded writes, and an operator that is
-//! cut off after any write. The oracle knows nothing of requests' policies or requesters as the
+//! The cluster is `sim`, with an operator that is cut off after any write. The oracle knows nothing of requests' policies or requesters as the
 //! operator records them; it keeps its own books.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
-use enclave_operator::api::approval_request::{Decision, RequestState, Verdict};
+use enclave_operator::api::approval_request::{RequestState, Verdict};
 use enclave_operator::api::approvals::{ApprovalRule, Approvals, Operation, RulePolicy};
 use enclave_operator::api::common::{Principal, PrincipalKind};
-use enclave_operator::api::entry::Entry;
 use enclave_operator::api::gate::Applied;
-use enclave_operator::api::names::{FINALIZER, REQUESTED_BY, label, purpose};
-use enclave_operator::api::{
-    ApprovalRequest, Community, CommunitySpec, Content, Enclave, EnclaveSpec, Kind, Time,
-};
-use enclave_operator::kinds::approval_request::plan::{ObservedRequest, plan_approval_request};
-use enclave_operator::kinds::enclave::plan::{Children, ObservedEnclave, plan_enclave};
+use enclave_operator::api::names::{REQUESTED_BY, label, purpose};
+use enclave_operator::api::{ApprovalRequest, Community, CommunitySpec, Content, Enclave, EnclaveSpec, Kind};
+use enclave_operator::kinds::controller::Controller;
 use enclave_operator::model::approval::gated::Gated;
-use enclave_operator::model::approval::policy_status::{Integrity, PolicyStatus};
-use enclave_operator::model::approval::request::TargetView;
 use enclave_operator::model::digest::digest;
 use enclave_operator::plan::Write;
 use enclave_operator::plan::child::{Child, Verb};
-use enclave_operator::plan::declared::{ObservedGated, Parent};
-use enclave_operator::plan::namespace::desired::ObservedNamespace;
-use enclave_operator_testing::sim::stamp;
+use enclave_operator_testing::sim::{
+    Dead, Deed, Hands, Key, Server, Stored, Trust, cast, is_open, owned_namespace, stamp,
+};
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::ResourceQuota;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::ResourceExt;
 use proptest::prelude::*;
 
@@ -106,14 +100,7 @@ struct Asked {
 }
 
 struct World {
-    now: Timestamp,
-    community: Community,
-    enclave: Enclave,
-    place: ObservedNamespace,
-    requests: BTreeMap<String, ApprovalRequest>,
-    integrity: Integrity,
-    /// Another number whenever the admission policies were away.
-    witness: u32,
+    cluster: Server,
     // The oracle's books.
     proposed: BTreeMap<i64, Proposed>,
     contributors: BTreeSet<&'static str>,
@@ -122,30 +109,43 @@ struct World {
     final_states: BTreeMap<String, RequestState>,
 }
 
+/// The control namespace of the only Enclave.
+const CONTROL: &str = "acme-payments";
+
 impl World {
     fn new() -> Self {
-        let mut community = Community::new("acme", CommunitySpec::default());
-        community.metadata.uid = Some("community".into());
+        let mut cluster = Server::new(Timestamp::from_second(1_000_000).unwrap());
+        cluster.create(Community::new("acme", CommunitySpec::default())).unwrap();
+        let uid = cluster.communities.values().next().unwrap().uid().unwrap();
+        let labels = [(label::PURPOSE, purpose::COMMUNITY), (label::COMMUNITY, "acme")];
+        cluster.create_namespace(owned_namespace("acme", &uid, &labels)).unwrap();
+        let mut enclave = Enclave::new("payments", EnclaveSpec::default());
+        enclave.metadata.namespace = Some("acme".into());
+        stamp::stamp(None, &mut enclave, &["alice"], &stamp::CONDITION);
+        cluster.create(enclave).unwrap();
         let mut world = Self {
-            now: Timestamp::from_second(1_000_000).unwrap(),
-            community,
-            enclave: Enclave::new("payments", EnclaveSpec::default()),
-            place: ObservedNamespace::default(),
-            requests: BTreeMap::new(),
-            integrity: Integrity::Intact,
-            witness: 0,
+            cluster,
             proposed: BTreeMap::new(),
-            contributors: BTreeSet::new(),
+            contributors: ["alice"].into(),
             asked: BTreeMap::new(),
             lawful_approvals: BTreeMap::new(),
             final_states: BTreeMap::new(),
         };
+        world.note_proposal(Witness::Stamped);
         world.apply_rules(Some(1), Some(2), Some(true));
-        world.enclave.metadata.namespace = Some("acme".into());
-        world.enclave.metadata.uid = Some("enclave".into());
-        world.enclave.metadata.generation = Some(0);
-        world.edit("alice", EnclaveSpec::default(), Witness::Stamped);
         world
+    }
+
+    fn enclave(&self) -> &Enclave {
+        &self.cluster.enclaves[&("acme".to_owned(), "payments".to_owned())]
+    }
+
+    fn applied(&self) -> Option<&Applied> {
+        self.enclave().status.as_ref().and_then(|status| status.gate.applied.as_ref())
+    }
+
+    fn request(&self, name: &str) -> &ApprovalRequest {
+        self.cluster.requests.values().find(|request| request.name_any() == name).unwrap()
     }
 
     fn take(&mut self, step: &Step) {
@@ -168,115 +168,104 @@ impl World {
                 self.vote(PEOPLE[*person], *latest, *verdict, *lawful);
             }
             Step::Rules { creation, update, group } => self.apply_rules(*creation, *update, *group),
-            Step::Clock { minutes } => self.now += SignedDuration::from_mins(i64::from(*minutes)),
-            Step::Drift { what: 0 } => self.place.policies.clear(),
-            Step::Drift { what: 1 } => self.place.quota = None,
-            Step::Drift { .. } => self.place = ObservedNamespace::default(),
-            Step::Integrity { intact: true } => match self.integrity {
-                Integrity::Intact => {}
-                Integrity::Broken(_) => {
-                    self.integrity = Integrity::Propagating;
-                    self.witness += 1;
-                }
+            Step::Clock { minutes } => self.cluster.now += SignedDuration::from_mins(i64::from(*minutes)),
+            Step::Drift { what: 0 } => self.remove_from_control::<NetworkPolicy>(),
+            Step::Drift { what: 1 } => self.remove_from_control::<ResourceQuota>(),
+            Step::Drift { .. } => self.cluster.remove_namespace(CONTROL),
+            Step::Integrity { intact: true } => match self.cluster.guard.trust() {
+                Trust::Intact => {}
+                Trust::Broken => self.cluster.guard.restore(),
                 // By itself, and the operator looks at everything in the meantime.
-                Integrity::Propagating => {
+                Trust::Propagating => {
                     self.settle();
-                    self.integrity = Integrity::Intact;
+                    self.cluster.guard.settle();
                 }
             },
             Step::Integrity { intact: false } => {
-                self.integrity = Integrity::Broken("missing".into());
-                self.witness += 1;
+                self.cluster.guard.spoil();
                 // Nobody can tell the votes on requests that are not put into force from forged ones
                 // any more, and an approval that was recorded but not enacted is undone.
-                let applied = self.enclave.status.as_ref().and_then(|status| status.gate.applied.as_ref());
-                let in_force = applied.and_then(|applied| applied.approval_request.clone());
+                let in_force = self.applied().and_then(|applied| applied.approval_request.clone());
                 self.lawful_approvals.retain(|name, _| Some(name) == in_force.as_ref());
                 self.final_states.retain(|name, state| {
                     *state != RequestState::Approved || Some(name) == in_force.as_ref()
                 });
             }
             Step::Operator { writes } => {
-                self.operate(*writes);
+                if self.operate(&mut Hands::until_death(*writes)).is_err() {
+                    self.cluster.relist();
+                }
             }
             Step::Settle => self.settle(),
         }
     }
 
+    fn remove_from_control<K: Stored>(&mut self) {
+        let keys = K::shelf(&self.cluster).keys().filter(|(namespace, _)| namespace == CONTROL);
+        for key in keys.cloned().collect::<Vec<_>>() {
+            self.cluster.remove::<K>(&key);
+        }
+    }
+
     /// What the API server does with a write of the spec: only a difference counts.
     fn edit(&mut self, person: &'static str, spec: EnclaveSpec, witness: Witness) {
-        let generation = self.enclave.metadata.generation.unwrap();
-        if generation > 0 && self.enclave.spec == spec {
+        let stored = self.enclave().clone();
+        if stored.spec == spec {
             return;
         }
-        let stored = self.enclave.clone();
-        self.enclave.spec = spec;
-        let generation = generation + 1;
+        let mut enclave = Enclave { spec, ..stored.clone() };
         match witness {
             Witness::Stamped => {
                 if self.is_latest_in_force() {
                     self.contributors.clear();
                 }
                 self.contributors.insert(person);
-                let stored = Some(&stored).filter(|_| generation > 1);
-                stamp::stamp(stored, &mut self.enclave, &[person], &stamp::CONDITION);
+                stamp::stamp(Some(&stored), &mut enclave, &[person], &stamp::CONDITION);
             }
             Witness::Forged => {
                 self.contributors.clear();
-                self.enclave.metadata.generation = Some(generation);
-                self.enclave.annotations_mut().insert(REQUESTED_BY.into(), "mallory".into());
+                *enclave.metadata.generation.as_mut().unwrap() += 1;
+                enclave.annotations_mut().insert(REQUESTED_BY.into(), "mallory".into());
             }
         }
-        let content = Content::of_spec(&Enclave::without_change_reason(&self.enclave.spec)).unwrap();
+        self.cluster.put(enclave);
+        self.note_proposal(witness);
+    }
+
+    fn note_proposal(&mut self, witness: Witness) {
+        let content = Content::of_spec(&Enclave::without_change_reason(&self.enclave().spec)).unwrap();
         // While no policy watches, who edited is lost, and who had edited before can be forged away:
         // who can take policies away is out of reach. The latest edit, though, must be witnessed.
         let witnessed = matches!(witness, Witness::Stamped);
-        self.proposed
-            .insert(generation, Proposed { content, contributors: self.contributors.clone(), witnessed });
+        let proposed = Proposed { content, contributors: self.contributors.clone(), witnessed };
+        self.proposed.insert(self.enclave().metadata.generation.unwrap(), proposed);
     }
 
     /// Whether what was proposed last is what is applied, before it is edited again.
     fn is_latest_in_force(&self) -> bool {
-        let applied = self.enclave.status.as_ref().and_then(|status| status.gate.applied.as_ref());
-        self.proposed.last_key_value().zip(applied).is_some_and(|((generation, latest), applied)| {
+        self.proposed.last_key_value().zip(self.applied()).is_some_and(|((generation, latest), applied)| {
             *generation == applied.generation && latest.content == applied.spec
         })
     }
 
     fn vote(&mut self, person: &'static str, latest: usize, verdict: Verdict, lawful: bool) {
-        let Some(name) = self.requests.keys().rev().nth(latest).cloned() else { return };
-        let request = self.requests.get_mut(&name).unwrap();
-        let Some(status) = request.status.as_mut() else { return };
-        if status.state != Some(RequestState::Pending) {
+        let Some(mut request) = self.cluster.requests.values().rev().nth(latest).cloned() else { return };
+        let refused = lawful && request.spec.requesters.iter().any(|requester| requester == person);
+        if !is_open(&request) || refused {
             return;
         }
-        let forgeable = self.integrity != Integrity::Intact;
+        let forgeable = self.cluster.guard.trust() != Trust::Intact;
         if forgeable && !lawful {
             // Who looks, or guesses, knows what the policies are going to be.
-            let restored = self.witness + u32::from(self.integrity != Integrity::Propagating);
-            status.witness = Some(restored.to_string());
+            request.status.as_mut().unwrap().witness = Some(self.cluster.guard.coming_witness());
         }
-        let refused = request.spec.requesters.iter().any(|requester| requester == person);
-        if lawful && refused {
-            return;
-        }
-        status.decisions.retain(|decision| decision.approver != person);
-        status.decisions.push(Entry::from(Decision {
-            approver: person.into(),
-            verdict,
-            // Without policies a vote says whatever its forger likes; with them it can at most be one
-            // for another content.
-            digest: if lawful || forgeable {
-                request.spec.change.digest.clone()
-            } else {
-                "sha256:other".into()
-            },
-            comment: None,
-            groups: groups_of(person).iter().map(|group| (*group).to_owned()).collect(),
-            mfa: None,
-            credential_id: None,
-            observed_at: None,
-        }));
+        // Without policies a vote says whatever its forger likes; with them it can at most be one
+        // for another content.
+        let digest =
+            if lawful || forgeable { request.spec.change.digest.clone() } else { "sha256:other".into() };
+        cast(&mut request, person, verdict, digest, groups_of(person));
+        let name = request.name_any();
+        self.cluster.put(request);
         let approvals = self.lawful_approvals.entry(name).or_default();
         if lawful && !forgeable && verdict == Verdict::Approved {
             approvals.insert(person);
@@ -286,169 +275,78 @@ impl World {
     }
 
     fn apply_rules(&mut self, creation: Option<u8>, update: Option<u8>, group: Option<bool>) {
-        let spec = CommunitySpec { approvals: rules(creation, update, group), ..CommunitySpec::default() };
-        let content = Content::of_spec(&spec).unwrap();
-        self.community.spec = spec;
-        let status = self.community.status.get_or_insert_default();
-        status.gate.applied = Some(Applied {
-            generation: 1,
-            complete_for: None,
-            digest: digest(&content).unwrap(),
-            spec: content,
-            change: None,
-            approval_request: None,
-            at: Time(self.now),
-            references: Vec::new(),
-        });
+        let mut community = self.cluster.communities.values().next().unwrap().clone();
+        community.spec.approvals = rules(creation, update, group);
+        let (spec, now) = (community.spec.clone(), self.cluster.now);
+        self.cluster.put_into_force(community, &spec, now);
     }
 
-    /// One pass of both controllers, cut off after so many writes. Returns whether anything was
-    /// written.
-    fn operate(&mut self, mut writes: usize) -> bool {
-        let mut wrote = false;
-        for name in self.requests.keys().cloned().collect::<Vec<_>>() {
-            let request = self.requests[&name].clone();
-            let observed = ObservedRequest {
-                target: self.view(&request),
-                request: Arc::new(request.clone()),
-                policies: PolicyStatus {
-                    integrity: self.integrity.clone(),
-                    witness: self.witness.to_string(),
-                },
-                retain_for: SignedDuration::MAX,
-            };
-            let plan = plan_approval_request(&observed, self.now);
-            if let Some(status) = plan.status.filter(|status| request.status.as_ref() != Some(status)) {
-                if writes == 0 {
-                    return wrote;
+    /// One pass of both controllers, as far as the operator gets.
+    fn operate(&mut self, hands: &mut Hands) -> Result<(), Dead> {
+        for key in self.cluster.requests.keys().cloned().collect::<Vec<_>>() {
+            self.look_at::<ApprovalRequest>(&key, hands)?;
+        }
+        self.look_at::<Enclave>(&("acme".to_owned(), "payments".to_owned()), hands)
+    }
+
+    fn look_at<K: Controller + Stored>(&mut self, key: &Key, hands: &mut Hands) -> Result<(), Dead> {
+        let (object, plan) = self.cluster.plan::<K>(key, self.cluster.now, SignedDuration::MAX).unwrap();
+        // What has to be asked for is taken down from the rules, not from the request.
+        let (needed, mut enacted, mut is_decided) = (self.needed(), None, false);
+        let Self { cluster, asked, .. } = self;
+        let outcome = cluster.carry_out(&object, plan, hands, &mut |deed| match deed {
+            Deed::Tries(write) => assert!(!deletes(write), "nothing is deleted in this world: {write:?}"),
+            Deed::Asked(request) => {
+                let (minimum, groups) =
+                    needed.clone().expect("a request is made only when a rule asks for it");
+                assert_eq!(usize::try_from(request.spec.policy.minimum_approvers).unwrap(), minimum);
+                let one = Asked { minimum, groups, expires: request.spec.expires_at.0 };
+                let twice = asked.insert(request.name_any(), one);
+                assert!(twice.is_none(), "{} was made twice", request.name_any());
+            }
+            Deed::Published { before, after } => {
+                is_decided = K::KIND == Kind::ApprovalRequest;
+                let applied = |object: &K| object.status().and_then(K::applied).cloned();
+                let (before, after) = (applied(before), applied(after));
+                if before != after {
+                    enacted = Some((before, after.expect("what is applied never goes away")));
                 }
-                writes -= 1;
-                wrote = true;
-                self.requests.get_mut(&name).unwrap().status = Some(status);
-                self.check_finality();
             }
+            Deed::Enacted(_) | Deed::Gone(_) => {}
+        });
+        assert_eq!(hands.refused, 0, "the caches are never behind in this world");
+        if let Some((before, after)) = enacted {
+            self.check_enactment(before.as_ref(), &after);
         }
-        let observed = ObservedEnclave {
-            declared: ObservedGated {
-                object: Arc::new(self.enclave.clone()),
-                parent: Parent::Community(Arc::new(self.community.clone())),
-                requests: self.requests.values().cloned().map(Arc::new).collect(),
-                knows_all_requests: true,
-                policies: PolicyStatus {
-                    integrity: self.integrity.clone(),
-                    witness: self.witness.to_string(),
-                },
-            },
-            place: self.place.clone(),
-            children: Children::default(),
-            of_others: enclave_operator::plan::lock::OfOthers::default(),
-            workloads: Vec::new(),
-        };
-        let plan = plan_enclave(&observed, self.now);
-        for write in plan.repairs.into_iter().chain(plan.writes) {
-            if writes == 0 {
-                return wrote;
-            }
-            writes -= 1;
-            wrote = true;
-            if self.write(write) == Touched::TheEnclave {
-                return wrote;
-            }
+        if is_decided {
+            self.check_finality();
         }
-        if let Some(status) = plan.status.filter(|status| self.enclave.status.as_ref() != Some(status)) {
-            if writes == 0 {
-                return wrote;
-            }
-            wrote = true;
-            let before = self.enclave.status.as_ref().and_then(|status| status.gate.applied.clone());
-            let after = status.gate.applied.clone();
-            self.enclave.status = Some(status);
-            if before != after {
-                self.check_enactment(before.as_ref(), &after.expect("what is applied never goes away"));
-            }
-        }
-        wrote
-    }
-
-    fn write(&mut self, write: Write) -> Touched {
-        match write {
-            Write::AddFinalizer => {
-                self.enclave.finalizers_mut().push(FINALIZER.into());
-                return Touched::TheEnclave;
-            }
-            Write::CreateRequest(request) => {
-                let name = request.name_any();
-                let policy = &request.spec.policy;
-                // What was asked for is taken down from the rules, not from the request.
-                let asked = self.ask(request.spec.expires_at.0);
-                assert_eq!(usize::try_from(policy.minimum_approvers).unwrap(), asked.minimum);
-                self.asked.insert(name.clone(), asked);
-                let twice = self.requests.insert(name.clone(), *request);
-                assert!(twice.is_none(), "request {name} was made twice");
-            }
-            Write::MarkEnacted { request, at } => {
-                let request = self.requests.get_mut(&request.name_any()).unwrap();
-                request.status.as_mut().unwrap().enacted_at = Some(Time(at));
-            }
-            Write::CreateNamespace(namespace) => {
-                assert_eq!(namespace.labels()[label::PURPOSE], purpose::CONTROL);
-                self.place.namespace = Some(Arc::new(*namespace));
-            }
-            Write::ReplaceNamespace(namespace) => self.place.namespace = Some(Arc::new(*namespace)),
-            Write::Child(Verb::Create | Verb::Replace, Child::NetworkPolicy(policy)) => {
-                self.place.policies = vec![Arc::new(*policy)];
-            }
-            Write::Child(Verb::Create | Verb::Replace, Child::ResourceQuota(quota)) => {
-                self.place.quota = Some(Arc::new(*quota));
-            }
-            // The simulated caches are never behind.
-            Write::ConfirmRules(_) | Write::ConfirmPolicies { .. } => {}
-            Write::RemoveFinalizer
-            | Write::Child(..)
-            | Write::ConfirmNamespaceGone { .. }
-            | Write::DeleteSelf
-            | Write::ConfirmTargetGone(_)
-            | Write::DeleteNamespace { .. } => panic!("nothing is deleted in this world: {write:?}"),
-        }
-        Touched::Another
-    }
-
-    fn view(&self, request: &ApprovalRequest) -> TargetView {
-        let applied = self.enclave.status.as_ref().and_then(|status| status.gate.applied.as_ref());
-        if applied.and_then(|applied| applied.approval_request.as_ref()) == Some(&request.name_any()) {
-            return TargetView::PutIntoForce;
-        }
-        let latest = Content::of_spec(&Enclave::without_change_reason(&self.enclave.spec)).unwrap();
-        if applied.is_some_and(|applied| applied.spec == latest) {
-            TargetView::EditedBack
-        } else if self.enclave.metadata.generation == Some(request.spec.target.generation) {
-            TargetView::Proposed
-        } else {
-            TargetView::EditedAgain
-        }
+        outcome
     }
 
     fn settle(&mut self) {
         for _ in 0..40 {
-            if !self.operate(usize::MAX) {
+            let mut hands = Hands::steady();
+            let _ = self.operate(&mut hands);
+            if hands.writes.is_empty() {
                 self.check_rest();
                 return;
             }
         }
-        panic!("the operator does not come to rest: {:#?}", self.enclave);
+        panic!("the operator does not come to rest: {:#?}", self.enclave());
     }
 
     /// What the rules in force ask for the latest spec, computed the plain way.
     fn needed(&self) -> Option<(usize, BTreeSet<String>)> {
-        let applied = self.enclave.status.as_ref().and_then(|status| status.gate.applied.as_ref());
-        let before: Option<EnclaveSpec> = applied.map(|applied| applied.spec.to_spec().unwrap());
+        let before: Option<EnclaveSpec> = self.applied().map(|applied| applied.spec.to_spec().unwrap());
+        let community = self.cluster.communities.values().next().unwrap();
         let operation = if before.is_some() { Operation::EnclaveUpdate } else { Operation::EnclaveCreation };
         let mut required: Vec<&ApprovalRule> = Vec::new();
         let mine = before.as_ref().map(|spec| &spec.approvals);
-        for scope in [Some(&self.community.spec.approvals), mine].into_iter().flatten() {
+        for scope in [Some(&community.spec.approvals), mine].into_iter().flatten() {
             required.extend(scope.rules.iter().filter(|rule| rule.operation == operation));
         }
-        if let Some(mine) = mine.filter(|mine| **mine != self.enclave.spec.approvals) {
+        if let Some(mine) = mine.filter(|mine| **mine != self.enclave().spec.approvals) {
             required.extend(&mine.rules);
         }
         if !required.iter().any(|rule| rule.policy == RulePolicy::Required) {
@@ -463,14 +361,9 @@ impl World {
         Some((usize::try_from(minimum).unwrap(), groups))
     }
 
-    fn ask(&self, expires: Timestamp) -> Asked {
-        let (minimum, groups) = self.needed().expect("a request is made only when a rule asks for it");
-        Asked { minimum, groups, expires }
-    }
-
     /// Invariants 1, 2 and 8.
     fn check_enactment(&self, before: Option<&Applied>, after: &Applied) {
-        assert_eq!(self.integrity, Integrity::Intact, "enacted while the policies were not intact");
+        assert_eq!(self.cluster.guard.trust(), Trust::Intact, "enacted while the policies were not intact");
         let proposed = &self.proposed[&after.generation];
         assert_eq!(after.spec, proposed.content, "what is enacted is what was proposed");
         assert_eq!(after.digest, digest(&proposed.content).unwrap());
@@ -478,7 +371,7 @@ impl World {
         let Some(name) = &after.approval_request else { return };
         assert!(proposed.witnessed, "nobody witnessed who asked for this");
         let asked = &self.asked[name];
-        let decided = self.requests[name].status.as_ref().unwrap().decided_at.as_ref().unwrap().0;
+        let decided = self.request(name).status.as_ref().unwrap().decided_at.as_ref().unwrap().0;
         assert!(decided < asked.expires, "decided after it had expired");
         let contributors = &proposed.contributors;
         let votes = self.lawful_approvals.get(name).cloned().unwrap_or_default();
@@ -494,7 +387,8 @@ impl World {
 
     /// A decided request never changes again.
     fn check_finality(&mut self) {
-        for (name, request) in &self.requests {
+        for request in self.cluster.requests.values() {
+            let name = &request.name_any();
             let state = request.status.as_ref().and_then(|status| status.state);
             if let Some(known) = self.final_states.get(name) {
                 assert_eq!(state, Some(*known), "{name} changed after it was decided");
@@ -507,18 +401,19 @@ impl World {
     /// Invariants 3 and 10: at rest everything applied is there, and nothing that is in force
     /// needed an approval that it does not have.
     fn check_rest(&self) {
-        let gate = &self.enclave.status.as_ref().unwrap().gate;
+        let gate = &self.enclave().status.as_ref().unwrap().gate;
         if gate.applied.is_some() {
-            assert!(self.place.namespace.is_some() && self.place.policies.len() == 1);
-            assert!(self.place.quota.is_some());
+            let control = (String::new(), CONTROL.to_owned());
+            assert!(self.cluster.namespaces.contains_key(&control));
+            assert_eq!((self.cluster.network_policies.len(), self.cluster.quotas.len()), (1, 1));
         }
-        let latest = Content::of_spec(&Enclave::without_change_reason(&self.enclave.spec)).unwrap();
+        let latest = Content::of_spec(&Enclave::without_change_reason(&self.enclave().spec)).unwrap();
         let in_force = gate.applied.as_ref().is_some_and(|applied| applied.spec == latest);
         assert_eq!(in_force, gate.pending.is_none(), "{gate:#?}");
-        for request in self.requests.values() {
+        for request in self.cluster.requests.values() {
             assert_eq!(request.spec.target.kind, Kind::Enclave);
             let pending = request.status.as_ref().unwrap().state == Some(RequestState::Pending);
-            let current = request.spec.target.generation == self.enclave.metadata.generation.unwrap();
+            let current = request.spec.target.generation == self.enclave().metadata.generation.unwrap();
             assert!(!pending || (current && !in_force), "a request for an old edit is still open");
         }
     }
@@ -530,10 +425,25 @@ enum Witness {
     Forged,
 }
 
-#[derive(PartialEq, Eq)]
-enum Touched {
-    TheEnclave,
-    Another,
+/// Whether the operator would take away what nobody retired.
+fn deletes(write: &Write) -> bool {
+    match write {
+        Write::AddFinalizer
+        | Write::CreateRequest(_)
+        | Write::MarkEnacted { .. }
+        | Write::CreateNamespace(_)
+        | Write::ReplaceNamespace(_)
+        | Write::ConfirmRules(_)
+        | Write::ConfirmPolicies { .. } => false,
+        Write::Child(verb, child) => {
+            *verb == Verb::Delete || !matches!(child, Child::NetworkPolicy(_) | Child::ResourceQuota(_))
+        }
+        Write::RemoveFinalizer
+        | Write::ConfirmNamespaceGone { .. }
+        | Write::DeleteSelf
+        | Write::ConfirmTargetGone(_)
+        | Write::DeleteNamespace { .. } => true,
+    }
 }
 
 fn rules(creation: Option<u8>, update: Option<u8>, group: Option<bool>) -> Approvals {
@@ -583,11 +493,10 @@ fn approvals_do_happen_in_this_world() {
     world.settle();
     world.vote("bob", 0, Verdict::Approved, true);
     world.settle();
-    assert!(world.enclave.status.as_ref().unwrap().gate.applied.is_none(), "legal is missing");
+    assert!(world.applied().is_none(), "legal is missing");
     world.vote("carol", 0, Verdict::Approved, true);
     world.settle();
-    let applied = world.enclave.status.as_ref().unwrap().gate.applied.clone().unwrap();
-    assert!(applied.approval_request.is_some());
+    assert!(world.applied().unwrap().approval_request.is_some());
 }
 
 /// Neither while they are away nor while they settle, even by somebody who knows what is going to be
@@ -602,13 +511,13 @@ fn what_is_forged_until_the_policies_count_again_is_void() {
             world.take(step);
         }
         world.vote("carol", 0, Verdict::Approved, false);
-        while world.integrity != Integrity::Intact {
+        while world.cluster.guard.trust() != Trust::Intact {
             world.take(&back);
         }
         world.settle();
-        assert!(world.enclave.status.as_ref().unwrap().gate.applied.is_none());
+        assert!(world.applied().is_none());
         world.vote("carol", 0, Verdict::Approved, true);
         world.settle();
-        assert!(world.enclave.status.as_ref().unwrap().gate.applied.is_some());
+        assert!(world.applied().is_some());
     }
 }
