@@ -294,7 +294,7 @@ impl World {
         // What has to be asked for is taken down from the rules, not from the request.
         let (needed, mut enacted, mut is_decided) = (self.needed(), None, false);
         let Self { cluster, asked, .. } = self;
-        let outcome = cluster.carry_out(&object, plan, hands, &mut |deed| match deed {
+        let outcome = cluster.carry_out(object.as_ref(), plan, hands, &mut |deed| match deed {
             Deed::Tries(write) => assert!(!deletes(write), "nothing is deleted in this world: {write:?}"),
             Deed::Asked(request) => {
                 let (minimum, groups) =

@@ -1,5 +1,6 @@
 //! What the operator looks at and in which order, and what the books are told of it.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use enclave_operator::api::{
@@ -104,7 +105,7 @@ impl World {
             ($kind:ident, $key:expr) => {{
                 let (object, plan, seen) = self.plan::<$kind>($key).unwrap();
                 self.planned.push(Box::new(move |world| {
-                    let _ = world.carry_out(&object, plan, &seen, &mut Hands::steady());
+                    let _ = world.carry_out(object.as_ref(), plan, &seen, &mut Hands::steady());
                 }));
             }};
         }
@@ -132,7 +133,7 @@ impl World {
         macro_rules! reconcile {
             ($kind:ident, $key:expr) => {
                 match self.plan::<$kind>($key) {
-                    Some((object, plan, seen)) => self.carry_out(&object, plan, &seen, hands),
+                    Some((object, plan, seen)) => self.carry_out(object.as_ref(), plan, &seen, hands),
                     None => Ok(()),
                 }
             };
@@ -200,7 +201,7 @@ impl World {
         Ok(())
     }
 
-    fn plan<K: Watched>(&self, key: &Key) -> Option<(K, Plan<K::Status>, Books)> {
+    fn plan<K: Watched>(&self, key: &Key) -> Option<(Arc<K>, Plan<K::Status>, Books)> {
         let (object, plan) = self.server.plan::<K>(key, self.books.now, RETAINED)?;
         Some((object, plan, self.books.clone()))
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use enclave_operator::api::names::FINALIZER;
-use enclave_operator::api::{ApprovalRequest, Kind, Time};
+use enclave_operator::api::{ApprovalRequest, Time};
 use enclave_operator::kinds::controller::{Controller, ReconcileInput};
 use enclave_operator::model::approval::scope::RulesOrigin;
 use enclave_operator::plan::child::{Child, Verb};
@@ -76,11 +76,11 @@ impl Server {
         key: &Key,
         now: Timestamp,
         retain_requests_for: SignedDuration,
-    ) -> Option<(K, Plan<K::Status>)> {
-        let object = self.get::<K>(key)?.clone();
+    ) -> Option<(Arc<K>, Plan<K::Status>)> {
         let (caches, policy_status) = (&self.enqueuer.caches, self.guard.status());
+        let object = K::cache(caches).get(&key.0, &key.1)?;
         let known = ReconcileInput { caches, policy_status, retain_requests_for, now };
-        let plan = K::plan(Arc::new(object.clone()), known);
+        let plan = K::plan(Arc::clone(&object), known);
         Some((object, plan))
     }
 
@@ -116,11 +116,10 @@ impl Server {
         }
         let status = plan.status.filter(|status| object.status() != Some(status));
         if let Some(status) = status.filter(|_| !failed) {
-            let object = object.with_status(status);
             let _ = hands.write(&object.name_any(), || {
-                let before = self.confirm(&object)?;
-                self.replace(object.clone())?;
-                tell(Deed::Published { before: &before, after: self.get(&key_of(&object)).ok_or(Outdated)? });
+                let before = self.confirm(object)?;
+                self.put(before.with_status(status));
+                tell(Deed::Published { before: &before, after: self.get(&key_of(object)).ok_or(Outdated)? });
                 Ok(())
             })?;
         }
@@ -161,10 +160,15 @@ impl Server {
                 tell(Deed::Enacted(&request.name_any()));
             }
             Write::ConfirmPolicies { witness, .. } => go_on_if(witness == self.guard.witness())?,
-            Write::ConfirmRules(origin) => go_on_if(self.is_current(&origin))?,
+            Write::ConfirmRules(RulesOrigin { kind, namespace, name, uid, digest }) => {
+                let live = self.look_up(kind, &(namespace.unwrap_or_default(), name));
+                go_on_if(live.is_some_and(|(meta, applied)| {
+                    meta.uid == Some(uid) && applied.is_some_and(|applied| applied.digest == digest)
+                }))?;
+            }
             Write::ConfirmTargetGone(target) => {
                 let key = (target.namespace.unwrap_or_default(), target.name);
-                go_on_if(self.metadata_of(target.kind, &key).is_none_or(|meta| {
+                go_on_if(self.look_up(target.kind, &key).is_none_or(|(meta, _)| {
                     meta.uid.as_ref() != Some(&target.uid) || meta.deletion_timestamp.is_some()
                 }))?;
             }
@@ -204,16 +208,6 @@ impl Server {
             Verb::Replace => self.replace(child),
             Verb::Delete => self.delete(&child),
         }
-    }
-
-    /// Whether the rules were read from what is applied now.
-    fn is_current(&self, origin: &RulesOrigin) -> bool {
-        let key = (origin.namespace.clone().unwrap_or_default(), origin.name.clone());
-        let gate = match origin.kind {
-            Kind::Community => self.communities[&key].status.as_ref().map(|status| &status.gate),
-            _ => self.enclaves[&key].status.as_ref().map(|status| &status.gate),
-        };
-        gate.unwrap().applied.as_ref().unwrap().digest == origin.digest
     }
 }
 

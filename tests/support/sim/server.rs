@@ -71,12 +71,14 @@ macro_rules! shelves {
             $(pub $name: BTreeMap<Key, $kind>,)*
             /// The operator: what it knows, and what it has to look at.
             pub enqueuer: Enqueuer,
+            /// What it has not seen yet, of kinds whose watch is behind.
+            unseen: BTreeMap<String, Vec<Box<dyn FnOnce(&Enqueuer)>>>,
         }
 
         impl Server {
             pub fn new(now: Timestamp) -> Self {
                 let guard = Guard::intact();
-                let server = Self { now, guard, number: 10_000, $($name: BTreeMap::new(),)* enqueuer: empty() };
+                let server = Self { now, guard, number: 10_000, $($name: BTreeMap::new(),)* enqueuer: empty(), unseen: BTreeMap::new() };
                 server.enqueuer.queues.open();
                 server
             }
@@ -84,6 +86,7 @@ macro_rules! shelves {
             /// Another operator process: its caches are filled anew, and then it leads.
             pub fn relist(&mut self) {
                 self.enqueuer = empty();
+                self.unseen.values_mut().for_each(Vec::clear);
                 $(for object in self.$name.values() {
                     self.enqueuer.take_in(WatchEvent::<$kind>::Applied(object.clone()));
                 })*
@@ -143,12 +146,14 @@ impl Server {
         K::shelf(self).get(key)
     }
 
-    /// Stores a version of an object, as it comes back from JSON: times lose what is less than a second.
+    /// Stores a version of an object. As in JSON, its times lose what is less than a second.
     pub fn put<K: Stored>(&mut self, mut object: K) {
         self.number += 1;
         object.meta_mut().resource_version = Some(self.number.to_string());
-        let object: K = serde_json::from_value(serde_json::to_value(object).unwrap()).unwrap();
-        self.enqueuer.take_in(WatchEvent::Applied(object.clone()));
+        if self.now.subsec_nanosecond() != 0 {
+            object = serde_json::from_value(serde_json::to_value(object).unwrap()).unwrap();
+        }
+        self.tell(WatchEvent::Applied(object.clone()));
         K::shelf_mut(self).insert(key_of(&object), object);
     }
 
@@ -202,7 +207,26 @@ impl Server {
 
     pub fn remove<K: Stored>(&mut self, key: &Key) {
         if let Some(object) = K::shelf_mut(self).remove(key) {
-            self.enqueuer.take_in(WatchEvent::Deleted(object));
+            self.tell(WatchEvent::Deleted(object));
+        }
+    }
+
+    fn tell<K: Stored>(&mut self, event: WatchEvent<K>) {
+        match self.unseen.get_mut(K::kind(&()).as_ref()) {
+            Some(unseen) => unseen.push(Box::new(move |enqueuer| enqueuer.take_in(event))),
+            None => self.enqueuer.take_in(event),
+        }
+    }
+
+    /// Lets the watch of a kind fall behind: the operator learns of a change only by [`Server::catch_up`].
+    pub fn fall_behind<K: Stored>(&mut self) {
+        self.unseen.entry(K::kind(&()).into_owned()).or_default();
+    }
+
+    /// The operator sees what changed so far.
+    pub fn catch_up(&mut self) {
+        for event in self.unseen.values_mut().flat_map(std::mem::take) {
+            event(&self.enqueuer);
         }
     }
 
@@ -239,23 +263,27 @@ impl Server {
         self.put(object);
     }
 
-    /// What is known of an object that a request can be about.
-    pub(super) fn metadata_of(&self, kind: Kind, key: &Key) -> Option<&ObjectMeta> {
-        fn metadata<'a, K: Resource>(shelf: &'a BTreeMap<Key, K>, key: &Key) -> Option<&'a ObjectMeta> {
-            shelf.get(key).map(Resource::meta)
+    /// The metadata of an object of ours, and what is applied of it.
+    pub(super) fn look_up(&self, kind: Kind, key: &Key) -> Option<(&ObjectMeta, Option<&Applied>)> {
+        fn gated<'a, K: Gated>(
+            shelf: &'a BTreeMap<Key, K>,
+            key: &Key,
+        ) -> Option<(&'a ObjectMeta, Option<&'a Applied>)> {
+            let object = shelf.get(key)?;
+            Some((object.meta(), object.gate().and_then(|gate| gate.applied.as_ref())))
         }
         match kind {
-            Kind::Community => metadata(&self.communities, key),
-            Kind::CommunityEndpoint => metadata(&self.community_endpoints, key),
-            Kind::TransitHub => metadata(&self.transit_hubs, key),
-            Kind::Enclave => metadata(&self.enclaves, key),
-            Kind::EnclaveWorkload => metadata(&self.workloads, key),
-            Kind::EnclaveEndpoint => metadata(&self.endpoints, key),
-            Kind::EnclaveConnection => metadata(&self.connections, key),
-            Kind::RoleAssignment => metadata(&self.assignments, key),
-            Kind::RoleEligibility => metadata(&self.eligibilities, key),
-            Kind::RoleActivation => metadata(&self.activations, key),
-            Kind::ApprovalRequest => metadata(&self.requests, key),
+            Kind::Community => gated(&self.communities, key),
+            Kind::CommunityEndpoint => gated(&self.community_endpoints, key),
+            Kind::TransitHub => gated(&self.transit_hubs, key),
+            Kind::Enclave => gated(&self.enclaves, key),
+            Kind::EnclaveWorkload => gated(&self.workloads, key),
+            Kind::EnclaveEndpoint => gated(&self.endpoints, key),
+            Kind::EnclaveConnection => gated(&self.connections, key),
+            Kind::RoleAssignment => gated(&self.assignments, key),
+            Kind::RoleEligibility => gated(&self.eligibilities, key),
+            Kind::RoleActivation => self.activations.get(key).map(|one| (&one.metadata, None)),
+            Kind::ApprovalRequest => self.requests.get(key).map(|one| (&one.metadata, None)),
         }
     }
 
