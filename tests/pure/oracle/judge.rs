@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::AddAssign;
 
+use enclave_operator_testing::sim::Server;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use serde_json::json;
 
-use super::operator::Made;
+use super::operator::{converge, empty_cluster};
 use super::population::populate;
 use super::reach::{Books, Objects, Snapshots, View, compare, disagreements, labels_of};
 use super::scene::{Drift, Moment, Scene};
@@ -40,11 +41,11 @@ impl Judge {
 
     /// What the operator makes of a scene is what should be; if not, what differs in words.
     pub fn judge(&self, scene: &Scene) -> Result<Tally, String> {
-        let mut made = Made::default();
-        let before = made.converge(&scene.objects(Moment::Before), Moment::Before.time());
+        let mut cluster = empty_cluster();
+        let before = converge(&mut cluster, &scene.objects(Moment::Before), Moment::Before.time());
         let earlier = Books::of(&before, Moment::Before.time());
-        drift(&mut made, &scene.drift);
-        let mut objects = made.converge(&scene.objects(Moment::Now), Moment::Now.time());
+        drift(&mut cluster, &scene.drift);
+        let mut objects = converge(&mut cluster, &scene.objects(Moment::Now), Moment::Now.time());
         populate(&mut objects);
         let mut tally = self.compare(&objects)?;
         let books = Books::of(&objects, Moment::Now.time());
@@ -110,24 +111,23 @@ fn seen(policies: &[NetworkPolicy], view: View) -> Vec<NetworkPolicy> {
     policies.iter().filter_map(cut).collect()
 }
 
-fn drift(made: &mut Made, drift: &[Drift]) {
+fn drift(cluster: &mut Server, drift: &[Drift]) {
     for one in drift {
         let (Drift::Delete(position) | Drift::Open(position) | Drift::Leave(position)) = one;
-        let count = made.policies.len().max(1);
-        let Some((namespace, name)) = made.policies.keys().nth(position % count).cloned() else { return };
-        let mut open = made.policies[&(namespace.clone(), name.clone())].clone();
+        let policies = &cluster.network_policies;
+        let Some((key, policy)) = policies.iter().nth(position % policies.len().max(1)) else { return };
+        let (key, mut open) = (key.clone(), policy.clone());
         let everything = json!({
             "podSelector": {}, "policyTypes": ["Ingress", "Egress"], "ingress": [{}], "egress": [{}],
         });
         open.spec = Some(serde_json::from_value(everything).unwrap());
         match one {
-            Drift::Delete(_) => drop(made.policies.remove(&(namespace, name))),
-            Drift::Open(_) => drop(made.policies.insert((namespace, name), open)),
+            Drift::Delete(_) => cluster.remove::<NetworkPolicy>(&key),
+            Drift::Open(_) => cluster.put(open),
             // In the namespace of a workload; elsewhere there are no policies of connections.
-            Drift::Leave(_) if made.policies.contains_key(&(namespace.clone(), DNS.to_owned())) => {
-                let name = "connection.nobody.knows.egress".to_owned();
-                open.metadata.name = Some(name.clone());
-                made.policies.insert((namespace, name), open);
+            Drift::Leave(_) if policies.contains_key(&(key.0, DNS.to_owned())) => {
+                open.metadata.name = Some("connection.nobody.knows.egress".to_owned());
+                cluster.put(open);
             }
             Drift::Leave(_) => {}
         }

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::judge::Judge;
-use super::operator::Made;
+use super::operator::{converge, empty_cluster};
 use super::population::populate;
 use super::reach::{Objects, Snapshots};
 use super::scene::{
@@ -188,7 +188,7 @@ fn read<T: DeserializeOwned>(value: Value) -> T {
 /// Connections of all sorts, no two of which open the same.
 fn example() -> Objects {
     let scene = Scene { communities: vec![community()], drift: Vec::new() };
-    let mut objects = Made::default().converge(&scene.objects(Moment::Now), Moment::Now.time());
+    let mut objects = converge(&mut empty_cluster(), &scene.objects(Moment::Now), Moment::Now.time());
     populate(&mut objects);
     objects
 }

@@ -126,7 +126,8 @@ impl Server {
         Ok(())
     }
 
-    fn make<K: Stored>(
+    /// Makes one write, unless what it is about is not what was observed any more.
+    pub fn make<K: Stored>(
         &mut self,
         object: &K,
         write: Write,
