@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use enclave_operator_testing::policies::make_namespace;
+use enclave_operator_testing::world::object;
 use enclave_operator_testing::{
     ControlPlane, ControlPlaneError, Settings, User, eventually, wait_gone, wait_until, writes_by,
 };
@@ -14,25 +16,14 @@ use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ServiceAccount};
 use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, PostParams};
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::{PLANE, administrator};
 
 const WITHIN: Duration = Duration::from_secs(30);
 
-fn object<K: DeserializeOwned>(value: Value) -> K {
-    serde_json::from_value(value).unwrap()
-}
-
 fn config_map(name: &str) -> ConfigMap {
     object(json!({"metadata": {"name": name}}))
-}
-
-async fn make_namespace(name: &str) {
-    let namespace: Namespace = object(json!({"metadata": {"name": name}}));
-    let api: Api<Namespace> = Api::all(administrator());
-    api.create(&PostParams::default(), &namespace).await.unwrap();
 }
 
 /// Gives a group the cluster role `edit` in a namespace.
@@ -72,7 +63,7 @@ async fn a_user_without_rights_is_refused() {
 
 #[tokio::test]
 async fn each_group_of_a_user_counts() {
-    make_namespace("groups").await;
+    make_namespace(administrator(), "groups").await;
     let_edit("groups", "editors").await;
     let alice = PLANE.user("alice", &["readers", "editors", "writers"]);
     wait_for_rights(&alice, "groups").await;
@@ -88,7 +79,7 @@ async fn each_group_of_a_user_counts() {
 
 #[tokio::test]
 async fn a_service_account_logs_in_by_token() {
-    make_namespace("accounts").await;
+    make_namespace(administrator(), "accounts").await;
     let accounts: Api<ServiceAccount> = Api::namespaced(administrator(), "accounts");
     let account = object(json!({"metadata": {"name": "robot"}}));
     accounts.create(&PostParams::default(), &account).await.unwrap();
@@ -111,7 +102,7 @@ async fn who_is(user: &User) -> Value {
 
 #[tokio::test]
 async fn kubectl_works_for_users() {
-    make_namespace("kubectl").await;
+    make_namespace(administrator(), "kubectl").await;
     let_edit("kubectl", "kubectl-users").await;
     let alice = PLANE.user("kubectl-alice", &["kubectl-users"]);
     wait_for_rights(&alice, "kubectl").await;
@@ -127,7 +118,7 @@ async fn kubectl_works_for_users() {
 
 #[tokio::test]
 async fn the_audit_log_tells_who_wrote_what() {
-    make_namespace("audit").await;
+    make_namespace(administrator(), "audit").await;
     let_edit("audit", "auditors").await;
     let alice = PLANE.user("audit-alice", &["auditors"]);
     wait_for_rights(&alice, "audit").await;
@@ -156,7 +147,7 @@ async fn the_audit_log_tells_who_wrote_what() {
 
 #[tokio::test]
 async fn namespaces_and_what_is_owned_go_away() {
-    make_namespace("going").await;
+    make_namespace(administrator(), "going").await;
     let maps: Api<ConfigMap> = Api::namespaced(administrator(), "default");
     let owner = maps.create(&PostParams::default(), &config_map("owner")).await.unwrap();
     let mut dependent = config_map("owned");

@@ -8,12 +8,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use enclave_operator::api::approval_request::Verdict;
-use enclave_operator::api::approvals::{ApprovalRule, Approvals, Operation, RulePolicy};
+use enclave_operator::api::approvals::{Approvals, Operation};
 use enclave_operator::api::common::ChangeReason;
-use enclave_operator::api::names::{FINALIZER, label, purpose};
+use enclave_operator::api::names::FINALIZER;
 use enclave_operator::api::{
-    ApprovalRequest, Community, CommunitySpec, Content, Enclave, EnclaveConnection, EnclaveConnectionSpec,
-    EnclaveEndpoint, EnclaveEndpointSpec, EnclaveSpec, EnclaveWorkload, EnclaveWorkloadSpec, Kind,
+    ApprovalRequest, CommunitySpec, Content, EnclaveConnection, EnclaveConnectionSpec, EnclaveEndpoint,
+    EnclaveEndpointSpec, EnclaveSpec, EnclaveWorkload, EnclaveWorkloadSpec, Kind,
 };
 use enclave_operator::kinds::controller::Controller;
 use enclave_operator::model::approval::applied::applied_spec;
@@ -21,9 +21,7 @@ use enclave_operator::model::approval::gated::Gated;
 use enclave_operator::model::digest::digest;
 use enclave_operator::plan::Write;
 use enclave_operator_testing::sim::stamp::{self, CONDITION, Part, names_of};
-use enclave_operator_testing::sim::{
-    Deed, Hands, Key, Server, Stored, cast, is_open, key_of, owned_namespace,
-};
+use enclave_operator_testing::sim::{Deed, Hands, Key, Server, Stored, cast, is_open, required};
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use proptest::prelude::*;
@@ -117,10 +115,9 @@ impl World {
         }))
         .unwrap();
         let mut connection = EnclaveConnection::new("out", spec);
-        connection.metadata.namespace = Some("acme-payments".into());
         connection.metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
         stamp::stamp(None, &mut connection, &["alice"], condition);
-        cluster.create(connection).unwrap();
+        cluster.add(connection, "acme-payments");
         cluster.catch_up();
         let (authors, backups, authors_of, began) = (["alice"].into(), Vec::new(), BTreeMap::new(), 0);
         let mut world = Self { condition, cluster, backups, authors, authors_of, began };
@@ -305,24 +302,13 @@ fn key() -> Key {
 
 /// A Community with two Enclaves: from a workload in one leads a connection to an endpoint of the other.
 fn found(cluster: &mut Server) {
-    cluster.create(Community::new("acme", CommunitySpec::default())).unwrap();
-    let owner = cluster.communities.values().next().unwrap().uid().unwrap();
-    let labels = [(label::PURPOSE, purpose::COMMUNITY), (label::COMMUNITY, "acme")];
-    cluster.create_namespace(owned_namespace("acme", &owner, &labels)).unwrap();
+    cluster.add_community("acme");
     for name in ["ledger", "payments"] {
-        let mut enclave = Enclave::new(name, EnclaveSpec::default());
-        enclave.metadata.namespace = Some("acme".into());
-        cluster.create(enclave).unwrap();
-        let enclave = cluster.enclaves[&("acme".to_owned(), name.to_owned())].clone();
-        let labels = [(label::PURPOSE, purpose::CONTROL), (label::COMMUNITY, "acme"), (label::ENCLAVE, name)];
-        let control = owned_namespace(&format!("acme-{name}"), &enclave.uid().unwrap(), &labels);
-        cluster.create_namespace(control).unwrap();
+        let enclave = cluster.add_enclave("acme", name);
         cluster.put_into_force(enclave, &EnclaveSpec::default(), Timestamp::UNIX_EPOCH);
     }
-    let mut workload = EnclaveWorkload::new("api", EnclaveWorkloadSpec::default());
-    workload.metadata.namespace = Some("acme-payments".into());
-    cluster.create(workload).unwrap();
-    let workload = cluster.workloads.values().next().unwrap().clone();
+    let workload = EnclaveWorkload::new("api", EnclaveWorkloadSpec::default());
+    let workload = cluster.add(workload, "acme-payments");
     cluster.put_into_force(workload, &EnclaveWorkloadSpec::default(), Timestamp::UNIX_EPOCH);
     replace_endpoint(cluster);
 }
@@ -331,24 +317,15 @@ fn found(cluster: &mut Server) {
 fn replace_endpoint(cluster: &mut Server) {
     let spec = json!({"workload": "api", "ports": [{"protocol": "TCP", "port": 5432}]});
     let spec: EnclaveEndpointSpec = serde_json::from_value(spec).unwrap();
-    let mut endpoint = EnclaveEndpoint::new("db", spec.clone());
-    endpoint.metadata.namespace = Some("acme-ledger".into());
-    let key = key_of(&endpoint);
-    cluster.remove::<EnclaveEndpoint>(&key);
-    cluster.create(endpoint).unwrap();
-    let endpoint = cluster.endpoints[&key].clone();
+    cluster.remove::<EnclaveEndpoint>(&("acme-ledger".to_owned(), "db".to_owned()));
+    let endpoint = cluster.add(EnclaveEndpoint::new("db", spec.clone()), "acme-ledger");
     cluster.put_into_force(endpoint, &spec, Timestamp::UNIX_EPOCH);
 }
 
 /// Whether the rules in force hold connections until somebody approves.
 fn hold(cluster: &mut Server, holds: bool) {
-    let rule = |operation| ApprovalRule {
-        operation,
-        policy: RulePolicy::Required,
-        minimum_approvers: None,
-        mandatory_approvers: Vec::new(),
-    };
-    let rules = [Operation::ConnectionCreation, Operation::ConnectionUpdate].map(rule);
+    let rules = [Operation::ConnectionCreation, Operation::ConnectionUpdate];
+    let rules = rules.map(|operation| required(operation, None));
     let approvals =
         Approvals { rules: if holds { rules.into() } else { Vec::new() }, ..Approvals::default() };
     let spec = CommunitySpec { approvals, ..CommunitySpec::default() };

@@ -11,15 +11,15 @@ use enclave_operator::api::approval_request::{RequestState, Verdict};
 use enclave_operator::api::approvals::{ApprovalRule, Approvals, Operation, RulePolicy};
 use enclave_operator::api::common::{Principal, PrincipalKind};
 use enclave_operator::api::gate::Applied;
-use enclave_operator::api::names::{REQUESTED_BY, label, purpose};
-use enclave_operator::api::{ApprovalRequest, Community, CommunitySpec, Content, Enclave, EnclaveSpec, Kind};
+use enclave_operator::api::names::REQUESTED_BY;
+use enclave_operator::api::{ApprovalRequest, Content, Enclave, EnclaveSpec, Kind};
 use enclave_operator::kinds::controller::Controller;
 use enclave_operator::model::approval::gated::Gated;
 use enclave_operator::model::digest::digest;
 use enclave_operator::plan::Write;
 use enclave_operator::plan::child::{Child, Verb};
 use enclave_operator_testing::sim::{
-    Dead, Deed, Hands, Key, Server, Stored, Trust, cast, is_open, owned_namespace, stamp,
+    Dead, Deed, Hands, Key, Server, Stored, Trust, cast, is_open, required, stamp,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ResourceQuota;
@@ -115,14 +115,10 @@ const CONTROL: &str = "acme-payments";
 impl World {
     fn new() -> Self {
         let mut cluster = Server::new(Timestamp::from_second(1_000_000).unwrap());
-        cluster.create(Community::new("acme", CommunitySpec::default())).unwrap();
-        let uid = cluster.communities.values().next().unwrap().uid().unwrap();
-        let labels = [(label::PURPOSE, purpose::COMMUNITY), (label::COMMUNITY, "acme")];
-        cluster.create_namespace(owned_namespace("acme", &uid, &labels)).unwrap();
+        cluster.add_community("acme");
         let mut enclave = Enclave::new("payments", EnclaveSpec::default());
-        enclave.metadata.namespace = Some("acme".into());
         stamp::stamp(None, &mut enclave, &["alice"], &stamp::CONDITION);
-        cluster.create(enclave).unwrap();
+        cluster.add(enclave, "acme");
         let mut world = Self {
             cluster,
             proposed: BTreeMap::new(),
@@ -448,18 +444,15 @@ fn deletes(write: &Write) -> bool {
 
 fn rules(creation: Option<u8>, update: Option<u8>, group: Option<bool>) -> Approvals {
     let rule = |operation, minimum: Option<u8>| {
+        let mandatory = group.map(|legal| Principal {
+            kind: PrincipalKind::Group,
+            name: if legal { "legal" } else { "cyber-team" }.into(),
+            namespace: None,
+        });
+        let mandatory_approvers: Vec<_> = mandatory.into_iter().collect();
         minimum.map(|minimum| ApprovalRule {
-            operation,
-            policy: RulePolicy::Required,
-            minimum_approvers: Some(i32::from(minimum)),
-            mandatory_approvers: group
-                .map(|legal| Principal {
-                    kind: PrincipalKind::Group,
-                    name: if legal { "legal" } else { "cyber-team" }.into(),
-                    namespace: None,
-                })
-                .into_iter()
-                .collect(),
+            mandatory_approvers,
+            ..required(operation, Some(usize::from(minimum)))
         })
     };
     let rules = [rule(Operation::EnclaveCreation, creation), rule(Operation::EnclaveUpdate, update)];

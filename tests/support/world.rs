@@ -85,8 +85,8 @@ impl World {
                 .expect_success();
         }
         on_a_runtime(async || {
-            self.wait_for_right(&self.alice(), "create", "communities").await;
-            self.wait_for_right(&self.bob(), "approve", "approvalrequests").await;
+            wait_for_access(&self.alice(), "create", "communities", "", true).await;
+            wait_for_access(&self.bob(), "approve", "approvalrequests", "", true).await;
             self.wait_for_policies().await;
         });
     }
@@ -158,22 +158,6 @@ impl World {
     /// The operator's own account, to do what only its logic would not do.
     pub async fn operator(&self) -> User {
         self.plane.service_account(NAMESPACE, RELEASE).await.unwrap()
-    }
-
-    async fn wait_for_right(&self, user: &User, verb: &str, resource: &str) {
-        let reviews: Api<SelfSubjectAccessReview> = Api::all(user.client());
-        let mut review = SelfSubjectAccessReview::default();
-        review.spec.resource_attributes = Some(ResourceAttributes {
-            group: Some("enclave-operator.io".into()),
-            resource: Some(resource.into()),
-            verb: Some(verb.into()),
-            ..ResourceAttributes::default()
-        });
-        eventually("the right is effective", SOON, async || {
-            let review = reviews.create(&PostParams::default(), &review).await.unwrap();
-            review.status.is_some_and(|status| status.allowed).then_some(())
-        })
-        .await;
     }
 
     /// The API server takes a moment to run new policies.

@@ -1,13 +1,13 @@
 //! What is there before anything happens, and how it looks to the operator: Communities, Enclaves and
 //! their namespaces.
 
-use enclave_operator::api::approvals::{ApprovalRule, Approvals, Operation, RulePolicy};
+use enclave_operator::api::approvals::{Approvals, Operation};
 use enclave_operator::api::enclave_workload::AccessMode;
 use enclave_operator::api::names::{child, label, purpose};
 use enclave_operator::api::{
     Community, CommunitySpec, Enclave, EnclaveSpec, EnclaveWorkload, EnclaveWorkloadSpec,
 };
-use enclave_operator_testing::sim::{SYSTEM, Server, owned_namespace};
+use enclave_operator_testing::sim::{SYSTEM, Server, owned_namespace, required};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -43,14 +43,12 @@ pub fn found(server: &mut Server) {
     let system = json!({"metadata": {"name": SYSTEM}});
     server.create(serde_json::from_value::<Namespace>(system).unwrap()).unwrap();
     for name in ["acme", "other"] {
-        server.create(Community::new(name, CommunitySpec::default())).unwrap();
+        server.add(Community::new(name, CommunitySpec::default()), "");
     }
     for (name, room) in ROOMS {
         let control = |enclave| format!("{}-{enclave}", room.community);
         if let (Some(enclave), None) = (room.enclave, room.workload) {
-            let mut enclave = Enclave::new(enclave, EnclaveSpec::default());
-            enclave.metadata.namespace = Some(room.community.to_owned());
-            server.create(enclave).unwrap();
+            server.add(Enclave::new(enclave, EnclaveSpec::default()), room.community);
         }
         make_room(server, name, &room);
         if let (Some(enclave), Some(workload)) = (room.enclave, room.workload) {
@@ -100,14 +98,7 @@ pub fn isolate(server: &mut Server, room: &Room) {
 }
 
 pub fn set_rules(server: &mut Server, scope: usize, rules: Rules, now: Timestamp) {
-    let rule = |operation, votes: Option<usize>| {
-        votes.map(|votes| ApprovalRule {
-            operation,
-            policy: RulePolicy::Required,
-            minimum_approvers: Some(i32::try_from(votes).unwrap()),
-            mandatory_approvers: Vec::new(),
-        })
-    };
+    let rule = |operation, votes: Option<usize>| votes.map(|votes| required(operation, Some(votes)));
     let rules =
         [rule(Operation::RoleChange, rules.change), rule(Operation::RoleActivation, rules.activation)];
     let approvals = Approvals {

@@ -87,14 +87,14 @@ impl World {
             let uid = match kind {
                 GiftKind::Assignment => {
                     let spec = assignment_of(&gift, gift.latest().1);
-                    create(&mut self.server, RoleAssignment::new(&name, spec), namespace)
+                    self.server.add(RoleAssignment::new(&name, spec), namespace).uid()
                 }
                 GiftKind::Eligibility => {
                     let spec = eligibility_of(&gift, gift.latest().1);
-                    create(&mut self.server, RoleEligibility::new(&name, spec), namespace)
+                    self.server.add(RoleEligibility::new(&name, spec), namespace).uid()
                 }
             };
-            self.books.gifts.insert(uid, gift);
+            self.books.gifts.insert(uid.unwrap(), gift);
         }
         let gift = self.books.gifts.values().find(|gift| gift.name == name).unwrap();
         let (key, (_, terms)) = ((namespace.to_owned(), name), gift.latest());
@@ -175,7 +175,7 @@ impl World {
                 stamps.insert(REQUESTED_MFA.into(), "otp".into());
             }
         }
-        let uid = create(&mut self.server, activation, namespace);
+        let uid = self.server.add(activation, namespace).uid().unwrap();
         let ask = Ask {
             namespace,
             name,
@@ -257,13 +257,6 @@ impl World {
     fn in_minutes(&self, minutes: i64) -> Timestamp {
         Timestamp::from_second(self.server.now.as_second()).unwrap() + SignedDuration::from_mins(minutes)
     }
-}
-
-fn create<K: Stored>(server: &mut Server, mut object: K, namespace: &str) -> String {
-    object.meta_mut().namespace = Some(namespace.to_owned());
-    let key = key_of(&object);
-    server.create(object).unwrap();
-    server.get::<K>(&key).unwrap().meta().uid.clone().unwrap()
 }
 
 /// What admission adds to an edit.

@@ -2,13 +2,15 @@
 //! and can fail, be behind and die anywhere. Tests add what people do, and judge what comes of it by books of their
 //! own; nothing here knows what should be.
 
+mod found;
 mod guard;
 mod operator;
 mod server;
 pub mod stamp;
 mod votes;
 
+pub use found::{owned_namespace, required};
 pub use guard::{Guard, Trust};
 pub use operator::{Dead, Deed, Hands};
-pub use server::{Key, Outdated, SYSTEM, Server, Stored, key_of, owned_namespace};
+pub use server::{Key, Outdated, SYSTEM, Server, Stored, key_of};
 pub use votes::{cast, is_open};

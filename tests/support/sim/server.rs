@@ -127,16 +127,6 @@ shelves! {
     cluster_role_bindings: ClusterRoleBinding,
 }
 
-/// A namespace that the operator made for an object, with labels that say what it is for.
-pub fn owned_namespace(name: &str, owner_uid: &str, labels: &[(&str, &str)]) -> Namespace {
-    let mut namespace = Namespace::default();
-    namespace.metadata.name = Some(name.to_owned());
-    for (label, value) in labels.iter().chain(&[(label::OWNER_UID, owner_uid)]) {
-        namespace.labels_mut().insert((*label).to_owned(), (*value).to_owned());
-    }
-    namespace
-}
-
 pub fn key_of<K: Resource<DynamicType = ()>>(object: &K) -> Key {
     (object.namespace().unwrap_or_default(), object.name_any())
 }
