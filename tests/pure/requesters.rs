@@ -21,7 +21,7 @@ use enclave_operator::model::approval::gated::Gated;
 use enclave_operator::model::digest::digest;
 use enclave_operator::plan::Write;
 use enclave_operator_testing::sim::stamp::{self, CONDITION, Part, names_of};
-use enclave_operator_testing::sim::{Deed, Hands, Key, Server, Stored, cast, is_open, required};
+use enclave_operator_testing::sim::{Action, Hands, Key, Server, Stored, cast, is_open, required};
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use proptest::prelude::*;
@@ -268,12 +268,12 @@ impl World {
     fn look_at<K: Controller + Stored>(&mut self, key: &Key, hands: &mut Hands) -> Result<(), Missing> {
         let (object, plan) = self.cluster.plan::<K>(key, self.cluster.now, SignedDuration::MAX).unwrap();
         let mut named = Vec::new();
-        let _ = self.cluster.carry_out(object.as_ref(), plan, hands, &mut |deed| match deed {
-            Deed::Asked(request) => named.push(request.clone()),
-            Deed::Tries(write) => {
+        let _ = self.cluster.carry_out(object.as_ref(), plan, hands, &mut |action| match action {
+            Action::Asked(request) => named.push(request.clone()),
+            Action::Tries(write) => {
                 assert!(is_expected(K::KIND, write), "nothing else is written here: {write:?}");
             }
-            Deed::Enacted(_) | Deed::Published { .. } | Deed::Gone(_) => {}
+            Action::Enacted(_) | Action::Published { .. } | Action::Gone(_) => {}
         });
         named.iter().try_for_each(|request| {
             let version = (request.spec.target.uid.clone(), request.spec.target.generation);

@@ -19,7 +19,7 @@ use enclave_operator::model::digest::digest;
 use enclave_operator::plan::Write;
 use enclave_operator::plan::child::{Child, Verb};
 use enclave_operator_testing::sim::{
-    Dead, Deed, Hands, Key, Server, Stored, Trust, cast, is_open, required, stamp,
+    Action, Dead, Hands, Key, Server, Stored, Trust, cast, is_open, required, stamp,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ResourceQuota;
@@ -168,17 +168,17 @@ impl World {
             Step::Drift { what: 0 } => self.remove_from_control::<NetworkPolicy>(),
             Step::Drift { what: 1 } => self.remove_from_control::<ResourceQuota>(),
             Step::Drift { .. } => self.cluster.remove_namespace(CONTROL),
-            Step::Integrity { intact: true } => match self.cluster.guard.trust() {
+            Step::Integrity { intact: true } => match self.cluster.policies.trust() {
                 Trust::Intact => {}
-                Trust::Broken => self.cluster.guard.restore(),
+                Trust::Broken => self.cluster.policies.restore(),
                 // By itself, and the operator looks at everything in the meantime.
                 Trust::Propagating => {
                     self.settle();
-                    self.cluster.guard.settle();
+                    self.cluster.policies.settle();
                 }
             },
             Step::Integrity { intact: false } => {
-                self.cluster.guard.spoil();
+                self.cluster.policies.spoil();
                 // Nobody can tell the votes on requests that are not put into force from forged ones
                 // any more, and an approval that was recorded but not enacted is undone.
                 let in_force = self.applied().and_then(|applied| applied.approval_request.clone());
@@ -250,10 +250,10 @@ impl World {
         if !is_open(&request) || refused {
             return;
         }
-        let forgeable = self.cluster.guard.trust() != Trust::Intact;
+        let forgeable = self.cluster.policies.trust() != Trust::Intact;
         if forgeable && !lawful {
             // Who looks, or guesses, knows what the policies are going to be.
-            request.status.as_mut().unwrap().witness = Some(self.cluster.guard.coming_witness());
+            request.status.as_mut().unwrap().witness = Some(self.cluster.policies.coming_witness());
         }
         // Without policies a vote says whatever its forger likes; with them it can at most be one
         // for another content.
@@ -290,9 +290,9 @@ impl World {
         // What has to be asked for is taken down from the rules, not from the request.
         let (needed, mut enacted, mut is_decided) = (self.needed(), None, false);
         let Self { cluster, asked, .. } = self;
-        let outcome = cluster.carry_out(object.as_ref(), plan, hands, &mut |deed| match deed {
-            Deed::Tries(write) => assert!(!deletes(write), "nothing is deleted in this world: {write:?}"),
-            Deed::Asked(request) => {
+        let outcome = cluster.carry_out(object.as_ref(), plan, hands, &mut |action| match action {
+            Action::Tries(write) => assert!(!deletes(write), "nothing is deleted in this world: {write:?}"),
+            Action::Asked(request) => {
                 let (minimum, groups) =
                     needed.clone().expect("a request is made only when a rule asks for it");
                 assert_eq!(usize::try_from(request.spec.policy.minimum_approvers).unwrap(), minimum);
@@ -300,7 +300,7 @@ impl World {
                 let twice = asked.insert(request.name_any(), one);
                 assert!(twice.is_none(), "{} was made twice", request.name_any());
             }
-            Deed::Published { before, after } => {
+            Action::Published { before, after } => {
                 is_decided = K::KIND == Kind::ApprovalRequest;
                 let applied = |object: &K| object.status().and_then(K::applied).cloned();
                 let (before, after) = (applied(before), applied(after));
@@ -308,7 +308,7 @@ impl World {
                     enacted = Some((before, after.expect("what is applied never goes away")));
                 }
             }
-            Deed::Enacted(_) | Deed::Gone(_) => {}
+            Action::Enacted(_) | Action::Gone(_) => {}
         });
         assert_eq!(hands.refused, 0, "the caches are never behind in this world");
         if let Some((before, after)) = enacted {
@@ -359,7 +359,11 @@ impl World {
 
     /// Invariants 1, 2 and 8.
     fn check_enactment(&self, before: Option<&Applied>, after: &Applied) {
-        assert_eq!(self.cluster.guard.trust(), Trust::Intact, "enacted while the policies were not intact");
+        assert_eq!(
+            self.cluster.policies.trust(),
+            Trust::Intact,
+            "enacted while the policies were not intact"
+        );
         let proposed = &self.proposed[&after.generation];
         assert_eq!(after.spec, proposed.content, "what is enacted is what was proposed");
         assert_eq!(after.digest, digest(&proposed.content).unwrap());
@@ -504,7 +508,7 @@ fn what_is_forged_until_the_policies_count_again_is_void() {
             world.take(step);
         }
         world.vote("carol", 0, Verdict::Approved, false);
-        while world.cluster.guard.trust() != Trust::Intact {
+        while world.cluster.policies.trust() != Trust::Intact {
             world.take(&back);
         }
         world.settle();

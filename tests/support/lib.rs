@@ -1,5 +1,6 @@
-//! A real Kubernetes control plane for tests and for the demo: etcd, the API server and the
-//! controller manager as plain processes on the loopback interface, no containers.
+//! The parts that several tests, the demo and the bench share: a cluster in memory ([`sim`]), who should reach whom
+//! ([`reach`]), the report of the bench, and a real Kubernetes control plane: etcd, the API server and the controller
+//! manager as plain processes on the loopback interface, no containers.
 //!
 //! ```ignore
 //! static PLANE: LazyLock<ControlPlane> = LazyLock::new(|| ControlPlane::start().unwrap());

@@ -14,19 +14,19 @@ use proptest::test_runner::{Config, RngSeed, TestCaseError, TestRunner};
 
 const THREADS: u32 = 2;
 
-/// Which worlds a test goes through, and how it is told.
+/// The worlds that a test goes through, and the names of its settings.
 pub struct Worlds {
     /// The variables with the first seed and with the number of worlds.
     pub seed: &'static str,
     pub number: &'static str,
     pub usual_number: u64,
-    /// What `cargo test` is given to run the test.
+    /// The arguments of `cargo test` for the test.
     pub test: &'static str,
 }
 
 impl Worlds {
-    /// Goes through all worlds, and returns how many there were and what came up in them. Each thread begins with
-    /// something of its own.
+    /// Goes through all worlds, and returns how many there were and what came up in them. `begin` makes what each
+    /// thread has for itself.
     ///
     /// # Panics
     /// With the simplest history that goes wrong, and the seed of the world in which it was found.

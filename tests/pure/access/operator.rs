@@ -12,7 +12,7 @@ use enclave_operator::controllers::revocation::{Due, plan_revocation};
 use enclave_operator::kinds::controller::Controller;
 use enclave_operator::plan::child::{Child, Verb};
 use enclave_operator::plan::{Plan, Write};
-use enclave_operator_testing::sim::{Dead, Deed, Hands, Key, Stored};
+use enclave_operator_testing::sim::{Action, Dead, Hands, Key, Stored};
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
@@ -214,23 +214,23 @@ impl World {
         hands: &mut Hands,
     ) -> Result<(), Dead> {
         let Self { server, books, .. } = self;
-        server.carry_out(object, plan, hands, &mut |deed| match deed {
-            Deed::Tries(Write::Child(_, child)) => {
+        server.carry_out(object, plan, hands, &mut |action| match action {
+            Action::Tries(Write::Child(_, child)) => {
                 assert!(gives_rights(child), "{child:?} gives no rights");
                 let room = child.metadata().namespace.as_deref().and_then(|room| seen.rooms.get(room));
                 assert!(room.is_none_or(|room| room.guarded), "nobody gets in where nothing guards");
             }
-            Deed::Tries(
+            Action::Tries(
                 write @ (Write::CreateNamespace(_)
                 | Write::ReplaceNamespace(_)
                 | Write::DeleteNamespace { .. }
                 | Write::ConfirmNamespaceGone { .. }),
             ) => panic!("nothing of this world asks for {write:?}"),
-            Deed::Tries(_) => {}
-            Deed::Asked(request) => books.note_request(seen, request),
-            Deed::Enacted(request) => books.polls.get_mut(request).unwrap().done = true,
-            Deed::Published { before, after } => K::note(books, seen, before, after),
-            Deed::Gone(object) => K::gone(books, object.meta().uid.as_ref().unwrap()),
+            Action::Tries(_) => {}
+            Action::Asked(request) => books.note_request(seen, request),
+            Action::Enacted(request) => books.polls.get_mut(request).unwrap().done = true,
+            Action::Published { before, after } => K::note(books, seen, before, after),
+            Action::Gone(object) => K::gone(books, object.meta().uid.as_ref().unwrap()),
         })
     }
 

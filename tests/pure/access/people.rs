@@ -237,7 +237,7 @@ impl World {
                 None => digest = "sha256:other".into(),
             }
         } else if !lawful {
-            request.status.as_mut().unwrap().witness = Some(self.server.guard.coming_witness());
+            request.status.as_mut().unwrap().witness = Some(self.server.policies.coming_witness());
         }
         let verdict = if approves { Verdict::Approved } else { Verdict::Rejected };
         cast(&mut request, by, verdict, digest, &[]);
@@ -245,7 +245,7 @@ impl World {
         poll.no.remove(by);
         // What is cast before the operator wrote down who guards it is void.
         let bears = request.status.as_ref().and_then(|status| status.witness.clone());
-        if lawful && guarded && bears == Some(self.server.guard.witness()) {
+        if lawful && guarded && bears == Some(self.server.policies.witness()) {
             if approves { &mut poll.yes } else { &mut poll.no }.insert(by);
         } else if lawful || !guarded {
             poll.forged_no |= !approves;

@@ -126,16 +126,16 @@ impl World {
     }
 
     fn trust(&mut self, better: bool, alive: bool) {
-        let guard = &mut self.server.guard;
-        match (better, guard.trust()) {
+        let policies = &mut self.server.policies;
+        match (better, policies.trust()) {
             (false, _) => {
-                guard.spoil();
+                policies.spoil();
                 self.books.forget_votes();
             }
-            (true, Trust::Broken) => guard.restore(),
+            (true, Trust::Broken) => policies.restore(),
             // Nobody guessed what nobody saw.
             (true, Trust::Propagating) if !alive => {
-                guard.settle_unseen();
+                policies.settle_unseen();
                 self.restart();
             }
             // By itself, and the operator looks at all requests in the meantime.
@@ -144,10 +144,10 @@ impl World {
                 for request in requests {
                     let _ = self.execute(&Job::Request(request), &mut Hands::steady());
                 }
-                self.server.guard.settle();
+                self.server.policies.settle();
             }
         }
-        self.books.trust = self.server.guard.trust();
+        self.books.trust = self.server.policies.trust();
     }
 
     fn change_room(&mut self, room: usize, what: Fate) {

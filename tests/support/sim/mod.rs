@@ -3,14 +3,14 @@
 //! own; nothing here knows what should be.
 
 mod found;
-mod guard;
 mod operator;
+mod policies;
 mod server;
 pub mod stamp;
 mod votes;
 
 pub use found::{owned_namespace, required};
-pub use guard::{Guard, Trust};
-pub use operator::{Dead, Deed, Hands};
+pub use operator::{Action, Dead, Hands};
+pub use policies::{AdmissionPolicies, Trust};
 pub use server::{Key, Outdated, SYSTEM, Server, Stored, key_of};
 pub use votes::{cast, is_open};

@@ -1,4 +1,4 @@
-//! The operator: it observes and plans as in a cluster, and its writes go to the API server in memory.
+//! The operator, which observes and plans as in a cluster. Its writes go to the API server in memory.
 
 use std::sync::Arc;
 
@@ -7,19 +7,18 @@ use enclave_operator::api::{ApprovalRequest, Time};
 use enclave_operator::kinds::controller::{Controller, ReconcileInput};
 use enclave_operator::model::approval::scope::RulesOrigin;
 use enclave_operator::plan::child::{Child, Verb};
+use enclave_operator::plan::namespace::desired::is_owned;
 use enclave_operator::plan::{Plan, Write};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::ResourceExt;
-
-use enclave_operator::plan::namespace::desired::is_owned;
 
 use super::server::{Key, Outdated, Server, Stored, key_of};
 
 /// The operator died.
 pub struct Dead;
 
-/// What the operator gets done.
+/// The writes that the operator gets done.
 pub struct Hands {
     /// How many writes until it dies.
     pub left: usize,
@@ -31,17 +30,17 @@ pub struct Hands {
     pub refused: usize,
 }
 
-/// What is known of the operator, for books that are kept of it.
-pub enum Deed<'a, K> {
-    /// It is about to write this.
+/// A step of the operator, for the books of a test.
+pub enum Action<'a, K> {
+    /// A write or a confirmation that is about to be sent.
     Tries(&'a Write),
-    /// It asked for an approval.
+    /// A request for approval was made.
     Asked(&'a ApprovalRequest),
-    /// It noted on the request of this name that it is in force.
+    /// The request of this name was marked as enacted.
     Enacted(&'a str),
-    /// It wrote a status.
+    /// A status was written.
     Published { before: &'a K, after: &'a K },
-    /// The object is gone, or on its way.
+    /// The object is gone, or is being deleted.
     Gone(&'a K),
 }
 
@@ -70,27 +69,27 @@ impl Hands {
 }
 
 impl Server {
-    /// What the operator would do about an object.
+    /// Plans an object as the operator knows it; `None` when it knows none.
     pub fn plan<K: Controller + Stored>(
         &self,
         key: &Key,
         now: Timestamp,
         retain_requests_for: SignedDuration,
     ) -> Option<(Arc<K>, Plan<K::Status>)> {
-        let (caches, policy_status) = (&self.enqueuer.caches, self.guard.status());
+        let (caches, policy_status) = (&self.enqueuer.caches, self.policies.status());
         let object = K::cache(caches).get(&key.0, &key.1)?;
         let known = ReconcileInput { caches, policy_status, retain_requests_for, now };
         let plan = K::plan(Arc::clone(&object), known);
         Some((object, plan))
     }
 
-    /// Does what is planned, as `reconcile_once` does.
+    /// Carries out a plan, as `reconcile_once` does.
     pub fn carry_out<K: Controller + Stored>(
         &mut self,
         object: &K,
         plan: Plan<K::Status>,
         hands: &mut Hands,
-        tell: &mut impl FnMut(Deed<'_, K>),
+        tell: &mut impl FnMut(Action<'_, K>),
     ) -> Result<(), Dead> {
         let mut failed = false;
         for repair in plan.repairs {
@@ -119,7 +118,10 @@ impl Server {
             let _ = hands.write(&object.name_any(), || {
                 let before = self.confirm(object)?;
                 self.put(before.with_status(status));
-                tell(Deed::Published { before: &before, after: self.get(&key_of(object)).ok_or(Outdated)? });
+                tell(Action::Published {
+                    before: &before,
+                    after: self.get(&key_of(object)).ok_or(Outdated)?,
+                });
                 Ok(())
             })?;
         }
@@ -131,9 +133,9 @@ impl Server {
         &mut self,
         object: &K,
         write: Write,
-        tell: &mut impl FnMut(Deed<'_, K>),
+        tell: &mut impl FnMut(Action<'_, K>),
     ) -> Result<(), Outdated> {
-        tell(Deed::Tries(&write));
+        tell(Action::Tries(&write));
         match write {
             Write::AddFinalizer => {
                 let mut live = self.confirm(object)?;
@@ -143,24 +145,24 @@ impl Server {
             Write::RemoveFinalizer => {
                 self.confirm(object)?;
                 self.remove::<K>(&key_of(object));
-                tell(Deed::Gone(object));
+                tell(Action::Gone(object));
             }
             Write::DeleteSelf => {
                 self.confirm(object)?;
                 self.delete(object)?;
-                tell(Deed::Gone(object));
+                tell(Action::Gone(object));
             }
             Write::CreateRequest(request) => {
                 self.create(ApprovalRequest::clone(&request))?;
-                tell(Deed::Asked(&request));
+                tell(Action::Asked(&request));
             }
             Write::MarkEnacted { request, at } => {
                 let mut live = self.confirm(request.as_ref())?;
                 live.status.as_mut().unwrap().enacted_at = Some(Time(at));
                 self.put(live);
-                tell(Deed::Enacted(&request.name_any()));
+                tell(Action::Enacted(&request.name_any()));
             }
-            Write::ConfirmPolicies { witness, .. } => go_on_if(witness == self.guard.witness())?,
+            Write::ConfirmPolicies { witness, .. } => go_on_if(witness == self.policies.witness())?,
             Write::ConfirmRules(RulesOrigin { kind, namespace, name, uid, digest }) => {
                 let live = self.look_up(kind, &(namespace.unwrap_or_default(), name));
                 go_on_if(live.is_some_and(|(meta, applied)| {

@@ -1,9 +1,8 @@
-//! The API server: it keeps objects, refuses what is outdated, and tells the operator what changes.
+//! The API server. It keeps objects, refuses what is outdated, and tells the operator what changes.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
-use super::guard::Guard;
 use enclave_operator::admission::{Installation, build_policies};
 use enclave_operator::api::gate::Applied;
 use enclave_operator::api::names::label;
@@ -28,6 +27,8 @@ use kube::{Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch::Sender;
+
+use super::policies::AdmissionPolicies;
 
 /// The operator's own namespace.
 pub const SYSTEM: &str = "enclave-system";
@@ -65,20 +66,21 @@ macro_rules! shelves {
         pub struct Server {
             /// The API server's time.
             pub now: Timestamp,
-            pub guard: Guard,
+            pub policies: AdmissionPolicies,
             /// Of the last write, and of the last object.
             number: u32,
             $(pub $name: BTreeMap<Key, $kind>,)*
             /// The operator: what it knows, and what it has to look at.
             pub enqueuer: Enqueuer,
-            /// What it has not seen yet, of kinds whose watch is behind.
+            /// The events that it has not seen yet, of kinds whose watch is behind.
             unseen: BTreeMap<String, Vec<Box<dyn FnOnce(&Enqueuer)>>>,
         }
 
         impl Server {
             pub fn new(now: Timestamp) -> Self {
-                let guard = Guard::intact();
-                let server = Self { now, guard, number: 10_000, $($name: BTreeMap::new(),)* enqueuer: empty(), unseen: BTreeMap::new() };
+                let (policies, unseen) = (AdmissionPolicies::intact(), BTreeMap::new());
+                let server =
+                    Self { now, policies, number: 10_000, $($name: BTreeMap::new(),)* enqueuer: empty(), unseen };
                 server.enqueuer.queues.open();
                 server
             }

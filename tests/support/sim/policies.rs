@@ -2,7 +2,7 @@
 
 use enclave_operator::model::approval::policy_status::{Integrity, PolicyStatus};
 
-/// How far the admission policies stand guard.
+/// Whether the admission policies can be trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trust {
     Intact,
@@ -10,13 +10,14 @@ pub enum Trust {
     Broken,
 }
 
-pub struct Guard {
+/// Their state, and what votes bear that are cast under them.
+pub struct AdmissionPolicies {
     trust: Trust,
     /// Another number whenever the admission policies were away.
     number: u32,
 }
 
-impl Guard {
+impl AdmissionPolicies {
     pub(super) const fn intact() -> Self {
         Self { trust: Trust::Intact, number: 0 }
     }
@@ -25,32 +26,32 @@ impl Guard {
         self.trust
     }
 
-    /// Somebody takes them away, or changes them.
+    /// Takes them away, or changes them.
     pub const fn spoil(&mut self) {
         (self.trust, self.number) = (Trust::Broken, self.number + 1);
     }
 
-    /// They are put back: first they settle.
+    /// Puts them back. They do not count at once.
     pub const fn restore(&mut self) {
         (self.trust, self.number) = (Trust::Propagating, self.number + 1);
     }
 
-    /// They count again. That comes by itself, and the operator looks at all requests in the meantime.
+    /// Lets them count again, which comes by itself. The caller lets the operator look at all requests before.
     pub const fn settle(&mut self) {
         self.trust = Trust::Intact;
     }
 
-    /// They count again, and an operator that was away learns of all of it only now.
+    /// Lets them count again, of which an operator that was away learns only now.
     pub const fn settle_unseen(&mut self) {
         (self.trust, self.number) = (Trust::Intact, self.number + 1);
     }
 
-    /// What votes bear that were cast under them.
+    /// The witness of votes that are cast now.
     pub fn witness(&self) -> String {
         self.number.to_string()
     }
 
-    /// What votes will bear when the policies count again, for somebody who looks, or guesses.
+    /// The witness of votes when the policies count again, for somebody who looks, or guesses.
     pub fn coming_witness(&self) -> String {
         (self.number + u32::from(self.trust == Trust::Broken)).to_string()
     }
