@@ -5,11 +5,13 @@
 
 pub mod admission;
 pub mod api;
+pub mod audit;
 pub mod cluster;
 pub mod controllers;
 pub mod install;
 pub mod kinds;
 pub mod model;
+pub mod notify;
 pub mod plan;
 pub mod runtime;
 pub mod sinks;

@@ -17,10 +17,11 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::api::ApprovalRequest;
-use crate::api::FactType;
+use crate::api::RecordType;
+use crate::kinds::approval_request::index::RequestBy;
 use crate::kinds::caches::Caches;
-use crate::kinds::index::{ActivationBy, RequestBy};
 use crate::kinds::outbox::Outbox;
+use crate::kinds::rbac::index::ActivationBy;
 
 /// The metrics of this process. Object names are never labels.
 #[derive(Clone)]
@@ -31,7 +32,7 @@ pub struct Metrics {
     /// that is not known.
     pub policies_intact: Gauge<i64, AtomicI64>,
     /// The number of objects that give rights that nothing explains any more.
-    pub overdue_closings: Gauge<i64, AtomicI64>,
+    pub overdue_revocations: Gauge<i64, AtomicI64>,
     decisions: Family<DecisionLabels, Histogram, fn() -> Histogram>,
     enactments: Family<KindLabels, Counter<u64, AtomicU64>>,
     reconciliations: Family<ReconciliationLabels, Counter<u64, AtomicU64>>,
@@ -136,7 +137,7 @@ impl Default for Metrics {
         Self {
             leader: Gauge::default(),
             policies_intact,
-            overdue_closings: Gauge::default(),
+            overdue_revocations: Gauge::default(),
             decisions: Family::new_with_constructor(decision_times),
             enactments: Family::default(),
             reconciliations: Family::default(),
@@ -148,7 +149,7 @@ impl Default for Metrics {
 
 impl Metrics {
     /// Counts a request that left Pending, so long after it was made.
-    pub fn count_decision(&self, outcome: FactType, after: SignedDuration) {
+    pub fn count_decision(&self, outcome: RecordType, after: SignedDuration) {
         let labels = DecisionLabels { outcome: format!("{outcome:?}") };
         self.decisions.get_or_create(&labels).observe(after.as_secs_f64());
     }
@@ -187,7 +188,7 @@ impl Metrics {
         let Self {
             leader,
             policies_intact,
-            overdue_closings,
+            overdue_revocations,
             decisions,
             enactments,
             reconciliations,
@@ -197,9 +198,9 @@ impl Metrics {
         let mut registry = Registry::with_prefix("enclave_operator");
         registry.register("leader", "1 while this process holds the lease and writes", leader.clone());
         registry.register(
-            "overdue_closings",
+            "overdue_revocations",
             "Roles and bindings that are over and were still there when it was last looked; they are taken away at once",
-            overdue_closings,
+            overdue_revocations,
         );
         registry.register_with_unit(
             "request_decision",
@@ -210,7 +211,11 @@ impl Metrics {
         registry.register("enactments", "Changes that were put into force", enactments);
         registry.register("reconciliations", "Reconciliations, by how they ended", reconciliations);
         registry.register("api_writes", "Writes to the API server, by what became of them", writes);
-        registry.register("deliveries", "Facts and notifications that were given to a sink", deliveries);
+        registry.register(
+            "deliveries",
+            "Audit records and notifications that were given to a sink",
+            deliveries,
+        );
         let (caches, outbox) = (caches.clone(), Arc::clone(outbox));
         registry.register_collector(Box::new(Cached { caches, outbox, policies_intact, leader }));
         registry
@@ -265,14 +270,14 @@ impl Collector for Cached {
             "Objects of which a field cannot be read, by kind, up to 100000 of each; the log names 1000 of them",
             unreadable,
         )?;
-        let facts_waiting = i64::try_from(self.outbox.count(&self.caches)).unwrap_or(i64::MAX);
+        let audit_outbox_pending = i64::try_from(self.outbox.count(&self.caches)).unwrap_or(i64::MAX);
         let gauge = encoder.encode_descriptor(
-            "facts_waiting",
-            "Facts that the audit stream has not told everywhere yet",
+            "audit_outbox_pending",
+            "Audit records that not every sink of the audit stream has accepted yet",
             None,
             MetricType::Gauge,
         )?;
-        ConstGauge::new(facts_waiting).encode(gauge)?;
+        ConstGauge::new(audit_outbox_pending).encode(gauge)?;
         let counts = pending.iter().map(|(kind, (count, _))| (KindLabels { kind: kind.clone() }, *count));
         encode_gauges(
             &mut encoder,

@@ -109,7 +109,7 @@ const OPTIONAL: [&str; 1] = ["enclave-operator-stamp-finalizer"];
 
 /// Names of the policies, and of their bindings, that say who asked and who decided and where, and that keep
 /// everybody else from saying it. Without one of them a vote proves nothing.
-const WITNESSES: [&str; 7] = [
+const VOTE_POLICIES: [&str; 7] = [
     "enclave-operator-namespace-labels",
     "enclave-operator-operator-only",
     "enclave-operator-stamp-requester",
@@ -120,7 +120,7 @@ const WITNESSES: [&str; 7] = [
 ];
 
 /// Names of the policies, and of their bindings, that say who activates a role.
-const WITNESSES_OF_ACTIVATIONS: [&str; 2] =
+const VOTE_POLICIES_OF_ACTIVATIONS: [&str; 2] =
     ["enclave-operator-stamp-activation", "enclave-operator-verify-activation"];
 
 /// The users as which Kubernetes empties a namespace that is being deleted.
@@ -353,9 +353,10 @@ impl PolicyIdentity {
 
 /// Whether a vote on a change of this kind proves nothing without this policy or binding.
 #[must_use]
-pub fn is_witness<K: ResourceExt>(object: &K, kind: Kind) -> bool {
+pub fn protects_votes<K: ResourceExt>(object: &K, kind: Kind) -> bool {
     let name = object.meta().name.as_deref().unwrap_or_default();
-    WITNESSES.contains(&name) || (kind == Kind::RoleActivation && WITNESSES_OF_ACTIVATIONS.contains(&name))
+    VOTE_POLICIES.contains(&name)
+        || (kind == Kind::RoleActivation && VOTE_POLICIES_OF_ACTIVATIONS.contains(&name))
 }
 
 /// Whether a policy or binding of the operator's has to be as it was built.
@@ -431,7 +432,7 @@ mod tests {
             "stamp-finalizer",
         ];
         fn look<K: ResourceExt>(objects: &[K], kind: Kind) -> Vec<(String, bool)> {
-            objects.iter().map(|object| (object.name_any(), is_witness(object, kind))).collect()
+            objects.iter().map(|object| (object.name_any(), protects_votes(object, kind))).collect()
         }
         for kind in Kind::ALL {
             let mut found = Vec::new();

@@ -17,28 +17,32 @@ pub const PROPAGATION: Duration = Duration::from_secs(3);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Propagation {
     /// The fingerprint of the policies.
-    witness: String,
-    settled_at: Instant,
+    fingerprint: String,
+    propagated_at: Instant,
 }
 
 impl Propagation {
     /// The propagation of policies that are seen for the first time. `age` is the time since they were
     /// changed; `None` when that is not known. Old ones count at once.
     #[must_use]
-    pub fn first(witness: String, age: Option<Duration>, now: Instant) -> Self {
-        Self { witness, settled_at: now + PROPAGATION.saturating_sub(age.unwrap_or_default()) }
+    pub fn first(fingerprint: String, age: Option<Duration>, now: Instant) -> Self {
+        Self { fingerprint, propagated_at: now + PROPAGATION.saturating_sub(age.unwrap_or_default()) }
     }
 
     /// The propagation after policies are seen again: other ones count later.
     #[must_use]
-    pub fn next(self, witness: String, now: Instant) -> Self {
-        if self.witness == witness { self } else { Self { witness, settled_at: now + PROPAGATION } }
+    pub fn next(self, fingerprint: String, now: Instant) -> Self {
+        if self.fingerprint == fingerprint {
+            self
+        } else {
+            Self { fingerprint, propagated_at: now + PROPAGATION }
+        }
     }
 
     /// The time until the policies count; `None` when they do.
     #[must_use]
     pub fn remaining(&self, now: Instant) -> Option<Duration> {
-        self.settled_at.checked_duration_since(now).filter(|remaining| !remaining.is_zero())
+        self.propagated_at.checked_duration_since(now).filter(|remaining| !remaining.is_zero())
     }
 }
 

@@ -1,4 +1,4 @@
-//! `ApprovalRequest`: one proposed change, who asked, the rules that applied, and the votes.
+//! `ApprovalRequest`: one proposed change, its requesters, the rules that apply to it, and its votes.
 
 // KubeSchema copies the structs, and nothing reads in the copy what serde skips.
 #![allow(dead_code)]
@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Time;
-use super::approvals::Operation;
+use super::approvals::{MOST_OPERATIONS, Operation};
 use super::audit::Audit;
 use super::common::Principal;
 use super::community::ServiceAccountVotes;
@@ -19,7 +19,7 @@ use super::gate::Reference;
 use super::kind::Kind;
 use super::reading::Unreadable;
 
-/// A proposed change, complete and immutable. Only the operator writes it.
+/// Proposed change, complete and immutable. Only the operator writes it.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "enclave-operator.io",
@@ -43,53 +43,56 @@ use super::reading::Unreadable;
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ApprovalRequestSpec {
-    /// The request in three short texts, for tables.
+    /// Summary of the request in three short texts, for table columns.
     pub summary: Summary,
     /// The object that would change.
     pub target: Target,
-    /// What the change amounts to.
-    #[schemars(length(min = 1, max = 19))]
+    /// Operations that the change consists of.
+    #[schemars(length(min = 1, max = MOST_OPERATIONS))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub operations: Vec<Operation>,
-    /// Everybody who touched the target's spec since it was last applied. None of them may vote.
+    /// User names of everybody who changed the spec of the target since all of it was last applied, as the
+    /// API server stamped them; for a RoleActivation, the user who created it. None of them may vote.
     #[schemars(length(min = 1, max = 256), inner(length(min = 1, max = 1024)))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub requesters: Vec<String>,
-    /// The requester's words: why.
+    /// Reason for the change, in the requester's words; absent when none was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
     pub justification: Option<String>,
-    /// The ticket or incident that the requester named.
+    /// Ticket or incident that the requester named; absent when none was named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub ticket: Option<String>,
-    /// The content before and after the change.
+    /// Content before and after the change.
     pub change: Change,
-    /// What the change means, for those who decide.
+    /// Effects of the change, for those who decide about it.
     #[serde(default)]
     pub impact: Impact,
-    /// The rules that apply to this request: all scopes merged, as they were when it was made.
+    /// Approval rules that apply to this request: those of all scopes merged, as they were when the request
+    /// was made. Later changes of the rules do not affect the request.
     pub policy: EffectivePolicy,
-    /// When the request expires unless it is decided before.
+    /// Time at which the request expires unless it is decided before.
     #[schemars(schema_with = "super::schemas::time")]
     pub expires_at: Time,
-    /// What of it could not be read. What stands in its fields is then not what somebody asked for.
+    /// Fields of the spec that could not be read; `None` when all could. A field that could not be read holds
+    /// a substitute here, not what somebody asked for.
     #[serde(skip)]
     #[schemars(skip)]
     pub unreadable: Option<Box<Unreadable>>,
 }
 
-/// A request in three short texts.
+/// Summary of a request in three short texts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Summary {
-    /// The operations, comma separated.
+    /// Operations, separated by commas.
     #[schemars(length(max = 512))]
     pub operation: String,
     /// Kind and name of the target.
     #[schemars(length(max = 320))]
     pub target: String,
-    /// The first requester, and how many more there are.
+    /// First requester, and the number of further ones, for example `alice (+2)`.
     #[schemars(length(max = 1100))]
     pub requester: String,
 }
@@ -107,68 +110,71 @@ pub struct Target {
     /// Name of the target.
     #[schemars(length(max = 253))]
     pub name: String,
-    /// UID of the target: another object under the same name is not meant.
+    /// UID of the target. The request is not about another object that has the same name.
     #[schemars(length(max = 64))]
     pub uid: String,
-    /// The `metadata.generation` that proposed this change.
+    /// Generation (`metadata.generation`) of the target with the proposed spec.
     #[schemars(range(min = 0))]
     pub generation: i64,
 }
 
-/// The content before and after the change.
+/// Content before and after the change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Change {
-    /// What is in force; absent when the target is new.
+    /// Content that was applied when the request was made; absent when nothing was applied yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<Content>,
-    /// What is proposed. Exactly this is enacted when the request is approved.
+    /// Proposed content. Exactly this content is enacted when the request is approved.
     pub after: Content,
     /// SHA-256 of the canonical JSON (RFC 8785) of `after`.
     #[schemars(length(max = 71))]
     pub digest: String,
-    /// Objects that `after` names, as they were when this was asked for. The change is approved for
-    /// exactly these: another object under the same name is not meant.
+    /// Objects that `after` names, as they were when the request was made. The approval counts for exactly
+    /// these objects, not for another object that has the same name. While the request is undecided, it
+    /// becomes Superseded when one of them is replaced or changed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub references: Vec<Reference>,
 }
 
-/// What a change means.
+/// Effects of a change.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Impact {
-    /// The differences, field by field, in words.
+    /// Differences between the content before and after the change, field by field, in words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 200), inner(length(max = 1024)))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub changes: Vec<String>,
-    /// Traffic that becomes possible: from where, to where, on which ports.
+    /// Access that the change gives, in words: traffic by source, destination and ports, and rights of
+    /// principals. At most 200 lines, and a last one with the number of further lines.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 201), inner(length(max = 1024)))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub opens: Vec<String>,
-    /// Traffic that stops being possible.
+    /// Access that the change takes away, in the same form as `opens`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 201), inner(length(max = 1024)))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub closes: Vec<String>,
 }
 
-/// The merged rules that one request is judged by.
+/// Merged approval rules under which one request is evaluated.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EffectivePolicy {
-    /// How many distinct people must approve.
+    /// Number of distinct people who must approve.
     #[schemars(range(min = 1, max = 20))]
     pub minimum_approvers: i32,
-    /// Each of these must be satisfied by at least one approval.
+    /// Mandatory approvers. Each of them needs at least one approval: by that user or service account, or by
+    /// a member of that group.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 1200))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub mandatory_approvers: Vec<Principal>,
-    /// How long the request may stay undecided, in seconds.
+    /// Time for which the request may stay undecided, in seconds.
     #[schemars(range(min = 1))]
     pub expire_after_seconds: i64,
     /// Whether the requester had to give a justification.
@@ -183,21 +189,24 @@ pub struct EffectivePolicy {
     pub service_account_votes: ServiceAccountVotes,
 }
 
-/// Where a request is in its life. All but Pending and Approved are final, and Approved is too:
-/// it only waits to be enacted.
+/// State of a request. Rejected, Expired, Superseded and Withdrawn are final. Approved is final once the
+/// change is enacted; before that, the request is decided anew when the admission policies change or are not
+/// intact, when the request is deleted, or when a later change of the target comes into force first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum RequestState {
-    /// Undecided.
+    /// The request is undecided.
     Pending,
-    /// The votes that the policy asks for are there.
+    /// The request has all approvals that its policy asks for.
     Approved,
-    /// Somebody rejected it.
+    /// Somebody rejected the request.
     Rejected,
-    /// It was not decided in time.
+    /// The request was not decided before `spec.expiresAt`.
     Expired,
-    /// The target was edited again; another request took its place.
+    /// The change does not count any more: the target was edited again, an object that the content names was
+    /// changed, or a later change came into force first.
     Superseded,
-    /// The target was edited back or deleted.
+    /// Nothing is left to decide: the target was edited back or deleted, the activation is over, or the
+    /// request is being deleted.
     Withdrawn,
 }
 
@@ -214,7 +223,7 @@ pub enum Verdict {
     Rejected,
 }
 
-/// What a voter writes to vote.
+/// Value that a voter writes to vote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Ballot {
     /// Vote for the change.
@@ -232,83 +241,89 @@ pub struct Decision {
     /// The voter's user name, as the API server authenticated it.
     #[schemars(length(min = 1, max = 1024))]
     pub approver: String,
-    /// Approved or Rejected.
+    /// Verdict of the voter: Approved or Rejected.
     pub verdict: Verdict,
     /// Digest of the content that was voted on.
     #[schemars(length(max = 71))]
     pub digest: String,
-    /// The voter's words.
+    /// Comment of the voter; absent when there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
     pub comment: Option<String>,
-    /// Those groups of the voter that the policy names as mandatory approvers.
+    /// Groups of the voter that the policy names as mandatory approvers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 1200), inner(length(max = 256)))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub groups: Vec<String>,
-    /// The accepted multi-factor claim that the vote carried; absent without one.
+    /// Accepted multi-factor claim of the voter's login; absent when the login had none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub mfa: Option<String>,
-    /// Which credential was used to vote (`authentication.kubernetes.io/credential-id`).
+    /// Id of the credential that the voter used (`authentication.kubernetes.io/credential-id`); absent when
+    /// the vote carried none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub credential_id: Option<String>,
-    /// When the operator saw the vote.
+    /// Time at which the operator first saw the vote; absent until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::schemas::time")]
     pub observed_at: Option<Time>,
 }
 
-/// The votes, and what follows from them.
+/// Observed state of an `ApprovalRequest`: its votes and their outcome.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ApprovalRequestStatus {
-    /// Where the request is in its life.
+    /// State of the request; absent until the operator has seen the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<RequestState>,
-    /// What is missing for an approval, in words.
+    /// Description of what is missing for an approval; absent once the request is decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4096))]
     pub missing: Option<String>,
-    /// The votes, one per person.
+    /// Votes, one per person.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["approver".into()]))]
     pub decisions: Vec<Entry<Decision>>,
-    /// Fingerprint of the admission policies under which the votes were cast. When the policies
-    /// change while the request is open, its votes are void and are cast again.
+    /// Fingerprint of the admission policies under which the votes were cast; absent while the admission
+    /// policies are not intact. When the policies change while the request is open, its votes are void and
+    /// people vote again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 71))]
-    pub witness: Option<String>,
-    /// When those who decide were told that the request expires soon.
+    pub policy_fingerprint: Option<String>,
+    /// Time at which the approvers were reminded that the request expires soon; absent before. The reminder
+    /// comes a day before the request expires, or when a quarter of its time is left if that is later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::schemas::time")]
     pub reminded_at: Option<Time>,
-    /// When the request left Pending.
+    /// Time at which the request left Pending; absent while it is Pending.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::schemas::time")]
     pub decided_at: Option<Time>,
-    /// When the change was recorded as applied.
+    /// Time at which the change was recorded as applied; absent until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::schemas::time")]
     pub enacted_at: Option<Time>,
-    /// Facts about it that are still to be told.
+    /// Audit records about the request, which stay here until every sink has accepted them.
     #[serde(default, skip_serializing_if = "Audit::is_empty")]
     pub audit: Audit,
-    /// Details.
+    /// Conditions of the request. There is one, Decided, whose message says what is missing or how the
+    /// request was decided.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::schemas::conditions")]
     pub conditions: Vec<Condition>,
-    /// Write this to vote: `Approved`, `Rejected`, or `Withdrawn` to take your vote back. The API
-    /// server turns it into your own entry in `decisions` and removes it.
+    /// Vote to cast: `Approved`, `Rejected`, or `Withdrawn` to take your vote back. The API server turns it
+    /// into your own entry in `decisions` and removes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision: Option<Ballot>,
-    /// Write this with `decision`: your words.
+    /// Comment on your vote, written together with `decision`. A rejection needs one where the policy
+    /// requires it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
     pub comment: Option<String>,
-    /// Write this with `decision` to be sure what you vote on: must equal `spec.change.digest`.
+    /// Digest of the content that you vote on, written together with `decision`. The vote is refused unless
+    /// it equals `spec.change.digest`. When absent, the vote is for the content of this request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 71))]
     pub digest: Option<String>,

@@ -1,4 +1,4 @@
-//! What happened to an object, kept on it until everybody who is to be told has been told.
+//! Audit records of an object, kept in its status until every sink has accepted them.
 
 // KubeSchema copies the structs, and nothing reads in the copy what serde skips.
 #![allow(dead_code)]
@@ -12,29 +12,31 @@ use super::Time;
 use super::common::{ChangeReason, Maintenance};
 use super::entry::Entry;
 
-/// So many facts of one object wait at most.
+/// Maximum number of records of one object that wait.
 pub const MOST_WAITING: usize = 500;
 
-/// So many bytes of JSON the facts of one object have at most while they wait; etcd takes objects of 1.5 MiB
-/// as a whole.
+/// Size of the waiting records of one object, in bytes of JSON, beyond which further records are shortened.
+/// Beyond twice this size they are only counted. etcd takes objects of 1.5 MiB as a whole.
 pub const MOST_BYTES: usize = 256 * 1024;
 
-/// The facts about an object. A fact is recorded in the same write that makes it true.
+/// Audit records of an object. A record is written in the same write that makes it true.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Audit {
-    /// How many facts there have been. Each has its number in the id of its CloudEvent, so a gap can be
-    /// seen.
+    /// Number of records so far. The number of a record is part of the id of its CloudEvent, so a missing
+    /// record can be noticed.
     #[serde(default)]
     #[schemars(range(min = 0))]
     pub recorded: i64,
-    /// Facts that not every sink has taken yet, oldest first. Beyond 256 KiB further ones have no
-    /// words, beyond 500 facts or 512 KiB they are only counted.
+    /// Audit records that not every sink has accepted yet, oldest first. Beyond 256 KiB of JSON, further
+    /// records have no justification, ticket and message, and only the first requesters; beyond 500 records
+    /// or 512 KiB, further records are only counted in `recorded`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 500))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
-    pub waiting: Vec<Entry<Fact>>,
-    /// Facts that only another version of the operator can tell. They are kept until it does.
+    pub waiting: Vec<Entry<AuditRecord>>,
+    /// Audit records that only another version of the operator can read. They are kept until that version
+    /// delivers them.
     #[serde(skip)]
     #[schemars(skip)]
     pub foreign: Vec<Value>,
@@ -45,7 +47,7 @@ impl Serialize for Audit {
         #[derive(Serialize)]
         #[serde(untagged)]
         enum Waiting<'a> {
-            Ours(&'a Entry<Fact>),
+            Ours(&'a Entry<AuditRecord>),
             Foreign(&'a Value),
         }
         #[derive(Serialize)]
@@ -67,72 +69,76 @@ impl Audit {
         *self == Self::default()
     }
 
-    /// Whether everybody who is to be told has been told everything.
+    /// Whether every sink has accepted all records that this version can read.
     #[must_use]
-    pub const fn is_told(&self) -> bool {
+    pub const fn is_delivered(&self) -> bool {
         self.waiting.is_empty()
     }
 }
 
-/// Something that happened.
+/// Audit record of one event about an object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Fact {
-    /// The how-manieth fact about this object it is, from 1.
+pub struct AuditRecord {
+    /// Number of the record among those of this object, from 1.
     #[schemars(range(min = 1))]
     pub number: i64,
-    /// What happened.
+    /// Type of the event.
     #[serde(rename = "type")]
-    pub type_: FactType,
-    /// When.
+    pub type_: RecordType,
+    /// Time of the event, in whole seconds.
     #[schemars(schema_with = "super::schemas::time")]
     pub at: Time,
-    /// The `metadata.generation` that it is about, where the object does not say that itself.
+    /// Generation (`metadata.generation`) of the content that was put into force. Absent for other events,
+    /// and for those about an ApprovalRequest, whose spec has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub generation: Option<i64>,
-    /// SHA-256 of the canonical JSON (RFC 8785) of the content that was put into force.
+    /// SHA-256 of the canonical JSON (RFC 8785) of the content that was put into force; absent where
+    /// `generation` is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 71))]
     pub digest: Option<String>,
-    /// Who asked for it, as the API server stamped it.
+    /// User names of the requesters, as the API server stamped them. Absent when they were not stamped, and
+    /// for events about an ApprovalRequest or a RoleActivation, which have them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256), inner(length(max = 1024)))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub requesters: Vec<String>,
-    /// The requester's words.
+    /// Justification and ticket of the change; absent when none were given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change: Option<ChangeReason>,
-    /// The maintenance that is in force since then, or was until then.
+    /// Maintenance that came into force or that ended; absent for other events.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maintenance: Option<Maintenance>,
-    /// What it was, in words.
+    /// Description of the event, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4096))]
     pub message: Option<String>,
-    /// Sinks that took it while another one did not.
+    /// Names of the sinks that have accepted the record while another sink has not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), inner(length(max = 16)))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub taken_by: Vec<String>,
 }
 
-/// What can happen.
+/// Type of an audit record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-pub enum FactType {
+pub enum RecordType {
     /// An ApprovalRequest was made and can be decided.
     Requested,
     /// An undecided ApprovalRequest expires soon.
     Expiring,
     /// An ApprovalRequest was approved or rejected.
     Decided,
-    /// An approval does not count any more, because the policies that witnessed its votes changed.
+    /// An approval does not count any more, because the admission policies under which its votes were cast changed.
     Reopened,
     /// An ApprovalRequest was not decided in time.
     Expired,
-    /// Another ApprovalRequest took the place of this one.
+    /// An ApprovalRequest was superseded: its target was edited again, or an object that its content names
+    /// was changed.
     Superseded,
-    /// The change was taken back, or its target is gone.
+    /// An ApprovalRequest was withdrawn: the change was taken back, or its target is gone.
     Withdrawn,
     /// A change was put into force.
     Enacted,
@@ -142,17 +148,17 @@ pub enum FactType {
     Ended,
     /// An activation was refused.
     Refused,
-    /// Maintenance was turned on, or is another one.
+    /// Maintenance came into force, or was replaced by another maintenance.
     MaintenanceOn,
     /// Maintenance ended.
     MaintenanceOff,
     /// The admission policies are not those that the operator was built with.
     PoliciesTampered,
-    /// The admission policies are as installed again.
+    /// The admission policies are again those that the operator was built with.
     PoliciesRestored,
 }
 
-impl FactType {
+impl RecordType {
     /// All types, in the order in which documents list them.
     pub const ALL: [Self; 15] = [
         Self::Requested,
@@ -172,7 +178,7 @@ impl FactType {
         Self::PoliciesRestored,
     ];
 
-    /// The type of its CloudEvent.
+    /// Returns the type of the CloudEvent for a record of this type.
     #[must_use]
     pub const fn event_type(self) -> &'static str {
         match self {

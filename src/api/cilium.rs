@@ -1,10 +1,12 @@
-//! Cilium's own network policy, as far as the operator writes it: Kubernetes' knows no DNS names.
+//! `CiliumNetworkPolicy`, as far as the operator writes it. A `NetworkPolicy` of Kubernetes cannot allow
+//! destinations by DNS name.
 
 use kube::CustomResource;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// The rules of a `CiliumNetworkPolicy`, as data. The operator writes whole ones and compares them whole.
+/// Rules of a `CiliumNetworkPolicy`, as data. The operator writes them as a whole and compares them as a
+/// whole.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "cilium.io",
@@ -20,5 +22,6 @@ pub struct CiliumNetworkPolicySpec {
     pub rules: Map<String, Value>,
 }
 
-/// Name of the `CustomResourceDefinition`; where that is not installed, nothing understands DNS names.
+/// Name of the `CustomResourceDefinition`. Where it is not installed, nothing enforces destinations by DNS
+/// name.
 pub const DEFINITION: &str = "ciliumnetworkpolicies.cilium.io";

@@ -1,4 +1,5 @@
-//! Pieces of spec that several kinds share.
+//! Parts of specs that several kinds share: reasons of changes, principals, maintenance, label selectors,
+//! address blocks and ports.
 
 use kube::KubeSchema;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -7,12 +8,12 @@ use std::collections::BTreeMap;
 
 use super::Time;
 
-/// The requester's words for a change. Not part of the content that is compared and approved:
-/// editing it on a rejected or expired change proposes the same content again.
+/// Justification and ticket of a change. They are not part of the content that is compared and approved:
+/// editing them on a rejected or expired change proposes the same content again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ChangeReason {
-    /// Why this change is needed, for those who decide about it.
+    /// Reason for the change, for those who decide about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048))]
     pub justification: Option<String>,
@@ -22,7 +23,7 @@ pub struct ChangeReason {
     pub ticket: Option<String>,
 }
 
-/// What a [`Principal`] names.
+/// Kind of a [`Principal`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum PrincipalKind {
     User,
@@ -38,19 +39,19 @@ pub enum PrincipalKind {
 #[x_kube(validation = Rule::new("(self.kind == 'ServiceAccount') == has(self.__namespace__)")
     .message("a ServiceAccount needs namespace; User and Group must not have one"))]
 pub struct Principal {
-    /// User, Group or ServiceAccount.
+    /// Kind of the principal: User, Group or ServiceAccount.
     pub kind: PrincipalKind,
-    /// The name, exactly as authentication gives it (case counts).
+    /// Name of the principal, exactly as authentication gives it, in the same case.
     #[schemars(length(min = 1, max = 256), regex(pattern = "^[^[:cntrl:]]+$"))]
     pub name: String,
-    /// Namespace of a ServiceAccount.
+    /// Namespace of a ServiceAccount; absent for a User or a Group.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub namespace: Option<String>,
 }
 
 impl Principal {
-    /// The user name that a request of this principal carries; `None` for a group.
+    /// Returns the user name that requests of this principal carry; `None` for a group.
     #[must_use]
     pub fn username(&self) -> Option<String> {
         match self.kind {
@@ -66,7 +67,7 @@ impl Principal {
 }
 
 impl Principal {
-    /// The principal as admission policies compare it: `User:<name>`, or `Group:<name>`.
+    /// Returns the principal as admission policies compare it: `User:<name>` or `Group:<name>`.
     #[must_use]
     pub fn line(&self) -> String {
         match self.username() {
@@ -88,61 +89,66 @@ impl std::fmt::Display for Principal {
     }
 }
 
-/// How far the operator's lock on managed namespaces is open.
+/// Extent to which maintenance opens the operator's lock on managed namespaces.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum MaintenanceMode {
-    /// Only the operator changes what it manages. (Not `Off`: YAML reads that as a boolean.)
+    /// Maintenance is off: only the operator changes what it manages. (The value is not `Off`, because YAML
+    /// reads that as a boolean.)
     #[default]
     Disabled,
-    /// The named principals may manage additional objects that the operator does not manage.
+    /// The named principals may manage additional objects of the kinds that the lock guards, but not those of
+    /// the operator.
     General,
-    /// The named principals may change managed objects too, and the operator does not heal them.
+    /// The named principals may also change the objects of the operator, which does not put them back
+    /// meanwhile.
     Advanced,
 }
 
-/// Why maintenance is on.
+/// Reason for maintenance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum MaintenanceJustification {
     Networking,
     Governance,
 }
 
-/// Maintenance: an exception from the lock, for named principals and for a while.
+/// Maintenance: an exception from the lock for named principals, with an end.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self.mode == 'Disabled' || (has(self.justification) && has(self.expiresAt) && has(self.principals) && size(self.principals) > 0)")
     .message("maintenance needs justification, principals and expiresAt; or set mode: Disabled"))]
 pub struct Maintenance {
-    /// Disabled, General or Advanced. Turning it on may need an approval; turning it off never waits.
+    /// Mode of the maintenance: Disabled, General or Advanced. Turning maintenance on may need an approval;
+    /// turning it off never waits. Disabled when absent.
     #[serde(default)]
     pub mode: MaintenanceMode,
-    /// Networking or Governance.
+    /// Reason for the maintenance: Networking or Governance. Required unless the mode is Disabled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub justification: Option<MaintenanceJustification>,
-    /// Who may do more while maintenance is on.
+    /// Principals that may do more while maintenance is on. At least one is required unless the mode is
+    /// Disabled.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub principals: Vec<Principal>,
-    /// When maintenance ends by itself.
+    /// Time at which maintenance ends by itself. Required unless the mode is Disabled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::schemas::wanted_time")]
     pub expires_at: Option<Time>,
 }
 
-/// An RFC 1123 label: what names of objects and namespaces look like here.
+/// Pattern of an RFC 1123 label, which the names of objects and namespaces match here.
 pub const LABEL_PATTERN: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
 
 /// CEL rule for kinds whose objects may be named by any RFC 1123 label.
 pub const NAME_RULE: &str = "self.metadata.name.matches('^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$')";
-/// What [`NAME_RULE`] says when it is broken.
+/// Message of [`NAME_RULE`].
 pub const NAME_MESSAGE: &str = "the name has at most 63 lower-case letters, digits and '-', and starts and ends with a letter or digit: it becomes part of names and labels of other objects";
 
-/// A duration as text: hours, minutes and seconds, each at most once, in this order.
+/// Pattern of a duration: hours, minutes and seconds, each at most once, in this order.
 pub const DURATION_PATTERN: &str = "^([0-9]{1,5}h)?([0-9]{1,7}m)?([0-9]{1,8}s)?$";
 
-/// CEL rule for a duration between `least` and `most`; [`DURATION_PATTERN`] is checked here again
-/// because rules are also evaluated for values that break the pattern.
+/// Returns the CEL rule for a duration between `least` and `most`. The rule checks [`DURATION_PATTERN`]
+/// again, because rules are also evaluated for values that break the pattern.
 #[must_use]
 pub fn duration_rule(least: &str, most: &str) -> String {
     format!(
@@ -182,7 +188,7 @@ pub(super) fn match_labels_schema(_: &mut SchemaGenerator) -> Schema {
 
 /// CEL rule for a map whose keys are those of labels.
 pub(super) const LABEL_KEYS_RULE: &str = "self.all(key, !format.qualifiedName().validate(key).hasValue())";
-/// What [`LABEL_KEYS_RULE`] says when it is broken.
+/// Message of [`LABEL_KEYS_RULE`].
 pub(super) const LABEL_KEYS_MESSAGE: &str = "a label key is a name of at most 63 letters, digits, '-', '_' and '.', with an optional DNS prefix and '/', for example app.kubernetes.io/name";
 
 /// One requirement on the labels of a pod.
@@ -195,9 +201,10 @@ pub struct LabelRequirement {
     #[schemars(length(min = 1, max = 317))]
     #[x_kube(validation = Rule::new("!format.qualifiedName().validate(self).hasValue()").message(LABEL_KEYS_MESSAGE))]
     pub key: String,
-    /// How the label is compared with `values`.
+    /// Operator that compares the label with `values`: In, NotIn, Exists or DoesNotExist.
     pub operator: LabelOperator,
-    /// The values that the label may have (In) or must not have (`NotIn`).
+    /// Values that the label may have (In) or must not have (NotIn). Not allowed with Exists and
+    /// DoesNotExist.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 32),
@@ -207,7 +214,7 @@ pub struct LabelRequirement {
     pub values: Vec<String>,
 }
 
-/// How a label is compared.
+/// Operator of a requirement on a label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum LabelOperator {
     In,
@@ -242,10 +249,11 @@ impl From<&LabelRequirement> for k8s_openapi::apimachinery::pkg::apis::meta::v1:
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NamespacedPods {
-    /// The namespace that the pods run in. It must not belong to another Community.
+    /// Namespace that the pods run in. It must not be a namespace that the operator made for a Community, an
+    /// Enclave or a workload.
     #[schemars(length(min = 1, max = 63), regex(pattern = LABEL_PATTERN))]
     pub namespace: String,
-    /// Which pods of that namespace; `{}` for all of them.
+    /// Selector of the pods in that namespace; `{}` selects all of them.
     pub pod_selector: LabelSelector,
 }
 
@@ -293,19 +301,19 @@ impl std::fmt::Display for Protocol {
     }
 }
 
-/// A port, or a range of ports, as pods listen on it.
+/// Port, or range of ports, on which pods listen.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!has(self.endPort) || self.endPort >= self.port")
     .message("endPort must not be smaller than port"))]
 pub struct Port {
-    /// TCP, UDP or SCTP.
+    /// Transport protocol: TCP, UDP or SCTP. TCP when absent.
     #[serde(default)]
     pub protocol: Protocol,
     /// The port, or the first port of the range.
     #[schemars(range(min = 1, max = 65535))]
     pub port: i32,
-    /// The last port of the range; `port` alone when absent.
+    /// Last port of the range. When absent, the range is `port` alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65535))]
     pub end_port: Option<i32>,

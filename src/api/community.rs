@@ -1,4 +1,4 @@
-//! Community: the hub of a set of enclaves.
+//! `Community`: the scope of Enclaves that may be connected, with the approval rules for everything inside.
 
 // KubeSchema copies the structs, and nothing reads in the copy what serde skips.
 #![allow(dead_code)]
@@ -13,7 +13,7 @@ use super::common::{ChangeReason, LABEL_KEYS_MESSAGE, LABEL_KEYS_RULE, Maintenan
 use super::gate::GateStatus;
 use super::reading::Unreadable;
 
-/// What a Community consists of.
+/// Desired state of a Community.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "enclave-operator.io",
@@ -24,7 +24,7 @@ use super::reading::Unreadable;
     category = "enclave-operator",
     status = "CommunityStatus",
     derive = "PartialEq",
-    doc = "A Community is the hub of a set of isolated enclaves: its approval rules count for everything inside, and it owns a namespace in which its enclaves are declared.",
+    doc = "A Community is the scope of a set of isolated enclaves that may be connected: its approval rules count for everything inside, and it owns a namespace in which its enclaves are declared.",
     printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Request", type_ = "string", json_path = ".status.pending.approvalRequest"),
@@ -39,41 +39,44 @@ use super::reading::Unreadable;
 )]
 #[serde(rename_all = "camelCase")]
 pub struct CommunitySpec {
-    /// Namespace that the operator makes for this Community; its own name when absent. A namespace
-    /// that already exists is never taken over. Cannot be changed.
+    /// Name of the namespace that the operator makes for this Community; the name of the Community when
+    /// absent. The operator never takes over a namespace that already exists. The name cannot be changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub namespace: Option<String>,
     /// Approval rules for this Community and everything in it.
     #[serde(default)]
     pub approvals: Approvals,
-    /// Where pods of this Community resolve names.
+    /// DNS pods that resolve names for the pods of this Community.
     #[serde(default)]
     pub dns: Dns,
-    /// Which network policies can allow destinations by DNS name.
+    /// Backend that enforces destinations by DNS name: None (the default) or Cilium.
     #[serde(default)]
     pub fqdn_backend: FqdnBackend,
-    /// Whether service accounts may decide ApprovalRequests.
+    /// Whether service accounts may decide ApprovalRequests: Allowed or Forbidden (the default).
     #[serde(default)]
     pub service_account_votes: ServiceAccountVotes,
-    /// What happens when one principal is approver and owner or contributor in one scope.
+    /// Handling of a principal that holds a role that approves and a role that changes things, in scopes that
+    /// overlap: Warn (the default) or Refuse.
     #[serde(default)]
     pub conflicting_duties: ConflictingDuties,
-    /// How people hear of requests: those who decide when they are asked and before a request expires,
-    /// those who asked when it is decided.
+    /// Notifications about ApprovalRequests: to those who decide, when a request is made and before it
+    /// expires, and to the requesters, when it is decided or has expired.
     #[serde(default)]
     pub notifications: Notifications,
-    /// Exceptions from the lock on all namespaces of the Community.
+    /// Maintenance, which is an exception from the lock, in all namespaces of the Community. It does not
+    /// count in an Enclave whose own rules hold EnclaveMaintenance.
     #[serde(default)]
     pub maintenance: Maintenance,
     /// Set to true to ask for the deletion of this Community, which is a `CommunityUpdate`. When the
     /// rules allow it and no Enclave is left, the operator removes its namespace and the Community.
     #[serde(default)]
     pub retire: bool,
-    /// The requester's words for the latest change.
+    /// Justification and ticket of the latest change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change: Option<ChangeReason>,
-    /// What of it could not be read. What stands in its fields is then not what somebody asked for.
+    /// Fields of the spec that could not be read; `None` when all could. A field that could not be read holds
+    /// a substitute here, not what somebody asked for.
     #[serde(skip)]
     #[schemars(skip)]
     pub unreadable: Option<Box<Unreadable>>,
@@ -83,16 +86,16 @@ pub struct CommunitySpec {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Dns {
-    /// Namespace of the DNS pods.
+    /// Namespace of the DNS pods; `kube-system` when absent.
     #[serde(default = "default_dns_namespace")]
     #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub namespace: String,
-    /// Labels of the DNS pods.
+    /// Labels that the DNS pods have; `k8s-app: kube-dns` when absent.
     #[serde(default = "default_dns_pod_labels")]
     #[schemars(schema_with = "dns_pod_labels_schema")]
     #[x_kube(validation = Rule::new(LABEL_KEYS_RULE).message(LABEL_KEYS_MESSAGE))]
     pub pod_labels: BTreeMap<String, String>,
-    /// Port on which the DNS pods listen, UDP and TCP.
+    /// Port on which the DNS pods listen, for UDP and TCP; 53 when absent.
     #[serde(default = "default_dns_port")]
     #[schemars(range(min = 1, max = 65535))]
     pub port: i32,
@@ -126,12 +129,13 @@ impl Default for Dns {
     }
 }
 
-/// How people hear of requests.
+/// Notifications about ApprovalRequests.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Notifications {
-    /// The ways that are used. Where they lead stands in the Secret `enclave-operator-notifications` in the
-    /// namespace of the Community: `cloudevents-url` and `cloudevents-token`; `slack-url`; `smtp-url`,
+    /// Channels through which notifications are sent; none when absent. Their settings stand in the Secret
+    /// `enclave-operator-notifications` in the namespace of the Community. CloudEvents reads
+    /// `cloudevents-url` and `cloudevents-token`, Slack reads `slack-url`, and Email reads `smtp-url`,
     /// `smtp-from` and `addresses`, a YAML map from names of users and groups to mail addresses.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 3))]
@@ -139,14 +143,14 @@ pub struct Notifications {
     pub channels: Vec<Channel>,
 }
 
-/// A way to tell people something.
+/// Channel of notifications.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum Channel {
-    /// The facts themselves, posted as CloudEvents, for a program that tells people.
+    /// Audit records, posted as CloudEvents to a program that notifies people.
     CloudEvents,
-    /// Messages in a chat, by an incoming webhook as Slack has it.
+    /// Messages in a chat, through an incoming webhook as Slack has it.
     Slack,
-    /// Mail, by SMTP.
+    /// Mail, through SMTP.
     Email,
 }
 
@@ -155,10 +159,10 @@ impl Channel {
     pub const ALL: [Self; 3] = [Self::CloudEvents, Self::Slack, Self::Email];
 }
 
-/// What can enforce destinations by DNS name in this cluster.
+/// Backend that enforces destinations by DNS name in this cluster.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum FqdnBackend {
-    /// Nothing: connections to DNS names stay Disconnected.
+    /// No backend: connections to DNS names stay Disconnected.
     #[default]
     None,
     /// `CiliumNetworkPolicy` with `toFQDNs`.
@@ -173,46 +177,50 @@ pub enum ServiceAccountVotes {
     Forbidden,
 }
 
-/// What happens when one principal holds conflicting duties.
+/// Handling of a principal that holds conflicting duties.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ConflictingDuties {
-    /// A condition shows it.
+    /// The role is given, and the condition `ConflictingDuties` shows the conflict.
     #[default]
     Warn,
-    /// The assignment is refused.
+    /// The RoleAssignment, RoleEligibility or RoleActivation that would cause the conflict is not put into
+    /// force; the reason is `ConflictingDuties`.
     Refuse,
 }
 
-/// What is known of a Community.
+/// Observed state of a Community.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CommunityStatus {
     #[serde(flatten)]
     pub gate: GateStatus,
-    /// The namespace of this Community, once it exists.
+    /// Namespace of this Community; absent until it exists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 63))]
     pub namespace: Option<String>,
-    /// How many Enclaves are declared in it.
+    /// Number of Enclaves that are declared in the namespace of this Community.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub enclaves: Option<i32>,
-    /// The maintenance of its own that is in force; absent when there is none.
+    /// Maintenance of this Community that is in force; absent when there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maintenance: Option<Maintenance>,
-    /// What others left in its own namespace: objects of the kinds that the lock guards (NetworkPolicy,
-    /// CiliumNetworkPolicy, ResourceQuota, LimitRange) that the operator did not make, each as
-    /// `Kind namespace/name`. They are in force until somebody deletes them. The first 50 in order of
-    /// their names, and how many more there are.
+    /// Unmanaged resources in the namespace of this Community: objects of the kinds that the lock guards
+    /// (NetworkPolicy, CiliumNetworkPolicy, ResourceQuota, LimitRange) that the operator did not make, each
+    /// as `Kind namespace/name`. They are in force until somebody deletes them. The list has the first 50 in
+    /// alphabetical order, and a last line with the number of further ones.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 51), inner(length(max = 384)))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
-    pub leftovers: Vec<String>,
-    /// Standing rights that nobody declared: RoleBindings of others in its own namespace,
-    /// each as `namespace/name: role for whom`. A RoleAssignment or a RoleEligibility would show who gave
-    /// them and when. The first 50 in order of their names, and how many more there are.
+    pub unmanaged_resources: Vec<String>,
+    /// Standing grants that nobody declared: RoleBindings of others in the namespace of this Community, each
+    /// as `namespace/name: role for principals`. A RoleAssignment or a RoleEligibility would show who gave
+    /// them and when. The list has the first 50 in alphabetical order, and a last line with the number of
+    /// further ones.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 51), inner(length(max = 1024)))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub standing_grants: Vec<String>,
 }
+
+super::reading::gated! { Community, CommunitySpec, CommunityStatus, required: {} }

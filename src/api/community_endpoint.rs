@@ -11,7 +11,7 @@ use super::common::{ChangeReason, IpBlock, LABEL_PATTERN, NAME_MESSAGE, NAME_RUL
 use super::gate::GateStatus;
 use super::reading::Unreadable;
 
-/// What a `CommunityEndpoint` stands for.
+/// Desired state of a `CommunityEndpoint`.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "enclave-operator.io",
@@ -34,14 +34,14 @@ use super::reading::Unreadable;
 )]
 #[serde(rename_all = "camelCase")]
 pub struct CommunityEndpointSpec {
-    /// What this destination is, for people.
+    /// Description of this destination, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024), regex(pattern = "^[^[:cntrl:]]+$"))]
     pub description: Option<String>,
-    /// Where connections to this endpoint may go: exactly one of `cidrs`, `service`, `fqdns` and
+    /// Destination of connections to this endpoint: exactly one of `cidrs`, `service`, `fqdns` and
     /// `transitHub`.
     pub destination: CommunityDestination,
-    /// The ports that may be reached there. All ports of a protocol are written `port: 1`,
+    /// Ports that connections may reach at the destination. All ports of a protocol are written `port: 1`,
     /// `endPort: 65535`.
     #[schemars(length(min = 1, max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["port".into(), "protocol".into()]))]
@@ -50,16 +50,17 @@ pub struct CommunityEndpointSpec {
     /// closes the connections to it and then deletes it.
     #[serde(default)]
     pub retire: bool,
-    /// The requester's words for the latest change.
+    /// Justification and ticket of the latest change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change: Option<ChangeReason>,
-    /// What of it could not be read. What stands in its fields is then not what somebody asked for.
+    /// Fields of the spec that could not be read; `None` when all could. A field that could not be read holds
+    /// a substitute here, not what somebody asked for.
     #[serde(skip)]
     #[schemars(skip)]
     pub unreadable: Option<Box<Unreadable>>,
 }
 
-/// A destination outside the enclaves; exactly one field is set.
+/// Destination outside the enclaves. Exactly one field is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("[has(self.cidrs), has(self.service), has(self.fqdns), has(self.transitHub)].filter(given, given).size() == 1")
@@ -70,26 +71,26 @@ pub struct CommunityDestination {
     #[schemars(length(min = 1, max = 64))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["cidr".into()]))]
     pub cidrs: Vec<IpBlock>,
-    /// The pods behind a service of this cluster. They are named by namespace and labels, not by
-    /// the Service object, so that an edit of the Service cannot lead approved connections
-    /// elsewhere. `ports` are the ports of the pods (the service's `targetPort`).
+    /// Pods behind a service of this cluster. They are named by namespace and labels, not by the Service
+    /// object, so that an edit of the Service cannot lead approved connections elsewhere. The `ports` of the
+    /// endpoint are those of the pods (the `targetPort` of the Service).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<NamespacedPods>,
-    /// DNS names in lower case: exact (`api.example.com`), or with `*` as the first label
-    /// (`*.example.com`) for all names one level below. Needs a `fqdnBackend` in the Community;
-    /// without one, connections to this endpoint stay Disconnected.
+    /// DNS names in lower case: exact (`api.example.com`), or with `*` as the first label (`*.example.com`)
+    /// for all names one level below. They need a `fqdnBackend` in the Community; without one, connections to
+    /// this endpoint stay Disconnected.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 253)))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     #[x_kube(validation = Rule::new("self.all(name, name.matches('^([*][.][a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?|[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)([.][a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*[.][a-z]([-a-z0-9]{0,61}[a-z0-9])?$'))")
         .message("a DNS name is written in lower case and without a final dot, for example api.example.com, or *.example.com for all names one level below; *.com would be too wide"))]
     pub fqdns: Vec<String>,
-    /// The private networks behind a `TransitHub` of this Community.
+    /// Private networks behind a `TransitHub` of this Community.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transit_hub: Option<TransitHubRef>,
 }
 
-/// Names a `TransitHub` of the same Community.
+/// Reference to a `TransitHub` of the same Community.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TransitHubRef {
@@ -98,10 +99,12 @@ pub struct TransitHubRef {
     pub name: String,
 }
 
-/// What is known of a `CommunityEndpoint`.
+/// Observed state of a `CommunityEndpoint`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CommunityEndpointStatus {
     #[serde(flatten)]
     pub gate: GateStatus,
 }
+
+super::reading::gated! { CommunityEndpoint, CommunityEndpointSpec, CommunityEndpointStatus, required: {"destination": {}, "ports": []} }

@@ -1,4 +1,4 @@
-//! A spec as data: what is proposed, approved, applied and compared.
+//! Specs as data: the form in which they are proposed, approved, applied and compared.
 
 use std::any::{Any, TypeId};
 use std::sync::{Arc, OnceLock};
@@ -10,41 +10,41 @@ use serde_json::Value;
 
 use super::unknown::{describe_way, read_known, without_nulls};
 
-/// The content of a spec: all of it but `change`, kept exactly as it was proposed.
+/// Content of a spec: all of the spec but `change`, exactly as it was proposed.
 ///
-/// It is stored as an open object and not with the kind's own schema, because the API server
-/// would add new defaults to a typed copy when it is read, and the digest of what was approved
-/// would no longer fit. It is kept as text, which takes a fraction of the memory of a tree, and decoded
-/// once: all copies share what was read of it.
+/// The content is stored as an open object and not with the kind's own schema, because the API server would
+/// add new defaults to a typed copy when the copy is read, and the digest of what was approved would no
+/// longer fit. The content is kept as text, which takes a fraction of the memory of a tree, and is decoded
+/// once: all copies share the decoded spec.
 #[derive(Clone)]
 pub struct Content(Arc<Stored>);
 
 struct Stored {
     /// JSON with sorted keys, so that the same content is the same text.
     text: Box<str>,
-    /// Whether it asks for the deletion of its object.
+    /// Whether the content asks for the deletion of its object.
     retires: bool,
-    /// Why it cannot be read, when it was not read as a whole.
+    /// Reason why the content cannot be read; `None` when it was read as a whole.
     unreadable: Option<Box<str>>,
-    /// What was read of it.
+    /// Result of decoding the content, once it was decoded.
     read: OnceLock<Read>,
 }
 
-/// What was read of a content.
+/// Result of decoding a content.
 enum Read {
     /// The spec of a kind.
     Spec(Box<dyn Any + Send + Sync>),
-    /// Why it is no spec of this kind.
+    /// Reason why the content is no spec of this kind.
     Nothing(TypeId, Box<str>),
 }
 
-/// A stored content does not have the shape that this version of the operator expects.
+/// Error: a stored content does not have the shape that this version of the operator expects.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to read the stored content of a spec")]
 pub struct UnreadableContent(#[source] serde_json::Error);
 
 impl UnreadableContent {
-    /// A part of it is something that only a newer version knows.
+    /// Returns the error for a part of a content that only a newer version knows.
     #[must_use]
     pub fn newer(part: &str) -> Self {
         Self::because(&format!("this version of the operator does not know what {part} is"))
@@ -62,8 +62,8 @@ impl Content {
         Self(Arc::new(Stored { text, retires, unreadable, read: OnceLock::new() }))
     }
 
-    /// A content that is there and cannot be believed, because a part of it or of what belongs to it could
-    /// not be read. No spec can be read from it.
+    /// Makes a content that exists but is not to be believed, because a part of it, or of what belongs to it,
+    /// could not be read. No spec can be read from it.
     #[must_use]
     pub fn unreadable(value: Option<Value>, why: &str) -> Self {
         let value = value.filter(Value::is_object).unwrap_or_else(|| Value::Object(serde_json::Map::new()));
@@ -72,10 +72,11 @@ impl Content {
         Self(Arc::new(Stored { text, retires, unreadable, read: OnceLock::new() }))
     }
 
-    /// Reads one field of the content, whatever else is in it; `None` when it is not there.
+    /// Reads one field of the content, whatever else is in the content; `None` when the field is absent.
     ///
     /// # Errors
-    /// When it has another type than this version expects, or something in it that this version does not know.
+    /// When the field has another type than this version expects, or holds something that this version does
+    /// not know.
     pub fn to_field<T: DeserializeOwned>(&self, field: &str) -> Result<Option<T>, UnreadableContent> {
         let all = self.to_value();
         let Some(value) = all.get(field) else { return Ok(None) };
@@ -87,7 +88,7 @@ impl Content {
         }
     }
 
-    /// Takes a spec apart from its field `change`.
+    /// Makes the content of a spec by leaving out the field `change`.
     ///
     /// # Errors
     /// When the spec cannot be written as a JSON object, which no spec of this API group causes.
@@ -105,17 +106,17 @@ impl Content {
         Self::of_value(&Value::Object(serde_json::Map::new()))
     }
 
-    /// Reads the content as a spec; fields that are missing take their defaults.
+    /// Reads the content as a spec. Absent fields take their defaults.
     ///
     /// # Errors
-    /// When a field has another type than this version expects, or one that it does not know.
+    /// When a field has another type than this version expects, or is one that this version does not know.
     pub fn to_spec<S: DeserializeOwned + Clone + Send + Sync + 'static>(
         &self,
     ) -> Result<S, UnreadableContent> {
         self.view(S::clone)
     }
 
-    /// What `view` sees in the content as a spec, which is not copied for that.
+    /// Returns the result of `view` on the content as a spec, which is not copied for that.
     ///
     /// # Errors
     /// As [`Content::to_spec`].
@@ -147,7 +148,7 @@ impl Content {
         }
     }
 
-    /// Reads it as a whole. A field that the type does not have counts, unless it is null.
+    /// Reads the content as a whole. A field that the type does not have is an error, unless it is null.
     fn read<S: DeserializeOwned>(&self) -> Result<S, UnreadableContent> {
         if let Some(why) = &self.0.unreadable {
             return Err(UnreadableContent::because(why));
@@ -160,19 +161,19 @@ impl Content {
         }
     }
 
-    /// Whether it is an object, as every spec is.
+    /// Whether the content is an object, as every spec is.
     #[must_use]
     pub fn is_object(&self) -> bool {
         self.0.text.starts_with('{')
     }
 
-    /// Whether it asks for the deletion of its object.
+    /// Whether the content asks for the deletion of its object.
     #[must_use]
     pub fn retires(&self) -> bool {
         self.0.retires
     }
 
-    /// The JSON value.
+    /// Returns the content as a JSON value.
     #[must_use]
     pub fn to_value(&self) -> Value {
         // The text was written from a value.
@@ -215,7 +216,7 @@ impl JsonSchema for Content {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "object",
-            "description": "A spec without its field `change`, exactly as it was proposed.",
+            "description": "Spec without its field `change`, exactly as it was proposed.",
             "x-kubernetes-preserve-unknown-fields": true,
         })
     }
@@ -236,7 +237,8 @@ mod tests {
         assert_ne!(content(r#"{"a": 1}"#), content(r#"{"a": 1.5}"#));
     }
 
-    /// After a rollback. Only a name counts that the type does not have: what is taken for one is never enforced.
+    /// The operator may have been rolled back. Only names that the type does not have count: what would be
+    /// taken for a known field is never enforced.
     #[test]
     fn a_field_that_only_a_newer_version_knows_makes_it_unreadable() {
         use crate::api::{EnclaveConnectionSpec, EnclaveEndpointSpec, EnclaveSpec, EnclaveWorkloadSpec};
@@ -287,7 +289,7 @@ mod tests {
         assert_eq!(why::<EnclaveConnectionSpec>(&json(connection)), unknown("source.jobs"));
     }
 
-    /// As people write them, with what this version would leave out.
+    /// Specs as people write them, with the fields that this version would leave out.
     #[test]
     fn no_field_of_the_examples_is_taken_for_a_newer_one() {
         use crate::api::{
@@ -333,7 +335,7 @@ mod tests {
         assert!(content.to_spec::<Vec<u8>>().is_err());
     }
 
-    /// What is applied of an object is looked at by everything that it concerns, with copies of its status.
+    /// Every object that an applied content concerns reads it, with copies of the status.
     #[test]
     fn all_copies_together_decode_it_once() {
         static DECODED: AtomicUsize = AtomicUsize::new(0);

@@ -8,11 +8,11 @@ use kube::CustomResourceExt;
 use super::Kind;
 use super::kind::with_kinds;
 
-/// All CRDs, in the order in which documents list the kinds.
+/// Returns all CRDs, in the order in which documents list the kinds.
 #[must_use]
 pub fn all() -> Vec<CustomResourceDefinition> {
     macro_rules! all_crds {
-        ($($kind:ident: $plural:literal, $short:literal, [$($operation:ident),*];)*) => {
+        ($($kind:ident: $all:ident, $plural:literal, $short:literal, [$($operation:ident),*];)*) => {
             vec![$(super::$kind::crd()),*]
         };
     }
@@ -31,9 +31,10 @@ pub fn all() -> Vec<CustomResourceDefinition> {
     crds
 }
 
-/// Whoever writes one of these objects writes all of it: nobody but the operator does. The API server then
-/// keeps one owner for each and not for every field below, which is a quarter of the processor time of a
-/// status write. Conditions stay a list of their own owners, as people expect.
+/// Marks the objects in a part of the schema as owned as a whole (`atomic`), because only the operator writes
+/// them. The API server then keeps one owner for each of them and not for every field below, which saves a
+/// quarter of the processor time of a status write. Conditions stay a list with an owner per entry, as people
+/// expect.
 fn own_as_a_whole(schema: &mut JSONSchemaProps, part: &str) {
     let part = schema.properties.as_mut().and_then(|properties| properties.get_mut(part));
     for field in part.and_then(|part| part.properties.as_mut()).into_iter().flat_map(|p| p.values_mut()) {
@@ -43,11 +44,11 @@ fn own_as_a_whole(schema: &mut JSONSchemaProps, part: &str) {
     }
 }
 
-/// Doc comments are wrapped for the source; `kubectl explain` wraps them itself. The derive writes
-/// formats that the API server does not know (and warns about), such as `uint16`; bounds say the
-/// same. And it makes every optional field nullable: then a `null` in a manifest would be stored,
-/// and would satisfy `has()` in a rule that asks for the field. Without it the API server drops
-/// nulls before it validates.
+/// Corrects a derived schema. Line breaks of doc comments are removed, because `kubectl explain` wraps texts
+/// itself. Formats that the API server does not know and warns about, such as `uint16`, are removed; bounds
+/// say the same. `nullable`, which the derive sets on every optional field, is removed: with it a `null` in a
+/// manifest would be stored, and would satisfy `has()` in a rule that asks for the field. Without it the API
+/// server drops nulls before it validates.
 fn polish(schema: &mut JSONSchemaProps) {
     const KNOWN_FORMATS: [&str; 5] = ["int32", "int64", "date-time", "byte", "double"];
     schema.nullable = None;
@@ -78,7 +79,8 @@ mod tests {
     use super::*;
     use crate::api::names;
 
-    /// What only the operator writes is owned as a whole; what people write, field by field.
+    /// Objects that only the operator writes are owned as a whole; those that people write are owned field by
+    /// field.
     #[test]
     fn objects_that_the_operator_writes_are_atomic() {
         for (kind, crd) in Kind::ALL.into_iter().zip(all()) {

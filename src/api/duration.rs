@@ -1,4 +1,4 @@
-//! Durations, as specs of this API group carry them.
+//! Durations in specs of this API group.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,26 +9,27 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A number has so many digits at most: seconds of three years.
+/// Maximum number of digits of a number: seconds of three years.
 const MOST_DIGITS: usize = 8;
 
-/// A duration in hours, minutes and seconds, each at most once and in this order: `72h`, `1h30m`, `90s`.
+/// Duration in hours, minutes and seconds, each at most once and in this order: `72h`, `1h30m`, `90s`.
 ///
-/// Reading takes every text that the schema takes ([`super::common::DURATION_PATTERN`]), and no other: what is not
-/// a duration is unreadable and not one of no length. It is compared and written as the text that it was.
+/// Reading accepts every text that the schema accepts ([`super::common::DURATION_PATTERN`]), and no other: a
+/// text that is no duration is unreadable, and is not read as a duration of zero. Durations are compared and
+/// written as the texts that were read.
 #[derive(Clone, Debug)]
 pub struct Duration {
     text: Box<str>,
     length: SignedDuration,
 }
 
-/// A text is no duration.
+/// Error: a text is no duration.
 #[derive(Debug, thiserror::Error)]
 #[error("write hours, minutes and seconds, such as 72h or 1h30m")]
 pub struct NoDuration;
 
 impl Duration {
-    /// How long it is. Never negative.
+    /// Returns the length of the duration, which is never negative.
     #[must_use]
     pub const fn length(&self) -> SignedDuration {
         self.length

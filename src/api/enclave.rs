@@ -1,4 +1,4 @@
-//! Enclave: an isolated place inside a Community.
+//! `Enclave`: a set of workloads behind one boundary, inside a Community.
 
 // KubeSchema copies the structs, and nothing reads in the copy what serde skips.
 #![allow(dead_code)]
@@ -12,7 +12,7 @@ use super::common::{ChangeReason, Maintenance};
 use super::gate::GateStatus;
 use super::reading::Unreadable;
 
-/// What an Enclave consists of.
+/// Desired state of an Enclave.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "enclave-operator.io",
@@ -39,37 +39,39 @@ use super::reading::Unreadable;
 #[x_kube(validation = Rule::new("!has(self.approvals.rules) || self.approvals.rules.all(r, !(r.operation in ['EnclaveCreation', 'CommunityUpdate', 'CommunityMaintenance', 'CommunityEndpointUpdate', 'CommunityEndpointDeletion', 'TransitHubUpdate', 'TransitHubDeletion']))")
     .message("this operation is decided by the Community's rules, an Enclave cannot rule on it"))]
 pub struct EnclaveSpec {
-    /// What this Enclave is for, for people.
+    /// Description of this Enclave, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024), regex(pattern = "^[^[:cntrl:]]+$"))]
     pub description: Option<String>,
     /// Approval rules for this Enclave and everything in it, in addition to the Community's.
     #[serde(default)]
     pub approvals: Approvals,
-    /// Traffic inside the Enclave.
+    /// Settings for traffic inside the Enclave.
     #[serde(default)]
     pub network: EnclaveNetwork,
-    /// Exceptions from the lock on the namespaces of the Enclave.
+    /// Maintenance, which is an exception from the lock, in the namespaces of the Enclave.
     #[serde(default)]
     pub maintenance: Maintenance,
     /// Set to true to ask for the deletion of this Enclave. When the rules allow it, the operator
     /// removes everything the Enclave owns, and then the Enclave.
     #[serde(default)]
     pub retire: bool,
-    /// The requester's words for the latest change.
+    /// Justification and ticket of the latest change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change: Option<ChangeReason>,
-    /// What of it could not be read. What stands in its fields is then not what somebody asked for.
+    /// Fields of the spec that could not be read; `None` when all could. A field that could not be read holds
+    /// a substitute here, not what somebody asked for.
     #[serde(skip)]
     #[schemars(skip)]
     pub unreadable: Option<Box<Unreadable>>,
 }
 
-/// Traffic inside an Enclave.
+/// Settings for traffic inside an Enclave.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EnclaveNetwork {
-    /// Whether pods of one workload may reach pods of the Enclave's other workloads.
+    /// Whether pods of one workload may reach pods of the Enclave's other workloads: Isolated (the default)
+    /// or Allowed.
     #[serde(default)]
     pub workload_communication: WorkloadCommunication,
 }
@@ -77,39 +79,44 @@ pub struct EnclaveNetwork {
 /// Whether workloads of one Enclave may reach each other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum WorkloadCommunication {
-    /// Each workload only reaches itself.
+    /// Pods of a workload reach only pods of the same workload.
     #[default]
     Isolated,
-    /// All workloads of the Enclave reach each other.
+    /// Pods of all workloads of the Enclave reach each other.
     Allowed,
 }
 
-/// What is known of an Enclave.
+/// Observed state of an Enclave.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EnclaveStatus {
     #[serde(flatten)]
     pub gate: GateStatus,
-    /// The control namespace of this Enclave, once it exists.
+    /// Control namespace of this Enclave; absent until it exists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 63))]
     pub namespace: Option<String>,
-    /// The maintenance of its own that is in force; absent when there is none.
+    /// Maintenance of this Enclave that is in force; absent when there is none. Maintenance of the Community
+    /// is not shown here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maintenance: Option<Maintenance>,
-    /// What others left in its namespaces, the control namespace and those of its workloads: objects of
-    /// the kinds that the lock guards (NetworkPolicy, CiliumNetworkPolicy, ResourceQuota, LimitRange)
-    /// that the operator did not make, each as `Kind namespace/name`. They are in force until somebody
-    /// deletes them. The first 50 in order of their names, and how many more there are.
+    /// Unmanaged resources in the namespaces of this Enclave, which are the control namespace and those of
+    /// its workloads: objects of the kinds that the lock guards (NetworkPolicy, CiliumNetworkPolicy,
+    /// ResourceQuota, LimitRange) that the operator did not make, each as `Kind namespace/name`. They are in
+    /// force until somebody deletes them. The list has the first 50 in alphabetical order, and a last line
+    /// with the number of further ones.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 51), inner(length(max = 384)))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
-    pub leftovers: Vec<String>,
-    /// Standing rights that nobody declared: RoleBindings of others in its namespaces, the control namespace and those of its workloads,
-    /// each as `namespace/name: role for whom`. A RoleAssignment or a RoleEligibility would show who gave
-    /// them and when. The first 50 in order of their names, and how many more there are.
+    pub unmanaged_resources: Vec<String>,
+    /// Standing grants that nobody declared: RoleBindings of others in the namespaces of this Enclave, which
+    /// are the control namespace and those of its workloads, each as `namespace/name: role for principals`. A
+    /// RoleAssignment or a RoleEligibility would show who gave them and when. The list has the first 50 in
+    /// alphabetical order, and a last line with the number of further ones.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 51), inner(length(max = 1024)))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub standing_grants: Vec<String>,
 }
+
+super::reading::gated! { Enclave, EnclaveSpec, EnclaveStatus, required: {} }

@@ -1,4 +1,4 @@
-//! `EnclaveConnection`: the only thing that opens traffic.
+//! `EnclaveConnection`: the only kind that opens traffic between Enclaves, and from and to the outside.
 
 // KubeSchema copies the structs, and nothing reads in the copy what serde skips.
 #![allow(dead_code)]
@@ -14,7 +14,7 @@ use super::duration::Duration;
 use super::gate::GateStatus;
 use super::reading::Unreadable;
 
-/// What an `EnclaveConnection` joins, and for how long.
+/// Desired state of an `EnclaveConnection`.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "enclave-operator.io",
@@ -26,7 +26,7 @@ use super::reading::Unreadable;
     category = "enclave-operator",
     status = "EnclaveConnectionStatus",
     derive = "PartialEq",
-    doc = "An EnclaveConnection lets workloads of an Enclave, or a TransitHub, reach an EnclaveEndpoint or a CommunityEndpoint. It is declared where its source is: in the Enclave's control namespace, or in the Community's namespace when the source is a TransitHub. Nothing else opens traffic.",
+    doc = "An EnclaveConnection lets workloads of an Enclave, or a TransitHub, reach an EnclaveEndpoint or a CommunityEndpoint. It is declared where its source is: in the Enclave's control namespace, or in the Community's namespace when the source is a TransitHub. Nothing else opens traffic between Enclaves or with the outside, DNS aside.",
     printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Request", type_ = "string", json_path = ".status.pending.approvalRequest"),
@@ -44,29 +44,31 @@ use super::reading::Unreadable;
 #[x_kube(validation = Rule::new("!(has(self.expiresAt) && has(self.duration))")
     .message("a connection ends either at expiresAt or after duration, not both"))]
 pub struct EnclaveConnectionSpec {
-    /// What this connection is for, for people.
+    /// Description of this connection, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024), regex(pattern = "^[^[:cntrl:]]+$"))]
     pub description: Option<String>,
-    /// Where traffic comes from: exactly one of `workloads` and `transitHub`. Cannot be changed.
+    /// Source of the traffic: exactly one of `workloads` and `transitHub`. The source cannot be changed.
     #[x_kube(validation = Rule::new("self == oldSelf")
         .message("the source of a connection cannot be changed; create another connection"))]
     pub source: ConnectionSource,
-    /// Where traffic goes: exactly one of `enclaveEndpoint` and `communityEndpoint`. Cannot be
-    /// changed.
+    /// Destination of the traffic: exactly one of `enclaveEndpoint` and `communityEndpoint`. The destination
+    /// cannot be changed.
     #[x_kube(validation = Rule::new("self == oldSelf")
         .message("the destination of a connection cannot be changed; create another connection"))]
     pub destination: ConnectionDestination,
-    /// Set to false to close the connection at once, without an approval. Opening it again is an
-    /// update that may need one.
+    /// Whether the connection is enabled; true when absent. Setting this to false closes the connection at
+    /// once, without an approval. Enabling the connection again is an update that may need an approval.
     #[serde(default = "enabled")]
     pub enabled: bool,
-    /// When the connection closes by itself.
+    /// Time at which the connection closes by itself. Not allowed together with `duration`; without either of
+    /// them the connection has no end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::schemas::wanted_time")]
     pub expires_at: Option<Time>,
-    /// How long after it took effect the connection closes by itself, for example `72h`. Between
-    /// one minute and one year; hours, minutes and seconds.
+    /// Time after which the connection closes by itself, for example `72h`, counted from when it took effect.
+    /// Hours, minutes and seconds, between one minute and one year (`8784h`). Not allowed together with
+    /// `expiresAt`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 2, max = 32), regex(pattern = DURATION_PATTERN))]
     #[x_kube(validation = Rule::new(duration_rule("1m", "8784h"))
@@ -76,10 +78,11 @@ pub struct EnclaveConnectionSpec {
     /// operator closes and deletes it. To close it at once, set `enabled: false`.
     #[serde(default)]
     pub retire: bool,
-    /// The requester's words for the latest change.
+    /// Justification and ticket of the latest change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change: Option<ChangeReason>,
-    /// What of it could not be read. What stands in its fields is then not what somebody asked for.
+    /// Fields of the spec that could not be read; `None` when all could. A field that could not be read holds
+    /// a substitute here, not what somebody asked for.
     #[serde(skip)]
     #[schemars(skip)]
     pub unreadable: Option<Box<Unreadable>>,
@@ -89,13 +92,13 @@ const fn enabled() -> bool {
     true
 }
 
-/// Where traffic comes from; exactly one field is set.
+/// Source of the traffic. Exactly one field is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.workloads) != has(self.transitHub)")
     .message("a source is exactly one of workloads and transitHub"))]
 pub struct ConnectionSource {
-    /// Names of `EnclaveWorkloads` in the Enclave of this connection; all their pods are sources.
+    /// Names of `EnclaveWorkloads` in the Enclave of this connection. All their pods are sources.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(min = 1, max = 20),
@@ -108,7 +111,7 @@ pub struct ConnectionSource {
     pub transit_hub: Option<TransitHubRef>,
 }
 
-/// Where traffic goes; exactly one field is set. It is always in the same Community.
+/// Destination of the traffic, which is always in the same Community. Exactly one field is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.enclaveEndpoint) != has(self.communityEndpoint)")
@@ -122,7 +125,7 @@ pub struct ConnectionDestination {
     pub community_endpoint: Option<CommunityEndpointRef>,
 }
 
-/// Names an `EnclaveEndpoint` of an Enclave of the same Community.
+/// Reference to an `EnclaveEndpoint` of an Enclave of the same Community.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EnclaveEndpointRef {
@@ -134,7 +137,7 @@ pub struct EnclaveEndpointRef {
     pub name: String,
 }
 
-/// Names a `CommunityEndpoint` of the same Community.
+/// Reference to a `CommunityEndpoint` of the same Community.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CommunityEndpointRef {
@@ -143,7 +146,7 @@ pub struct CommunityEndpointRef {
     pub name: String,
 }
 
-/// What is known of an `EnclaveConnection`.
+/// Observed state of an `EnclaveConnection`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EnclaveConnectionStatus {
@@ -157,8 +160,13 @@ pub struct EnclaveConnectionStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub to: Option<String>,
-    /// When the connection closes by itself; absent when it does not.
+    /// Time at which the connection closes by itself; absent when it has no end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::schemas::time")]
     pub expires_at: Option<Time>,
+}
+
+super::reading::gated! {
+    EnclaveConnection, EnclaveConnectionSpec, EnclaveConnectionStatus,
+    required: {"source": {}, "destination": {}}, closes: |spec| spec.enabled = false
 }

@@ -1,4 +1,4 @@
-//! `EnclaveEndpoint`: what of an Enclave may be reached, once a connection to it is approved.
+//! `EnclaveEndpoint`: pods and ports of an Enclave that connections may lead to.
 
 // KubeSchema copies the structs, and nothing reads in the copy what serde skips.
 #![allow(dead_code)]
@@ -12,7 +12,7 @@ use super::common::{ChangeReason, LabelSelector, NAME_MESSAGE, NAME_RULE, Port};
 use super::gate::GateStatus;
 use super::reading::Unreadable;
 
-/// What an `EnclaveEndpoint` offers.
+/// Desired state of an `EnclaveEndpoint`.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "enclave-operator.io",
@@ -24,7 +24,7 @@ use super::reading::Unreadable;
     category = "enclave-operator",
     status = "EnclaveEndpointStatus",
     derive = "PartialEq",
-    doc = "An EnclaveEndpoint says what of an Enclave may be reached: pods of one workload, on some ports. It is declared in the Enclave's control namespace and opens nothing by itself; an EnclaveConnection that leads to it does.",
+    doc = "An EnclaveEndpoint names the pods of one workload of an Enclave, and the ports, that connections may lead to. It is declared in the Enclave's control namespace and opens nothing by itself; an EnclaveConnection that leads to it does.",
     printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Request", type_ = "string", json_path = ".status.pending.approvalRequest"),
@@ -37,17 +37,17 @@ use super::reading::Unreadable;
 #[x_kube(validation = Rule::new("!has(self.approvals.rules) || self.approvals.rules.all(r, r.operation in ['ConnectionCreation', 'ConnectionUpdate', 'ConnectionDeletion', 'EnclaveEndpointUpdate', 'EnclaveEndpointDeletion'])")
     .message("an EnclaveEndpoint can only rule on ConnectionCreation, ConnectionUpdate, ConnectionDeletion, EnclaveEndpointUpdate and EnclaveEndpointDeletion"))]
 pub struct EnclaveEndpointSpec {
-    /// What is offered here, for people.
+    /// Description of this endpoint, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024), regex(pattern = "^[^[:cntrl:]]+$"))]
     pub description: Option<String>,
     /// Name of the `EnclaveWorkload` of the same Enclave whose pods are offered.
     #[schemars(length(min = 1, max = 20), regex(pattern = "^[a-z0-9]([-a-z0-9]{0,18}[a-z0-9])?$"))]
     pub workload: String,
-    /// Which pods of the workload; all of them when absent.
+    /// Selector of the pods of the workload; all of them when absent.
     #[serde(default)]
     pub pod_selector: LabelSelector,
-    /// The ports of the pods that are offered.
+    /// Ports of the pods that connections may reach.
     #[schemars(length(min = 1, max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["port".into(), "protocol".into()]))]
     pub ports: Vec<Port>,
@@ -59,19 +59,22 @@ pub struct EnclaveEndpointSpec {
     /// closes the connections to it and then deletes it.
     #[serde(default)]
     pub retire: bool,
-    /// The requester's words for the latest change.
+    /// Justification and ticket of the latest change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change: Option<ChangeReason>,
-    /// What of it could not be read. What stands in its fields is then not what somebody asked for.
+    /// Fields of the spec that could not be read; `None` when all could. A field that could not be read holds
+    /// a substitute here, not what somebody asked for.
     #[serde(skip)]
     #[schemars(skip)]
     pub unreadable: Option<Box<Unreadable>>,
 }
 
-/// What is known of an `EnclaveEndpoint`.
+/// Observed state of an `EnclaveEndpoint`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EnclaveEndpointStatus {
     #[serde(flatten)]
     pub gate: GateStatus,
 }
+
+super::reading::gated! { EnclaveEndpoint, EnclaveEndpointSpec, EnclaveEndpointStatus, required: {"workload": "", "ports": []} }

@@ -13,7 +13,7 @@ use super::gate::GateStatus;
 use super::quantity::{AMOUNT, Quantity};
 use super::reading::Unreadable;
 
-/// What an `EnclaveWorkload` consists of.
+/// Desired state of an `EnclaveWorkload`.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "enclave-operator.io",
@@ -41,13 +41,13 @@ use super::reading::Unreadable;
 #[x_kube(validation = Rule::new("(self.accessMode == 'Isolated') == has(self.principals)")
     .message("accessMode Isolated needs principals, and accessMode Standard must not have any (set principals to null)"))]
 pub struct EnclaveWorkloadSpec {
-    /// What runs here, for people.
+    /// Description of this workload, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024), regex(pattern = "^[^[:cntrl:]]+$"))]
     pub description: Option<String>,
-    /// How much the namespace may use in total: what a `ResourceQuota` has under `hard`, for example
-    /// `requests.cpu: "4"`, `limits.memory: 8Gi`, `pods: 20` or `count/jobs.batch: 50`. Without it
-    /// there is no limit.
+    /// Limits on what the namespace may use in total, as `hard` of a `ResourceQuota` has them, for example
+    /// `requests.cpu: "4"`, `limits.memory: 8Gi`, `pods: 20` or `count/jobs.batch: 50`. When absent, there is
+    /// no limit.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "super::quantity::resource_list_schema")]
     #[x_kube(validation = Rule::new("!self.exists(name, name.startsWith('count/networkpolicies.') || name.startsWith('count/ciliumnetworkpolicies.') || name.startsWith('count/rolebindings.') || name.startsWith('count/roles.') || name in ['resourcequotas', 'count/resourcequotas', 'count/limitranges'])")
@@ -57,34 +57,36 @@ pub struct EnclaveWorkloadSpec {
     #[x_kube(validation = Rule::new(whole_numbers_rule())
         .message("objects, devices and the storage of a StorageClass are counted in whole numbers of at most 9P, written as such, for example 20"))]
     pub quota: BTreeMap<String, Quantity>,
-    /// What containers get that do not say it themselves.
+    /// Limits and requests for containers that do not set their own. When absent, the operator sets none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container_defaults: Option<ContainerDefaults>,
-    /// The pod security standard that the namespace enforces.
+    /// Pod security standard that the namespace enforces: Restricted (the default) or Baseline.
     #[serde(default)]
     pub pod_security: PodSecurity,
-    /// Who gets into the namespace.
+    /// Access to the namespace: Standard (the default) or Isolated.
     #[serde(default)]
     pub access_mode: AccessMode,
-    /// Who gets into the namespace, and as what, with accessMode Isolated.
+    /// Principals that have access to the namespace, by ClusterRole. Required with accessMode Isolated, and
+    /// not allowed with Standard.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub principals: Option<WorkloadPrincipals>,
     /// Set to true to ask for the deletion of this workload. When the rules allow it, the operator
     /// removes its namespace with everything in it, and then the workload.
     #[serde(default)]
     pub retire: bool,
-    /// The requester's words for the latest change.
+    /// Justification and ticket of the latest change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change: Option<ChangeReason>,
-    /// What of it could not be read. What stands in its fields is then not what somebody asked for.
+    /// Fields of the spec that could not be read; `None` when all could. A field that could not be read holds
+    /// a substitute here, not what somebody asked for.
     #[serde(skip)]
     #[schemars(skip)]
     pub unreadable: Option<Box<Unreadable>>,
 }
 
-/// Kubernetes counts in thousandths, which must not overflow. Another rule refuses what is
-/// no quantity. `requests.storage` of a StorageClass counts as an extended resource, so in whole bytes
-/// (`IsIntegerResourceName` of Kubernetes).
+/// Returns the CEL rule for amounts that are counted in whole numbers. Kubernetes counts in thousandths,
+/// which must not overflow. Another rule refuses what is no quantity. `requests.storage` of a StorageClass
+/// counts as an extended resource, so in whole bytes (`IsIntegerResourceName` of Kubernetes).
 fn whole_numbers_rule() -> String {
     let measured = "name in ['cpu', 'memory', 'ephemeral-storage', 'requests.cpu', 'requests.memory', 'requests.ephemeral-storage', 'requests.storage', 'limits.cpu', 'limits.memory', 'limits.ephemeral-storage'] || name.startsWith('hugepages-') || name.startsWith('requests.hugepages-')";
     format!(
@@ -104,7 +106,7 @@ const CONTAINER_RESOURCES_RULE: &str = "self.all(name, name in ['cpu', 'memory',
 const CONTAINER_RESOURCES_MESSAGE: &str =
     "unknown resource; containers get defaults for cpu, memory and ephemeral-storage";
 
-/// Limits and requests of containers that do not have their own.
+/// Limits and requests of containers that do not set their own.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.limits) || has(self.requests)")
@@ -118,7 +120,7 @@ pub struct ContainerDefaults {
     #[x_kube(validation = Rule::new(CONTAINER_RESOURCES_RULE)
         .message(CONTAINER_RESOURCES_MESSAGE))]
     pub limits: BTreeMap<String, Quantity>,
-    /// Requests by resource, for example `cpu: 100m`; the limits when absent.
+    /// Requests by resource, for example `cpu: 100m`; equal to the limits when absent.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "super::quantity::resource_list_schema")]
     #[x_kube(validation = Rule::new(CONTAINER_RESOURCES_RULE)
@@ -132,51 +134,55 @@ pub enum PodSecurity {
     /// Pods follow hardening practice: no root, no added capabilities.
     #[default]
     Restricted,
-    /// Pods may do what is not a known way to more privileges.
+    /// Pods may do anything but known privilege escalations.
     Baseline,
 }
 
-/// Who gets into the namespace of a workload.
+/// Access to the namespace of a workload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum AccessMode {
-    /// Everybody with a role in the Enclave or the Community, as that role allows.
+    /// Principals with a role in the Enclave or the Community have the access that the role gives.
+    /// RoleBindings of others count too.
     #[default]
     Standard,
-    /// Only the principals that the workload lists.
+    /// Only the principals that the workload lists have access. RoleBindings of others are removed and
+    /// refused.
     Isolated,
 }
 
-/// The principals of an isolated workload, by what they may do in its namespace.
+/// Principals of an isolated workload, by the ClusterRole that they hold in its namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.admin) || has(self.edit) || has(self.view)")
     .message("an isolated workload needs at least one principal"))]
 pub struct WorkloadPrincipals {
-    /// Those who hold Kubernetes' ClusterRole `admin` in the namespace.
+    /// Principals that hold the ClusterRole `admin` of Kubernetes in the namespace.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1, max = 50))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub admin: Vec<Principal>,
-    /// Those who hold Kubernetes' ClusterRole `edit` in the namespace.
+    /// Principals that hold the ClusterRole `edit` of Kubernetes in the namespace.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1, max = 50))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub edit: Vec<Principal>,
-    /// Those who hold Kubernetes' ClusterRole `view` in the namespace.
+    /// Principals that hold the ClusterRole `view` of Kubernetes in the namespace.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1, max = 50))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub view: Vec<Principal>,
 }
 
-/// What is known of an `EnclaveWorkload`.
+/// Observed state of an `EnclaveWorkload`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EnclaveWorkloadStatus {
     #[serde(flatten)]
     pub gate: GateStatus,
-    /// The namespace in which the pods of this workload run, once it exists.
+    /// Namespace in which the pods of this workload run; absent until it exists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 63))]
     pub namespace: Option<String>,
 }
+
+super::reading::gated! { EnclaveWorkload, EnclaveWorkloadSpec, EnclaveWorkloadStatus, required: {} }

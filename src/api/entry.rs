@@ -1,5 +1,5 @@
-//! Entries of lists in a status. A list is written as a whole, so each entry carries what it was read from, when there
-//! is more in it than this version knows, and is written with that.
+//! Entries of lists in a status. A list is written as a whole, so an entry keeps the JSON that it was read
+//! from, when that has fields that this version does not know, and is written with those fields.
 
 use std::borrow::Cow;
 use std::ops::{Deref, DerefMut};
@@ -11,16 +11,16 @@ use serde_json::{Map, Value};
 
 use super::unknown::read_known;
 
-/// An entry of a list in a status.
+/// Entry of a list in a status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry<T> {
     known: T,
-    /// What it was read from, when that holds a field that this version does not know.
+    /// JSON that the entry was read from, when it has a field that this version does not know.
     stored: Option<Box<Value>>,
 }
 
 impl<T> Entry<T> {
-    /// Without what this version does not know.
+    /// Returns the entry without the fields that this version does not know.
     #[must_use]
     pub fn into_known(self) -> T {
         self.known
@@ -88,7 +88,7 @@ impl<T: JsonSchema> JsonSchema for Entry<T> {
     }
 }
 
-/// The JSON merge patch (RFC 7396) that makes one value of another; `None` when they are equal.
+/// Returns the JSON merge patch (RFC 7396) that turns one value into the other; `None` when they are equal.
 #[must_use]
 pub fn changes(before: &Value, after: &Value) -> Option<Value> {
     if before == after {
@@ -127,9 +127,9 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::api::audit::{Audit, Fact};
+    use crate::api::audit::{Audit, AuditRecord};
 
-    fn fact(number: i64) -> Value {
+    fn record(number: i64) -> Value {
         json!({
             "number": number, "type": "MaintenanceOn", "at": "2026-01-01T00:00:00Z",
             "maintenance": {"mode": "General", "expiresAt": "2026-01-01T01:00:00Z"},
@@ -138,11 +138,11 @@ mod tests {
 
     #[test]
     fn what_another_version_wrote_into_an_entry_stays() {
-        let mut newer = fact(1);
+        let mut newer = record(1);
         newer["region"] = json!({"name": "north", "zones": [1]});
         newer["maintenance"]["window"] = json!("night");
         let mut audit: Audit =
-            serde_json::from_value(json!({"recorded": 2, "waiting": [newer, fact(2)]})).unwrap();
+            serde_json::from_value(json!({"recorded": 2, "waiting": [newer, record(2)]})).unwrap();
         assert!(audit.waiting[1].stored.is_none(), "nothing else is kept twice");
         audit.waiting[0].taken_by.push("stdout".into());
         audit.waiting[0].maintenance = None;
@@ -150,16 +150,16 @@ mod tests {
         newer["takenBy"] = json!(["stdout"]);
         newer["maintenance"] = Value::Null;
         newer.as_object_mut().unwrap().remove("maintenance");
-        assert_eq!(serde_json::to_value(&audit).unwrap()["waiting"], json!([fact(2), newer]));
+        assert_eq!(serde_json::to_value(&audit).unwrap()["waiting"], json!([record(2), newer]));
         let again: Audit = serde_json::from_value(serde_json::to_value(&audit).unwrap()).unwrap();
         assert_eq!(serde_json::to_value(&again).unwrap(), serde_json::to_value(&audit).unwrap());
     }
 
     #[test]
     fn what_this_version_changed_below_is_changed_and_nothing_else() {
-        let mut newer = fact(1);
+        let mut newer = record(1);
         newer["maintenance"]["window"] = json!("night");
-        let mut entry: Entry<Fact> = serde_json::from_value(newer.clone()).unwrap();
+        let mut entry: Entry<AuditRecord> = serde_json::from_value(newer.clone()).unwrap();
         entry.maintenance.as_mut().unwrap().expires_at = None;
         newer["maintenance"].as_object_mut().unwrap().remove("expiresAt");
         assert_eq!(serde_json::to_value(&entry).unwrap(), newer);

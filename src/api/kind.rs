@@ -1,4 +1,4 @@
-//! The kinds of this API group: one table, and the facts about them that do not depend on a schema.
+//! Kinds of this API group: one table, and the properties of kinds that do not depend on a schema.
 
 use kube::core::ApiResource;
 use schemars::JsonSchema;
@@ -7,31 +7,34 @@ use serde::{Deserialize, Serialize};
 use super::approvals::Operation;
 use super::names::{GROUP, VERSION};
 
-/// Calls a macro with the table of kinds, in the order in which documents list them: the name in manifests, the resource
-/// name in URLs and RBAC rules, the short name for kubectl, and what a change of such an object can amount to.
+/// Calls a macro with the table of kinds, in the order in which documents list them. A row has the name in
+/// manifests, the name that code has for all objects of the kind, the resource name in URLs and RBAC rules,
+/// the short name for kubectl, and the operations that a change of such an object can consist of. Further
+/// arguments are passed to the macro before the table.
 macro_rules! with_kinds {
-    ($use:ident) => {
+    ($use:ident $($first:tt)*) => {
         $use! {
-            Community: "communities", "com", [CommunityUpdate, CommunityMaintenance, EnclaveMaintenance];
-            CommunityEndpoint: "communityendpoints", "cep",
+            $($first)*
+            Community: communities, "communities", "com", [CommunityUpdate, CommunityMaintenance, EnclaveMaintenance];
+            CommunityEndpoint: community_endpoints, "communityendpoints", "cep",
                 [CommunityEndpointUpdate, CommunityEndpointDeletion];
-            TransitHub: "transithubs", "thub", [TransitHubUpdate, TransitHubDeletion];
-            Enclave: "enclaves", "enc", [EnclaveCreation, EnclaveUpdate, EnclaveDeletion, EnclaveMaintenance];
-            EnclaveWorkload: "enclaveworkloads", "encw", [WorkloadUpdate, WorkloadDeletion];
-            EnclaveEndpoint: "enclaveendpoints", "eep", [EnclaveEndpointUpdate, EnclaveEndpointDeletion];
-            EnclaveConnection: "enclaveconnections", "econ",
+            TransitHub: transit_hubs, "transithubs", "thub", [TransitHubUpdate, TransitHubDeletion];
+            Enclave: enclaves, "enclaves", "enc", [EnclaveCreation, EnclaveUpdate, EnclaveDeletion, EnclaveMaintenance];
+            EnclaveWorkload: workloads, "enclaveworkloads", "encw", [WorkloadUpdate, WorkloadDeletion];
+            EnclaveEndpoint: endpoints, "enclaveendpoints", "eep", [EnclaveEndpointUpdate, EnclaveEndpointDeletion];
+            EnclaveConnection: connections, "enclaveconnections", "econ",
                 [ConnectionCreation, ConnectionUpdate, ConnectionDeletion];
-            ApprovalRequest: "approvalrequests", "apr", [];
-            RoleAssignment: "roleassignments", "rasg", [RoleChange];
-            RoleEligibility: "roleeligibilities", "relig", [RoleChange];
-            RoleActivation: "roleactivations", "ract", [RoleActivation];
+            ApprovalRequest: requests, "approvalrequests", "apr", [];
+            RoleAssignment: assignments, "roleassignments", "rasg", [RoleChange];
+            RoleEligibility: eligibilities, "roleeligibilities", "relig", [RoleChange];
+            RoleActivation: activations, "roleactivations", "ract", [RoleActivation];
         }
     };
 }
 pub(crate) use with_kinds;
 
 macro_rules! define_kinds {
-    ($($kind:ident: $plural:literal, $short:literal, [$($operation:ident),*];)*) => {
+    ($($kind:ident: $all:ident, $plural:literal, $short:literal, [$($operation:ident),*];)*) => {
         /// A kind of this API group.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
         pub enum Kind {
@@ -42,7 +45,7 @@ macro_rules! define_kinds {
             /// All kinds, in the order in which documents list them.
             pub const ALL: [Self; [$($short),*].len()] = [$(Self::$kind,)*];
 
-            /// The kind's name as in manifests.
+            /// Returns the name of the kind as in manifests.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self {
@@ -50,7 +53,7 @@ macro_rules! define_kinds {
                 }
             }
 
-            /// The resource name as in URLs and RBAC rules.
+            /// Returns the resource name as in URLs and RBAC rules.
             #[must_use]
             pub const fn plural(self) -> &'static str {
                 match self {
@@ -58,7 +61,8 @@ macro_rules! define_kinds {
                 }
             }
 
-            /// The short name for kubectl; also the first part of the names of its ApprovalRequests.
+            /// Returns the short name for kubectl, which is also the first part of the names of the
+            /// ApprovalRequests about the kind.
             #[must_use]
             pub const fn short(self) -> &'static str {
                 match self {
@@ -66,7 +70,7 @@ macro_rules! define_kinds {
                 }
             }
 
-            /// What a change of such an object can amount to.
+            /// Returns the operations that a change of such an object can consist of.
             #[must_use]
             pub const fn operations(self) -> &'static [Operation] {
                 match self {
@@ -79,8 +83,8 @@ macro_rules! define_kinds {
 with_kinds!(define_kinds);
 
 impl Kind {
-    /// Whether a change of such an object can be held until somebody approves it. The admission
-    /// policies stamp the requester on exactly these kinds.
+    /// Whether a change of such an object can be held until somebody approves it. The admission policy
+    /// `stamp-requester` applies to exactly these kinds.
     #[must_use]
     pub const fn is_gated(self) -> bool {
         !matches!(self, Self::ApprovalRequest | Self::RoleActivation)
@@ -92,7 +96,7 @@ impl Kind {
         matches!(self, Self::Community | Self::Enclave | Self::EnclaveEndpoint)
     }
 
-    /// How to reach its objects without their type.
+    /// Returns the resource by which objects of the kind are read without their type.
     #[must_use]
     pub fn resource(self) -> ApiResource {
         ApiResource {
@@ -104,8 +108,8 @@ impl Kind {
         }
     }
 
-    /// Whether `spec.retire` asks for the deletion of such an object, so that the operator deletes it. What
-    /// only gives access is just deleted.
+    /// Whether `spec.retire` asks for the deletion of such an object, so that the operator deletes it.
+    /// Objects of kinds that only give access are deleted directly.
     #[must_use]
     pub const fn is_retired(self) -> bool {
         self.is_gated() && !matches!(self, Self::RoleAssignment | Self::RoleEligibility)

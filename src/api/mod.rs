@@ -1,8 +1,13 @@
-//! The wire types: what users write and read, one file per kind.
+//! Wire types of the API: one file per kind, and the types that several kinds share. This module imports
+//! nothing of the crate but itself.
 //!
-//! Everything one object can tell about itself is checked here, by the schema and its CEL rules,
-//! so that a mistake is refused by the API server while the user still looks at it. The doc
-//! comments of fields become `kubectl explain`.
+//! [`kind`] has the table of kinds, [`names`] the names on objects in the cluster, [`gate`] the status that
+//! all gated kinds share, [`content`] a spec as data, [`reading`] reads objects as they are stored, and
+//! [`crds`] builds the CustomResourceDefinitions.
+//!
+//! The schemas and their CEL rules check everything that can be checked within one object, so that the API
+//! server refuses a mistake when it is written. The doc comments of fields are the texts of `kubectl
+//! explain`.
 
 pub mod approval_request;
 pub mod approvals;
@@ -36,7 +41,7 @@ mod unknown;
 
 pub use approval_request::{ApprovalRequest, ApprovalRequestSpec, ApprovalRequestStatus};
 pub use approvals::{Approvals, Operation};
-pub use audit::{Audit, Fact, FactType};
+pub use audit::{Audit, AuditRecord, RecordType};
 pub use cilium::CiliumNetworkPolicy;
 pub use common::{ChangeReason, Principal};
 pub use community::{Community, CommunitySpec, CommunityStatus};

@@ -1,12 +1,12 @@
-//! Amounts of resources, read as the API server reads `resource.Quantity`.
+//! Amounts of resources, read as the API server reads a `resource.Quantity`.
 
 use std::fmt;
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-/// An amount of a resource as Kubernetes writes it, such as `500m` or `2Gi`. A number in a manifest
-/// means the same as its text, and two texts of one value are equal: `1024Mi` is `1Gi`.
+/// Amount of a resource as Kubernetes writes it, such as `500m` or `2Gi`. A number in a manifest means the
+/// same as its text, and two texts with one value are equal: `1024Mi` is `1Gi`.
 ///
 /// The text is kept as it was written, because people decide about it.
 #[derive(Clone, Debug, Serialize)]
@@ -52,8 +52,8 @@ impl<'de> Deserialize<'de> for Quantity {
 }
 
 impl From<&Quantity> for k8s_openapi::apimachinery::pkg::api::resource::Quantity {
-    /// The amount as it is put into a child. What is larger than the largest amount that the API server
-    /// gives back as it was would be written again and again.
+    /// Returns the amount as the operator writes it into an object. An amount above the largest one that the
+    /// API server returns unchanged would be written again and again, so it is replaced by the largest one.
     fn from(quantity: &Quantity) -> Self {
         let text = match nanos(&quantity.0) {
             Some(amount) if amount > LARGEST_NANOS => LARGEST.to_string(),
@@ -63,25 +63,25 @@ impl From<&Quantity> for k8s_openapi::apimachinery::pkg::api::resource::Quantity
     }
 }
 
-/// The largest amount: the API server takes amounts with a binary suffix that are larger for this one,
-/// and writes some larger ones with a decimal suffix without it (`1000E` as `1`).
+/// Largest amount. The API server replaces larger amounts with a binary suffix by this one, and writes some
+/// larger ones with a decimal suffix without the suffix (`1000E` as `1`).
 const LARGEST: i64 = i64::MAX;
 const LARGEST_NANOS: i128 = LARGEST as i128 * NANO;
 const NANO: i128 = 1_000_000_000;
 
-/// Whether an API server that stored one of these may give back the other: it rounds amounts in quotas
-/// and limits up to thousandths, and writes them in a form of its own.
+/// Whether an API server that stored one of these amounts may return the other. The API server rounds amounts
+/// in quotas and limits up to thousandths, and writes them in a form of its own.
 #[must_use]
 pub fn is_stored_as(one: &str, other: &str) -> bool {
     let thousandths = |text| nanos(text).map(|nanos| ceil(nanos, 1_000_000));
     one == other || thousandths(one).is_some_and(|amount| thousandths(other) == Some(amount))
 }
 
-/// An amount in units of 10^-9, rounded away from zero, which is as fine as Kubernetes reads it; `None`
-/// for what is no amount. What is too large for a number here is the largest one.
+/// Returns an amount in units of 10^-9, rounded away from zero, which is as fine as Kubernetes reads it;
+/// `None` when the text is no amount. An amount that is too large for a number here becomes the largest one.
 ///
-/// The grammar is that of `resource.ParseQuantity`, its oddities too: digits may be missing on either side
-/// of the point, and altogether.
+/// The grammar is that of `resource.ParseQuantity` with its oddities: digits may be missing on either side of
+/// the point, and altogether.
 fn nanos(text: &str) -> Option<i128> {
     let (is_negative, unsigned) = match text.split_at_checked(1) {
         Some(("-", rest)) => (true, rest),
@@ -119,7 +119,7 @@ fn split_digits(text: &str) -> (&str, &str) {
     text.split_at(text.len() - rest.len())
 }
 
-/// What a suffix multiplies with: a power of two, and a power of ten by its exponent.
+/// Returns the factor of a suffix: a power of two, and the exponent of a power of ten.
 fn read_suffix(suffix: &str) -> Option<(i128, i32)> {
     const BINARY: [&str; 6] = ["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
     const DECIMAL: [(&str, i32); 10] = [
@@ -152,12 +152,12 @@ const fn ceil(amount: i128, by: i128) -> i128 {
     amount / by + (amount % by).signum()
 }
 
-/// What an amount looks like in a spec, in the regular expressions of CEL. The API server takes more:
-/// negative amounts, texts without any digit, and exponents so large that comparing amounts takes hours.
+/// Pattern of an amount in a spec, in the regular expressions of CEL. The API server accepts more: negative
+/// amounts, texts without any digit, and exponents so large that comparing amounts takes hours.
 pub(super) const AMOUNT: &str =
     r"^[+]?([0-9]+[.]?[0-9]*|[.][0-9]+)([numkMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]{1,2})?$";
 
-/// Schema of a map from resource names to amounts.
+/// Returns the schema of a map from resource names to amounts.
 pub(super) fn resource_list_schema(_: &mut SchemaGenerator) -> Schema {
     let is_amount = format!("string(self).matches('{AMOUNT}')");
     json_schema!({

@@ -1,4 +1,4 @@
-//! `RoleActivation`: one person's request to hold a role now, for a while.
+//! `RoleActivation`: the request of one person to hold a role for a limited time.
 
 // KubeSchema copies the structs, and nothing reads in the copy what serde skips.
 #![allow(dead_code)]
@@ -15,7 +15,8 @@ use super::duration::Duration;
 use super::reading::Unreadable;
 use super::role_assignment::Role;
 
-/// What is asked for. Who asks stands in annotations that the API server stamps, never here.
+/// Desired state of a `RoleActivation`. The person who asks is recorded in annotations that the API server
+/// stamps, never in the spec.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "enclave-operator.io",
@@ -27,7 +28,7 @@ use super::role_assignment::Role;
     category = "enclave-operator",
     status = "RoleActivationStatus",
     derive = "PartialEq",
-    doc = "A RoleActivation is the request of the person who creates it to hold a role for a while, under the conditions of a RoleEligibility in the same namespace. Set spec.deactivate to end it before its time; create another one while it is active to go on longer.",
+    doc = "A RoleActivation is the request of the person who creates it to hold a role for a while, under the conditions of a RoleEligibility in the same namespace. Set spec.deactivate to end it early. To hold the role for longer, create another one while it is active.",
     printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Request", type_ = "string", json_path = ".status.approvalRequest"),
@@ -47,13 +48,13 @@ pub struct RoleActivationSpec {
     /// Name of the `RoleEligibility` in the same namespace.
     #[schemars(length(min = 1, max = 63), regex(pattern = LABEL_PATTERN))]
     pub eligibility: String,
-    /// How long the role is needed, for example `2h`, counted from the activation. At most what the
-    /// eligibility allows; hours, minutes and seconds.
+    /// Time for which the role is needed, for example `2h`, counted from the activation. Hours, minutes and
+    /// seconds, between one minute and 24 hours, and at most what the eligibility allows.
     #[schemars(length(min = 2, max = 32), regex(pattern = DURATION_PATTERN))]
     #[x_kube(validation = Rule::new(duration_rule("1m", "24h"))
         .message("duration must be between 1m and 24h, for example 2h"))]
     pub duration: Duration,
-    /// Why the role is needed, for those who decide about it and for the audit.
+    /// Reason for the activation, for those who decide about it and for the audit stream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048))]
     pub justification: Option<String>,
@@ -61,41 +62,44 @@ pub struct RoleActivationSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub ticket: Option<String>,
-    /// When the role is needed; as soon as possible when absent.
+    /// Time from which the role is needed; as soon as possible when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::schemas::wanted_time")]
     pub starts_at: Option<Time>,
-    /// Set to true to give the role back at once. Cannot be taken back.
+    /// Set to true to give the role back at once. A deactivation cannot be taken back.
     #[serde(default)]
     #[x_kube(validation = Rule::new("self || !oldSelf")
         .message("a deactivation cannot be taken back; create another activation"))]
     pub deactivate: bool,
-    /// What of it could not be read. What stands in its fields is then not what somebody asked for.
+    /// Fields of the spec that could not be read; `None` when all could. A field that could not be read holds
+    /// a substitute here, not what somebody asked for.
     #[serde(skip)]
     #[schemars(skip)]
     pub unreadable: Option<Box<Unreadable>>,
 }
 
-/// Where an activation is in its life, in one word.
+/// State of an activation, in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ActivationState {
-    /// It waits for an approval.
+    /// The activation waits for an approval.
     PendingApproval,
-    /// It waits for its `startsAt`.
+    /// The activation waits for `spec.startsAt`, or for that of the eligibility if it is later.
     Scheduled,
-    /// The role is held.
+    /// The person holds the role.
     Active,
-    /// Its time is over.
+    /// The time of the activation is over.
     Expired,
-    /// It was given back before its time.
+    /// The role was given back before its time was over, or the activation was deleted.
     Deactivated,
-    /// The eligibility was lost.
+    /// The activation ended because the person lost the eligibility, or for another reason that the
+    /// conditions name.
     Revoked,
-    /// Somebody rejected it.
+    /// Somebody rejected the activation.
     Rejected,
-    /// It was not decided in time.
+    /// The activation was not decided about in time.
     Lapsed,
-    /// It does not meet the conditions of the eligibility; the conditions say why.
+    /// The activation was refused from the start, for example because it does not meet the conditions of the
+    /// eligibility; the conditions say why.
     Refused,
 }
 
@@ -106,7 +110,7 @@ impl std::fmt::Display for ActivationState {
 }
 
 impl ActivationState {
-    /// Whether nothing follows this state any more.
+    /// Whether no other state follows this one.
     #[must_use]
     pub const fn is_final(self) -> bool {
         match self {
@@ -121,62 +125,66 @@ impl ActivationState {
     }
 }
 
-/// What is known of a `RoleActivation`.
+/// Observed state of a `RoleActivation`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RoleActivationStatus {
-    /// The `metadata.generation` that this status was computed for.
+    /// Generation (`metadata.generation`) that this status was computed for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub observed_generation: Option<i64>,
-    /// Where the activation is in its life, in one word.
+    /// State of the activation, in one word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<ActivationState>,
-    /// Who activates: the user name that the API server stamped.
+    /// User name of the person who activates the role, as the API server stamped it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub user: Option<String>,
-    /// SHA-256 of who asks, with which groups and how they logged in, as the API server stamped it and the
-    /// operator read it first. When the stamps are others later, the activation ends.
+    /// SHA-256 of the user name, the groups and the multi-factor claim of the person who asks, as the API
+    /// server stamped them and the operator read them first. When the stamps differ later, the activation
+    /// ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 71))]
     pub stamps: Option<String>,
-    /// The role, as the eligibility says.
+    /// Role that the activation gives, as the eligibility says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<Role>,
-    /// UID of the eligibility that was meant: another one of the same name does not count.
+    /// UID of the eligibility that the activation refers to. Another eligibility of the same name does not
+    /// count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub eligibility_uid: Option<String>,
-    /// The `ApprovalRequest` that decides about it; absent when no approval is needed.
+    /// Name of the `ApprovalRequest` that decides about the activation; absent when no approval is needed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub approval_request: Option<String>,
-    /// Who should hear of it, as the eligibility says; it stands in the audit stream.
+    /// Addresses or channels to notify, as the eligibility names them. They are part of the audit records
+    /// about the activation.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20), inner(length(min = 1, max = 256)))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub notify: Vec<String>,
-    /// When the role was bound, or will be.
+    /// Time at which the activation begins, or began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::schemas::time")]
     pub starts_at: Option<Time>,
-    /// When the role ends, or ended.
+    /// Time at which the activation ends, or ended; absent before it begins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::schemas::time")]
     pub ends_at: Option<Time>,
-    /// What the person made while the role was held and what is still there: service accounts, whose
-    /// tokens may live on, roles and bindings, and RoleAssignments, RoleEligibilities and EnclaveWorkloads,
-    /// which may give access; each as `Kind namespace/name`. Told after the end; the first
-    /// 50 in order of their names, and how many more there are.
+    /// Objects that the person created while the role was held and that still exist: service accounts, whose
+    /// tokens may outlive the role, roles and bindings, and RoleAssignments, RoleEligibilities and
+    /// EnclaveWorkloads, which may give access; each as `Kind namespace/name`. The operator lists them after
+    /// the end of the activation: the first 50 in alphabetical order, and a last line with the number of
+    /// further ones.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 51), inner(length(max = 384)))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
-    pub left_behind: Vec<String>,
-    /// Facts about it that are still to be told.
+    pub created_during_activation: Vec<String>,
+    /// Audit records about the activation, which stay here until every sink has accepted them.
     #[serde(default, skip_serializing_if = "Audit::is_empty")]
     pub audit: Audit,
-    /// Details, in a fixed order: Ready, and Reconciling while true.
+    /// Conditions in a fixed order: Ready, and Reconciling while true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::schemas::conditions")]
     pub conditions: Vec<Condition>,

@@ -36,7 +36,7 @@ impl Role {
         Self::EnclaveReader,
     ];
 
-    /// Whether it can be given in an Enclave.
+    /// Whether the role can be given in an Enclave.
     #[must_use]
     pub const fn is_of_enclave(self) -> bool {
         match self {
@@ -47,13 +47,13 @@ impl Role {
         }
     }
 
-    /// Whether it decides about requests.
+    /// Whether the role decides about requests.
     #[must_use]
     pub const fn approves(self) -> bool {
         matches!(self, Self::EnclaveApprover)
     }
 
-    /// Whether it changes what requests are about.
+    /// Whether the role changes the objects that requests are about.
     #[must_use]
     pub const fn changes(self) -> bool {
         match self {
@@ -65,13 +65,13 @@ impl Role {
         }
     }
 
-    /// Whether who holds both would approve what he may change himself.
+    /// Whether a principal that holds both roles would approve what it may change itself.
     #[must_use]
     pub const fn conflicts_with(self, other: Self) -> bool {
         self.approves() != other.approves() && (self.changes() || other.changes())
     }
 
-    /// The role as it is written in manifests.
+    /// Returns the role as it is written in manifests.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -95,11 +95,11 @@ impl std::fmt::Display for Role {
 /// CEL rule for lists of principals that get a role.
 pub(super) const PRINCIPALS_RULE: &str =
     "self.all(p, !(p.name in ['system:anonymous', 'system:unauthenticated']))";
-/// What [`PRINCIPALS_RULE`] says when it is broken.
+/// Message of [`PRINCIPALS_RULE`].
 pub(super) const PRINCIPALS_MESSAGE: &str =
     "a role cannot be given to requests that nobody is known to have made";
 
-/// Who holds which role.
+/// Desired state of a `RoleAssignment`.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "enclave-operator.io",
@@ -123,39 +123,45 @@ pub(super) const PRINCIPALS_MESSAGE: &str =
 )]
 #[serde(rename_all = "camelCase")]
 pub struct RoleAssignmentSpec {
-    /// What this assignment is for, for people.
+    /// Description of this assignment, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024), regex(pattern = "^[^[:cntrl:]]+$"))]
     pub description: Option<String>,
-    /// The role. Cannot be changed, as the `roleRef` of a RoleBinding cannot. In an Enclave's
-    /// namespace only the enclave roles are allowed.
+    /// Role that the principals hold. The role cannot be changed, as the `roleRef` of a RoleBinding cannot.
+    /// In the namespace of an Enclave only the enclave roles are allowed.
     #[x_kube(validation = Rule::new("self == oldSelf")
         .message("the role of an assignment cannot be changed; create another assignment"))]
     pub role: Role,
-    /// Who holds the role. Taking somebody out never waits for an approval.
+    /// Principals that hold the role. Removing one of them never waits for an approval.
     #[schemars(length(min = 1, max = 100))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     #[x_kube(validation = Rule::new(PRINCIPALS_RULE).message(PRINCIPALS_MESSAGE))]
     pub principals: Vec<Principal>,
-    /// The requester's words for the latest change.
+    /// Justification and ticket of the latest change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change: Option<ChangeReason>,
-    /// What of it could not be read. What stands in its fields is then not what somebody asked for.
+    /// Fields of the spec that could not be read; `None` when all could. A field that could not be read holds
+    /// a substitute here, not what somebody asked for.
     #[serde(skip)]
     #[schemars(skip)]
     pub unreadable: Option<Box<Unreadable>>,
 }
 
-/// What is known of a `RoleAssignment`.
+/// Observed state of a `RoleAssignment`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RoleAssignmentStatus {
     #[serde(flatten)]
     pub gate: GateStatus,
-    /// In how many namespaces the role is bound.
+    /// Number of namespaces in which the role is bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub namespaces: Option<i32>,
+}
+
+super::reading::gated! {
+    RoleAssignment, RoleAssignmentSpec, RoleAssignmentStatus,
+    required: {"role": "enclave-reader", "principals": []}, closes: |spec| spec.principals.clear()
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `RoleEligibility`: who may activate which role, and under which conditions.
+//! `RoleEligibility`: the principals that may activate a role, and the conditions for an activation.
 
 // KubeSchema copies the structs, and nothing reads in the copy what serde skips.
 #![allow(dead_code)]
@@ -15,7 +15,7 @@ use super::gate::GateStatus;
 use super::reading::Unreadable;
 use super::role_assignment::{PRINCIPALS_MESSAGE, PRINCIPALS_RULE, Role};
 
-/// Who may activate which role, and under which conditions.
+/// Desired state of a `RoleEligibility`.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "enclave-operator.io",
@@ -27,7 +27,7 @@ use super::role_assignment::{PRINCIPALS_MESSAGE, PRINCIPALS_RULE, Role};
     category = "enclave-operator",
     status = "RoleEligibilityStatus",
     derive = "PartialEq",
-    doc = "A RoleEligibility says who may activate a role for a while, in the scope of its namespace: an Enclave, a Community with all its enclaves, or everything (in the operator's namespace). It gives nothing by itself; a RoleActivation does. Deleting it ends what was activated with it at once.",
+    doc = "A RoleEligibility names the principals that may activate a role for a limited time, in the scope of its namespace: an Enclave, a Community with all its enclaves, or everything (in the operator's namespace). It gives no access by itself; a RoleActivation does. Deleting it ends all activations with it at once.",
     printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Request", type_ = "string", json_path = ".status.pending.approvalRequest"),
@@ -49,110 +49,118 @@ use super::role_assignment::{PRINCIPALS_MESSAGE, PRINCIPALS_RULE, Role};
 #[x_kube(validation = Rule::new("!has(self.workload) || self.role in ['enclave-owner', 'enclave-contributor', 'enclave-reader']")
     .message("only enclave-owner, enclave-contributor and enclave-reader can be limited to a workload"))]
 pub struct RoleEligibilitySpec {
-    /// What this eligibility is for, for people.
+    /// Description of this eligibility, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024), regex(pattern = "^[^[:cntrl:]]+$"))]
     pub description: Option<String>,
-    /// Who may activate the role. Losing eligibility ends an activation at once.
+    /// Principals that may activate the role. An activation ends at once when its person loses the
+    /// eligibility.
     #[schemars(length(min = 1, max = 100))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     #[x_kube(validation = Rule::new(PRINCIPALS_RULE).message(PRINCIPALS_MESSAGE))]
     pub principals: Vec<Principal>,
-    /// The role. Cannot be changed. In an Enclave's namespace only the enclave roles are allowed.
+    /// Role that can be activated. The role cannot be changed. In the namespace of an Enclave only the
+    /// enclave roles are allowed.
     #[x_kube(validation = Rule::new("self == oldSelf")
         .message("the role of an eligibility cannot be changed; create another eligibility"))]
     pub role: Role,
-    /// Limits the role to the namespace of one `EnclaveWorkload` of this Enclave. Cannot be changed.
+    /// Name of the `EnclaveWorkload` of this Enclave to whose namespace the role is limited; the role is not
+    /// limited when absent. The name cannot be changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 20), regex(pattern = "^[a-z0-9]([-a-z0-9]{0,18}[a-z0-9])?$"))]
     pub workload: Option<String>,
-    /// From when on the role can be active; at once when absent.
+    /// Time from which the role can be active; at once when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::schemas::wanted_time")]
     pub starts_at: Option<Time>,
-    /// When the eligibility ends, and with it every activation; never when absent.
+    /// Time at which the eligibility ends, and with it every activation; never when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::schemas::wanted_time")]
     pub ends_at: Option<Time>,
-    /// The conditions for an activation.
+    /// Conditions for an activation.
     pub activation: ActivationConditions,
-    /// The requester's words for the latest change.
+    /// Justification and ticket of the latest change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change: Option<ChangeReason>,
-    /// What of it could not be read. What stands in its fields is then not what somebody asked for.
+    /// Fields of the spec that could not be read; `None` when all could. A field that could not be read holds
+    /// a substitute here, not what somebody asked for.
     #[serde(skip)]
     #[schemars(skip)]
     pub unreadable: Option<Box<Unreadable>>,
 }
 
-/// The conditions under which a role may be activated.
+/// Conditions under which a role may be activated.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ActivationConditions {
-    /// How long one activation may last, for example `8h`. Between one minute and 24 hours; hours,
-    /// minutes and seconds.
+    /// Maximum time that one activation may last, for example `8h`. Hours, minutes and seconds, between one
+    /// minute and 24 hours.
     #[schemars(length(min = 2, max = 32), regex(pattern = DURATION_PATTERN))]
     #[x_kube(validation = Rule::new(duration_rule("1m", "24h"))
         .message("maxDuration must be between 1m and 24h, for example 8h"))]
     pub max_duration: Duration,
-    /// Refuse activations that have no justification.
+    /// Whether an activation must have a justification. An activation without one is refused. False when
+    /// absent.
     #[serde(default)]
     pub require_justification: bool,
-    /// Refuse activations that name no ticket.
+    /// Whether an activation must name a ticket. An activation without one is refused. False when absent.
     #[serde(default)]
     pub require_ticket: bool,
-    /// Refuse activations of people who did not log in with multi-factor authentication.
+    /// Whether the person who activates must have logged in with multi-factor authentication. Other
+    /// activations are refused. False when absent.
     #[serde(default)]
     pub require_mfa: bool,
-    /// Whether somebody else must approve each activation, in addition to what the rules of the
-    /// Enclave and the Community say about the operation `RoleActivation`.
+    /// Approval that each activation needs, in addition to what the rules of the Enclave and the Community
+    /// say about the operation `RoleActivation`. When absent, only those rules count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<ActivationApproval>,
-    /// Who should hear of activations: addresses or channels, put into the audit stream with each
-    /// fact about an activation, for whatever delivers messages there.
+    /// Addresses or channels to notify of activations. They are put into the audit stream with each record
+    /// about an activation, for a program there that delivers messages.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20), inner(length(min = 1, max = 256)))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub notify: Vec<String>,
 }
 
-/// What releases an activation.
+/// Approval that an activation needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ActivationApproval {
-    /// Required or `NotRequired`.
+    /// Whether an activation needs an approval: Required or NotRequired.
     pub policy: RulePolicy,
-    /// How many distinct people must approve; 1 when absent, and 0 counts as 1.
+    /// Number of distinct people who must approve. 1 when absent; 0 counts as 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 20))]
     pub minimum_approvers: Option<i32>,
-    /// Each of these must be satisfied by at least one approval: by that user or service account,
-    /// or by a member of that group. One person can satisfy several.
+    /// Mandatory approvers. Each of them needs at least one approval: by that user or service account, or by
+    /// a member of that group. One person can satisfy several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub mandatory_approvers: Vec<Principal>,
-    /// How long an activation may stay undecided before it is Lapsed, for example `4h`. Between one
-    /// minute and 24 hours, which is the default.
+    /// Time for which an activation may stay undecided before it is Lapsed, for example `4h`. Hours, minutes
+    /// and seconds, between one minute and 24 hours, which is the default. A shorter time in the rules of a
+    /// scope counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 2, max = 32), regex(pattern = DURATION_PATTERN))]
     #[x_kube(validation = Rule::new(duration_rule("1m", "24h"))
         .message("expireAfter of an activation must be between 1m and 24h, for example 4h"))]
     pub expire_after: Option<Duration>,
-    /// Refuse a rejection that has no comment.
+    /// Whether a rejection must have a comment. A rejection without one is refused. False when absent.
     #[serde(default)]
     pub require_rejection_comment: bool,
-    /// Count only votes of people who logged in with multi-factor authentication.
+    /// Whether voters must have logged in with multi-factor authentication. Other votes are refused. False
+    /// when absent.
     #[serde(default)]
     pub require_mfa: bool,
-    /// Refuse votes that carry no `authentication.kubernetes.io/credential-id`, such as those of
-    /// impersonated users.
+    /// Whether votes must carry an `authentication.kubernetes.io/credential-id`, which for example those of
+    /// impersonated users do not. Other votes are refused. False when absent.
     #[serde(default)]
     pub require_credential_id: bool,
 }
 
 impl From<&ActivationConditions> for Approvals {
-    /// The conditions as approval rules, to be merged with those of the scopes.
+    /// Returns the conditions as approval rules, which are merged with those of the scopes.
     fn from(conditions: &ActivationConditions) -> Self {
         let require_justification = conditions.require_justification;
         let Some(approval) = conditions.approval.clone() else {
@@ -179,33 +187,39 @@ impl From<&ActivationConditions> for Approvals {
     }
 }
 
-/// What is known of a `RoleEligibility`.
+/// Observed state of a `RoleEligibility`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RoleEligibilityStatus {
     #[serde(flatten)]
     pub gate: GateStatus,
-    /// How many activations with it began, of those that are kept (90 days, unless the operator is told
-    /// otherwise). 0 for long: nobody needs it.
+    /// Number of activations with this eligibility that began, of those that are kept (for 90 days, unless
+    /// the operator has another setting). Nobody needs an eligibility that stays at 0 for long.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub activations: Option<i32>,
-    /// The last activation with it; absent when it was never used.
+    /// Last activation with this eligibility; absent when it was never used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_activation: Option<LastActivation>,
 }
 
-/// Who used an eligibility last.
+super::reading::gated! {
+    RoleEligibility, RoleEligibilitySpec, RoleEligibilityStatus,
+    required: {"role": "enclave-reader", "principals": [], "activation": {"maxDuration": "0s"}},
+    closes: |spec| spec.principals.clear()
+}
+
+/// Last use of an eligibility.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LastActivation {
     /// Name of the `RoleActivation`.
     #[schemars(length(max = 63))]
     pub name: String,
-    /// Who activated the role.
+    /// User name of the person who activated the role.
     #[schemars(length(max = 1024))]
     pub user: String,
-    /// When the activation began.
+    /// Time at which the activation began.
     #[schemars(schema_with = "super::schemas::time")]
     pub at: Time,
 }

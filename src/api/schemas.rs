@@ -1,14 +1,14 @@
-//! Schemas that cannot be derived, or not with the bounds that an API server deserves.
+//! Schemas that cannot be derived, or that would be derived without bounds.
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 
-/// A point in time that the operator writes.
+/// Returns the schema of a point in time that the operator writes.
 pub fn time(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "format": "date-time", "maxLength": 40})
 }
 
-/// A point in time that people write. The format alone lets through what nobody can read; such a text is
-/// no `self` for a rule, and the API server says so.
+/// Returns the schema of a point in time that people write. The format alone accepts texts that nobody can
+/// read as a time; CEL has no `self` for such a text, so the rule fails and the API server reports it.
 pub fn wanted_time(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "string",
@@ -21,7 +21,7 @@ pub fn wanted_time(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// Standard conditions (metav1.Condition), one per type.
+/// Returns the schema of standard conditions (metav1.Condition), one per type.
 pub fn conditions(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "array",
@@ -44,20 +44,20 @@ pub fn conditions(_: &mut SchemaGenerator) -> Schema {
                 },
                 "observedGeneration": {
                     "type": "integer", "format": "int64", "minimum": 0,
-                    "description": "The metadata.generation that the condition was set for."
+                    "description": "Generation (`metadata.generation`) that the condition was set for."
                 },
                 "lastTransitionTime": {
                     "type": "string", "format": "date-time", "maxLength": 40,
-                    "description": "When the status of the condition changed last."
+                    "description": "Time at which the status of the condition changed last."
                 },
                 "reason": {
                     "type": "string", "maxLength": 1024, "minLength": 1,
-                    "description": "Why, as one word for programs.",
+                    "description": "Reason for the status of the condition, as one word for programs.",
                     "pattern": "^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$"
                 },
                 "message": {
                     "type": "string", "maxLength": 32768,
-                    "description": "Why, and what to do next, for people."
+                    "description": "Explanation of the status, and what to do next, for people."
                 }
             }
         }

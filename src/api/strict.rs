@@ -1,5 +1,6 @@
-//! Reads structs from objects only, and words from texts only. serde reads a struct from a list too, by the order of
-//! its fields, and a word from an object: what is written so is not what the schema says, and would be believed.
+//! Deserializer that reads structs from objects only and enum variants from texts only. serde would also read
+//! a struct from a list, by the order of its fields, and a variant from an object: such values do not match
+//! the schema, and would be believed.
 
 use std::fmt;
 
@@ -8,10 +9,10 @@ use serde::de::{
     DeserializeSeed, Deserializer, EnumAccess, Error, IntoDeserializer, MapAccess, SeqAccess, Visitor,
 };
 
-/// A deserializer, and whatever it hands on, that is strict.
+/// Wrapper that makes a deserializer strict, and everything that the deserializer hands on.
 pub struct Strict<T>(pub T);
 
-/// Methods of a deserializer that are handed on as they are.
+/// Methods of a deserializer that are passed on unchanged.
 macro_rules! hand_on {
     ($($method:ident($($argument:ident: $type:ty),*);)*) => {
         $(fn $method<V: Visitor<'de>>(self $(, $argument: $type)*, visitor: V) -> Result<V::Value, D::Error> {
@@ -73,7 +74,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Strict<D> {
     }
 }
 
-/// Methods of a visitor that are handed on as they are.
+/// Methods of a visitor that are passed on unchanged.
 macro_rules! visit {
     ($($method:ident: $type:ty,)*) => {
         $(fn $method<E: Error>(self, value: $type) -> Result<V::Value, E> {

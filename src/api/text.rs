@@ -1,8 +1,8 @@
-//! Text with a limit.
+//! Texts with a limited length.
 
 use std::borrow::Cow;
 
-/// A text of at most `longest` characters. One that was longer ends with `…`.
+/// Returns a text of at most `longest` characters. A text that was longer ends with `…`.
 #[must_use]
 pub fn shorten(text: &str, longest: usize) -> Cow<'_, str> {
     if text.char_indices().nth(longest).is_none() {

@@ -1,4 +1,4 @@
-//! Points in time, as specs and statuses of this API group carry them.
+//! Points in time in specs and statuses of this API group.
 
 use std::fmt;
 
@@ -9,17 +9,17 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::schemas;
 
-/// A point in time in whole seconds, which is as fine as Kubernetes writes times.
+/// Point in time in whole seconds, which is as fine as Kubernetes writes times.
 ///
-/// Reading takes every text that the API server takes for `format: date-time`, and drops what is finer
-/// than a second: an end is then reached early, never late. Times beyond those that can be reckoned with
-/// are the first or the last of these, so that `9999-12-31T23:59:59Z`, which some directories write for
-/// "never", is the last one. However a value was made, it is compared and written in whole seconds.
+/// Reading accepts every text that the API server accepts for `format: date-time`, and drops fractions of a
+/// second, so that an end is reached early and never late. A time outside the supported range becomes the
+/// first or the last time of the range: `9999-12-31T23:59:59Z`, which some directories write for "never",
+/// becomes the last one. Values are compared and written in whole seconds, however they were made.
 #[derive(Clone, Debug)]
 pub struct Time(pub Timestamp);
 
 impl Time {
-    /// Whole seconds since 1970, rounded towards the past.
+    /// Returns whole seconds since 1970, rounded towards the past.
     fn seconds(&self) -> i64 {
         let seconds = self.0.as_second();
         if self.0.subsec_nanosecond() < 0 { seconds - 1 } else { seconds }
@@ -100,14 +100,14 @@ impl JsonSchema for Time {
     }
 }
 
-/// The nearest time that can be reckoned with, and written with a year of four digits.
+/// Returns the nearest time that is supported and can be written with a year of four digits.
 fn saturate(seconds: i64) -> Timestamp {
     /// 0000-01-01T00:00:00Z
     const FIRST: i64 = -62_167_219_200;
     Timestamp::from_second(seconds.clamp(FIRST, Timestamp::MAX.as_second())).unwrap_or(Timestamp::MAX)
 }
 
-/// Whole seconds since 1970 of a text that is RFC 3339, also with small letters, a comma, any number of
+/// Returns whole seconds since 1970 of a text in RFC 3339, also with small letters, a comma, any number of
 /// digits behind it, and offsets that no place on earth has; `None` for any other text.
 fn parse(text: &str) -> Option<i64> {
     let (day, rest) = text.split_at_checked(10)?;
@@ -142,7 +142,7 @@ fn parse(text: &str) -> Option<i64> {
     Some(midnight.as_secs() + hour * 3600 + minute * 60 + second - offset)
 }
 
-/// Numbers of so many digits each, with something between them.
+/// Returns numbers with these numbers of digits, which `between` separates.
 fn numbers<const N: usize>(text: &str, between: char, digits: [usize; N]) -> Option<[i64; N]> {
     let mut numbers = [0; N];
     let mut parts = text.split(between);

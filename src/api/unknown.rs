@@ -1,5 +1,5 @@
-//! Fields that a type does not have. What they ask for only another version knows, and without it the rest may ask for
-//! more.
+//! Fields that a type does not have. Only another version knows what they ask for, and the rest of the value
+//! without them may ask for more than the whole.
 
 use serde::{Deserialize, Deserializer};
 use serde_ignored::Path;
@@ -7,17 +7,17 @@ use serde_json::Value;
 
 use super::strict::Strict;
 
-/// At most so many of them are reported for one value.
+/// Maximum number of unknown fields that are reported for one value.
 const MOST: usize = 300;
 
-/// One step of the way to a field.
+/// Step of the path to a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     Field(String),
     Entry(usize),
 }
 
-/// Reads a value, and returns the ways to the fields that the type does not have.
+/// Reads a value, and returns the paths to the fields that the type does not have.
 pub fn read_known<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> (Result<T, D::Error>, Vec<Vec<Step>>) {
@@ -30,9 +30,9 @@ pub fn read_known<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     (read, found)
 }
 
-/// Returns those of these ways that lead to something: a field that is null asks for nothing. When there are as many as
-/// are reported at most, all of them count. `whole` is the value in which they were found, and is called only if there
-/// are some.
+/// Returns those of these paths that lead to something other than null: a field that is null asks for
+/// nothing. When the maximum number of paths was reported, all of them are returned. `whole` is the value in
+/// which they were found, and is called only if there are some.
 #[must_use]
 pub fn without_nulls(mut found: Vec<Vec<Step>>, whole: impl FnOnce() -> Option<Value>) -> Vec<Vec<Step>> {
     if found.is_empty() || found.len() >= MOST {
@@ -50,7 +50,7 @@ pub fn without_nulls(mut found: Vec<Vec<Step>>, whole: impl FnOnce() -> Option<V
     found
 }
 
-/// A way that begins at a path, as a path: for example `spec.ports[0].zone`.
+/// Returns a path below `path` as text, for example `spec.ports[0].zone`.
 #[must_use]
 pub fn describe_way(path: &str, way: &[Step]) -> String {
     way.iter().fold(path.to_owned(), |text, step| match step {

@@ -30,19 +30,18 @@ const LONGEST_FAREWELL: Duration = Duration::from_millis(500);
 #[error("this process does not lead, or not any more")]
 pub struct NotLeading;
 
-/// Lets writes through while the lease is held.
-#[derive(Clone)]
+/// Lets writes through while the lease is held. Closed at first.
+#[derive(Clone, Default)]
 pub struct Fence {
-    /// The path of the lease at the API server.
-    path: Arc<str>,
     held: Arc<Mutex<Held>>,
     under_way: watch::Sender<usize>,
 }
 
 /// The state of the lease, as far as this process knows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Held {
     /// The lease was not held yet, or was not renewed since [`Fence::close`].
+    #[default]
     Never,
     /// The lease may be relied on until then.
     Until(Instant),
@@ -51,44 +50,13 @@ enum Held {
 }
 
 impl Fence {
-    /// A closed fence around this lease.
-    #[must_use]
-    pub fn new(namespace: &str, lease: &str) -> Self {
-        let path = format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{lease}");
-        let held = Arc::new(Mutex::new(Held::Never));
-        Self { path: path.into(), held, under_way: watch::Sender::new(0) }
-    }
-
     /// Whether a write may be sent now.
     #[must_use]
     pub fn is_open(&self) -> bool {
         matches!(*self.lock(), Held::Until(until) if Instant::now() < until)
     }
 
-    /// The client for the election: each renewal made with it opens the fence for a while.
-    ///
-    /// # Panics
-    /// Outside a tokio runtime.
-    #[must_use]
-    pub fn listen(&self, client: Client) -> Client {
-        let (fence, namespace) = (self.clone(), client.default_namespace().to_owned());
-        let service = service_fn(move |request: Request<Body>| {
-            let (fence, client) = (fence.clone(), client.clone());
-            async move {
-                let renews = fence.renews(&request);
-                // Others count from when they see it, which can be long before the answer is here.
-                let asked = Instant::now();
-                let answer = client.send(request).await?;
-                if renews && answer.status().is_success() {
-                    fence.extend(asked + RENEW_DEADLINE);
-                }
-                Ok::<_, kube::Error>(answer)
-            }
-        });
-        Client::new(service, namespace)
-    }
-
-    /// The client for everything else: reads always pass, by the first client; writes while the lease is held, by the
+    /// The client for everything but the lease: reads always pass, by the first client; writes while the lease is held, by the
     /// second. `count` observes each write that was let through: its method and path, and the answer if there was
     /// one.
     ///
@@ -145,18 +113,9 @@ impl Fence {
         let _ = tokio::time::timeout(LONGEST_FAREWELL, under_way.wait_for(|writes| *writes == 0)).await;
     }
 
-    fn renews<B>(&self, request: &Request<B>) -> bool {
-        let path = request.uri().path();
-        match *request.method() {
-            Method::PUT => path == &*self.path,
-            Method::POST => self.path.strip_prefix(path).is_some_and(|name| name.starts_with('/')),
-            _ => false,
-        }
-    }
-
     /// Opens the fence until then. A lease that is given back stays so: giving it back is a write of the lease as
     /// well.
-    fn extend(&self, until: Instant) {
+    pub fn extend(&self, until: Instant) {
         let mut held = self.lock();
         if *held != Held::GivenBack {
             *held = Held::Until(until);
@@ -205,7 +164,6 @@ impl Drop for Passage<'_> {
 #[cfg(test)]
 mod tests {
     use http::Response;
-    use k8s_openapi::api::coordination::v1::Lease;
     use k8s_openapi::api::core::v1::ConfigMap;
     use kube::Api;
     use kube::api::PostParams;
@@ -223,18 +181,13 @@ mod tests {
         Client::new(service, "default")
     }
 
-    async fn renew(fence: &Fence) {
-        let leases: Api<Lease> = Api::namespaced(fence.listen(server(true)), "enclave-system");
-        leases.replace("operator", &PostParams::default(), &Lease::default()).await.unwrap();
+    fn renew(fence: &Fence) {
+        fence.extend(Instant::now() + RENEW_DEADLINE);
     }
 
     async fn write(client: Client) -> Result<ConfigMap, kube::Error> {
         let api: Api<ConfigMap> = Api::namespaced(client, "default");
         api.create(&PostParams::default(), &ConfigMap::default()).await
-    }
-
-    fn fence() -> Fence {
-        Fence::new("enclave-system", "operator")
     }
 
     fn guard(fence: &Fence, client: Client) -> Client {
@@ -247,28 +200,17 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_is_written_before_the_lease_is_held_and_everything_is_read() {
-        let fence = fence();
+        let fence = Fence::default();
         assert!(is_refused(&write(guard(&fence, server(true))).await));
         let api: Api<ConfigMap> = Api::namespaced(guard(&fence, server(true)), "default");
         api.get("anything").await.unwrap();
-        renew(&fence).await;
-        write(guard(&fence, server(true))).await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn only_this_lease_counts() {
-        let fence = fence();
-        let leases: Api<Lease> = Api::namespaced(fence.listen(server(true)), "enclave-system");
-        leases.replace("another", &PostParams::default(), &Lease::default()).await.unwrap();
-        leases.get("operator").await.unwrap();
-        assert!(is_refused(&write(guard(&fence, server(true))).await));
-        leases.create(&PostParams::default(), &Lease::default()).await.unwrap();
+        renew(&fence);
         write(guard(&fence, server(true))).await.unwrap();
     }
 
     #[tokio::test]
     async fn what_is_over_lets_nothing_through_not_even_what_is_under_way() {
-        let fence = fence();
+        let fence = Fence::default();
         fence.extend(Instant::now());
         assert!(is_refused(&write(guard(&fence, server(true))).await));
         fence.extend(Instant::now() + Duration::from_millis(20));
@@ -277,8 +219,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_stop_waits_for_what_is_under_way_and_lets_nothing_else_through() {
-        let fence = fence();
-        renew(&fence).await;
+        let fence = Fence::default();
+        renew(&fence);
         let slow = write(guard(&fence, server(false)));
         let mut slow = std::pin::pin!(slow);
         let mut under_way = fence.under_way.subscribe();
@@ -291,15 +233,15 @@ mod tests {
         assert!(futures::poll!(shut.as_mut()).is_pending(), "it does not wait");
         assert!(is_refused(&write(guard(&fence, server(true))).await));
         // Giving the lease back is a write of the lease.
-        renew(&fence).await;
+        renew(&fence);
         assert!(is_refused(&write(guard(&fence, server(true))).await));
         shut.await;
     }
 
     #[tokio::test]
     async fn a_stop_with_nothing_under_way_is_immediate() {
-        let fence = fence();
-        renew(&fence).await;
+        let fence = Fence::default();
+        renew(&fence);
         write(guard(&fence, server(true))).await.unwrap();
         let shut = fence.shut();
         let mut shut = std::pin::pin!(shut);

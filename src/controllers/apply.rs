@@ -18,7 +18,7 @@ use crate::cluster::writes::{
     ApiObject, WriteError, all_finalizers, confirmed, guarded_deletion, outcome, patch_metadata,
     publish_status, read_answer, send_creation, send_deletion, send_replacement, write_child,
 };
-use crate::model::audit::facts::enacted_status;
+use crate::model::audit::records::enacted_status;
 use crate::plan::Write;
 use crate::plan::child::Child;
 use crate::plan::namespace::desired::is_owned;
@@ -79,8 +79,8 @@ pub async fn apply_write<K: ApiObject>(
             let confirmation = writer.confirm_rules(&origin, since).await;
             go_on_if(confirmed(confirmation, "look at the approval rules again")?)
         }
-        Write::ConfirmPolicies { witness, by } => {
-            let confirmation = writer.confirm_policies(&witness, by, since).await;
+        Write::ConfirmPolicies { fingerprint, by } => {
+            let confirmation = writer.confirm_policies(&fingerprint, by, since).await;
             go_on_if(confirmed(confirmation, "look at the admission policies again")?)
         }
         Write::CreateRequest(request) => {

@@ -8,9 +8,6 @@ mod retention;
 
 pub mod revocation;
 pub mod writer;
-
-pub mod exporter;
-
 use std::num::NonZero;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
@@ -27,6 +24,7 @@ use tracing::{debug, error, warn};
 
 use self::apply::{Written, apply_write};
 use self::writer::Writer;
+use crate::api::kind::with_kinds;
 use crate::cluster::cache::Key;
 use crate::cluster::clock::Clock;
 use crate::cluster::events::Events;
@@ -35,7 +33,6 @@ use crate::cluster::writes::WriteError;
 use crate::kinds::caches::Caches;
 use crate::kinds::controller::{Controller, ReconcileInput};
 use crate::kinds::enqueue::Enqueuer;
-use crate::kinds::with_controlled_kinds;
 use crate::model::approval::policy_status::PolicyStatus;
 use crate::plan::{Plan, Write};
 use crate::telemetry::{Metrics, Outcome as Counted};
@@ -105,11 +102,11 @@ impl Context {
 pub async fn run(context: Arc<Context>) {
     let mut controllers = JoinSet::new();
     macro_rules! spawn_all {
-        ($($name:ident: $kind:ident,)*) => {
+        ($($kind:ident: $all:ident, $plural:literal, $short:literal, [$($operation:ident),*];)*) => {
             $(controllers.spawn(run_controller::<crate::api::$kind>(Arc::clone(&context)));)*
         };
     }
-    with_controlled_kinds!(spawn_all);
+    with_kinds!(spawn_all);
     controllers.spawn(retention::run(Arc::clone(&context)));
     if let Some(Err(error)) = controllers.join_next().await {
         error!(%error, "a controller ended by a defect of this program");
@@ -326,9 +323,9 @@ async fn carry_out<K: Controller>(
 ) -> Result<LookAgain, Failed<K::Status>> {
     let Plan { repairs: _, writes, beside, status, notices, requeue_at, waits_for_requests: _ } = plan;
     for write in writes {
-        // The facts that become true with the end of the object are recorded first.
+        // The records that become true with the end of the object are recorded first.
         if write == Write::RemoveFinalizer
-            && status.as_ref().is_some_and(|status| !object.facts(status, now).is_empty())
+            && status.as_ref().is_some_and(|status| !object.records(status, now).is_empty())
         {
             break;
         }
@@ -377,7 +374,7 @@ async fn carry_out<K: Controller>(
 /// Returns when an object is requeued: once, for whatever comes first, so that what ends is not behind what nobody
 /// waits for.
 fn look_again<K: Controller>(ends_in: Option<Duration>, later: Option<Duration>) -> LookAgain {
-    let priority = if ends_in.is_some() { K::WAKE_PRIORITY } else { Priority::Low };
+    let priority = if ends_in.is_some() { K::REQUEUE_PRIORITY } else { Priority::Low };
     ends_in.into_iter().chain(later).min().map(|wait| (wait, priority))
 }
 

@@ -10,12 +10,12 @@ use tracing::info;
 use super::apply::{Written, apply_write};
 use super::writer::Applying;
 use super::{Context, Work};
-use crate::api::audit::{Fact, FactType};
+use crate::api::audit::{AuditRecord, RecordType};
 use crate::api::names::{condition, reason};
 use crate::cluster::writes::{ApiObject, WriteError, publish_status};
 use crate::kinds::controller::Controller;
 use crate::model::approval::gated::has_finalizer;
-use crate::model::audit::facts::record;
+use crate::model::audit::records::append;
 use crate::plan::{PlannedEvent, Severity, Write};
 use crate::telemetry::Metrics;
 
@@ -28,9 +28,9 @@ pub(super) fn before_applying<'a, K: Controller>(object: &K, context: &'a Contex
         .then(|| context.writer.before_applying(K::KIND, metadata.namespace.as_deref(), name))
 }
 
-/// Writes a status, with the audit facts that become true with it, if it differs from the one before. The
-/// finalizer is added before the first fact is recorded, so that no object goes with undelivered facts. Returns
-/// how long delivered facts may stay, if removing them is all there would be to write.
+/// Writes a status, with the audit records that become true with it, if it differs from the one before. The
+/// finalizer is added before the first record is added, so that no object goes with undelivered records. Returns
+/// how long delivered records may stay, if removing them is all there would be to write.
 pub(super) async fn publish<K: Controller>(
     object: &K,
     context: &Context,
@@ -41,7 +41,7 @@ pub(super) async fn publish<K: Controller>(
 ) -> Result<Option<Duration>, WriteError> {
     let sent = Instant::now();
     let status = with_foreign_conditions(object, status);
-    let (mut status, facts) = with_facts(object, status, context, now);
+    let (mut status, records) = with_records(object, status, context, now);
     if !K::audit_mut(&mut status).is_empty() && is_without_finalizer(object) {
         let written = apply_write(&context.writer, object, Write::AddFinalizer, sent).await?;
         if let Written::TheObjectItself(Some(after)) = written {
@@ -58,7 +58,8 @@ pub(super) async fn publish<K: Controller>(
     let applying = (object.status().and_then(K::applied) != K::applied(&status))
         .then(|| before_applying(object, context))
         .flatten();
-    let only_shows = facts.is_empty() && object.status().is_some_and(|before| K::only_shows(before, &status));
+    let only_shows =
+        records.is_empty() && object.status().is_some_and(|before| K::only_shows(before, &status));
     let after = publish_status(&context.writer.client, object, &object.with_status(status)).await?;
     // Whatever the status concerns goes on at once, without waiting for the watch to bring it.
     if let Some(after) = after {
@@ -71,7 +72,7 @@ pub(super) async fn publish<K: Controller>(
             applying.is_known();
         }
     }
-    count_facts(object, &facts, &context.metrics);
+    count_records(object, &records, &context.metrics);
     for notice in notices {
         info!(
             kind = %K::kind(&()),
@@ -85,7 +86,7 @@ pub(super) async fn publish<K: Controller>(
     Ok(None)
 }
 
-/// Returns how long a status need not be written that differs only by delivered facts, which are removed from it.
+/// Returns how long a status need not be written that differs only by delivered records, which are removed from it.
 fn settles_in<K: Controller>(object: &K, status: &mut K::Status, context: &Context) -> Option<Duration> {
     // The finalizer of the object waits for their removal.
     if object.meta().deletion_timestamp.is_some() {
@@ -96,7 +97,7 @@ fn settles_in<K: Controller>(object: &K, status: &mut K::Status, context: &Conte
     let told = std::mem::replace(K::audit_mut(&mut before), stays.clone());
     let only_settles = before == *status
         && told.recorded == stays.recorded
-        && stays.waiting.iter().all(|fact| told.waiting.contains(fact));
+        && stays.waiting.iter().all(|record| told.waiting.contains(record));
     let wait = context.enqueuer.outbox.settles_in(&object.uid().unwrap_or_default(), &told);
     (only_settles && !wait.is_zero()).then_some(wait)
 }
@@ -117,27 +118,27 @@ fn with_foreign_conditions<K: Controller>(object: &K, mut status: K::Status) -> 
     status
 }
 
-/// Returns a status with the facts that become true with it, and without those that everybody has taken.
-fn with_facts<K: Controller>(
+/// Returns a status with the records that become true with it, and without those that everybody has taken.
+fn with_records<K: Controller>(
     object: &K,
     mut status: K::Status,
     context: &Context,
     now: Timestamp,
-) -> (K::Status, Vec<Fact>) {
-    let facts = object.facts(&status, now);
+) -> (K::Status, Vec<AuditRecord>) {
+    let records = object.records(&status, now);
     let audit = K::audit_mut(&mut status);
-    record(audit, facts.iter().cloned());
+    append(audit, records.iter().cloned());
     context.enqueuer.outbox.settle(&object.uid().unwrap_or_default(), audit);
-    (status, facts)
+    (status, records)
 }
 
-fn count_facts<K: Controller>(object: &K, facts: &[Fact], metrics: &Metrics) {
-    for fact in facts {
-        let made = object.creation_timestamp().map_or(fact.at.0, |at| at.0);
-        match fact.type_ {
-            FactType::Enacted | FactType::Activated => metrics.count_enactment(&K::kind(&())),
-            FactType::Decided | FactType::Expired | FactType::Superseded | FactType::Withdrawn => {
-                metrics.count_decision(fact.type_, fact.at.0.duration_since(made));
+fn count_records<K: Controller>(object: &K, records: &[AuditRecord], metrics: &Metrics) {
+    for record in records {
+        let made = object.creation_timestamp().map_or(record.at.0, |at| at.0);
+        match record.type_ {
+            RecordType::Enacted | RecordType::Activated => metrics.count_enactment(&K::kind(&())),
+            RecordType::Decided | RecordType::Expired | RecordType::Superseded | RecordType::Withdrawn => {
+                metrics.count_decision(record.type_, record.at.0.duration_since(made));
             }
             _ => {}
         }

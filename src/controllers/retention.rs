@@ -11,8 +11,8 @@ use super::Context;
 use crate::api::Kind;
 use crate::cluster::cache::Filled;
 use crate::cluster::workqueue::Priority;
+use crate::kinds::approval_request::index::{RequestBy, hour};
 use crate::kinds::enqueue::Enqueuer;
-use crate::kinds::index::{RequestBy, hour};
 
 /// Enqueues the requests of an hour when the first of them may be old. Never returns.
 pub async fn run(context: Arc<Context>) {

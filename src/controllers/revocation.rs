@@ -1,6 +1,7 @@
 //! Takes rights away: a worker with a queue of its own, so that this never waits behind anything that gives
 //! some. It looks at one grant at a time, so that it costs what changed.
 
+use crate::api::RoleAssignment;
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,8 +16,8 @@ use crate::cluster::cache::Key;
 use crate::cluster::workqueue::{Outcome, Priority};
 use crate::cluster::writes::{WriteError, write_child};
 use crate::kinds::caches::Caches;
+use crate::kinds::changes::Watches;
 use crate::kinds::rbac::observe::{observe_grant_in, observe_one_grant, observe_stray_role};
-use crate::kinds::rbac::watches::enqueue_all_revocations;
 use crate::model::naming::is_of_grant;
 use crate::model::rbac::grants::Grant;
 use crate::plan::Write;
@@ -27,7 +28,7 @@ const LONGEST_WRITE: Duration = Duration::from_secs(5);
 
 /// Takes away what is over before anything else is done, also what nobody knows of any more.
 pub async fn sweep(context: &Arc<Context>) {
-    enqueue_all_revocations(&context.enqueuer);
+    RoleAssignment::enqueue_all_revocations(&context.enqueuer);
     let queue = &context.enqueuer.queues.revocation;
     let overdue = Overdue::default();
     let next = || queue.take(Priority::Closing, Instant::now());
@@ -83,14 +84,14 @@ pub fn plan_revocation(caches: &Caches, key: &Key, now: Timestamp) -> Due {
 async fn revoke(context: &Context, overdue: &Overdue, key: &Key) -> Outcome {
     let now = context.clock.now();
     let Due { closes, ends } = plan_revocation(context.caches(), key, now);
-    context.metrics.overdue_closings.set(overdue.note(key, closes.len()));
+    context.metrics.overdue_revocations.set(overdue.note(key, closes.len()));
     let ends_in = ends.map(|end| until(end, now));
     let failure = close_all(context, closes).await;
     if let Some(error) = failure {
         warn!(grant = &*key.name, error, "failed to take rights away, trying again");
         return Outcome::Failed { ends_in };
     }
-    context.metrics.overdue_closings.set(overdue.note(key, 0));
+    context.metrics.overdue_revocations.set(overdue.note(key, 0));
     ends_in.map_or(Outcome::Done, |wait| Outcome::RequeueAfter(wait, Priority::Closing))
 }
 

@@ -22,7 +22,7 @@ fn context() -> Arc<Context> {
     let clock = Clock::new(Timestamp::UNIX_EPOCH);
     let verifier = Arc::new(PolicyVerifier::new(Policies::default(), clock.clone()));
     let policy_status =
-        watch::Sender::new(Some(PolicyStatus { integrity: Integrity::Intact, witness: "guard".into() }));
+        watch::Sender::new(Some(PolicyStatus { integrity: Integrity::Intact, fingerprint: "guard".into() }));
     let context = Context {
         writer: Writer::new(client.clone(), Policies::default, |_, _| {}),
         policy_status: policy_status.subscribe(),

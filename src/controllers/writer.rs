@@ -12,7 +12,7 @@ use kube::api::{GetParams, ListParams};
 use kube::core::{DynamicObject, ObjectList, Request};
 use kube::{Api, Client, ResourceExt};
 
-use crate::admission::{Policies, PolicyIdentity, is_witness};
+use crate::admission::{Policies, PolicyIdentity, protects_votes};
 use crate::api::Kind;
 use crate::api::audit::Audit;
 use crate::api::names::{OPERATOR, label};
@@ -38,7 +38,7 @@ pub struct Writer {
     counted: Mutex<VecDeque<(String, Instant)>>,
 }
 
-/// Takes off the object with a UID the facts that everybody has taken.
+/// Takes off the object with a UID the records that everybody has taken.
 type Settle = dyn Fn(&str, &mut Audit) + Send + Sync;
 
 /// Where an object is that carries rules.
@@ -49,7 +49,7 @@ const LISTS: Pace = Pace { burst: 8, interval: Duration::from_millis(250) };
 
 impl Writer {
     /// Writes with this client. `known_policies` are the admission policies that the watches know; `settle`
-    /// takes off the object with a UID the facts that everybody has taken.
+    /// takes off the object with a UID the records that everybody has taken.
     #[must_use]
     pub fn new(
         client: Client,
@@ -72,7 +72,7 @@ impl Writer {
     /// `since` or later.
     pub(super) async fn confirm_policies(
         &self,
-        witness: &str,
+        fingerprint: &str,
         by: ConfirmBy,
         since: Instant,
     ) -> Result<bool, kube::Error> {
@@ -85,12 +85,12 @@ impl Writer {
             ConfirmBy::VotesCounted(kind, votes) => (kind, self.votes_counted(&votes).unwrap_or(since)),
             ConfirmBy::List => {
                 let listed = self.policy_lists.read((), since, || list_policies(&self.client));
-                return Ok(listed.await?.0 == witness);
+                return Ok(listed.await?.0 == fingerprint);
             }
         };
         let one_by_one = || get_policies(&self.client, kind, (self.known_policies)());
         let read = self.policies.read(kind == Kind::RoleActivation, since, one_by_one);
-        Ok(read.await?.0 == witness)
+        Ok(read.await?.0 == fingerprint)
     }
 
     /// These votes of a request are being counted, which had been seen at that time.
@@ -298,9 +298,9 @@ async fn get_policies(client: &Client, kind: Kind, known: Policies) -> Result<St
     where
         K: Readable + 'static,
     {
-        let (witnesses, others): (Vec<&K>, Vec<&K>) =
-            known.iter().partition(|policy| is_witness(*policy, kind));
-        let names: Vec<String> = witnesses.into_iter().map(ResourceExt::name_any).collect();
+        let (relevant, others): (Vec<&K>, Vec<&K>) =
+            known.iter().partition(|policy| protects_votes(*policy, kind));
+        let names: Vec<String> = relevant.into_iter().map(ResourceExt::name_any).collect();
         let reads = names.iter().map(|name| get_identity::<K>(client, name));
         let found = futures::future::try_join_all(reads).await?;
         let others = others.into_iter().filter_map(PolicyIdentity::of);

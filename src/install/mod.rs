@@ -16,7 +16,8 @@ pub struct GenerateError(#[from] serde_yaml_ng::Error);
 /// The schema of the `data` of audit events, as a file.
 #[must_use]
 pub fn audit_schema() -> String {
-    format!("{:#}\n", schemars::schema_for!(EventData).as_value())
+    let settings = schemars::generate::SchemaSettings::default().for_serialize();
+    format!("{:#}\n", settings.into_generator().into_root_schema_for::<EventData>().as_value())
 }
 
 /// The CRDs as files: name and YAML.
@@ -31,4 +32,22 @@ pub fn crd_files() -> Result<Vec<(String, String)>, GenerateError> {
             Ok((name, serde_yaml_ng::to_string(crd)?))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn the_schema_of_events_asks_for_no_field_that_an_event_leaves_out() {
+        let schema: Value = serde_json::from_str(&audit_schema()).unwrap();
+        let data = serde_json::to_value(EventData::default()).unwrap();
+        let required: Vec<&str> =
+            schema["required"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+        assert!(required.contains(&"object"), "{required:?}");
+        let missing: Vec<_> = required.iter().filter(|field| data.get(*field).is_none()).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+    }
 }

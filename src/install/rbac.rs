@@ -11,33 +11,18 @@ use crate::api::names::{GROUP, OPERATOR, child, label};
 use crate::api::role_assignment::Role;
 use crate::api::{Kind, cilium};
 use crate::model::rbac::access::CLUSTER_ROLES;
-use crate::model::rbac::roles::{ELIGIBLE, MATRIX_KINDS, ROLE_KINDS, bindable, cluster_role, may_give, row};
+use crate::model::rbac::roles::{ELIGIBLE, ROLE_KINDS, accesses, bindable, cluster_role, may_give};
 
 const RBAC: &str = "rbac.authorization.k8s.io";
 
 /// The verbs for what the operator makes; it reads from watches only.
 const OWNED: &[&str] = &["list", "watch", "create", "update", "delete"];
 
-/// The kinds that have a controller.
-const CONTROLLED: [Kind; 11] = [
-    Kind::Community,
-    Kind::CommunityEndpoint,
-    Kind::TransitHub,
-    Kind::Enclave,
-    Kind::EnclaveWorkload,
-    Kind::EnclaveEndpoint,
-    Kind::EnclaveConnection,
-    Kind::ApprovalRequest,
-    Kind::RoleAssignment,
-    Kind::RoleEligibility,
-    Kind::RoleActivation,
-];
-
 /// The rights that the operator needs everywhere.
 #[must_use]
 pub fn operator_cluster_role() -> ClusterRole {
     let plurals_of = |is_meant: fn(Kind) -> bool| -> Vec<&str> {
-        CONTROLLED.into_iter().filter(|kind| is_meant(*kind)).map(Kind::plural).collect()
+        Kind::ALL.into_iter().filter(|kind| is_meant(*kind)).map(Kind::plural).collect()
     };
     let (plurals, retired) = (plurals_of(|_| true), plurals_of(Kind::is_retired));
     let statuses: Vec<String> = plurals.iter().map(|plural| format!("{plural}/status")).collect();
@@ -135,7 +120,7 @@ pub fn user_roles() -> Vec<ClusterRole> {
     Role::ALL
         .into_iter()
         .map(|role| {
-            let cells = MATRIX_KINDS.into_iter().zip(row(role));
+            let cells = accesses(role);
             let rules = cells
                 .flat_map(|(kind, access)| {
                     let status = format!("{}/status", kind.plural());

@@ -8,7 +8,7 @@ use kube::api::ListParams;
 use kube::{Api, Client};
 use tracing::{info, warn};
 
-use super::enqueue::Enqueuer;
+use super::enqueue::{Enqueued, Enqueuer};
 use super::foreign::Relevant;
 
 use crate::api::ApprovalRequest;
@@ -74,7 +74,7 @@ async fn read_backfill(client: &Client, enqueuer: &Enqueuer) -> Result<bool, kub
     }
     let Some(gone) = requests.end_backfill() else { return Ok(false) };
     for change in gone {
-        enqueuer.on_request(&change);
+        ApprovalRequest::enqueue(enqueuer, &change);
     }
     info!(count = requests.len(), "all ApprovalRequests are known");
     // Whoever waited for that.
@@ -89,7 +89,7 @@ impl Enqueuer {
         if change.before.is_none() && change.after.as_deref().is_some_and(is_settled) {
             self.outbox.on_change(change);
         } else {
-            self.on_request(change);
+            ApprovalRequest::enqueue(self, change);
         }
     }
 }

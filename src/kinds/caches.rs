@@ -14,10 +14,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::admission::Policies;
-use crate::api::{
-    ApprovalRequest, CiliumNetworkPolicy, Community, CommunityEndpoint, Enclave, EnclaveConnection,
-    EnclaveEndpoint, EnclaveWorkload, RoleActivation, RoleAssignment, RoleEligibility, TransitHub,
-};
+use crate::api::CiliumNetworkPolicy;
 use crate::cluster::cache::{Cache, Indexed};
 use crate::cluster::unreadable::Counts;
 
@@ -29,9 +26,9 @@ pub trait Cached: Indexed {
         Self: Sized;
 }
 
-/// Defines [`Caches`]: for each its kind, what is watched, and what a change enqueues.
+/// Defines [`Caches`]: a cache for each kind that is watched.
 macro_rules! caches {
-    ($($visibility:vis $name:ident: $kind:ty = $config:expr => $enqueue:expr;)*) => {
+    ($($visibility:vis $name:ident: $kind:ty = $config:expr;)*) => {
         /// Caches of everything that is observed.
         #[derive(Clone)]
         pub struct Caches {

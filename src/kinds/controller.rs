@@ -1,4 +1,4 @@
-//! The trait that a controller needs of a kind: how its objects are observed and planned, and which facts become true
+//! The trait that a controller needs of a kind: how its objects are observed and planned, and which records become true
 //! with their status.
 
 use std::sync::Arc;
@@ -6,14 +6,16 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use crate::api::Kind;
-use crate::api::audit::{Audit, Fact};
-use crate::api::gate::Applied;
+use crate::api::audit::{Audit, AuditRecord};
+use crate::api::gate::{Applied, Reference};
+use crate::api::{ApprovalRequest, Kind};
+use crate::cluster::cache::Change;
 use crate::cluster::workqueue::Priority;
 use crate::cluster::writes::ApiObject;
 use crate::kinds::caches::Caches;
-use crate::kinds::intake::Enqueued;
+use crate::kinds::enqueue::{Enqueued, Enqueuer};
 use crate::model::approval::policy_status::PolicyStatus;
+use crate::model::approval::target::TargetView;
 use crate::plan::Plan;
 
 /// The input of a reconciliation: what is known when an object is planned.
@@ -37,7 +39,18 @@ pub trait Controller: ApiObject + Enqueued {
 
     /// The priority with which an object is requeued at [`Plan::requeue_at`]: an end that comes by itself closes
     /// something as often as not.
-    const WAKE_PRIORITY: Priority = Priority::Closing;
+    const REQUEUE_PRIORITY: Priority = Priority::Closing;
+
+    /// Enqueues a gated object that changed, and the requests about it. Of other kinds [`super::changes::Watches`] does.
+    fn enqueue_changed(_enqueuer: &Enqueuer, _change: &Change<Self>) {}
+
+    /// Returns the objects that an object refers to, as they are now.
+    fn references(_caches: &Caches, _object: &Arc<Self>) -> Vec<Reference> {
+        Vec::new()
+    }
+
+    /// Returns how an object, if there is one of that name, relates to the request about it.
+    fn view_as_target(_: &Caches, _: &ApprovalRequest, target: Option<&Arc<Self>>) -> TargetView;
 
     /// Observes from caches, and plans.
     fn plan(object: Arc<Self>, known: ReconcileInput<'_>) -> Plan<Self::Status>;
@@ -49,7 +62,7 @@ pub trait Controller: ApiObject + Enqueued {
     #[must_use]
     fn with_status(&self, status: Self::Status) -> Self;
 
-    /// The facts in a status.
+    /// The records in a status.
     fn audit_mut(status: &mut Self::Status) -> &mut Audit;
 
     /// The conditions in a status.
@@ -68,8 +81,8 @@ pub trait Controller: ApiObject + Enqueued {
         false
     }
 
-    /// Returns the facts that become true with a new status.
-    fn facts(&self, after: &Self::Status, now: Timestamp) -> Vec<Fact>;
+    /// Returns the records that become true with a new status.
+    fn records(&self, after: &Self::Status, now: Timestamp) -> Vec<AuditRecord>;
 
     /// The status that shows that reconciling fails again and again, on top of what was planned;
     /// `None` when the kind has no way to show it.
@@ -84,13 +97,42 @@ pub trait Controller: ApiObject + Enqueued {
 /// A gated kind: the kind and its status, and from an object and what is known to a plan.
 macro_rules! controller {
     ($kind:ident, $status:ident, |$object:ident, $known:ident| $plan:expr) => {
-        controller!($kind, $status, |$object, $known| $plan, |_, _, _| None);
+        controller!($kind, $status, |$object, $known| $plan, |_, _, _| None, {});
     };
-    ($kind:ident, $status:ident, |$object:ident, $known:ident| $plan:expr, $maintenance:expr) => {
+    (
+        $kind:ident, $status:ident, |$object:ident, $known:ident| $plan:expr, $maintenance:expr,
+        {$($own:item)*}
+    ) => {
+        impl $crate::kinds::foreign::Relevant for $kind {
+            fn kept(mut self, _: &$crate::kinds::caches::Caches) -> Self {
+                $crate::kinds::foreign::keep_declared(&mut self.metadata);
+                self
+            }
+        }
+
         impl $crate::kinds::controller::Controller for $kind {
             type Status = $status;
 
             const KIND: $crate::api::Kind = $crate::api::Kind::$kind;
+
+            $($own)*
+
+            fn enqueue_changed(
+                enqueuer: &$crate::kinds::enqueue::Enqueuer,
+                change: &$crate::cluster::cache::Change<Self>,
+            ) {
+                enqueuer.enqueue_gated(change);
+            }
+
+            fn view_as_target(
+                caches: &$crate::kinds::caches::Caches,
+                request: &$crate::api::ApprovalRequest,
+                target: Option<&::std::sync::Arc<Self>>,
+            ) -> $crate::model::approval::target::TargetView {
+                let references =
+                    || target.map(|target| Self::references(caches, target)).unwrap_or_default();
+                $crate::model::approval::target::view_target(request, target.map(AsRef::as_ref), references)
+            }
 
             fn plan(
                 $object: ::std::sync::Arc<Self>,
@@ -139,10 +181,14 @@ macro_rules! controller {
                 shown == *after
             }
 
-            fn facts(&self, after: &$status, now: ::jiff::Timestamp) -> Vec<$crate::api::audit::Fact> {
-                let mut facts = $crate::model::audit::facts::facts_of_gated(self, &after.gate, now);
-                facts.extend($maintenance(self, after, now));
-                facts
+            fn records(
+                &self,
+                after: &$status,
+                now: ::jiff::Timestamp,
+            ) -> Vec<$crate::api::audit::AuditRecord> {
+                let mut records = $crate::model::audit::records::records_of_gated(self, &after.gate, now);
+                records.extend($maintenance(self, after, now));
+                records
             }
 
             fn degraded_status(

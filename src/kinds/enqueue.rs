@@ -6,10 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use kube::Resource;
 use tokio::sync::watch;
 
-use super::caches::Caches;
+use super::caches::{Cached, Caches};
+use super::foreign::Relevant;
 use super::outbox::{Address, Outbox};
 use super::policy_verifier::PolicyVerifier;
 use super::queues::Queues;
+use crate::kinds::approval_request::index::RequestBy;
 use crate::model::approval::policy_status::PolicyStatus;
 
 use crate::api::Kind;
@@ -18,6 +20,14 @@ use crate::cluster::workqueue::{Priority, Workqueue};
 use crate::model::approval::applied::applied_spec;
 use crate::model::approval::gated::Gated;
 use crate::model::naming;
+
+/// A kind whose changes enqueue something.
+pub trait Enqueued: Cached + Relevant {
+    /// Enqueues what a change concerns.
+    fn enqueue(enqueuer: &Enqueuer, change: &Change<Self>)
+    where
+        Self: Sized;
+}
 
 /// Turns changes into work.
 #[derive(Clone)]
@@ -32,7 +42,7 @@ pub struct Enqueuer {
     pub waiting: Arc<Mutex<HashSet<(Kind, Key)>>>,
     /// The verifier of the admission policies.
     pub verifier: Arc<PolicyVerifier>,
-    /// The facts that are still to be delivered.
+    /// The records that are still to be delivered.
     pub outbox: Arc<Outbox>,
     /// The status of the live admission policies; `None` until they were compared for the first time.
     pub policy_status: watch::Sender<Option<PolicyStatus>>,
@@ -40,7 +50,7 @@ pub struct Enqueuer {
 
 impl Enqueuer {
     /// Makes an enqueuer that knows nothing yet and has enqueued nothing. `system` is the operator's own namespace,
-    /// `sinks` are those that facts are delivered to, and `policy_status` gets the [`PolicyStatus`].
+    /// `sinks` are those that records are delivered to, and `policy_status` gets the [`PolicyStatus`].
     #[must_use]
     pub fn new(
         system: &str,
@@ -97,6 +107,41 @@ impl Enqueuer {
         let meta = object.meta();
         let name = meta.name.as_deref().unwrap_or_default();
         self.queues.add(kind, meta.namespace.as_deref().unwrap_or_default(), name, priority);
+    }
+}
+
+impl Enqueuer {
+    /// Enqueues a gated object and the requests about it that a change concerns.
+    pub fn enqueue_gated<K: Gated>(&self, change: &Change<K>) {
+        if let Some(object) = &change.after {
+            self.enqueue_object(K::KIND, object.as_ref(), priority_of(change));
+        }
+        self.enqueue_requests_about(change);
+    }
+
+    /// Enqueues the requests about an object that was edited again, edited back, put into force or deleted. A decided
+    /// request says what becomes of a generation until there is another one.
+    fn enqueue_requests_about<K: Gated>(&self, change: &Change<K>) {
+        let Some(object) = change.latest().filter(|_| concerns_others(change)) else { return };
+        let uid = object.meta().uid.as_deref().unwrap_or_default();
+        if change.after.is_none() {
+            let all = self.caches.requests.by(RequestBy::Target, uid);
+            self.enqueue_objects(Kind::ApprovalRequest, &all, Priority::Normal);
+            return;
+        }
+        self.enqueue_live_requests(uid);
+        let namespace = object.request_namespace();
+        let name = object.meta().name.as_deref().unwrap_or_default();
+        for generation in change.versions().filter_map(|object| object.meta().generation) {
+            let request = naming::approval_request(K::KIND, name, uid, generation);
+            self.queues.add(Kind::ApprovalRequest, &namespace, &request, Priority::Normal);
+        }
+    }
+
+    /// Enqueues the requests about an object that are undecided, or approved and not enacted yet.
+    pub(super) fn enqueue_live_requests(&self, uid: &str) {
+        let live = self.caches.requests.by(RequestBy::LiveTarget, uid);
+        self.enqueue_objects(Kind::ApprovalRequest, &live, Priority::Normal);
     }
 }
 

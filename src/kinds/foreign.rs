@@ -15,16 +15,14 @@ use kube::api::ObjectMeta;
 use kube::{Resource, ResourceExt};
 
 use super::caches::Caches;
-use super::index::LIVE_REQUESTS;
+use crate::kinds::approval_request::index::LIVE_REQUESTS;
 
 use crate::api::approval_request::{self, ApprovalRequestSpec, EffectivePolicy, Impact};
 use crate::api::names::{
     REQUESTED_BY, REQUESTED_GENERATION, REQUESTED_GROUPS, REQUESTED_MFA, annotation, label,
 };
 use crate::api::{
-    ApprovalRequest, ApprovalRequestStatus, CiliumNetworkPolicy, Community, CommunityEndpoint, Content,
-    Enclave, EnclaveConnection, EnclaveEndpoint, EnclaveWorkload, Role as RoleName, RoleActivation,
-    RoleAssignment, RoleEligibility, TransitHub,
+    ApprovalRequest, ApprovalRequestStatus, CiliumNetworkPolicy, Content, Role as RoleName, RoleActivation,
 };
 use crate::model::approval::request::is_settled;
 use crate::model::naming::{ROLE_BINDING, is_of_grant};
@@ -66,28 +64,10 @@ const READ: &[&str] = &[REQUESTED_BY, REQUESTED_GENERATION, annotation::CREATED_
 /// Of an activation it reads who asks, too.
 const READ_OF_ACTIVATIONS: &[&str] = &[REQUESTED_GROUPS, REQUESTED_MFA];
 
-macro_rules! declared {
-    ($($kind:ty),*) => {
-        $(impl Relevant for $kind {
-            fn kept(mut self, _: &Caches) -> Self {
-                keep_annotations(&mut self.metadata, |name| READ.contains(&name));
-                self
-            }
-        })*
-    };
+/// Keeps of what people declare what is read of it.
+pub(super) fn keep_declared(metadata: &mut ObjectMeta) {
+    keep_annotations(metadata, |name| READ.contains(&name));
 }
-
-declared!(
-    Community,
-    Enclave,
-    CommunityEndpoint,
-    TransitHub,
-    EnclaveWorkload,
-    EnclaveEndpoint,
-    EnclaveConnection,
-    RoleAssignment,
-    RoleEligibility
-);
 
 impl Relevant for RoleActivation {
     fn kept(mut self, _: &Caches) -> Self {

@@ -1,55 +1,13 @@
 //! Takes in what the watches see and what writes answer: into the cache, and then to whom it concerns.
-use crate::api::{
-    ApprovalRequest, CiliumNetworkPolicy, Community, CommunityEndpoint, Enclave, EnclaveConnection,
-    EnclaveEndpoint, EnclaveWorkload, RoleActivation, RoleAssignment, RoleEligibility, TransitHub,
-};
+
 use crate::cluster::cache::{Cache, Change, Key};
 use crate::cluster::watch::WatchEvent;
-use crate::kinds::caches::Cached;
-use crate::kinds::enqueue::Enqueuer;
-use crate::kinds::foreign::Relevant;
+use crate::kinds::enqueue::{Enqueued, Enqueuer};
 use crate::plan::child::{Child, with_child_kinds};
-use k8s_openapi::api::admissionregistration::v1::{
-    MutatingAdmissionPolicy, MutatingAdmissionPolicyBinding, ValidatingAdmissionPolicy,
-    ValidatingAdmissionPolicyBinding,
-};
-use k8s_openapi::api::core::v1::{LimitRange, Namespace, ResourceQuota, ServiceAccount};
-use k8s_openapi::api::networking::v1::NetworkPolicy;
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 use tracing::error;
-
-/// A kind whose changes enqueue something.
-pub trait Enqueued: Cached + Relevant {
-    /// Enqueues what a change concerns.
-    fn enqueue(enqueuer: &Enqueuer, change: &Change<Self>)
-    where
-        Self: Sized;
-}
-
-/// Says for each kind what a change enqueues.
-macro_rules! intake {
-    ($($visibility:vis $name:ident: $kind:ty = $_config:expr => $enqueue:expr;)*) => {
-        $(impl Enqueued for $kind {
-            fn enqueue(enqueuer: &Enqueuer, change: &Change<Self>) {
-                let enqueue: fn(&Enqueuer, &Change<Self>) = $enqueue;
-                enqueue(enqueuer, change);
-            }
-        })*
-
-    };
-}
-
-with_watched_kinds!(intake);
-
-impl Enqueued for CiliumNetworkPolicy {
-    fn enqueue(enqueuer: &Enqueuer, change: &Change<Self>) {
-        enqueuer.on_network_policy(change);
-    }
-}
 
 impl Enqueuer {
     /// Takes in what a watch saw, and enqueues what that concerns.
@@ -136,7 +94,8 @@ mod tests {
     use super::*;
     use crate::api::Kind;
     use crate::cluster::cache::{Indexed, NoIndex};
-    use crate::kinds::caches::Caches;
+    use crate::kinds::caches::{Cached, Caches};
+    use crate::kinds::foreign::Relevant;
 
     impl Indexed for Secret {
         type By = NoIndex;

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use kube::ResourceExt;
 
 use super::caches::Caches;
-use super::index::{NamespaceBy, RbacBy, RequestBy};
+use crate::kinds::approval_request::index::RequestBy;
+use crate::kinds::index::{NamespaceBy, RbacBy};
 use crate::model::approval::policy_status::PolicyStatus;
 
 use crate::api::ApprovalRequest;

@@ -1,4 +1,4 @@
-//! Audit records that not every sink has taken yet. They stand on their objects, which do not go before; here is
+//! Audit records that not every sink has accepted yet. They stand on their objects, which do not go before; here is
 //! what this process knows beyond that: who has taken which.
 
 use std::collections::{BTreeSet, HashMap};
@@ -12,12 +12,13 @@ use tokio::sync::watch;
 
 use super::caches::Caches;
 use super::parent::parent_of;
-use crate::api::audit::{Audit, Fact, FactType};
+use crate::api::audit::{Audit, AuditRecord, RecordType};
 use crate::api::community::Channel;
+use crate::api::kind::with_kinds;
 use crate::api::{Community, Kind};
 use crate::cluster::cache::{Change, Key};
 use crate::model::approval::applied::applied_spec;
-use crate::model::audit::cloud_event::{Told, cloud_event};
+use crate::model::audit::cloud_event::{Audited, cloud_event};
 use crate::model::notification::message::is_for_people;
 
 /// The name of a sink, by which it is known on objects and in metrics.
@@ -33,14 +34,14 @@ pub const fn sink_of(channel: Channel) -> SinkName {
     }
 }
 
-/// A fact that is to be delivered.
+/// A record that is to be delivered.
 #[derive(Clone, Debug)]
 pub struct Event {
     /// UID of its object, and its number there.
     pub id: (String, i64),
     /// When it happened.
     pub at: Timestamp,
-    /// As `at`, and never before an earlier fact of the same object.
+    /// As `at`, and never before an earlier record of the same object.
     order: Timestamp,
     /// The CloudEvent.
     pub event: Value,
@@ -58,7 +59,7 @@ pub struct Address {
     pub name: String,
 }
 
-/// The facts that wait for delivery, and the sinks that have taken them.
+/// The records that wait for delivery, and the sinks that have taken them.
 pub struct Outbox {
     sinks: Vec<SinkName>,
     known: Mutex<Known>,
@@ -67,12 +68,12 @@ pub struct Outbox {
 
 #[derive(Default)]
 struct Known {
-    /// Objects with facts that may still have to be delivered to somebody.
+    /// Objects with records that may still have to be delivered to somebody.
     waiting: BTreeSet<(Kind, Key)>,
-    /// Those of them that each sink has to look at. An object whose facts it has taken is looked at once more when it
+    /// Those of them that each sink has to look at. An object whose records it has taken is looked at once more when it
     /// changes. A sink that is not here has not looked yet.
     to_look_at: HashMap<SinkName, BTreeSet<(Kind, Key)>>,
-    /// The sinks that have taken a fact, beyond those that stand on its object.
+    /// The sinks that have taken a record, beyond those that stand on its object.
     taken: HashMap<(String, i64), Taken>,
     /// Sinks that did not take what they were given last.
     failing: BTreeSet<SinkName>,
@@ -87,21 +88,21 @@ struct Found {
 }
 
 impl Found {
-    fn look_at<K: Told + Resource<DynamicType = ()>>(
+    fn look_at<K: Audited + Resource<DynamicType = ()>>(
         &mut self,
         object: &K,
         known: &mut Known,
         sinks: &[SinkName],
-        channels: impl Fn(FactType) -> Vec<Channel>,
+        channels: impl Fn(RecordType) -> Vec<Channel>,
         cluster: &str,
     ) {
         let mut order = Timestamp::MIN;
-        for fact in object.audit().map(|audit| audit.waiting.as_slice()).unwrap_or_default() {
-            order = order.max(fact.at.0);
-            let id = (object.uid().unwrap_or_default(), fact.number);
-            let channels = channels(fact.type_).into_iter().map(sink_of);
+        for record in object.audit().map(|audit| audit.waiting.as_slice()).unwrap_or_default() {
+            order = order.max(record.at.0);
+            let id = (object.uid().unwrap_or_default(), record.number);
+            let channels = channels(record.type_).into_iter().map(sink_of);
             let required: Vec<SinkName> = sinks.iter().copied().chain(channels).collect();
-            let has = |sink: &SinkName| has_taken(known, &id, &fact.taken_by, sink);
+            let has = |sink: &SinkName| has_taken(known, &id, &record.taken_by, sink);
             if required.iter().all(has) {
                 // The object says that those who are left have taken it, or fewer are to take it than before.
                 let taken = known.taken.entry(id.clone()).or_default();
@@ -110,7 +111,7 @@ impl Found {
                     self.told.push(address(object));
                 }
             } else if required.contains(&self.sink) && !has(&self.sink) {
-                self.events.push(Event { order, required, ..event(object, fact, cluster) });
+                self.events.push(Event { order, required, ..event(object, record, cluster) });
             }
         }
     }
@@ -125,12 +126,12 @@ struct Taken {
     at: Option<Instant>,
 }
 
-/// The time after which a delivered fact is taken off its object, unless the status is written before for something
+/// The time after which a delivered record is taken off its object, unless the status is written before for something
 /// else: most of what happens makes another write within this time.
 pub const SETTLE_AFTER: Duration = Duration::from_secs(3);
 
 impl Outbox {
-    /// Makes an outbox of facts that are delivered to these sinks.
+    /// Makes an outbox of records that are delivered to these sinks.
     #[must_use]
     pub fn new(sinks: Vec<SinkName>) -> Self {
         Self { sinks, known: Mutex::default(), changed: watch::Sender::new(()) }
@@ -142,28 +143,28 @@ impl Outbox {
         self.changed.subscribe()
     }
 
-    /// Lets each sink look at all facts that wait, because the recipients changed.
+    /// Lets each sink look at all records that wait, because the recipients changed.
     pub fn look_at_everything(&self) {
         self.lock().to_look_at.clear();
     }
 
-    /// Notes the facts of an object that changed.
-    pub fn on_change<K: Told + Resource<DynamicType = ()>>(&self, change: &Change<K>) {
+    /// Notes the records of an object that changed.
+    pub fn on_change<K: Audited + Resource<DynamicType = ()>>(&self, change: &Change<K>) {
         let Some(object) = change.latest() else { return };
-        let key = (K::kind_told(), Key::of(object.as_ref()));
+        let key = (K::audited_kind(), Key::of(object.as_ref()));
         let audit = change.after.as_ref().and_then(|object| object.audit());
-        let facts = audit.map(|audit| audit.waiting.as_slice()).unwrap_or_default();
+        let records = audit.map(|audit| audit.waiting.as_slice()).unwrap_or_default();
         let uid = object.uid().unwrap_or_default();
         let mut known = self.lock();
-        // A fact that stands on the object no more was delivered.
+        // A record that stands on the object no more was delivered.
         let before = change.before.as_ref().and_then(|object| object.audit()).into_iter();
-        for fact in before.flat_map(|audit| &audit.waiting) {
-            if facts.iter().all(|other| other.number != fact.number) {
-                known.taken.remove(&(uid.clone(), fact.number));
+        for record in before.flat_map(|audit| &audit.waiting) {
+            if records.iter().all(|other| other.number != record.number) {
+                known.taken.remove(&(uid.clone(), record.number));
             }
         }
         // Changes may arrive here in another order than in the cache, so whether something waits is seen there.
-        if facts.is_empty() && !known.waiting.contains(&key) {
+        if records.is_empty() && !known.waiting.contains(&key) {
             return;
         }
         for keys in known.to_look_at.values_mut() {
@@ -174,8 +175,8 @@ impl Outbox {
         self.changed.send_replace(());
     }
 
-    /// Finds the facts that a sink has not taken yet, the oldest first and those of one object in their order. Returns
-    /// them, and the objects of facts that nobody is to take any more.
+    /// Finds the records that a sink has not taken yet, the oldest first and those of one object in their order. Returns
+    /// them, and the objects of records that nobody is to take any more.
     #[must_use]
     pub fn find(&self, sink: SinkName, caches: &Caches) -> (Vec<Event>, Vec<Address>) {
         let mut found = Found { sink, ..Found::default() };
@@ -187,11 +188,11 @@ impl Outbox {
             let Key { namespace, name } = &key;
             let before = found.events.len();
             macro_rules! look_into {
-                ($($cache:ident: $kind:ident,)*) => {
+                ($($kind:ident: $cache:ident, $plural:literal, $short:literal, [$($operation:ident),*];)*) => {
                     match kind {
                         $(Kind::$kind => {
                             let object = caches.$cache.get(namespace, name);
-                            let Some(object) = object.filter(|object| object.audit().is_some_and(|audit| !audit.is_told()))
+                            let Some(object) = object.filter(|object| object.audit().is_some_and(|audit| !audit.is_delivered()))
                             else {
                                 known.waiting.remove(&(kind, key));
                                 continue;
@@ -202,7 +203,7 @@ impl Outbox {
                     }
                 };
             }
-            with_controlled_kinds!(look_into);
+            with_kinds!(look_into);
             if found.events.len() > before {
                 left.insert((kind, key));
             }
@@ -214,33 +215,33 @@ impl Outbox {
         (events, told)
     }
 
-    /// Returns the number of facts that wait for a sink of the stream.
+    /// Returns the number of records that wait for a sink of the stream.
     #[must_use]
     pub fn count(&self, caches: &Caches) -> usize {
         let known = self.lock();
         let mut count = 0;
-        let waits = |id: &(String, i64), fact: &Fact| {
-            self.sinks.iter().any(|sink| !has_taken(&known, id, &fact.taken_by, sink))
+        let waits = |id: &(String, i64), record: &AuditRecord| {
+            self.sinks.iter().any(|sink| !has_taken(&known, id, &record.taken_by, sink))
         };
         for (kind, Key { namespace, name }) in &known.waiting {
             macro_rules! count_in {
-                ($($cache:ident: $kind:ident,)*) => {
+                ($($kind:ident: $cache:ident, $plural:literal, $short:literal, [$($operation:ident),*];)*) => {
                     match kind {
                         $(Kind::$kind => {
                             let Some(object) = caches.$cache.get(namespace, name) else { continue };
                             let waiting = object.audit().map(|audit| audit.waiting.as_slice()).unwrap_or_default();
                             let uid = || object.uid().unwrap_or_default();
-                            count += waiting.iter().filter(|fact| waits(&(uid(), fact.number), fact)).count();
+                            count += waiting.iter().filter(|record| waits(&(uid(), record.number), record)).count();
                         })*
                     }
                 };
             }
-            with_controlled_kinds!(count_in);
+            with_kinds!(count_in);
         }
         count
     }
 
-    /// Notes that a sink took a fact.
+    /// Notes that a sink took a record.
     pub fn take(&self, sink: SinkName, event: &Event) {
         let mut known = self.lock();
         known.failing.remove(sink);
@@ -250,38 +251,39 @@ impl Outbox {
         taken.at = Some(Instant::now());
     }
 
-    /// Returns how long the delivered facts of an object may stay on it, when there is nothing else to write.
+    /// Returns how long the delivered records of an object may stay on it, when there is nothing else to write.
     #[must_use]
     pub fn settles_in(&self, uid: &str, audit: &Audit) -> Duration {
         let known = self.lock();
         let told =
-            audit.waiting.iter().filter_map(|fact| known.taken.get(&(uid.to_owned(), fact.number))?.at);
+            audit.waiting.iter().filter_map(|record| known.taken.get(&(uid.to_owned(), record.number))?.at);
         told.min().map_or(Duration::ZERO, |at| SETTLE_AFTER.saturating_sub(at.elapsed()))
     }
 
-    /// Notes that a sink did not take a fact.
+    /// Notes that a sink did not take a record.
     pub fn miss(&self, sink: SinkName, event: &Event) {
         let mut known = self.lock();
         known.failing.insert(sink);
         known.taken.entry(event.id.clone()).or_default().required.clone_from(&event.required);
     }
 
-    /// Takes off what everybody has taken. While a sink fails, those that have a fact are noted on it, so
+    /// Takes off what everybody has taken. While a sink fails, those that have a record are noted on it, so
     /// that it is not delivered to them again after a restart.
     pub fn settle(&self, uid: &str, audit: &mut Audit) {
         let known = self.lock();
-        audit.waiting.retain_mut(|fact| {
-            // Nobody has taken the fact since this process began.
-            let Some(taken) = known.taken.get(&(uid.to_owned(), fact.number)) else { return true };
-            let has =
-                |sink: &SinkName| fact.taken_by.iter().any(|other| other == sink) || taken.by.contains(sink);
+        audit.waiting.retain_mut(|record| {
+            // Nobody has taken the record since this process began.
+            let Some(taken) = known.taken.get(&(uid.to_owned(), record.number)) else { return true };
+            let has = |sink: &SinkName| {
+                record.taken_by.iter().any(|other| other == sink) || taken.by.contains(sink)
+            };
             let (have, have_not): (Vec<SinkName>, Vec<SinkName>) =
                 taken.required.iter().copied().partition(has);
             if have_not.is_empty() {
                 return false;
             }
             if have_not.iter().all(|sink| known.failing.contains(sink)) {
-                fact.taken_by = have.into_iter().map(ToOwned::to_owned).collect();
+                record.taken_by = have.into_iter().map(ToOwned::to_owned).collect();
             }
             true
         });
@@ -297,11 +299,11 @@ fn has_taken(known: &Known, id: &(String, i64), taken_by: &[String], sink: &str)
         || known.taken.get(id).is_some_and(|taken| taken.by.contains(sink))
 }
 
-/// Returns the channels by which people are notified of a fact: those that are in force in the Community around. Of an
+/// Returns the channels by which people are notified of a record: those that are in force in the Community around. Of an
 /// object that is being deleted they are not notified: nobody can do anything about it any more.
-fn channels<K: Told>(caches: &Caches, object: &K, type_: FactType) -> Vec<Channel> {
+fn channels<K: Audited>(caches: &Caches, object: &K, type_: RecordType) -> Vec<Channel> {
     let goes = object.meta().deletion_timestamp.is_some();
-    if goes || K::kind_told() != Kind::ApprovalRequest || !is_for_people(type_) {
+    if goes || K::audited_kind() != Kind::ApprovalRequest || !is_for_people(type_) {
         return Vec::new();
     }
     let parent = parent_of(caches, &object.namespace().unwrap_or_default());
@@ -318,20 +320,20 @@ fn cluster(caches: &Caches) -> String {
     caches.namespaces.get("", "kube-system").and_then(|namespace| namespace.uid()).unwrap_or_default()
 }
 
-fn event<K: Told + Resource<DynamicType = ()>>(object: &K, fact: &Fact, cluster: &str) -> Event {
+fn event<K: Audited + Resource<DynamicType = ()>>(object: &K, record: &AuditRecord, cluster: &str) -> Event {
     Event {
-        id: (object.uid().unwrap_or_default(), fact.number),
-        at: fact.at.0,
-        order: fact.at.0,
-        event: cloud_event(object, fact, cluster),
+        id: (object.uid().unwrap_or_default(), record.number),
+        at: record.at.0,
+        order: record.at.0,
+        event: cloud_event(object, record, cluster),
         required: Vec::new(),
         object: address(object),
     }
 }
 
-fn address<K: Told>(object: &K) -> Address {
+fn address<K: Audited>(object: &K) -> Address {
     Address {
-        kind: K::kind_told(),
+        kind: K::audited_kind(),
         namespace: object.namespace().unwrap_or_default(),
         name: object.name_any(),
     }
@@ -349,17 +351,17 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
-    /// A request with facts from these seconds.
+    /// A request with records from these seconds.
     fn request(name: &str, seconds: &[i64]) -> ApprovalRequest {
-        let fact = |second: &i64| Fact {
+        let record = |second: &i64| AuditRecord {
             at: Time(at(*second)),
-            ..crate::model::audit::facts::tests::a_fact(FactType::Decided)
+            ..crate::model::audit::records::tests::a_record(RecordType::Decided)
         };
         let mut request = ApprovalRequest::new(name, a_request());
         request.metadata.namespace = Some("acme".into());
         request.metadata.uid = Some(name.into());
         let mut audit = Audit::default();
-        crate::model::audit::facts::record(&mut audit, seconds.iter().map(fact));
+        crate::model::audit::records::append(&mut audit, seconds.iter().map(record));
         request.status = Some(ApprovalRequestStatus { audit, ..ApprovalRequestStatus::default() });
         request
     }
@@ -377,11 +379,11 @@ mod tests {
     fn settled(outbox: &Outbox, request: &ApprovalRequest) -> Vec<(i64, Vec<String>)> {
         let mut audit = request.status.clone().unwrap().audit;
         outbox.settle(request.metadata.uid.as_deref().unwrap(), &mut audit);
-        audit.waiting.into_iter().map(|fact| (fact.number, fact.into_known().taken_by)).collect()
+        audit.waiting.into_iter().map(|record| (record.number, record.into_known().taken_by)).collect()
     }
 
     #[test]
-    fn facts_of_one_object_come_in_their_order_whatever_the_clock_said() {
+    fn records_of_one_object_come_in_their_order_whatever_the_clock_said() {
         let caches = Caches::detached("enclave-system");
         let outbox = Outbox::new(vec!["stdout"]);
         put(&outbox, &caches, &request("a", &[20, 10, 30]));
@@ -392,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fact_goes_when_every_sink_has_it_and_who_has_it_is_noted_while_one_fails() {
+    fn a_record_goes_when_every_sink_has_it_and_who_has_it_is_noted_while_one_fails() {
         let caches = Caches::detached("enclave-system");
         let request = request("a", &[1, 2]);
         let outbox = Outbox::new(vec!["stdout", "http"]);
@@ -414,8 +416,8 @@ mod tests {
 
         // Another process knows what stands on the object.
         let mut noted_on_it = request.clone();
-        for fact in &mut noted_on_it.status.as_mut().unwrap().audit.waiting {
-            fact.taken_by = noted.clone();
+        for record in &mut noted_on_it.status.as_mut().unwrap().audit.waiting {
+            record.taken_by = noted.clone();
         }
         let another = Outbox::new(vec!["stdout", "http"]);
         put(&another, &caches, &noted_on_it);
@@ -431,7 +433,7 @@ mod tests {
 
     /// The watch and the answer to a write arrive in two threads.
     #[test]
-    fn a_fact_is_found_though_an_older_change_is_heard_of_after_it() {
+    fn a_record_is_found_though_an_older_change_is_heard_of_after_it() {
         let caches = Caches::detached("enclave-system");
         let outbox = Outbox::new(vec!["stdout"]);
         assert_eq!(ids(&outbox.find("stdout", &caches).0), [""; 0]);
@@ -458,9 +460,9 @@ mod tests {
         assert_eq!(settled(&outbox, &request), [], "another write takes it off at once");
     }
 
-    /// A channel may be taken out of its Community while it still has a fact to deliver.
+    /// A channel may be taken out of its Community while it still has a record to deliver.
     #[test]
-    fn a_fact_that_fewer_are_to_take_than_before_goes_when_those_have_it() {
+    fn a_record_that_fewer_are_to_take_than_before_goes_when_those_have_it() {
         let caches = Caches::detached("enclave-system");
         let request = request("a", &[1]);
         let outbox = Outbox::new(vec!["stdout"]);

@@ -24,18 +24,18 @@ impl PolicyVerifier {
 
     /// Verifies the live policies.
     pub fn verify(&self, live: &Policies) -> PolicyStatus {
-        let (witness, now) = (live.fingerprint(), Instant::now());
+        let (fingerprint, now) = (live.fingerprint(), Instant::now());
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let propagation = match known.take() {
-            Some(known) => known.next(witness.clone(), now),
-            None => Propagation::first(witness.clone(), live.age(self.clock.now()), now),
+            Some(known) => known.next(fingerprint.clone(), now),
+            None => Propagation::first(fingerprint.clone(), live.age(self.clock.now()), now),
         };
         let is_propagating = known.insert(propagation).remaining(now).is_some();
         let integrity = match self.built_in.compare_with_live(live) {
             Integrity::Intact if is_propagating => Integrity::Propagating,
             integrity => integrity,
         };
-        PolicyStatus { integrity, witness }
+        PolicyStatus { integrity, fingerprint }
     }
 
     pub(super) fn remaining(&self) -> Duration {

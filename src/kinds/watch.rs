@@ -15,21 +15,18 @@ use kube::{Api, Client};
 
 use crate::api::names::{self, label};
 use crate::api::reading::Readable;
-use crate::api::{
-    ApprovalRequest, CiliumNetworkPolicy, Community, CommunityEndpoint, Enclave, EnclaveConnection,
-    EnclaveEndpoint, EnclaveWorkload, RoleActivation, RoleAssignment, RoleEligibility, TransitHub, cilium,
-};
+use crate::api::{CiliumNetworkPolicy, cilium};
 use crate::cluster::watch::{Apis, WatchEvent, list_selected, run_watch};
 use crate::kinds::backfill::run_backfill;
 use crate::kinds::caches::Cilium;
+use crate::kinds::enqueue::Enqueued;
 use crate::kinds::enqueue::Enqueuer;
 use crate::kinds::foreign::Relevant;
-use crate::kinds::intake::Enqueued;
 use crate::kinds::listing::run_listing;
 
 /// Says which watches there are.
 macro_rules! watches {
-    ($($visibility:vis $name:ident: $kind:ty = $config:expr => $enqueue:expr;)*) => {
+    ($($visibility:vis $name:ident: $kind:ty = $config:expr;)*) => {
         /// The watches that fill the caches: futures that never return.
         #[must_use]
         pub fn run_watches(client: &Client, enqueuer: &Enqueuer) -> Vec<BoxFuture<'static, ()>> {

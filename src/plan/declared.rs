@@ -183,7 +183,7 @@ where
     }
     match (finalization.remove)() {
         // From now on nothing waits for this object, so it has to be true that nothing of it is left.
-        Ok(confirm) if !object.gate().is_none_or(|gate| gate.audit.is_told()) => {
+        Ok(confirm) if !object.gate().is_none_or(|gate| gate.audit.is_delivered()) => {
             let message = "being deleted: all that it owned is gone, and it goes when the audit stream has taken what happened to it (status.audit)";
             let writes = marks.into_iter().chain(confirm).collect();
             Plan { writes, ..leaving(reason::AUDIT_PENDING, message.to_owned()) }

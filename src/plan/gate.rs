@@ -87,7 +87,7 @@ pub fn plan_gate<K: Gated>(
                     plan_marks(applied.as_ref(), requests, input.now)
                 }
             };
-            writes.extend(plan_confirmation(K::KIND, basis, &input.policies.witness));
+            writes.extend(plan_confirmation(K::KIND, basis, &input.policies.fingerprint));
             Ok(Gate {
                 deletion_protected: is_protected(Some(&next))?,
                 applied: Some(next),
@@ -124,8 +124,8 @@ pub fn plan_gate<K: Gated>(
 
 /// Returns the writes that confirm what has to be true at the API server, not only in caches, before something
 /// takes effect.
-pub(crate) fn plan_confirmation(kind: Kind, basis: Basis, witness: &str) -> Vec<Write> {
-    let policies = |by| Write::ConfirmPolicies { witness: witness.to_owned(), by };
+pub(crate) fn plan_confirmation(kind: Kind, basis: Basis, fingerprint: &str) -> Vec<Write> {
+    let policies = |by| Write::ConfirmPolicies { fingerprint: fingerprint.to_owned(), by };
     match basis {
         Basis::Approved { votes } => vec![policies(ConfirmBy::VotesCounted(kind, votes))],
         Basis::NoRule(origins) => std::iter::once(policies(ConfirmBy::List))

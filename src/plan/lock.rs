@@ -20,7 +20,7 @@ const MOST: usize = 50;
 #[derive(Clone, Debug, Default)]
 pub struct OfOthers {
     /// Objects of the kinds that the lock guards.
-    pub leftovers: Vec<String>,
+    pub unmanaged: Vec<String>,
     /// Bindings that nobody declared.
     pub standing_grants: Vec<String>,
 }
@@ -31,7 +31,7 @@ pub struct Lock<'a> {
     /// The principals that may do more.
     pub exceptions: &'a Exceptions,
     /// Objects that the operator did not make, of the kinds that the lock guards; in words.
-    pub leftovers: &'a [String],
+    pub unmanaged: &'a [String],
     /// Whether the policy that locks is there.
     pub integrity: &'a Integrity,
 }
@@ -72,7 +72,7 @@ pub fn show_lock(
 }
 
 fn describe(lock: &Lock<'_>) -> Wanted {
-    let Lock { exceptions, leftovers, integrity } = lock;
+    let Lock { exceptions, unmanaged, integrity } = lock;
     let wanted = |status, reason, message| Wanted { type_: condition::LOCKED, status, reason, message };
     let unknown = match integrity {
         Integrity::Intact => None,
@@ -104,17 +104,17 @@ fn describe(lock: &Lock<'_>) -> Wanted {
         );
         return wanted(Status::False, reason, message);
     }
-    let Some(first) = leftovers.iter().min() else {
+    let Some(first) = unmanaged.iter().min() else {
         let message = "only what the operator made guards the namespaces, and only it can change that".into();
         return wanted(Status::True, reason::LOCKED, message);
     };
-    let more = match leftovers.len() - 1 {
+    let more = match unmanaged.len() - 1 {
         0 => String::new(),
-        more => format!(" and {more} more (status.leftovers)"),
+        more => format!(" and {more} more (status.unmanagedResources)"),
     };
     let message =
         format!("not made by the operator and still in force: {first}{more}; delete what nobody needs");
-    wanted(Status::False, reason::LEFTOVERS, message)
+    wanted(Status::False, reason::UNMANAGED_RESOURCES, message)
 }
 
 fn name_all<'a>(principals: impl IntoIterator<Item = &'a Principal>) -> String {
@@ -127,17 +127,17 @@ mod tests {
 
     fn show(
         exceptions: &Exceptions,
-        leftovers: &[String],
+        unmanaged: &[String],
         integrity: &Integrity,
     ) -> (Condition, Option<PlannedEvent>) {
         let mut gate = GateStatus::default();
-        let lock = Lock { exceptions, leftovers, integrity };
+        let lock = Lock { exceptions, unmanaged, integrity };
         let notice = show_lock(&mut gate, &[], &lock, Timestamp::UNIX_EPOCH);
         (gate.conditions.remove(0), notice)
     }
 
     #[test]
-    fn what_was_left_behind_is_said_and_told_once() {
+    fn what_was_created_is_said_and_told_once() {
         let nobody = Exceptions::default();
         let (locked, notice) = show(&nobody, &[], &Integrity::Intact);
         assert_eq!((locked.status.as_str(), locked.reason.as_str()), ("True", reason::LOCKED));
@@ -145,15 +145,15 @@ mod tests {
 
         let found = ["NetworkPolicy b/x".to_owned(), "NetworkPolicy a/y".to_owned()];
         let (left, notice) = show(&nobody, &found, &Integrity::Intact);
-        assert_eq!((left.status.as_str(), left.reason.as_str()), ("False", reason::LEFTOVERS));
+        assert_eq!((left.status.as_str(), left.reason.as_str()), ("False", reason::UNMANAGED_RESOURCES));
         assert!(left.message.contains("NetworkPolicy a/y and 1 more"), "{}", left.message);
-        assert_eq!(notice.unwrap().reason, reason::LEFTOVERS);
+        assert_eq!(notice.unwrap().reason, reason::UNMANAGED_RESOURCES);
 
-        let lock = Lock { exceptions: &nobody, leftovers: &found, integrity: &Integrity::Intact };
+        let lock = Lock { exceptions: &nobody, unmanaged: &found, integrity: &Integrity::Intact };
         let again =
             show_lock(&mut GateStatus::default(), std::slice::from_ref(&left), &lock, Timestamp::UNIX_EPOCH);
         assert_eq!(again, None);
-        let lock = Lock { leftovers: &[], ..lock };
+        let lock = Lock { unmanaged: &[], ..lock };
         let gone = show_lock(&mut GateStatus::default(), &[left], &lock, Timestamp::UNIX_EPOCH);
         assert_eq!(gone.unwrap().severity, Severity::Normal);
 

@@ -87,7 +87,7 @@ pub enum Write {
     ConfirmRules(RulesOrigin),
     /// Go on only when the API server really runs the admission policies with this fingerprint.
     /// The watch of the policies may be behind the watch of the votes.
-    ConfirmPolicies { witness: String, by: ConfirmBy },
+    ConfirmPolicies { fingerprint: String, by: ConfirmBy },
     /// Propose a change.
     CreateRequest(Box<ApprovalRequest>),
     /// Record on a request that its change is applied.
@@ -102,8 +102,8 @@ pub enum Write {
     Child(Verb, Child),
 }
 
-/// The reads by which the admission policies are confirmed. The policies that bear witness to a change of a kind
-/// (`admission::is_witness`) can be read one by one: that takes many requests but is answered at once, for
+/// The reads by which the admission policies are confirmed. The policies that protect the votes on a change of a kind
+/// (`admission::protects_votes`) can be read one by one: that takes many requests but is answered at once, for
 /// changes that people wait for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConfirmBy {

@@ -21,7 +21,6 @@ use tower::util::MapResponseLayer;
 use tower::{BoxError, Service, ServiceBuilder, service_fn};
 use tower_http::timeout::ResponseBodyTimeoutLayer;
 
-use crate::api::names::OPERATOR;
 use crate::cluster::fence::{Fence, NotLeading};
 use crate::cluster::text::Text;
 
@@ -45,15 +44,14 @@ pub struct Clients {
 
 impl Clients {
     /// Clients whose requests end in time: closing access must not wait for a connection that is silently dead.
-    /// `namespace` is the operator's own.
     ///
     /// # Errors
     /// When the configuration has no usable credentials, or asks for a proxy.
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn connect(config: &kube::Config, namespace: &str) -> Result<Self, kube::Error> {
-        let fence = Fence::new(namespace, OPERATOR);
+    pub fn connect(config: &kube::Config) -> Result<Self, kube::Error> {
+        let fence = Fence::default();
         let reads = build(config, None, LONGEST_SILENCE)?;
         let writes = build(config, Some(fence.clone()), LONGEST_SILENCE)?;
         Ok(Self { reads, writes, fence })
@@ -61,8 +59,8 @@ impl Clients {
 
     /// One client for everything, whose sockets are its own matter.
     #[must_use]
-    pub fn of(client: Client, namespace: &str) -> Self {
-        Self { reads: client.clone(), writes: client, fence: Fence::new(namespace, OPERATOR) }
+    pub fn of(client: Client) -> Self {
+        Self { reads: client.clone(), writes: client, fence: Fence::default() }
     }
 }
 
@@ -167,6 +165,7 @@ impl<S: Connection> Connection for Fenced<S> {
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
+    use std::time::Instant;
 
     use futures::TryStreamExt;
     use k8s_openapi::api::coordination::v1::Lease;
@@ -178,6 +177,8 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
+    use crate::api::names::OPERATOR;
+    use crate::cluster::fence::RENEW_DEADLINE;
     use crate::cluster::watch::WATCH_SECONDS;
 
     /// A client of a server that says this to whatever it is asked, and nothing more.
@@ -222,15 +223,15 @@ mod tests {
                 });
             }
         });
-        let clients = Clients::connect(&config, "enclave-system").unwrap();
+        let clients = Clients::connect(&config).unwrap();
         let write = async || {
             let maps = Api::<ConfigMap>::default_namespaced(clients.writes.clone());
             maps.create(&PostParams::default(), &ConfigMap::default()).await
         };
         let lease = async || {
-            let leases =
-                Api::<Lease>::namespaced(clients.fence.listen(clients.reads.clone()), "enclave-system");
+            let leases = Api::<Lease>::namespaced(clients.reads.clone(), "enclave-system");
             leases.replace(OPERATOR, &PostParams::default(), &Lease::default()).await.unwrap();
+            clients.fence.extend(Instant::now() + RENEW_DEADLINE);
         };
         write().await.expect_err("it never led");
         lease().await;

@@ -22,10 +22,11 @@ use crate::admission::{PolicyError, build_policies};
 use crate::api::audit::Audit;
 use crate::api::community::Channel;
 use crate::api::names::reason;
+use crate::audit::exporter::run_exporter;
+use crate::audit::target::Target;
 use crate::cluster::clock::Clock;
 use crate::cluster::events::Events;
 use crate::cluster::watch::list_consistently;
-use crate::controllers::exporter::{Outlet, run_exporters};
 use crate::controllers::writer::Writer;
 use crate::controllers::{self, Context, revocation};
 use crate::kinds::changes::run_propagation;
@@ -94,16 +95,14 @@ pub async fn run_operator(
     let (is_ready, ready) = watch::channel(false);
     tasks.spawn(serve(settings.listen, metrics.registry(&caches, &enqueuer.outbox), ready.clone()));
     let election = Election::new(&client, fence, settings);
-    for watch in election.watches() {
-        tasks.spawn(watch);
-    }
+    tasks.spawn(election.watch());
     let (events, publisher) = Events::new(writer.clone(), &settings.identity);
     let tell = {
         let (policy_status, namespace) = (policy_status.clone(), namespace.clone());
         let (metrics, events) = (metrics.clone(), events.clone());
         async move {
             tokio::select! {
-                () = run_integrity_records(policy_status, &events, &namespace, &metrics) => {}
+                () = record_policy_changes(policy_status, &events, &namespace, &metrics) => {}
                 () = publisher.run() => {}
             }
         }
@@ -135,8 +134,8 @@ pub async fn run_operator(
         info!("all caches are filled");
         std::future::pending::<()>().await;
     };
-    let outlets = sinks.into_iter().map(Outlet::Stream).chain(Channel::ALL.map(Outlet::People)).collect();
-    let lead = election.lead(lead(context, ready.clone(), outlets, tell));
+    let targets = sinks.into_iter().map(Target::Stream).chain(Channel::ALL.map(Target::People)).collect();
+    let lead = election.lead(lead(context, ready.clone(), targets, tell));
     // New writes are refused from then on, and what is under way has come to its end.
     let stop = async {
         shutdown.await;
@@ -174,7 +173,7 @@ pub async fn run_operator(
 async fn lead(
     context: Arc<Context>,
     mut ready: watch::Receiver<bool>,
-    outlets: Vec<Outlet>,
+    targets: Vec<Target>,
     tell: impl Future<Output = ()>,
 ) {
     context.metrics.leader.set(1);
@@ -190,8 +189,8 @@ async fn lead(
     info!("leading, reconciling");
     // The answers of sinks must not hold up the controllers.
     let mut exporters = JoinSet::new();
-    for outlet in outlets {
-        exporters.spawn(run_exporters(Arc::clone(&context), outlet));
+    for outlet in targets {
+        exporters.spawn(run_exporter(Arc::clone(&context), outlet));
     }
     let mut closing = JoinSet::new();
     closing.spawn(revocation::run_revocation(Arc::clone(&context)));
@@ -205,8 +204,8 @@ async fn lead(
     };
     tokio::select! {
         () = controllers => {}
-        // No object goes before its facts were delivered, so this must not end by itself.
-        Some(_) = exporters.join_next() => error!("telling what happened ended by a defect of this program"),
+        // No object goes before its records were delivered, so this must not end by itself.
+        Some(_) = exporters.join_next() => error!("an exporter ended by a defect of this program"),
     }
 }
 
@@ -219,7 +218,7 @@ async fn serve(address: SocketAddr, registry: Registry, ready: watch::Receiver<b
 
 /// Reports, in a metric and in an Event on the operator's namespace, whether the admission policies
 /// are intact. Each Community shows it too, in its condition Protected.
-async fn run_integrity_records(
+async fn record_policy_changes(
     mut policy_status: watch::Receiver<Option<PolicyStatus>>,
     events: &Events,
     namespace: &str,

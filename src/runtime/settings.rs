@@ -38,11 +38,11 @@ pub struct Settings {
 /// Where the audit stream goes beside the standard output.
 #[derive(Args, Clone, Debug, Default)]
 pub struct AuditSettings {
-    /// File to which each fact is appended as a line of JSON; `-` is the standard output.
+    /// File to which each record is appended as a line of JSON; `-` is the standard output.
     #[arg(long, env = "ENCLAVE_OPERATOR_AUDIT_FILE", default_value = "-")]
     pub audit_file: PathBuf,
 
-    /// URL to which each fact is posted as a CloudEvent; https:// unless it is near.
+    /// URL to which each record is posted as a CloudEvent; https:// unless it is near.
     #[arg(long, env = "ENCLAVE_OPERATOR_AUDIT_URL")]
     pub audit_url: Option<String>,
 
@@ -56,7 +56,7 @@ pub struct AuditSettings {
 }
 
 impl AuditSettings {
-    /// The sinks to which every fact is delivered.
+    /// The sinks to which every record is delivered.
     ///
     /// # Errors
     /// When one of them cannot work like this.

@@ -1,4 +1,4 @@
-//! Facts for a program behind a URL.
+//! Audit records for a program behind a URL.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Where audit facts and notifications are delivered.
+//! Where audit records and notifications are delivered.
 //!
 //! A delivery is tried once: who calls decides whether and when it is tried again. What was not taken for
 //! certain is an error, so a delivery that is tried again may arrive twice.
@@ -31,7 +31,7 @@ pub use stdout::StdoutSink;
 /// The time that a delivery may take, from the look-up of the name to the answer.
 pub const DELIVERY_LIMIT: Duration = Duration::from_secs(10);
 
-/// Takes facts for programs, as CloudEvents in JSON.
+/// Takes records for programs, as CloudEvents in JSON.
 #[derive(Clone)]
 pub enum EventSink {
     Stdout(StdoutSink),

@@ -1,4 +1,4 @@
-//! Facts as lines of JSON on the standard output, for whatever collects logs.
+//! Audit records as lines of JSON on the standard output, for whatever collects logs.
 
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd;

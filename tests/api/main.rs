@@ -15,6 +15,7 @@ mod handover;
 mod hub_and_spoke;
 mod impact;
 mod in_process;
+mod live_policies;
 mod lock;
 mod metrics;
 mod mfa;
@@ -33,6 +34,5 @@ mod stamps;
 mod trouble;
 mod upgrade;
 mod values;
-mod witness;
 
 use enclave_operator_testing::{self as support, mail_server, reach, sim::stamp, world};

@@ -20,7 +20,7 @@ use crate::world::{
 const LINES: [&str; 7] = [
     "leader 1",
     "admission_policies_intact 1",
-    "overdue_closings 0",
+    "overdue_revocations 0",
     "pending_requests{kind=\"Enclave\"} 1",
     "active_activations{role=\"enclave-reader\"} 1",
     "request_decision_seconds_count{outcome=\"Decided\"} 1",

@@ -614,7 +614,7 @@ fn fields_of_a_status_that_this_version_does_not_know_stay() {
     });
 }
 
-/// As are fields of the entries of its lists, which are written as a whole: of votes, and of facts that a sink has
+/// As are fields of the entries of its lists, which are written as a whole: of votes, and of records that a sink has
 /// not taken yet.
 #[test]
 fn fields_of_entries_that_this_version_does_not_know_stay() {

@@ -301,7 +301,7 @@ fn a_converged_cluster_sees_no_writes() {
         })
         .await;
         wait_until(api, "maintained", SOON, "it is told", |enclave: &Enclave| {
-            enclave.status.as_ref().is_some_and(|status| !status.leftovers.is_empty())
+            enclave.status.as_ref().is_some_and(|status| !status.unmanaged_resources.is_empty())
         })
         .await;
         let conflict = crate::world::community("default", &json!({}));

@@ -21,7 +21,7 @@ enum Step {
     /// The operator, or whoever restores a backup, writes the status. Each part is right as a rule.
     Status { generation: Option<i64>, complete_for: Option<bool>, pending: bool },
     /// The stamp names another generation, as after an edit while no policy watched.
-    Unwitnessed,
+    Unstamped,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -33,7 +33,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (generation, complete_for, prop::bool::weighted(0.15)).prop_map(
             |(generation, complete_for, pending)| Step::Status { generation, complete_for, pending }
         ),
-        2 => Just(Step::Unwitnessed),
+        2 => Just(Step::Unstamped),
     ]
 }
 
@@ -103,7 +103,7 @@ fn the_policies_stamp_what_the_model_says() {
                     let before = serde_json::to_value(&known).unwrap();
                     write_status_of(&operator, "e", &before, &status).await.unwrap()
                 }
-                Step::Unwitnessed => {
+                Step::Unstamped => {
                     let other = json!({"metadata": {"annotations": {REQUESTED_GENERATION: "99999"}}});
                     operator.patch("e", &PatchParams::default(), &Patch::Merge(other)).await.unwrap()
                 }

@@ -125,7 +125,7 @@ fn without_its_policies_the_operator_enacts_nothing_and_resumes_when_they_are_ba
 }
 
 #[test]
-fn a_change_that_no_policy_witnessed_is_not_believed() {
+fn a_change_that_no_policy_stamped_is_not_believed() {
     let world = World::without_operator();
     world.install();
     on_a_runtime(async || {
@@ -162,14 +162,14 @@ fn a_change_that_no_policy_witnessed_is_not_believed() {
         })
         .await;
 
-        world.start_operator("witness");
-        active_community(&world, "witness", &rules).await;
+        world.start_operator("policies");
+        active_community(&world, "policies", &rules).await;
         world.kill_operator();
 
         // Both gone: the change gets in, with a forged author.
         bindings.delete(stamp, &DeleteParams::default()).await.unwrap();
         verify.delete(check, &DeleteParams::default()).await.unwrap();
-        let api = enclaves(&world.alice(), "witness");
+        let api = enclaves(&world.alice(), "policies");
         let name = eventually("an unstamped change gets in", SOON, async || {
             static COUNT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
             let name = format!("e{}", COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
@@ -187,7 +187,7 @@ fn a_change_that_no_policy_witnessed_is_not_believed() {
         bindings.create(&PostParams::default(), &stamped).await.unwrap();
         verify.create(&PostParams::default(), &checked).await.unwrap();
 
-        world.start_operator("witness");
+        world.start_operator("policies");
         // First it waits until the policies, which are young, are effective.
         let held = wait_until(api, &name, SOON, "the hold says why", |enclave: &Enclave| {
             enclave.status.as_ref().is_some_and(|status| {

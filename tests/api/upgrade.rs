@@ -3,20 +3,21 @@
 use std::collections::BTreeMap;
 
 use enclave_operator::api::approval_request::Verdict;
-use enclave_operator::api::{EnclaveConnection, Kind, State};
+use enclave_operator::api::{Enclave, EnclaveConnection, Kind, State};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Namespace, ResourceQuota};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, Role, RoleBinding};
-use kube::api::{ListParams, PostParams};
+use kube::api::{DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Resource, ResourceExt};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
-use crate::lock::maintenance;
+use crate::lock::{maintenance, open_policy, until_admitted};
 use crate::network::{Story, make, required, to_the_ledger};
 use crate::roles::{self, Place, wait_for_activation};
-use crate::support::helm::{RELEASE, copy_chart};
-use crate::support::{Process, eventually, writes_by};
+use crate::support::helm::{CHART, RELEASE, copy_chart};
+use crate::support::{Process, eventually, wait_until, writes_by};
 use crate::trouble::{wait_for_log, wait_for_metric};
 use crate::world::{
     SOON, World, active_community, communities, enclave, enclaves, hold_everything, kind_api, namespaced,
@@ -29,7 +30,7 @@ const STATES: &str = "states";
 
 /// Every state of what is held, and of activations, that lasts.
 async fn declare_every_state(world: &World) {
-    let (alice, bob) = (world.alice(), world.bob());
+    let (alice, bob, administrator) = (world.alice(), world.bob(), world.plane.administrator_user());
     let mut rules = hold_everything();
     rules["rules"].as_array_mut().unwrap().push(json!({"operation": "RoleActivation", "policy": "Required"}));
     active_community(world, STATES, &json!({ "approvals": rules })).await;
@@ -62,11 +63,20 @@ async fn declare_every_state(world: &World) {
         &communities(&alice),
         "net",
         json!({"spec": {"maintenance":
-        maintenance("General", &json!({"kind": "User", "name": "tina"}), 3600)}}),
+        maintenance("General", &json!({"kind": "User", "name": administrator.name()}), 3600)}}),
     )
     .await
     .unwrap();
     wait_until_applied(&communities(&alice), "net").await;
+    let policies: Api<NetworkPolicy> = namespaced(administrator.client(), "net-payments");
+    until_admitted(async || policies.create(&PostParams::default(), &open_policy("debug")).await).await;
+    let shows = |enclave: &Enclave| {
+        enclave
+            .status
+            .as_ref()
+            .is_some_and(|status| status.unmanaged_resources == ["NetworkPolicy net-payments/debug"])
+    };
+    wait_until(enclaves(&alice, "net"), "payments", SOON, "it shows what others made", shows).await;
 
     // Roles: held, to be decided, later, given back.
     let place = Place::make_in(world, "jit", &json!({})).await;
@@ -96,23 +106,19 @@ async fn declare_every_state(world: &World) {
 
 /// State, what is applied and which request it waits for, of every object.
 async fn states(world: &World) -> BTreeMap<String, Value> {
-    let mut all = BTreeMap::new();
-    for kind in Kind::ALL {
-        let api = kind_api(&world.administrator(), kind, "");
-        for object in api.list(&ListParams::default()).await.unwrap() {
-            let shown = &object.data["status"];
-            let told = json!([
-                object.metadata.generation,
-                shown["state"],
-                shown["applied"]["digest"],
-                shown["pending"]["approvalRequest"],
-                shown["endsAt"],
-            ]);
-            let key = format!("{kind} {}/{}", object.namespace().unwrap_or_default(), object.name_any());
-            all.insert(key, told);
-        }
-    }
-    all
+    let told = |(kind, object): (Kind, DynamicObject)| {
+        let shown = &object.data["status"];
+        let told = json!([
+            object.metadata.generation,
+            shown["state"],
+            shown["applied"]["digest"],
+            shown["pending"]["approvalRequest"],
+            shown["endsAt"],
+            shown["unmanagedResources"],
+        ]);
+        (format!("{kind} {}/{}", object.namespace().unwrap_or_default(), object.name_any()), told)
+    };
+    all_objects(world).await.into_iter().map(told).collect()
 }
 
 /// Which version of everything that guards or gives rights is there.
@@ -153,6 +159,67 @@ async fn children(world: &World) -> BTreeMap<String, String> {
     all
 }
 
+/// Fields of a status that an earlier version had under other names.
+const RENAMED: [(&str, &str); 3] = [
+    ("policyFingerprint", "witness"),
+    ("createdDuringActivation", "leftBehind"),
+    ("unmanagedResources", "leftovers"),
+];
+
+/// A copy of the chart with the names that the earlier version had, in CustomResourceDefinitions and policies.
+fn copy_earlier_chart() -> TempDir {
+    let earlier = tempfile::tempdir().unwrap();
+    copy_chart(earlier.path());
+    let mut renamed = 0;
+    for folder in ["templates/crds", "templates/policies"] {
+        for file in std::fs::read_dir(earlier.path().join(folder)).unwrap() {
+            let path = file.unwrap().path();
+            let mut text = std::fs::read_to_string(&path).unwrap();
+            for (now, before) in RENAMED {
+                renamed += text.matches(now).count();
+                text = text.replace(now, before);
+            }
+            std::fs::write(&path, text).unwrap();
+        }
+    }
+    assert!(renamed > 4, "{renamed}");
+    earlier
+}
+
+/// Leaves every status as the earlier version had it. Its definitions are installed.
+async fn write_earlier_names(world: &World, stored: &[(Kind, DynamicObject)]) {
+    let operator = world.operator().await;
+    let mut written = 0;
+    for (kind, object) in stored {
+        let values = RENAMED.map(|(now, before)| (before, object.data["status"][now].clone()));
+        let status: BTreeMap<&str, Value> =
+            values.into_iter().filter(|(_, value)| !value.is_null()).collect();
+        if status.is_empty() {
+            continue;
+        }
+        let api = kind_api(&operator.client(), *kind, object.namespace().as_deref().unwrap_or_default());
+        let patch = Patch::Merge(json!({ "status": status }));
+        let after = api.patch_status(&object.name_any(), &PatchParams::default(), &patch).await.unwrap();
+        for (before, value) in &status {
+            assert_eq!(&after.data["status"][before], value);
+        }
+        for (now, _) in RENAMED {
+            assert_eq!(after.data["status"][now], Value::Null, "{kind} {}", object.name_any());
+        }
+        written += 1;
+    }
+    assert!(written > 5, "{written}");
+}
+
+async fn all_objects(world: &World) -> Vec<(Kind, DynamicObject)> {
+    let mut all = Vec::new();
+    for kind in Kind::ALL {
+        let found = kind_api(&world.administrator(), kind, "").list(&ListParams::default()).await.unwrap();
+        all.extend(found.into_iter().map(|object| (kind, object)));
+    }
+    all
+}
+
 fn start(world: &World, identity: &str) -> Process {
     let operator = world.spawn_operator(identity);
     on_a_runtime(async || wait_for_log(&operator, "leading, reconciling").await);
@@ -185,19 +252,32 @@ async fn assert_unchanged(world: &World, before: &Seen, operator: &Process) {
 fn an_upgrade_and_a_rollback_change_nothing_that_is_in_force() {
     let world = World::without_operator();
     world.install();
-    let first = start(&world, "first");
-    let before = on_a_runtime(async || {
+    let earlier = start(&world, "earlier");
+    let (before, stored) = on_a_runtime(async || {
         declare_every_state(&world).await;
-        eventually("nothing is under way", SOON, async || {
+        let seen = eventually("nothing is under way", SOON, async || {
             let seen = look(&world).await;
             let is_under_way = |(key, state): (&String, &Value)| {
                 state[1] == "Approved" && !key.starts_with("ApprovalRequest")
             };
             (!seen.0.iter().any(is_under_way) && look(&world).await == seen).then_some(seen)
         })
-        .await
+        .await;
+        (seen, all_objects(&world).await)
     });
     assert!(before.0.len() > 25, "{:#?}", before.0);
+
+    // From an earlier version, which had other names for some fields.
+    earlier.terminate(SOON);
+    let administrator = world.plane.administrator_user();
+    let upgrade = |chart: &str, settings: &str| {
+        administrator.helm(&["upgrade", RELEASE, chart, "--set", settings]).expect_success();
+    };
+    upgrade(copy_earlier_chart().path().to_str().unwrap(), "replicas=0");
+    on_a_runtime(async || write_earlier_names(&world, &stored).await);
+    upgrade(CHART, "replicas=0");
+    let first = start(&world, "first");
+    on_a_runtime(async || assert_unchanged(&world, &before, &first).await);
 
     // The next version of the chart: a new field with a default, and policies with other settings.
     let next = tempfile::tempdir().unwrap();
@@ -208,17 +288,8 @@ fn an_upgrade_and_a_rollback_change_nothing_that_is_in_force() {
     assert!(text.contains(at), "where the fields of an Enclave begin");
     let field = "            properties:\n              tier:\n                description: New.\n                type: string\n                default: standard\n              approvals:\n";
     std::fs::write(&crd, text.replacen(at, field, 1)).unwrap();
-    let administrator = world.plane.administrator_user();
     let upgraded = Timestamp::now();
-    administrator
-        .helm(&[
-            "upgrade",
-            RELEASE,
-            next.path().to_str().unwrap(),
-            "--set",
-            "replicas=0,mfa.values={mfa,otp}",
-        ])
-        .expect_success();
+    upgrade(next.path().to_str().unwrap(), "replicas=0,mfa.values={mfa,otp}");
     // The old replica still runs under the new policies: it holds, and closes.
     on_a_runtime(async || {
         wait_for_metric(&first, "enclave_operator_admission_policies_intact 0").await;

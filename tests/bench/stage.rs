@@ -177,12 +177,12 @@ impl Stage {
             let api: Api<DynamicObject> = Api::all_with(self.administrator.clone(), &kind.resource());
             for object in api.list(&ListParams::default()).await.unwrap() {
                 let Some(status) = object.data.get("status") else { continue };
-                let is_told =
+                let is_delivered =
                     status.pointer("/audit/waiting").and_then(Value::as_array).is_none_or(Vec::is_empty);
                 let is_marked = kind != Kind::ApprovalRequest
                     || status.get("state") != Some(&json!("Approved"))
                     || status.get("enactedAt").is_some();
-                if !is_told || !is_marked {
+                if !is_delivered || !is_marked {
                     return false;
                 }
             }

@@ -38,7 +38,7 @@ fn wrong_values_are_refused_with_what_is_wrong() {
         ("retainRequestsFor=90d", "at '/retainRequestsFor'"),
         ("audit.http.url=ftp://example.com", "at '/audit/http/url'"),
         // It would be in the environment of the process, and in logs of others.
-        ("audit.http.url=https://user:password@example.com/facts", "at '/audit/http/url'"),
+        ("audit.http.url=https://user:password@example.com/records", "at '/audit/http/url'"),
         ("image.digest=latest", "at '/image/digest'"),
         ("audit=null", "at '': missing property 'audit'"),
         ("networkPolicy.apiServer=null", "at '/networkPolicy': missing property 'apiServer'"),

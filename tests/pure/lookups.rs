@@ -16,8 +16,8 @@ use enclave_operator::cluster::watch::WatchEvent;
 use enclave_operator::cluster::workqueue::{Outcome, Priority};
 use enclave_operator::controllers::revocation::plan_revocation;
 use enclave_operator::kinds::controller::{Controller, ReconcileInput};
+use enclave_operator::kinds::enqueue::Enqueued;
 use enclave_operator::kinds::enqueue::Enqueuer;
-use enclave_operator::kinds::intake::Enqueued;
 use enclave_operator::kinds::policy_verifier::PolicyVerifier;
 use enclave_operator::kinds::rbac::observe::{observe_assignment, observe_one_grant};
 use enclave_operator::kinds::role_assignment::plan::plan_assignment;
@@ -149,7 +149,7 @@ impl World {
         let caches = &self.enqueuer.caches;
         let object = K::cache(caches).get(namespace, name).unwrap();
         let before = caches.visited();
-        let policy_status = PolicyStatus { integrity: Integrity::Intact, witness: "guard".to_owned() };
+        let policy_status = PolicyStatus { integrity: Integrity::Intact, fingerprint: "guard".to_owned() };
         let retain_requests_for = SignedDuration::from_hours(1);
         let _ = K::plan(object, ReconcileInput { caches, policy_status, retain_requests_for, now: now() });
         caches.visited() - before
@@ -516,7 +516,7 @@ fn the_same_people_in_many_assignments_are_looked_at_once_in_each() {
     }
 
     let owner = world.get::<RoleAssignment>(&control(0), "enclave-owner-00");
-    let policy_status = PolicyStatus { integrity: Integrity::Intact, witness: "guard".to_owned() };
+    let policy_status = PolicyStatus { integrity: Integrity::Intact, fingerprint: "guard".to_owned() };
     let before = world.enqueuer.caches.visited();
     let observed = observe_assignment(&world.enqueuer.caches, owner, policy_status);
     let visited = world.enqueuer.caches.visited() - before;
@@ -674,7 +674,7 @@ fn what_has_the_name_of_a_grant_elsewhere_is_taken_away_and_keeps_nobody_waiting
     let elsewhere: Namespace = serde_json::from_value(json!({"metadata": {"name": "elsewhere"}})).unwrap();
     world.see(&elsewhere);
     let plan = |world: &World, name: &str| {
-        let policy_status = PolicyStatus { integrity: Integrity::Intact, witness: "guard".to_owned() };
+        let policy_status = PolicyStatus { integrity: Integrity::Intact, fingerprint: "guard".to_owned() };
         let assignment = world.get::<RoleAssignment>(&control, name);
         plan_assignment(&observe_assignment(&world.enqueuer.caches, assignment, policy_status), now())
     };

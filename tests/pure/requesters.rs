@@ -36,7 +36,7 @@ enum Step {
     /// Somebody changes what the connection is for, opens or closes it, and says why; for somebody else too.
     Edit { person: usize, behalf: Option<usize>, description: u8, enabled: bool, words: u8 },
     /// Somebody edits while the policies are away: nothing is stamped.
-    UnwitnessedEdit { description: u8 },
+    UnstampedEdit { description: u8 },
     /// Somebody decides the latest request.
     Vote { person: usize, approves: bool },
     /// The rules come to hold changes, or do not any more.
@@ -68,7 +68,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (person.clone(), prop::option::weighted(0.1, person.clone()), 0..3_u8, any::<bool>(), 0..3_u8).prop_map(
             |(person, behalf, description, enabled, words)| Step::Edit { person, behalf, description, enabled, words }
         ),
-        1 => (0..3_u8).prop_map(|description| Step::UnwitnessedEdit { description }),
+        1 => (0..3_u8).prop_map(|description| Step::UnstampedEdit { description }),
         4 => (person, prop::bool::weighted(0.8)).prop_map(|(person, approves)| Step::Vote { person, approves }),
         1 => any::<bool>().prop_map(|hold| Step::Rules { hold }),
         1 => Just(Step::ReplaceEndpoint),
@@ -153,7 +153,7 @@ impl World {
                 };
                 return self.edit(&people, spec);
             }
-            Step::UnwitnessedEdit { description } => {
+            Step::UnstampedEdit { description } => {
                 let spec = self.described(*description);
                 if spec != self.live().spec {
                     self.change(|connection| {
@@ -376,11 +376,11 @@ fn nobody_who_contributed_to_what_waits_is_missing_from_its_requesters() {
 /// Negative controls: the same histories find somebody who is missing when a part of the condition is.
 #[test]
 fn without_one_part_of_the_condition_somebody_is_missing() {
-    use Part::{Complete, Generation, NothingPending, Witnessed};
+    use Part::{Complete, Generation, NothingPending, Stamped};
     for weaker in [
-        &[Generation, Complete, Witnessed],
-        &[NothingPending, Complete, Witnessed],
-        &[NothingPending, Generation, Witnessed],
+        &[Generation, Complete, Stamped],
+        &[NothingPending, Complete, Stamped],
+        &[NothingPending, Generation, Stamped],
     ] {
         assert!(explore(weaker, 20_000).is_err(), "{weaker:?} is as good");
     }
@@ -390,7 +390,7 @@ fn without_one_part_of_the_condition_somebody_is_missing() {
 /// that the status does not know of. Two parts of the condition tell, so either may fail.
 #[test]
 fn what_comes_from_a_backup_is_not_taken_for_what_was_applied_here() {
-    use Part::{Complete, Generation, NothingPending, Witnessed};
+    use Part::{Complete, Generation, NothingPending, Stamped};
     let edit =
         |person, description| Step::Edit { person, behalf: None, description, enabled: true, words: 0 };
     let history = [
@@ -407,7 +407,7 @@ fn what_comes_from_a_backup_is_not_taken_for_what_was_applied_here() {
         history.iter().try_for_each(|step| world.take(step))
     };
     assert_eq!(outcome(&[NothingPending, Generation, Complete]), Ok(()));
-    assert_eq!(outcome(&[NothingPending, Generation, Witnessed]), Ok(()));
+    assert_eq!(outcome(&[NothingPending, Generation, Stamped]), Ok(()));
     assert!(outcome(&[NothingPending, Generation]).is_err());
 }
 

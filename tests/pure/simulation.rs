@@ -44,7 +44,7 @@ enum Step {
     Edit { person: usize, description: u8, own_rule: bool },
     /// Somebody edits while the admission policies are away: nothing is stamped, but the old stamps
     /// may be forged.
-    UnwitnessedEdit { person: usize, description: u8 },
+    UnstampedEdit { person: usize, description: u8 },
     /// Somebody votes on one of the latest requests; `lawful` votes pass admission, others are put
     /// there by whatever means.
     Vote { person: usize, latest: usize, verdict: Verdict, lawful: bool },
@@ -69,7 +69,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (person.clone(), 0..3_u8, any::<bool>())
             .prop_map(|(person, description, own_rule)| Step::Edit { person, description, own_rule }),
         1 => (person.clone(), 0..3_u8)
-            .prop_map(|(person, description)| Step::UnwitnessedEdit { person, description }),
+            .prop_map(|(person, description)| Step::UnstampedEdit { person, description }),
         8 => (person, 0..2_usize, verdict, prop::bool::weighted(0.9))
             .prop_map(|(person, latest, verdict, lawful)| Step::Vote { person, latest, verdict, lawful }),
         1 => (prop::option::of(0..3_u8), prop::option::of(0..3_u8), prop::option::of(any::<bool>()))
@@ -88,7 +88,7 @@ struct Proposed {
     content: Content,
     /// Everybody who really edited since something was last applied.
     contributors: BTreeSet<&'static str>,
-    witnessed: bool,
+    stamped: bool,
 }
 
 /// What the oracle remembers of a request when it was made.
@@ -127,7 +127,7 @@ impl World {
             lawful_approvals: BTreeMap::new(),
             final_states: BTreeMap::new(),
         };
-        world.note_proposal(Witness::Stamped);
+        world.note_proposal(Stamp::Real);
         world.apply_rules(Some(1), Some(2), Some(true));
         world
     }
@@ -153,12 +153,12 @@ impl World {
                     approvals,
                     ..EnclaveSpec::default()
                 };
-                self.edit(PEOPLE[*person], spec, Witness::Stamped);
+                self.edit(PEOPLE[*person], spec, Stamp::Real);
             }
-            Step::UnwitnessedEdit { person, description } => {
+            Step::UnstampedEdit { person, description } => {
                 let spec =
                     EnclaveSpec { description: Some(description.to_string()), ..EnclaveSpec::default() };
-                self.edit(PEOPLE[*person], spec, Witness::Forged);
+                self.edit(PEOPLE[*person], spec, Stamp::Forged);
             }
             Step::Vote { person, latest, verdict, lawful } => {
                 self.vote(PEOPLE[*person], *latest, *verdict, *lawful);
@@ -204,36 +204,36 @@ impl World {
     }
 
     /// What the API server does with a write of the spec: only a difference counts.
-    fn edit(&mut self, person: &'static str, spec: EnclaveSpec, witness: Witness) {
+    fn edit(&mut self, person: &'static str, spec: EnclaveSpec, kind: Stamp) {
         let stored = self.enclave().clone();
         if stored.spec == spec {
             return;
         }
         let mut enclave = Enclave { spec, ..stored.clone() };
-        match witness {
-            Witness::Stamped => {
+        match kind {
+            Stamp::Real => {
                 if self.is_latest_in_force() {
                     self.contributors.clear();
                 }
                 self.contributors.insert(person);
                 stamp::stamp(Some(&stored), &mut enclave, &[person], &stamp::CONDITION);
             }
-            Witness::Forged => {
+            Stamp::Forged => {
                 self.contributors.clear();
                 *enclave.metadata.generation.as_mut().unwrap() += 1;
                 enclave.annotations_mut().insert(REQUESTED_BY.into(), "mallory".into());
             }
         }
         self.cluster.put(enclave);
-        self.note_proposal(witness);
+        self.note_proposal(kind);
     }
 
-    fn note_proposal(&mut self, witness: Witness) {
+    fn note_proposal(&mut self, kind: Stamp) {
         let content = Content::of_spec(&Enclave::without_change_reason(&self.enclave().spec)).unwrap();
         // While no policy watches, who edited is lost, and who had edited before can be forged away:
-        // who can take policies away is out of reach. The latest edit, though, must be witnessed.
-        let witnessed = matches!(witness, Witness::Stamped);
-        let proposed = Proposed { content, contributors: self.contributors.clone(), witnessed };
+        // who can take policies away is out of reach. The latest edit, though, must be stamped.
+        let stamped = matches!(kind, Stamp::Real);
+        let proposed = Proposed { content, contributors: self.contributors.clone(), stamped };
         self.proposed.insert(self.enclave().metadata.generation.unwrap(), proposed);
     }
 
@@ -253,7 +253,8 @@ impl World {
         let forgeable = self.cluster.policies.trust() != Trust::Intact;
         if forgeable && !lawful {
             // Who looks, or guesses, knows what the policies are going to be.
-            request.status.as_mut().unwrap().witness = Some(self.cluster.policies.coming_witness());
+            request.status.as_mut().unwrap().policy_fingerprint =
+                Some(self.cluster.policies.coming_fingerprint());
         }
         // Without policies a vote says whatever its forger likes; with them it can at most be one
         // for another content.
@@ -369,7 +370,7 @@ impl World {
         assert_eq!(after.digest, digest(&proposed.content).unwrap());
         assert!(before.is_none_or(|before| before.generation < after.generation), "never backwards");
         let Some(name) = &after.approval_request else { return };
-        assert!(proposed.witnessed, "nobody witnessed who asked for this");
+        assert!(proposed.stamped, "no policy stamped who asked for this");
         let asked = &self.asked[name];
         let decided = self.request(name).status.as_ref().unwrap().decided_at.as_ref().unwrap().0;
         assert!(decided < asked.expires, "decided after it had expired");
@@ -420,8 +421,8 @@ impl World {
 }
 
 #[derive(Clone, Copy)]
-enum Witness {
-    Stamped,
+enum Stamp {
+    Real,
     Forged,
 }
 
@@ -497,7 +498,7 @@ fn approvals_do_happen_in_this_world() {
 }
 
 /// Neither while they are away nor while they settle, even by somebody who knows what is going to be
-/// the witness.
+/// the fingerprint.
 #[test]
 fn what_is_forged_until_the_policies_count_again_is_void() {
     let [away, back] = [false, true].map(|intact| Step::Integrity { intact });

@@ -172,14 +172,15 @@ fn a_cycle_would_be_found() {
 }
 
 /// From the bottom to the top. What stands beside another one imports nothing of it.
-const LAYERS: [&[&str]; 10] = [
+const LAYERS: [&[&str]; 11] = [
     &["api"],
     &["model", "sinks"],
     &["admission", "plan"],
     &["cluster"],
     &["kinds"],
     &["install", "telemetry"],
-    &["controllers"],
+    &["controllers", "notify"],
+    &["audit"],
     &["runtime"],
     &["lib"],
     &["main"],

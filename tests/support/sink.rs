@@ -68,7 +68,7 @@ impl Sink {
                     let listener = tokio::net::TcpListener::bind(address).await.unwrap();
                     started.send(listener.local_addr().unwrap()).unwrap();
                     let router = Router::new()
-                        .route("/facts", post(take))
+                        .route("/records", post(take))
                         .route("/chat", post(chat))
                         .with_state(shared);
                     tokio::select! {
@@ -83,7 +83,7 @@ impl Sink {
     }
 
     pub fn url(&self) -> String {
-        format!("http://{}/facts", self.address)
+        format!("http://{}/records", self.address)
     }
 
     /// The URL of an incoming webhook as Slack has it.

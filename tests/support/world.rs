@@ -262,7 +262,7 @@ pub fn kind_api(client: &Client, kind: Kind, namespace: &str) -> Api<DynamicObje
     }
 }
 
-/// Waits until no object has facts any more that were told, or are to be told.
+/// Waits until no object has records any more that were told, or are to be told.
 pub async fn wait_until_told(world: &World) {
     wait_until_told_within(world, SOON).await;
 }
@@ -270,7 +270,7 @@ pub async fn wait_until_told(world: &World) {
 /// As [`wait_until_told`].
 pub async fn wait_until_told_within(world: &World, limit: Duration) {
     let client = world.administrator();
-    eventually("no fact waits on any object", limit, async || {
+    eventually("no record waits on any object", limit, async || {
         for kind in Kind::ALL {
             for object in kind_api(&client, kind, "").list(&ListParams::default()).await.ok()? {
                 let waiting = object.data.pointer("/status/audit/waiting").and_then(Value::as_array);

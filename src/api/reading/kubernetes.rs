@@ -1,5 +1,5 @@
-//! Kubernetes' own kinds. What the operator compares is read as a whole or not at all: of a policy or a
-//! binding that lost an entry nobody could tell that it is another one.
+//! Kinds of Kubernetes itself. The fields that the operator compares are read as a whole or not at all: a
+//! policy or a binding that lost an entry could not be told from another one.
 
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingAdmissionPolicy, MutatingAdmissionPolicyBinding, ValidatingAdmissionPolicy,
@@ -21,18 +21,18 @@ use super::{Parts, Readable};
 use crate::api::CiliumNetworkPolicy;
 use crate::api::cilium::CiliumNetworkPolicySpec;
 
-/// What stands for subjects and rules that cannot be read: equal to nothing that anybody would write.
+/// Value that stands for subjects and rules that cannot be read. It equals nothing that anybody would write.
 const UNREADABLE: &str = "unreadable";
 
 impl Parts {
-    /// The text of a field; `None` when it is not there.
+    /// Takes the text of a field; `None` when the field is absent.
     pub(super) fn take(&mut self, field: &str) -> Option<Box<serde_json::value::RawValue>> {
         let at = self.fields.iter().position(|(name, _)| *name == field)?;
         let (_, raw) = self.fields.swap_remove(at);
         (raw.get().trim() != "null").then_some(raw)
     }
 
-    /// A field as a whole, or what stands for one that cannot be read.
+    /// Reads a field as a whole, or returns the substitute for a field that cannot be read.
     fn whole_or<T: DeserializeOwned>(
         &mut self,
         field: &str,
@@ -48,12 +48,12 @@ impl Parts {
         )
     }
 
-    /// A field as a whole, or nothing.
+    /// Reads a field as a whole; `None` when it cannot be read.
     fn whole<T: DeserializeOwned>(&mut self, field: &str) -> Option<T> {
         self.whole_or(field, || None)
     }
 
-    /// What can be read of a field.
+    /// Reads the parts of a field that can be read.
     fn partly<T: DeserializeOwned>(&mut self, field: &str) -> Option<T> {
         let raw = self.take(field)?;
         if let Ok(whole) = serde_json::from_str(raw.get()) {
@@ -125,7 +125,7 @@ impl Readable for ClusterRole {
     }
 }
 
-/// Who holds it counts, whatever the times are.
+/// The holder of a Lease counts, whatever its times are, so the spec is read in parts.
 impl Readable for Lease {
     const FIELDS: &'static [&'static str] = &["spec"];
 
@@ -134,7 +134,8 @@ impl Readable for Lease {
     }
 }
 
-/// Of a definition is read whether it is served: nothing else of it is of use, and it may be large.
+/// Only the status of a definition is read, which says whether the definition is served: nothing else of it
+/// is used, and it may be large.
 impl Readable for CustomResourceDefinition {
     const FIELDS: &'static [&'static str] = &["status"];
 
@@ -146,8 +147,8 @@ impl Readable for CustomResourceDefinition {
 impl Readable for CiliumNetworkPolicy {
     const FIELDS: &'static [&'static str] = &["spec", "specs"];
 
-    /// Cilium lets through what `spec` and what `specs` lets through. The operator writes no `specs`, so one that has
-    /// some is not what was written.
+    /// Cilium allows the traffic of `spec` and of `specs`. The operator writes no `specs`, so a policy that
+    /// has some is not what the operator wrote.
     fn put_together(metadata: ObjectMeta, parts: &mut Parts) -> Self {
         let nothing = || CiliumNetworkPolicySpec { rules: serde_json::Map::new() };
         let mut spec: CiliumNetworkPolicySpec = parts.whole("spec").unwrap_or_else(nothing);
@@ -158,7 +159,7 @@ impl Readable for CiliumNetworkPolicy {
     }
 }
 
-/// Kinds that are compared by their spec.
+/// Implements [`Readable`] for kinds that are compared by their spec.
 macro_rules! compared_by_spec {
     ($keeps_last_change:literal: $($kind:ident $(. $or_default:ident)?),* $(,)?) => {
         $(impl Readable for $kind {

@@ -1,4 +1,5 @@
-//! Reads a value field by field: what cannot be read is taken out and named, until the rest can.
+//! Reads a value field by field: a field that cannot be read is taken out and reported, until the rest can be
+//! read.
 
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -10,15 +11,18 @@ use crate::api::strict::Strict;
 use crate::api::text;
 use crate::api::unknown::{Step, describe_way, read_known, without_nulls};
 
-/// So many fields are taken out of one value at most; a value with more of them is unreadable as a whole.
+/// Maximum number of fields that are taken out of one value. A value with more unreadable fields is
+/// unreadable as a whole.
 const MOST_UNREAD: usize = 300;
-/// So many bytes of one value are read at most: it is read once more for each field that is taken out.
+/// Maximum number of bytes that are read of one value, which is read once more for each field that is taken
+/// out.
 const MOST_READ: usize = 4 << 20;
-/// Texts of clients are cut: they go into messages and logs.
+/// Maximum number of characters of texts of clients, which are cut because they are put into messages and
+/// logs.
 const LONGEST: usize = 300;
 
-/// What is put in the place of a field that cannot be read; `None` takes it out. The number says how many of them
-/// could not be read either.
+/// Function that returns the substitute for a field that cannot be read; `None` takes the field out. The
+/// number says how many substitutes for the field could not be read either.
 pub(super) type Substitute<'a> = &'a dyn Fn(&[Step], usize) -> Option<Value>;
 
 /// Reads a text as a whole.
@@ -27,7 +31,8 @@ pub(super) fn read_whole<T: DeserializeOwned>(path: &str, raw: &RawValue) -> Res
     serde_path_to_error::deserialize(Strict(&mut deserializer)).map_err(|error| describe_error(path, &error))
 }
 
-/// As [`read_whole`], and the fields that the type does not have, up to the first field that cannot be read.
+/// Reads as [`read_whole`], and returns the fields that the type does not have, up to the first field that
+/// cannot be read.
 pub(super) fn read_with_unknown<T: DeserializeOwned>(
     path: &str,
     raw: &RawValue,
@@ -45,17 +50,17 @@ pub(super) fn read_with_unknown<T: DeserializeOwned>(
     (read, unknown.collect())
 }
 
-/// What an error says about a field that is somewhere below a path.
+/// Returns the unreadable field that an error is about, which is somewhere below a path.
 pub(super) fn describe_error(path: &str, error: &serde_path_to_error::Error<serde_json::Error>) -> Unread {
     unread(describe(path, &steps_of(error.path())), error.inner())
 }
 
-/// Whether a text is an object. A struct would be read from a list too, by position.
+/// Whether a text is an object. serde would also read a struct from a list, by position.
 pub(super) fn is_object(raw: &RawValue) -> bool {
     raw.get().trim_start().starts_with('{')
 }
 
-/// Takes an object apart into its fields. A field that is nested too deeply to be read is left out.
+/// Splits an object into its fields. A field that is nested too deeply to be read is left out.
 pub(super) fn fields_of(path: &str, raw: &RawValue, unread: &mut Vec<Unread>) -> Option<Map<String, Value>> {
     let fields: std::collections::BTreeMap<String, Box<RawValue>> =
         serde_json::from_str(raw.get()).map_err(|error| unread.push(wrong(path.to_owned(), &error))).ok()?;
@@ -77,7 +82,7 @@ pub(super) fn read<T: DeserializeOwned>(
     mend(path, value, substitute, found).map(|(read, _)| read)
 }
 
-/// As [`read`], with the value that was read in the end.
+/// Reads as [`read`], and also returns the value that was read in the end.
 pub(super) fn mend<T: DeserializeOwned>(
     path: &str,
     mut value: Value,
@@ -138,12 +143,12 @@ pub(super) fn mend<T: DeserializeOwned>(
     None
 }
 
-/// serde's own words for a field that a struct needs.
+/// Whether an error is about a field that a struct needs, by the text of serde.
 fn is_missing(error: &serde_json::Error) -> bool {
     error.to_string().starts_with("missing field ")
 }
 
-/// That a field has another type, or cannot be held.
+/// Returns the report of a field that has another type, or that cannot be represented.
 pub(super) fn wrong(path: String, error: &serde_json::Error) -> Unread {
     Unread { cause: Cause::Wrong, ..unread(path, error) }
 }
@@ -171,7 +176,7 @@ fn describe(path: &str, steps: &[Step]) -> String {
     shorten(&describe_way(path, steps))
 }
 
-/// The way as it was before entries were taken out.
+/// Returns a path as it was before entries were taken out.
 fn with_gone(steps: &[Step], gone: &[Vec<Step>]) -> Vec<Step> {
     let mut original: Vec<Step> = Vec::new();
     for step in steps {
@@ -194,7 +199,7 @@ fn with_gone(steps: &[Step], gone: &[Vec<Step>]) -> Vec<Step> {
     original
 }
 
-/// One line, not too long.
+/// Returns a text as one line of limited length.
 fn shorten(text: &str) -> String {
     let text: String = text.chars().map(|one| if one.is_control() { ' ' } else { one }).collect();
     text::shorten(&text, LONGEST).into_owned()

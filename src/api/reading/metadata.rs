@@ -1,5 +1,5 @@
-//! Metadata, field by field. Managed fields are not kept: anybody may write some that cannot be held. Of a few kinds
-//! their latest time is.
+//! Reads metadata, field by field. Managed fields are not kept, because anybody may write some that are too
+//! large to hold. For a few kinds their latest time is kept.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,14 +14,14 @@ use super::Unread;
 use super::lenient::wrong;
 use crate::api::names::FINALIZER;
 
-/// So many finalizers are kept of an object at most, beside the operator's own.
+/// Maximum number of finalizers that are kept of an object, beside the operator's own.
 pub const MOST_FINALIZERS: usize = MOST;
-/// So many finalizers and owners are kept of an object.
+/// Maximum number of finalizers and of owners that are kept of an object.
 const MOST: usize = 16;
-/// So many characters are kept of each name of an owner.
+/// Maximum number of characters that are kept of each name of an owner.
 const LONGEST: usize = 256;
 
-/// Reads metadata, and names what is left out.
+/// Reads metadata, and reports the fields that are left out.
 pub(super) struct Metadata<'a> {
     pub unread: &'a mut Vec<Unread>,
     /// See [`super::Readable::KEEPS_LAST_CHANGE`].
@@ -137,8 +137,8 @@ impl<'de> Visitor<'de> for Metadata<'_> {
     }
 }
 
-/// The latest time of managed fields. One that cannot be read may be any, and so may it be when there is none, since
-/// anybody may empty the list: it counts as the end of time.
+/// Returns the latest time of managed fields. An unreadable time, and an empty list, count as the end of
+/// time: an unreadable time may be any, and anybody may empty the list.
 fn last_change(entries: &RawValue) -> Timestamp {
     #[derive(Deserialize)]
     struct Entry {
@@ -149,8 +149,8 @@ fn last_change(entries: &RawValue) -> Timestamp {
     entries.iter().filter_map(|entry| entry.time.as_deref()).map(time).max().unwrap_or(Timestamp::MAX)
 }
 
-/// The first finalizers, and the operator's own. Kubernetes limits their length and not their number; others' count only
-/// as being there.
+/// Returns the first finalizers, and the operator's own. Kubernetes limits their length and not their number;
+/// of those of others only their existence counts.
 fn first_finalizers(mut all: Vec<String>) -> Vec<String> {
     let own = all.iter().skip(MOST).any(|name| name == FINALIZER);
     all.truncate(MOST);
@@ -159,7 +159,8 @@ fn first_finalizers(mut all: Vec<String>) -> Vec<String> {
     all
 }
 
-/// The first owners, with names that are not too long: Kubernetes limits neither. That there are some is all that counts.
+/// Returns the first owners, with shortened names: Kubernetes limits neither number nor length. Only the
+/// existence of owners counts.
 fn first_owners(mut all: Vec<OwnerReference>) -> Vec<OwnerReference> {
     all.truncate(MOST);
     for owner in &mut all {

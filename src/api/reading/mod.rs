@@ -1,12 +1,13 @@
-//! Objects as the API server stores them, read part by part. Whatever it stores is an object with a name
-//! here: what cannot be read of it is left out and named, and disturbs nothing else.
+//! Reads objects as the API server stores them, part by part. Whatever the API server stores is read as an
+//! object with a name: what cannot be read of it is left out and reported, and does not affect the rest.
 //!
-//! Three parts are read apart. **Metadata** is the API server's, but for the managed fields, which anybody
-//! may write and nobody reads. **Status** is the operator's own, and holds tenants' content inside. The
-//! **spec** is a tenant's: one that cannot be read carries a mark ([`Unreadable`]), so that it is never equal
-//! to one that can, and is filled in by what is applied or by what closes.
+//! Three parts are read separately. **Metadata** is written by the API server, except for the managed fields,
+//! which anybody may write and nobody reads. **Status** is written by the operator, and holds content of
+//! tenants. The **spec** is written by a tenant: a spec that cannot be read carries a mark ([`Unreadable`]),
+//! so that it never equals one that can be read, and its unreadable fields are filled in from the applied
+//! content or so that they give no access.
 //!
-//! Nothing here recurses into what a client may nest: fields are taken as text first, and serde_json
+//! No code here recurses into values that a client may nest: fields are taken as text first, and serde_json
 //! refuses to read more than 128 levels of a text.
 
 use std::fmt;
@@ -26,24 +27,26 @@ mod spec;
 mod tests;
 
 pub use metadata::MOST_FINALIZERS;
+pub(in crate::api) use own::{Status, gated};
+pub(in crate::api) use spec::Markable;
 
-/// A field that could not be read.
+/// Field that could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unread {
-    /// Where it is, for example `spec.quota.cpu` or `metadata.labels.team`.
+    /// Path of the field, for example `spec.quota.cpu` or `metadata.labels.team`.
     pub path: String,
-    /// Why it cannot be read.
+    /// Reason why the field cannot be read.
     pub why: String,
-    /// What sort of value it is.
+    /// Sort of the value that cannot be read.
     pub cause: Cause,
 }
 
-/// What sort of value cannot be read.
+/// Sort of a value that cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// A value of another type, or one that cannot be held.
+    /// Value of another type, or one that cannot be represented.
     Wrong,
-    /// A word that this version does not know and another one may.
+    /// Value or field that this version does not know and another version may know.
     Newer,
 }
 
@@ -54,37 +57,38 @@ impl fmt::Display for Unread {
     }
 }
 
-/// The mark of a content that could not be read.
+/// Mark of a content that could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreadable(Vec<Unread>);
 
 impl Unreadable {
-    /// The mark for these fields; `None` when there are none.
+    /// Returns the mark for these fields; `None` when there are none.
     #[must_use]
     pub fn of(fields: Vec<Unread>) -> Option<Box<Self>> {
         (!fields.is_empty()).then(|| Box::new(Self(fields)))
     }
 
-    /// Whether it can be read but for words that another version knows. Such a content closes nothing by
-    /// itself: nobody took anything back.
+    /// Whether all unreadable fields are unreadable because only another version may know them. Such a
+    /// content takes no access away by itself, because nobody asked for that.
     #[must_use]
     pub fn is_only_newer(&self) -> bool {
         self.0.iter().all(|unread| unread.cause == Cause::Newer)
     }
 
-    /// Whether so much of a field of the spec is only known to another version that nobody can tell what it takes away.
+    /// Whether only another version knows so much of a field of the spec that nobody can tell which access
+    /// the field takes away.
     #[must_use]
     pub fn is_unclear(&self, field: &str) -> bool {
         self.cause_of(&spec::unclear(field)).is_some()
     }
 
-    /// Why a field could not be read; `None` when it could.
+    /// Returns the sort of value because of which a field could not be read; `None` when it could.
     #[must_use]
     pub fn cause_of(&self, path: &str) -> Option<Cause> {
         self.0.iter().find(|unread| unread.path == path).map(|unread| unread.cause)
     }
 
-    /// The fields.
+    /// Returns the fields that could not be read.
     #[must_use]
     pub fn fields(&self) -> &[Unread] {
         &self.0
@@ -103,26 +107,27 @@ impl fmt::Display for Unreadable {
     }
 }
 
-/// A kind of object that can be read whatever is in it.
+/// Kind of object that can be read whatever it contains.
 pub trait Readable: Resource<DynamicType = ()> + Sized {
-    /// The fields that are read of it, beside `metadata`. Others are never kept.
+    /// Fields of the object that are read, beside `metadata`. Other fields are never kept.
     const FIELDS: &'static [&'static str];
 
-    /// Whether it is kept when somebody wrote it last: the latest time of its managed fields, of which nothing else is.
+    /// Whether the time of the last write is kept: the latest time of the managed fields, of which nothing
+    /// else is kept.
     const KEEPS_LAST_CHANGE: bool = false;
 
-    /// Puts the object together from what can be read.
+    /// Builds the object from the parts that can be read.
     fn put_together(metadata: ObjectMeta, parts: &mut Parts) -> Self;
 }
 
-/// The parts of an object as text, and what was found unreadable so far.
+/// Parts of an object as text, and the fields that were found unreadable so far.
 #[derive(Clone, Debug, Default)]
 pub struct Parts {
     fields: Vec<(&'static str, Box<RawValue>)>,
     unread: Vec<Unread>,
 }
 
-/// An object of a kind, of which only the metadata has been read.
+/// Object of a kind, of which only the metadata has been read.
 pub struct Item<K> {
     metadata: ObjectMeta,
     parts: Parts,
@@ -144,7 +149,7 @@ impl<K> fmt::Debug for Item<K> {
 }
 
 impl<K: Readable> Item<K> {
-    /// The object, and what could not be read of it.
+    /// Returns the object, and the fields that could not be read of it.
     #[must_use]
     pub fn read(self) -> (K, Vec<Unread>) {
         let Self { metadata, mut parts, kind: _ } = self;
@@ -186,7 +191,7 @@ impl<K: Resource<DynamicType = ()>> Resource for Item<K> {
     }
 }
 
-/// An object of any of our kinds, of which is read who it is and which content is applied.
+/// Object of any kind of this API group, of which only the metadata and the applied content are read.
 #[derive(Clone, Debug)]
 pub struct AnyKind {
     metadata: ObjectMeta,
@@ -194,13 +199,13 @@ pub struct AnyKind {
 }
 
 impl AnyKind {
-    /// The metadata.
+    /// Returns the metadata.
     #[must_use]
     pub const fn meta(&self) -> &ObjectMeta {
         &self.metadata
     }
 
-    /// The digest of what is applied; `None` when nothing is, or nobody can tell.
+    /// Returns the digest of the applied content; `None` when nothing is applied, or when it cannot be read.
     #[must_use]
     pub fn applied_digest(&self) -> Option<String> {
         let (_, status) = self.parts.fields.first()?;
@@ -226,7 +231,7 @@ impl<'de, K: Readable> Deserialize<'de> for Item<K> {
     }
 }
 
-/// Takes an object apart into its metadata and these fields.
+/// Splits an object into its metadata and these fields.
 struct PartsVisitor {
     fields: &'static [&'static str],
     keeps_last_change: bool,

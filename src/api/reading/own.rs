@@ -1,4 +1,4 @@
-//! Our own kinds: the status field by field, and a spec that is marked when it cannot be read.
+//! Kinds of this API group. The status is read field by field, and a spec that cannot be read is marked.
 
 use std::collections::BTreeMap;
 
@@ -12,26 +12,21 @@ use super::lenient::{describe_error, fields_of, is_object, read, read_whole, rea
 use super::spec::{Markable, Unknown, read_what_can_be};
 use super::{Cause, Parts, Readable, Unread, Unreadable};
 
-use crate::api::audit::{Audit, Fact};
+use crate::api::audit::{Audit, AuditRecord};
 use crate::api::entry::Entry;
 use crate::api::gate::Applied;
 use crate::api::strict::Strict;
 use crate::api::{
-    ApprovalRequest, ApprovalRequestSpec, ApprovalRequestStatus, Community, CommunityEndpoint,
-    CommunityEndpointSpec, CommunityEndpointStatus, CommunitySpec, CommunityStatus, Content, Enclave,
-    EnclaveConnection, EnclaveConnectionSpec, EnclaveConnectionStatus, EnclaveEndpoint, EnclaveEndpointSpec,
-    EnclaveEndpointStatus, EnclaveSpec, EnclaveStatus, EnclaveWorkload, EnclaveWorkloadSpec,
-    EnclaveWorkloadStatus, GateStatus, RoleActivation, RoleActivationSpec, RoleActivationStatus,
-    RoleAssignment, RoleAssignmentSpec, RoleAssignmentStatus, RoleEligibility, RoleEligibilitySpec,
-    RoleEligibilityStatus, Time, TransitHub, TransitHubSpec, TransitHubStatus,
+    ApprovalRequest, ApprovalRequestSpec, ApprovalRequestStatus, Content, GateStatus, RoleActivation,
+    RoleActivationSpec, RoleActivationStatus, Time,
 };
 
-/// A status that the operator writes.
-pub(super) trait Status: Default + DeserializeOwned {
-    /// The part that gated kinds share.
+/// Status that the operator writes.
+pub(in crate::api) trait Status: Default + DeserializeOwned {
+    /// Returns the part that gated kinds share; `None` for other kinds.
     fn gate(&mut self) -> Option<&mut GateStatus>;
 
-    /// Facts that are still to be told.
+    /// Returns the audit records about the object.
     fn audit(&mut self) -> &mut Audit;
 }
 
@@ -57,18 +52,6 @@ macro_rules! markable {
 }
 
 markable! {
-    CommunitySpec: json!({});
-    EnclaveSpec: json!({});
-    CommunityEndpointSpec: json!({"destination": {}, "ports": []});
-    TransitHubSpec: json!({});
-    EnclaveWorkloadSpec: json!({});
-    EnclaveEndpointSpec: json!({"workload": "", "ports": []});
-    EnclaveConnectionSpec: json!({"source": {}, "destination": {}}), closes: |spec| spec.enabled = false;
-    RoleAssignmentSpec: json!({"role": "enclave-reader", "principals": []}),
-        closes: |spec| spec.principals.clear();
-    RoleEligibilitySpec: json!({
-        "role": "enclave-reader", "principals": [], "activation": {"maxDuration": "0s"},
-    }), closes: |spec| spec.principals.clear();
     RoleActivationSpec: json!({"eligibility": "", "duration": "0s"}), closes: |spec| spec.deactivate = true;
     ApprovalRequestSpec: json!({
         "summary": {"operation": "", "target": "", "requester": ""},
@@ -85,48 +68,55 @@ markable! {
     }), unknown: Unknown::Counts;
 }
 
-/// Kinds with the shared part of status.
+/// Implements reading for a gated kind. The arguments are the kind, its spec and its status; the fields that
+/// a spec must have, with values that give no access; and how access is taken away from a spec that cannot be
+/// read.
 macro_rules! gated {
-    ($($kind:ident, $spec:ident, $status:ident;)*) => {
-        $(
-            impl Status for $status {
-                fn gate(&mut self) -> Option<&mut GateStatus> {
-                    Some(&mut self.gate)
-                }
-
-                fn audit(&mut self) -> &mut Audit {
-                    &mut self.gate.audit
-                }
+    ($kind:ident, $spec:ident, $status:ident, required: $required:tt $(, closes: |$this:ident| $close:expr)?) => {
+        impl $crate::api::reading::Status for $status {
+            fn gate(&mut self) -> Option<&mut $crate::api::GateStatus> {
+                Some(&mut self.gate)
             }
 
-            impl Readable for $kind {
-                const FIELDS: &'static [&'static str] = &["spec", "status"];
-
-                fn put_together(metadata: ObjectMeta, parts: &mut Parts) -> Self {
-                    let status: Option<$status> = parts.status();
-                    let applied = status.as_ref().and_then(|status| status.gate.applied.as_ref());
-                    let spec: $spec = parts.spec(applied.map(|applied| &applied.spec), Vec::new());
-                    Self { metadata, spec, status }
-                }
+            fn audit(&mut self) -> &mut $crate::api::Audit {
+                &mut self.gate.audit
             }
-        )*
+        }
+
+        impl $crate::api::reading::Markable for $spec {
+            fn required() -> ::serde_json::Value {
+                ::serde_json::json!($required)
+            }
+
+            fn mark(&mut self) -> &mut Option<Box<$crate::api::reading::Unreadable>> {
+                &mut self.unreadable
+            }
+
+            $(fn close(&mut self) {
+                let $this = self;
+                $close;
+            })?
+        }
+
+        impl $crate::api::reading::Readable for $kind {
+            const FIELDS: &'static [&'static str] = &["spec", "status"];
+
+            fn put_together(
+                metadata: ::k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
+                parts: &mut $crate::api::reading::Parts,
+            ) -> Self {
+                let status: Option<$status> = parts.status();
+                let applied = status.as_ref().and_then(|status| status.gate.applied.as_ref());
+                let spec: $spec = parts.spec(applied.map(|applied| &applied.spec), Vec::new());
+                Self { metadata, spec, status }
+            }
+        }
     };
 }
+pub(in crate::api) use gated;
 
-gated! {
-    Community, CommunitySpec, CommunityStatus;
-    Enclave, EnclaveSpec, EnclaveStatus;
-    CommunityEndpoint, CommunityEndpointSpec, CommunityEndpointStatus;
-    TransitHub, TransitHubSpec, TransitHubStatus;
-    EnclaveWorkload, EnclaveWorkloadSpec, EnclaveWorkloadStatus;
-    EnclaveEndpoint, EnclaveEndpointSpec, EnclaveEndpointStatus;
-    EnclaveConnection, EnclaveConnectionSpec, EnclaveConnectionStatus;
-    RoleAssignment, RoleAssignmentSpec, RoleAssignmentStatus;
-    RoleEligibility, RoleEligibilitySpec, RoleEligibilityStatus;
-}
-
-/// Kinds of which the status says what somebody holds: without these fields of it nobody can tell, so the
-/// object is marked as unreadable too.
+/// Implements reading for kinds whose status says what somebody holds or decided. Without the given fields of
+/// the status nobody can tell, so the object is then marked as unreadable too.
 macro_rules! essential {
     ($($kind:ident, $spec:ident, $status:ident, $essential:expr;)*) => {
         $(
@@ -161,7 +151,7 @@ essential! {
     RoleActivation, RoleActivationSpec, RoleActivationStatus,
         ["state", "user", "stamps", "role", "eligibilityUid", "startsAt", "endsAt"];
     ApprovalRequest, ApprovalRequestSpec, ApprovalRequestStatus,
-        ["state", "decisions", "witness", "decidedAt", "enactedAt"];
+        ["state", "decisions", "policyFingerprint", "decidedAt", "enactedAt"];
 }
 
 /// Whether a path leads into one of these fields of the status, or is the status as a whole.
@@ -173,9 +163,10 @@ fn is_one_of(path: &str, fields: &[&str]) -> bool {
 }
 
 impl Parts {
-    /// The spec. In the place of what cannot be read stands what is applied, so that nothing else changes;
-    /// a list of principals keeps those that can be read. `lost` is what else is unreadable that it depends on.
-    fn spec<S: Markable>(&mut self, applied: Option<&Content>, lost: Vec<Unread>) -> S {
+    /// Reads the spec. The applied content stands in for fields that cannot be read, so that nothing else
+    /// changes; a list of principals keeps those that can be read. `lost` are other unreadable fields on
+    /// which the spec depends.
+    pub(in crate::api) fn spec<S: Markable>(&mut self, applied: Option<&Content>, lost: Vec<Unread>) -> S {
         let raw = self.take("spec");
         let wrong = |why: &str| Unread { path: "spec".into(), why: why.into(), cause: Cause::Wrong };
         let (whole, unknown) = match &raw {
@@ -200,8 +191,8 @@ impl Parts {
         spec
     }
 
-    /// The status; `None` when there is none yet.
-    fn status<S: Status>(&mut self) -> Option<S> {
+    /// Reads the status; `None` when there is none yet.
+    pub(in crate::api) fn status<S: Status>(&mut self) -> Option<S> {
         let raw = self.take("status")?;
         let mut whole = serde_json::Deserializer::from_str(raw.get());
         let whole = S::deserialize(Strict(&mut whole)).ok();
@@ -247,7 +238,7 @@ impl Parts {
 
 const GATE_FIELDS: [&str; 5] = ["observedGeneration", "state", "pending", "deletionProtected", "conditions"];
 
-/// Names the fields that are nested too deeply; what is applied names itself.
+/// Reports the fields that are nested too deeply. The applied content reports itself.
 fn fields_too_deep(raw: &RawValue, unread: &mut Vec<Unread>) {
     let mut found = Vec::new();
     if fields_of("status", raw, &mut found).is_none() || !found.is_empty() {
@@ -255,14 +246,14 @@ fn fields_too_deep(raw: &RawValue, unread: &mut Vec<Unread>) {
     }
 }
 
-/// One field of a text.
+/// Returns one field of an object that is a text.
 pub(super) fn field(raw: &RawValue, name: &str) -> Option<Box<RawValue>> {
     let mut fields: BTreeMap<String, Box<RawValue>> = serde_json::from_str(raw.get()).ok()?;
     fields.remove(name)
 }
 
-/// What is applied; a mark for it when a part of it cannot be read. Then it is never judged or enforced
-/// anew, and what exists is kept.
+/// Reads the applied content, or returns a mark for it when a part of it cannot be read. A marked content is
+/// never evaluated or enforced anew, and existing objects are kept.
 fn read_applied(raw: &RawValue, unread: &mut Vec<Unread>) -> Applied {
     let whole = read_whole::<Applied>("status.applied", raw).and_then(|applied| {
         let path = "status.applied.spec".to_owned();
@@ -287,7 +278,8 @@ fn read_applied(raw: &RawValue, unread: &mut Vec<Unread>) -> Applied {
     })
 }
 
-/// Facts that are still to be told. One that only another version can tell is kept as it is.
+/// Reads the audit records that are still to be delivered. A record that only another version can read is
+/// kept as it is.
 fn read_audit(audit: &Value, unread: &mut Vec<Unread>) -> Audit {
     let waiting = audit.get("waiting").and_then(Value::as_array).cloned().unwrap_or_default();
     let mut found = Audit {
@@ -295,8 +287,8 @@ fn read_audit(audit: &Value, unread: &mut Vec<Unread>) -> Audit {
         ..Audit::default()
     };
     for (index, value) in waiting.into_iter().enumerate() {
-        match serde_path_to_error::deserialize::<_, Fact>(Strict(&value)) {
-            Ok(_) => found.waiting.extend(serde_json::from_value::<Entry<Fact>>(value)),
+        match serde_path_to_error::deserialize::<_, AuditRecord>(Strict(&value)) {
+            Ok(_) => found.waiting.extend(serde_json::from_value::<Entry<AuditRecord>>(value)),
             Err(error) => {
                 let path = format!("status.audit.waiting[{index}]");
                 unread.push(describe_error(&path, &error));
@@ -305,7 +297,7 @@ fn read_audit(audit: &Value, unread: &mut Vec<Unread>) -> Audit {
         }
     }
     // Numbers are never given twice.
-    let last = found.waiting.iter().map(|fact| fact.number).max().unwrap_or_default();
+    let last = found.waiting.iter().map(|record| record.number).max().unwrap_or_default();
     found.recorded = found.recorded.max(last);
     found
 }

@@ -1,4 +1,5 @@
-//! A spec of which something cannot be read: field by field, with what is applied in the place of the rest.
+//! Specs that cannot be read as a whole: they are read field by field, and applied content stands in for the
+//! rest.
 
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -9,31 +10,35 @@ use super::{Cause, Unread, Unreadable};
 
 use crate::api::unknown::Step;
 
-/// A spec that can be marked as unreadable.
-pub(super) trait Markable: DeserializeOwned {
-    /// The fields that it must have, as they are when nothing is known of them: what gives nothing.
+/// Spec that can be marked as unreadable.
+pub(in crate::api) trait Markable: DeserializeOwned {
+    /// Returns the fields that the spec must have, with the values that stand in when nothing is known of
+    /// them: values that give no access.
     fn required() -> Value;
 
-    /// The mark of what could not be read of it.
+    /// Returns the mark of the fields of the spec that could not be read.
     fn mark(&mut self) -> &mut Option<Box<Unreadable>>;
 
-    /// Closes what it opens, of a kind that is closed when it cannot be read.
+    /// Takes the access away that the spec gives, for kinds that give none when they cannot be read.
     fn close(&mut self) {}
 
-    /// What a field means for it that this version does not know.
+    /// Effect of a field that this version does not know.
     const UNKNOWN: Unknown = Unknown::Skipped;
 }
 
-/// See [`Markable::UNKNOWN`].
-pub(super) enum Unknown {
-    /// The field asks for nothing. While the CustomResourceDefinitions are newer than the operator, as in every upgrade, the API
-    /// server fills defaults into the objects of everybody, who have asked for nothing new by that.
+/// Effect of an unknown field: see [`Markable::UNKNOWN`].
+pub(in crate::api) enum Unknown {
+    /// The field is skipped. While the CustomResourceDefinitions are newer than the operator, as in every
+    /// upgrade, the API server fills defaults into the objects of everybody, who have asked for nothing new
+    /// by that.
     Skipped,
-    /// The spec cannot be read: only the operator writes such a spec, so another version means something by it.
+    /// The field makes the spec unreadable. Only the operator writes such a spec, so another version means
+    /// something by the field.
     Counts,
 }
 
-/// A spec of which something is unreadable. `first` is what a strict reader stumbles over.
+/// Reads a spec of which something is unreadable. `first` is the field at which a strict reader fails.
+/// Returns the spec and all unreadable fields.
 pub(super) fn read_what_can_be<S: Markable>(
     raw: Option<&RawValue>,
     first: Unread,
@@ -103,8 +108,8 @@ pub(super) fn read_what_can_be<S: Markable>(
     (spec, unread)
 }
 
-/// The path that says of a field of a spec that so much of it only another version knows that nobody can tell what it
-/// takes away; what is applied of it stands in its place.
+/// Returns the path that marks a field of a spec of which only another version knows so much that nobody can
+/// tell which access the field takes away. The applied content of the field stands in for it.
 pub fn unclear(field: &str) -> String {
     format!("spec.{field}[*]")
 }
@@ -113,20 +118,21 @@ fn too_many(path: String) -> Unread {
     Unread { path, why: "too many of its fields cannot be read".to_owned(), cause: Cause::Newer }
 }
 
-/// A spec with nothing in it but this field and what has to be there.
+/// Returns a spec with only this field and the required ones.
 fn alone(name: &str, value: Value, required: &Value) -> Value {
     let mut alone = required.as_object().cloned().unwrap_or_default();
     alone.insert(name.to_owned(), value);
     Value::Object(alone)
 }
 
-/// What can be read of a field that is applied; `None` when nothing can.
+/// Returns what can be read of an applied field; `None` when nothing can be read.
 fn read_of<S: Markable>(name: &str, value: Value, required: &Value) -> Option<Value> {
     let (_, mut mended) = mend::<S>("spec", alone(name, value, required), &|_, _| None, &mut Vec::new())?;
     mended.get_mut(name).map(Value::take)
 }
 
-/// What stands for an unreadable value: what is known of it, but of lists only those who can be read.
+/// Returns the value that stands for an unreadable one: the known value, but an empty one for a list and for
+/// `principals`.
 fn emptied(known: Value, field: &str) -> Value {
     match known {
         Value::Array(_) => Value::Array(Vec::new()),

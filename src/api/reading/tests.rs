@@ -10,7 +10,7 @@ use kube::core::{ObjectList, WatchEvent};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::api::audit::FactType;
+use crate::api::audit::RecordType;
 use crate::api::common::MaintenanceMode;
 use crate::api::enclave_workload::AccessMode;
 use crate::api::*;
@@ -22,7 +22,7 @@ fn read<K: Readable>(object: &Value) -> (K, Vec<String>) {
     read_text(&object.to_string())
 }
 
-/// By the way of a watch and by that of a list, which must be the same.
+/// Reads an object as a watch delivers it and as a list delivers it, which must give the same.
 fn read_text<K: Readable>(text: &str) -> (K, Vec<String>) {
     let event = format!(r#"{{"type":"MODIFIED","object":{text}}}"#);
     let WatchEvent::Modified(item) = serde_json::from_str::<WatchEvent<Item<K>>>(&event).unwrap() else {
@@ -45,7 +45,7 @@ fn applied(spec: &Value) -> Value {
     json!({"generation": 1, "digest": "sha256:a", "spec": spec, "at": "2026-01-01T00:00:00Z"})
 }
 
-/// An object with a spec that is applied, and another one.
+/// Returns an object with an applied spec and another latest one.
 fn edited(before: &Value, after: &Value) -> Value {
     json!({
         "metadata": {"name": "x", "namespace": "n", "uid": "u", "resourceVersion": "1", "generation": 2},
@@ -94,7 +94,8 @@ fn metadata_that_cannot_be_held_is_left_out_and_the_object_is_not() {
     }
 }
 
-/// What guards is not believed at once when it was changed a moment ago, whatever its managed fields say else.
+/// An admission policy is not believed at once when it was changed a moment ago, whatever else its managed
+/// fields say.
 #[test]
 fn of_an_admission_policy_is_kept_when_it_was_changed_last() {
     let changed = |managed: Value| {
@@ -145,8 +146,8 @@ fn nesting_neither_overflows_nor_hides_anything() {
     }
 }
 
-/// A binding that lost a subject would look like another one, and one that is left out gives rights that
-/// nobody sees.
+/// A binding that lost a subject would look like another one, and a binding that is left out gives rights
+/// that nobody sees.
 #[test]
 fn what_is_compared_is_read_as_a_whole_or_as_different() {
     let metadata = json!({"name": "a", "namespace": "n", "uid": "u", "resourceVersion": "1"});
@@ -313,13 +314,15 @@ fn what_gives_access_and_nothing_else_is_closed_when_it_cannot_be_read() {
         let (read_one, unread) = read::<RoleActivation>(&object(&activation, &status));
         assert!(read_one.spec.unreadable.is_some(), "{unread:?}");
     }
-    let (read_one, unread) =
-        read::<RoleActivation>(&object(&activation, &json!({"state": "Active", "leftBehind": 5})));
-    assert_eq!(unread, ["status.leftBehind Wrong"]);
+    let (read_one, unread) = read::<RoleActivation>(&object(
+        &activation,
+        &json!({"state": "Active", "createdDuringActivation": 5}),
+    ));
+    assert_eq!(unread, ["status.createdDuringActivation Wrong"]);
     assert_eq!((read_one.spec.unreadable, read_one.spec.deactivate), (None, false));
 }
 
-/// However much of one field is unreadable, the others are read: nobody keeps access by it.
+/// Other fields are read however much of one field is unreadable: nobody keeps access by it.
 #[test]
 fn what_closes_is_read_beside_a_field_with_any_number_of_faults() {
     let people = |names: &[&str]| {
@@ -345,7 +348,7 @@ fn what_closes_is_read_beside_a_field_with_any_number_of_faults() {
     assert_eq!(enclave.spec.maintenance.mode, MaintenanceMode::Disabled);
 }
 
-/// Kubernetes limits the number of neither.
+/// Kubernetes limits the number of neither finalizers nor owners.
 #[test]
 fn finalizers_and_owners_are_kept_as_far_as_they_count() {
     let owner = json!({"apiVersion": "v1", "kind": "K", "name": "n", "uid": "u".repeat(1 << 20)});
@@ -411,7 +414,7 @@ fn a_status_is_read_field_by_field_and_what_is_applied_is_never_lost() {
         "metadata": {"name": "a"}, "spec": {},
         "status": {
             "state": "Frozen", "observedGeneration": "x", "deletionProtected": true, "namespace": "ns",
-            "maintenance": {"mode": "Advanced", "expiresAt": NO_TIME}, "leftovers": ["a", 5],
+            "maintenance": {"mode": "Advanced", "expiresAt": NO_TIME}, "unmanagedResources": ["a", 5],
             "pending": {"generation": 2, "digest": "d", "operations": ["EnclaveUpdate", "EnclaveFreeze"], "since": NO_TIME},
             "applied": applied(&json!({"description": "d"})),
             "conditions": [
@@ -422,7 +425,7 @@ fn a_status_is_read_field_by_field_and_what_is_applied_is_never_lost() {
     }));
     let status = enclave.status.unwrap();
     assert_eq!((status.gate.state, status.gate.deletion_protected), (None, Some(true)));
-    assert_eq!((status.namespace.as_deref(), status.leftovers.len()), (Some("ns"), 1));
+    assert_eq!((status.namespace.as_deref(), status.unmanaged_resources.len()), (Some("ns"), 1));
     assert_eq!(status.gate.conditions.len(), 1);
     let spec: EnclaveSpec = status.gate.applied.unwrap().spec.to_spec().unwrap();
     assert_eq!(spec.description.as_deref(), Some("d"));
@@ -457,7 +460,7 @@ fn a_status_is_read_field_by_field_and_what_is_applied_is_never_lost() {
 }
 
 #[test]
-fn facts_that_another_version_tells_stay() {
+fn records_that_another_version_tells_stay() {
     let ours = json!({"number": 3, "type": "Enacted", "at": "2026-01-01T00:00:00Z"});
     let foreign = json!({"number": 4, "type": "Teleported", "at": "2026-01-01T00:00:00Z", "where": "moon"});
     let (enclave, unread) = read::<Enclave>(&json!({
@@ -466,7 +469,7 @@ fn facts_that_another_version_tells_stay() {
     }));
     assert_eq!(unread, ["status.audit.waiting[0].type Newer"]);
     let audit = enclave.status.unwrap().gate.audit;
-    assert_eq!((audit.recorded, audit.waiting.len(), audit.waiting[0].type_), (4, 1, FactType::Enacted));
+    assert_eq!((audit.recorded, audit.waiting.len(), audit.waiting[0].type_), (4, 1, RecordType::Enacted));
     assert_eq!(serde_json::to_value(&audit).unwrap(), json!({"recorded": 4, "waiting": [ours, foreign]}));
 }
 
@@ -494,7 +497,7 @@ fn a_vote_that_cannot_be_read_marks_its_request() {
     assert_eq!((request.spec.target.uid.as_str(), request.spec.target.generation), ("u", 3));
 }
 
-/// What people read: exact, short, and without what would end a line.
+/// Texts for people are exact, short, and on one line.
 #[test]
 fn a_message_names_the_field_and_is_cut() {
     let long = "x\u{7}\n".repeat(5_000);
@@ -511,7 +514,7 @@ fn a_message_names_the_field_and_is_cut() {
     assert!(text.len() < 1_000 && !text.contains(['\n', '\u{7}']) && !text.contains(" at line "), "{text}");
 }
 
-/// Cilium lets through what stands in `specs`, too.
+/// Cilium also allows the traffic of `specs`.
 #[test]
 fn a_cilium_policy_with_more_rules_is_not_what_was_written() {
     let policy = |more: Value| {
@@ -530,7 +533,7 @@ fn a_cilium_policy_with_more_rules_is_not_what_was_written() {
     }
 }
 
-/// Nobody can tell whom a list with too many newer words takes out, so nobody is taken out; and nobody gets in.
+/// A list with too many unknown values could take anybody out, so nobody is taken out, and nobody gets in.
 #[test]
 fn of_a_list_with_too_many_newer_words_what_is_applied_stays() {
     let user = |name: &str| json!({"kind": "User", "name": name});
@@ -559,7 +562,7 @@ fn of_a_list_with_too_many_newer_words_what_is_applied_stays() {
     assert!(one.spec.unreadable.is_some_and(|mark| mark.is_only_newer()));
 }
 
-/// A duration that nobody can tell is no duration: not one of no length, and not one without an end.
+/// A duration that cannot be read is no duration: neither one of zero nor one without an end.
 #[test]
 fn what_is_no_duration_is_unreadable() {
     let eligibility = |longest: &str| {
@@ -585,7 +588,7 @@ fn what_is_no_duration_is_unreadable() {
     assert!(one.spec.unreadable.is_some());
 }
 
-/// serde would read a struct from a list, by the order of its fields, and a word from an object.
+/// serde would read a struct from a list, by the order of its fields, and an enum variant from an object.
 #[test]
 fn a_list_is_no_object_and_an_object_is_no_word() {
     let on = json!({
@@ -619,7 +622,7 @@ fn a_list_is_no_object_and_an_object_is_no_word() {
     }
 }
 
-/// That nobody can tell what one field takes away says nothing of the others.
+/// Other fields are read when nobody can tell which access one field takes away.
 #[test]
 fn what_closes_is_read_beside_a_field_with_any_number_of_newer_words() {
     let before = json!({"network": {"workloadCommunication": "Allowed"}});

@@ -5,7 +5,7 @@ use super::{MOST, read_known, without_nulls};
 use crate::api::reading::{Cause, Item, Readable, Unread};
 use crate::api::*;
 
-/// A value with every field that a schema has.
+/// Returns a value with every field that a schema has.
 fn sample(schema: &Value) -> Value {
     if let Some(words) = schema["enum"].as_array() {
         return words[0].clone();
@@ -29,7 +29,7 @@ fn sample(schema: &Value) -> Value {
     }
 }
 
-/// Puts a field into one object after the other where the schema allows only its own.
+/// Puts a field into one object after the other for which the schema allows only its own fields.
 fn spread(value: &Value, schema: &Value, path: &str, put: &Value, seen: &mut dyn FnMut(Value, String)) {
     match value {
         Value::Object(fields) => {
@@ -67,7 +67,8 @@ fn faults_of<K: Readable>(spec: &Value) -> Vec<Unread> {
     serde_json::from_str::<Item<K>>(&object.to_string()).unwrap().read().1
 }
 
-/// Returns the number of places where a newer version may have more. `expected` is why an unknown field there cannot be read; `None` where it is skipped.
+/// Returns the number of places where a newer version may have more fields. `expected` is the reason why an
+/// unknown field there cannot be read; `None` where it is skipped.
 fn check<K: Readable + CustomResourceExt + Resource<DynamicType = ()>>(expected: Option<Cause>) -> usize {
     let definition = serde_json::to_value(K::crd()).unwrap();
     let schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
@@ -90,8 +91,8 @@ fn check<K: Readable + CustomResourceExt + Resource<DynamicType = ()>>(expected:
     places
 }
 
-/// Whatever the schema of this version has is known. Of what a newer one has only a request cannot be read: defaults are
-/// filled into what people wrote, as soon as the schema has them.
+/// Every field of the schema of this version is known. An unknown field of a newer version makes only a
+/// request unreadable: the API server fills defaults into what people wrote, as soon as the schema has them.
 #[test]
 fn every_field_of_the_schemas_is_known_and_of_a_request_no_other() {
     let places = [

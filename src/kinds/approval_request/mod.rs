@@ -1,5 +1,6 @@
 //! The ApprovalRequest: who decides about a change, and what was decided.
 
+pub mod index;
 pub mod observe;
 pub mod plan;
 pub mod watches;
@@ -9,21 +10,27 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use crate::api::audit::{Audit, Fact};
+use crate::api::audit::{Audit, AuditRecord};
 use crate::api::{ApprovalRequest, ApprovalRequestStatus, Kind};
 use crate::cluster::workqueue::Priority;
 use crate::kinds::approval_request::observe::observe_target;
 use crate::kinds::approval_request::plan::{ObservedRequest, plan_approval_request};
+use crate::kinds::caches::Caches;
 use crate::kinds::controller::{Controller, ReconcileInput};
-use crate::model::audit::facts::facts_of_request;
+use crate::model::approval::target::TargetView;
+use crate::model::audit::records::records_of_request;
 use crate::plan::Plan;
 
 impl Controller for ApprovalRequest {
     const KIND: Kind = Kind::ApprovalRequest;
     /// Expiry, reminders and retention close no access.
-    const WAKE_PRIORITY: Priority = Priority::Normal;
+    const REQUEUE_PRIORITY: Priority = Priority::Normal;
 
     type Status = ApprovalRequestStatus;
+
+    fn view_as_target(_: &Caches, _: &ApprovalRequest, _: Option<&Arc<Self>>) -> TargetView {
+        TargetView::Gone
+    }
 
     fn plan(object: Arc<Self>, known: ReconcileInput<'_>) -> Plan<ApprovalRequestStatus> {
         let target = observe_target(known.caches, &object);
@@ -52,8 +59,8 @@ impl Controller for ApprovalRequest {
         &mut status.conditions
     }
 
-    fn facts(&self, after: &ApprovalRequestStatus, now: Timestamp) -> Vec<Fact> {
-        facts_of_request(self, after, now)
+    fn records(&self, after: &ApprovalRequestStatus, now: Timestamp) -> Vec<AuditRecord> {
+        records_of_request(self, after, now)
     }
 
     fn degraded_status(

@@ -10,7 +10,8 @@ use crate::api::names::{condition, reason};
 use crate::api::{ApprovalRequest, ApprovalRequestStatus, Time};
 use crate::model::approval::gated::has_finalizer;
 use crate::model::approval::policy_status::Integrity;
-use crate::model::approval::request::{RequestOutcome, TargetView, Votes, decide};
+use crate::model::approval::request::{RequestOutcome, Votes, decide};
+use crate::model::approval::target::TargetView;
 use crate::model::approval::votes::describe_votes;
 use crate::plan::conditions::{Status, Wanted, build_conditions};
 use crate::plan::gate::is_unmarked;
@@ -60,11 +61,11 @@ pub fn plan_approval_request(observed: &ObservedRequest, now: Timestamp) -> Plan
             if votes == Votes::Void {
                 status.decisions.clear();
             }
-            // A person who can write votes in a gap can write a witness too. So nothing is recorded as a witness while
+            // A person who can write votes in a gap can write a fingerprint too. So no fingerprint is recorded while
             // the admission policies are not intact, and what was cast or written until they are intact again is void
             // then.
-            status.witness =
-                (observed.policies.integrity == Integrity::Intact).then(|| observed.policies.witness.clone());
+            status.policy_fingerprint = (observed.policies.integrity == Integrity::Intact)
+                .then(|| observed.policies.fingerprint.clone());
             let remind_at = remind_at(request);
             if before.state.is_some() && now >= remind_at {
                 status.reminded_at.get_or_insert(Time(now));
@@ -107,8 +108,10 @@ pub fn plan_approval_request(observed: &ObservedRequest, now: Timestamp) -> Plan
             // for a reader who confirms, after the votes were seen, that they were cast under these policies.
             let kind = request.spec.target.kind;
             let by = || ConfirmBy::CountingVotes(kind, describe_votes(request));
-            let beside = (state == RequestState::Approved && observed.target != TargetView::PutIntoForce)
-                .then(|| Write::ConfirmPolicies { witness: observed.policies.witness.clone(), by: by() });
+            let beside =
+                (state == RequestState::Approved && observed.target != TargetView::PutIntoForce).then(|| {
+                    Write::ConfirmPolicies { fingerprint: observed.policies.fingerprint.clone(), by: by() }
+                });
             let confirm = match (state, observed.target) {
                 // A target without a name does not exist, so there is nothing to confirm.
                 (_, TargetView::Gone) if request.spec.target.name.is_empty() => None,
@@ -151,7 +154,7 @@ fn plan_retention(observed: &ObservedRequest, now: Timestamp) -> Plan<ApprovalRe
         .is_some_and(|status| status.state == Some(RequestState::Approved) && status.enacted_at.is_none())
         && observed.target != TargetView::Gone;
     // A request without a finalizer would be gone at once.
-    let undelivered = status.is_some_and(|status| !status.audit.is_told());
+    let undelivered = status.is_some_and(|status| !status.audit.is_delivered());
     // The request may be about something that only a newer version knows.
     let is_unknown = request.spec.unreadable.is_some();
     let in_use = unfinished
@@ -176,8 +179,8 @@ fn plan_finalization(observed: &ObservedRequest) -> Plan<ApprovalRequestStatus> 
     let request = observed.request.as_ref();
     // The plan of the target marks the request as enacted.
     let is_due = observed.target == TargetView::PutIntoForce && is_unmarked(request);
-    let is_told = request.status.as_ref().is_none_or(|status| status.audit.is_told());
-    let goes = has_finalizer(request) && is_told && !is_due;
+    let is_delivered = request.status.as_ref().is_none_or(|status| status.audit.is_delivered());
+    let goes = has_finalizer(request) && is_delivered && !is_due;
     Plan { writes: goes.then_some(Write::RemoveFinalizer).into_iter().collect(), ..Plan::nothing() }
 }
 
@@ -188,21 +191,21 @@ mod tests {
     use crate::model::approval::request::tests::{a_request, with_votes};
 
     #[test]
-    fn only_intact_policies_are_a_witness() {
+    fn only_intact_policies_leave_their_fingerprint() {
         let written = |integrity: &Integrity, before: Option<&str>| {
             let mut request = ApprovalRequest::new("r", a_request());
             request.status = Some(ApprovalRequestStatus {
                 state: Some(RequestState::Pending),
-                witness: before.map(ToOwned::to_owned),
+                policy_fingerprint: before.map(ToOwned::to_owned),
                 ..ApprovalRequestStatus::default()
             });
             let observed = ObservedRequest {
                 request: Arc::new(request),
                 target: TargetView::Proposed,
-                policies: PolicyStatus { integrity: integrity.clone(), witness: "guard".into() },
+                policies: PolicyStatus { integrity: integrity.clone(), fingerprint: "guard".into() },
                 retain_for: SignedDuration::MAX,
             };
-            plan_approval_request(&observed, Timestamp::UNIX_EPOCH).status.unwrap().witness
+            plan_approval_request(&observed, Timestamp::UNIX_EPOCH).status.unwrap().policy_fingerprint
         };
         for before in [None, Some("guard"), Some("other")] {
             assert_eq!(written(&Integrity::Intact, before).as_deref(), Some("guard"));
@@ -221,7 +224,7 @@ mod tests {
             let mut request = ApprovalRequest::new("r", a_request());
             request.status = Some(ApprovalRequestStatus {
                 state: Some(state),
-                witness: Some("guard".into()),
+                policy_fingerprint: Some("guard".into()),
                 decided_at: Some(Time(at(1000))),
                 enacted_at: enacted.map(|second| Time(at(second))),
                 ..ApprovalRequestStatus::default()
@@ -229,7 +232,7 @@ mod tests {
             ObservedRequest {
                 request: Arc::new(request),
                 target,
-                policies: PolicyStatus { integrity: Integrity::Intact, witness: "guard".into() },
+                policies: PolicyStatus { integrity: Integrity::Intact, fingerprint: "guard".into() },
                 retain_for: SignedDuration::from_secs(100),
             }
         };
@@ -270,7 +273,7 @@ mod tests {
             let observed = ObservedRequest {
                 request: Arc::new(request),
                 target: TargetView::Gone,
-                policies: PolicyStatus { integrity: Integrity::Intact, witness: "guard".into() },
+                policies: PolicyStatus { integrity: Integrity::Intact, fingerprint: "guard".into() },
                 retain_for: SignedDuration::MAX,
             };
             let plan = plan_approval_request(&observed, Timestamp::UNIX_EPOCH);
@@ -287,7 +290,7 @@ mod tests {
             let observed = ObservedRequest {
                 request: Arc::new(with_votes(&[("bob", Vote::Approved)])),
                 target,
-                policies: PolicyStatus { integrity: Integrity::Intact, witness: "guard".into() },
+                policies: PolicyStatus { integrity: Integrity::Intact, fingerprint: "guard".into() },
                 retain_for: SignedDuration::ZERO,
             };
             let plan = plan_approval_request(&observed, Timestamp::UNIX_EPOCH);
@@ -299,11 +302,11 @@ mod tests {
 
     #[test]
     fn a_request_that_is_deleted_goes_when_its_end_was_told() {
-        use crate::api::FactType;
-        use crate::model::audit::facts::{record, tests::a_fact};
+        use crate::api::RecordType;
+        use crate::model::audit::records::{append, tests::a_record};
         use RequestState::{Approved, Pending, Rejected, Withdrawn};
         use TargetView::{Gone, Proposed, PutIntoForce};
-        let planned = |state, target, is_enacted: bool, is_told: bool| {
+        let planned = |state, target, is_enacted: bool, is_delivered: bool| {
             let mut request = with_votes(&[("bob", Vote::Approved)]);
             request.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH).into());
             request.metadata.finalizers = Some(vec![crate::api::names::FINALIZER.to_owned()]);
@@ -311,20 +314,20 @@ mod tests {
             status.state = Some(state);
             status.decided_at = (state != Pending).then_some(Time(Timestamp::UNIX_EPOCH));
             status.enacted_at = is_enacted.then_some(Time(Timestamp::UNIX_EPOCH));
-            if !is_told {
-                record(&mut status.audit, [a_fact(FactType::Decided)]);
+            if !is_delivered {
+                append(&mut status.audit, [a_record(RecordType::Decided)]);
             }
             let observed = ObservedRequest {
                 request: Arc::new(request),
                 target,
-                policies: PolicyStatus { integrity: Integrity::Intact, witness: "guard".into() },
+                policies: PolicyStatus { integrity: Integrity::Intact, fingerprint: "guard".into() },
                 retain_for: SignedDuration::ZERO,
             };
             let plan = plan_approval_request(&observed, Timestamp::UNIX_EPOCH);
             let goes = plan.writes.contains(&Write::RemoveFinalizer);
             (plan.status.and_then(|status| status.state), goes)
         };
-        for (state, target, is_enacted, is_told, expected) in [
+        for (state, target, is_enacted, is_delivered, expected) in [
             // Nobody can decide the request any more, or put its change into force.
             (Pending, Proposed, false, true, (Some(Withdrawn), false)),
             (Pending, Gone, false, true, (Some(Withdrawn), false)),
@@ -338,7 +341,7 @@ mod tests {
             (Approved, PutIntoForce, false, true, (None, false)),
             (Approved, PutIntoForce, true, true, (None, true)),
         ] {
-            assert_eq!(planned(state, target, is_enacted, is_told), expected, "{state} {target:?}");
+            assert_eq!(planned(state, target, is_enacted, is_delivered), expected, "{state} {target:?}");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The Community: the scope in which Enclaves are declared, and its approval rules.
 
+pub mod index;
 pub mod observe;
 pub mod plan;
 pub mod watches;
@@ -16,7 +17,7 @@ use crate::kinds::controller::controller;
 use crate::kinds::gated::{collect, retired_parts, shared_parts};
 use crate::model::approval::change::requesters;
 use crate::model::approval::gated::Gated;
-use crate::model::audit::facts::facts_of_maintenance;
+use crate::model::audit::records::records_of_maintenance;
 use crate::model::naming::namespace_of;
 use crate::model::rbac::maintenance;
 
@@ -75,6 +76,7 @@ controller!(
     |object, known| plan_community(&observe_community(known.caches, object, known.policy_status), known.now),
     |community: &Community, after: &CommunityStatus, now| {
         let before = community.status.as_ref().and_then(|status| status.maintenance.as_ref());
-        facts_of_maintenance(before, after.maintenance.as_ref(), requesters(community), now)
-    }
+        records_of_maintenance(before, after.maintenance.as_ref(), requesters(community), now)
+    },
+    {}
 );

@@ -72,7 +72,7 @@ pub fn plan_community(observed: &ObservedCommunity, now: Timestamp) -> Plan<Comm
             gate.conditions.extend(build_conditions(before, protected, generation, now));
             let lock = Lock {
                 exceptions: &exceptions,
-                leftovers: &observed.of_others.leftovers,
+                unmanaged: &observed.of_others.unmanaged,
                 integrity: &observed.declared.policies.integrity,
             };
             notice = namespace.as_ref().and_then(|_| show_lock(&mut gate, before, &lock, now));
@@ -81,7 +81,7 @@ pub fn plan_community(observed: &ObservedCommunity, now: Timestamp) -> Plan<Comm
                 namespace,
                 enclaves: i32::try_from(observed.enclaves).ok(),
                 maintenance: own_maintenance(community, now),
-                leftovers: list_some(&observed.of_others.leftovers),
+                unmanaged_resources: list_some(&observed.of_others.unmanaged),
                 standing_grants: list_some(&observed.of_others.standing_grants),
             }
         });
@@ -145,7 +145,7 @@ fn describe_protection(integrity: &Integrity) -> Wanted {
         Integrity::Propagating => Wanted {
             type_,
             status: Status::False,
-            reason: reason::POLICIES_SETTLING,
+            reason: reason::POLICIES_PROPAGATING,
             message: format!("nothing new is enacted: {PROPAGATING}"),
         },
         Integrity::Broken(what) => Wanted {

@@ -15,21 +15,27 @@
 //! lost its connection in any way is removed. The plan of a connection only reports: a connection is Connected when its
 //! policies are seen in every namespace.
 
+pub mod index;
 pub mod observe;
 pub mod plan;
 pub mod resolver;
 pub mod watches;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use self::observe::observe_connection;
 use self::plan::plan_connection;
+use self::resolver::link_of;
 
 use crate::api::approvals::Operation;
+use crate::api::gate::Reference;
 use crate::api::{EnclaveConnection, EnclaveConnectionSpec, EnclaveConnectionStatus};
+use crate::kinds::caches::Caches;
 use crate::kinds::controller::controller;
 use crate::kinds::gated::{operations_of, retired_parts, shared_parts};
 use crate::model::approval::gated::Gated;
+use crate::model::network::connectivity::find_references;
 
 impl Gated for EnclaveConnection {
     shared_parts!(EnclaveConnection, EnclaveConnectionSpec);
@@ -73,6 +79,17 @@ impl Gated for EnclaveConnection {
     }
 }
 
-controller!(EnclaveConnection, EnclaveConnectionStatus, |object, known| {
-    plan_connection(&observe_connection(known.caches, object, known.policy_status), known.now)
-});
+controller!(
+    EnclaveConnection,
+    EnclaveConnectionStatus,
+    |object, known| plan_connection(
+        &observe_connection(known.caches, object, known.policy_status),
+        known.now
+    ),
+    |_, _, _| None,
+    {
+        fn references(caches: &Caches, connection: &Arc<Self>) -> Vec<Reference> {
+            find_references(&link_of(caches, Arc::clone(connection))).unwrap_or_default()
+        }
+    }
+);

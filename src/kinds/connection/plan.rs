@@ -297,7 +297,7 @@ mod tests {
                 parent: Parent::Enclave(community, enclave),
                 requests: Vec::new(),
                 knows_all_requests: true,
-                policies: PolicyStatus { integrity: Integrity::Intact, witness: String::new() },
+                policies: PolicyStatus { integrity: Integrity::Intact, fingerprint: String::new() },
             },
             link: ResolvedConnection {
                 connection,

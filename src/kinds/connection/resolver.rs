@@ -13,9 +13,10 @@ use crate::api::{
 };
 use crate::cluster::cache::Key;
 use crate::kinds::caches::Caches;
-use crate::kinds::index::{
-    CommunityBy, CommunityEndpointBy, ConnectionBy, EndpointBy, connection_of_policy, pair,
-};
+use crate::kinds::community::index::CommunityBy;
+use crate::kinds::connection::index::ConnectionBy;
+use crate::kinds::endpoint::index::{CommunityEndpointBy, EndpointBy};
+use crate::kinds::index::{connection_of_policy, pair};
 use crate::kinds::parent::{control_namespace_of, find_enclave, namespace_of_workload, parent_of};
 use crate::model::approval::applied::applied_spec;
 use crate::model::approval::applied::view_applied;

@@ -4,126 +4,139 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Namespace;
-use kube::{Resource, ResourceExt};
+use kube::ResourceExt;
 
 use crate::api::{
     Community, CommunityEndpoint, Enclave, EnclaveConnection, EnclaveEndpoint, EnclaveWorkload, Kind,
     TransitHub,
 };
-use crate::cluster::cache::Change;
+use crate::cluster::cache::{Change, Indexed};
 use crate::cluster::workqueue::Priority;
-use crate::kinds::approval_request::watches::enqueue_live;
+use crate::kinds::changes::Watches;
+use crate::kinds::connection::index::ConnectionBy;
 use crate::kinds::connection::plan::MOST_CONNECTIONS;
 use crate::kinds::connection::resolver::{
     connections_into, connections_through, connections_to, connections_to_community, connections_with,
 };
 use crate::kinds::enclave::watches::{concerns_declared, concerns_members};
+use crate::kinds::endpoint::index::{CommunityEndpointBy, HubBy};
 use crate::kinds::enqueue::{Enqueuer, concerns_others, priority_of};
-use crate::kinds::index::{CommunityEndpointBy, ConnectionBy, HubBy, connection_of_policy};
+use crate::kinds::index::connection_of_policy;
 use crate::kinds::labels::is_there;
 use crate::kinds::labels::labels_of;
 use crate::kinds::parent::{control_namespace_of, parent_of};
 use crate::kinds::workload::watches::enqueue_ends;
 use crate::model::approval::gated::Gated;
 use crate::model::naming::{enclave_namespace, namespace_of};
+use crate::plan::child::Made;
 
-/// Enqueues the connections in a Community, for which its rules and its name resolution count.
-pub fn on_community(enqueuer: &Enqueuer, change: &Change<Community>) {
-    if !concerns_members(change) {
-        return;
-    }
-    let caches = &enqueuer.caches;
-    for community in change.versions() {
-        let namespace = namespace_of(community);
-        enqueue_in(enqueuer, &namespace);
-        for enclave in caches.enclaves.in_namespace(&namespace) {
-            enqueue_in(enqueuer, &control_namespace_of(community, &enclave));
+impl Watches for EnclaveConnection {
+    /// Enqueues the connections in a Community, for which its rules and its name resolution count.
+    fn communities(enqueuer: &Enqueuer, change: &Change<Community>) {
+        if !concerns_members(change) {
+            return;
+        }
+        let caches = &enqueuer.caches;
+        for community in change.versions() {
+            let namespace = namespace_of(community);
+            enqueue_in(enqueuer, &namespace);
+            for enclave in caches.enclaves.in_namespace(&namespace) {
+                enqueue_in(enqueuer, &control_namespace_of(community, &enclave));
+            }
         }
     }
-}
 
-/// Enqueues the connections in an Enclave and those that lead into it, for which its rules count.
-pub fn on_enclave(enqueuer: &Enqueuer, change: &Change<Enclave>) {
-    let Some(enclave) = change.latest().filter(|_| concerns_declared(change)) else { return };
-    let parent = parent_of(&enqueuer.caches, enclave.metadata.namespace.as_deref().unwrap_or_default());
-    if let Some(community) = parent.community() {
-        enqueue_in(enqueuer, &control_namespace_of(community, enclave));
-        let leading = connections_into(&enqueuer.caches, &community.name_any(), &enclave.name_any());
-        enqueue(enqueuer, &leading, priority_of(change));
-    }
-}
-
-/// Enqueues the connections that lead to an endpoint, and the requests about them: what a request asks for may have
-/// changed with the endpoint.
-pub fn on_endpoint(enqueuer: &Enqueuer, change: &Change<EnclaveEndpoint>) {
-    if let Some(endpoint) = change.latest().filter(|_| concerns_others(change)) {
-        enqueue_with_requests(enqueuer, &connections_to(&enqueuer.caches, endpoint), priority_of(change));
-    }
-}
-
-/// Enqueues the connections that lead to an endpoint of a Community, the requests about them, and their workloads.
-pub fn on_community_endpoint(enqueuer: &Enqueuer, change: &Change<CommunityEndpoint>) {
-    if let Some(endpoint) = change.latest().filter(|_| concerns_others(change)) {
-        let connections = connections_to_community(&enqueuer.caches, endpoint);
-        enqueue_with_ends(enqueuer, connections, priority_of(change));
-    }
-}
-
-/// Enqueues the connections that come from a hub or lead through it, the requests about them, and their workloads.
-pub fn on_transit_hub(enqueuer: &Enqueuer, change: &Change<TransitHub>) {
-    if let Some(hub) = change.latest().filter(|_| concerns_others(change)) {
-        enqueue_with_ends(enqueuer, connections_through(&enqueuer.caches, hub), priority_of(change));
-    }
-}
-
-/// Enqueues the connections that come from a workload or lead to it, and the workloads at their ends.
-pub fn on_workload(enqueuer: &Enqueuer, change: &Change<EnclaveWorkload>) {
-    if let Some(workload) = change.latest().filter(|_| concerns_others(change)) {
-        let (control, name) = (workload.namespace().unwrap_or_default(), workload.name_any());
-        let connections = connections_of(enqueuer, &control, &name);
-        enqueue(enqueuer, &connections, priority_of(change));
-        enqueue_ends(enqueuer, connections, priority_of(change));
-    }
-}
-
-/// Enqueues the connections that wait for room in a namespace when another one goes: at most [`MOST_CONNECTIONS`] are
-/// in force there.
-pub fn on_sibling(enqueuer: &Enqueuer, change: &Change<EnclaveConnection>) {
-    let Some(connection) = change.latest() else { return };
-    if change.after.is_none() || connection.is_record() {
-        let namespace = connection.metadata.namespace.as_deref().unwrap_or_default();
-        let connections = &enqueuer.caches.connections;
-        let count = |by| connections.count(by, namespace);
-        // There may have been no room for all of them with this connection, or with others that went at the same time.
-        if count(ConnectionBy::InForceIn) + count(ConnectionBy::NewIn) >= MOST_CONNECTIONS / 2 {
-            enqueue(enqueuer, &connections.by(ConnectionBy::NewIn, namespace), Priority::Normal);
+    /// Enqueues the connections in an Enclave and those that lead into it, for which its rules count.
+    fn enclaves(enqueuer: &Enqueuer, change: &Change<Enclave>) {
+        let Some(enclave) = change.latest().filter(|_| concerns_declared(change)) else { return };
+        let parent = parent_of(&enqueuer.caches, enclave.metadata.namespace.as_deref().unwrap_or_default());
+        if let Some(community) = parent.community() {
+            enqueue_in(enqueuer, &control_namespace_of(community, enclave));
+            let leading = connections_into(&enqueuer.caches, &community.name_any(), &enclave.name_any());
+            enqueue(enqueuer, &leading, priority_of(change));
         }
     }
-}
 
-/// Enqueues the connections of the workload whose namespace changed, everything that is declared in the namespace or
-/// leads into its Enclave, and the connections that lead to the namespace by its name.
-pub fn on_namespace(enqueuer: &Enqueuer, change: &Change<Namespace>) {
-    let Some(namespace) = change.latest().filter(|_| change.differs(is_there)) else { return };
-    let caches = &enqueuer.caches;
-    let name = namespace.name_any();
-    if let Some(labels) = labels_of(namespace) {
-        if let (Some(enclave), Some(workload)) = (labels.enclave, labels.workload) {
-            let control = enclave_namespace(labels.community, enclave);
-            enqueue(enqueuer, &connections_of(enqueuer, &control, workload), Priority::Normal);
-        }
-        // The objects declared in it wait until it is known, and so do the connections that lead into it.
-        enqueue_declared(enqueuer, &name);
-        if let (Some(enclave), None) = (labels.enclave, labels.workload) {
-            let leading = connections_into(caches, labels.community, enclave);
-            enqueue(enqueuer, &leading, Priority::Normal);
+    /// Enqueues the connections that lead to an endpoint, and the requests about them: what a request asks for may have
+    /// changed with the endpoint.
+    fn endpoints(enqueuer: &Enqueuer, change: &Change<EnclaveEndpoint>) {
+        if let Some(endpoint) = change.latest().filter(|_| concerns_others(change)) {
+            enqueue_with_requests(enqueuer, &connections_to(&enqueuer.caches, endpoint), priority_of(change));
         }
     }
-    for endpoint in caches.community_endpoints.by(CommunityEndpointBy::ServiceNamespace, &name) {
-        enqueue_with_ends(enqueuer, connections_to_community(caches, &endpoint), Priority::Normal);
+
+    /// Enqueues the connections that lead to an endpoint of a Community, the requests about them, and their workloads.
+    fn community_endpoints(enqueuer: &Enqueuer, change: &Change<CommunityEndpoint>) {
+        if let Some(endpoint) = change.latest().filter(|_| concerns_others(change)) {
+            let connections = connections_to_community(&enqueuer.caches, endpoint);
+            enqueue_with_ends(enqueuer, connections, priority_of(change));
+        }
     }
-    for hub in caches.transit_hubs.by(HubBy::GatewayNamespace, &name) {
-        enqueue_with_ends(enqueuer, connections_through(caches, &hub), Priority::Normal);
+
+    /// Enqueues the connections that come from a hub or lead through it, the requests about them, and their workloads.
+    fn transit_hubs(enqueuer: &Enqueuer, change: &Change<TransitHub>) {
+        if let Some(hub) = change.latest().filter(|_| concerns_others(change)) {
+            enqueue_with_ends(enqueuer, connections_through(&enqueuer.caches, hub), priority_of(change));
+        }
+    }
+
+    /// Enqueues the connections that come from a workload or lead to it, and the workloads at their ends.
+    fn workloads(enqueuer: &Enqueuer, change: &Change<EnclaveWorkload>) {
+        if let Some(workload) = change.latest().filter(|_| concerns_others(change)) {
+            let (control, name) = (workload.namespace().unwrap_or_default(), workload.name_any());
+            let connections = connections_of(enqueuer, &control, &name);
+            enqueue(enqueuer, &connections, priority_of(change));
+            enqueue_ends(enqueuer, connections, priority_of(change));
+        }
+    }
+
+    /// Enqueues the connections that wait for room in a namespace when another one goes: at most [`MOST_CONNECTIONS`] are
+    /// in force there.
+    fn connections(enqueuer: &Enqueuer, change: &Change<EnclaveConnection>) {
+        let Some(connection) = change.latest() else { return };
+        if change.after.is_none() || connection.is_record() {
+            let namespace = connection.metadata.namespace.as_deref().unwrap_or_default();
+            let connections = &enqueuer.caches.connections;
+            let count = |by| connections.count(by, namespace);
+            // There may have been no room for all of them with this connection, or with others that went at the same time.
+            if count(ConnectionBy::InForceIn) + count(ConnectionBy::NewIn) >= MOST_CONNECTIONS / 2 {
+                enqueue(enqueuer, &connections.by(ConnectionBy::NewIn, namespace), Priority::Normal);
+            }
+        }
+    }
+
+    /// Enqueues the connections of the workload whose namespace changed, everything that is declared in the namespace or
+    /// leads into its Enclave, and the connections that lead to the namespace by its name.
+    fn namespaces(enqueuer: &Enqueuer, change: &Change<Namespace>) {
+        let Some(namespace) = change.latest().filter(|_| change.differs(is_there)) else { return };
+        let caches = &enqueuer.caches;
+        let name = namespace.name_any();
+        if let Some(labels) = labels_of(namespace) {
+            if let (Some(enclave), Some(workload)) = (labels.enclave, labels.workload) {
+                let control = enclave_namespace(labels.community, enclave);
+                enqueue(enqueuer, &connections_of(enqueuer, &control, workload), Priority::Normal);
+            }
+            // The objects declared in it wait until it is known, and so do the connections that lead into it.
+            enqueue_declared(enqueuer, &name);
+            if let (Some(enclave), None) = (labels.enclave, labels.workload) {
+                let leading = connections_into(caches, labels.community, enclave);
+                enqueue(enqueuer, &leading, Priority::Normal);
+            }
+        }
+        for endpoint in caches.community_endpoints.by(CommunityEndpointBy::ServiceNamespace, &name) {
+            enqueue_with_ends(enqueuer, connections_to_community(caches, &endpoint), Priority::Normal);
+        }
+        for hub in caches.transit_hubs.by(HubBy::GatewayNamespace, &name) {
+            enqueue_with_ends(enqueuer, connections_through(caches, &hub), Priority::Normal);
+        }
+    }
+
+    /// Enqueues the connection after which a policy is named.
+    fn network_policies<K: Indexed + Made>(enqueuer: &Enqueuer, change: &Change<K>) {
+        let name = change.latest().and_then(|policy| policy.meta().name.as_deref());
+        if let Some((namespace, connection)) = name.and_then(connection_of_policy) {
+            enqueuer.queues.add(Kind::EnclaveConnection, namespace, connection, Priority::Normal);
+        }
     }
 }
 
@@ -148,14 +161,6 @@ fn enqueue_declared(enqueuer: &Enqueuer, namespace: &str) {
     );
 }
 
-/// Enqueues the connection after which a policy is named.
-pub fn on_network_policy<K: Resource>(enqueuer: &Enqueuer, change: &Change<K>) {
-    let name = change.latest().and_then(|policy| policy.meta().name.as_deref());
-    if let Some((namespace, connection)) = name.and_then(connection_of_policy) {
-        enqueuer.queues.add(Kind::EnclaveConnection, namespace, connection, Priority::Normal);
-    }
-}
-
 /// The connections that come from a workload or lead to it.
 pub(in crate::kinds) fn connections_of(
     enqueuer: &Enqueuer,
@@ -176,7 +181,7 @@ fn enqueue(enqueuer: &Enqueuer, connections: &[Arc<EnclaveConnection>], priority
 fn enqueue_with_requests(enqueuer: &Enqueuer, connections: &[Arc<EnclaveConnection>], priority: Priority) {
     enqueue(enqueuer, connections, priority);
     for uid in connections.iter().filter_map(|connection| connection.metadata.uid.as_deref()) {
-        enqueue_live(enqueuer, uid);
+        enqueuer.enqueue_live_requests(uid);
     }
 }
 

@@ -1,5 +1,6 @@
 //! The Enclave: a control namespace in a Community, in which workloads, endpoints and connections are declared.
 
+pub mod index;
 pub mod observe;
 pub mod plan;
 pub mod watches;
@@ -16,7 +17,7 @@ use crate::kinds::controller::controller;
 use crate::kinds::gated::{collect, operations_of, retired_parts, shared_parts};
 use crate::model::approval::change::requesters;
 use crate::model::approval::gated::Gated;
-use crate::model::audit::facts::facts_of_maintenance;
+use crate::model::audit::records::records_of_maintenance;
 use crate::model::network::intra_enclave::is_kept_apart;
 use crate::model::rbac::maintenance;
 
@@ -67,6 +68,7 @@ controller!(
     |object, known| plan_enclave(&observe_enclave(known.caches, object, known.policy_status), known.now),
     |enclave: &Enclave, after: &EnclaveStatus, now| {
         let before = enclave.status.as_ref().and_then(|status| status.maintenance.as_ref());
-        facts_of_maintenance(before, after.maintenance.as_ref(), requesters(enclave), now)
-    }
+        records_of_maintenance(before, after.maintenance.as_ref(), requesters(enclave), now)
+    },
+    {}
 );

@@ -8,11 +8,11 @@ use crate::api::Enclave;
 use crate::cluster::cache::{Cache, Indexed};
 use crate::kinds::caches::Caches;
 use crate::kinds::enclave::plan::{Children, ObservedEnclave};
-use crate::kinds::leftovers::of_enclave;
 use crate::kinds::observe::{
     Bindings, namespaces_of_workloads, observe_gated, observe_namespace, observe_namespace_owned_by,
 };
 use crate::kinds::parent::control_namespace_of;
+use crate::kinds::unmanaged::of_enclave;
 use crate::model::approval::gated::Gated;
 use crate::model::approval::policy_status::PolicyStatus;
 use crate::plan::declared::Parent;

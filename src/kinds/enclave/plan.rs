@@ -79,7 +79,7 @@ pub fn plan_enclave(observed: &ObservedEnclave, now: Timestamp) -> Plan<EnclaveS
         let before = conditions_before(observed.declared.object.as_ref());
         let lock = Lock {
             exceptions: &exceptions,
-            leftovers: &observed.of_others.leftovers,
+            unmanaged: &observed.of_others.unmanaged,
             integrity: &observed.declared.policies.integrity,
         };
         notice = namespace.as_ref().and_then(|_| show_lock(&mut gate, before, &lock, now));
@@ -87,7 +87,7 @@ pub fn plan_enclave(observed: &ObservedEnclave, now: Timestamp) -> Plan<EnclaveS
             gate,
             namespace,
             maintenance: own_maintenance(observed.declared.object.as_ref(), now),
-            leftovers: list_some(&observed.of_others.leftovers),
+            unmanaged_resources: list_some(&observed.of_others.unmanaged),
             standing_grants: list_some(&observed.of_others.standing_grants),
         }
     });

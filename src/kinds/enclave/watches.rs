@@ -2,13 +2,16 @@
 //! workloads or what others have there, and when an object that is declared in it goes or a workload comes.
 
 use k8s_openapi::api::core::v1::Namespace;
-use kube::{Resource, ResourceExt};
+use kube::ResourceExt;
 
 use crate::api::community::Notifications;
 use crate::api::names::purpose;
-use crate::api::{Community, CommunitySpec, Enclave, EnclaveSpec, Kind};
-use crate::cluster::cache::Change;
+use crate::api::{
+    Community, CommunitySpec, Enclave, EnclaveConnection, EnclaveEndpoint, EnclaveSpec, EnclaveWorkload, Kind,
+};
+use crate::cluster::cache::{Change, Indexed};
 use crate::cluster::workqueue::Priority;
+use crate::kinds::changes::Watches;
 use crate::kinds::enqueue::Enqueuer;
 use crate::kinds::labels::labels_of;
 use crate::model::approval::applied::applied_spec;
@@ -35,20 +38,55 @@ pub(in crate::kinds) fn concerns_members(change: &Change<Community>) -> bool {
     change.differs(view)
 }
 
-/// Enqueues the Enclaves of a Community: its rules and its maintenance count for them and for what is declared in them.
-pub fn on_community(enqueuer: &Enqueuer, change: &Change<Community>) {
-    if !concerns_members(change) {
-        return;
+impl Watches for Enclave {
+    /// Enqueues the Enclaves of a Community: its rules and its maintenance count for them and for what is declared in them.
+    fn communities(enqueuer: &Enqueuer, change: &Change<Community>) {
+        if !concerns_members(change) {
+            return;
+        }
+        for community in change.versions() {
+            let enclaves = enqueuer.caches.enclaves.in_namespace(&namespace_of(community));
+            enqueuer.enqueue_objects(Kind::Enclave, &enclaves, Priority::Normal);
+        }
     }
-    for community in change.versions() {
-        let enclaves = enqueuer.caches.enclaves.in_namespace(&namespace_of(community));
-        enqueuer.enqueue_objects(Kind::Enclave, &enclaves, Priority::Normal);
+
+    fn workloads(enqueuer: &Enqueuer, change: &Change<EnclaveWorkload>) {
+        enqueue_parent(enqueuer, change);
+    }
+
+    fn endpoints(enqueuer: &Enqueuer, change: &Change<EnclaveEndpoint>) {
+        enqueue_parent(enqueuer, change);
+    }
+
+    fn connections(enqueuer: &Enqueuer, change: &Change<EnclaveConnection>) {
+        enqueue_parent(enqueuer, change);
+    }
+
+    /// Enqueues the Enclave that a namespace belongs to, as its own or as one of its workloads', and the Enclaves that want
+    /// its name.
+    fn namespaces(enqueuer: &Enqueuer, change: &Change<Namespace>) {
+        let Some(namespace) = change.latest() else { return };
+        enqueue_around(enqueuer, namespace);
+        let name = namespace.name_any();
+        for (community, enclave) in splits(&name) {
+            if let Some(community) = enqueuer.caches.communities.get("", community) {
+                enqueuer.queues.add(Kind::Enclave, &namespace_of(&community), enclave, Priority::Normal);
+            }
+        }
+    }
+
+    /// Enqueues an Enclave when something in its control namespace changed, or something of others in that of a workload.
+    fn children<K: Indexed + Made>(enqueuer: &Enqueuer, namespace: &Namespace, object: &K) {
+        let is_control = labels_of(namespace).is_some_and(|labels| labels.purpose == purpose::CONTROL);
+        if is_control || !K::is_ours(object.meta().name.as_deref().unwrap_or_default()) {
+            enqueue_around(enqueuer, namespace);
+        }
     }
 }
 
 /// Enqueues the Enclave of an object that goes, or of a workload that comes. An Enclave waits for what is declared in
 /// it before it goes.
-pub fn on_member<K: Gated>(enqueuer: &Enqueuer, change: &Change<K>) {
+fn enqueue_parent<K: Gated>(enqueuer: &Enqueuer, change: &Change<K>) {
     let Some(object) = change.latest() else { return };
     let is_leaving = change.after.is_none() || object.meta().deletion_timestamp.is_some();
     let comes = K::KIND == Kind::EnclaveWorkload && change.before.is_none();
@@ -57,31 +95,6 @@ pub fn on_member<K: Gated>(enqueuer: &Enqueuer, change: &Change<K>) {
             enqueuer.caches.namespaces.get("", object.meta().namespace.as_deref().unwrap_or_default())
     {
         enqueue_around(enqueuer, &namespace);
-    }
-}
-
-/// Enqueues the Enclave that a namespace belongs to, as its own or as one of its workloads', and the Enclaves that want
-/// its name.
-pub fn on_namespace(enqueuer: &Enqueuer, change: &Change<Namespace>) {
-    let Some(namespace) = change.latest() else { return };
-    enqueue_around(enqueuer, namespace);
-    let name = namespace.name_any();
-    for (community, enclave) in splits(&name) {
-        if let Some(community) = enqueuer.caches.communities.get("", community) {
-            enqueuer.queues.add(Kind::Enclave, &namespace_of(&community), enclave, Priority::Normal);
-        }
-    }
-}
-
-/// Enqueues an Enclave when something in its control namespace changed, or something of others in that of a workload.
-pub fn on_child<K: Resource<DynamicType = ()> + Made>(
-    enqueuer: &Enqueuer,
-    namespace: &Namespace,
-    object: &K,
-) {
-    let is_control = labels_of(namespace).is_some_and(|labels| labels.purpose == purpose::CONTROL);
-    if is_control || !K::is_ours(object.meta().name.as_deref().unwrap_or_default()) {
-        enqueue_around(enqueuer, namespace);
     }
 }
 

@@ -1,5 +1,6 @@
 //! EnclaveEndpoints, CommunityEndpoints and TransitHubs: what connections lead to. They open nothing by themselves.
 
+pub mod index;
 pub mod observe;
 pub mod plan;
 pub mod watches;

@@ -157,7 +157,7 @@ mod tests {
             ),
             requests: Vec::new(),
             knows_all_requests: true,
-            policies: PolicyStatus { integrity: Integrity::Intact, witness: String::new() },
+            policies: PolicyStatus { integrity: Integrity::Intact, fingerprint: String::new() },
         };
         ObservedEndpoint { declared, links: Vec::new(), imagined: Vec::new() }
     }
@@ -199,7 +199,7 @@ mod tests {
         request.status = Some(ApprovalRequestStatus {
             state: Some(RequestState::Approved),
             decided_at: Some(Time(Timestamp::UNIX_EPOCH)),
-            witness: Some(String::new()),
+            policy_fingerprint: Some(String::new()),
             decisions: vec![vote.into()],
             ..ApprovalRequestStatus::default()
         });
@@ -249,7 +249,7 @@ mod tests {
         let request = approved(&observed, "web-2");
         observed.declared.requests.push(Arc::new(request));
         assert_eq!(marks(&observed), (2, true, false), "it is approved");
-        observed.declared.policies.witness = "others".into();
+        observed.declared.policies.fingerprint = "others".into();
         assert!(marks(&observed).1, "by its name");
     }
 

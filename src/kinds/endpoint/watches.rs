@@ -3,9 +3,12 @@
 
 use std::sync::Arc;
 
-use crate::api::{Community, CommunityEndpoint, Enclave, EnclaveConnection, Kind};
+use crate::api::{
+    Community, CommunityEndpoint, Enclave, EnclaveConnection, EnclaveEndpoint, Kind, TransitHub,
+};
 use crate::cluster::cache::{Change, Key};
 use crate::cluster::workqueue::Priority;
+use crate::kinds::changes::Watches;
 use crate::kinds::connection::resolver::link_of;
 use crate::kinds::enclave::watches::{concerns_declared, concerns_members};
 use crate::kinds::enqueue::{Enqueuer, concerns_others};
@@ -15,78 +18,85 @@ use crate::model::approval::gated::Gated;
 use crate::model::naming::namespace_of;
 use crate::model::network::connectivity::{DestinationEnd, ResolvedConnection, SourceEnd};
 
-/// Enqueues the endpoints and hubs in a Community, in which its rules count.
-pub fn on_community(enqueuer: &Enqueuer, change: &Change<Community>) {
-    if !concerns_members(change) {
-        return;
-    }
-    let caches = &enqueuer.caches;
-    for community in change.versions() {
-        let namespace = namespace_of(community);
-        let endpoints = caches.community_endpoints.in_namespace(&namespace);
-        enqueuer.enqueue_objects(Kind::CommunityEndpoint, &endpoints, Priority::Normal);
-        let hubs = caches.transit_hubs.in_namespace(&namespace);
-        enqueuer.enqueue_objects(Kind::TransitHub, &hubs, Priority::Normal);
-        for enclave in caches.enclaves.in_namespace(&namespace) {
-            enqueue_in(enqueuer, &control_namespace_of(community, &enclave));
+/// Speaks for the three kinds.
+impl Watches for EnclaveEndpoint {
+    /// Enqueues the endpoints and hubs in a Community, in which its rules count.
+    fn communities(enqueuer: &Enqueuer, change: &Change<Community>) {
+        if !concerns_members(change) {
+            return;
         }
-    }
-}
-
-/// Enqueues the endpoints in an Enclave, in which its rules count.
-pub fn on_enclave(enqueuer: &Enqueuer, change: &Change<Enclave>) {
-    let Some(enclave) = change.latest().filter(|_| concerns_declared(change)) else { return };
-    let parent = parent_of(&enqueuer.caches, enclave.metadata.namespace.as_deref().unwrap_or_default());
-    if let Some(community) = parent.community() {
-        enqueue_in(enqueuer, &control_namespace_of(community, enclave));
-    }
-}
-
-/// Enqueues the endpoints and hubs on their way out at the ends of a connection: they may wait for it.
-pub fn on_connection(enqueuer: &Enqueuer, change: &Change<EnclaveConnection>) {
-    if !concerns_others(change) {
-        return;
-    }
-    for connection in change.versions() {
-        let ResolvedConnection { source, destination, .. } =
-            link_of(&enqueuer.caches, Arc::clone(connection));
-        if let SourceEnd::TransitHub { hub: Some(hub), .. } = &source {
-            enqueue_leaving(enqueuer, hub.as_ref());
-        }
-        match &destination {
-            DestinationEnd::Enclave { endpoint: Some(endpoint), .. } => {
-                enqueue_leaving(enqueuer, endpoint.as_ref());
+        let caches = &enqueuer.caches;
+        for community in change.versions() {
+            let namespace = namespace_of(community);
+            let endpoints = caches.community_endpoints.in_namespace(&namespace);
+            enqueuer.enqueue_objects(Kind::CommunityEndpoint, &endpoints, Priority::Normal);
+            let hubs = caches.transit_hubs.in_namespace(&namespace);
+            enqueuer.enqueue_objects(Kind::TransitHub, &hubs, Priority::Normal);
+            for enclave in caches.enclaves.in_namespace(&namespace) {
+                enqueue_in(enqueuer, &control_namespace_of(community, &enclave));
             }
-            DestinationEnd::Community { endpoint, hub, .. } => {
-                if let Some(endpoint) = endpoint {
+        }
+    }
+
+    /// Enqueues the endpoints in an Enclave, in which its rules count.
+    fn enclaves(enqueuer: &Enqueuer, change: &Change<Enclave>) {
+        let Some(enclave) = change.latest().filter(|_| concerns_declared(change)) else { return };
+        let parent = parent_of(&enqueuer.caches, enclave.metadata.namespace.as_deref().unwrap_or_default());
+        if let Some(community) = parent.community() {
+            enqueue_in(enqueuer, &control_namespace_of(community, enclave));
+        }
+    }
+
+    /// Enqueues the endpoints and hubs on their way out at the ends of a connection: they may wait for it.
+    fn connections(enqueuer: &Enqueuer, change: &Change<EnclaveConnection>) {
+        if !concerns_others(change) {
+            return;
+        }
+        for connection in change.versions() {
+            let ResolvedConnection { source, destination, .. } =
+                link_of(&enqueuer.caches, Arc::clone(connection));
+            if let SourceEnd::TransitHub { hub: Some(hub), .. } = &source {
+                enqueue_leaving(enqueuer, hub.as_ref());
+            }
+            match &destination {
+                DestinationEnd::Enclave { endpoint: Some(endpoint), .. } => {
                     enqueue_leaving(enqueuer, endpoint.as_ref());
                 }
-                if let Some(hub) = hub {
+                DestinationEnd::Community { endpoint, hub, .. } => {
+                    if let Some(endpoint) = endpoint {
+                        enqueue_leaving(enqueuer, endpoint.as_ref());
+                    }
+                    if let Some(hub) = hub {
+                        enqueue_leaving(enqueuer, hub.as_ref());
+                    }
+                }
+                DestinationEnd::Enclave { endpoint: None, .. } => {}
+            }
+        }
+    }
+
+    /// Enqueues the hubs on their way out that an endpoint leads through, or did: they may wait for it.
+    fn community_endpoints(enqueuer: &Enqueuer, change: &Change<CommunityEndpoint>) {
+        if !concerns_others(change) {
+            return;
+        }
+        let hubs = &enqueuer.caches.transit_hubs;
+        for endpoint in change.versions() {
+            let namespace = endpoint.metadata.namespace.as_deref().unwrap_or_default();
+            let applied = applied_spec(endpoint.as_ref()).ok().flatten().map(|spec| spec.destination);
+            let destinations = applied.iter().chain([&endpoint.spec.destination]);
+            for name in destinations.filter_map(|destination| Some(&destination.transit_hub.as_ref()?.name)) {
+                if let Some(hub) = hubs.get(namespace, name) {
                     enqueue_leaving(enqueuer, hub.as_ref());
                 }
             }
-            DestinationEnd::Enclave { endpoint: None, .. } => {}
         }
     }
 }
 
-/// Enqueues the hubs on their way out that an endpoint leads through, or did: they may wait for it.
-pub fn on_community_endpoint(enqueuer: &Enqueuer, change: &Change<CommunityEndpoint>) {
-    if !concerns_others(change) {
-        return;
-    }
-    let hubs = &enqueuer.caches.transit_hubs;
-    for endpoint in change.versions() {
-        let namespace = endpoint.metadata.namespace.as_deref().unwrap_or_default();
-        let applied = applied_spec(endpoint.as_ref()).ok().flatten().map(|spec| spec.destination);
-        let destinations = applied.iter().chain([&endpoint.spec.destination]);
-        for name in destinations.filter_map(|destination| Some(&destination.transit_hub.as_ref()?.name)) {
-            if let Some(hub) = hubs.get(namespace, name) {
-                enqueue_leaving(enqueuer, hub.as_ref());
-            }
-        }
-    }
-}
+impl Watches for CommunityEndpoint {}
+
+impl Watches for TransitHub {}
 
 fn enqueue_leaving<K: Gated>(enqueuer: &Enqueuer, object: &K) {
     let applied = object.gate().and_then(|gate| gate.applied.as_ref());

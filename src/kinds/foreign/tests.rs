@@ -14,11 +14,11 @@ use crate::api::approval_request::Decision;
 use crate::api::common::{Principal, PrincipalKind};
 use crate::api::gate::Reference;
 use crate::api::names::FINALIZER;
-use crate::api::{FactType, Kind, Time};
+use crate::api::{Kind, RecordType, Time};
 use crate::cluster::cache::Indexed;
-use crate::kinds::index::RequestBy;
+use crate::kinds::approval_request::index::RequestBy;
 use crate::model::approval::request::tests::with_votes;
-use crate::model::audit::facts::{record, tests::a_fact};
+use crate::model::audit::records::{append, tests::a_record};
 
 fn object<K: DeserializeOwned>(namespace: Option<&str>, name: &str, more: Value) -> K {
     let mut object = more;
@@ -237,7 +237,7 @@ fn a_request_that_is_not_settled_is_kept_as_it_is() {
     let enqueuer = Enqueuer::detached();
     let take_mark = |request: &mut ApprovalRequest| request.status.as_mut().unwrap().enacted_at = None;
     let tell = |request: &mut ApprovalRequest| {
-        record(&mut request.status.as_mut().unwrap().audit, [a_fact(FactType::Decided)]);
+        append(&mut request.status.as_mut().unwrap().audit, [a_record(RecordType::Decided)]);
     };
     let cases: [Case; 7] = [
         ("nobody has looked at it", None, |_| {}),

@@ -13,5 +13,6 @@
 //! of them before the controllers start, then each one when a change could explain less of it, and when it ends.
 //! Revocation never waits for a reconciliation, and costs what changed.
 
+pub mod index;
 pub mod observe;
 pub mod watches;

@@ -18,17 +18,18 @@ use crate::api::{
     RoleEligibility, RoleEligibilitySpec,
 };
 use crate::cluster::cache::{Cache, Indexed, Key};
+use crate::kinds::approval_request::index::RequestBy;
 use crate::kinds::caches::Caches;
+use crate::kinds::community::index::{CommunityBy, REFUSED, UNKNOWN};
 use crate::kinds::foreign::is_managed;
-use crate::kinds::index::{
-    ActivationBy, CommunityBy, GivenBy, NamespaceBy, Near, REFUSED, RbacBy, RequestBy, UNKNOWN, WorkloadBy,
-    pair,
-};
+use crate::kinds::index::{NamespaceBy, Near, RbacBy, pair};
 use crate::kinds::observe::{observe_gated, whole};
 use crate::kinds::parent::parent_of;
+use crate::kinds::rbac::index::{ActivationBy, GivenBy};
 use crate::kinds::role_activation::plan::{ObservedActivation, grant_of_activation};
 use crate::kinds::role_assignment::plan::{ObservedAssignment, grant_of_assignment};
 use crate::kinds::role_eligibility::plan::{ObservedEligibility, effective, grant_of_eligibility};
+use crate::kinds::workload::index::WorkloadBy;
 use crate::model::approval::applied::EvaluationError;
 use crate::model::approval::applied::view_applied;
 use crate::model::approval::gated::Gated;
@@ -123,8 +124,8 @@ fn observe_grant(caches: &Caches, name: &str, within: Option<&str>) -> Result<Op
 fn named_principals(caches: &Caches, name: &str) -> Option<BTreeSet<Principal>> {
     let named = |principals: &[Principal], unreadable: Option<&Unreadable>| {
         // An entry that no version can read names nobody.
-        let is_told = unreadable.is_none_or(|one| !one.is_only_newer() || !one.is_unclear("principals"));
-        is_told.then(|| principals.iter().cloned().collect())
+        let is_readable = unreadable.is_none_or(|one| !one.is_only_newer() || !one.is_unclear("principals"));
+        is_readable.then(|| principals.iter().cloned().collect())
     };
     match naming::parse_grant(name)? {
         (Kind::RoleAssignment, namespace, declared) => {
@@ -213,14 +214,14 @@ pub fn observe_activation(
         knows_all_requests,
         around: observe_around(caches, Kind::RoleActivation, &namespace, &activation.name_any()),
         policies: policy_status,
-        left_behind: find_left_behind(caches, &activation),
+        created_during_activation: find_created_during_activation(caches, &activation),
         retain_for,
         activation,
     }
 }
 
 /// Finds what a person made in managed namespaces while holding a role, once the role is over.
-fn find_left_behind(caches: &Caches, activation: &RoleActivation) -> Vec<String> {
+fn find_created_during_activation(caches: &Caches, activation: &RoleActivation) -> Vec<String> {
     let Some((user, start, end)) = activation.status.as_ref().and_then(when_held) else { return Vec::new() };
     [
         made_between(&caches.service_accounts.by(RbacBy::Maker, user), start, end),

@@ -17,208 +17,248 @@ use crate::api::{
 use crate::cluster::cache::{Change, Indexed, Key};
 use crate::cluster::workqueue::Priority;
 use crate::kinds::caches::Caches;
+use crate::kinds::changes::Watches;
 use crate::kinds::enclave::watches::{concerns_declared, concerns_members};
 use crate::kinds::enqueue::{Enqueuer, concerns_others, grant_of, priority_of};
 use crate::kinds::foreign::may_be_managed;
-use crate::kinds::index::{ActivationBy, GivenBy, pair};
+use crate::kinds::index::pair;
 use crate::kinds::labels::is_there;
 use crate::kinds::labels::{Labels, labels_of};
 use crate::kinds::parent::{control_namespace_of, parent_of};
+use crate::kinds::rbac::index::{ActivationBy, GivenBy};
 use crate::kinds::rbac::observe::{find_near, overlapping};
 use crate::model::approval::applied::applied_spec;
 use crate::model::approval::applied::view_applied;
 use crate::model::approval::gated::Gated;
 use crate::model::naming::{ROLE_BINDING, enclave_namespace, is_of_grant, namespace_of, parse_grant};
+use crate::plan::child::Made;
 use crate::plan::declared::Parent;
 
-/// Enqueues the roles that are given in a Community and in its Enclaves, for which its rules count.
-pub fn on_community(enqueuer: &Enqueuer, change: &Change<Community>) {
-    if !concerns_members(change) {
-        return;
-    }
-    for community in change.versions() {
-        let namespace = namespace_of(community);
-        enqueue_given_in(enqueuer, &namespace);
-        for enclave in enqueuer.caches.enclaves.in_namespace(&namespace) {
-            enqueue_given_in(enqueuer, &control_namespace_of(community, &enclave));
+/// Speaks for the three kinds.
+impl Watches for RoleAssignment {
+    /// Enqueues the roles that are given in a Community and in its Enclaves, for which its rules count.
+    fn communities(enqueuer: &Enqueuer, change: &Change<Community>) {
+        if !concerns_members(change) {
+            return;
+        }
+        for community in change.versions() {
+            let namespace = namespace_of(community);
+            enqueue_given_in(enqueuer, &namespace);
+            for enclave in enqueuer.caches.enclaves.in_namespace(&namespace) {
+                enqueue_given_in(enqueuer, &control_namespace_of(community, &enclave));
+            }
+        }
+        if change.differs(crate::kinds::community::index::refuses_conflicts) {
+            enqueue_given_in(enqueuer, &enqueuer.caches.system);
         }
     }
-    if change.differs(crate::kinds::index::refuses_conflicts) {
-        enqueue_given_in(enqueuer, &enqueuer.caches.system);
-    }
-}
 
-/// Enqueues the roles that are given in an Enclave, for which its rules count.
-pub fn on_enclave(enqueuer: &Enqueuer, change: &Change<Enclave>) {
-    let Some(enclave) = change.latest().filter(|_| concerns_declared(change)) else { return };
-    let parent = parent_of(&enqueuer.caches, enclave.metadata.namespace.as_deref().unwrap_or_default());
-    if let Some(community) = parent.community() {
-        enqueue_given_in(enqueuer, &control_namespace_of(community, enclave));
-    }
-}
-
-/// Enqueues the roles that count in a workload whose access mode changes: nobody gets into an isolated workload by a
-/// role.
-pub fn on_workload(enqueuer: &Enqueuer, change: &Change<EnclaveWorkload>) {
-    if let Some(maker) = change.latest().and_then(|workload| maker(workload.as_ref())) {
-        enqueue_activations_of(enqueuer, maker, change);
-    }
-    let mode = |workload: &EnclaveWorkload| view_applied(workload, |spec| spec.access_mode).ok().flatten();
-    if !change.differs(mode) {
-        return;
-    }
-    let Some(workload) = change.latest() else { return };
-    // The namespace of its pods counts, whatever became of the namespace in which the workload is declared.
-    let control = workload.metadata.namespace.as_deref().unwrap_or_default();
-    let Some(pods) = enqueuer.caches.namespaces.get("", &format!("{control}-{}", workload.name_any())) else {
-        return;
-    };
-    let Some(labels) = labels_of(&pods) else { return };
-    enqueue_covering(enqueuer, &labels);
-    revoke_covering(enqueuer, &labels);
-}
-
-/// Enqueues the roles of an Enclave when a request about the Enclave itself comes, is decided or goes: its approvers
-/// reach such requests by their names.
-pub fn on_request(enqueuer: &Enqueuer, change: &Change<ApprovalRequest>) {
-    let is_undecided =
-        |request: &ApprovalRequest| request.status.as_ref().is_none_or(|status| status.decided_at.is_none());
-    let Some(request) = change.latest().filter(|request| request.spec.target.kind == Kind::Enclave) else {
-        return;
-    };
-    if change.differs(is_undecided) {
-        let target = &request.spec.target;
-        let parent = parent_of(&enqueuer.caches, target.namespace.as_deref().unwrap_or_default());
+    /// Enqueues the roles that are given in an Enclave, for which its rules count.
+    fn enclaves(enqueuer: &Enqueuer, change: &Change<Enclave>) {
+        let Some(enclave) = change.latest().filter(|_| concerns_declared(change)) else { return };
+        let parent = parent_of(&enqueuer.caches, enclave.metadata.namespace.as_deref().unwrap_or_default());
         if let Some(community) = parent.community() {
-            enqueue_given_in(enqueuer, &enclave_namespace(&community.name_any(), &target.name));
+            enqueue_given_in(enqueuer, &control_namespace_of(community, enclave));
         }
     }
-}
 
-/// Enqueues the grant of an assignment for the revocation worker, and the roles of the same principals that it may be
-/// in conflict with.
-pub fn on_assignment(enqueuer: &Enqueuer, change: &Change<RoleAssignment>) {
-    let Some(assignment) = change.latest() else { return };
-    if concerns_others(change) {
-        revoke(enqueuer, grant_of(Kind::RoleAssignment, assignment.as_ref()));
-        let versions = change.versions().filter_map(|one| applied_spec(one.as_ref()).ok().flatten());
-        let namespace = assignment.metadata.namespace.as_deref().unwrap_or_default();
-        let given = versions.map(|spec| (spec.role, spec.principals));
-        enqueue_in_conflict(enqueuer, namespace, given, priority_of(change));
-        enqueue_activations_by_maker(enqueuer, change);
-    }
-}
-
-/// Enqueues the grant of an eligibility for the revocation worker, the roles that it may be in conflict with, and its
-/// activations, which end with it.
-pub fn on_eligibility(enqueuer: &Enqueuer, change: &Change<RoleEligibility>) {
-    let Some(eligibility) = change.latest() else { return };
-    if concerns_others(change) {
-        revoke(enqueuer, grant_of(Kind::RoleEligibility, eligibility.as_ref()));
-        let versions = change.versions().filter_map(|one| applied_spec(one.as_ref()).ok().flatten());
-        let (namespace, name) = (eligibility.namespace().unwrap_or_default(), eligibility.name_any());
-        let given = versions.map(|spec| (spec.role, spec.principals));
-        enqueue_in_conflict(enqueuer, &namespace, given, priority_of(change));
-        let named = pair(&namespace, &name);
-        for activation in enqueuer.caches.activations.by(ActivationBy::OpenEligibility, &named) {
-            revoke(enqueuer, grant_of(Kind::RoleActivation, activation.as_ref()));
-            enqueuer.enqueue_object(Kind::RoleActivation, activation.as_ref(), Priority::Closing);
+    /// Enqueues the roles that count in a workload whose access mode changes: nobody gets into an isolated workload by a
+    /// role.
+    fn workloads(enqueuer: &Enqueuer, change: &Change<EnclaveWorkload>) {
+        if let Some(maker) = change.latest().and_then(|workload| maker(workload.as_ref())) {
+            enqueue_activations_of(enqueuer, maker, change);
         }
-        enqueue_activations_by_maker(enqueuer, change);
-    }
-}
-
-/// Enqueues an activation, and its grant for the revocation worker. A new state enqueues its eligibility, which shows
-/// how it is used, and the open activations of the same person, which may be in conflict with it.
-pub fn on_activation(enqueuer: &Enqueuer, change: &Change<RoleActivation>) {
-    let Some(activation) = change.latest() else { return };
-    revoke(enqueuer, grant_of(Kind::RoleActivation, activation.as_ref()));
-    if let Some(activation) = &change.after {
-        let goes = activation.metadata.deletion_timestamp.is_some() || activation.spec.deactivate;
-        let priority = if goes { Priority::Closing } else { Priority::Normal };
-        enqueuer.enqueue_object(Kind::RoleActivation, activation.as_ref(), priority);
-    }
-    let state = |activation: &RoleActivation| activation.status.as_ref().and_then(|status| status.state);
-    if change.differs(state) {
-        let namespace = activation.metadata.namespace.as_deref().unwrap_or_default();
-        let eligibility = &activation.spec.eligibility;
-        enqueuer.queues.add(Kind::RoleEligibility, namespace, eligibility, Priority::Normal);
-        if let Some(user) = activation.status.as_ref().and_then(|status| status.user.as_ref()) {
-            let places = overlapping(&enqueuer.caches, namespace);
-            let others = find_near(
-                &enqueuer.caches.activations,
-                ActivationBy::OpenUser,
-                &places,
-                &[user.clone()].into(),
-            );
-            enqueuer.enqueue_objects(Kind::RoleActivation, &others, Priority::Normal);
+        let mode =
+            |workload: &EnclaveWorkload| view_applied(workload, |spec| spec.access_mode).ok().flatten();
+        if !change.differs(mode) {
+            return;
         }
-    }
-}
-
-/// Enqueues the roles that count in a namespace that comes, goes or changes.
-pub fn on_namespace(enqueuer: &Enqueuer, change: &Change<Namespace>) {
-    let view =
-        |namespace: &Namespace| (is_there(namespace), namespace.labels().get(label::ACCESS_MODE).cloned());
-    if !change.differs(view) {
-        return;
-    }
-    for namespace in change.versions() {
-        let Some(labels) = labels_of(namespace) else { continue };
+        let Some(workload) = change.latest() else { return };
+        // The namespace of its pods counts, whatever became of the namespace in which the workload is declared.
+        let control = workload.metadata.namespace.as_deref().unwrap_or_default();
+        let Some(pods) = enqueuer.caches.namespaces.get("", &format!("{control}-{}", workload.name_any()))
+        else {
+            return;
+        };
+        let Some(labels) = labels_of(&pods) else { return };
         enqueue_covering(enqueuer, &labels);
-        // A namespace that is new takes no right away.
-        if change.before.is_some() {
-            revoke_covering(enqueuer, &labels);
+        revoke_covering(enqueuer, &labels);
+    }
+
+    /// Enqueues the roles of an Enclave when a request about the Enclave itself comes, is decided or goes: its approvers
+    /// reach such requests by their names.
+    fn requests(enqueuer: &Enqueuer, change: &Change<ApprovalRequest>) {
+        let is_undecided = |request: &ApprovalRequest| {
+            request.status.as_ref().is_none_or(|status| status.decided_at.is_none())
+        };
+        let Some(request) = change.latest().filter(|request| request.spec.target.kind == Kind::Enclave)
+        else {
+            return;
+        };
+        if change.differs(is_undecided) {
+            let target = &request.spec.target;
+            let parent = parent_of(&enqueuer.caches, target.namespace.as_deref().unwrap_or_default());
+            if let Some(community) = parent.community() {
+                enqueue_given_in(enqueuer, &enclave_namespace(&community.name_any(), &target.name));
+            }
         }
-        if labels.workload.is_none() {
-            enqueue_given_in(enqueuer, &namespace.name_any());
+    }
+
+    /// Enqueues the grant of an assignment for the revocation worker, and the roles of the same principals that it may be
+    /// in conflict with.
+    fn assignments(enqueuer: &Enqueuer, change: &Change<RoleAssignment>) {
+        let Some(assignment) = change.latest() else { return };
+        if concerns_others(change) {
+            revoke(enqueuer, grant_of(Kind::RoleAssignment, assignment.as_ref()));
+            let versions = change.versions().filter_map(|one| applied_spec(one.as_ref()).ok().flatten());
+            let namespace = assignment.metadata.namespace.as_deref().unwrap_or_default();
+            let given = versions.map(|spec| (spec.role, spec.principals));
+            enqueue_in_conflict(enqueuer, namespace, given, priority_of(change));
+            enqueue_activations_by_maker(enqueuer, change);
         }
+    }
+
+    /// Enqueues the grant of an eligibility for the revocation worker, the roles that it may be in conflict with, and its
+    /// activations, which end with it.
+    fn eligibilities(enqueuer: &Enqueuer, change: &Change<RoleEligibility>) {
+        let Some(eligibility) = change.latest() else { return };
+        if concerns_others(change) {
+            revoke(enqueuer, grant_of(Kind::RoleEligibility, eligibility.as_ref()));
+            let versions = change.versions().filter_map(|one| applied_spec(one.as_ref()).ok().flatten());
+            let (namespace, name) = (eligibility.namespace().unwrap_or_default(), eligibility.name_any());
+            let given = versions.map(|spec| (spec.role, spec.principals));
+            enqueue_in_conflict(enqueuer, &namespace, given, priority_of(change));
+            let named = pair(&namespace, &name);
+            for activation in enqueuer.caches.activations.by(ActivationBy::OpenEligibility, &named) {
+                revoke(enqueuer, grant_of(Kind::RoleActivation, activation.as_ref()));
+                enqueuer.enqueue_object(Kind::RoleActivation, activation.as_ref(), Priority::Closing);
+            }
+            enqueue_activations_by_maker(enqueuer, change);
+        }
+    }
+
+    /// Enqueues an activation, and its grant for the revocation worker. A new state enqueues its eligibility, which shows
+    /// how it is used, and the open activations of the same person, which may be in conflict with it.
+    fn activations(enqueuer: &Enqueuer, change: &Change<RoleActivation>) {
+        let Some(activation) = change.latest() else { return };
+        revoke(enqueuer, grant_of(Kind::RoleActivation, activation.as_ref()));
+        if let Some(activation) = &change.after {
+            let goes = activation.metadata.deletion_timestamp.is_some() || activation.spec.deactivate;
+            let priority = if goes { Priority::Closing } else { Priority::Normal };
+            enqueuer.enqueue_object(Kind::RoleActivation, activation.as_ref(), priority);
+        }
+        let state = |activation: &RoleActivation| activation.status.as_ref().and_then(|status| status.state);
+        if change.differs(state) {
+            let namespace = activation.metadata.namespace.as_deref().unwrap_or_default();
+            let eligibility = &activation.spec.eligibility;
+            enqueuer.queues.add(Kind::RoleEligibility, namespace, eligibility, Priority::Normal);
+            if let Some(user) = activation.status.as_ref().and_then(|status| status.user.as_ref()) {
+                let places = overlapping(&enqueuer.caches, namespace);
+                let others = find_near(
+                    &enqueuer.caches.activations,
+                    ActivationBy::OpenUser,
+                    &places,
+                    &[user.clone()].into(),
+                );
+                enqueuer.enqueue_objects(Kind::RoleActivation, &others, Priority::Normal);
+            }
+        }
+    }
+
+    /// Enqueues the roles that count in a namespace that comes, goes or changes.
+    fn namespaces(enqueuer: &Enqueuer, change: &Change<Namespace>) {
+        let view = |namespace: &Namespace| {
+            (is_there(namespace), namespace.labels().get(label::ACCESS_MODE).cloned())
+        };
+        if !change.differs(view) {
+            return;
+        }
+        for namespace in change.versions() {
+            let Some(labels) = labels_of(namespace) else { continue };
+            enqueue_covering(enqueuer, &labels);
+            // A namespace that is new takes no right away.
+            if change.before.is_some() {
+                revoke_covering(enqueuer, &labels);
+            }
+            if labels.workload.is_none() {
+                enqueue_given_in(enqueuer, &namespace.name_any());
+            }
+        }
+    }
+
+    /// Enqueues the roles that count in a namespace whose default-deny policy comes or goes: nobody gets in before that
+    /// policy is there.
+    fn network_policies<K: Indexed + Made>(enqueuer: &Enqueuer, change: &Change<K>) {
+        let Some(policy) = change.latest() else { return };
+        let is_new_or_gone = change.before.is_none() || change.after.is_none();
+        if policy.meta().name.as_deref() != Some(child::DEFAULT_DENY) || !is_new_or_gone {
+            return;
+        }
+        let namespace = policy.meta().namespace.as_deref().unwrap_or_default();
+        if let Some(namespace) = enqueuer.caches.namespaces.get("", namespace)
+            && let Some(labels) = labels_of(&namespace)
+        {
+            enqueue_covering(enqueuer, &labels);
+            if labels.workload.is_none() {
+                enqueue_given_in(enqueuer, &namespace.name_any());
+            }
+        }
+    }
+
+    /// Enqueues the object that declares a grant, and the grant for the revocation worker, when an object with the name of
+    /// the grant changes. Any other object may be one that somebody left behind.
+    fn rbac<K: Indexed>(enqueuer: &Enqueuer, change: &Change<K>) {
+        let Some(object) = change.latest() else { return };
+        let name = object.meta().name.as_deref().unwrap_or_default();
+        if let Some((kind, namespace, declared)) = parse_grant(name) {
+            if may_count(&enqueuer.caches, object.as_ref()) {
+                enqueuer.queues.add(kind, namespace, declared, Priority::Normal);
+            }
+            // A new object is as a rule one that the operator made for the grant, so the rights that somebody lost go
+            // first.
+            let is_made = change.before.is_none() && is_given(&enqueuer.caches, kind, namespace, declared);
+            let priority = if is_made { Priority::Normal } else { Priority::Closing };
+            // An assignment may count in thousands of namespaces, so only this one is enqueued. A grant that ends does so
+            // as a whole.
+            let there = object.meta().namespace.as_deref().filter(|_| kind == Kind::RoleAssignment);
+            enqueuer.queues.revocation.add(Key::new(there.unwrap_or_default(), name), priority);
+        } else if name.starts_with(ROLE_BINDING) {
+            let namespace = object.meta().namespace.as_deref().unwrap_or_default();
+            enqueuer.queues.revocation.add(Key::new(namespace, name), Priority::Closing);
+        } else if let Some(maker) = maker(object.as_ref()) {
+            enqueue_activations_of(enqueuer, maker, change);
+        }
+    }
+
+    /// Enqueues for the revocation worker everything that there is of rights, and everything that gives some.
+    fn enqueue_all_revocations(enqueuer: &Enqueuer) {
+        let caches = &enqueuer.caches;
+        macro_rules! revoke_given {
+            ($($cache:ident: $kind:ident,)*) => {
+                $(for object in caches.$cache.all() {
+                    revoke(enqueuer, grant_of(Kind::$kind, object.as_ref()));
+                })*
+            };
+        }
+        revoke_given!(assignments: RoleAssignment, eligibilities: RoleEligibility, activations: RoleActivation,);
+        macro_rules! revoke_made {
+            ($($cache:ident)*) => {
+                $(for key in caches.$cache.all_keys() {
+                    if is_of_grant(&key.name) {
+                        revoke(enqueuer, key.name.into_string());
+                    } else if key.name.starts_with(ROLE_BINDING) {
+                        enqueuer.queues.revocation.add(key, Priority::Closing);
+                    }
+                })*
+            };
+        }
+        revoke_made!(role_bindings roles cluster_roles cluster_role_bindings);
     }
 }
 
-/// Enqueues the roles that count in a namespace whose default-deny policy comes or goes: nobody gets in before that
-/// policy is there.
-pub fn on_network_policy<K: Resource>(enqueuer: &Enqueuer, change: &Change<K>) {
-    let Some(policy) = change.latest() else { return };
-    let is_new_or_gone = change.before.is_none() || change.after.is_none();
-    if policy.meta().name.as_deref() != Some(child::DEFAULT_DENY) || !is_new_or_gone {
-        return;
-    }
-    let namespace = policy.meta().namespace.as_deref().unwrap_or_default();
-    if let Some(namespace) = enqueuer.caches.namespaces.get("", namespace)
-        && let Some(labels) = labels_of(&namespace)
-    {
-        enqueue_covering(enqueuer, &labels);
-        if labels.workload.is_none() {
-            enqueue_given_in(enqueuer, &namespace.name_any());
-        }
-    }
-}
+impl Watches for RoleEligibility {}
 
-/// Enqueues the object that declares a grant, and the grant for the revocation worker, when an object with the name of
-/// the grant changes. Any other object may be one that somebody left behind.
-pub fn on_rbac<K: Indexed>(enqueuer: &Enqueuer, change: &Change<K>) {
-    let Some(object) = change.latest() else { return };
-    let name = object.meta().name.as_deref().unwrap_or_default();
-    if let Some((kind, namespace, declared)) = parse_grant(name) {
-        if may_count(&enqueuer.caches, object.as_ref()) {
-            enqueuer.queues.add(kind, namespace, declared, Priority::Normal);
-        }
-        // A new object is as a rule one that the operator made for the grant, so the rights that somebody lost go
-        // first.
-        let is_made = change.before.is_none() && is_given(&enqueuer.caches, kind, namespace, declared);
-        let priority = if is_made { Priority::Normal } else { Priority::Closing };
-        // An assignment may count in thousands of namespaces, so only this one is enqueued. A grant that ends does so
-        // as a whole.
-        let there = object.meta().namespace.as_deref().filter(|_| kind == Kind::RoleAssignment);
-        enqueuer.queues.revocation.add(Key::new(there.unwrap_or_default(), name), priority);
-    } else if name.starts_with(ROLE_BINDING) {
-        let namespace = object.meta().namespace.as_deref().unwrap_or_default();
-        enqueuer.queues.revocation.add(Key::new(namespace, name), Priority::Closing);
-    } else if let Some(maker) = maker(object.as_ref()) {
-        enqueue_activations_of(enqueuer, maker, change);
-    }
-}
+impl Watches for RoleActivation {}
 
 /// Whether an object is, or was, where the operator gives rights. An unknown namespace may have gone before the object
 /// in it, and an object whose rights end waits until they are gone.
@@ -245,31 +285,6 @@ fn is_given(caches: &Caches, kind: Kind, namespace: &str, name: &str) -> bool {
 
 fn stays<K: Resource>(object: &K) -> bool {
     object.meta().deletion_timestamp.is_none()
-}
-
-/// Enqueues for the revocation worker everything that there is of rights, and everything that gives some.
-pub fn enqueue_all_revocations(enqueuer: &Enqueuer) {
-    let caches = &enqueuer.caches;
-    macro_rules! revoke_given {
-        ($($cache:ident: $kind:ident,)*) => {
-            $(for object in caches.$cache.all() {
-                revoke(enqueuer, grant_of(Kind::$kind, object.as_ref()));
-            })*
-        };
-    }
-    revoke_given!(assignments: RoleAssignment, eligibilities: RoleEligibility, activations: RoleActivation,);
-    macro_rules! revoke_made {
-        ($($cache:ident)*) => {
-            $(for key in caches.$cache.all_keys() {
-                if is_of_grant(&key.name) {
-                    revoke(enqueuer, key.name.into_string());
-                } else if key.name.starts_with(ROLE_BINDING) {
-                    enqueuer.queues.revocation.add(key, Priority::Closing);
-                }
-            })*
-        };
-    }
-    revoke_made!(role_bindings roles cluster_roles cluster_role_bindings);
 }
 
 fn revoke(enqueuer: &Enqueuer, grant: String) {

@@ -12,18 +12,24 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use crate::api::audit::{Audit, Fact};
-use crate::api::{Kind, RoleActivation, RoleActivationStatus};
+use crate::api::audit::{Audit, AuditRecord};
+use crate::api::{ApprovalRequest, Kind, RoleActivation, RoleActivationStatus};
+use crate::kinds::caches::Caches;
 use crate::kinds::controller::{Controller, ReconcileInput};
 use crate::kinds::rbac::observe::observe_activation;
 use crate::kinds::role_activation::plan::plan_activation;
-use crate::model::audit::facts::facts_of_activation;
+use crate::model::approval::target::{TargetView, view_activation};
+use crate::model::audit::records::records_of_activation;
 use crate::plan::Plan;
 
 impl Controller for RoleActivation {
     const KIND: Kind = Kind::RoleActivation;
 
     type Status = RoleActivationStatus;
+
+    fn view_as_target(_: &Caches, request: &ApprovalRequest, target: Option<&Arc<Self>>) -> TargetView {
+        view_activation(request, target.map(AsRef::as_ref))
+    }
 
     fn plan(object: Arc<Self>, known: ReconcileInput<'_>) -> Plan<RoleActivationStatus> {
         let observed =
@@ -51,8 +57,8 @@ impl Controller for RoleActivation {
         &mut status.conditions
     }
 
-    fn facts(&self, after: &RoleActivationStatus, now: Timestamp) -> Vec<Fact> {
-        facts_of_activation(self, after, now)
+    fn records(&self, after: &RoleActivationStatus, now: Timestamp) -> Vec<AuditRecord> {
+        records_of_activation(self, after, now)
     }
 
     fn degraded_status(

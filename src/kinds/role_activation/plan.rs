@@ -49,7 +49,7 @@ pub struct ObservedActivation {
     /// The admission policies that the API server runs.
     pub policies: PolicyStatus,
     /// The objects that the person made while the role was held; in words.
-    pub left_behind: Vec<String>,
+    pub created_during_activation: Vec<String>,
     /// The time for which an activation that is over is kept.
     pub retain_for: SignedDuration,
 }
@@ -117,7 +117,7 @@ pub fn plan_activation(observed: &ObservedActivation, now: Timestamp) -> Plan<Ro
         // From now on the stamps are believed, so the API server is asked whether it really runs the admission
         // policies.
         let by = ConfirmBy::Get(Kind::RoleActivation);
-        writes.insert(0, Write::ConfirmPolicies { witness: observed.policies.witness.clone(), by });
+        writes.insert(0, Write::ConfirmPolicies { fingerprint: observed.policies.fingerprint.clone(), by });
     }
     let is_bound = opens.is_empty();
     let status =
@@ -178,9 +178,10 @@ fn plan_step(
 ) -> (Vec<Write>, Vec<Write>) {
     match &evaluation.step {
         Step::Ask(request) => (vec![Write::CreateRequest(request.clone())], Vec::new()),
-        Step::Begin(basis) => {
-            (plan_confirmation(Kind::RoleActivation, basis.clone(), &observed.policies.witness), Vec::new())
-        }
+        Step::Begin(basis) => (
+            plan_confirmation(Kind::RoleActivation, basis.clone(), &observed.policies.fingerprint),
+            Vec::new(),
+        ),
         Step::Nothing if evaluation.state == Some(ActivationState::Active) => {
             let mark = plan_mark(request, now);
             let eligible = observed.eligibility.as_ref().ok();
@@ -251,7 +252,7 @@ fn build_status(
         approval_request: asked.or(before.approval_request),
         starts_at: evaluation.starts_at.map(Time),
         ends_at: evaluation.ends_at.map(Time),
-        left_behind: before.left_behind,
+        created_during_activation: before.created_during_activation,
         audit: before.audit,
         conditions: build_conditions(&before.conditions, wanted, generation, now),
     }
@@ -269,8 +270,8 @@ fn notice(evaluation: &Evaluation) -> PlannedEvent {
 /// was delivered.
 fn plan_finalization(observed: &ObservedActivation) -> Plan<RoleActivationStatus> {
     let activation = observed.activation.as_ref();
-    let is_told = activation.status.as_ref().is_none_or(|status| status.audit.is_told());
-    let goes = has_finalizer(activation) && is_told && observed.around.live == Objects::default();
+    let is_delivered = activation.status.as_ref().is_none_or(|status| status.audit.is_delivered());
+    let goes = has_finalizer(activation) && is_delivered && observed.around.live == Objects::default();
     Plan { writes: goes.then_some(Write::RemoveFinalizer).into_iter().collect(), ..Plan::nothing() }
 }
 
@@ -286,10 +287,10 @@ fn plan_retention(observed: &ObservedActivation, now: Timestamp) -> Plan<RoleAct
         return Plan::nothing();
     };
     let until = ended.saturating_add(observed.retain_for).unwrap_or(Timestamp::MAX);
-    if now >= until && status.is_none_or(|status| status.audit.is_told()) {
+    if now >= until && status.is_none_or(|status| status.audit.is_delivered()) {
         return Plan { writes: vec![Write::DeleteSelf], ..Plan::nothing() };
     }
-    let left_behind = list_some(&observed.left_behind);
-    let status = status.map(|status| RoleActivationStatus { left_behind, ..status.clone() });
+    let created_during_activation = list_some(&observed.created_during_activation);
+    let status = status.map(|status| RoleActivationStatus { created_during_activation, ..status.clone() });
     Plan { status, requeue_at: Some(until), ..Plan::nothing() }
 }

@@ -1,5 +1,6 @@
 //! The EnclaveWorkload: a namespace for Pods, shut but for what connections let through.
 
+pub mod index;
 pub mod observe;
 pub mod plan;
 pub mod watches;

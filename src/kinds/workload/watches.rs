@@ -11,8 +11,9 @@ use kube::ResourceExt;
 use crate::api::enclave::WorkloadCommunication;
 use crate::api::names::purpose;
 use crate::api::{Community, Enclave, EnclaveConnection, EnclaveEndpoint, EnclaveWorkload, Kind};
-use crate::cluster::cache::{Change, Key};
+use crate::cluster::cache::{Change, Indexed, Key};
 use crate::cluster::workqueue::Priority;
+use crate::kinds::changes::Watches;
 use crate::kinds::connection::resolver::{connections_with, link_of};
 use crate::kinds::enclave::watches::{concerns_declared, concerns_members};
 use crate::kinds::enqueue::{Enqueuer, concerns_others, priority_of};
@@ -24,76 +25,121 @@ use crate::model::approval::applied::applied_spec;
 use crate::model::approval::applied::view_applied;
 use crate::model::naming::{enclave_namespace, namespace_of, splits};
 use crate::model::network::connectivity::{DestinationEnd, ResolvedConnection, SourceEnd, WorkloadEnd};
+use crate::plan::child::Made;
 use crate::plan::declared::Parent;
 use crate::plan::enforcement::WasEnforced;
 use crate::plan::enforcement::was_enforced;
 
-/// Enqueues the workloads in all Enclaves of a Community, in which its DNS, rules and maintenance count.
-pub fn on_community(enqueuer: &Enqueuer, change: &Change<Community>) {
-    if !concerns_members(change) {
-        return;
-    }
-    for community in change.versions() {
-        for enclave in enqueuer.caches.enclaves.in_namespace(&namespace_of(community)) {
-            enqueue_in(enqueuer, &control_namespace_of(community, &enclave), Priority::Normal);
+impl Watches for EnclaveWorkload {
+    /// Enqueues the workloads in all Enclaves of a Community, in which its DNS, rules and maintenance count.
+    fn communities(enqueuer: &Enqueuer, change: &Change<Community>) {
+        if !concerns_members(change) {
+            return;
+        }
+        for community in change.versions() {
+            for enclave in enqueuer.caches.enclaves.in_namespace(&namespace_of(community)) {
+                enqueue_in(enqueuer, &control_namespace_of(community, &enclave), Priority::Normal);
+            }
         }
     }
-}
 
-/// Enqueues the workloads in an Enclave, in which its rules, maintenance and network count.
-pub fn on_enclave(enqueuer: &Enqueuer, change: &Change<Enclave>) {
-    let Some(enclave) = change.latest().filter(|_| concerns_declared(change)) else { return };
-    let parent = parent_of(&enqueuer.caches, enclave.metadata.namespace.as_deref().unwrap_or_default());
-    if let Some(community) = parent.community() {
-        enqueue_in(enqueuer, &control_namespace_of(community, enclave), priority_of(change));
-    }
-}
-
-/// Enqueues the workloads of an Enclave when one of them changes, because they may reach each other.
-pub fn on_sibling(enqueuer: &Enqueuer, change: &Change<EnclaveWorkload>) {
-    if let Some(workload) = change.latest().filter(|_| concerns_others(change)) {
-        enqueue_siblings(enqueuer, workload.metadata.namespace.as_deref().unwrap_or_default());
-    }
-}
-
-/// Enqueues the workload that an endpoint offers, or did, and the workloads at the ends of its connections.
-pub fn on_endpoint(enqueuer: &Enqueuer, change: &Change<EnclaveEndpoint>) {
-    if !concerns_others(change) {
-        return;
-    }
-    for endpoint in change.versions() {
-        let namespace = endpoint.metadata.namespace.as_deref().unwrap_or_default();
-        let applied = applied_spec(endpoint.as_ref()).ok().flatten();
-        for workload in applied.iter().map(|spec| &spec.workload).chain([&endpoint.spec.workload]) {
-            enqueuer.queues.add(Kind::EnclaveWorkload, namespace, workload, priority_of(change));
+    /// Enqueues the workloads in an Enclave, in which its rules, maintenance and network count.
+    fn enclaves(enqueuer: &Enqueuer, change: &Change<Enclave>) {
+        let Some(enclave) = change.latest().filter(|_| concerns_declared(change)) else { return };
+        let parent = parent_of(&enqueuer.caches, enclave.metadata.namespace.as_deref().unwrap_or_default());
+        if let Some(community) = parent.community() {
+            enqueue_in(enqueuer, &control_namespace_of(community, enclave), priority_of(change));
         }
     }
-    if let Some(endpoint) = change.latest() {
-        let connections = crate::kinds::connection::resolver::connections_to(&enqueuer.caches, endpoint);
-        enqueue_ends(enqueuer, connections, priority_of(change));
-    }
-}
 
-/// Enqueues the workloads at both ends of a connection, in whose namespaces its policies stand. A connection that was
-/// never applied has none, and one whose policies were just seen in force needs nothing more.
-pub fn on_connection(enqueuer: &Enqueuer, change: &Change<EnclaveConnection>) {
-    let opens = |connection: &EnclaveConnection| {
-        let status = connection.status.as_ref()?;
-        let applied = status.gate.applied.clone()?;
-        let goes = connection.metadata.deletion_timestamp.is_some();
-        Some((connection.uid(), goes, applied, connection.spec.clone(), status.expires_at.clone()))
-    };
-    // Policies that were not seen in force yet are made while healing is paused, too.
-    let was_enforced = |version: &Option<Arc<EnclaveConnection>>| {
-        version.as_deref().is_some_and(|connection| was_enforced(connection) == WasEnforced::Yes)
-    };
-    let ceases = was_enforced(&change.before) && !was_enforced(&change.after);
-    let before = change.before.as_deref().and_then(opens);
-    if ceases || before != change.after.as_deref().and_then(opens) {
-        enqueue_ends(enqueuer, change.versions().cloned(), priority_of(change));
-        // An end of the connection may be something that only a newer version knows.
-        for connection in change.versions().filter(|connection| applied_spec(connection.as_ref()).is_err()) {
-            enqueue_where_policies_are(enqueuer, connection, priority_of(change));
+    /// Enqueues the workloads of an Enclave when one of them changes, because they may reach each other.
+    fn workloads(enqueuer: &Enqueuer, change: &Change<EnclaveWorkload>) {
+        if let Some(workload) = change.latest().filter(|_| concerns_others(change)) {
+            enqueue_siblings(enqueuer, workload.metadata.namespace.as_deref().unwrap_or_default());
+        }
+    }
+
+    /// Enqueues the workload that an endpoint offers, or did, and the workloads at the ends of its connections.
+    fn endpoints(enqueuer: &Enqueuer, change: &Change<EnclaveEndpoint>) {
+        if !concerns_others(change) {
+            return;
+        }
+        for endpoint in change.versions() {
+            let namespace = endpoint.metadata.namespace.as_deref().unwrap_or_default();
+            let applied = applied_spec(endpoint.as_ref()).ok().flatten();
+            for workload in applied.iter().map(|spec| &spec.workload).chain([&endpoint.spec.workload]) {
+                enqueuer.queues.add(Kind::EnclaveWorkload, namespace, workload, priority_of(change));
+            }
+        }
+        if let Some(endpoint) = change.latest() {
+            let connections = crate::kinds::connection::resolver::connections_to(&enqueuer.caches, endpoint);
+            enqueue_ends(enqueuer, connections, priority_of(change));
+        }
+    }
+
+    /// Enqueues the workloads at both ends of a connection, in whose namespaces its policies stand. A connection that was
+    /// never applied has none, and one whose policies were just seen in force needs nothing more.
+    fn connections(enqueuer: &Enqueuer, change: &Change<EnclaveConnection>) {
+        let opens = |connection: &EnclaveConnection| {
+            let status = connection.status.as_ref()?;
+            let applied = status.gate.applied.clone()?;
+            let goes = connection.metadata.deletion_timestamp.is_some();
+            Some((connection.uid(), goes, applied, connection.spec.clone(), status.expires_at.clone()))
+        };
+        // Policies that were not seen in force yet are made while healing is paused, too.
+        let was_enforced = |version: &Option<Arc<EnclaveConnection>>| {
+            version.as_deref().is_some_and(|connection| was_enforced(connection) == WasEnforced::Yes)
+        };
+        let ceases = was_enforced(&change.before) && !was_enforced(&change.after);
+        let before = change.before.as_deref().and_then(opens);
+        if ceases || before != change.after.as_deref().and_then(opens) {
+            enqueue_ends(enqueuer, change.versions().cloned(), priority_of(change));
+            // An end of the connection may be something that only a newer version knows.
+            for connection in
+                change.versions().filter(|connection| applied_spec(connection.as_ref()).is_err())
+            {
+                enqueue_where_policies_are(enqueuer, connection, priority_of(change));
+            }
+        }
+    }
+
+    /// Enqueues the workloads that own a namespace or want its name, those that may reach the workload in it, and those at
+    /// the other ends of its connections.
+    fn namespaces(enqueuer: &Enqueuer, change: &Change<Namespace>) {
+        let Some(namespace) = change.latest() else { return };
+        let name = namespace.name_any();
+        for workload in
+            splits(&name).filter_map(|(control, name)| enqueuer.caches.workloads.get(control, name))
+        {
+            enqueuer.enqueue_object(Kind::EnclaveWorkload, workload.as_ref(), Priority::Normal);
+        }
+        if let Some(labels) = labels_of(namespace)
+            && let (Some(enclave), Some(workload)) = (labels.enclave, labels.workload)
+            && change.differs(is_there)
+        {
+            let control = enclave_namespace(labels.community, enclave);
+            enqueue_siblings(enqueuer, &control);
+            enqueue_ends(enqueuer, connections_with(&enqueuer.caches, &control, workload), Priority::Normal);
+        }
+    }
+
+    /// Enqueues the workload in whose namespace something changed.
+    fn children<K: Indexed + Made>(enqueuer: &Enqueuer, namespace: &Namespace, _: &K) {
+        enqueue_of(enqueuer, namespace, Priority::Normal);
+    }
+
+    /// Enqueues the isolated workload in whose namespace a binding of a grant changed: it lets nobody in but those whom its
+    /// spec lists. Such a binding concerns no other workload.
+    fn grants(enqueuer: &Enqueuer, change: &Change<RoleBinding>) {
+        let namespace = change.latest().and_then(|binding| binding.metadata.namespace.as_deref());
+        let namespace = namespace.and_then(|namespace| enqueuer.caches.namespaces.get("", namespace));
+        let Some(labels) = namespace.as_deref().and_then(labels_of) else { return };
+        if let (Some(enclave), Some(workload)) = (labels.enclave, labels.workload) {
+            let control = enclave_namespace(labels.community, enclave);
+            let workload = enqueuer.caches.workloads.get(&control, workload);
+            if let Some(workload) = workload.filter(|workload| is_isolated(workload)) {
+                enqueuer.enqueue_object(Kind::EnclaveWorkload, workload.as_ref(), Priority::Normal);
+            }
         }
     }
 }
@@ -136,29 +182,6 @@ pub(in crate::kinds) fn enqueue_ends(
     }
 }
 
-/// Enqueues the workloads that own a namespace or want its name, those that may reach the workload in it, and those at
-/// the other ends of its connections.
-pub fn on_namespace(enqueuer: &Enqueuer, change: &Change<Namespace>) {
-    let Some(namespace) = change.latest() else { return };
-    let name = namespace.name_any();
-    for workload in splits(&name).filter_map(|(control, name)| enqueuer.caches.workloads.get(control, name)) {
-        enqueuer.enqueue_object(Kind::EnclaveWorkload, workload.as_ref(), Priority::Normal);
-    }
-    if let Some(labels) = labels_of(namespace)
-        && let (Some(enclave), Some(workload)) = (labels.enclave, labels.workload)
-        && change.differs(is_there)
-    {
-        let control = enclave_namespace(labels.community, enclave);
-        enqueue_siblings(enqueuer, &control);
-        enqueue_ends(enqueuer, connections_with(&enqueuer.caches, &control, workload), Priority::Normal);
-    }
-}
-
-/// Enqueues the workload in whose namespace something changed.
-pub fn on_child(enqueuer: &Enqueuer, namespace: &Namespace) {
-    enqueue_of(enqueuer, namespace, Priority::Normal);
-}
-
 /// Enqueues the workload whose pods run in a namespace.
 fn enqueue_of(enqueuer: &Enqueuer, namespace: &Namespace, priority: Priority) {
     if let Some(labels) = labels_of(namespace)
@@ -167,21 +190,6 @@ fn enqueue_of(enqueuer: &Enqueuer, namespace: &Namespace, priority: Priority) {
     {
         let control = enclave_namespace(labels.community, enclave);
         enqueuer.queues.add(Kind::EnclaveWorkload, &control, workload, priority);
-    }
-}
-
-/// Enqueues the isolated workload in whose namespace a binding of a grant changed: it lets nobody in but those whom its
-/// spec lists. Such a binding concerns no other workload.
-pub fn on_grant(enqueuer: &Enqueuer, change: &Change<RoleBinding>) {
-    let namespace = change.latest().and_then(|binding| binding.metadata.namespace.as_deref());
-    let namespace = namespace.and_then(|namespace| enqueuer.caches.namespaces.get("", namespace));
-    let Some(labels) = namespace.as_deref().and_then(labels_of) else { return };
-    if let (Some(enclave), Some(workload)) = (labels.enclave, labels.workload) {
-        let control = enclave_namespace(labels.community, enclave);
-        let workload = enqueuer.caches.workloads.get(&control, workload);
-        if let Some(workload) = workload.filter(|workload| is_isolated(workload)) {
-            enqueuer.enqueue_object(Kind::EnclaveWorkload, workload.as_ref(), Priority::Normal);
-        }
     }
 }
 

@@ -19,7 +19,7 @@ use crate::model::approval::diff::describe_changes;
 use crate::model::approval::gated::Gated;
 use crate::model::approval::policy_status::Integrity;
 use crate::model::approval::proposal::{About, Proposal, baseline, build_request};
-use crate::model::approval::request::{is_rightly_approved, is_witnessed};
+use crate::model::approval::request::{is_rightly_approved, is_under_policies};
 use crate::model::approval::scope::{InheritedPolicy, NotReady, RulesOrigin};
 use crate::model::approval::votes::{Tally, describe_votes, tally};
 use crate::model::digest::digest;
@@ -74,7 +74,7 @@ pub enum HoldCause {
     PoliciesNotIntact { what: String },
     /// The admission policies were changed a moment ago.
     PoliciesPropagating,
-    /// The API server did not witness who made this change.
+    /// The API server did not stamp who made this change.
     RequesterUnknown,
     /// The rules ask for a justification and there is none.
     JustificationMissing,
@@ -114,7 +114,7 @@ pub fn evaluate<K: Gated>(object: &K, input: &EvaluationInput<'_>) -> Result<Eva
     let applied = gate.and_then(|gate| gate.applied.as_ref());
     let before = applied_spec(object)?;
 
-    if let Some(approved) = oldest_approved(applied, &input.requests, &input.policies.witness) {
+    if let Some(approved) = oldest_approved(applied, &input.requests, &input.policies.fingerprint) {
         // Another version asked for it. This one does not put into force what it cannot read.
         if let Err(error) = approved.spec.change.after.to_spec::<K::Spec>() {
             let what = format!(
@@ -331,13 +331,13 @@ pub fn is_deletion_protected<K: Gated>(
     })
 }
 
-/// Everybody who changed the spec since it was last applied, as the API server witnessed it;
-/// `None` when it did not witness the latest change.
+/// Everybody who changed the spec since it was last applied, as the API server stamped it;
+/// `None` when it did not stamp the latest change.
 #[must_use]
 pub fn requesters<K: Gated>(object: &K) -> Option<Vec<String>> {
     let annotations = object.annotations();
-    let witnessed: i64 = annotations.get(names::REQUESTED_GENERATION)?.parse().ok()?;
-    if object.meta().generation != Some(witnessed) {
+    let stamped: i64 = annotations.get(names::REQUESTED_GENERATION)?.parse().ok()?;
+    if object.meta().generation != Some(stamped) {
         return None;
     }
     let names: Vec<String> = annotations
@@ -401,7 +401,7 @@ fn hold_for_policies(integrity: &Integrity) -> Option<HoldCause> {
 fn oldest_approved<'a>(
     applied: Option<&Applied>,
     requests: &[&'a ApprovalRequest],
-    witness: &str,
+    fingerprint: &str,
 ) -> Option<&'a ApprovalRequest> {
     requests
         .iter()
@@ -409,7 +409,7 @@ fn oldest_approved<'a>(
         .filter(|request| applied.is_none_or(|applied| request.spec.target.generation > applied.generation))
         .filter(|request| request.metadata.deletion_timestamp.is_none())
         .filter(|request| is_rightly_approved(request))
-        .filter(|request| is_witnessed(request, witness))
+        .filter(|request| is_under_policies(request, fingerprint))
         .min_by_key(|request| request.spec.target.generation)
 }
 

@@ -82,7 +82,7 @@ pub trait Gated: kube::Resource<DynamicType = ()> {
     }
 
     /// Whether the object is nothing but a record any more: it is being deleted, and whatever it owned is gone.
-    /// The object stays only until its facts were delivered, or somebody else removes a finalizer.
+    /// The object stays only until its records were delivered, or somebody else removes a finalizer.
     fn is_record(&self) -> bool {
         let conditions = self.gate().into_iter().flat_map(|gate| &gate.conditions);
         let mut ready = conditions.filter(|one| one.type_ == condition::READY);

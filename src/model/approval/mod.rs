@@ -14,4 +14,5 @@ pub mod policy_status;
 pub mod proposal;
 pub mod request;
 pub mod scope;
+pub mod target;
 pub mod votes;

@@ -6,7 +6,7 @@ pub struct PolicyStatus {
     /// Whether the admission policies are the built-in ones.
     pub integrity: Integrity,
     /// The fingerprint of the admission policies.
-    pub witness: String,
+    pub fingerprint: String,
 }
 
 /// Whether the API server still runs the admission policies that the operator was built with.

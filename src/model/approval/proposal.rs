@@ -90,7 +90,7 @@ pub(in crate::model) fn build_request(
     let request_name = naming::approval_request(*kind, name, uid, proposal.generation);
     let mut request = ApprovalRequest::new(&request_name, spec);
     request.metadata.namespace = Some(request_namespace.clone());
-    // There is a fact about the request as soon as the operator looks at it.
+    // There is a record about the request as soon as the operator looks at it.
     request.metadata.finalizers = Some(vec![names::FINALIZER.to_owned()]);
     request
 }

@@ -6,30 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 use crate::api::approval_request::RequestState;
 use crate::api::{ApprovalRequest, ApprovalRequestStatus, Time};
 use crate::model::approval::policy_status::Integrity;
+use crate::model::approval::target::TargetView;
 use crate::model::approval::votes::{Tally, tally};
-
-/// The object that a request is about, as far as it is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TargetView {
-    /// There is no object with that UID, or it is being deleted and this was not put into force.
-    Gone,
-    /// The cache has not seen the generation that the request is about yet.
-    Behind,
-    /// The latest spec is the one that the request proposes.
-    Proposed,
-    /// The spec was edited again and still differs from what is applied.
-    EditedAgain,
-    /// The latest spec is the one that the request proposes, but what it names is not what it was.
-    ReferenceChanged,
-    /// The latest spec is what is applied already.
-    EditedBack,
-    /// The activation that was asked for is over, before it was in force.
-    Ended,
-    /// The change that is in force came from this very request.
-    PutIntoForce,
-    /// The request was approved, and a later change came into force before it: it never does.
-    Overtaken,
-}
 
 /// The verdict on a request, with its reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,12 +36,12 @@ pub enum Votes {
 /// The order matters. An edit voids all votes, so it comes first. A rejection ends a request
 /// whatever else there is. A quorum must be observed before the expiry. While the admission
 /// policies are not intact no vote is believed, but closing (rejecting, expiring, withdrawing)
-/// goes on. `witness` is the fingerprint of the policies that the API server runs.
+/// goes on. `fingerprint` is that of the policies that the API server runs.
 #[must_use]
 pub fn decide(
     request: &ApprovalRequest,
     target: TargetView,
-    PolicyStatus { integrity, witness }: &PolicyStatus,
+    PolicyStatus { integrity, fingerprint }: &PolicyStatus,
     now: Timestamp,
 ) -> RequestOutcome {
     let status = request.status.as_ref();
@@ -83,7 +61,9 @@ pub fn decide(
                     | TargetView::EditedAgain
                     | TargetView::ReferenceChanged
                     | TargetView::EditedBack => {
-                        is_deleted || *integrity != Integrity::Intact || !is_witnessed(request, witness)
+                        is_deleted
+                            || *integrity != Integrity::Intact
+                            || !is_under_policies(request, fingerprint)
                     }
                 } => {}
         Some(_) => return RequestOutcome::Unchanged,
@@ -130,9 +110,9 @@ pub fn decide(
         TargetView::Proposed => {}
     }
     let cast = status.map_or(&[][..], |status| &status.decisions);
-    let witnessed = is_witnessed(request, witness);
+    let is_under_these = is_under_policies(request, fingerprint);
     let (votes, counted) = match integrity {
-        Integrity::Intact if !witnessed && !cast.is_empty() => (Votes::Void, &[][..]),
+        Integrity::Intact if !is_under_these && !cast.is_empty() => (Votes::Void, &[][..]),
         Integrity::Intact | Integrity::Propagating | Integrity::Broken(_) => (Votes::Kept, cast),
     };
     match tally(&request.spec, counted) {
@@ -160,8 +140,8 @@ pub fn decide(
 
 /// Whether the votes of a request were cast under the policies with this fingerprint.
 #[must_use]
-pub fn is_witnessed(request: &ApprovalRequest, witness: &str) -> bool {
-    request.status.as_ref().and_then(|status| status.witness.as_deref()) == Some(witness)
+pub fn is_under_policies(request: &ApprovalRequest, fingerprint: &str) -> bool {
+    request.status.as_ref().and_then(|status| status.policy_fingerprint.as_deref()) == Some(fingerprint)
 }
 
 /// Whether a request is Approved, and rightly so: recorded as Approved before it expired, with
@@ -196,14 +176,14 @@ pub fn describe_requesters(requesters: &[String]) -> String {
     }
 }
 
-/// Whether a request is decided, in force if it was approved, has no fact left to deliver, and stays for now.
+/// Whether a request is decided, in force if it was approved, has no record left to deliver, and stays for now.
 #[must_use]
 pub fn is_settled(request: &ApprovalRequest) -> bool {
     let status = request.status.as_ref().filter(|_| request.metadata.deletion_timestamp.is_none());
     status.is_some_and(|status| match status.state {
         None | Some(RequestState::Pending) => false,
-        Some(RequestState::Approved) => status.enacted_at.is_some() && status.audit.is_told(),
-        Some(_) => status.audit.is_told(),
+        Some(RequestState::Approved) => status.enacted_at.is_some() && status.audit.is_delivered(),
+        Some(_) => status.audit.is_delivered(),
     })
 }
 
@@ -267,7 +247,7 @@ pub(crate) mod tests {
         let mut request = ApprovalRequest::new("r", a_request());
         request.status = Some(ApprovalRequestStatus {
             state: Some(RequestState::Pending),
-            witness: Some("guard".into()),
+            policy_fingerprint: Some("guard".into()),
             decisions: votes
                 .iter()
                 .map(|(approver, verdict)| Decision {
@@ -287,8 +267,8 @@ pub(crate) mod tests {
         request
     }
 
-    fn policies(integrity: &Integrity, witness: &str) -> PolicyStatus {
-        PolicyStatus { integrity: integrity.clone(), witness: witness.into() }
+    fn policies(integrity: &Integrity, fingerprint: &str) -> PolicyStatus {
+        PolicyStatus { integrity: integrity.clone(), fingerprint: fingerprint.into() }
     }
 
     fn state_of(request: &ApprovalRequest, target: TargetView, integrity: &Integrity, now: i64) -> String {
@@ -350,13 +330,13 @@ pub(crate) mod tests {
     #[test]
     fn votes_cast_under_other_policies_are_void() {
         let missing = "1 more approval".to_owned();
-        for (votes, witness) in [
+        for (votes, fingerprint) in [
             (&[("bob", Vote::Approved)][..], Some("other")),
             (&[("bob", Vote::Rejected)], Some("other")),
             (&[("bob", Vote::Approved)], None),
         ] {
             let mut request = with_votes(votes);
-            request.status.as_mut().unwrap().witness = witness.map(ToOwned::to_owned);
+            request.status.as_mut().unwrap().policy_fingerprint = fingerprint.map(ToOwned::to_owned);
             let verdict =
                 decide(&request, TargetView::Proposed, &policies(&Integrity::Intact, "guard"), at(0));
             assert_eq!(verdict, RequestOutcome::Pending { missing: missing.clone(), votes: Votes::Void });
@@ -369,8 +349,8 @@ pub(crate) mod tests {
         let status = request.status.as_mut().unwrap();
         status.state = Some(RequestState::Approved);
         status.decided_at = Some(Time(at(1)));
-        let decide = |request: &ApprovalRequest, target, witness| {
-            decide(request, target, &policies(&Integrity::Intact, witness), at(2))
+        let decide = |request: &ApprovalRequest, target, fingerprint| {
+            decide(request, target, &policies(&Integrity::Intact, fingerprint), at(2))
         };
         assert_eq!(decide(&request, TargetView::Proposed, "guard"), RequestOutcome::Unchanged);
         assert_eq!(
@@ -378,7 +358,7 @@ pub(crate) mod tests {
             RequestOutcome::Pending { missing: "1 more approval".into(), votes: Votes::Void }
         );
         assert_eq!(decide(&request, TargetView::PutIntoForce, "other"), RequestOutcome::Unchanged);
-        // Whatever witness it names: in a gap somebody else may have written it.
+        // Whatever fingerprint it names: in a gap somebody else may have written it.
         for absent in [Integrity::Propagating, Integrity::Broken("a policy is missing".into())] {
             assert_eq!(state_of(&request, TargetView::Proposed, &absent, 2), "Pending");
             assert_eq!(state_of(&request, TargetView::PutIntoForce, &absent, 2), "Unchanged");
@@ -391,9 +371,9 @@ pub(crate) mod tests {
     #[test]
     fn what_is_in_force_is_not_open() {
         let broken = Integrity::Broken("a policy is missing".into());
-        for (votes, witness) in [(&[("bob", Vote::Approved)][..], None), (&[], Some("guard"))] {
+        for (votes, fingerprint) in [(&[("bob", Vote::Approved)][..], None), (&[], Some("guard"))] {
             let mut request = with_votes(votes);
-            request.status.as_mut().unwrap().witness = witness.map(ToOwned::to_owned);
+            request.status.as_mut().unwrap().policy_fingerprint = fingerprint.map(ToOwned::to_owned);
             for integrity in [&Integrity::Intact, &Integrity::Propagating, &broken] {
                 assert_eq!(state_of(&request, TargetView::PutIntoForce, integrity, 9999), "Approved");
             }
@@ -412,9 +392,9 @@ pub(crate) mod tests {
             request.metadata.deletion_timestamp = deleted;
             for target in [TargetView::Gone, TargetView::Ended] {
                 for integrity in [&Integrity::Intact, &Integrity::Propagating, &broken] {
-                    for witness in ["guard", "other"] {
+                    for fingerprint in ["guard", "other"] {
                         assert_eq!(
-                            decide(&request, target, &policies(integrity, witness), at(2)),
+                            decide(&request, target, &policies(integrity, fingerprint), at(2)),
                             RequestOutcome::Unchanged
                         );
                     }

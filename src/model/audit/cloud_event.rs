@@ -1,4 +1,4 @@
-//! Writes a fact as a CloudEvent, with data of its object.
+//! CloudEvents for audit records, with data of the object that the record is about.
 
 use kube::ResourceExt;
 use schemars::JsonSchema;
@@ -6,94 +6,96 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::api::approval_request::{Decision, RequestState};
-use crate::api::audit::{Audit, Fact, FactType};
+use crate::api::audit::{Audit, AuditRecord, RecordType};
 use crate::api::entry::Entry;
 use crate::api::role_activation::ActivationState;
 use crate::api::{ApprovalRequest, ChangeReason, Kind, Operation, RoleActivation, Time};
 use crate::model::approval::gated::Gated;
 
-/// An object that has facts to deliver.
-pub trait Told: ResourceExt {
-    /// The kind of the object.
-    fn kind_told() -> Kind;
+/// Object that has audit records to deliver.
+pub trait Audited: ResourceExt {
+    /// Returns the kind of the object.
+    fn audited_kind() -> Kind;
 
-    /// The facts recorded on the object; `None` while it has no status.
+    /// Returns the records that are recorded on the object; `None` while it has no status.
     fn audit(&self) -> Option<&Audit>;
 
-    /// The data of the CloudEvent for a fact about the object.
-    fn describe(&self, fact: &Fact) -> EventData;
+    /// Returns the data of the CloudEvent for a record about the object.
+    fn describe(&self, record: &AuditRecord) -> EventData;
 }
 
-/// The `data` of a CloudEvent. What is absent does not apply.
+/// The `data` of a CloudEvent. Fields that do not apply are absent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(deny_unknown_fields)]
 pub struct EventData {
-    /// What the fact is about. For a request: what it would change.
+    /// Object that the record is about. For a record about a request, this is the object that the request
+    /// would change.
     pub object: ObjectName,
-    /// The ApprovalRequest.
+    /// ApprovalRequest that the record is about, or that decides about the activation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request: Option<ObjectName>,
-    /// What the change amounts to.
+    /// Operations that the change consists of.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub operations: Vec<Operation>,
-    /// The `metadata.generation` of the content.
+    /// Generation (`metadata.generation`) of the content.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub generation: Option<i64>,
     /// SHA-256 of the canonical JSON (RFC 8785) of the content.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
-    /// Who asked: user names as the API server authenticated them.
+    /// User names of the requesters, as the API server authenticated them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub requesters: Vec<String>,
-    /// Why, in the requester's words.
+    /// Justification of the change, in the requester's words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub justification: Option<String>,
-    /// The requester's ticket.
+    /// Ticket or incident that the requester named.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ticket: Option<String>,
-    /// Who decided, how, and in which words.
+    /// Votes on the request, each with the voter, the verdict and the comment.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub decisions: Vec<Decision>,
     /// State of the request or of the activation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
-    /// When the request expires unless it is decided.
+    /// Time at which the request expires unless it is decided before.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub expires_at: Option<Time>,
-    /// Who activated the role.
+    /// User name of the person who activates the role.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
-    /// The role.
+    /// Role of the activation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
-    /// Name of the RoleEligibility.
+    /// Name of the RoleEligibility of the activation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eligibility: Option<String>,
-    /// Who should hear of it, as the RoleEligibility says.
+    /// Addresses or channels to notify, as the RoleEligibility names them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notify: Vec<String>,
-    /// When the role began.
+    /// Time at which the activation begins, or began.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub starts_at: Option<Time>,
-    /// When the role ends, or ended.
+    /// Time at which the activation ends, or ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub ends_at: Option<Time>,
-    /// The maintenance.
+    /// Maintenance that came into force or that ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub maintenance: Option<Value>,
-    /// What it was, in words.
+    /// Description of the event, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// True when the words of users were left out, because the sink refused the fact with them.
+    /// Whether the words of users were left out, because the sink refused the record with them: true, or
+    /// absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub withheld: Option<bool>,
 }
 
-/// The name of an object in the cluster.
+/// Name of an object in the cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(deny_unknown_fields)]
@@ -120,7 +122,7 @@ impl ObjectName {
         }
     }
 
-    /// `namespace/Kind/name`.
+    /// Returns the name as `namespace/Kind/name`, or as `Kind/name` without a namespace.
     fn path(&self) -> String {
         let Self { kind, namespace, name, uid: _ } = self;
         namespace
@@ -129,23 +131,23 @@ impl ObjectName {
     }
 }
 
-/// A fact as a CloudEvent 1.0 in JSON. `cluster` identifies the cluster in `source`.
+/// Returns a record as a CloudEvent 1.0 in JSON. `cluster` identifies the cluster in `source`.
 #[must_use]
-pub fn cloud_event<K: Told>(object: &K, fact: &Fact, cluster: &str) -> Value {
-    let data = object.describe(fact);
+pub fn cloud_event<K: Audited>(object: &K, record: &AuditRecord, cluster: &str) -> Value {
+    let data = object.describe(record);
     json!({
         "specversion": "1.0",
-        "id": format!("{}.{}", object.uid().unwrap_or_default(), fact.number),
+        "id": format!("{}.{}", object.uid().unwrap_or_default(), record.number),
         "source": format!("//enclave-operator.io/clusters/{cluster}"),
-        "type": fact.type_.event_type(),
+        "type": record.type_.event_type(),
         "subject": data.object.path(),
-        "time": fact.at,
+        "time": record.at,
         "datacontenttype": "application/json",
         "data": data,
     })
 }
 
-/// A CloudEvent without the words that users wrote; `withheld` in its data says so.
+/// Returns a CloudEvent without the words that users wrote; `withheld` in its data says so.
 #[must_use]
 pub fn without_words(event: &Value) -> Value {
     let mut event = event.clone();
@@ -165,8 +167,8 @@ pub fn without_words(event: &Value) -> Value {
     event
 }
 
-impl Told for ApprovalRequest {
-    fn kind_told() -> Kind {
+impl Audited for ApprovalRequest {
+    fn audited_kind() -> Kind {
         Kind::ApprovalRequest
     }
 
@@ -174,19 +176,21 @@ impl Told for ApprovalRequest {
         self.status.as_ref().map(|status| &status.audit)
     }
 
-    fn describe(&self, fact: &Fact) -> EventData {
+    fn describe(&self, record: &AuditRecord) -> EventData {
         let spec = &self.spec;
         let status = self.status.as_ref();
-        let state = match fact.type_ {
-            FactType::Requested | FactType::Expiring | FactType::Reopened => Some(RequestState::Pending),
+        let state = match record.type_ {
+            RecordType::Requested | RecordType::Expiring | RecordType::Reopened => {
+                Some(RequestState::Pending)
+            }
             // The state as it was then: an approval may have been taken back since, a rejection is not.
-            FactType::Decided | FactType::Enacted => Some(match status.and_then(|status| status.state) {
+            RecordType::Decided | RecordType::Enacted => Some(match status.and_then(|status| status.state) {
                 Some(RequestState::Rejected) => RequestState::Rejected,
                 _ => RequestState::Approved,
             }),
             _ => status.and_then(|status| status.state),
         };
-        let has_votes = !matches!(fact.type_, FactType::Requested | FactType::Reopened);
+        let has_votes = !matches!(record.type_, RecordType::Requested | RecordType::Reopened);
         let decisions = status.filter(|_| has_votes).into_iter().flat_map(|status| status.decisions.clone());
         EventData {
             object: ObjectName {
@@ -205,14 +209,14 @@ impl Told for ApprovalRequest {
             decisions: decisions.map(Entry::into_known).collect(),
             state: state.map(|state| state.to_string()),
             expires_at: Some(spec.expires_at.clone()),
-            message: fact.message.clone(),
+            message: record.message.clone(),
             ..EventData::default()
         }
     }
 }
 
-impl Told for RoleActivation {
-    fn kind_told() -> Kind {
+impl Audited for RoleActivation {
+    fn audited_kind() -> Kind {
         Kind::RoleActivation
     }
 
@@ -220,7 +224,7 @@ impl Told for RoleActivation {
         self.status.as_ref().map(|status| &status.audit)
     }
 
-    fn describe(&self, fact: &Fact) -> EventData {
+    fn describe(&self, record: &AuditRecord) -> EventData {
         let status = self.status.clone().unwrap_or_default();
         let request = status.approval_request.map(|name| ObjectName {
             kind: Kind::ApprovalRequest.to_string(),
@@ -228,8 +232,8 @@ impl Told for RoleActivation {
             name,
             uid: None,
         });
-        let state = match fact.type_ {
-            FactType::Activated => Some(ActivationState::Active),
+        let state = match record.type_ {
+            RecordType::Activated => Some(ActivationState::Active),
             _ => status.state,
         };
         EventData {
@@ -246,14 +250,14 @@ impl Told for RoleActivation {
             notify: status.notify,
             starts_at: status.starts_at,
             ends_at: status.ends_at,
-            message: fact.message.clone(),
+            message: record.message.clone(),
             ..EventData::default()
         }
     }
 }
 
-impl<K: Gated + ResourceExt<DynamicType = ()>> Told for K {
-    fn kind_told() -> Kind {
+impl<K: Gated + ResourceExt<DynamicType = ()>> Audited for K {
+    fn audited_kind() -> Kind {
         K::KIND
     }
 
@@ -261,17 +265,17 @@ impl<K: Gated + ResourceExt<DynamicType = ()>> Told for K {
         self.gate().map(|gate| &gate.audit)
     }
 
-    fn describe(&self, fact: &Fact) -> EventData {
-        let ChangeReason { justification, ticket } = fact.change.clone().unwrap_or_default();
+    fn describe(&self, record: &AuditRecord) -> EventData {
+        let ChangeReason { justification, ticket } = record.change.clone().unwrap_or_default();
         EventData {
             object: ObjectName::of(K::KIND, self),
-            generation: fact.generation,
-            digest: fact.digest.clone(),
-            requesters: fact.requesters.clone(),
+            generation: record.generation,
+            digest: record.digest.clone(),
+            requesters: record.requesters.clone(),
             justification,
             ticket,
-            maintenance: fact.maintenance.as_ref().map(|maintenance| json!(maintenance)),
-            message: fact.message.clone(),
+            maintenance: record.maintenance.as_ref().map(|maintenance| json!(maintenance)),
+            message: record.message.clone(),
             ..EventData::default()
         }
     }

@@ -1,4 +1,4 @@
-//! Audit records: the facts that a new status makes true, and the CloudEvents that are delivered for them.
+//! Audit records that a new status makes true, and the CloudEvents that are delivered for them.
 
 pub mod cloud_event;
-pub mod facts;
+pub mod records;

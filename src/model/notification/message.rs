@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use kube::ResourceExt;
 
 use crate::api::ApprovalRequest;
-use crate::api::audit::{Fact, FactType};
+use crate::api::audit::{AuditRecord, RecordType};
 use crate::api::common::{Principal, PrincipalKind};
 
 /// The most lines of each part of the impact that are written out.
@@ -24,17 +24,17 @@ pub struct Notification {
     pub text: String,
 }
 
-/// Whether people get a notification about a fact of this type.
+/// Whether people get a notification about a record of this type.
 #[must_use]
-pub const fn is_for_people(type_: FactType) -> bool {
-    matches!(type_, FactType::Requested | FactType::Expiring | FactType::Decided | FactType::Expired)
+pub const fn is_for_people(type_: RecordType) -> bool {
+    matches!(type_, RecordType::Requested | RecordType::Expiring | RecordType::Decided | RecordType::Expired)
 }
 
-/// The notification about a fact of a request. `approvers` may decide it.
+/// The notification about a record of a request. `approvers` may decide it.
 #[must_use]
 pub fn write_notification(
     request: &ApprovalRequest,
-    fact: &Fact,
+    record: &AuditRecord,
     approvers: &BTreeSet<Principal>,
 ) -> Option<Notification> {
     let spec = &request.spec;
@@ -47,15 +47,15 @@ pub fn write_notification(
         named.filter(|principal| !is_requester(principal)).cloned().collect()
     };
     let asking = || -> BTreeSet<Principal> { spec.requesters.iter().map(|user| user_of(user)).collect() };
-    let (to, subject) = match fact.type_ {
-        FactType::Requested => (deciding(), format!("Approval needed: {what}")),
-        FactType::Expiring => (deciding(), format!("Expires soon: {what}")),
-        FactType::Decided => {
+    let (to, subject) = match record.type_ {
+        RecordType::Requested => (deciding(), format!("Approval needed: {what}")),
+        RecordType::Expiring => (deciding(), format!("Expires soon: {what}")),
+        RecordType::Decided => {
             let state = request.status.as_ref().and_then(|status| status.state);
             let state = state.map_or_else(|| "Decided".to_owned(), |state| state.to_string());
             (asking(), format!("{state}: {what}"))
         }
-        FactType::Expired => (asking(), format!("Expired: {what}")),
+        RecordType::Expired => (asking(), format!("Expired: {what}")),
         _ => return None,
     };
     let mut text = String::new();
@@ -72,10 +72,10 @@ pub fn write_notification(
         line("Ticket:", ticket);
     }
     let status = request.status.as_ref();
-    let is_open = matches!(fact.type_, FactType::Requested | FactType::Expiring);
+    let is_open = matches!(record.type_, RecordType::Requested | RecordType::Expiring);
     if is_open {
         if let Some(missing) = status.and_then(|status| status.missing.as_ref()) {
-            line("NotReady:", missing);
+            line("Missing:", missing);
         }
         line("Expires:", &spec.expires_at.0.to_string());
     } else {
@@ -84,7 +84,7 @@ pub fn write_notification(
                 decision.comment.as_deref().map_or_else(String::new, |comment| format!(": {comment}"));
             line("Vote:", &format!("{:?} by {}{comment}", decision.verdict, decision.approver));
         }
-        if let Some(message) = &fact.message {
+        if let Some(message) = &record.message {
             line("Outcome:", message);
         }
     }
@@ -136,10 +136,10 @@ mod tests {
         request
     }
 
-    fn fact(type_: FactType) -> Fact {
+    fn record(type_: RecordType) -> AuditRecord {
         let mut audit = crate::api::Audit::default();
-        let fact = crate::model::audit::facts::tests::a_fact(type_);
-        crate::model::audit::facts::record(&mut audit, [fact]);
+        let record = crate::model::audit::records::tests::a_record(type_);
+        crate::model::audit::records::append(&mut audit, [record]);
         audit.waiting.remove(0).into_known()
     }
 
@@ -151,14 +151,17 @@ mod tests {
     fn those_who_may_decide_are_asked_and_never_those_who_asked() {
         let mut request = request();
         request.spec.requesters = vec!["alice".into()];
+        let status = ApprovalRequestStatus { missing: Some("1 of 2 approvals".into()), ..Default::default() };
+        request.status = Some(status);
         request.spec.policy.mandatory_approvers = vec![principal(PrincipalKind::Group, "cyber-team")];
         let approvers =
             [principal(PrincipalKind::User, "alice"), principal(PrincipalKind::User, "bob")].into();
-        for type_ in [FactType::Requested, FactType::Expiring] {
-            let notification = write_notification(&request, &fact(type_), &approvers).unwrap();
+        for type_ in [RecordType::Requested, RecordType::Expiring] {
+            let notification = write_notification(&request, &record(type_), &approvers).unwrap();
             let to: Vec<String> = notification.to.iter().map(ToString::to_string).collect();
             assert_eq!(to, ["user bob", "group cyber-team"]);
             assert!(notification.text.contains(&request.spec.change.digest), "{}", notification.text);
+            assert!(notification.text.contains("\nMissing:   1 of 2 approvals\n"), "{}", notification.text);
             assert!(
                 notification.text.contains("kubectl patch apr enc-e-12345-g1 -n acme"),
                 "{}",
@@ -188,7 +191,8 @@ mod tests {
             ],
             ..ApprovalRequestStatus::default()
         });
-        let notification = write_notification(&request, &fact(FactType::Decided), &BTreeSet::new()).unwrap();
+        let notification =
+            write_notification(&request, &record(RecordType::Decided), &BTreeSet::new()).unwrap();
         let to: Vec<String> = notification.to.iter().map(ToString::to_string).collect();
         assert_eq!(to, ["user alice", "user anna"]);
         assert!(notification.subject.starts_with("Rejected: "), "{}", notification.subject);
@@ -201,9 +205,9 @@ mod tests {
     }
 
     #[test]
-    fn other_facts_are_for_programs() {
-        for type_ in FactType::ALL {
-            let notification = write_notification(&request(), &fact(type_), &BTreeSet::new());
+    fn other_records_are_for_programs() {
+        for type_ in RecordType::ALL {
+            let notification = write_notification(&request(), &record(type_), &BTreeSet::new());
             assert_eq!(notification.is_some(), is_for_people(type_), "{type_:?}");
         }
     }

@@ -16,7 +16,7 @@ use crate::model::approval::applied::EvaluationError;
 use crate::model::approval::approval_policy::Requirement;
 use crate::model::approval::change::Basis;
 use crate::model::approval::proposal::{About, Proposal, build_request};
-use crate::model::approval::request::{is_rightly_approved, is_witnessed};
+use crate::model::approval::request::{is_rightly_approved, is_under_policies};
 use crate::model::approval::scope::{InheritedPolicy, NotReady};
 use crate::model::approval::votes::describe_votes;
 use crate::model::digest::{digest, sha256};
@@ -115,7 +115,7 @@ impl Evaluation {
     }
 }
 
-/// The person who asked for an activation; `None` when the API server did not witness it.
+/// The person who asked for an activation; `None` when the API server did not stamp it.
 #[must_use]
 pub fn asker(activation: &RoleActivation) -> Option<Asker> {
     let annotation = |key: &str| activation.annotations().get(key).filter(|value| !value.is_empty());
@@ -193,7 +193,7 @@ pub fn evaluate_activation(
     // Lost means that there was something to lose.
     let lost = if known.is_some() { Revoked } else { Refused };
     let Some(asker) = asker(activation) else {
-        let message = "the API server did not witness who asked; create another activation";
+        let message = "the API server did not stamp who asked; create another activation";
         return match known {
             None => {
                 Ok(Evaluation { starts_at, ends_at, ..Evaluation::wait(reason::REQUESTER_UNKNOWN, message) })
@@ -348,7 +348,7 @@ fn begin(
     use ActivationState::{Active, Scheduled};
     let now = input.now;
     let basis = if let Some(request) = input.request {
-        if let Some(evaluation) = judge_request(request, &input.policies.witness) {
+        if let Some(evaluation) = judge_request(request, &input.policies.fingerprint) {
             return Ok(evaluation);
         }
         Basis::Approved { votes: describe_votes(request) }
@@ -391,7 +391,7 @@ fn begin(
 }
 
 /// Evaluates an activation by its request; `None` when the request releases it.
-fn judge_request(request: &ApprovalRequest, witness: &str) -> Option<Evaluation> {
+fn judge_request(request: &ApprovalRequest, fingerprint: &str) -> Option<Evaluation> {
     use ActivationState::{Lapsed, PendingApproval, Rejected};
     let status = request.status.as_ref();
     let decided = || {
@@ -406,7 +406,7 @@ fn judge_request(request: &ApprovalRequest, witness: &str) -> Option<Evaluation>
     Some(match status.and_then(|status| status.state) {
         Some(RequestState::Approved)
             if is_rightly_approved(request)
-                && is_witnessed(request, witness)
+                && is_under_policies(request, fingerprint)
                 && request.metadata.deletion_timestamp.is_none() =>
         {
             return None;

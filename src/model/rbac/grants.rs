@@ -11,7 +11,7 @@ use crate::api::enclave_workload::AccessMode;
 use crate::api::names::GROUP;
 use crate::api::role_assignment::Role;
 use crate::model::approval::impact::Lines;
-use crate::model::rbac::roles::{Access, MATRIX_KINDS, bindable, cluster_role, may_give, row, workload_role};
+use crate::model::rbac::roles::{Access, accesses, bindable, cluster_role, may_give, workload_role};
 
 /// The scope in which a role counts, by the purpose of the namespace in which the role was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -183,7 +183,7 @@ fn limited(namespace: Option<&String>, rules: Vec<PolicyRule>) -> Vec<Right> {
 }
 
 fn access(role: Role, kind: Kind) -> Access {
-    let cell = MATRIX_KINDS.into_iter().zip(row(role)).find(|(of, _)| *of == kind);
+    let cell = accesses(role).find(|(of, _)| *of == kind);
     cell.map_or(Access::None, |(_, access)| access)
 }
 
@@ -319,7 +319,7 @@ fn describe_role(role: Role) -> String {
         Access::Manage => Some("read, create, update and delete"),
         Access::Decide => Some("read and decide"),
     };
-    let cells = || MATRIX_KINDS.into_iter().zip(row(role));
+    let cells = || accesses(role);
     let all = [Access::Manage, Access::Write, Access::Decide, Access::Read];
     let parts = all.into_iter().filter_map(|access| {
         let kinds: Vec<&str> = cells().filter(|(_, of)| *of == access).map(|(kind, _)| kind.name()).collect();

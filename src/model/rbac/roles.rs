@@ -19,39 +19,35 @@ pub enum Access {
     Decide,
 }
 
-/// The kinds that the matrix speaks of, in its order.
-pub const MATRIX_KINDS: [Kind; 8] = [
-    Kind::Community,
-    Kind::CommunityEndpoint,
-    Kind::TransitHub,
-    Kind::Enclave,
-    Kind::EnclaveWorkload,
-    Kind::EnclaveEndpoint,
-    Kind::EnclaveConnection,
-    Kind::ApprovalRequest,
-];
-
 /// Name of the ClusterRole of a role.
 #[must_use]
 pub fn cluster_role(role: Role) -> String {
     format!("enclave-operator:{role}")
 }
 
-/// The row of a role in the matrix, in the order of [`MATRIX_KINDS`].
-#[must_use]
-pub const fn row(role: Role) -> [Access; 8] {
+/// The access of each role to each kind: a row for a kind, in the order of [`Role::ALL`].
+const MATRIX: &[(Kind, [Access; Role::ALL.len()])] = {
     use Access::{Decide, Manage, None, Read, Write};
-    match role {
-        // Community, CommunityEndpoint, TransitHub, Enclave, EnclaveWorkload, EnclaveEndpoint,
-        // EnclaveConnection, ApprovalRequest
-        Role::CommunityOwner => [Manage, Manage, Manage, Manage, Manage, Read, Manage, Read],
-        Role::CommunityContributor => [Write, Write, Write, Write, Write, Read, Write, Read],
-        Role::CommunityReader => [Read, Read, Read, Read, Read, Read, Read, Read],
-        Role::EnclaveOwner => [Read, Read, Read, Manage, Manage, Manage, Manage, Read],
-        Role::EnclaveContributor => [Read, Read, Read, Write, Write, Write, Write, Read],
-        Role::EnclaveApprover => [Read, Read, Read, Read, Read, Read, Read, Decide],
-        Role::EnclaveReader => [None, None, Read, Read, Read, Read, Read, Read],
-    }
+    &[
+        // CommunityOwner, CommunityContributor, CommunityReader, EnclaveOwner, EnclaveContributor, EnclaveApprover,
+        // EnclaveReader
+        (Kind::Community, [Manage, Write, Read, Read, Read, Read, None]),
+        (Kind::CommunityEndpoint, [Manage, Write, Read, Read, Read, Read, None]),
+        (Kind::TransitHub, [Manage, Write, Read, Read, Read, Read, Read]),
+        (Kind::Enclave, [Manage, Write, Read, Manage, Write, Read, Read]),
+        (Kind::EnclaveWorkload, [Manage, Write, Read, Manage, Write, Read, Read]),
+        (Kind::EnclaveEndpoint, [Read, Read, Read, Manage, Write, Read, Read]),
+        (Kind::EnclaveConnection, [Manage, Write, Read, Manage, Write, Read, Read]),
+        (Kind::ApprovalRequest, [Read, Read, Read, Read, Read, Decide, Read]),
+    ]
+};
+
+/// What the matrix says of a role: each kind and the access to it.
+pub fn accesses(role: Role) -> impl Iterator<Item = (Kind, Access)> {
+    MATRIX.iter().filter_map(move |(kind, row)| {
+        let cell = Role::ALL.into_iter().zip(row).find(|(of, _)| *of == role);
+        cell.map(|(_, access)| (*kind, *access))
+    })
 }
 
 /// The kinds by which roles are given. The matrix does not speak of them: owners give, everybody reads.

@@ -146,7 +146,7 @@ fn what_only_waits_to_be_told_is_in_nobodys_way() {
             |enclave: &Enclave| enclave.status.as_ref().is_some_and(|status| status.maintenance.is_some());
         wait_until(api.clone(), "ledger", SOON, "maintenance is on", is_on).await;
         let workloads: Api<EnclaveWorkload> = crate::world::namespaced(alice.client(), &control);
-        patch(&workloads, "api", json!({"spec": {"description": "a fact"}})).await.unwrap();
+        patch(&workloads, "api", json!({"spec": {"description": "a record"}})).await.unwrap();
         wait_until_applied(&workloads, "api").await;
         workloads.delete("api", &DeleteParams::default()).await.unwrap();
         api.delete("ledger", &DeleteParams::default()).await.unwrap();

@@ -1,4 +1,4 @@
-//! Every fact reaches its sinks as docs/audit.md says, whatever the sinks and the operator go through.
+//! Every record reaches its sinks as docs/audit.md says, whatever the sinks and the operator go through.
 
 mod deletion;
 mod sinks;
@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use enclave_operator::api::approval_request::{RequestState, Verdict};
-use enclave_operator::api::{Community, Enclave, EnclaveWorkload, FactType, RoleActivation, State};
+use enclave_operator::api::{Community, Enclave, EnclaveWorkload, RecordType, RoleActivation, State};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, ResourceExt};
@@ -42,7 +42,7 @@ fn documented() -> BTreeMap<String, Vec<String>> {
 
 #[test]
 fn the_document_lists_every_type() {
-    let types: BTreeSet<String> = FactType::ALL.map(|type_| type_.event_type().to_owned()).into();
+    let types: BTreeSet<String> = RecordType::ALL.map(|type_| type_.event_type().to_owned()).into();
     assert_eq!(documented().into_keys().collect::<BTreeSet<_>>(), types);
 }
 
@@ -99,7 +99,7 @@ fn assert_documented(events: &[Value]) {
     }
 }
 
-/// The facts of each object have all numbers, from 1.
+/// The records of each object have all numbers, from 1.
 fn assert_without_gap(events: &[Value]) {
     let mut numbers: BTreeMap<String, BTreeSet<i64>> = BTreeMap::new();
     for id in ids(events) {
@@ -239,7 +239,7 @@ async fn play_tampering(world: &World) {
 }
 
 #[test]
-fn every_fact_reaches_every_sink_as_documented() {
+fn every_record_reaches_every_sink_as_documented() {
     let (world, sink, operator) = begin("told");
     on_a_runtime(async || {
         let (requests_told, place, nina) = play_everything(&world).await;
@@ -258,7 +258,7 @@ fn every_fact_reaches_every_sink_as_documented() {
         assert_eq!(ids(&taken).len(), taken.len(), "nothing came twice");
 
         let types: BTreeSet<&str> = taken.iter().map(|event| event["type"].as_str().unwrap()).collect();
-        assert_eq!(types, FactType::ALL.map(FactType::event_type).into());
+        assert_eq!(types, RecordType::ALL.map(RecordType::event_type).into());
 
         let of_request = |type_: &str, name: &str| -> Value {
             let events = of_type(&taken, type_, "told/Enclave/kept");
@@ -327,7 +327,7 @@ async fn wait_for_protection(world: &World, community: &str, status: &str) {
 }
 
 #[test]
-fn an_operator_that_dies_after_every_write_tells_every_fact() {
+fn an_operator_that_dies_after_every_write_tells_every_record() {
     let world = World::without_operator();
     world.install();
     let sink = Sink::start();
@@ -360,7 +360,7 @@ fn an_operator_that_dies_after_every_write_tells_every_fact() {
         wait_until_told(&world).await;
     });
     let taken = sink.taken();
-    println!("{lives} lives, {} facts, {} times taken", ids(&taken).len(), taken.len());
+    println!("{lives} lives, {} records, {} times taken", ids(&taken).len(), taken.len());
     assert_documented(&taken);
     assert_without_gap(&taken);
     for (community, type_, times) in [
@@ -372,16 +372,16 @@ fn an_operator_that_dies_after_every_write_tells_every_fact() {
         ("hasty", "enacted", 1),
         ("hasty", "withdrawn", 0),
     ] {
-        let facts: BTreeSet<&str> = of_type(&taken, type_, &format!("{community}/Enclave/e"))
+        let records: BTreeSet<&str> = of_type(&taken, type_, &format!("{community}/Enclave/e"))
             .iter()
             .map(|event| event["id"].as_str().unwrap())
             .collect();
-        assert_eq!(facts.len(), times, "{type_} in {community}: {taken:#?}");
+        assert_eq!(records.len(), times, "{type_} in {community}: {taken:#?}");
     }
 }
 
 #[test]
-fn a_voter_cannot_take_facts_off_a_request() {
+fn a_voter_cannot_take_records_off_a_request() {
     let world = &crate::world::WORLD;
     on_a_runtime(async || {
         let (alice, bob) = (world.alice(), world.bob());

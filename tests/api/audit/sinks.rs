@@ -54,11 +54,11 @@ fn a_sink_that_is_down_or_slow_or_fails_loses_nothing_and_delays_nothing() {
 
     // What waits stands on the objects, with who has it already.
     on_a_runtime(async || {
-        eventually("the facts wait on their objects", SOON, async || {
+        eventually("the records wait on their objects", SOON, async || {
             let all = requests(&world.alice(), "trouble").list(&ListParams::default()).await.unwrap();
             let audits = all.iter().filter_map(|request| request.status.as_ref()).map(|status| &status.audit);
             let waiting: Vec<_> = audits.flat_map(|audit| &audit.waiting).collect();
-            (waiting.len() == 9 && waiting.iter().all(|fact| fact.taken_by == ["stdout"])).then_some(())
+            (waiting.len() == 9 && waiting.iter().all(|record| record.taken_by == ["stdout"])).then_some(())
         })
         .await;
     });
@@ -123,7 +123,7 @@ fn what_has_piled_up_is_told_once_and_in_order() {
 }
 
 #[test]
-fn words_that_a_sink_refuses_hide_no_fact_and_hold_nothing_up() {
+fn words_that_a_sink_refuses_hide_no_record_and_hold_nothing_up() {
     let (world, sink, _operator) = begin("poisoned");
     sink.set_mood(Mood::RefusesPoison);
     on_a_runtime(async || {
@@ -140,16 +140,16 @@ fn words_that_a_sink_refuses_hide_no_fact_and_hold_nothing_up() {
             (of_type(&sink.taken(), "enacted", "trouble/Enclave/calm").len() == 1).then_some(())
         })
         .await;
-        // Each of its facts is refused a few times first.
+        // Each of its records is refused a few times first.
         wait_until_told_within(&world, 3 * SOON).await;
     });
     let taken = sink.taken();
     assert_documented(&taken);
     assert_without_gap(&taken);
     for type_ in ["requested", "decided", "enacted"] {
-        let facts = of_type(&taken, type_, "trouble/Enclave/poisoned");
-        assert_eq!(facts.len(), 1, "{type_}");
-        let data = &facts[0]["data"];
+        let records = of_type(&taken, type_, "trouble/Enclave/poisoned");
+        assert_eq!(records.len(), 1, "{type_}");
+        let data = &records[0]["data"];
         assert_eq!(data["withheld"], true, "{data:#}");
         assert_eq!(data["requesters"], json!(["alice"]));
         assert!(data["justification"].is_null() && data["ticket"].is_null(), "{data:#}");
@@ -192,7 +192,7 @@ fn a_full_disk_under_the_stream_loses_nothing_and_delays_nothing() {
         active_community(&world, "trouble", &json!({ "approvals": hold_everything() })).await;
         let took = approve_one(&world, "full").await;
         assert!(took < SOON / 3, "{took:?}");
-        eventually("the facts wait", SOON, async || (waiting().await == 3).then_some(())).await;
+        eventually("the records wait", SOON, async || (waiting().await == 3).then_some(())).await;
     });
     assert!(full.is_running(), "{}", full.log());
     full.terminate(SOON);

@@ -330,16 +330,17 @@ async fn restore(world: &World) {
     // What was shown before the operator noticed does not count.
     let since = if changed.contains(&true) { now } else { Timestamp::MIN };
     wait_for_protection_since(world, "True", since).await;
-    // A vote on an open request that has no witness again yet would be void.
+    // A vote on an open request that has no fingerprint again yet would be void.
     let requests: Api<ApprovalRequest> = Api::all(world.administrator());
-    eventually("open requests have their witness", SOON, async || {
+    eventually("open requests have their fingerprint", SOON, async || {
         let all = requests.list(&ListParams::default()).await.unwrap().items;
-        let has_witness = |request: &ApprovalRequest| {
+        let has_fingerprint = |request: &ApprovalRequest| {
             let status = request.status.as_ref();
-            status
-                .is_none_or(|status| status.state != Some(RequestState::Pending) || status.witness.is_some())
+            status.is_none_or(|status| {
+                status.state != Some(RequestState::Pending) || status.policy_fingerprint.is_some()
+            })
         };
-        all.iter().all(has_witness).then_some(())
+        all.iter().all(has_fingerprint).then_some(())
     })
     .await;
 }

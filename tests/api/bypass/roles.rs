@@ -376,15 +376,15 @@ async fn d06_keep_a_binding_by_changing_it_or_by_one_of_ones_own() {
             format!("RoleBinding {}/copy", place.pods),
         ];
         wait_until(all, "mine", SOON, "it is told what is left", |activation: &RoleActivation| {
-            activation.status.as_ref().is_some_and(|status| status.left_behind == left)
+            activation.status.as_ref().is_some_and(|status| status.created_during_activation == left)
         })
         .await;
         let told = format!("{}/copy: ClusterRole view for User {}", place.pods, nina.name());
         let enclaves = crate::world::enclaves(&world.alice(), "d06");
-        let is_told = |enclave: &enclave_operator::api::Enclave| {
+        let is_standing_grant = |enclave: &enclave_operator::api::Enclave| {
             enclave.status.as_ref().is_some_and(|status| status.standing_grants == [told.clone()])
         };
-        wait_until(enclaves, "e", SOON, "it is a standing grant", is_told).await;
+        wait_until(enclaves, "e", SOON, "it is a standing grant", is_standing_grant).await;
     })
     .await;
 }

@@ -247,21 +247,23 @@ async fn b15_a_vote_that_is_forged_before_a_policy_that_is_back_is_effective() {
         let api = requests(&alice, "b15");
         let digest = api.get(&request).await.unwrap().spec.change.digest;
         let votes = json!([{"approver": "bob", "verdict": "Approved", "digest": digest}]);
-        for forgery in ["a vote", "a vote and its witness", "an approval"] {
-            let forged = |witness: &str| match forgery {
+        for forgery in ["a vote", "a vote and its fingerprint", "an approval"] {
+            let forged = |fingerprint: &str| match forgery {
                 "a vote" => json!({ "decisions": votes }),
-                "a vote and its witness" => json!({ "decisions": votes, "witness": witness }),
+                "a vote and its fingerprint" => {
+                    json!({ "decisions": votes, "policyFingerprint": fingerprint })
+                }
                 _ => json!({
-                    "decisions": votes, "witness": witness, "missing": null,
+                    "decisions": votes, "policyFingerprint": fingerprint, "missing": null,
                     "state": "Approved", "decidedAt": jiff::Timestamp::now().to_string(),
                 }),
             };
-            let witness = forge_behind_a_policy_that_is_back(world, &alice, &request, forged).await;
+            let fingerprint = forge_behind_a_policy_that_is_back(world, &alice, &request, forged).await;
             wait_until(requests(&bob, "b15"), &request, SOON, forgery, |request: &ApprovalRequest| {
                 let status = request.status.as_ref().unwrap();
                 status.state == Some(RequestState::Pending)
                     && status.decisions.is_empty()
-                    && status.witness.as_ref() == Some(&witness)
+                    && status.policy_fingerprint.as_ref() == Some(&fingerprint)
             })
             .await;
             restore(world).await;
@@ -270,7 +272,7 @@ async fn b15_a_vote_that_is_forged_before_a_policy_that_is_back_is_effective() {
         }
         let late = write_status(&alice, "b15", &request, json!({ "decisions": votes }), Run::ForReal).await;
         assert_refused(late, "you contributed to this change");
-        // It was only that nobody was its witness.
+        // It was only cast under other policies.
         let theirs = requests(&operator(world).await, "b15");
         write_as_operator(&theirs, &request, |status| status["decisions"] = votes.clone()).await;
         wait_for_enclave(&enclaves(&alice, "b15"), "e", State::Active).await;
@@ -293,9 +295,9 @@ async fn forge_behind_a_policy_that_is_back(
         bindings.delete(VERIFY_VOTE, &DeleteParams::default()).await.unwrap();
         until_accepted(async || write_status(user, "b15", request, forged("unknown"), Run::Dry).await).await;
         bindings.create(&PostParams::default(), &binding).await.unwrap();
-        let witness = live_policies(world.administrator()).await.fingerprint();
-        let written = write_status(user, "b15", request, forged(&witness), Run::ForReal).await;
-        written.ok().map(|_| witness)
+        let fingerprint = live_policies(world.administrator()).await.fingerprint();
+        let written = write_status(user, "b15", request, forged(&fingerprint), Run::ForReal).await;
+        written.ok().map(|_| fingerprint)
     })
     .await
 }

@@ -94,7 +94,7 @@ async fn what_is_called_like_the_operators_is_told_and_can_be_cleared_up() {
         format!("NetworkPolicy {pods}/evil"),
         format!("ResourceQuota {pods}/connection.hidden"),
     ];
-    place.wait_for_lock("Leftovers", &left.each_ref().map(String::as_str)).await;
+    place.wait_for_lock("UnmanagedResources", &left.each_ref().map(String::as_str)).await;
     let now = DeleteParams::default();
     until_admitted(async || policies.delete("evil", &now).await).await;
     quotas.delete("connection.hidden", &now).await.unwrap();

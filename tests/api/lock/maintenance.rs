@@ -54,7 +54,7 @@ async fn general_maintenance_is_approved_lets_the_named_add_and_ends_at_once() {
         .await;
 
     // What was left behind is told, and whoever may write policies can take it away.
-    place.wait_for_lock("Leftovers", &[&debug]).await;
+    place.wait_for_lock("UnmanagedResources", &[&debug]).await;
     place.policies(&theo).delete("debug", &DeleteParams::default()).await.unwrap();
     place.wait_for_lock("Locked", &[]).await;
 }

@@ -124,7 +124,7 @@ impl Place {
         let what = format!("the lock is {reason} with {leftovers:?}");
         wait_until(self.enclaves(), "payments", SOON, &what, |enclave: &Enclave| {
             enclave.status.as_ref().is_some_and(|status| {
-                status.leftovers == leftovers
+                status.unmanaged_resources == leftovers
                     && status.gate.conditions.iter().any(|condition| {
                         condition.type_ == condition_type::LOCKED && condition.reason == reason
                     })

@@ -94,7 +94,7 @@ pub struct Ask {
     pub namespace: &'static str,
     pub name: String,
     pub eligibility: String,
-    /// `None` when nobody witnessed who asked.
+    /// `None` when no policy stamped who asked.
     pub asker: Option<&'static str>,
     pub minutes: i64,
     pub says_why: bool,
@@ -123,7 +123,7 @@ pub struct Poll {
     pub askers: BTreeSet<&'static str>,
     pub minimum: usize,
     pub expires: Timestamp,
-    /// Who approved and who rejected, with the policies as witnesses.
+    /// Who approved and who rejected, under which policies.
     pub yes: BTreeSet<&'static str>,
     pub no: BTreeSet<&'static str>,
     /// Somebody wrote a rejection while no policy watched. It may close.

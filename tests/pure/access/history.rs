@@ -112,7 +112,7 @@ pub struct AskDraft {
     pub ticket: bool,
     pub mfa: bool,
     pub starts: Option<i64>,
-    pub witnessed: bool,
+    pub stamped: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -172,13 +172,13 @@ fn ask() -> impl Strategy<Value = AskDraft> {
     let starts = prop_oneof![4 => Just(None), 1 => (-30..90_i64).prop_map(Some)];
     let said = || prop::bool::weighted(0.95);
     (select(&[15_i64, 15, 30, 60, 120, 240][..]), said(), said(), said(), starts, prop::bool::weighted(0.95))
-        .prop_map(|(minutes, says_why, ticket, mfa, starts, witnessed)| AskDraft {
+        .prop_map(|(minutes, says_why, ticket, mfa, starts, stamped)| AskDraft {
             minutes,
             says_why,
             ticket,
             mfa,
             starts,
-            witnessed,
+            stamped,
         })
 }
 

@@ -241,7 +241,7 @@ impl Books {
         }
         assert!(!ask.given_back, "{} was given back", ask.name);
         if ask.asker.is_none() {
-            assert_eq!(ask.state, None, "nobody witnessed who asked for {}", ask.name);
+            assert_eq!(ask.state, None, "no policy stamped who asked for {}", ask.name);
             return;
         }
         if self.awaits(ask) {

@@ -166,8 +166,8 @@ impl World {
             unreadable: None,
         };
         let mut activation = RoleActivation::new(&name, spec);
-        let witnessed = draft.witnessed || self.books.trust == Trust::Intact;
-        if witnessed {
+        let stamped = draft.stamped || self.books.trust == Trust::Intact;
+        if stamped {
             let stamps = activation.annotations_mut();
             stamps.insert(REQUESTED_BY.into(), by.into());
             stamps.insert(REQUESTED_GROUPS.into(), groups_of(by).join("\n"));
@@ -180,7 +180,7 @@ impl World {
             namespace,
             name,
             eligibility,
-            asker: witnessed.then_some(by),
+            asker: stamped.then_some(by),
             minutes: draft.minutes,
             says_why: draft.says_why,
             ticket: draft.ticket,
@@ -237,15 +237,16 @@ impl World {
                 None => digest = "sha256:other".into(),
             }
         } else if !lawful {
-            request.status.as_mut().unwrap().witness = Some(self.server.policies.coming_witness());
+            request.status.as_mut().unwrap().policy_fingerprint =
+                Some(self.server.policies.coming_fingerprint());
         }
         let verdict = if approves { Verdict::Approved } else { Verdict::Rejected };
         cast(&mut request, by, verdict, digest, &[]);
         poll.yes.remove(by);
         poll.no.remove(by);
         // What is cast before the operator wrote down who guards it is void.
-        let bears = request.status.as_ref().and_then(|status| status.witness.clone());
-        if lawful && guarded && bears == Some(self.server.policies.witness()) {
+        let bears = request.status.as_ref().and_then(|status| status.policy_fingerprint.clone());
+        if lawful && guarded && bears == Some(self.server.policies.fingerprint()) {
             if approves { &mut poll.yes } else { &mut poll.no }.insert(by);
         } else if lawful || !guarded {
             poll.forged_no |= !approves;

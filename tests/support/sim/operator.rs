@@ -162,7 +162,9 @@ impl Server {
                 self.put(live);
                 tell(Action::Enacted(&request.name_any()));
             }
-            Write::ConfirmPolicies { witness, .. } => go_on_if(witness == self.policies.witness())?,
+            Write::ConfirmPolicies { fingerprint, .. } => {
+                go_on_if(fingerprint == self.policies.fingerprint())?;
+            }
             Write::ConfirmRules(RulesOrigin { kind, namespace, name, uid, digest }) => {
                 let live = self.look_up(kind, &(namespace.unwrap_or_default(), name));
                 go_on_if(live.is_some_and(|(meta, applied)| {

@@ -46,13 +46,13 @@ impl AdmissionPolicies {
         (self.trust, self.number) = (Trust::Intact, self.number + 1);
     }
 
-    /// The witness of votes that are cast now.
-    pub fn witness(&self) -> String {
+    /// The fingerprint in votes that are cast now.
+    pub fn fingerprint(&self) -> String {
         self.number.to_string()
     }
 
-    /// The witness of votes when the policies count again, for somebody who looks, or guesses.
-    pub fn coming_witness(&self) -> String {
+    /// The fingerprint in votes when the policies count again, for somebody who looks, or guesses.
+    pub fn coming_fingerprint(&self) -> String {
         (self.number + u32::from(self.trust == Trust::Broken)).to_string()
     }
 
@@ -62,6 +62,6 @@ impl AdmissionPolicies {
             Trust::Propagating => Integrity::Propagating,
             Trust::Broken => Integrity::Broken("missing".into()),
         };
-        PolicyStatus { integrity, witness: self.witness() }
+        PolicyStatus { integrity, fingerprint: self.fingerprint() }
     }
 }

@@ -12,10 +12,9 @@ use enclave_operator::api::{
 };
 use enclave_operator::cluster::clock::Clock;
 use enclave_operator::cluster::watch::WatchEvent;
-use enclave_operator::kinds::enqueue::Enqueuer;
-use enclave_operator::kinds::intake::Enqueued;
+use enclave_operator::kinds::changes::Watches;
+use enclave_operator::kinds::enqueue::{Enqueued, Enqueuer};
 use enclave_operator::kinds::policy_verifier::PolicyVerifier;
-use enclave_operator::kinds::rbac::watches::enqueue_all_revocations;
 use enclave_operator::model::approval::gated::Gated;
 use enclave_operator::model::digest::digest;
 use jiff::Timestamp;
@@ -93,7 +92,7 @@ macro_rules! shelves {
                     self.enqueuer.take_in(WatchEvent::<$kind>::Applied(object.clone()));
                 })*
                 self.enqueuer.queues.open();
-                enqueue_all_revocations(&self.enqueuer);
+                RoleAssignment::enqueue_all_revocations(&self.enqueuer);
             }
         }
 

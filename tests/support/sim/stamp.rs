@@ -14,12 +14,12 @@ pub enum Part {
     Generation,
     /// All of that generation is, and of this very object.
     Complete,
-    /// The API server witnessed who made that generation.
-    Witnessed,
+    /// The API server stamped who made that generation.
+    Stamped,
 }
 
 /// The condition as the policies have it.
-pub const CONDITION: [Part; 4] = [Part::NothingPending, Part::Generation, Part::Complete, Part::Witnessed];
+pub const CONDITION: [Part; 4] = [Part::NothingPending, Part::Generation, Part::Complete, Part::Stamped];
 
 /// Writes on an object, whose spec somebody may have changed, what admission writes.
 pub fn stamp<K: Gated>(stored: Option<&K>, object: &mut K, contributors: &[&str], condition: &[Part]) {
@@ -58,11 +58,11 @@ fn is_applied<K: Gated>(stored: &K, condition: &[Part]) -> bool {
     let Some(gate) = stored.gate() else { return false };
     let Some(applied) = &gate.applied else { return false };
     let generation = stored.meta().generation;
-    let witnessed = stored.annotations().get(REQUESTED_GENERATION);
+    let stamped = stored.annotations().get(REQUESTED_GENERATION);
     condition.iter().all(|part| match part {
         Part::NothingPending => gate.pending.is_none(),
         Part::Generation => Some(applied.generation) == generation,
         Part::Complete => applied.complete_for.is_some() && applied.complete_for == stored.uid(),
-        Part::Witnessed => witnessed == generation.map(|generation| generation.to_string()).as_ref(),
+        Part::Stamped => stamped == generation.map(|generation| generation.to_string()).as_ref(),
     })
 }

@@ -12,8 +12,8 @@ use crate::api::names::{purpose, reason};
 use crate::api::reading::{Item, Readable};
 use crate::cluster::watch::WatchEvent;
 use crate::cluster::workqueue::Priority;
+use crate::kinds::enqueue::Enqueued;
 use crate::kinds::enqueue::Enqueuer;
-use crate::kinds::intake::Enqueued;
 use crate::kinds::workload::observe::observe_workload;
 use crate::kinds::workload::plan::plan_workload;
 use crate::model::approval::policy_status::Integrity;
@@ -65,7 +65,7 @@ impl World {
     fn taken_away(&self) -> Vec<String> {
         let caches = &self.enqueuer.caches;
         let workload = caches.workloads.get("acme-payments", "api").unwrap();
-        let policy_status = PolicyStatus { integrity: Integrity::Intact, witness: String::new() };
+        let policy_status = PolicyStatus { integrity: Integrity::Intact, fingerprint: String::new() };
         let plan = plan_workload(&observe_workload(caches, workload, policy_status), Timestamp::UNIX_EPOCH);
         let taken = plan.repairs.into_iter().filter_map(|write| match write {
             Write::Child(Verb::Delete, child) => child.metadata().name.clone(),

@@ -204,7 +204,7 @@ fn an_activation_with_conflicting_duties_ends_where_they_are_refused_and_waits_w
     let planned = |rules: Value| {
         let spec = json!({"conflictingDuties": rules["duties"], "approvals": rules["approvals"]});
         caches.communities.apply(given(&spec, &json!({})));
-        let policy_status = PolicyStatus { integrity: Integrity::Intact, witness: "guard".into() };
+        let policy_status = PolicyStatus { integrity: Integrity::Intact, fingerprint: "guard".into() };
         let observed = observe_activation(&caches, read(&tonight), policy_status, SignedDuration::MAX);
         let status = plan_activation(&observed, now()).status.unwrap();
         (status.state.unwrap(), status.conditions[0].reason.clone())

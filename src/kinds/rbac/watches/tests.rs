@@ -32,7 +32,7 @@ fn what_ends_is_looked_at_when_its_binding_is_gone_and_the_namespace_was_gone_be
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"},
         }));
         caches.role_bindings.apply(Arc::new(binding.clone()));
-        on_rbac(&enqueuer, &caches.role_bindings.remove(&binding).unwrap());
+        RoleAssignment::rbac(&enqueuer, &caches.role_bindings.remove(&binding).unwrap());
         let queue = enqueuer.queues.of(Kind::RoleActivation);
         let taken = queue.take(Priority::Normal, Instant::now());
         taken.is_some_and(|key| {

@@ -52,7 +52,7 @@ impl Scene {
                 parent: Parent::Enclave(community, enclave),
                 requests: Vec::new(),
                 knows_all_requests: true,
-                policies: PolicyStatus { integrity: Integrity::Intact, witness: String::new() },
+                policies: PolicyStatus { integrity: Integrity::Intact, fingerprint: String::new() },
             },
             place,
             together: ["api", "web"].map(|name| format!("acme-payments-{name}")).into(),

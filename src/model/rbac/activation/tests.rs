@@ -82,7 +82,7 @@ fn judge(
             request,
             knows_all_requests: true,
             inherited_policy: Ok(&InheritedPolicy::none()),
-            policies: &PolicyStatus { integrity: Integrity::Intact, witness: "guard".into() },
+            policies: &PolicyStatus { integrity: Integrity::Intact, fingerprint: "guard".into() },
             now: at(now),
         },
     )
@@ -155,7 +155,7 @@ fn what_another_version_knows_ends_by_what_can_be_read() {
             inherited_policy: Ok(&InheritedPolicy::none()),
             policies: &PolicyStatus {
                 integrity: Integrity::Broken("a policy is missing".into()),
-                witness: "guard".into(),
+                fingerprint: "guard".into(),
             },
             now: at(10),
         };
@@ -244,7 +244,7 @@ fn who_asked_is_believed_only_from_policies_that_stand_guard() {
             request: None,
             knows_all_requests: true,
             inherited_policy: Ok(&InheritedPolicy::none()),
-            policies: &PolicyStatus { integrity: integrity.clone(), witness: "guard".into() },
+            policies: &PolicyStatus { integrity: integrity.clone(), fingerprint: "guard".into() },
             now: at(1),
         };
         told(&evaluate_activation(activation, &input).unwrap())
@@ -315,22 +315,25 @@ fn somebody_else_has_to_decide_where_that_is_asked_for() {
     let mut status =
         ApprovalRequestStatus { state: Some(RequestState::Approved), ..ApprovalRequestStatus::default() };
     status.decided_at = Some(Time(at(1)));
-    status.witness = Some("guard".into());
+    status.policy_fingerprint = Some("guard".into());
     request.status = Some(status.clone());
     let unfounded = judge(&asked("nina", ""), &held, Some(&request), 2);
     assert_eq!(told(&unfounded), "PendingApproval ApprovalPending -..-", "the word alone does not count");
     let vote =
         serde_json::json!({"approver": "bob", "verdict": "Approved", "digest": request.spec.change.digest});
     status.decisions = vec![serde_json::from_value(vote).unwrap()];
-    for (witness, state, expected) in [
+    for (fingerprint, state, expected) in [
         ("guard", RequestState::Approved, "Active Active 2..32 begin"),
         ("another", RequestState::Approved, "PendingApproval ApprovalPending -..-"),
         ("guard", RequestState::Rejected, "Rejected Rejected -..-"),
         ("guard", RequestState::Expired, "Lapsed Expired -..-"),
         ("guard", RequestState::Withdrawn, "Revoked Withdrawn -..-"),
     ] {
-        let status =
-            ApprovalRequestStatus { state: Some(state), witness: Some(witness.into()), ..status.clone() };
+        let status = ApprovalRequestStatus {
+            state: Some(state),
+            policy_fingerprint: Some(fingerprint.into()),
+            ..status.clone()
+        };
         request.status = Some(status);
         assert_eq!(told(&judge(&asked("nina", ""), &held, Some(&request), 2)), expected);
     }
@@ -357,7 +360,7 @@ fn an_activation_whose_request_is_not_known_yet_stays_as_it_is() {
             request: None,
             knows_all_requests,
             inherited_policy: Ok(&InheritedPolicy::none()),
-            policies: &PolicyStatus { integrity: Integrity::Intact, witness: "guard".into() },
+            policies: &PolicyStatus { integrity: Integrity::Intact, fingerprint: "guard".into() },
             now: at(1),
         };
         told(&evaluate_activation(activation, &input).unwrap())

@@ -1,10 +1,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use kube::ResourceExt;
 use serde_json::json;
 
 use super::*;
 use crate::cluster::cache::Cache;
+use crate::kinds::index::Near;
 use crate::kinds::rbac::observe::find_near;
 use crate::model::approval::applied::as_if_applied;
 

@@ -8,10 +8,10 @@ use k8s_openapi::api::rbac::v1::{RoleBinding, RoleRef};
 use kube::{Resource, ResourceExt};
 
 use super::caches::Caches;
-use super::index::{NamespaceBy, PolicyBy, RbacBy, pair};
 use crate::api::text::shorten;
 use crate::api::{Community, Enclave};
 use crate::cluster::cache::Key;
+use crate::kinds::index::{NamespaceBy, PolicyBy, RbacBy, pair};
 use crate::plan::child::Made;
 use crate::plan::lock::OfOthers;
 
@@ -34,7 +34,7 @@ fn find_of_others(caches: &Caches, namespaces: &[Arc<Namespace>]) -> OfOthers {
     let all: BTreeSet<String> = there.map(|namespace| namespace.name_any()).collect();
     // When Cilium went, the cache still has the policies that were known then.
     let cilium = if caches.has_cilium() { &all } else { &BTreeSet::new() };
-    let leftovers = [
+    let unmanaged = [
         find(cilium, |namespace| caches.cilium_policies.by(PolicyBy::OfOthersIn, namespace)),
         find(&all, |namespace| caches.network_policies.by(PolicyBy::OfOthersIn, namespace)),
         find(&all, |namespace| caches.quotas.in_namespace(namespace)),
@@ -42,7 +42,7 @@ fn find_of_others(caches: &Caches, namespaces: &[Arc<Namespace>]) -> OfOthers {
     ];
     let bindings = all.iter().flat_map(|namespace| caches.role_bindings.by(RbacBy::OfOthersIn, namespace));
     OfOthers {
-        leftovers: leftovers.concat(),
+        unmanaged: unmanaged.concat(),
         standing_grants: bindings.map(|binding| describe_binding(&binding)).collect(),
     }
 }

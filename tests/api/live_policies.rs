@@ -1,4 +1,4 @@
-//! A vote takes effect only while the API server itself says that the policies are there that bear witness to it,
+//! A vote takes effect only while the API server itself says that the policies are there that protect it,
 //! whatever the watches of the policies say.
 
 use std::sync::Arc;
@@ -65,16 +65,16 @@ impl Lie {
 }
 
 #[test]
-fn nothing_is_put_into_force_while_a_witness_is_gone_that_its_watch_still_shows() {
+fn nothing_is_put_into_force_while_a_policy_is_gone_that_its_watch_still_shows() {
     let world = World::without_operator();
     world.install();
-    world.start_operator("witness");
+    world.start_operator("policies");
     let story =
-        on_a_runtime(async || Story::begin_in(&world, "witness", required(&["ConnectionCreation"])).await);
+        on_a_runtime(async || Story::begin_in(&world, "policies", required(&["ConnectionCreation"])).await);
     world.kill_operator();
     let account = on_a_runtime(async || world.operator().await);
     let lie = Lie::default();
-    let operator = InProcess::start(&account, &operator_settings("witness"), {
+    let operator = InProcess::start(&account, &operator_settings("policies"), {
         let lie = lie.clone();
         move |request, client| lie.clone().answer(request, client)
     });
@@ -88,7 +88,7 @@ fn nothing_is_put_into_force_while_a_witness_is_gone_that_its_watch_still_shows(
         // Once when the votes were counted, and once more when that was a while ago.
         eventually("it was tried again", SOON, async || (lie.asked.load(SeqCst) > 1).then_some(())).await;
         let gate = connections.get("out").await.unwrap().status.unwrap().gate;
-        assert_eq!(gate.applied, None, "its vote has no witness");
+        assert_eq!(gate.applied, None, "its vote was cast under other policies");
         story.wait_for_policies(&story.pods_of("payments", "api"), &[]).await;
         lie.is_gone.store(false, SeqCst);
         wait_for_state(&connections, "out", State::Connected).await;
@@ -102,7 +102,7 @@ fn nothing_is_put_into_force_while_a_witness_is_gone_that_its_watch_still_shows(
             let label = format!("x{number}");
             change(admin, &["econ", "out", "-n", &control], &odd_metadata(OURS, &label));
             change(admin, &["sa", "any", "-n", "elsewhere"], &odd_metadata("v1", &label));
-            change(admin, &["com", "witness"], &odd_metadata(OURS, &label));
+            change(admin, &["com", "policies"], &odd_metadata(OURS, &label));
         }
         let connection = ["econ", "out", "-n", control.as_str()];
         change(admin, &connection, &json!({"spec": {"enabled": false}}));

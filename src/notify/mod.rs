@@ -1,4 +1,6 @@
-//! Notifications of people: who they are, where a Community wants messages to go, and the delivery.
+//! Notifications of people: who is notified, where a Community wants messages to go, and the delivery.
+//!
+//! The words of a message are `model::notification`'s, the protocols those of `sinks`. Only `audit` imports this folder.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -13,14 +15,14 @@ use kube::{Client, Resource};
 use serde::Deserialize;
 use tracing::warn;
 
-use super::caches::Caches;
-use super::index::ClusterBindingBy;
-use super::outbox::Event;
-use super::parent::parent_of;
 use crate::api::common::{Principal, PrincipalKind};
 use crate::api::community::Channel;
 use crate::api::names::child;
 use crate::api::{ApprovalRequest, Community, Role};
+use crate::kinds::caches::Caches;
+use crate::kinds::index::ClusterBindingBy;
+use crate::kinds::outbox::Event;
+use crate::kinds::parent::parent_of;
 use crate::model::naming::namespace_of;
 use crate::model::notification::message::{Notification, write_notification};
 use crate::model::rbac::roles::cluster_role;
@@ -101,8 +103,8 @@ fn request_of(caches: &Caches, event: &Event) -> Option<Arc<ApprovalRequest>> {
 
 fn notification(caches: &Caches, request: &ApprovalRequest, event: &Event) -> Option<Notification> {
     let waiting = &request.status.as_ref()?.audit.waiting;
-    let fact = waiting.iter().find(|fact| fact.number == event.id.1)?;
-    write_notification(request, fact, &approvers(caches, request.metadata.namespace.as_deref()?))
+    let record = waiting.iter().find(|record| record.number == event.id.1)?;
+    write_notification(request, record, &approvers(caches, request.metadata.namespace.as_deref()?))
 }
 
 /// Returns the people who hold the role of an approver in a namespace, by bindings of the role itself.

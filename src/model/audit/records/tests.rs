@@ -2,21 +2,21 @@ use super::*;
 use crate::api::common::{MaintenanceMode, Principal, PrincipalKind};
 use crate::model::approval::request::tests::a_request;
 
-pub fn a_fact(type_: FactType) -> Fact {
-    fact(type_, Timestamp::UNIX_EPOCH)
+pub fn a_record(type_: RecordType) -> AuditRecord {
+    new_record(type_, Timestamp::UNIX_EPOCH)
 }
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
-fn types<'a>(facts: impl IntoIterator<Item = &'a Fact>) -> Vec<FactType> {
-    facts.into_iter().map(|fact| fact.type_).collect()
+fn types<'a>(records: impl IntoIterator<Item = &'a AuditRecord>) -> Vec<RecordType> {
+    records.into_iter().map(|record| record.type_).collect()
 }
 
 #[test]
-fn each_step_of_a_request_is_one_fact_and_no_step_is_none() {
-    use FactType::{Decided, Enacted, Expired, Expiring, Reopened, Requested, Superseded, Withdrawn};
+fn each_step_of_a_request_is_one_record_and_no_step_is_none() {
+    use RecordType::{Decided, Enacted, Expired, Expiring, Reopened, Requested, Superseded, Withdrawn};
     let open =
         ApprovalRequestStatus { state: Some(RequestState::Pending), ..ApprovalRequestStatus::default() };
     let decided =
@@ -47,7 +47,7 @@ fn each_step_of_a_request_is_one_fact_and_no_step_is_none() {
     ] {
         let mut request = ApprovalRequest::new("r", a_request());
         request.status = before;
-        assert_eq!(types(&facts_of_request(&request, &after, at(20))), expected, "{after:?}");
+        assert_eq!(types(&records_of_request(&request, &after, at(20))), expected, "{after:?}");
     }
 }
 
@@ -58,40 +58,40 @@ fn what_is_enacted_is_recorded_with_it() {
     request.status = Some(enacted_status(&request, at(30)));
     let status = request.status.as_ref().unwrap();
     assert_eq!(
-        (status.audit.recorded, types(status.audit.waiting.iter().map(|fact| &**fact))),
-        (1, vec![FactType::Enacted])
+        (status.audit.recorded, types(status.audit.waiting.iter().map(|record| &**record))),
+        (1, vec![RecordType::Enacted])
     );
     assert_eq!(status.audit.waiting[0].at, Time(at(30)));
     assert_eq!(enacted_status(&request, at(30)), *status, "not twice");
 }
 
 #[test]
-fn only_so_many_facts_wait_and_the_numbers_go_on() {
+fn only_so_many_records_wait_and_the_numbers_go_on() {
     let mut audit = Audit::default();
-    record(&mut audit, (0..=MOST_WAITING).map(|_| a_fact(FactType::Enacted)));
-    let numbers: Vec<i64> = audit.waiting.iter().map(|fact| fact.number).collect();
+    append(&mut audit, (0..=MOST_WAITING).map(|_| a_record(RecordType::Enacted)));
+    let numbers: Vec<i64> = audit.waiting.iter().map(|record| record.number).collect();
     assert_eq!(numbers, (1..=500).collect::<Vec<_>>());
     assert_eq!(audit.recorded, 501);
     audit.waiting.clear();
-    record(&mut audit, [a_fact(FactType::Enacted)]);
+    append(&mut audit, [a_record(RecordType::Enacted)]);
     assert_eq!(audit.waiting[0].number, 502);
 
     // An object that is too large could not be written at all, so further ones have no words.
-    let large = || Fact {
+    let large = || AuditRecord {
         message: Some("x".repeat(LONGEST_MESSAGE)),
         requesters: vec!["ann".into(), "\u{1}".repeat(1000)],
-        ..a_fact(FactType::Enacted)
+        ..a_record(RecordType::Enacted)
     };
     let mut audit = Audit::default();
-    record(&mut audit, (0..MOST_WAITING).map(|_| large()));
+    append(&mut audit, (0..MOST_WAITING).map(|_| large()));
     assert_eq!(audit.waiting.len(), MOST_WAITING);
-    let told = audit.waiting.iter().filter(|fact| fact.message.is_some()).count();
+    let told = audit.waiting.iter().filter(|record| record.message.is_some()).count();
     assert!((10..30).contains(&told), "{told}");
     let bytes = serde_json::to_vec(&audit.waiting).unwrap().len();
     assert!(bytes <= 2 * MOST_BYTES + 1000, "{bytes}");
-    let one = Fact { message: Some("x".repeat(2 * MOST_BYTES)), ..a_fact(FactType::Enacted) };
+    let one = AuditRecord { message: Some("x".repeat(2 * MOST_BYTES)), ..a_record(RecordType::Enacted) };
     let mut audit = Audit::default();
-    record(&mut audit, [one]);
+    append(&mut audit, [one]);
     assert_eq!(audit.waiting.len(), 1, "none is too large");
 }
 
@@ -102,24 +102,24 @@ fn an_activation_is_told_when_it_begins_when_it_ends_and_when_it_is_refused() {
     };
     for (before, after, expected) in [
         (None, PendingApproval, None),
-        (None, Active, Some(FactType::Activated)),
-        (Some(Scheduled), Active, Some(FactType::Activated)),
+        (None, Active, Some(RecordType::Activated)),
+        (Some(Scheduled), Active, Some(RecordType::Activated)),
         (Some(Active), Active, None),
-        (Some(Active), Expired, Some(FactType::Ended)),
-        (Some(Active), Revoked, Some(FactType::Ended)),
-        (Some(Active), Deactivated, Some(FactType::Ended)),
+        (Some(Active), Expired, Some(RecordType::Ended)),
+        (Some(Active), Revoked, Some(RecordType::Ended)),
+        (Some(Active), Deactivated, Some(RecordType::Ended)),
         (Some(Scheduled), Deactivated, None),
         (Some(PendingApproval), Rejected, None),
         (Some(PendingApproval), Lapsed, None),
-        (None, Refused, Some(FactType::Refused)),
-        (Some(PendingApproval), Refused, Some(FactType::Refused)),
+        (None, Refused, Some(RecordType::Refused)),
+        (Some(PendingApproval), Refused, Some(RecordType::Refused)),
     ] {
         let spec = serde_json::json!({"eligibility": "e", "duration": "1h"});
         let mut activation = RoleActivation::new("a", serde_json::from_value(spec).unwrap());
         let status = |state| RoleActivationStatus { state: Some(state), ..RoleActivationStatus::default() };
         activation.status = before.map(status);
-        let facts = facts_of_activation(&activation, &status(after), at(0));
-        assert_eq!(types(&facts), expected.into_iter().collect::<Vec<_>>(), "{before:?} -> {after:?}");
+        let records = records_of_activation(&activation, &status(after), at(0));
+        assert_eq!(types(&records), expected.into_iter().collect::<Vec<_>>(), "{before:?} -> {after:?}");
     }
 }
 
@@ -142,8 +142,8 @@ fn what_needs_no_request_is_told_of_the_object_and_so_is_what_only_closes() {
         let gate = GateStatus { applied: before, ..GateStatus::default() };
         enclave.status = Some(EnclaveStatus { gate, ..EnclaveStatus::default() });
         let gate = GateStatus { applied: Some(after), ..GateStatus::default() };
-        let facts = facts_of_gated(&enclave, &gate, at(0));
-        facts.into_iter().map(|fact| (fact.generation.unwrap(), fact.change.is_some())).collect()
+        let records = records_of_gated(&enclave, &gate, at(0));
+        records.into_iter().map(|record| (record.generation.unwrap(), record.change.is_some())).collect()
     };
     let (one, other) = (applied(1, "a", Some("r1")), applied(2, "b", Some("r2")));
     assert_eq!(told(None, applied(1, "a", None)), [(1, true)]);
@@ -165,11 +165,12 @@ fn maintenance_is_told_when_it_is_another_one() {
     };
     let (ann, bob) = (maintenance("ann"), maintenance("bob"));
     let told = |before, after| {
-        facts_of_maintenance(before, after, None, at(0)).map(|fact| (fact.type_, fact.maintenance.unwrap()))
+        records_of_maintenance(before, after, None, at(0))
+            .map(|record| (record.type_, record.maintenance.unwrap()))
     };
-    assert_eq!(told(None, Some(&ann)), Some((FactType::MaintenanceOn, ann.clone())));
-    assert_eq!(told(Some(&ann), Some(&bob)), Some((FactType::MaintenanceOn, bob.clone())));
-    assert_eq!(told(Some(&bob), None), Some((FactType::MaintenanceOff, bob.clone())));
+    assert_eq!(told(None, Some(&ann)), Some((RecordType::MaintenanceOn, ann.clone())));
+    assert_eq!(told(Some(&ann), Some(&bob)), Some((RecordType::MaintenanceOn, bob.clone())));
+    assert_eq!(told(Some(&bob), None), Some((RecordType::MaintenanceOff, bob.clone())));
     assert_eq!(told(Some(&ann), Some(&ann)), None);
     assert_eq!(told(None, None), None);
 }
