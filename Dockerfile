@@ -6,6 +6,8 @@ WORKDIR /src
 # Dependencies are a layer of their own: it is built again only when they change.
 COPY .cargo .cargo
 COPY Cargo.toml Cargo.lock ./
+# Cargo reads the manifests of all members of the workspace, whatever it builds.
+COPY tests/support/Cargo.toml tests/support/
 RUN mkdir src && touch src/lib.rs && echo 'fn main() {}' >src/main.rs && \
     cargo build --release --locked --bin enclave-operator
 COPY src src

@@ -44,7 +44,8 @@ lint: need-rust ## Check format and lints
 check: need-rust ## Check format, lints and what is pure, in less than a minute after a change
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- --deny warnings
-	cargo test --locked --quiet --lib --test structure --test words --test requesters --test simulation --test lookups
+	cargo test --locked --quiet --lib
+	cargo test --locked --quiet --test pure -- --skip access:: --skip oracle::
 
 .PHONY: test
 test: control-plane need-rust ## Run all tests that need no root, those against a real API server too

@@ -2,17 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-#[allow(dead_code)]
-#[path = "../sinks/mail_server.rs"]
-mod mail_server;
-#[path = "../reach/mod.rs"]
-mod reach;
-#[path = "../stamp/mod.rs"]
-mod stamp;
-#[path = "../support/mod.rs"]
-mod support;
-mod world;
-
 mod accepted;
 mod audit;
 mod bypass;
@@ -45,3 +34,5 @@ mod stamps;
 mod trouble;
 mod upgrade;
 mod values;
+
+use enclave_operator_testing::{self as support, mail_server, reach, sim::stamp, world};

@@ -15,23 +15,18 @@ mod bare_client;
 mod bare_watchers;
 mod counts;
 mod create;
-mod figures;
-mod growth;
 mod load;
-mod machine;
 mod measure;
-mod report;
 mod rows;
-mod settings;
 mod sightings;
 mod stage;
-#[path = "../support/mod.rs"]
-mod support;
 
 use std::process::ExitCode;
 
 use crate::report::Report;
 use crate::settings::Settings;
+use enclave_operator_testing as support;
+use enclave_operator_testing::bench::{figures, report, settings};
 
 fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();

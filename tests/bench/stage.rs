@@ -6,10 +6,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use enclave_operator::api::Kind;
-use enclave_operator::api::names::OPERATOR;
 use enclave_operator::kinds::outbox::PRUNE_AFTER;
-use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview};
-use kube::api::{ListParams, PostParams};
+use kube::api::ListParams;
 use kube::core::DynamicObject;
 use kube::{Api, Client};
 use serde_json::{Value, json};
@@ -18,8 +16,9 @@ use crate::counts::Since;
 use crate::create::Creator;
 use crate::measure::{CLIENT, SERVER, peak, processor_time, resident, wait_until_quiet};
 use crate::settings::Settings;
-use crate::support::helm::{CHART, NAMESPACE, RELEASE};
-use crate::support::{ControlPlane, OperatorProcess, Process, User, eventually, wait_for_policies};
+use crate::support::helm::{NAMESPACE, RELEASE};
+use crate::support::world::{World, wait_for_access};
+use crate::support::{ControlPlane, OperatorProcess, Process, User, eventually};
 
 /// Nothing that prepares takes longer.
 const SOON: Duration = Duration::from_secs(120);
@@ -62,15 +61,13 @@ pub struct Started {
 impl Stage {
     /// A new cluster with the chart, without an operator that runs.
     pub async fn set(settings: &Settings) -> Self {
-        let plane = ControlPlane::start().unwrap_or_else(|error| panic!("{error}"));
-        install(&plane);
+        let world = World::without_operator();
+        world.install();
+        let World { plane, .. } = world;
         let owner = plane.user("olivia", &["owners", "enclave-owners"]);
         let approver = plane.user("bob", &["approvers"]);
-        wait_for_right(&owner, "create", "communities").await;
-        wait_for_right(&owner, "create", "enclaveconnections").await;
-        wait_for_right(&approver, "approve", "approvalrequests").await;
+        wait_for_access(&owner, "create", "enclaveconnections", "", true).await;
         let administrator = plane.administrator_user().client();
-        wait_for_policies(administrator.clone(), SOON).await;
         let account = plane.service_account(NAMESPACE, RELEASE).await.unwrap();
         let stage = Self {
             operator: None,
@@ -229,40 +226,6 @@ impl Drop for Stage {
         // Before what it talks to.
         self.operator = None;
     }
-}
-
-fn install(plane: &ControlPlane) {
-    let administrator = plane.administrator_user();
-    // No node would run its Pods.
-    let arguments = ["install", RELEASE, CHART, "--create-namespace", "--set", "replicas=0"];
-    administrator.helm(&arguments).expect_success();
-    let established = ["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"];
-    administrator.kubectl(&established).expect_success();
-    for (role, group) in [
-        ("community-owner", "owners"),
-        ("enclave-owner", "enclave-owners"),
-        ("enclave-approver", "approvers"),
-    ] {
-        let role = format!("--clusterrole={OPERATOR}:{role}");
-        let arguments = ["create", "clusterrolebinding", group, &role, &format!("--group={group}")];
-        administrator.kubectl(&arguments).expect_success();
-    }
-}
-
-async fn wait_for_right(user: &User, verb: &str, resource: &str) {
-    let reviews: Api<SelfSubjectAccessReview> = Api::all(user.client());
-    let mut review = SelfSubjectAccessReview::default();
-    review.spec.resource_attributes = Some(ResourceAttributes {
-        group: Some("enclave-operator.io".into()),
-        resource: Some(resource.into()),
-        verb: Some(verb.into()),
-        ..ResourceAttributes::default()
-    });
-    eventually("the right is effective", SOON, async || {
-        let review = reviews.create(&PostParams::default(), &review).await.unwrap();
-        review.status.is_some_and(|status| status.allowed).then_some(())
-    })
-    .await;
 }
 
 /// What the operator answers.

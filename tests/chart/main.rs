@@ -11,12 +11,10 @@ mod render;
 mod rights;
 mod running;
 mod schemas;
-#[path = "../support/mod.rs"]
-mod support;
 
-use std::path::PathBuf;
 use std::sync::LazyLock;
 
+use enclave_operator_testing::{self as support, repository};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -69,9 +67,4 @@ fn the_only<'a>(objects: &'a [Value], kind: &str) -> &'a Value {
     let found = of_kind(objects, kind);
     assert_eq!(found.len(), 1, "{kind}");
     found[0]
-}
-
-/// A file of the repository.
-fn repository(path: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)
 }

@@ -1,36 +1,36 @@
 //! The operator as the chart starts it, and the cluster after it has gone.
 
-use std::path::Path;
 use std::time::Duration;
 
 use serde_json::json;
 
 use super::support::helm::{CHART, NAMESPACE, RELEASE};
-use super::support::{ControlPlane, OperatorProcess, Process, User, poll};
+use super::support::world::{World, on_a_runtime};
+use super::support::{Process, User, poll};
 use super::values_file;
 
 const SOON: Duration = Duration::from_secs(30);
 
 #[test]
 fn the_settings_of_the_process_are_those_of_the_policies() {
-    let plane = ControlPlane::start().unwrap();
-    let administrator = plane.administrator_user();
+    let world = World::without_operator();
+    let administrator = world.plane.administrator_user();
     // Without what only a Pod has, or another API.
     let less = "replicas=0,audit.http.url=,trustedCa.configMap.name=,serviceMonitor.enabled=false,\
                 prometheusRule.enabled=false";
     let arguments = ["install", RELEASE, CHART, "--create-namespace", "--values", &values_file("everything")];
     administrator.helm(&[&arguments[..], &["--set", less]].concat()).expect_success();
-    let operator = start(&plane, "approver-of-changes");
+    let operator = start(&world, "approver-of-changes");
     make_community(administrator, &operator);
 }
 
 #[test]
 fn nothing_opens_without_the_operator_and_everything_can_be_removed() {
-    let plane = ControlPlane::start().unwrap();
-    let administrator = plane.administrator_user();
+    let world = World::without_operator();
+    let administrator = world.plane.administrator_user();
     let install = ["install", RELEASE, CHART, "--create-namespace", "--set", "replicas=0"];
     administrator.helm(&install).expect_success();
-    let operator = start(&plane, RELEASE);
+    let operator = start(&world, RELEASE);
     make_community(administrator, &operator);
 
     administrator.helm(&["uninstall", RELEASE]).expect_success();
@@ -45,7 +45,7 @@ fn nothing_opens_without_the_operator_and_everything_can_be_removed() {
     assert!(namespace.contains("enclave-operator"), "{namespace}");
 
     let notes = administrator.helm(&install).expect_success();
-    let _operator = start(&plane, RELEASE);
+    let _operator = start(&world, RELEASE);
     for object in [
         json!({"kind": "Enclave", "metadata": {"name": "payments", "namespace": "acme"}, "spec": {}}),
         json!({"kind": "RoleAssignment", "metadata": {"name": "readers", "namespace": NAMESPACE},
@@ -96,14 +96,9 @@ fn nothing_opens_without_the_operator_and_everything_can_be_removed() {
 }
 
 /// The operator's process, as its Deployment describes it.
-fn start(plane: &ControlPlane, account: &str) -> Process {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let (process, account) = runtime.block_on(async {
-        let process = OperatorProcess::read(plane.administrator_user().client()).await;
-        (process, plane.service_account(NAMESPACE, account).await.unwrap())
-    });
-    let command = process.command(Path::new(env!("CARGO_BIN_EXE_enclave-operator")), &account, "operator");
-    plane.spawn(command, "operator").unwrap()
+fn start(world: &World, account: &str) -> Process {
+    let account = on_a_runtime(async || world.plane.service_account(NAMESPACE, account).await.unwrap());
+    world.spawn_operator_as(&account, "operator")
 }
 
 /// A Community that says that the policies are those which the operator expects, and is in force.

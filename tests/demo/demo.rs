@@ -10,8 +10,6 @@ mod community;
 mod connection;
 mod roles;
 mod stage;
-#[path = "../support/mod.rs"]
-mod support;
 
 use std::io::{self, IsTerminal};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,11 +18,12 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
-use stage::{Person, SOON, Stage, Style};
-use support::helm::NAMESPACE;
-use support::{
-    ControlPlane, ControlPlaneError, OperatorProcess, Process, User, find_tool, wait_for_policies,
+use enclave_operator_testing::helm::NAMESPACE;
+use enclave_operator_testing::{
+    self as support, ControlPlane, ControlPlaneError, OperatorProcess, Process, User, find_tool,
+    operator_program, repository, wait_for_policies,
 };
+use stage::{Person, SOON, Stage, Style};
 
 const OPERATOR: &str = "enclave-operator";
 
@@ -81,7 +80,7 @@ fn take_down() -> anyhow::Result<()> {
 
 /// The same for every run, so that `demo down` finds it.
 fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/demo")
+    repository("target/demo")
 }
 
 /// A cluster with the operator in it, and the people of the story.
@@ -116,7 +115,7 @@ impl Scene {
     /// Installs the operator as an administrator would, and runs it as its Deployment would.
     fn set(start: impl FnOnce() -> Result<ControlPlane, ControlPlaneError>) -> anyhow::Result<Self> {
         let since = Instant::now();
-        let program = operator_program()?;
+        let program = operator_program();
         println!("A control plane starts: etcd, the API server and the controller manager.");
         let plane = start()?;
         let helm = find_tool("helm")?;
@@ -215,16 +214,6 @@ fn install(stage: &Stage, cast: &Cast) -> anyhow::Result<()> {
     alice.waits_until("kubectl auth can-i create communities --quiet")?;
     carol.waits_until("kubectl auth can-i approve approvalrequests -n acme --quiet")?;
     carol.waits_until("kubectl auth can-i list namespaces --quiet")
-}
-
-/// Cargo puts the operator into the folder above the one of this example.
-fn operator_program() -> anyhow::Result<PathBuf> {
-    let this = std::env::current_exe().context("failed to find out where this program is")?;
-    let program = parent(parent(&this)?)?.join(OPERATOR);
-    if !program.is_file() {
-        bail!("{} is missing: start the demo with `make demo`, which builds it", program.display());
-    }
-    Ok(program)
 }
 
 fn parent(path: &Path) -> anyhow::Result<&Path> {

@@ -5,17 +5,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod lab;
-#[path = "../support/mod.rs"]
-mod support;
-// That of the tests in tests/api, which use more of it.
-#[allow(dead_code)]
-#[path = "../api/world.rs"]
-mod world;
 
 mod cleanup;
 mod connections;
 mod policies;
 
+use enclave_operator_testing::{self as support, world};
 use tokio::sync::OnceCell;
 
 use self::lab::Lab;

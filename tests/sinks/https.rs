@@ -7,8 +7,8 @@ use enclave_operator::sinks::{DeliveryError, HttpSettings, HttpSink, Secret};
 use rustls::crypto::CryptoProvider;
 use serde_json::json;
 
-use crate::certificates::Authority;
-use crate::servers::{https, server_config};
+use crate::certificates::{Authority, server_config};
+use crate::servers::https;
 use crate::{in_time, tell};
 
 struct Lab {

@@ -3,13 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-#[path = "../support/certificates.rs"]
-#[allow(dead_code)]
-mod certificates;
 mod http;
 mod https;
 mod limit;
-mod mail_server;
 mod servers;
 mod slack;
 mod smtp;
@@ -22,6 +18,7 @@ use std::time::Duration;
 
 use enclave_operator::plan::status::describe_error;
 use enclave_operator::sinks::DeliveryError;
+use enclave_operator_testing::{certificates, mail_server};
 
 /// Ends a test that hangs.
 async fn in_time<T>(test: impl Future<Output = T>) -> T {

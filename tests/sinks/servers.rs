@@ -10,11 +10,7 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, Method};
 use axum::response::{IntoResponse, Response};
 use enclave_operator::sinks::{HttpSettings, HttpSink, Secret};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
-
-use crate::certificates::{Authority, Identity};
 
 pub struct Seen {
     pub method: Method,
@@ -88,19 +84,6 @@ pub fn silent() -> u16 {
 /// A port on which nobody listens.
 pub fn closed() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-pub fn server_config(authority: &Authority, name: &str) -> Arc<ServerConfig> {
-    let Identity { certificate, key } = authority.server(&[name]).unwrap();
-    let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
-    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
-    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate], key)
-        .unwrap();
-    Arc::new(config)
 }
 
 /// Takes each request that comes over TLS, until the process ends, and counts them.

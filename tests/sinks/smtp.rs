@@ -6,10 +6,9 @@ use std::sync::Arc;
 use enclave_operator::sinks::{DeliveryError, Message, Secret, SmtpSettings, SmtpSink};
 use rustls::ServerConfig;
 
-use crate::certificates::Authority;
+use crate::certificates::{Authority, server_config};
 use crate::in_time;
 use crate::mail_server::{Encryption, MailServer, Manners};
-use crate::servers::server_config;
 
 pub fn settings(url: String, to: &[&str]) -> SmtpSettings {
     SmtpSettings {

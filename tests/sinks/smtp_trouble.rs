@@ -126,9 +126,8 @@ fn assert_misconfigured(settings: &SmtpSettings) {
 
 #[tokio::test]
 async fn no_error_tells_the_password() {
-    use crate::certificates::Authority;
+    use crate::certificates::{Authority, server_config};
     use crate::mail_server::Encryption;
-    use crate::servers::server_config;
 
     in_time(async {
         let authority = Authority::new("mail").unwrap();

@@ -1,10 +1,15 @@
 //! The certificate authority of a control plane. Its key stays in memory.
 
+use std::sync::Arc;
+
 use pem::Pem;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyPair, KeyUsagePurpose, SigningKey,
 };
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use yasna::models::ObjectIdentifier;
 use yasna::{ASN1Result, DERWriterSeq};
 
@@ -66,6 +71,20 @@ impl Authority {
             key: key.serialize_pem(),
         })
     }
+}
+
+/// TLS as a server of this name has it.
+pub fn server_config(authority: &Authority, name: &str) -> Arc<ServerConfig> {
+    let Identity { certificate, key } = authority.server(&[name]).unwrap();
+    let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    Arc::new(config)
 }
 
 fn common_name(name: &str) -> DistinguishedName {

@@ -8,7 +8,7 @@ use super::programs::find_tool;
 use super::user::{Output, User, run};
 
 /// The chart of this repository.
-pub const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/enclave-operator");
+pub const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../charts/enclave-operator");
 /// Name of the release that tests install.
 pub const RELEASE: &str = "enclave-operator";
 /// Where tests install it.

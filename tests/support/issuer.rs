@@ -11,12 +11,10 @@ use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 
-use super::certificates::Authority;
+use super::certificates::{Authority, server_config};
 use super::control_plane::Settings;
 
 const AUDIENCE: &str = "control-plane";
@@ -48,7 +46,7 @@ impl Issuer {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let url = format!("https://{}", listener.local_addr().unwrap());
         let pages = Pages { discovery: discovery(&url), keys: key_set(&key) };
-        let tls = Arc::new(server_config(&authority));
+        let tls = server_config(&authority, "127.0.0.1");
         std::thread::spawn(move || {
             for connection in listener.incoming().filter_map(Result::ok) {
                 // Whoever hangs up has to ask again.
@@ -160,18 +158,6 @@ fn key_set(key: &EcdsaKeyPair) -> Value {
         "kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": KEY_ID,
         "x": base64url(x), "y": base64url(y),
     }]})
-}
-
-fn server_config(authority: &Authority) -> ServerConfig {
-    let identity = authority.server(&["127.0.0.1"]).unwrap();
-    let certificate = CertificateDer::from_pem_slice(identity.certificate.as_bytes()).unwrap();
-    let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).unwrap();
-    ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate], key)
-        .unwrap()
 }
 
 /// Base64 as JWTs have it, from how Kubernetes writes bytes in JSON.

@@ -27,6 +27,24 @@ impl Programs {
     }
 }
 
+/// A file of the repository.
+pub fn repository(path: &str) -> PathBuf {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).join(path)
+}
+
+/// The operator, which cargo builds for every test. `CARGO_BIN_EXE_…` is set for tests themselves only, so it is looked
+/// for above the folder that this program is in: that of tests is `deps`, that of the demo `examples`.
+///
+/// # Panics
+/// If it is missing, as when the demo is started without `make demo`.
+pub fn operator_program() -> PathBuf {
+    let this = std::env::current_exe().expect("this program is a file");
+    let folder = this.parent().and_then(Path::parent).expect("it is two folders deep");
+    let program = folder.join("enclave-operator");
+    assert!(program.is_file(), "{} is missing: build it, for the demo by `make demo`", program.display());
+    program
+}
+
 /// The path of a program that `make tools` builds.
 pub fn find_tool(name: &str) -> Result<PathBuf, ControlPlaneError> {
     Listing::ask("tests/tools/build", &["--no-build", name])?.path(name)
@@ -40,7 +58,7 @@ struct Listing {
 
 impl Listing {
     fn ask(script: &str, arguments: &[&str]) -> Result<Self, ControlPlaneError> {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(script);
+        let script = repository(script);
         let output = Command::new(&script)
             .args(arguments)
             .output()

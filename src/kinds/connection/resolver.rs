@@ -357,8 +357,8 @@ fn connections_by_name(
     community: &Community,
     named: &str,
 ) -> Vec<Arc<EnclaveConnection>> {
-    let names = [community.name_any(), namespace_of(community)];
-    distinct(names.iter().flat_map(|name| caches.connections.by(by, &pair(name, named))))
+    let prefixes = [community.name_any(), namespace_of(community)];
+    distinct(prefixes.iter().flat_map(|prefix| caches.connections.by(by, &pair(prefix, named))))
 }
 
 /// The connections that come from a hub or lead through it.

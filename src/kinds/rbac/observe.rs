@@ -468,11 +468,11 @@ pub fn find_in_namespaces<K: Indexed>(
     prefixes: &[NamespacePrefix],
     people: &BTreeSet<String>,
 ) -> Vec<Arc<K>> {
-    let prefixed = |principal: &String| {
+    let values_of = |principal: &String| {
         let fingerprint = fingerprint(principal);
         prefixes.iter().map(move |prefix| prefix.prefix(&fingerprint))
     };
-    cache.with_prefix(by, people.iter().flat_map(prefixed))
+    cache.with_prefix(by, people.iter().flat_map(values_of))
 }
 
 fn open_requests_about_enclave(caches: &Caches, namespace: &str, enclave: &str) -> Vec<String> {
