@@ -194,9 +194,30 @@ where
     }
 }
 
+/// Puts the operator's finalizer on an object. Returns the object as it is then, unless it is being deleted.
+pub(crate) async fn add_finalizer<K: ApiObject>(
+    client: &Client,
+    object: &K,
+) -> Result<Option<K>, WriteError> {
+    const WHAT: &str = "add the finalizer";
+    let mut finalizers = all_finalizers(client, object, WHAT).await?;
+    finalizers.push(FINALIZER.to_owned());
+    patch_metadata(client, object, json!({"finalizers": finalizers}), WHAT).await
+}
+
+/// Takes the operator's finalizer off an object. Returns the object as it is then, unless it is gone.
+pub(crate) async fn remove_finalizer<K: ApiObject>(
+    client: &Client,
+    object: &K,
+) -> Result<Option<K>, WriteError> {
+    const WHAT: &str = "remove the finalizer";
+    let finalizers = all_finalizers(client, object, WHAT).await?;
+    patch_metadata(client, object, json!({"finalizers": finalizers}), WHAT).await
+}
+
 /// All finalizers of an object but the operator's own. Of a great many only the first are known, so they are read
 /// again: the list is written as a whole, on the version that was observed.
-pub(crate) async fn all_finalizers<K: ApiObject>(
+async fn all_finalizers<K: ApiObject>(
     client: &Client,
     object: &K,
     what: &'static str,
@@ -221,7 +242,7 @@ pub(crate) async fn all_finalizers<K: ApiObject>(
     Ok(finalizers)
 }
 
-pub(crate) async fn patch_metadata<K: ApiObject>(
+async fn patch_metadata<K: ApiObject>(
     client: &Client,
     object: &K,
     mut metadata: Value,

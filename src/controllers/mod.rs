@@ -2,43 +2,35 @@
 //! is observed and planned; everything else is here, once.
 
 mod apply;
+mod context;
 mod publish;
-
 mod retention;
-
 pub mod revocation;
 pub mod writer;
-use std::num::NonZero;
+
 use std::panic::AssertUnwindSafe;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::{FutureExt, StreamExt};
-use jiff::{SignedDuration, Timestamp};
+use futures::FutureExt;
 use kube::ResourceExt;
-use publish::{before_applying, publish, publish_degraded};
-use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::JoinSet;
 use tracing::{debug, error, warn};
 
-use self::apply::{Written, apply_write};
-use self::writer::Writer;
+pub use self::context::{Context, closing_permits, planning_permits};
+
+use self::apply::{Carried, Failed, carry_out, repair_all};
+use self::context::{CONCURRENCY, Work, until};
+use self::publish::publish_degraded;
+
 use crate::api::kind::with_kinds;
 use crate::cluster::cache::Key;
-use crate::cluster::clock::Clock;
-use crate::cluster::events::Events;
 use crate::cluster::workqueue::{Outcome, Priority, Workqueue};
 use crate::cluster::writes::WriteError;
-use crate::kinds::caches::Caches;
 use crate::kinds::controller::{Controller, ReconcileInput};
-use crate::kinds::enqueue::Enqueuer;
-use crate::model::approval::policy_status::PolicyStatus;
-use crate::plan::{Plan, Write};
-use crate::telemetry::{Metrics, Outcome as Counted};
-
-/// The number of objects of a kind that are reconciled at a time. Most of them wait for a read that they share.
-const CONCURRENCY: usize = 32;
+use crate::plan::Write;
+use crate::telemetry::Outcome as Counted;
 
 /// So many more, when they close something.
 const CONCURRENCY_FOR_CLOSING: usize = 4;
@@ -55,48 +47,6 @@ const MOST_ROUNDS: usize = 8;
 /// The time from when a change came into force until its request is marked as enacted, when others of the kind had to
 /// be served first: most of them are then.
 const MARKED_AFTER: Duration = Duration::from_secs(1);
-
-/// The longest wait that is not split into parts.
-const LONG_WAIT: Duration = Duration::from_secs(60);
-
-/// The state that all controllers share.
-pub struct Context {
-    pub writer: Writer,
-    pub enqueuer: Enqueuer,
-    pub policy_status: watch::Receiver<Option<PolicyStatus>>,
-    pub events: Events,
-    pub clock: Clock,
-    /// Authorities that sinks are trusted by, beside those of the system.
-    pub ca_file: Option<PathBuf>,
-    /// The time for which decided requests are kept.
-    pub retain_requests_for: SignedDuration,
-    pub metrics: Metrics,
-    /// Turns at planning what closes nothing: one processor is left for what does.
-    pub planning: Semaphore,
-    /// Writes that take rights away, beside one of each grant.
-    pub closing: Semaphore,
-}
-
-/// So many rights are taken away at a time, beside one of each grant.
-#[must_use]
-pub fn closing_permits() -> Semaphore {
-    Semaphore::new(CONCURRENCY)
-}
-
-/// So many plans are made at a time, beside those that close something.
-#[must_use]
-pub fn planning_permits() -> Semaphore {
-    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
-    Semaphore::new(processors.saturating_sub(1).max(1))
-}
-
-impl Context {
-    /// The caches: what is known of the cluster.
-    #[must_use]
-    pub const fn caches(&self) -> &Caches {
-        &self.enqueuer.caches
-    }
-}
 
 /// Runs all controllers, each as a task of its own. Ends only by a defect.
 pub async fn run(context: Arc<Context>) {
@@ -166,13 +116,6 @@ async fn work_on<K: Controller>(context: Arc<Context>, queue: Workqueue, key: Ke
     queue.finish(&key, outcome, Instant::now());
 }
 
-/// An object that is being worked on, in its queue.
-#[derive(Clone, Copy)]
-struct Work<'a> {
-    queue: &'a Workqueue,
-    key: &'a Key,
-}
-
 /// `failures` is how often in a row that failed before.
 async fn reconcile<K: Controller>(
     object: Arc<K>,
@@ -213,27 +156,12 @@ async fn reconcile<K: Controller>(
             );
             // As it is by now: a status is written on the latest version.
             let Key { namespace, name } = work.key;
-            let latest = K::cache(context.caches()).get(namespace, name).filter(|_| times >= limit);
-            if let Some(object) = latest {
+            let object = K::cache(context.caches()).get(namespace, name).filter(|_| times >= limit);
+            if let Some(object) = object {
                 publish_degraded(context, object.as_ref(), work, planned, &message).await;
             }
             Outcome::Failed { ends_in }
         }
-    }
-}
-
-/// A reconciliation that did not succeed.
-struct Failed<S> {
-    error: WriteError,
-    /// The status that would be true but for the error.
-    planned: Option<S>,
-    /// When something ends that is to be closed.
-    ends_in: Option<Duration>,
-}
-
-impl<S> From<WriteError> for Failed<S> {
-    fn from(error: WriteError) -> Self {
-        Self { error, planned: None, ends_in: None }
     }
 }
 
@@ -269,15 +197,15 @@ async fn reconcile_once<K: Controller>(
         let now = context.clock.now();
         let Some(policy_status) = context.policy_status.borrow().clone() else { return Ok(None) };
         let retain_requests_for = context.retain_requests_for;
-        let known = ReconcileInput { caches: context.caches(), policy_status, retain_requests_for, now };
-        let mut plan = K::plan(Arc::clone(&object), known);
+        let input = ReconcileInput { caches: context.caches(), policy_status, retain_requests_for, now };
+        let mut plan = K::plan(Arc::clone(&object), input);
         drop(permit);
         let mut repairs = std::mem::take(&mut plan.repairs);
         // A write that was sent before is not sent again: the watch brings its result. If the watch did so and then
         // showed that somebody undid it, that event is among those just cleared, so the object is queued again.
-        let planned = repairs.len();
+        let count = repairs.len();
         repairs.retain(|repair| !repaired.contains(repair));
-        if is_woken && repairs.len() < planned {
+        if is_woken && repairs.len() < count {
             queue.add(key.clone(), Priority::Normal);
         }
         let is_new = !repairs.is_empty();
@@ -303,72 +231,17 @@ async fn reconcile_once<K: Controller>(
         if is_later {
             plan.writes.clear();
         }
-        let done =
+        let carried =
             carry_out(object.as_ref(), context, Work { queue, key }, plan, failure, (since, now)).await;
-        return match done {
-            Ok(None) if is_later => Ok(Some((MARKED_AFTER, Priority::Low))),
-            done => done.map_err(|failed| Failed { ends_in, ..failed }),
+        return match carried {
+            Ok(Carried::ObjectWritten) => Ok(None),
+            Ok(Carried::Published { prune_after: None }) if is_later => {
+                Ok(Some((MARKED_AFTER, Priority::Low)))
+            }
+            Ok(Carried::Published { prune_after }) => Ok(look_again::<K>(ends_in, prune_after)),
+            Err(failed) => Err(Failed { ends_in, ..failed }),
         };
     }
-}
-
-/// Makes the writes of a plan and publishes its status.
-async fn carry_out<K: Controller>(
-    object: &K,
-    context: &Context,
-    work: Work<'_>,
-    plan: Plan<K::Status>,
-    failure: Option<WriteError>,
-    (since, now): (Instant, Timestamp),
-) -> Result<LookAgain, Failed<K::Status>> {
-    let Plan { repairs: _, writes, beside, status, events, requeue_at, waits_for_requests: _ } = plan;
-    for write in writes {
-        // The records that become true with the end of the object are recorded first.
-        if write == Write::RemoveFinalizer
-            && status.as_ref().is_some_and(|status| !object.records(status, now).is_empty())
-        {
-            break;
-        }
-        debug!(kind = %K::kind(&()), name = object.name_any(), ?write, "writing");
-        // The rules of the object go with its finalizer.
-        let applying = (write == Write::RemoveFinalizer).then(|| before_applying(object, context)).flatten();
-        match apply_write(&context.writer, object, write, since).await? {
-            Written::Another => {}
-            Written::Namespace(namespace) => {
-                context.enqueuer.take_in_written(*namespace, since);
-            }
-            Written::Child(child) => context.enqueuer.take_in_child(child, since),
-            Written::Request(request) => {
-                if request.status.as_ref().is_some_and(|status| status.enacted_at.is_some()) {
-                    context.metrics.count_enactment(&K::kind(&()));
-                }
-                context.enqueuer.take_in_written(*request, since);
-            }
-            // The observed version is old now. The rest is done with the object as it is by then.
-            Written::TheObjectItself(after) => {
-                if let Some(after) = after {
-                    context.enqueuer.take_in_written(*after, since);
-                }
-                if let Some(applying) = applying {
-                    applying.is_gone();
-                }
-                return failure.map_or(Ok(None), |error| Err(error.into()));
-            }
-        }
-    }
-    // A status that says that all is well is not published while a repair fails.
-    if let Some(error) = failure {
-        return Err(Failed { error, planned: status, ends_in: None });
-    }
-    let mut prune_after = None;
-    if let Some(status) = status.or_else(|| object.status().cloned()) {
-        let confirm = beside.into_iter().map(|write| apply_write(&context.writer, object, write, since));
-        // Whoever acts on the status confirms the same, so what comes of it is not looked at here.
-        let published = publish(object, context, work, status, events, now);
-        let (published, _) = futures::join!(published, futures::future::join_all(confirm));
-        prune_after = published?;
-    }
-    Ok(look_again::<K>(requeue_at.map(|at| until(at, now)), prune_after))
 }
 
 /// Returns when an object is requeued: once, for whatever comes first, so that what ends is not behind what nobody
@@ -376,56 +249,6 @@ async fn carry_out<K: Controller>(
 fn look_again<K: Controller>(ends_in: Option<Duration>, later: Option<Duration>) -> LookAgain {
     let priority = if ends_in.is_some() { K::REQUEUE_PRIORITY } else { Priority::Low };
     ends_in.into_iter().chain(later).min().map(|wait| (wait, priority))
-}
-
-/// Makes repairs, several at a time as long as they are of one sort: what closes is done before anything
-/// opens. Returns the first failure.
-async fn repair_all<K: Controller>(
-    object: &K,
-    context: &Context,
-    repairs: Vec<Write>,
-    since: Instant,
-) -> Option<WriteError> {
-    let mut repairs = repairs.into_iter().peekable();
-    let mut failure = None;
-    while let Some(first) = repairs.next() {
-        let sort = first.sort();
-        let more = std::iter::from_fn(|| repairs.next_if(|next| next.sort() == sort));
-        let results: Vec<_> = futures::stream::iter(std::iter::once(first).chain(more))
-            .map(|repair| {
-                debug!(kind = %K::kind(&()), name = object.name_any(), ?repair, "repairing");
-                repair_one(object, context, repair, since)
-            })
-            .buffered(CONCURRENCY)
-            .collect()
-            .await;
-        failure = failure.or(results.into_iter().find_map(Result::err));
-    }
-    failure
-}
-
-async fn repair_one<K: Controller>(
-    object: &K,
-    context: &Context,
-    repair: Write,
-    since: Instant,
-) -> Result<(), WriteError> {
-    match apply_write(&context.writer, object, repair, since).await? {
-        Written::Namespace(namespace) => {
-            context.enqueuer.take_in_written(*namespace, since);
-        }
-        Written::Child(child) => context.enqueuer.take_in_child(child, since),
-        Written::TheObjectItself(_) | Written::Request(_) | Written::Another => {}
-    }
-    Ok(())
-}
-
-/// Returns how long to wait until a point in time, or rather until looking at the clock again: a long wait is halved
-/// again and again, so that at the end no clock has had the time to go wrong. Never zero, so that a clock that is a
-/// little behind does not make a busy loop.
-fn until(at: Timestamp, now: Timestamp) -> Duration {
-    let all = Duration::try_from(at.duration_since(now)).unwrap_or_default();
-    all.min(LONG_WAIT.max(all / 2)).max(Duration::from_millis(10))
 }
 
 #[cfg(test)]

@@ -2,31 +2,20 @@
 
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use tracing::info;
 
-use super::apply::{Written, apply_write};
-use super::writer::Applying;
-use super::{Context, Work};
+use super::context::{Context, Work};
+
 use crate::api::audit::{AuditRecord, RecordType};
 use crate::api::names::{condition, reason};
-use crate::cluster::writes::{ApiObject, WriteError, publish_status};
+use crate::cluster::writes::{ApiObject, WriteError, add_finalizer, publish_status};
 use crate::kinds::controller::Controller;
 use crate::model::approval::gated::has_finalizer;
 use crate::model::audit::records::append;
-use crate::plan::{PlannedEvent, Severity, Write};
+use crate::plan::{PlannedEvent, Severity};
 use crate::telemetry::Metrics;
-
-/// Calls `Writer::before_applying` for an object of a kind that carries approval rules.
-pub(super) fn before_applying<'a, K: Controller>(object: &K, context: &'a Context) -> Option<Applying<'a>> {
-    let metadata = object.meta();
-    let name = metadata.name.as_deref().unwrap_or_default();
-    K::KIND
-        .carries_rules()
-        .then(|| context.writer.before_applying(K::KIND, metadata.namespace.as_deref(), name))
-}
 
 /// Writes a status, with the audit records that become true with it, if it differs from the one before. The
 /// finalizer is added before the first record is added, so that no object goes with undelivered records. Returns
@@ -36,16 +25,15 @@ pub(super) async fn publish<K: Controller>(
     context: &Context,
     Work { queue, key }: Work<'_>,
     status: K::Status,
+    records: Vec<AuditRecord>,
     events: Vec<PlannedEvent>,
-    now: Timestamp,
 ) -> Result<Option<Duration>, WriteError> {
     let sent = Instant::now();
     let status = with_foreign_conditions(object, status);
-    let (mut status, records) = with_records(object, status, context, now);
+    let mut status = with_records(object, status, &records, context);
     if !K::audit_mut(&mut status).is_empty() && is_without_finalizer(object) {
-        let written = apply_write(&context.writer, object, Write::AddFinalizer, sent).await?;
-        if let Written::TheObjectItself(Some(after)) = written {
-            context.enqueuer.take_in_written(*after, sent);
+        if let Some(after) = add_finalizer(&context.writer.client, object).await? {
+            context.enqueuer.take_in_written(after, sent);
         }
         return Ok(None);
     }
@@ -56,7 +44,7 @@ pub(super) async fn publish<K: Controller>(
         return Ok(Some(wait));
     }
     let applying = (object.status().and_then(K::applied) != K::applied(&status))
-        .then(|| before_applying(object, context))
+        .then(|| context.writer.before_applying(object))
         .flatten();
     let only_shows =
         records.is_empty() && object.status().is_some_and(|before| K::only_shows(before, &status));
@@ -122,14 +110,13 @@ fn with_foreign_conditions<K: Controller>(object: &K, mut status: K::Status) -> 
 fn with_records<K: Controller>(
     object: &K,
     mut status: K::Status,
+    records: &[AuditRecord],
     context: &Context,
-    now: Timestamp,
-) -> (K::Status, Vec<AuditRecord>) {
-    let records = object.records(&status, now);
+) -> K::Status {
     let audit = K::audit_mut(&mut status);
     append(audit, records.iter().cloned());
     context.enqueuer.outbox.prune_delivered(&object.uid().unwrap_or_default(), audit);
-    (status, records)
+    status
 }
 
 fn count_records<K: Controller>(object: &K, records: &[AuditRecord], metrics: &Metrics) {
@@ -158,5 +145,6 @@ pub(super) async fn publish_degraded<K: Controller>(
     let event =
         PlannedEvent { severity: Severity::Warning, reason: reason::DEGRADED, message: message.to_owned() };
     // Whoever reconciles it again tries again to show it.
-    let _ = publish(object, context, work, status, vec![event], now).await;
+    let records = object.records(&status, now);
+    let _ = publish(object, context, work, status, records, vec![event]).await;
 }

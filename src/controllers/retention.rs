@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::Context;
+use super::context::Context;
 use crate::api::Kind;
 use crate::cluster::cache::Filled;
 use crate::cluster::workqueue::Priority;

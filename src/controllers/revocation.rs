@@ -11,7 +11,8 @@ use futures::{FutureExt, StreamExt, future};
 use jiff::Timestamp;
 use tracing::{error, info, warn};
 
-use super::{Context, run_queue, until};
+use super::context::{CONCURRENCY, Context, until};
+use super::run_queue;
 use crate::cluster::cache::Key;
 use crate::cluster::workqueue::{Outcome, Priority};
 use crate::cluster::writes::{WriteError, write_child};
@@ -34,10 +35,8 @@ pub async fn revoke_all(context: &Arc<Context>) {
     let next = || queue.take(Priority::Closing, Instant::now());
     let due = futures::stream::iter(std::iter::from_fn(next));
     // A revocation that fails is tried again by `run_revocation`.
-    due.for_each_concurrent(super::CONCURRENCY, |key| {
-        revoke_and_finish(Arc::clone(context), overdue.clone(), key)
-    })
-    .await;
+    due.for_each_concurrent(CONCURRENCY, |key| revoke_and_finish(Arc::clone(context), overdue.clone(), key))
+        .await;
 }
 
 /// Takes rights away as soon as something changes that explained them, or their time is over. Never returns.

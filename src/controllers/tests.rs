@@ -1,17 +1,24 @@
-use crate::api::Kind;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use jiff::{SignedDuration, Timestamp};
 use kube::Client;
 use kube::client::Body;
+use tokio::sync::watch;
 
+use super::writer::Writer;
 use super::*;
+
 use crate::admission::Policies;
-use crate::api::{ApprovalRequest, Enclave, EnclaveConnection, EnclaveSpec};
+use crate::api::{ApprovalRequest, Enclave, EnclaveConnection, EnclaveSpec, Kind};
+use crate::cluster::clock::Clock;
+use crate::cluster::events::Events;
 use crate::cluster::watch::WatchEvent;
 use crate::cluster::workqueue::MAX_RETRY;
+use crate::kinds::enqueue::Enqueuer;
 use crate::kinds::policy_verifier::PolicyVerifier;
-use crate::model::approval::policy_status::Integrity;
+use crate::model::approval::policy_status::{Integrity, PolicyStatus};
+use crate::telemetry::Metrics;
 
 /// The state that controllers share, with an API server that does not answer.
 fn context() -> Arc<Context> {

@@ -18,6 +18,7 @@ use crate::api::audit::Audit;
 use crate::api::names::{OPERATOR, label};
 use crate::api::reading::{AnyKind, Item, Readable};
 use crate::cluster::confirm::{Confirmations, RateLimit};
+use crate::kinds::controller::Controller;
 use crate::model::approval::scope::RulesOrigin;
 use crate::plan::ConfirmBy;
 
@@ -145,11 +146,16 @@ impl Writer {
     /// To be called before what is applied of an object is written, or its finalizer is removed. Until the
     /// answer is known to the caches, which is said with [`Applying::is_known`], its rules are read anew each
     /// time.
+    ///
+    /// `None` for an object of a kind that carries no approval rules.
     #[must_use]
-    pub fn before_applying(&self, kind: Kind, namespace: Option<&str>, name: &str) -> Applying<'_> {
-        let scope = (kind, namespace.map(ToOwned::to_owned), name.to_owned());
-        self.known_rules.begin(&scope);
-        Applying { rules: &self.known_rules, scope }
+    pub(super) fn before_applying<K: Controller>(&self, object: &K) -> Option<Applying<'_>> {
+        let name = object.meta().name.clone().unwrap_or_default();
+        let scope = (K::KIND, object.meta().namespace.clone(), name);
+        K::KIND.carries_rules().then(|| {
+            self.known_rules.begin(&scope);
+            Applying { rules: &self.known_rules, scope }
+        })
     }
 }
 
