@@ -19,7 +19,8 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout_at};
 use tracing::{debug, info};
 
-use super::Settings;
+use super::settings::Settings;
+
 use crate::api::names::OPERATOR;
 use crate::api::reading::Item;
 use crate::cluster::fence::{Fence, LEASE_DURATION, RENEW_DEADLINE, RENEW_PERIOD};

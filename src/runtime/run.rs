@@ -14,10 +14,11 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{error, info};
 
-use super::Settings;
 use super::client::Clients;
 use super::election::{Election, LeaseLost};
 use super::serve::run_server;
+use super::settings::Settings;
+
 use crate::admission::{PolicyError, build_policies};
 use crate::api::audit::Audit;
 use crate::api::community::Channel;
@@ -33,9 +34,7 @@ use crate::kinds::changes::run_propagation;
 use crate::kinds::enqueue::Enqueuer;
 use crate::kinds::policy_verifier::PolicyVerifier;
 use crate::kinds::watch::run_watches;
-use crate::model::approval::policy_status::Integrity;
-use crate::model::approval::policy_status::PROPAGATING;
-use crate::model::approval::policy_status::PolicyStatus;
+use crate::model::approval::policy_status::{Integrity, PROPAGATING, PolicyStatus};
 use crate::plan::{PlannedEvent, Severity};
 use crate::sinks::{DeliveryError, EventSink};
 use crate::telemetry::Metrics;

@@ -38,8 +38,9 @@ fn paths_after(text: &str, prefix: &str) -> BTreeSet<String> {
     let mut paths = BTreeSet::new();
     for (at, _) in text.match_indices(prefix) {
         // `super::super::` is found once.
-        let is_inside =
-            text[..at].ends_with("super::") || text[..at].ends_with(|c: char| c.is_alphanumeric());
+        let is_inside = text[..at].ends_with("super::")
+            || text[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_')
+            || (prefix != "super::" && text[..at].ends_with("::"));
         if !is_inside {
             flatten(&text[at + prefix.len()..], "", &mut paths);
         }
@@ -100,9 +101,25 @@ fn imports() -> BTreeMap<String, BTreeSet<String>> {
             }
             paths.insert(format!("{parent}::{rest}"));
         }
+        // Paths of a module of one's own may begin with its name. What is only handed on is no import.
+        for child in children_of(text) {
+            let uses = text.lines().filter(|line| !line.trim_start().starts_with("pub"));
+            let uses = uses.collect::<Vec<_>>().join("\n");
+            let bare = paths_after(&uses, &format!("{child}::"));
+            paths.extend(bare.iter().map(|path| format!("{module}::{child}::{path}")));
+        }
         paths.iter().filter_map(|path| find(path)).filter(|found| found != module).collect()
     };
     modules.iter().map(|(module, text)| (module.clone(), imports_of(module, text))).collect()
+}
+
+/// The names of the modules that a text declares in files of their own.
+fn children_of(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter_map(|line| {
+        let (before, after) = line.split_once("mod ")?;
+        let is_declaration = before.is_empty() || before.starts_with("pub");
+        after.strip_suffix(';').filter(|_| is_declaration)
+    })
 }
 
 /// The first names of the paths that follow a prefix, those in braces too.
@@ -123,6 +140,7 @@ fn imports_are_found_in_braces_too() {
     assert!(imports["controllers::writer"].contains("cluster::confirm"), "{imports:?}");
     assert!(imports["kinds::enclave"].contains("kinds::enclave::plan"), "{imports:?}");
     assert!(imports["kinds::enclave::plan"].contains("plan::declared"), "{imports:?}");
+    assert!(imports["controllers"].contains("controllers::retention"), "a bare path: {imports:?}");
 }
 
 /// A way from a module back to itself, if there is one.

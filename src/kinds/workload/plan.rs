@@ -1,68 +1,57 @@
 //! Plans an EnclaveWorkload: a namespace for its pods, which is closed but for DNS, intra-Enclave traffic and
 //! connections.
 
+mod keeping;
+mod observed;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::ResourceExt;
+
+pub use self::observed::ObservedWorkload;
+
+use self::keeping::plan_repair_without_inputs;
+use self::observed::{cilium_policy_of, policies_of, unmade_policies};
 
 use crate::api::enclave::WorkloadCommunication;
 use crate::api::enclave_workload::{AccessMode, ContainerDefaults, PodSecurity};
 use crate::api::names::access;
 use crate::api::{
-    CiliumNetworkPolicy, Community, CommunitySpec, Enclave, EnclaveSpec, EnclaveWorkload,
-    EnclaveWorkloadSpec, EnclaveWorkloadStatus,
+    Community, CommunitySpec, Enclave, EnclaveSpec, EnclaveWorkload, EnclaveWorkloadSpec,
+    EnclaveWorkloadStatus,
 };
 use crate::model::approval::applied::EvaluationError;
 use crate::model::approval::applied::applied_spec;
 use crate::model::approval::applied::as_if_applied;
 use crate::model::approval::gated::Gated;
 use crate::model::approval::scope::NotReady;
-use crate::model::naming::{connection_policy, workload_namespace};
+use crate::model::naming::workload_namespace;
 use crate::model::network::connectivity::{
-    Connectivity, DestinationEnd, ResolvedConnection, SourceEnd, WorkloadEnd, ends_at, resolve,
+    DestinationEnd, ResolvedConnection, SourceEnd, WorkloadEnd, ends_at,
 };
 use crate::model::network::intra_enclave::compare_intra_enclave;
 use crate::model::network::traffic_summary::compare;
 use crate::model::rbac::access::compare_access;
 use crate::model::rbac::maintenance::Exceptions;
-use crate::plan::declared::{Finalization, GatedInputs, ObservedGated, Parent, add, add_impact, plan_gated};
+use crate::plan::declared::{Finalization, GatedInputs, Parent, add, add_impact, plan_gated};
 use crate::plan::enforcement::Enforcement;
-use crate::plan::enforcement::WasEnforced;
 use crate::plan::enforcement::was_enforced;
 use crate::plan::namespace::desired::DesiredNamespace;
 use crate::plan::namespace::desired::NamespacePurpose;
-use crate::plan::namespace::desired::ObservedNamespace;
 use crate::plan::namespace::desired::WorkloadContents;
 use crate::plan::namespace::enforce::enforce;
 use crate::plan::namespace::enforce::owned_namespace;
 use crate::plan::namespace::enforce::plan_teardown;
 use crate::plan::namespace::enforce::preview;
 use crate::plan::namespace::limits::ContainerLimits;
-use crate::plan::policies::{build_connection, build_dns, build_intra_enclave, build_names};
+use crate::plan::policies::{build_dns, build_intra_enclave};
 use crate::plan::rbac::bindings::build_listed;
 use crate::plan::{Plan, Write};
-use keeping::plan_repair_without_inputs;
-
-mod keeping;
 
 const KINDS: &str = "EnclaveWorkloads";
-
-/// The observed state of a workload.
-#[derive(Clone, Debug)]
-pub struct ObservedWorkload {
-    /// The workload and what it is declared in.
-    pub declared: ObservedGated<EnclaveWorkload>,
-    /// The observed namespace of the workload.
-    pub live_namespace: ObservedNamespace,
-    /// Namespaces of all workloads of the Enclave that exist, in order; with its own.
-    pub enclave_namespaces: Vec<String>,
-    /// The connections that come from it or lead to it.
-    pub connections: Vec<ResolvedConnection>,
-}
 
 /// Plans a workload.
 #[must_use]
@@ -224,61 +213,6 @@ fn enforce_workload(
         namespace,
     };
     enforce(&desired, &observed.live_namespace, was_enforced(workload))
-}
-
-/// Builds the policies of one connection in this namespace. Policies of a connection that cannot be read stay as they
-/// are.
-fn policies_of(
-    resolved: &ResolvedConnection,
-    namespace: &str,
-    observed: &ObservedWorkload,
-    now: Timestamp,
-) -> Vec<NetworkPolicy> {
-    let (declared_in, name) =
-        (resolved.connection.namespace().unwrap_or_default(), resolved.connection.name_any());
-    match resolve(resolved, now) {
-        Ok(Connectivity::Open { flow, .. }) => build_connection(namespace, (&declared_in, &name), &flow),
-        Ok(Connectivity::Unavailable(_) | Connectivity::Disabled(_) | Connectivity::NotApplied) => Vec::new(),
-        Err(_) => {
-            let names = names_of_policies(resolved);
-            let live =
-                observed.live_namespace.policies.iter().filter(|live| names.contains(&live.name_any()));
-            live.map(|live| NetworkPolicy::clone(live)).collect()
-        }
-    }
-}
-
-/// Builds the Cilium policy of one connection, as [`policies_of`] does.
-fn cilium_policy_of(
-    resolved: &ResolvedConnection,
-    namespace: &str,
-    observed: &ObservedWorkload,
-    now: Timestamp,
-) -> Option<CiliumNetworkPolicy> {
-    let (declared_in, name) =
-        (resolved.connection.namespace().unwrap_or_default(), resolved.connection.name_any());
-    match resolve(resolved, now) {
-        Ok(Connectivity::Open { flow, .. }) => build_names(namespace, (&declared_in, &name), &flow),
-        Ok(Connectivity::Unavailable(_) | Connectivity::Disabled(_) | Connectivity::NotApplied) => None,
-        Err(_) => {
-            let name = connection_policy(&declared_in, &name, "egress");
-            let live = observed.live_namespace.cilium_policies.iter().find(|live| live.name_any() == name);
-            live.map(|live| CiliumNetworkPolicy::clone(live))
-        }
-    }
-}
-
-fn names_of_policies(resolved: &ResolvedConnection) -> [String; 2] {
-    let (declared_in, name) =
-        (resolved.connection.namespace().unwrap_or_default(), resolved.connection.name_any());
-    ["egress", "ingress"].map(|direction| connection_policy(&declared_in, &name, direction))
-}
-
-/// Returns the names of the policies of connections that have not been seen in force yet.
-fn unmade_policies(observed: &ObservedWorkload) -> BTreeSet<String> {
-    let connections = observed.connections.iter();
-    let unmade = connections.filter(|resolved| was_enforced(resolved.connection.as_ref()) == WasEnforced::No);
-    unmade.flat_map(names_of_policies).collect()
 }
 
 fn preview_workload(observed: &ObservedWorkload) -> (Enforcement, Vec<Write>) {

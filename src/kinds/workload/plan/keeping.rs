@@ -9,7 +9,9 @@ use kube::ResourceExt;
 
 use crate::api::enclave_workload::{AccessMode, WorkloadPrincipals};
 use crate::api::names::{access, child, label};
-use crate::kinds::workload::plan::{ObservedWorkload, cilium_policy_of, policies_of, unmade_policies};
+use crate::kinds::workload::plan::observed::{
+    ObservedWorkload, cilium_policy_of, policies_of, unmade_policies,
+};
 use crate::model::approval::kept::{Access, access_kept, enclave_isolates_workloads};
 use crate::model::naming::{CONNECTION_POLICY, listed_binding};
 use crate::model::rbac::access::{Admitted, CLUSTER_ROLES};
@@ -17,16 +19,11 @@ use crate::model::rbac::maintenance::Exceptions;
 use crate::plan::Write;
 use crate::plan::child::{Healing, Made};
 use crate::plan::declared::Parent;
-use crate::plan::enforcement::WasEnforced;
-use crate::plan::enforcement::was_enforced;
+use crate::plan::enforcement::{WasEnforced, was_enforced};
 use crate::plan::metadata::child_metadata;
-use crate::plan::namespace::desired::DesiredNamespace;
-use crate::plan::namespace::desired::NamespacePurpose;
-use crate::plan::namespace::desired::ObservedNamespace;
+use crate::plan::namespace::desired::{DesiredNamespace, NamespacePurpose, ObservedNamespace};
 use crate::plan::namespace::diff::{Permit, other_bindings, plan_permit, plan_pruning};
-use crate::plan::namespace::enforce::desired_from_labels;
-use crate::plan::namespace::enforce::healing;
-use crate::plan::namespace::enforce::plan_repair;
+use crate::plan::namespace::enforce::{desired_from_labels, healing, plan_repair};
 use crate::plan::policies::build_intra_enclave;
 use crate::plan::rbac::bindings::{build_listed, cluster_role_ref, subject};
 

@@ -1,15 +1,18 @@
-use crate::model::approval::policy_status::PolicyStatus;
 use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::Resource;
 use serde_json::{Value, json};
 
 use super::*;
+
 use crate::api::enclave_connection::ConnectionDestination;
 use crate::api::names::{FINALIZER, child, label};
 use crate::api::reading::{Item, Readable};
-use crate::model::approval::policy_status::Integrity;
+use crate::model::approval::policy_status::{Integrity, PolicyStatus};
 use crate::plan::child::{Child, Verb};
+use crate::plan::declared::ObservedGated;
 use crate::plan::metadata::child_metadata;
+use crate::plan::namespace::desired::ObservedNamespace;
+use crate::plan::policies::build_connection;
 use crate::plan::rbac::bindings::cluster_role_ref;
 
 /// An object with one spec applied and another one declared.
