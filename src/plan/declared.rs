@@ -21,7 +21,6 @@ use crate::model::approval::applied::EvaluationError;
 use crate::model::approval::applied::applied_spec;
 use crate::model::approval::change::EvaluationInput;
 use crate::model::approval::gated::{Gated, has_finalizer};
-use crate::model::approval::impact::Lines;
 use crate::model::approval::scope::{InheritedPolicy, NotReady, ScopeRules};
 use crate::plan::enforcement::Enforcement;
 
@@ -249,27 +248,6 @@ fn conclude<K: Gated>(
     }
 }
 
-/// Writes into a new request what it opens and what it closes, which is computed only when there is one.
-pub(crate) fn add_impact<S, L: Into<Lines>>(plan: &mut Plan<S>, impact: impl Fn() -> (L, L)) {
-    for write in &mut plan.writes {
-        let Write::CreateRequest(request) = write else { continue };
-        let (opens, closes) = impact();
-        let (opens, closes): (Lines, Lines) = (opens.into(), closes.into());
-        request.spec.impact.opens = opens.into();
-        request.spec.impact.closes = closes.into();
-    }
-}
-
-/// Adds one impact to another.
-pub(crate) fn add(
-    (mut opens, mut closes): (Vec<String>, Vec<String>),
-    (more_opens, more_closes): (Vec<String>, Vec<String>),
-) -> (Vec<String>, Vec<String>) {
-    opens.extend(more_opens);
-    closes.extend(more_closes);
-    (opens, closes)
-}
-
 impl Parent {
     /// The Community around the object.
     #[must_use]
@@ -339,13 +317,4 @@ fn rules_of_community(community: &Community) -> Result<Result<InheritedPolicy, N
         reason: reason::COMMUNITY_NOT_ACTIVE,
         message: format!("Community {} is not in force yet; this goes on when it is", community.name_any()),
     }))
-}
-
-impl<S> Plan<S> {
-    /// The same plan with another status.
-    pub fn with_status<T>(self, status: impl FnOnce(S) -> T) -> Plan<T> {
-        let Self { repairs, writes, beside, status: before, events, requeue_at, waits_for_requests } = self;
-        let status = before.map(status);
-        Plan { repairs, writes, beside, status, events, requeue_at, waits_for_requests }
-    }
 }

@@ -13,9 +13,7 @@ use crate::api::names::reason;
 use crate::api::reading::Unreadable;
 use crate::api::{ApprovalRequest, Kind};
 use crate::model::approval::applied::EvaluationError;
-use crate::model::approval::change::{
-    Basis, Evaluation, EvaluationInput, Hold, HoldCause, evaluate, is_deletion_protected,
-};
+use crate::model::approval::change::{Basis, Evaluation, EvaluationInput, Hold, HoldCause, evaluate};
 use crate::model::approval::gated::{Gated, has_finalizer};
 use crate::model::approval::scope::NotReady;
 use crate::plan::enforcement::{Enforcement, WasEnforced, was_enforced};
@@ -61,9 +59,8 @@ pub fn plan_gate<K: Gated>(
     input: &EvaluationInput<'_>,
 ) -> Result<Gate, EvaluationError> {
     let applied = object.gate().and_then(|gate| gate.applied.clone());
-    let is_protected = |applied: Option<&Applied>| is_deletion_protected(object, applied, input);
-    let deletion_protected = is_protected(applied.as_ref())?;
-    match evaluate(object, input)? {
+    let (evaluation, deletion_protected) = evaluate(object, input)?;
+    match evaluation {
         Evaluation::InForce => {
             let writes = plan_post_enactment(object, applied.as_ref(), requests, input);
             Ok(Gate { applied, pending: None, standing: Standing::InForce, deletion_protected, writes })
@@ -77,9 +74,8 @@ pub fn plan_gate<K: Gated>(
             deletion_protected,
             writes: vec![Write::AddFinalizer],
         }),
-        // The new content counts for the protection of the object from this moment on. The request of the content
-        // before it is marked as enacted first, because later nobody could tell that it was. A change that only
-        // closes access does not wait for that.
+        // The request of the content before it is marked as enacted first, because later nobody could tell that it was.
+        // A change that only closes access does not wait for that.
         Evaluation::Enact(next, basis) => {
             let mut writes = match basis {
                 Basis::OnlyCloses => Vec::new(),
@@ -89,10 +85,10 @@ pub fn plan_gate<K: Gated>(
             };
             writes.extend(plan_confirmation(K::KIND, basis, &input.policies.fingerprint));
             Ok(Gate {
-                deletion_protected: is_protected(Some(&next))?,
                 applied: Some(next),
                 pending: None,
                 standing: Standing::Enacting,
+                deletion_protected,
                 writes,
             })
         }

@@ -14,6 +14,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use self::child::{Child, Due, Verb};
 use crate::api::approval_request::Target;
 use crate::api::{ApprovalRequest, Kind, names};
+use crate::model::approval::impact::Lines;
 use crate::model::approval::scope::RulesOrigin;
 use kube::api::ObjectMeta;
 
@@ -64,6 +65,24 @@ impl<S> Plan<S> {
             requeue_at: None,
             waits_for_requests: false,
         }
+    }
+
+    /// Writes into a new request what it opens and what it closes, which is computed only when there is one.
+    pub(crate) fn add_impact<L: Into<Lines>>(&mut self, impact: impl Fn() -> (L, L)) {
+        for write in &mut self.writes {
+            let Write::CreateRequest(request) = write else { continue };
+            let (opens, closes) = impact();
+            let (opens, closes): (Lines, Lines) = (opens.into(), closes.into());
+            request.spec.impact.opens = opens.into();
+            request.spec.impact.closes = closes.into();
+        }
+    }
+
+    /// The same plan with another status.
+    pub fn with_status<T>(self, status: impl FnOnce(S) -> T) -> Plan<T> {
+        let Self { repairs, writes, beside, status: before, events, requeue_at, waits_for_requests } = self;
+        let status = before.map(status);
+        Plan { repairs, writes, beside, status, events, requeue_at, waits_for_requests }
     }
 }
 

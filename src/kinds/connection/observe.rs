@@ -13,7 +13,6 @@ use crate::kinds::connection::resolver::resolve_connection;
 use crate::kinds::foreign::is_managed;
 use crate::kinds::index::{PolicyBy, pair};
 use crate::kinds::observe::observe_gated;
-use crate::kinds::parent::find_enclave;
 use crate::model::approval::gated::Gated;
 use crate::model::approval::policy_status::PolicyStatus;
 
@@ -29,15 +28,9 @@ pub fn observe_connection(
         policies_of_connection(caches, &caches.cilium_policies, &connection),
     );
     let resolved = resolve_connection(caches, Arc::clone(&connection));
-    let reference = connection.spec.destination.enclave_endpoint.clone();
     let declared = observe_gated(caches, connection, policy_status);
-    let destination = declared
-        .parent
-        .community()
-        .zip(reference)
-        .and_then(|(community, reference)| find_enclave(caches, community, &reference.enclave));
     let siblings = count_siblings(caches, &declared.object);
-    ObservedConnection { declared, resolved, destination, policies, cilium_policies, siblings }
+    ObservedConnection { declared, resolved, policies, cilium_policies, siblings }
 }
 
 /// Counts the other connections in the namespace of a connection that are in force, and those that wait and were there

@@ -11,8 +11,8 @@ use crate::api::duration::Duration;
 use crate::api::gate::{Applied, Reference};
 use crate::api::names::reason;
 use crate::api::{
-    CiliumNetworkPolicy, Enclave, EnclaveConnection, EnclaveConnectionSpec, EnclaveConnectionStatus,
-    GateStatus, Kind, Time,
+    CiliumNetworkPolicy, EnclaveConnection, EnclaveConnectionSpec, EnclaveConnectionStatus, GateStatus, Kind,
+    Time,
 };
 use crate::model::approval::applied::EvaluationError;
 use crate::model::approval::applied::applied_spec;
@@ -20,11 +20,11 @@ use crate::model::approval::applied::as_if_applied;
 use crate::model::approval::gated::Gated;
 use crate::model::approval::scope::{InheritedPolicy, NotReady, ScopeRules};
 use crate::model::network::connectivity::{
-    Connectivity, Destination, DestinationEnd, Flow, ResolvedConnection, SourceEnd, Sources, find_references,
-    require_destination, resolve,
+    Assessment, Connectivity, Destination, DestinationEnd, Flow, ResolvedConnection, SourceEnd, Sources,
+    assess,
 };
 use crate::model::network::traffic_summary::compare;
-use crate::plan::declared::{Finalization, GatedInputs, ObservedGated, add_impact, plan_gated};
+use crate::plan::declared::{Finalization, GatedInputs, ObservedGated, plan_gated};
 use crate::plan::enforcement::Enforcement;
 use crate::plan::enforcement::WasEnforced;
 use crate::plan::enforcement::was_enforced;
@@ -42,8 +42,6 @@ pub struct ObservedConnection {
     pub declared: ObservedGated<EnclaveConnection>,
     /// The connection with both of its ends.
     pub resolved: ResolvedConnection,
-    /// The Enclave that it leads to, when it leads to one.
-    pub destination: Option<Arc<Enclave>>,
     /// The network policies of the connection, in all namespaces.
     pub policies: Vec<Arc<NetworkPolicy>>,
     /// The Cilium policies of the connection, in all namespaces.
@@ -56,19 +54,21 @@ pub struct ObservedConnection {
 #[must_use]
 pub fn plan_connection(observed: &ObservedConnection, now: Timestamp) -> Plan<EnclaveConnectionStatus> {
     let connection = observed.declared.object.as_ref();
-    let inputs = || -> Result<_, EvaluationError> {
-        let connectivity = resolve(&observed.resolved, now)?;
-        Ok(GatedInputs {
-            inherited_policy: find_rules(observed)?,
-            references: find_references(&observed.resolved),
-            enforce: move |_: Option<&EnclaveConnectionSpec>| (describe(observed, &connectivity), Vec::new()),
-        })
-    };
-    let finalization = Finalization { in_use: None, remove: || plan_teardown(observed) };
-    let mut plan = plan_gated(&observed.declared, finalization, inputs(), Vec::new, now);
-    add_impact(&mut plan, || {
+    let assessed = assess(&observed.resolved, now);
+    let references = assessed.as_ref().ok().and_then(|assessed| assessed.references.clone());
+    let inputs = assessed.and_then(|Assessment { connectivity, references, destination }| {
+        let enforcement = describe(observed, &connectivity);
+        let inherited_policy = find_rules(observed, destination)?;
+        let enforce = move |_: Option<&EnclaveConnectionSpec>| (enforcement.clone(), Vec::new());
+        Ok(GatedInputs { inherited_policy, references, enforce })
+    });
+    let teardown = plan_teardown(observed);
+    let finalization = Finalization { in_use: None, remove: || teardown };
+    let mut plan = plan_gated(&observed.declared, finalization, inputs, Vec::new, now);
+    plan.add_impact(|| {
         let resolved = &observed.resolved;
-        compare(std::slice::from_ref(resolved), &as_proposed(resolved), now).unwrap_or_default()
+        let proposed = as_proposed(resolved, references.as_deref().unwrap_or_default());
+        compare(std::slice::from_ref(resolved), &proposed, now).unwrap_or_default()
     });
     let plan = plan.with_status(|gate| EnclaveConnectionStatus {
         expires_at: plan_end(connection, &gate),
@@ -81,9 +81,8 @@ pub fn plan_connection(observed: &ObservedConnection, now: Timestamp) -> Plan<En
 }
 
 /// Returns the resolved connection as it would be if the latest spec were in force.
-fn as_proposed(resolved: &ResolvedConnection) -> Vec<ResolvedConnection> {
-    let references = find_references(resolved).unwrap_or_default();
-    let proposed = as_if_applied(resolved.connection.as_ref(), &references).map(|mut connection| {
+fn as_proposed(resolved: &ResolvedConnection, references: &[Reference]) -> Vec<ResolvedConnection> {
+    let proposed = as_if_applied(resolved.connection.as_ref(), references).map(|mut connection| {
         if let Some(status) = &mut connection.status {
             status.expires_at = None;
         }
@@ -94,7 +93,10 @@ fn as_proposed(resolved: &ResolvedConnection) -> Vec<ResolvedConnection> {
 
 /// Finds the rules of the Community, of the Enclave on either side and of the endpoint itself, so both owners consent.
 /// Until the destination is in force nobody knows what it asks for.
-fn find_rules(observed: &ObservedConnection) -> Result<Result<InheritedPolicy, NotReady>, EvaluationError> {
+fn find_rules(
+    observed: &ObservedConnection,
+    destination: Result<(), NotReady>,
+) -> Result<Result<InheritedPolicy, NotReady>, EvaluationError> {
     let parent = &observed.declared.parent;
     let own = match &observed.resolved.source {
         SourceEnd::Workloads(_) => parent.rules_in_enclave("EnclaveConnections from workloads")?,
@@ -104,7 +106,7 @@ fn find_rules(observed: &ObservedConnection) -> Result<Result<InheritedPolicy, N
         Ok(outer) => outer,
         missing => return Ok(missing),
     };
-    if let Err(missing) = require_destination(&observed.resolved.destination) {
+    if let Err(missing) = destination {
         return Ok(Err(missing));
     }
     let is_new = observed.declared.object.gate().is_none_or(|gate| gate.applied.is_none());
@@ -117,11 +119,9 @@ fn find_rules(observed: &ObservedConnection) -> Result<Result<InheritedPolicy, N
             ),
         }));
     }
-    if let Some(enclave) = &observed.destination {
-        outer.scopes.extend(ScopeRules::of(enclave.as_ref())?);
-    }
-    if let DestinationEnd::Enclave { endpoint: Some(endpoint), .. } = &observed.resolved.destination {
-        outer.scopes.extend(ScopeRules::of(endpoint.as_ref())?);
+    if let DestinationEnd::Enclave { enclave, endpoint, .. } = &observed.resolved.destination {
+        outer.scopes.extend(enclave.as_deref().map(ScopeRules::of).transpose()?.flatten());
+        outer.scopes.extend(endpoint.as_deref().map(ScopeRules::of).transpose()?.flatten());
     }
     Ok(Ok(outer))
 }
@@ -239,10 +239,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::api::{Community, CommunityEndpoint, State};
+    use crate::api::{Community, CommunityEndpoint, Enclave, State};
     use crate::model::approval::policy_status::Integrity;
     use crate::model::approval::policy_status::PolicyStatus;
     use crate::model::digest::digest;
+    use crate::model::network::connectivity::resolve;
     use crate::plan::declared::Parent;
 
     /// An object that is in force as it was declared.
@@ -311,7 +312,6 @@ mod tests {
                     names: crate::model::network::connectivity::NamesBackend::None,
                 },
             },
-            destination: None,
             policies: Vec::new(),
             cilium_policies: Vec::new(),
             siblings,

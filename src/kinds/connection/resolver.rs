@@ -132,7 +132,7 @@ fn destination_of(
     let name = format!("{}/{}", reference.enclave, reference.name);
     let enclave = community.and_then(|community| find_enclave(caches, community, &reference.enclave));
     let Some((community, enclave)) = community.zip(enclave) else {
-        return DestinationEnd::Enclave { name, endpoint: None, workload: None };
+        return DestinationEnd::Enclave { name, enclave: None, endpoint: None, workload: None };
     };
     let control = control_namespace_of(community, &enclave);
     let endpoint = caches.endpoints.get(&control, &reference.name);
@@ -148,7 +148,11 @@ fn enclave_end(
 ) -> DestinationEnd {
     let workload = endpoint.as_deref().and_then(offered_workload);
     let workload = workload.map(|workload| workload_end(caches, parent, &workload));
-    DestinationEnd::Enclave { name, endpoint, workload }
+    let enclave = match parent {
+        Parent::Enclave(_, enclave) => Some(Arc::clone(enclave)),
+        Parent::Community(_) | Parent::Unmanaged => None,
+    };
+    DestinationEnd::Enclave { name, enclave, endpoint, workload }
 }
 
 fn community_end(caches: &Caches, community: Option<&Arc<Community>>, name: String) -> DestinationEnd {

@@ -16,7 +16,7 @@ use crate::model::naming::enclave_namespace;
 use crate::model::network::intra_enclave::compare_intra_enclave;
 use crate::model::rbac::maintenance::{Exceptions, own_maintenance};
 use crate::plan::conditions::conditions_before;
-use crate::plan::declared::{Finalization, GatedInputs, ObservedGated, Parent, add_impact, plan_gated};
+use crate::plan::declared::{Finalization, GatedInputs, ObservedGated, Parent, plan_gated};
 use crate::plan::enforcement::Enforcement;
 use crate::plan::enforcement::was_enforced;
 use crate::plan::lock::{Lock, OfOthers, list_some, show_lock};
@@ -74,7 +74,7 @@ pub fn plan_enclave(observed: &ObservedEnclave, now: Timestamp) -> Plan<EnclaveS
         remove: || plan_teardown(&observed.live_namespace, &observed.declared.uid(), namespace_of(observed)),
     };
     let mut plan = plan_gated(&observed.declared, finalization, inputs(), keep, now);
-    add_impact(&mut plan, || compare_workloads(observed));
+    plan.add_impact(|| compare_workloads(observed));
     let plan = plan.with_status(|mut gate| {
         let before = conditions_before(observed.declared.object.as_ref());
         let lock = Lock {

@@ -11,7 +11,7 @@ use crate::model::approval::scope::{InheritedPolicy, NotReady};
 use crate::model::network::connectivity::ResolvedConnection;
 use crate::model::network::traffic_summary::compare;
 use crate::plan::Plan;
-use crate::plan::declared::{Finalization, GatedInputs, ObservedGated, add_impact, plan_gated};
+use crate::plan::declared::{Finalization, GatedInputs, ObservedGated, plan_gated};
 use crate::plan::enforcement::Enforcement;
 
 /// The observed state of an endpoint or a hub.
@@ -55,7 +55,7 @@ pub fn plan_endpoint<K: Endpoint>(observed: &ObservedEndpoint<K>, now: Timestamp
     let finalization =
         Finalization { in_use: waits_for_connections(&observed.connections), remove: || Ok(Vec::new()) };
     let mut plan = plan_gated(&observed.declared, finalization, inputs(), Vec::new, now);
-    add_impact(&mut plan, || compare(&observed.connections, &observed.proposed, now).unwrap_or_default());
+    plan.add_impact(|| compare(&observed.connections, &observed.proposed, now).unwrap_or_default());
     plan
 }
 

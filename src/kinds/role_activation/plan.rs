@@ -20,7 +20,7 @@ use crate::model::rbac::activation::{
 };
 use crate::model::rbac::grants::{Grant, RoleHolding, Scope, compare_rights, find_conflict};
 use crate::plan::conditions::{Status, Wanted, build_conditions};
-use crate::plan::declared::{Parent, add_impact};
+use crate::plan::declared::Parent;
 use crate::plan::gate::{is_unmarked, plan_confirmation};
 use crate::plan::lock::list_some;
 use crate::plan::rbac::grants::{AccessPlan, Objects, RbacState, plan_access};
@@ -135,7 +135,7 @@ pub fn plan_activation(observed: &ObservedActivation, now: Timestamp) -> Plan<Ro
         requeue_at,
         waits_for_requests: false,
     };
-    add_impact(&mut plan, || {
+    plan.add_impact(|| {
         let Ok(Eligible { spec, .. }) = &observed.eligibility else { return Default::default() };
         let user = find_requester(activation).map(|requester| person(&requester.user));
         let role = role_of(spec, &observed.role_scope, String::new(), None);

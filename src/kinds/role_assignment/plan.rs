@@ -11,7 +11,7 @@ use crate::model::approval::gated::Gated;
 use crate::model::naming;
 use crate::model::rbac::grants::{Grant, RoleHolding, compare_rights, find_conflict, rights_of_role};
 use crate::plan::Plan;
-use crate::plan::declared::{Finalization, GatedInputs, ObservedGated, add_impact, plan_gated};
+use crate::plan::declared::{Finalization, GatedInputs, ObservedGated, plan_gated};
 use crate::plan::enforcement::Enforcement;
 use crate::plan::rbac::grants::RbacState;
 use crate::plan::rbac::role_scope::{
@@ -58,7 +58,7 @@ pub fn plan_assignment(observed: &ObservedAssignment, now: Timestamp) -> Plan<Ro
     };
     let finalization = Finalization { in_use: None, remove: || plan_finalization(&observed.rbac_state, now) };
     let mut plan = plan_gated(&observed.declared, finalization, inputs(), Vec::new, now);
-    add_impact(&mut plan, || {
+    plan.add_impact(|| {
         let grant = |assignment| grant_of_assignment(assignment, &observed.role_scope).ok().flatten();
         let proposed = as_if_applied(assignment, &[]);
         compare_rights(grant(assignment).as_ref(), proposed.as_ref().and_then(grant).as_ref(), "")

@@ -18,7 +18,7 @@ use crate::model::rbac::grants::{
 };
 use crate::model::rbac::roles::ELIGIBLE;
 use crate::plan::Plan;
-use crate::plan::declared::{Finalization, GatedInputs, ObservedGated, add_impact, plan_gated};
+use crate::plan::declared::{Finalization, GatedInputs, ObservedGated, plan_gated};
 use crate::plan::enforcement::Enforcement;
 use crate::plan::rbac::grants::RbacState;
 use crate::plan::rbac::role_scope::{
@@ -67,7 +67,7 @@ pub fn plan_eligibility(observed: &ObservedEligibility, now: Timestamp) -> Plan<
     };
     let finalization = Finalization { in_use: None, remove: || plan_finalization(&observed.rbac_state, now) };
     let mut plan = plan_gated(&observed.declared, finalization, inputs(), Vec::new, now);
-    add_impact(&mut plan, || {
+    plan.add_impact(|| {
         let offered = |eligibility: &RoleEligibility| {
             let spec = effective(eligibility).ok().flatten()?.spec;
             Some(Grant {

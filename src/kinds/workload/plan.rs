@@ -27,6 +27,7 @@ use crate::model::approval::applied::EvaluationError;
 use crate::model::approval::applied::applied_spec;
 use crate::model::approval::applied::as_if_applied;
 use crate::model::approval::gated::Gated;
+use crate::model::approval::impact::add;
 use crate::model::approval::scope::NotReady;
 use crate::model::naming::workload_namespace;
 use crate::model::network::connectivity::{
@@ -36,7 +37,7 @@ use crate::model::network::intra_enclave::compare_intra_enclave;
 use crate::model::network::traffic_summary::compare;
 use crate::model::rbac::access::compare_access;
 use crate::model::rbac::maintenance::Exceptions;
-use crate::plan::declared::{Finalization, GatedInputs, Parent, add, add_impact, plan_gated};
+use crate::plan::declared::{Finalization, GatedInputs, Parent, plan_gated};
 use crate::plan::enforcement::Enforcement;
 use crate::plan::enforcement::was_enforced;
 use crate::plan::namespace::desired::DesiredNamespace;
@@ -83,7 +84,7 @@ pub fn plan_workload(observed: &ObservedWorkload, now: Timestamp) -> Plan<Enclav
         let proposed = observed.connections.iter().cloned();
         let proposed: Vec<ResolvedConnection> =
             proposed.map(|resolved| put_into(&workload, namespace.as_ref(), resolved)).collect();
-        add_impact(&mut plan, || {
+        plan.add_impact(|| {
             let traffic = compare(&observed.connections, &proposed, now).unwrap_or_default();
             add(traffic, describe_rest(observed, &workload))
         });

@@ -16,7 +16,7 @@ use crate::api::{ApprovalRequest, Content, Time, names};
 use crate::model::approval::applied::{EvaluationError, applied_spec, describe_cause};
 use crate::model::approval::approval_policy::Requirement;
 use crate::model::approval::diff::describe_changes;
-use crate::model::approval::gated::Gated;
+use crate::model::approval::gated::{Gated, has_finalizer};
 use crate::model::approval::policy_status::Integrity;
 use crate::model::approval::proposal::{About, Proposal, baseline, build_request};
 use crate::model::approval::request::{is_under_policies, is_validly_approved};
@@ -102,14 +102,29 @@ pub struct EvaluationInput<'a> {
     pub now: Timestamp,
 }
 
-/// Evaluates the latest spec of an object.
+/// Evaluates the latest spec of an object. Returns the evaluation, and whether the rules hold the deletion of the object.
 ///
 /// Rules are taken from what is applied, never from the spec that is being evaluated: a change of
 /// the rules is evaluated under the old ones. A request, once made, is evaluated by its own copy.
 ///
 /// # Errors
 /// When stored contents cannot be read or compared; what is applied then stays in force.
-pub fn evaluate<K: Gated>(object: &K, input: &EvaluationInput<'_>) -> Result<Evaluation, EvaluationError> {
+pub fn evaluate<K: Gated>(
+    object: &K,
+    input: &EvaluationInput<'_>,
+) -> Result<(Evaluation, bool), EvaluationError> {
+    let evaluation = evaluate_spec(object, input)?;
+    // A new content counts for the protection of the object from the moment on in which it is recorded, for which the
+    // object needs its finalizer.
+    let applied = match &evaluation {
+        Evaluation::Enact(next, _) if has_finalizer(object) => Some(next),
+        _ => object.gate().and_then(|gate| gate.applied.as_ref()),
+    };
+    let deletion_protected = is_deletion_protected(object, applied, input)?;
+    Ok((evaluation, deletion_protected))
+}
+
+fn evaluate_spec<K: Gated>(object: &K, input: &EvaluationInput<'_>) -> Result<Evaluation, EvaluationError> {
     let gate = object.gate();
     let applied = gate.and_then(|gate| gate.applied.as_ref());
     let before = applied_spec(object)?;
@@ -309,10 +324,7 @@ fn check_approval<K: Gated>(
 
 /// Whether the rules hold the deletion of an object of which this is applied. An object that was never applied can
 /// go: there is nothing in force to protect.
-///
-/// # Errors
-/// When what is applied cannot be read.
-pub fn is_deletion_protected<K: Gated>(
+fn is_deletion_protected<K: Gated>(
     object: &K,
     applied: Option<&Applied>,
     input: &EvaluationInput<'_>,

@@ -35,6 +35,17 @@ impl From<Lines> for Vec<String> {
     }
 }
 
+/// Adds one impact to another.
+#[must_use]
+pub fn add(
+    (mut opens, mut closes): (Vec<String>, Vec<String>),
+    (more_opens, more_closes): (Vec<String>, Vec<String>),
+) -> (Vec<String>, Vec<String>) {
+    opens.extend(more_opens);
+    closes.extend(more_closes);
+    (opens, closes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -14,8 +14,8 @@ use crate::api::enclave_connection::{ConnectionDestination, ConnectionSource};
 use crate::api::gate::{Applied, Reference};
 use crate::api::names::reason;
 use crate::api::{
-    CommunityEndpoint, CommunityEndpointSpec, EnclaveConnection, EnclaveConnectionSpec, EnclaveEndpoint,
-    EnclaveEndpointSpec, EnclaveWorkload, Kind, State, TransitHub, TransitHubSpec,
+    CommunityEndpoint, CommunityEndpointSpec, Enclave, EnclaveConnection, EnclaveConnectionSpec,
+    EnclaveEndpoint, EnclaveEndpointSpec, EnclaveWorkload, Kind, State, TransitHub, TransitHubSpec,
 };
 use crate::model::approval::applied::EvaluationError;
 use crate::model::approval::applied::applied_spec;
@@ -49,7 +49,12 @@ pub enum SourceEnd {
 #[derive(Clone, Debug)]
 pub enum DestinationEnd {
     /// An endpoint of an Enclave of the same Community, and the workload that it offers.
-    Enclave { name: String, endpoint: Option<Arc<EnclaveEndpoint>>, workload: Option<WorkloadEnd> },
+    Enclave {
+        name: String,
+        enclave: Option<Arc<Enclave>>,
+        endpoint: Option<Arc<EnclaveEndpoint>>,
+        workload: Option<WorkloadEnd>,
+    },
     /// An endpoint of the same Community.
     Community {
         name: String,
@@ -132,6 +137,29 @@ pub enum Destination {
 pub enum Peer {
     Block(IpBlock),
     Pods(NamespacedPods),
+}
+
+/// What the ends of a connection say about it.
+#[derive(Clone, Debug)]
+pub struct Assessment {
+    /// Whether traffic may pass now.
+    pub connectivity: Connectivity,
+    /// The objects that it names, as they are now; `None` while its endpoint is not there.
+    pub references: Option<Vec<Reference>>,
+    /// Whether its destination is in force, so that it is known who has to consent.
+    pub destination: Result<(), NotReady>,
+}
+
+/// Returns what the ends of a connection say about it.
+///
+/// # Errors
+/// When what is applied of one of the objects cannot be read.
+pub fn assess(resolved: &ResolvedConnection, now: Timestamp) -> Result<Assessment, EvaluationError> {
+    Ok(Assessment {
+        connectivity: resolve(resolved, now)?,
+        references: find_references(resolved),
+        destination: require_destination(&resolved.destination),
+    })
 }
 
 /// Returns whether traffic may pass now. What the user wants to close is closed already, whatever else of the
@@ -307,7 +335,7 @@ fn find_destination(
     destination: &DestinationEnd,
 ) -> Result<Result<(Destination, Vec<Port>), NotReady>, EvaluationError> {
     match destination {
-        DestinationEnd::Enclave { name, endpoint, workload } => {
+        DestinationEnd::Enclave { name, endpoint, workload, .. } => {
             let spec: EnclaveEndpointSpec = match in_force(name, endpoint.as_deref(), ENDPOINT)? {
                 Ok(spec) => spec,
                 Err(missing) => return Ok(Err(missing)),
@@ -331,11 +359,9 @@ fn find_destination(
     }
 }
 
-/// Checks that a destination is in force, so that it is known who has to consent.
-///
-/// # Errors
-/// When it is not in force, with what is missing.
-pub fn require_destination(destination: &DestinationEnd) -> Result<(), NotReady> {
+/// Checks that a destination is in force, so that it is known who has to consent. If it is not, the error is what is
+/// missing.
+fn require_destination(destination: &DestinationEnd) -> Result<(), NotReady> {
     match destination {
         DestinationEnd::Enclave { name, endpoint, .. } => {
             is_in_force(name, endpoint.as_deref(), ENDPOINT).map(|_| ())

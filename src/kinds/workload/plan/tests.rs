@@ -237,6 +237,7 @@ fn resolved(connection: &Value, endpoint: &Value, enabled: bool) -> ResolvedConn
         source: SourceEnd::Workloads(vec![end("api", "acme-payments")]),
         destination: DestinationEnd::Enclave {
             name: "ledger/db".to_owned(),
+            enclave: None,
             endpoint: Some(read("db", Some("acme-ledger"), endpoint, &known)),
             workload: Some(end("db", "acme-ledger")),
         },
