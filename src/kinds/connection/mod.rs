@@ -4,7 +4,7 @@
 //! Enclaves on both sides and of the endpoint, so nothing is evaluated before the endpoint is in force. The request
 //! remembers the endpoint by UID and digest (`change.references`), and the applied content names it by UID.
 //!
-//! `resolver.rs` finds both ends in the caches. `model::network::connectivity::resolve` says which packets may pass:
+//! `observe.rs` finds both ends in the caches, `lookup.rs` the connections that lead to an object. `model::network::connectivity::resolve` says which packets may pass:
 //! from the applied content of the connection, restricted by what its spec closes and by its end in time, and from the
 //! applied contents of both ends. No other place decides that. The request describes it in words (`traffic_summary`),
 //! `plan/policies.rs` turns it into NetworkPolicies, and tests compare it with what an independent analyser finds.
@@ -16,17 +16,16 @@
 //! policies are seen in every namespace.
 
 pub mod index;
+pub mod lookup;
 pub mod observe;
 pub mod plan;
-pub mod resolver;
 pub mod watches;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use self::observe::observe_connection;
+use self::observe::{observe_connection, resolve_connection};
 use self::plan::plan_connection;
-use self::resolver::resolve_connection;
 
 use crate::api::approvals::Operation;
 use crate::api::gate::Reference;

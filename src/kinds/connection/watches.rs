@@ -14,10 +14,10 @@ use crate::cluster::cache::{Change, Indexed};
 use crate::cluster::workqueue::Priority;
 use crate::kinds::changes::Watches;
 use crate::kinds::connection::index::ConnectionBy;
-use crate::kinds::connection::plan::MOST_CONNECTIONS;
-use crate::kinds::connection::resolver::{
+use crate::kinds::connection::lookup::{
     connections_into, connections_through, connections_to, connections_to_community, connections_with,
 };
+use crate::kinds::connection::plan::MOST_CONNECTIONS;
 use crate::kinds::enclave::watches::{concerns_declared, concerns_members};
 use crate::kinds::endpoint::index::{CommunityEndpointBy, HubBy};
 use crate::kinds::enqueue::{Enqueuer, concerns_others, priority_of};

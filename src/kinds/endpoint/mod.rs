@@ -13,7 +13,7 @@ use crate::api::{
     CommunityEndpoint, CommunityEndpointSpec, CommunityEndpointStatus, EnclaveEndpoint, EnclaveEndpointSpec,
     EnclaveEndpointStatus, TransitHub, TransitHubSpec, TransitHubStatus,
 };
-use crate::kinds::connection::resolver::{
+use crate::kinds::connection::lookup::{
     resolve_connections_of_community_endpoint, resolve_connections_of_endpoint, resolve_connections_of_hub,
     with_community_endpoint, with_endpoint, with_hub,
 };

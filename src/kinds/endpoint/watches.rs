@@ -9,7 +9,7 @@ use crate::api::{
 use crate::cluster::cache::{Change, Key};
 use crate::cluster::workqueue::Priority;
 use crate::kinds::changes::Watches;
-use crate::kinds::connection::resolver::resolve_connection;
+use crate::kinds::connection::observe::resolve_connection;
 use crate::kinds::enclave::watches::{concerns_declared, concerns_members};
 use crate::kinds::enqueue::{Enqueuer, concerns_others};
 use crate::kinds::parent::{control_namespace_of, parent_of};

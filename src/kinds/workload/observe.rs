@@ -7,7 +7,7 @@ use kube::ResourceExt;
 use crate::api::EnclaveWorkload;
 use crate::api::enclave_workload::AccessMode;
 use crate::kinds::caches::Caches;
-use crate::kinds::connection::resolver::{resolve_connections_of_policies, resolve_connections_of_workload};
+use crate::kinds::connection::lookup::{resolve_connections_of_policies, resolve_connections_of_workload};
 use crate::kinds::observe::{
     Bindings, namespaces_of_workloads, observe_gated, observe_namespace, observe_namespace_owned_by,
 };

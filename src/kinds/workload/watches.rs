@@ -14,7 +14,8 @@ use crate::api::{Community, Enclave, EnclaveConnection, EnclaveEndpoint, Enclave
 use crate::cluster::cache::{Change, Indexed, Key};
 use crate::cluster::workqueue::Priority;
 use crate::kinds::changes::Watches;
-use crate::kinds::connection::resolver::{connections_with, resolve_connection};
+use crate::kinds::connection::lookup::connections_with;
+use crate::kinds::connection::observe::resolve_connection;
 use crate::kinds::enclave::watches::{concerns_declared, concerns_members};
 use crate::kinds::enqueue::{Enqueuer, concerns_others, priority_of};
 use crate::kinds::index::{PolicyBy, pair};
@@ -72,7 +73,7 @@ impl Watches for EnclaveWorkload {
             }
         }
         if let Some(endpoint) = change.latest() {
-            let connections = crate::kinds::connection::resolver::connections_to(&enqueuer.caches, endpoint);
+            let connections = crate::kinds::connection::lookup::connections_to(&enqueuer.caches, endpoint);
             enqueue_ends(enqueuer, connections, priority_of(change));
         }
     }

@@ -1,7 +1,7 @@
 //! What `model::network::connectivity` says of the same objects.
 
 use enclave_operator::api::common::LabelSelector;
-use enclave_operator::kinds::connection::resolver::resolve_connection;
+use enclave_operator::kinds::connection::observe::resolve_connection;
 use enclave_operator::model::network::connectivity::{
     Connectivity, Destination, Flow, Peer, Sources, resolve,
 };

@@ -1,4 +1,3 @@
-use crate::api::Enclave;
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -7,17 +6,17 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::api::Kind;
-use crate::api::names::{purpose, reason};
+
+use crate::api::names::{label, purpose, reason};
 use crate::api::reading::{Item, Readable};
+use crate::api::{Enclave, Kind};
 use crate::cluster::watch::WatchEvent;
 use crate::cluster::workqueue::Priority;
-use crate::kinds::enqueue::Enqueued;
-use crate::kinds::enqueue::Enqueuer;
+use crate::kinds::connection::resolve_connection;
+use crate::kinds::enqueue::{Enqueued, Enqueuer};
 use crate::kinds::workload::observe::observe_workload;
 use crate::kinds::workload::plan::plan_workload;
-use crate::model::approval::policy_status::Integrity;
-use crate::model::approval::policy_status::PolicyStatus;
+use crate::model::approval::policy_status::{Integrity, PolicyStatus};
 use crate::model::network::connectivity::{Connectivity, resolve};
 use crate::plan::Write;
 use crate::plan::child::Verb;
