@@ -15,8 +15,9 @@ use crate::api::names::child;
 use crate::kinds::parent::{namespace_of_workload, parent_of};
 use crate::model::approval::gated::Gated;
 use crate::model::naming::approval_request;
-use crate::plan::declared::{ObservedGated, Parent};
+use crate::plan::gated::ObservedGated;
 use crate::plan::namespace::desired::ObservedNamespace;
+use crate::plan::parent::Parent;
 
 /// Namespaces of all workloads of an Enclave that exist, in order.
 pub(in crate::kinds) fn namespaces_of_workloads(

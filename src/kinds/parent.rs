@@ -8,8 +8,8 @@ use crate::api::names::{label, purpose};
 use crate::api::{Community, Enclave, EnclaveWorkload};
 use crate::kinds::caches::Caches;
 use crate::model::naming::{enclave_namespace, namespace_of, workload_namespace};
-use crate::plan::declared::Parent;
 use crate::plan::namespace::desired::is_owned;
+use crate::plan::parent::Parent;
 
 /// Control namespace that an Enclave owns, or wants to.
 #[must_use]

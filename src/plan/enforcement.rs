@@ -1,8 +1,11 @@
 //! The degree to which the applied content is enforced.
 
+use crate::api::gate::{Applied, Pending};
 use crate::api::names::{condition, reason};
+use crate::model::approval::change::HoldCause;
 use crate::model::approval::gated::Gated;
 use crate::model::approval::scope::NotReady;
+use crate::plan::Write;
 
 /// Whether everything applied had been seen in force before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,4 +44,35 @@ pub enum Enforcement {
     Partial(NotReady),
     /// None of it can be made now.
     Blocked(NotReady),
+}
+
+/// The result of evaluating the latest spec, before anything is enforced.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gate {
+    /// The content that is to be enforced from now on.
+    pub applied: Option<Applied>,
+    /// The content that waits.
+    pub pending: Option<Pending>,
+    /// The standing of the latest spec.
+    pub standing: Standing,
+    /// Whether the rules hold the deletion of the object.
+    pub deletion_protected: bool,
+    /// Writes that the gate needs.
+    pub writes: Vec<Write>,
+}
+
+/// The standing of the latest spec.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Standing {
+    /// The latest spec is applied.
+    InForce,
+    /// The latest spec is being recorded as applied. Enforcing starts when that is stored.
+    Enacting,
+    /// The latest spec waits, for this cause.
+    Held(HoldCause),
+    /// The latest spec is not evaluated: it cannot be read, something around it is missing, or the object is
+    /// being deleted.
+    Blocked(NotReady),
+    /// The latest spec is not evaluated before all requests are known. The status stays as it is.
+    Unknown,
 }

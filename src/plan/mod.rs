@@ -20,12 +20,12 @@ use kube::api::ObjectMeta;
 
 pub mod child;
 pub mod conditions;
-pub mod declared;
 pub mod enforcement;
-pub mod gate;
+pub mod gated;
 pub mod lock;
 pub mod metadata;
 pub mod namespace;
+pub mod parent;
 pub mod policies;
 pub mod rbac;
 pub mod status;

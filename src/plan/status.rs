@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::conditions::{Status, Wanted, build_conditions, conditions_before};
-use super::gate::{Gate, Standing};
+use super::enforcement::{Gate, Standing};
 use super::{PlannedEvent, Severity};
 
 use crate::api::names::{condition, reason};
@@ -15,9 +15,21 @@ use crate::model::approval::policy_status::PROPAGATING;
 use crate::model::approval::scope::NotReady;
 use crate::plan::enforcement::Enforcement;
 
-/// The shared part of status, from the standing of the spec and its enforcement.
+/// Returns the shared part of status, from the standing of the spec and its enforcement, and the Events to publish with
+/// it.
 #[must_use]
-pub fn build_gate_status<K: Gated>(
+pub fn describe_gate<K: Gated>(
+    object: &K,
+    gate: &Gate,
+    enforcement: &Enforcement,
+    now: Timestamp,
+) -> (GateStatus, Vec<PlannedEvent>) {
+    let status = build_gate_status(object, gate, enforcement, now);
+    let events = plan_events(object, &status);
+    (status, events)
+}
+
+fn build_gate_status<K: Gated>(
     object: &K,
     gate: &Gate,
     enforcement: &Enforcement,
@@ -216,8 +228,7 @@ fn progress(standing: &Standing, enforcement: &Enforcement) -> Option<&'static s
 /// Returns an Event for each change of state, with the reason and the words of the Ready condition. There is none
 /// for a content that came into force without anybody's decision, nor for one that waits on the way there for
 /// something that was declared after it: when everything goes well there is nothing to read.
-#[must_use]
-pub fn plan_events<K: Gated>(object: &K, after: &GateStatus) -> Vec<PlannedEvent> {
+fn plan_events<K: Gated>(object: &K, after: &GateStatus) -> Vec<PlannedEvent> {
     let ready = |status: &GateStatus| {
         status.conditions.iter().find(|condition| condition.type_ == condition::READY).cloned()
     };

@@ -139,7 +139,7 @@ fn imports_are_found_in_braces_too() {
     assert!(imports.len() > 100, "{imports:?}");
     assert!(imports["controllers::writer"].contains("cluster::confirm"), "{imports:?}");
     assert!(imports["kinds::enclave"].contains("kinds::enclave::plan"), "{imports:?}");
-    assert!(imports["kinds::enclave::plan"].contains("plan::declared"), "{imports:?}");
+    assert!(imports["kinds::enclave::plan"].contains("plan::gated"), "{imports:?}");
     assert!(imports["controllers"].contains("controllers::retention"), "a bare path: {imports:?}");
 }
 

@@ -14,7 +14,7 @@ use crate::model::approval::request::{RequestOutcome, Votes, decide};
 use crate::model::approval::target::TargetView;
 use crate::model::approval::votes::describe_votes;
 use crate::plan::conditions::{Status, Wanted, build_conditions};
-use crate::plan::gate::is_unmarked;
+use crate::plan::gated::is_unmarked;
 use crate::plan::{ConfirmBy, Plan, PlannedEvent, Severity, Write};
 
 /// The observed state of a request and its target.

@@ -18,8 +18,8 @@ use crate::kinds::index::{connection_of_policy, pair};
 use crate::kinds::parent::parent_of;
 use crate::model::naming::namespace_of;
 use crate::model::network::connectivity::{DestinationEnd, ResolvedConnection, SourceEnd};
-use crate::plan::declared::Parent;
 use crate::plan::namespace::desired::ObservedNamespace;
+use crate::plan::parent::Parent;
 
 /// Returns the connections that come from a workload or lead to it.
 #[must_use]

@@ -25,7 +25,7 @@ use crate::model::naming::namespace_of;
 use crate::model::network::connectivity::{
     DestinationEnd, NamesBackend, ResolvedConnection, SourceEnd, WorkloadEnd,
 };
-use crate::plan::declared::Parent;
+use crate::plan::parent::Parent;
 
 /// Gathers what is known of a connection.
 #[must_use]

@@ -24,10 +24,10 @@ use crate::model::network::connectivity::{
     assess,
 };
 use crate::model::network::traffic_summary::compare;
-use crate::plan::declared::{Finalization, GatedInputs, ObservedGated, plan_gated};
 use crate::plan::enforcement::Enforcement;
 use crate::plan::enforcement::WasEnforced;
 use crate::plan::enforcement::was_enforced;
+use crate::plan::gated::{Finalization, GatedInputs, ObservedGated, plan_gated};
 use crate::plan::policies::{build_connection, build_names};
 use crate::plan::{Plan, Write};
 
@@ -244,7 +244,7 @@ mod tests {
     use crate::model::approval::policy_status::PolicyStatus;
     use crate::model::digest::digest;
     use crate::model::network::connectivity::resolve;
-    use crate::plan::declared::Parent;
+    use crate::plan::parent::Parent;
 
     /// An object that is in force as it was declared.
     fn in_force<K: Gated + serde::de::DeserializeOwned>(object: serde_json::Value) -> Arc<K> {

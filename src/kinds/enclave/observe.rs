@@ -15,7 +15,7 @@ use crate::kinds::parent::control_namespace_of;
 use crate::kinds::unmanaged::of_enclave;
 use crate::model::approval::gated::Gated;
 use crate::model::approval::policy_status::PolicyStatus;
-use crate::plan::declared::Parent;
+use crate::plan::parent::Parent;
 
 /// Gathers what is known of an Enclave.
 #[must_use]

@@ -16,9 +16,9 @@ use crate::model::naming::enclave_namespace;
 use crate::model::network::intra_enclave::compare_intra_enclave;
 use crate::model::rbac::maintenance::{Exceptions, own_maintenance};
 use crate::plan::conditions::conditions_before;
-use crate::plan::declared::{Finalization, GatedInputs, ObservedGated, Parent, plan_gated};
 use crate::plan::enforcement::Enforcement;
 use crate::plan::enforcement::was_enforced;
+use crate::plan::gated::{Finalization, GatedInputs, ObservedGated, plan_gated};
 use crate::plan::lock::{Lock, OfOthers, list_some, show_lock};
 use crate::plan::namespace::desired::DesiredNamespace;
 use crate::plan::namespace::desired::NamespacePurpose;
@@ -28,6 +28,7 @@ use crate::plan::namespace::enforce::owned_namespace;
 use crate::plan::namespace::enforce::plan_repair_from_labels;
 use crate::plan::namespace::enforce::plan_teardown;
 use crate::plan::namespace::enforce::preview;
+use crate::plan::parent::Parent;
 use crate::plan::{Plan, Write};
 
 const KINDS: &str = "Enclaves";

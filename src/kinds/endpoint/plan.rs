@@ -11,8 +11,8 @@ use crate::model::approval::scope::{InheritedPolicy, NotReady};
 use crate::model::network::connectivity::ResolvedConnection;
 use crate::model::network::traffic_summary::compare;
 use crate::plan::Plan;
-use crate::plan::declared::{Finalization, GatedInputs, ObservedGated, plan_gated};
 use crate::plan::enforcement::Enforcement;
+use crate::plan::gated::{Finalization, GatedInputs, ObservedGated, plan_gated};
 
 /// The observed state of an endpoint or a hub.
 #[derive(Clone, Debug)]
@@ -129,7 +129,7 @@ mod tests {
     use crate::model::approval::request::tests::a_request;
     use crate::model::digest::digest;
     use crate::plan::Write;
-    use crate::plan::declared::Parent;
+    use crate::plan::parent::Parent;
 
     fn in_force<K: Gated + Clone + serde::de::DeserializeOwned>(
         kind: &str,

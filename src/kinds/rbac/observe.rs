@@ -38,7 +38,7 @@ use crate::model::digest::fingerprint;
 use crate::model::naming::{self, namespace_of};
 use crate::model::rbac::activation::{Eligible, NotEligible, find_requester, keeps_what_it_has};
 use crate::model::rbac::grants::{Grant, Managed, RoleHolding, Scope};
-use crate::plan::declared::Parent;
+use crate::plan::parent::Parent;
 use crate::plan::rbac::grants::{Objects, RbacState};
 use crate::plan::rbac::role_scope::RoleScope;
 

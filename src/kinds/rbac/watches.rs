@@ -32,7 +32,7 @@ use crate::model::approval::applied::view_applied;
 use crate::model::approval::gated::Gated;
 use crate::model::naming::{ROLE_BINDING, enclave_namespace, is_of_grant, namespace_of, parse_grant};
 use crate::plan::child::Made;
-use crate::plan::declared::Parent;
+use crate::plan::parent::Parent;
 
 /// Speaks for the three kinds.
 impl Watches for RoleAssignment {

@@ -20,9 +20,9 @@ use crate::model::rbac::activation::{
 };
 use crate::model::rbac::grants::{Grant, RoleHolding, Scope, compare_rights, find_conflict};
 use crate::plan::conditions::{Status, Wanted, build_conditions};
-use crate::plan::declared::Parent;
-use crate::plan::gate::{is_unmarked, plan_confirmation};
+use crate::plan::gated::{is_unmarked, plan_confirmation};
 use crate::plan::lock::list_some;
+use crate::plan::parent::Parent;
 use crate::plan::rbac::grants::{AccessPlan, Objects, RbacState, plan_access};
 use crate::plan::rbac::role_scope::RoleScope;
 use crate::plan::status::describe_error;

@@ -11,8 +11,8 @@ use crate::model::approval::gated::Gated;
 use crate::model::naming;
 use crate::model::rbac::grants::{Grant, RoleHolding, compare_rights, find_conflict, rights_of_role};
 use crate::plan::Plan;
-use crate::plan::declared::{Finalization, GatedInputs, ObservedGated, plan_gated};
 use crate::plan::enforcement::Enforcement;
+use crate::plan::gated::{Finalization, GatedInputs, ObservedGated, plan_gated};
 use crate::plan::rbac::grants::RbacState;
 use crate::plan::rbac::role_scope::{
     RoleScope, enforce_grant, plan_finalization, refuse_conflict, show_conflict,

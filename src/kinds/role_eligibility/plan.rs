@@ -18,8 +18,8 @@ use crate::model::rbac::grants::{
 };
 use crate::model::rbac::roles::ELIGIBLE;
 use crate::plan::Plan;
-use crate::plan::declared::{Finalization, GatedInputs, ObservedGated, plan_gated};
 use crate::plan::enforcement::Enforcement;
+use crate::plan::gated::{Finalization, GatedInputs, ObservedGated, plan_gated};
 use crate::plan::rbac::grants::RbacState;
 use crate::plan::rbac::role_scope::{
     RoleScope, enforce_grant, plan_finalization, refuse_conflict, show_conflict,

@@ -15,7 +15,7 @@ use crate::kinds::workload::plan::ObservedWorkload;
 use crate::model::approval::applied::view_applied;
 use crate::model::approval::policy_status::PolicyStatus;
 use crate::model::naming::workload_namespace;
-use crate::plan::declared::Parent;
+use crate::plan::parent::Parent;
 
 /// Gathers what is known of a workload.
 #[must_use]

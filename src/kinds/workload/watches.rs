@@ -27,9 +27,9 @@ use crate::model::approval::applied::view_applied;
 use crate::model::naming::{enclave_namespace, namespace_of, splits};
 use crate::model::network::connectivity::{DestinationEnd, ResolvedConnection, SourceEnd, WorkloadEnd};
 use crate::plan::child::Made;
-use crate::plan::declared::Parent;
 use crate::plan::enforcement::WasEnforced;
 use crate::plan::enforcement::was_enforced;
+use crate::plan::parent::Parent;
 
 impl Watches for EnclaveWorkload {
     /// Enqueues the workloads in all Enclaves of a Community, in which its DNS, rules and maintenance count.

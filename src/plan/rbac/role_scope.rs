@@ -12,8 +12,8 @@ use crate::model::approval::scope::{InheritedPolicy, NotReady};
 use crate::model::rbac::grants::{Grant, Managed, Scope};
 use crate::plan::Write;
 use crate::plan::conditions::{Status, Wanted, build_conditions, conditions_before};
-use crate::plan::declared::Parent;
 use crate::plan::enforcement::Enforcement;
+use crate::plan::parent::Parent;
 use crate::plan::rbac::grants::{AccessPlan, RbacState, plan_access};
 
 /// The scope in which the roles count that are given in one namespace.

@@ -18,12 +18,12 @@ use crate::model::rbac::access::{Admitted, CLUSTER_ROLES};
 use crate::model::rbac::maintenance::Exceptions;
 use crate::plan::Write;
 use crate::plan::child::{Healing, Made};
-use crate::plan::declared::Parent;
 use crate::plan::enforcement::{WasEnforced, was_enforced};
 use crate::plan::metadata::child_metadata;
 use crate::plan::namespace::desired::{DesiredNamespace, NamespacePurpose, ObservedNamespace};
 use crate::plan::namespace::diff::{Permit, other_bindings, plan_permit, plan_pruning};
 use crate::plan::namespace::enforce::{desired_from_labels, healing, plan_repair};
+use crate::plan::parent::Parent;
 use crate::plan::policies::build_intra_enclave;
 use crate::plan::rbac::bindings::{build_listed, cluster_role_ref, subject};
 

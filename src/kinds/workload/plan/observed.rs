@@ -9,8 +9,8 @@ use kube::ResourceExt;
 use crate::api::{CiliumNetworkPolicy, EnclaveWorkload};
 use crate::model::naming::connection_policy;
 use crate::model::network::connectivity::{Connectivity, ResolvedConnection, resolve};
-use crate::plan::declared::ObservedGated;
 use crate::plan::enforcement::{WasEnforced, was_enforced};
+use crate::plan::gated::ObservedGated;
 use crate::plan::namespace::desired::ObservedNamespace;
 use crate::plan::policies::{build_connection, build_names};
 

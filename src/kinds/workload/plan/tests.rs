@@ -9,7 +9,7 @@ use crate::api::names::{FINALIZER, child, label};
 use crate::api::reading::{Item, Readable};
 use crate::model::approval::policy_status::{Integrity, PolicyStatus};
 use crate::plan::child::{Child, Verb};
-use crate::plan::declared::ObservedGated;
+use crate::plan::gated::ObservedGated;
 use crate::plan::metadata::child_metadata;
 use crate::plan::namespace::desired::ObservedNamespace;
 use crate::plan::policies::build_connection;

@@ -1,28 +1,27 @@
 //! The plan of every gated object: from the gate over what is enforced to the writes. A kind adds
 //! which rules count, what is to be enforced, and what stands in the way of its deletion.
 
-use crate::model::approval::policy_status::PolicyStatus;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::gate::Gate;
-use super::gate::Standing;
-use super::gate::gate_of_blocked;
-use super::gate::plan_enacted_requests;
-use super::gate::plan_gate;
-use super::status::{build_gate_status, describe_error, plan_events};
+use super::status::{describe_error, describe_gate};
 use super::{Plan, Write};
-use crate::api::gate::Reference;
+
+use crate::api::approval_request::RequestState;
+use crate::api::gate::{Applied, Reference};
 use crate::api::names::reason;
-use crate::api::{ApprovalRequest, Community, Enclave, GateStatus};
-use crate::model::approval::applied::EvaluationError;
-use crate::model::approval::applied::applied_spec;
-use crate::model::approval::change::EvaluationInput;
+use crate::api::reading::Unreadable;
+use crate::api::{ApprovalRequest, GateStatus, Kind};
+use crate::model::approval::applied::{EvaluationError, applied_spec};
+use crate::model::approval::change::{Basis, Evaluation, EvaluationInput, Hold, evaluate};
 use crate::model::approval::gated::{Gated, has_finalizer};
-use crate::model::approval::scope::{InheritedPolicy, NotReady, ScopeRules};
-use crate::plan::enforcement::Enforcement;
+use crate::model::approval::policy_status::PolicyStatus;
+use crate::model::approval::scope::{InheritedPolicy, NotReady};
+use crate::plan::ConfirmBy;
+use crate::plan::enforcement::{Enforcement, Gate, Standing, WasEnforced, was_enforced};
+use crate::plan::parent::Parent;
 
 /// A gated object and its surroundings, as they were observed.
 #[derive(Clone, Debug)]
@@ -45,18 +44,6 @@ impl<K: Gated> ObservedGated<K> {
     pub fn uid(&self) -> String {
         self.object.meta().uid.clone().unwrap_or_default()
     }
-}
-
-/// The Community or Enclave that an object is declared in, by its namespace. A namespace counts only when the
-/// operator made it for that very Community or Enclave.
-#[derive(Clone, Debug)]
-pub enum Parent {
-    /// No namespace of the operator, or no namespace at all.
-    Unmanaged,
-    /// The namespace of a Community.
-    Community(Arc<Community>),
-    /// The control namespace of an Enclave.
-    Enclave(Arc<Community>, Arc<Enclave>),
 }
 
 /// The inputs that a kind adds to the plan that all gated kinds share.
@@ -236,9 +223,9 @@ fn conclude<K: Gated>(
     repairs: Vec<Write>,
     now: Timestamp,
 ) -> Plan<GateStatus> {
-    let status = build_gate_status(declared.object.as_ref(), &gate, enforcement, now);
+    let (status, events) = describe_gate(declared.object.as_ref(), &gate, enforcement, now);
     Plan {
-        events: plan_events(declared.object.as_ref(), &status),
+        events,
         status: Some(status),
         repairs,
         writes: gate.writes,
@@ -248,73 +235,147 @@ fn conclude<K: Gated>(
     }
 }
 
-impl Parent {
-    /// The Community around the object.
-    #[must_use]
-    pub const fn community(&self) -> Option<&Arc<Community>> {
-        match self {
-            Self::Unmanaged => None,
-            Self::Community(community) | Self::Enclave(community, _) => Some(community),
+/// Evaluates the latest spec and turns the evaluation into writes and status.
+///
+/// # Errors
+/// See [`evaluate`].
+pub fn plan_gate<K: Gated>(
+    object: &K,
+    requests: &[Arc<ApprovalRequest>],
+    input: &EvaluationInput<'_>,
+) -> Result<Gate, EvaluationError> {
+    let applied = object.gate().and_then(|gate| gate.applied.clone());
+    let (evaluation, deletion_protected) = evaluate(object, input)?;
+    match evaluation {
+        Evaluation::InForce => {
+            let writes = plan_post_enactment(object, applied.as_ref(), requests, input);
+            Ok(Gate { applied, pending: None, standing: Standing::InForce, deletion_protected, writes })
         }
-    }
-
-    /// The rules that count for what is declared in a Community's namespace.
-    ///
-    /// # Errors
-    /// When what is applied of the Community cannot be read.
-    pub fn rules_in_community(
-        &self,
-        kinds: &str,
-    ) -> Result<Result<InheritedPolicy, NotReady>, EvaluationError> {
-        let Self::Community(community) = self else {
-            let what = match self {
-                Self::Enclave(..) => "is the control namespace of an Enclave",
-                Self::Unmanaged | Self::Community(_) => "does not belong to a Community",
+        // The objects that this one owns must not outlive it, so the finalizer comes before anything is recorded
+        // as applied.
+        Evaluation::Enact(..) if !has_finalizer(object) => Ok(Gate {
+            applied,
+            pending: object.gate().and_then(|gate| gate.pending.clone()),
+            standing: Standing::Enacting,
+            deletion_protected,
+            writes: vec![Write::AddFinalizer],
+        }),
+        // The request of the content before it is marked as enacted first, because later nobody could tell that it was.
+        // A change that only closes access does not wait for that.
+        Evaluation::Enact(next, basis) => {
+            let mut writes = match basis {
+                Basis::OnlyCloses => Vec::new(),
+                Basis::Approved { .. } | Basis::NoRule(_) => {
+                    plan_enacted_requests(applied.as_ref(), requests, input.now)
+                }
             };
-            let message = format!("this namespace {what}; {kinds} are declared in a Community's namespace");
-            return Ok(Err(NotReady { reason: reason::COMMUNITY_NOT_FOUND, message }));
-        };
-        rules_of_community(community)
-    }
-
-    /// The rules that count for what is declared in an Enclave's control namespace.
-    ///
-    /// # Errors
-    /// When what is applied of the Community or the Enclave cannot be read.
-    pub fn rules_in_enclave(
-        &self,
-        kinds: &str,
-    ) -> Result<Result<InheritedPolicy, NotReady>, EvaluationError> {
-        let Self::Enclave(community, enclave) = self else {
-            let message = format!(
-                "this namespace is not the control namespace of an Enclave; {kinds} are declared in the control namespace of their Enclave (<community>-<enclave>)"
-            );
-            return Ok(Err(NotReady { reason: reason::ENCLAVE_NOT_FOUND, message }));
-        };
-        let mut outer = match rules_of_community(community)? {
-            Ok(outer) => outer,
-            missing => return Ok(missing),
-        };
-        Ok(match ScopeRules::of(enclave.as_ref())? {
-            Some(rules) => {
-                outer.scopes.push(rules);
-                let terminating = NotReady::terminating(enclave.as_ref(), reason::ENCLAVE_NOT_ACTIVE);
-                Ok(InheritedPolicy { terminating: terminating.or(outer.terminating), ..outer })
-            }
-            None => Err(NotReady {
-                reason: reason::ENCLAVE_NOT_ACTIVE,
-                message: format!(
-                    "Enclave {} is not in force yet; this goes on when it is",
-                    enclave.name_any()
-                ),
-            }),
-        })
+            writes.extend(plan_confirmation(K::KIND, basis, &input.policies.fingerprint));
+            Ok(Gate {
+                applied: Some(next),
+                pending: None,
+                standing: Standing::Enacting,
+                deletion_protected,
+                writes,
+            })
+        }
+        Evaluation::Blocked(why) => {
+            let writes = plan_post_enactment(object, applied.as_ref(), requests, input);
+            // A pending content that another version proposed goes on to wait.
+            let is_newer = K::unreadable(object.spec()).is_none_or(Unreadable::is_only_newer);
+            let pending = object.gate().and_then(|gate| gate.pending.clone()).filter(|_| is_newer);
+            Ok(Gate { applied, pending, standing: Standing::Blocked(why), deletion_protected, writes })
+        }
+        Evaluation::Unknown => {
+            let writes = plan_post_enactment(object, applied.as_ref(), requests, input);
+            let pending = object.gate().and_then(|gate| gate.pending.clone());
+            Ok(Gate { applied, pending, standing: Standing::Unknown, deletion_protected, writes })
+        }
+        Evaluation::Hold(Hold { pending, cause, new_request }) => {
+            let mut writes = plan_post_enactment(object, applied.as_ref(), requests, input);
+            writes.extend(new_request.map(Write::CreateRequest));
+            Ok(Gate {
+                applied,
+                pending: Some(pending),
+                standing: Standing::Held(cause),
+                deletion_protected,
+                writes,
+            })
+        }
     }
 }
 
-fn rules_of_community(community: &Community) -> Result<Result<InheritedPolicy, NotReady>, EvaluationError> {
-    Ok(InheritedPolicy::of_community(community)?.ok_or_else(|| NotReady {
-        reason: reason::COMMUNITY_NOT_ACTIVE,
-        message: format!("Community {} is not in force yet; this goes on when it is", community.name_any()),
-    }))
+/// Returns the writes that confirm what has to be true at the API server, not only in caches, before something
+/// takes effect.
+pub(crate) fn plan_confirmation(kind: Kind, basis: Basis, fingerprint: &str) -> Vec<Write> {
+    let policies = |by| Write::ConfirmPolicies { fingerprint: fingerprint.to_owned(), by };
+    match basis {
+        Basis::Approved { votes } => vec![policies(ConfirmBy::VotesCounted(kind, votes))],
+        Basis::NoRule(origins) => std::iter::once(policies(ConfirmBy::List))
+            .chain(origins.into_iter().map(Write::ConfirmRules))
+            .collect(),
+        Basis::OnlyCloses => Vec::new(),
+    }
+}
+
+/// Returns the writes that are due once something is recorded as applied: its request is marked as enacted. The
+/// requesters stay in the annotations: admission starts a new list with the next change.
+fn plan_post_enactment<K: Gated>(
+    object: &K,
+    applied: Option<&Applied>,
+    requests: &[Arc<ApprovalRequest>],
+    input: &EvaluationInput<'_>,
+) -> Vec<Write> {
+    let Some(applied) = applied else { return Vec::new() };
+    // Somebody may have taken the finalizer off while no admission policy was watching.
+    if !has_finalizer(object) {
+        return vec![Write::AddFinalizer];
+    }
+    plan_enacted_requests(Some(applied), requests, input.now)
+}
+
+/// Returns the writes that mark the request of what is applied as enacted. A change that replaces it makes them
+/// first.
+pub(crate) fn plan_enacted_requests(
+    applied: Option<&Applied>,
+    requests: &[Arc<ApprovalRequest>],
+    now: Timestamp,
+) -> Vec<Write> {
+    let Some(applied) = applied else { return Vec::new() };
+    let came_from = |request: &&Arc<ApprovalRequest>| {
+        applied.approval_request.as_ref() == Some(&request.name_any()) && is_unmarked(request)
+    };
+    // The mark may be written a while later.
+    let at = applied.at.0.min(now);
+    let enacted = requests.iter().filter(came_from);
+    enacted.map(|request| Write::MarkEnacted { request: Arc::clone(request), at }).collect()
+}
+
+/// Whether a request is Approved and not marked as enacted. Only the record of what is applied can tell that it
+/// was enacted: votes and times that differ by now are no reason to doubt that.
+pub(crate) fn is_unmarked(request: &ApprovalRequest) -> bool {
+    request.spec.unreadable.is_none()
+        && request
+            .status
+            .as_ref()
+            .is_some_and(|status| status.state == Some(RequestState::Approved) && status.enacted_at.is_none())
+}
+
+/// Returns the gate and the enforcement of an object that cannot be evaluated: what is applied and what is
+/// pending stay as they are, and the conditions say what is missing.
+#[must_use]
+pub fn gate_of_blocked<K: Gated>(object: &K, why: NotReady) -> (Gate, Enforcement) {
+    let terminating = matches!(why.reason, reason::TERMINATING | reason::AUDIT_PENDING).then(|| why.clone());
+    let gate = Gate {
+        applied: object.gate().and_then(|gate| gate.applied.clone()),
+        pending: object.gate().and_then(|gate| gate.pending.clone()),
+        standing: Standing::Blocked(why),
+        deletion_protected: object.gate().and_then(|gate| gate.deletion_protected).unwrap_or_default(),
+        writes: Vec::new(),
+    };
+    let enforcement = match (terminating, was_enforced(object)) {
+        (Some(why), _) => Enforcement::Blocked(why),
+        (None, WasEnforced::Yes) => Enforcement::Complete,
+        (None, WasEnforced::No) => Enforcement::Nothing,
+    };
+    (gate, enforcement)
 }
