@@ -16,8 +16,7 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::api::ApprovalRequest;
-use crate::api::RecordType;
+use crate::api::{ApprovalRequest, RecordType};
 use crate::kinds::approval_request::index::RequestBy;
 use crate::kinds::caches::Caches;
 use crate::kinds::outbox::Outbox;

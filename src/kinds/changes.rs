@@ -21,8 +21,7 @@ use crate::kinds::caches::is_served;
 use crate::kinds::controller::Controller;
 use crate::kinds::enqueue::{Enqueued, Enqueuer};
 use crate::kinds::listing;
-use crate::model::approval::policy_status::Integrity;
-use crate::model::approval::policy_status::PolicyStatus;
+use crate::model::approval::policy_status::{Integrity, PolicyStatus};
 use crate::model::naming;
 use crate::plan::child::Made;
 

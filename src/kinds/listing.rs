@@ -16,8 +16,7 @@ use crate::api::CiliumNetworkPolicy;
 use crate::api::reading::{Item, Readable};
 use crate::cluster::cache::{Change, Key};
 use crate::cluster::workqueue::{Outcome, Priority};
-use crate::kinds::enqueue::Enqueued;
-use crate::kinds::enqueue::Enqueuer;
+use crate::kinds::enqueue::{Enqueued, Enqueuer};
 use crate::kinds::foreign::{Relevant, is_managed};
 
 /// Calls a macro with the caches of what is kept only in namespaces of the operator.

@@ -19,8 +19,7 @@ use crate::api::{CiliumNetworkPolicy, cilium};
 use crate::cluster::watch::{Apis, WatchEvent, list_selected, run_watch};
 use crate::kinds::backfill::run_backfill;
 use crate::kinds::caches::Cilium;
-use crate::kinds::enqueue::Enqueued;
-use crate::kinds::enqueue::Enqueuer;
+use crate::kinds::enqueue::{Enqueued, Enqueuer};
 use crate::kinds::foreign::Relevant;
 use crate::kinds::listing::run_listing;
 

@@ -9,8 +9,7 @@ use super::{PlannedEvent, Severity};
 use crate::api::GateStatus;
 use crate::api::common::Principal;
 use crate::api::names::{condition, reason};
-use crate::model::approval::policy_status::Integrity;
-use crate::model::approval::policy_status::PROPAGATING;
+use crate::model::approval::policy_status::{Integrity, PROPAGATING};
 use crate::model::rbac::maintenance::Exceptions;
 
 /// The number of things that a status lists at most.

@@ -303,7 +303,8 @@ mod tests {
     #[test]
     fn a_request_that_is_deleted_goes_when_its_end_was_told() {
         use crate::api::RecordType;
-        use crate::model::audit::records::{append, tests::a_record};
+        use crate::model::audit::records::append;
+        use crate::model::audit::records::tests::a_record;
         use RequestState::{Approved, Pending, Rejected, Withdrawn};
         use TargetView::{Gone, Proposed, PutIntoForce};
         let planned = |state, target, is_enacted: bool, is_delivered: bool| {

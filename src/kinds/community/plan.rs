@@ -5,28 +5,20 @@ use kube::ResourceExt;
 
 use crate::api::names::{condition, reason};
 use crate::api::{Approvals, Community, CommunitySpec, CommunityStatus};
-use crate::model::approval::applied::EvaluationError;
-use crate::model::approval::applied::applied_spec;
+use crate::model::approval::applied::{EvaluationError, applied_spec};
 use crate::model::approval::approval_policy::held_operations;
-use crate::model::approval::policy_status::Integrity;
-use crate::model::approval::policy_status::PROPAGATING;
+use crate::model::approval::policy_status::{Integrity, PROPAGATING};
 use crate::model::approval::scope::InheritedPolicy;
 use crate::model::naming::namespace_of;
 use crate::model::rbac::maintenance::{Exceptions, own_maintenance};
 use crate::plan::conditions::{Status, Wanted, build_conditions, conditions_before};
-use crate::plan::enforcement::Enforcement;
-use crate::plan::enforcement::was_enforced;
+use crate::plan::enforcement::{Enforcement, was_enforced};
 use crate::plan::gated::{Finalization, GatedInputs, ObservedGated, plan_gated};
 use crate::plan::lock::{Lock, OfOthers, list_some, show_lock};
-use crate::plan::namespace::desired::DesiredNamespace;
-use crate::plan::namespace::desired::NamespacePurpose;
-use crate::plan::namespace::desired::ObservedNamespace;
-use crate::plan::namespace::desired::is_owned;
-use crate::plan::namespace::enforce::enforce;
-use crate::plan::namespace::enforce::owned_namespace;
-use crate::plan::namespace::enforce::plan_repair_from_labels;
-use crate::plan::namespace::enforce::plan_teardown;
-use crate::plan::namespace::enforce::preview;
+use crate::plan::namespace::desired::{DesiredNamespace, NamespacePurpose, ObservedNamespace, is_owned};
+use crate::plan::namespace::enforce::{
+    enforce, owned_namespace, plan_repair_from_labels, plan_teardown, preview,
+};
 use crate::plan::{Plan, Write};
 
 /// The observed state of a Community and of what is in it.

@@ -14,9 +14,7 @@ use crate::api::{
     CiliumNetworkPolicy, EnclaveConnection, EnclaveConnectionSpec, EnclaveConnectionStatus, GateStatus, Kind,
     Time,
 };
-use crate::model::approval::applied::EvaluationError;
-use crate::model::approval::applied::applied_spec;
-use crate::model::approval::applied::as_if_applied;
+use crate::model::approval::applied::{EvaluationError, applied_spec, as_if_applied};
 use crate::model::approval::gated::Gated;
 use crate::model::approval::scope::{InheritedPolicy, NotReady, ScopeRules};
 use crate::model::network::connectivity::{
@@ -24,9 +22,7 @@ use crate::model::network::connectivity::{
     assess,
 };
 use crate::model::network::traffic_summary::compare;
-use crate::plan::enforcement::Enforcement;
-use crate::plan::enforcement::WasEnforced;
-use crate::plan::enforcement::was_enforced;
+use crate::plan::enforcement::{Enforcement, WasEnforced, was_enforced};
 use crate::plan::gated::{Finalization, GatedInputs, ObservedGated, plan_gated};
 use crate::plan::policies::{build_connection, build_names};
 use crate::plan::{Plan, Write};
@@ -240,8 +236,7 @@ mod tests {
 
     use super::*;
     use crate::api::{Community, CommunityEndpoint, Enclave, State};
-    use crate::model::approval::policy_status::Integrity;
-    use crate::model::approval::policy_status::PolicyStatus;
+    use crate::model::approval::policy_status::{Integrity, PolicyStatus};
     use crate::model::digest::digest;
     use crate::model::network::connectivity::resolve;
     use crate::plan::parent::Parent;

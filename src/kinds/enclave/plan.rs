@@ -7,8 +7,7 @@ use kube::ResourceExt;
 
 use crate::api::enclave::WorkloadCommunication;
 use crate::api::{Approvals, Community, Enclave, EnclaveSpec, EnclaveStatus};
-use crate::model::approval::applied::EvaluationError;
-use crate::model::approval::applied::applied_spec;
+use crate::model::approval::applied::{EvaluationError, applied_spec};
 use crate::model::approval::approval_policy::held_operations;
 use crate::model::approval::gated::Gated;
 use crate::model::approval::scope::InheritedPolicy;
@@ -16,18 +15,13 @@ use crate::model::naming::enclave_namespace;
 use crate::model::network::intra_enclave::compare_intra_enclave;
 use crate::model::rbac::maintenance::{Exceptions, own_maintenance};
 use crate::plan::conditions::conditions_before;
-use crate::plan::enforcement::Enforcement;
-use crate::plan::enforcement::was_enforced;
+use crate::plan::enforcement::{Enforcement, was_enforced};
 use crate::plan::gated::{Finalization, GatedInputs, ObservedGated, plan_gated};
 use crate::plan::lock::{Lock, OfOthers, list_some, show_lock};
-use crate::plan::namespace::desired::DesiredNamespace;
-use crate::plan::namespace::desired::NamespacePurpose;
-use crate::plan::namespace::desired::ObservedNamespace;
-use crate::plan::namespace::enforce::enforce;
-use crate::plan::namespace::enforce::owned_namespace;
-use crate::plan::namespace::enforce::plan_repair_from_labels;
-use crate::plan::namespace::enforce::plan_teardown;
-use crate::plan::namespace::enforce::preview;
+use crate::plan::namespace::desired::{DesiredNamespace, NamespacePurpose, ObservedNamespace};
+use crate::plan::namespace::enforce::{
+    enforce, owned_namespace, plan_repair_from_labels, plan_teardown, preview,
+};
 use crate::plan::parent::Parent;
 use crate::plan::{Plan, Write};
 

@@ -124,8 +124,7 @@ mod tests {
     use crate::api::approval_request::{ApprovalRequestSpec, Change, Decision, RequestState, Verdict};
     use crate::api::{ApprovalRequest, ApprovalRequestStatus, Community, Content, Enclave, State, Time};
     use crate::model::approval::applied::as_if_applied;
-    use crate::model::approval::policy_status::Integrity;
-    use crate::model::approval::policy_status::PolicyStatus;
+    use crate::model::approval::policy_status::{Integrity, PolicyStatus};
     use crate::model::approval::request::tests::a_request;
     use crate::model::digest::digest;
     use crate::plan::Write;

@@ -18,7 +18,8 @@ use crate::api::{Kind, RecordType, Time};
 use crate::cluster::cache::Indexed;
 use crate::kinds::approval_request::index::RequestBy;
 use crate::model::approval::request::tests::with_votes;
-use crate::model::audit::records::{append, tests::a_record};
+use crate::model::audit::records::append;
+use crate::model::audit::records::tests::a_record;
 
 fn object<K: DeserializeOwned>(namespace: Option<&str>, name: &str, more: Value) -> K {
     let mut object = more;

@@ -1,13 +1,8 @@
-use crate::api::ChangeReason;
-use crate::api::Enclave;
-use crate::api::EnclaveConnection;
-use crate::api::EnclaveConnectionSpec;
-use crate::api::EnclaveSpec;
-use crate::api::EnclaveWorkload;
-use crate::api::EnclaveWorkloadSpec;
-use crate::api::Time;
 use crate::api::common::Maintenance;
-use crate::api::{Community, Kind, TransitHub};
+use crate::api::{
+    ChangeReason, Community, Enclave, EnclaveConnection, EnclaveConnectionSpec, EnclaveSpec, EnclaveWorkload,
+    EnclaveWorkloadSpec, Kind, Time, TransitHub,
+};
 
 use super::*;
 use crate::api::common::{MaintenanceMode, Principal, PrincipalKind};

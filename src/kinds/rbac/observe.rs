@@ -30,8 +30,7 @@ use crate::kinds::role_activation::plan::{ObservedActivation, grant_of_activatio
 use crate::kinds::role_assignment::plan::{ObservedAssignment, grant_of_assignment};
 use crate::kinds::role_eligibility::plan::{ObservedEligibility, effective, grant_of_eligibility};
 use crate::kinds::workload::index::WorkloadBy;
-use crate::model::approval::applied::EvaluationError;
-use crate::model::approval::applied::view_applied;
+use crate::model::approval::applied::{EvaluationError, view_applied};
 use crate::model::approval::gated::Gated;
 use crate::model::approval::policy_status::PolicyStatus;
 use crate::model::digest::fingerprint;

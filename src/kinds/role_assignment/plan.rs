@@ -4,9 +4,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use crate::api::{Kind, RoleAssignment, RoleAssignmentSpec, RoleAssignmentStatus};
-use crate::model::approval::applied::EvaluationError;
-use crate::model::approval::applied::applied_spec;
-use crate::model::approval::applied::as_if_applied;
+use crate::model::approval::applied::{EvaluationError, applied_spec, as_if_applied};
 use crate::model::approval::gated::Gated;
 use crate::model::naming;
 use crate::model::rbac::grants::{Grant, RoleHolding, compare_rights, find_conflict, rights_of_role};

@@ -7,9 +7,7 @@ use kube::ResourceExt;
 
 use crate::api::role_eligibility::LastActivation;
 use crate::api::{Kind, RoleActivation, RoleEligibility, RoleEligibilitySpec, RoleEligibilityStatus, Time};
-use crate::model::approval::applied::EvaluationError;
-use crate::model::approval::applied::applied_spec;
-use crate::model::approval::applied::as_if_applied;
+use crate::model::approval::applied::{EvaluationError, applied_spec, as_if_applied};
 use crate::model::approval::gated::Gated;
 use crate::model::naming;
 use crate::model::rbac::activation::Eligible;

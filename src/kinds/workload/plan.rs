@@ -23,9 +23,7 @@ use crate::api::{
     Community, CommunitySpec, Enclave, EnclaveSpec, EnclaveWorkload, EnclaveWorkloadSpec,
     EnclaveWorkloadStatus,
 };
-use crate::model::approval::applied::EvaluationError;
-use crate::model::approval::applied::applied_spec;
-use crate::model::approval::applied::as_if_applied;
+use crate::model::approval::applied::{EvaluationError, applied_spec, as_if_applied};
 use crate::model::approval::gated::Gated;
 use crate::model::approval::impact::add;
 use crate::model::approval::scope::NotReady;
@@ -37,16 +35,10 @@ use crate::model::network::intra_enclave::compare_intra_enclave;
 use crate::model::network::traffic_summary::compare;
 use crate::model::rbac::access::compare_access;
 use crate::model::rbac::maintenance::Exceptions;
-use crate::plan::enforcement::Enforcement;
-use crate::plan::enforcement::was_enforced;
+use crate::plan::enforcement::{Enforcement, was_enforced};
 use crate::plan::gated::{Finalization, GatedInputs, plan_gated};
-use crate::plan::namespace::desired::DesiredNamespace;
-use crate::plan::namespace::desired::NamespacePurpose;
-use crate::plan::namespace::desired::WorkloadContents;
-use crate::plan::namespace::enforce::enforce;
-use crate::plan::namespace::enforce::owned_namespace;
-use crate::plan::namespace::enforce::plan_teardown;
-use crate::plan::namespace::enforce::preview;
+use crate::plan::namespace::desired::{DesiredNamespace, NamespacePurpose, WorkloadContents};
+use crate::plan::namespace::enforce::{enforce, owned_namespace, plan_teardown, preview};
 use crate::plan::namespace::limits::ContainerLimits;
 use crate::plan::parent::Parent;
 use crate::plan::policies::{build_dns, build_intra_enclave};

@@ -22,13 +22,11 @@ use crate::kinds::index::{PolicyBy, pair};
 use crate::kinds::labels::{is_there, labels_of};
 use crate::kinds::parent::{control_namespace_of, parent_of};
 use crate::kinds::workload::observe::is_isolated;
-use crate::model::approval::applied::applied_spec;
-use crate::model::approval::applied::view_applied;
+use crate::model::approval::applied::{applied_spec, view_applied};
 use crate::model::naming::{enclave_namespace, namespace_of, splits};
 use crate::model::network::connectivity::{DestinationEnd, ResolvedConnection, SourceEnd, WorkloadEnd};
 use crate::plan::child::Made;
-use crate::plan::enforcement::WasEnforced;
-use crate::plan::enforcement::was_enforced;
+use crate::plan::enforcement::{WasEnforced, was_enforced};
 use crate::plan::parent::Parent;
 
 impl Watches for EnclaveWorkload {

@@ -6,8 +6,7 @@ use crate::api::approvals::Approvals;
 use crate::api::community::{ConflictingDuties, ServiceAccountVotes};
 use crate::api::names::reason;
 use crate::api::{Community, Kind};
-use crate::model::approval::applied::EvaluationError;
-use crate::model::approval::applied::view_applied;
+use crate::model::approval::applied::{EvaluationError, view_applied};
 use crate::model::approval::gated::Gated;
 
 /// The applied rules of everything around an object.

@@ -17,8 +17,7 @@ use crate::api::{
     CommunityEndpoint, CommunityEndpointSpec, Enclave, EnclaveConnection, EnclaveConnectionSpec,
     EnclaveEndpoint, EnclaveEndpointSpec, EnclaveWorkload, Kind, State, TransitHub, TransitHubSpec,
 };
-use crate::model::approval::applied::EvaluationError;
-use crate::model::approval::applied::applied_spec;
+use crate::model::approval::applied::{EvaluationError, applied_spec};
 use crate::model::approval::change::describe_unreadable;
 use crate::model::approval::gated::Gated;
 use crate::model::approval::scope::NotReady;

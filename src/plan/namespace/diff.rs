@@ -13,21 +13,14 @@ use serde::Serialize;
 use crate::api::CiliumNetworkPolicy;
 use crate::api::cilium::CiliumNetworkPolicySpec;
 use crate::api::names::child;
-use crate::plan::Write;
-use crate::plan::child::Child;
-use crate::plan::child::Healing;
-use crate::plan::child::Made;
-use crate::plan::child::Verb;
-use crate::plan::child::due;
-use crate::plan::child::free_metadata;
-use crate::plan::child::is_kept_by_finalizer;
+use crate::plan::child::{Child, Healing, Made, Verb, due, free_metadata, is_kept_by_finalizer};
 use crate::plan::metadata::child_metadata;
 use crate::plan::namespace::desired::{
     DesiredNamespace, NamespacePurpose, ObservedNamespace, WorkloadContents, is_owned,
 };
 use crate::plan::namespace::limits::{plan_container_defaults, plan_quota};
 use crate::plan::namespace::object::{Contents, WriteOrder, plan_creation, plan_namespace};
-use crate::plan::write_due;
+use crate::plan::{Write, write_due};
 
 /// The result of comparing a namespace with the desired one.
 #[derive(Clone, Debug, PartialEq)]

@@ -9,12 +9,9 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use crate::api::names::child;
 use crate::model::quantity::are_equal;
-use crate::plan::Write;
-use crate::plan::child::Healing;
-use crate::plan::child::Verb;
-use crate::plan::child::due;
+use crate::plan::child::{Healing, Verb, due};
 use crate::plan::metadata::child_metadata;
-use crate::plan::write_due;
+use crate::plan::{Write, write_due};
 
 /// Limits and requests of containers that have none.
 #[derive(Clone, Debug, Default, PartialEq)]
