@@ -1,4 +1,5 @@
-//! The metrics of the process. Their names are for the alert rules and the dashboard in the chart too.
+//! The metrics of the process. Their names are for the alert rules and the dashboard in the chart too. What is in caches
+//! is collected when somebody asks, so `kinds` is imported.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 //!
 //! Stamping and checking happen inside the API server, whether the operator is up or not. The
 //! operator only makes sure that the policies are the ones it was built with (invariant 8). Policies that
-//! only save it work are not compared: without them nothing is less safe.
+//! only save it work are not compared: without them nothing is less safe. Imported are `model` and `api`.
 
 pub mod propagation;
 

@@ -1,5 +1,7 @@
-//! Communication with the API server, for any kind: watches that keep caches up to date, conditional writes,
-//! shared reads, and Events. This module imports `plan`, `admission`, `model` and `api`.
+//! Communication with the API server, for any kind: [`watch`]es that keep [`cache`]s up to date (with objects that are read
+//! part by part and kept compressed), [`workqueue`]s, guarded [`writes`], shared reads ([`confirm`]), [`events`], the
+//! [`fence`] that stops the writes of a process that does not lead, and the [`clock`] of the API server. No kind of this
+//! API group is named here. This module imports `plan` and `api`.
 
 pub mod cache;
 pub mod clock;

@@ -1,5 +1,9 @@
 //! One controller per kind: observe, plan, apply, publish. What a kind does differently is how it
 //! is observed and planned; everything else is here, once.
+//!
+//! `apply` carries out a plan, with what [`writer`] confirms before; `publish` writes the status and the Events;
+//! [`revocation`] takes rights away, beside the controllers; `retention` looks at what is old. Imported are `kinds`,
+//! `cluster`, `plan`, `telemetry` and what is below; never `audit`, `notify` or `runtime`.
 
 mod apply;
 mod context;

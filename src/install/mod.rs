@@ -1,6 +1,6 @@
 //! The parts of an installation: CRDs, admission policies, roles, and the operator's own
 //! account with exactly the rights that it uses. The chart installs it; what of the chart follows
-//! from this program is generated here.
+//! from this program is generated here. Imported are `admission`, `model` and `api`.
 
 pub mod chart;
 pub mod rbac;

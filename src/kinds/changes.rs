@@ -20,6 +20,7 @@ use crate::cluster::workqueue::Priority;
 use crate::kinds::caches::is_served;
 use crate::kinds::controller::Controller;
 use crate::kinds::enqueue::{Enqueued, Enqueuer};
+use crate::kinds::labels::{is_there, labels_of};
 use crate::kinds::listing;
 use crate::model::approval::policy_status::{Integrity, PolicyStatus};
 use crate::model::naming;
@@ -67,6 +68,14 @@ macro_rules! define_watches {
         })*
 
         impl Enqueuer {
+            /// Enqueues what is declared in a namespace.
+            fn enqueue_declared(&self, namespace: &str) {
+                $(if Kind::$kind.is_gated() {
+                    let declared = self.caches.$all.in_namespace(namespace);
+                    self.enqueue_objects(Kind::$kind, &declared, Priority::Normal);
+                })*
+            }
+
             /// Enqueues everything: when this process begins to lead, and when the admission policies changed.
             /// Requests that are settled wait until they are old.
             pub fn enqueue_everything(&self) {
@@ -127,6 +136,12 @@ impl Enqueuer {
     fn on_namespace(&self, change: &Change<Namespace>) {
         listing::on_namespace(self, change);
         if self.queues.is_open() {
+            // Whatever is declared in a namespace waits until it is known to whom that belongs.
+            if let Some(namespace) = change.latest().filter(|_| change.differs(is_there))
+                && labels_of(namespace).is_some()
+            {
+                self.enqueue_declared(&namespace.name_any());
+            }
             each_kind!(namespaces(self, change));
         }
     }

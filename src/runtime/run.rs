@@ -80,10 +80,10 @@ pub async fn run_operator(
     };
     let installation = settings.installation.installation();
     let verifier = Arc::new(PolicyVerifier::new(build_policies(&installation)?, clock.clone()));
-    let (guard_sender, policy_status) = watch::channel(None);
+    let (policy_status_sender, policy_status) = watch::channel(None);
     let sinks = settings.audit.sinks()?;
     let enqueuer =
-        Enqueuer::new(namespace, verifier, sinks.iter().map(EventSink::kind).collect(), guard_sender);
+        Enqueuer::new(namespace, verifier, sinks.iter().map(EventSink::kind).collect(), policy_status_sender);
     let caches = enqueuer.caches.clone();
     // Dropped at the end, which ends the watches.
     let mut tasks = JoinSet::new();

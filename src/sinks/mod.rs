@@ -3,7 +3,7 @@
 //! A delivery is tried once: who calls decides whether and when it is tried again. What was not taken for
 //! certain is an error, so a delivery that is tried again may arrive twice.
 //!
-//! HTTP sinks heed `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`.
+//! HTTP sinks heed `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`. A sink knows nothing of objects: only `api` is imported.
 
 mod endpoint;
 mod error;

@@ -236,6 +236,32 @@ fn cluster_names_no_kind() {
     }
 }
 
+/// Only these talk to the API server.
+#[test]
+fn clients_are_named_in_these_places_only() {
+    let is_allowed = |module: &str| {
+        let folder = module.split("::").next().unwrap_or_default();
+        ["cluster", "runtime", "main", "sinks"].contains(&folder)
+            || ["apply", "writer"].iter().any(|file| module == format!("controllers::{file}"))
+            // Reads beside the watches, and the start of those.
+            || ["backfill", "listing", "watch"].iter().any(|file| module == format!("kinds::{file}"))
+            // The Secret in which a Community says where notifications go.
+            || module == "notify"
+    };
+    let names_client = |text: &str| {
+        let words: BTreeSet<&str> = text.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+        words.contains("Client") || words.contains("Api")
+    };
+    let modules = modules();
+    assert!(names_client(&modules["cluster::writes"]) && names_client(&modules["notify"]));
+    let others: Vec<_> = modules
+        .iter()
+        .filter(|(module, text)| !is_allowed(module) && names_client(text))
+        .map(|(module, _)| module)
+        .collect();
+    assert_eq!(others, Vec::<&String>::new());
+}
+
 /// Pure code names no client, no runtime and no clock.
 #[test]
 fn pure_code_names_no_client_no_runtime_and_no_clock() {

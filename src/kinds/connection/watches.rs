@@ -104,8 +104,8 @@ impl Watches for EnclaveConnection {
         }
     }
 
-    /// Enqueues the connections of the workload whose namespace changed, everything that is declared in the namespace or
-    /// leads into its Enclave, and the connections that lead to the namespace by its name.
+    /// Enqueues the connections of the workload whose namespace changed, those that lead into its Enclave, and those that
+    /// lead to the namespace by its name.
     fn namespaces(enqueuer: &Enqueuer, change: &Change<Namespace>) {
         let Some(namespace) = change.latest().filter(|_| change.differs(is_there)) else { return };
         let caches = &enqueuer.caches;
@@ -115,8 +115,7 @@ impl Watches for EnclaveConnection {
                 let control = enclave_namespace(labels.community, enclave);
                 enqueue(enqueuer, &connections_of(enqueuer, &control, workload), Priority::Normal);
             }
-            // The objects declared in it wait until it is known, and so do the connections that lead into it.
-            enqueue_declared(enqueuer, &name);
+            // Until it is known the connections that lead into it wait.
             if let (Some(enclave), None) = (labels.enclave, labels.workload) {
                 let leading = connections_into(caches, labels.community, enclave);
                 enqueue(enqueuer, &leading, Priority::Normal);
@@ -137,27 +136,6 @@ impl Watches for EnclaveConnection {
             enqueuer.queues.add(Kind::EnclaveConnection, namespace, connection, Priority::Normal);
         }
     }
-}
-
-/// Enqueues everything that is declared in a namespace.
-fn enqueue_declared(enqueuer: &Enqueuer, namespace: &str) {
-    macro_rules! enqueue_each {
-        ($($cache:ident: $kind:ident,)*) => {
-            $(enqueuer.enqueue_objects(
-                Kind::$kind,
-                &enqueuer.caches.$cache.in_namespace(namespace),
-                Priority::Normal,
-            );)*
-        };
-    }
-    enqueue_each!(
-        enclaves: Enclave,
-        community_endpoints: CommunityEndpoint,
-        transit_hubs: TransitHub,
-        workloads: EnclaveWorkload,
-        endpoints: EnclaveEndpoint,
-        connections: EnclaveConnection,
-    );
 }
 
 /// The connections that come from a workload or lead to it.

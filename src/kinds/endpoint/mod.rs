@@ -1,4 +1,5 @@
 //! EnclaveEndpoints, CommunityEndpoints and TransitHubs: what connections lead to. They open nothing by themselves.
+//! One implementation of `Watches` serves the three kinds.
 
 pub mod index;
 pub mod observe;
