@@ -138,11 +138,6 @@ impl Workqueue {
         self.lock().is_open = true;
     }
 
-    /// Lets nothing in any more, and forgets what is in it.
-    pub fn close(&self) {
-        *self.lock() = State::default();
-    }
-
     /// Adds an object, if it is not there already.
     pub fn add(&self, key: Key, priority: Priority) {
         let mut state = self.lock();

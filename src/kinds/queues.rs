@@ -28,18 +28,11 @@ impl Default for Queues {
 }
 
 impl Queues {
-    /// Lets work in. Queues are closed in a replica that does not lead, so that it piles up nothing.
+    /// Lets work in. Until then, in a replica that does not lead, nothing piles up.
     pub fn open(&self) {
         self.revocation.open();
         self.kinds.values().for_each(Workqueue::open);
         self.is_open.store(true, Ordering::Release);
-    }
-
-    /// Lets no work in any more, and forgets what there is.
-    pub fn close(&self) {
-        self.is_open.store(false, Ordering::Release);
-        self.revocation.close();
-        self.kinds.values().for_each(Workqueue::close);
     }
 
     /// Whether work is let in.
@@ -60,10 +53,5 @@ impl Queues {
         if let Some(queue) = self.kinds.get(&kind) {
             queue.add(Key::new(namespace, name), priority);
         }
-    }
-
-    /// Returns the number of objects that are queued, by kind.
-    pub fn depths(&self) -> impl Iterator<Item = (Kind, usize)> {
-        self.kinds.iter().map(|(kind, queue)| (*kind, queue.len()))
     }
 }

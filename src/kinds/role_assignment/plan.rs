@@ -9,12 +9,9 @@ use crate::model::approval::gated::Gated;
 use crate::model::naming;
 use crate::model::rbac::grants::{Grant, RoleHolding, compare_rights, find_conflict, rights_of_role};
 use crate::plan::Plan;
-use crate::plan::enforcement::Enforcement;
-use crate::plan::gated::{Finalization, GatedInputs, ObservedGated, plan_gated};
+use crate::plan::gated::ObservedGated;
 use crate::plan::rbac::grants::RbacState;
-use crate::plan::rbac::role_scope::{
-    RoleScope, enforce_grant, plan_finalization, refuse_conflict, show_conflict,
-};
+use crate::plan::rbac::role_scope::{RoleScope, plan_grant, show_conflict};
 
 const KINDS: &str = "RoleAssignments";
 
@@ -37,25 +34,10 @@ pub fn plan_assignment(observed: &ObservedAssignment, now: Timestamp) -> Plan<Ro
     let assignment = observed.declared.object.as_ref();
     let scope = observed.role_scope.scope.as_ref();
     let conflict = scope.and_then(|scope| find_conflict(assignment.spec.role, scope, &observed.others));
-    let inputs = || -> Result<_, EvaluationError> {
-        Ok(GatedInputs {
-            inherited_policy: refuse_conflict(
-                observed.role_scope.rules(&observed.declared.parent, KINDS)?,
-                conflict.as_deref(),
-            ),
-            references: None,
-            enforce: |applied: Option<&RoleAssignmentSpec>| match applied {
-                Some(_) => enforce_grant(
-                    grant_of_assignment(assignment, &observed.role_scope),
-                    &observed.rbac_state,
-                    now,
-                ),
-                None => (Enforcement::Nothing, Vec::new()),
-            },
-        })
-    };
-    let finalization = Finalization { in_use: None, remove: || plan_finalization(&observed.rbac_state, now) };
-    let mut plan = plan_gated(&observed.declared, finalization, inputs(), Vec::new, now);
+    let grant = || grant_of_assignment(assignment, &observed.role_scope);
+    let (role_scope, rbac_state) = (&observed.role_scope, &observed.rbac_state);
+    let mut plan =
+        plan_grant(&observed.declared, role_scope, rbac_state, conflict.as_deref(), grant, KINDS, now);
     plan.add_impact(|| {
         let grant = |assignment| grant_of_assignment(assignment, &observed.role_scope).ok().flatten();
         let proposed = as_if_applied(assignment, &[]);

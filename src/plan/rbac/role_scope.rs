@@ -10,11 +10,12 @@ use crate::model::approval::applied::EvaluationError;
 use crate::model::approval::gated::Gated;
 use crate::model::approval::scope::{InheritedPolicy, NotReady};
 use crate::model::rbac::grants::{Grant, Managed, Scope};
-use crate::plan::Write;
 use crate::plan::conditions::{Status, Wanted, build_conditions, conditions_before};
 use crate::plan::enforcement::Enforcement;
+use crate::plan::gated::{Finalization, GatedInputs, ObservedGated, plan_gated};
 use crate::plan::parent::Parent;
 use crate::plan::rbac::grants::{AccessPlan, RbacState, plan_access};
+use crate::plan::{Plan, Write};
 
 /// The scope in which the roles count that are given in one namespace.
 #[derive(Clone, Debug)]
@@ -58,11 +59,33 @@ impl RoleScope {
     }
 }
 
+/// Plans a gated object that gives rights by this grant. Its writes take no rights away: revocation never waits for them.
+pub fn plan_grant<K: Gated>(
+    declared: &ObservedGated<K>,
+    role_scope: &RoleScope,
+    rbac_state: &RbacState,
+    conflict: Option<&str>,
+    grant: impl Fn() -> Result<Option<Grant>, EvaluationError>,
+    kinds: &str,
+    now: Timestamp,
+) -> Plan<GateStatus> {
+    let inputs = role_scope.rules(&declared.parent, kinds).map(|outer| GatedInputs {
+        inherited_policy: refuse_conflict(outer, conflict),
+        references: None,
+        enforce: |applied: Option<&K::Spec>| match applied {
+            Some(_) => enforce_grant(grant(), rbac_state, now),
+            None => (Enforcement::Nothing, Vec::new()),
+        },
+    });
+    let finalization = Finalization { in_use: None, remove: || plan_finalization(rbac_state, now) };
+    plan_gated(declared, finalization, inputs, Vec::new, now)
+}
+
 /// The rules around, unless a conflict of duties is refused there.
 ///
 /// # Errors
 /// The reason why `outer` is not known, or the conflict that is refused.
-pub fn refuse_conflict(
+fn refuse_conflict(
     outer: Result<InheritedPolicy, NotReady>,
     conflict: Option<&str>,
 ) -> Result<InheritedPolicy, NotReady> {
@@ -76,8 +99,7 @@ pub fn refuse_conflict(
 
 /// Returns the enforcement of a grant, and the writes that give more of it. Writes that take rights away are not
 /// among them, because they never wait for these.
-#[must_use]
-pub fn enforce_grant(
+fn enforce_grant(
     grant: Result<Option<Grant>, EvaluationError>,
     rbac_state: &RbacState,
     now: Timestamp,
@@ -102,7 +124,7 @@ pub fn enforce_grant(
 ///
 /// # Errors
 /// While the rights are there: the text for the status.
-pub fn plan_finalization(rbac_state: &RbacState, now: Timestamp) -> Result<Vec<Write>, (String, Vec<Write>)> {
+fn plan_finalization(rbac_state: &RbacState, now: Timestamp) -> Result<Vec<Write>, (String, Vec<Write>)> {
     let AccessPlan { closes, .. } = plan_access(&[], rbac_state, now);
     if closes.is_empty() {
         Ok(Vec::new())
