@@ -55,7 +55,8 @@ async fn run(settings: &Settings) -> anyhow::Result<()> {
         .with_ansi(std::io::stderr().is_terminal())
         .init();
     let config = kube::Config::infer().await.context("failed to find out how to reach the API server")?;
-    let clients = Clients::connect(&config).context("failed to make a client for the API server")?;
+    let clients = Clients::connect(&config, &settings.installation.namespace)
+        .context("failed to make a client for the API server")?;
     let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
     loop {

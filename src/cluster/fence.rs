@@ -30,18 +30,19 @@ const LONGEST_DRAIN: Duration = Duration::from_millis(500);
 #[error("this process does not lead, or not any more")]
 pub struct NotLeading;
 
-/// Lets writes through while the lease is held. Closed at first.
-#[derive(Clone, Default)]
+/// Lets writes through while the lease is held.
+#[derive(Clone)]
 pub struct Fence {
+    /// The path of the lease at the API server.
+    path: Arc<str>,
     held: Arc<Mutex<Held>>,
     in_flight: watch::Sender<usize>,
 }
 
 /// The state of the lease, as far as this process knows it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Held {
     /// The lease was not held yet, or was not renewed since [`Fence::close`].
-    #[default]
     Never,
     /// The lease may be relied on until then.
     Until(Instant),
@@ -50,13 +51,44 @@ enum Held {
 }
 
 impl Fence {
+    /// A closed fence around this lease.
+    #[must_use]
+    pub fn new(namespace: &str, lease: &str) -> Self {
+        let path = format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{lease}");
+        let held = Arc::new(Mutex::new(Held::Never));
+        Self { path: path.into(), held, in_flight: watch::Sender::new(0) }
+    }
+
     /// Whether a write may be sent now.
     #[must_use]
     pub fn is_open(&self) -> bool {
         matches!(*self.lock(), Held::Until(until) if Instant::now() < until)
     }
 
-    /// The client for everything but the lease: reads always pass, by the first client; writes while the lease is held, by the
+    /// The client for the election: each renewal made with it opens the fence for a while.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    #[must_use]
+    pub fn listen(&self, client: Client) -> Client {
+        let (fence, namespace) = (self.clone(), client.default_namespace().to_owned());
+        let service = service_fn(move |request: Request<Body>| {
+            let (fence, client) = (fence.clone(), client.clone());
+            async move {
+                let renews = fence.renews(&request);
+                // Others count from when they see it, which can be long before the answer is here.
+                let asked = Instant::now();
+                let answer = client.send(request).await?;
+                if renews && answer.status().is_success() {
+                    fence.extend(asked + RENEW_DEADLINE);
+                }
+                Ok::<_, kube::Error>(answer)
+            }
+        });
+        Client::new(service, namespace)
+    }
+
+    /// The client for everything else: reads always pass, by the first client; writes while the lease is held, by the
     /// second. `count` observes each write that was let through: its method and path, and the answer if there was
     /// one.
     ///
@@ -113,9 +145,18 @@ impl Fence {
         let _ = tokio::time::timeout(LONGEST_DRAIN, in_flight.wait_for(|writes| *writes == 0)).await;
     }
 
+    fn renews<B>(&self, request: &Request<B>) -> bool {
+        let path = request.uri().path();
+        match *request.method() {
+            Method::PUT => path == &*self.path,
+            Method::POST => self.path.strip_prefix(path).is_some_and(|name| name.starts_with('/')),
+            _ => false,
+        }
+    }
+
     /// Opens the fence until then. A lease that is given back stays so: giving it back is a write of the lease as
     /// well.
-    pub fn extend(&self, until: Instant) {
+    fn extend(&self, until: Instant) {
         let mut held = self.lock();
         if *held != Held::Released {
             *held = Held::Until(until);
@@ -164,6 +205,7 @@ impl Drop for Permit<'_> {
 #[cfg(test)]
 mod tests {
     use http::Response;
+    use k8s_openapi::api::coordination::v1::Lease;
     use k8s_openapi::api::core::v1::ConfigMap;
     use kube::Api;
     use kube::api::PostParams;
@@ -181,13 +223,18 @@ mod tests {
         Client::new(service, "default")
     }
 
-    fn renew(fence: &Fence) {
-        fence.extend(Instant::now() + RENEW_DEADLINE);
+    async fn renew(fence: &Fence) {
+        let leases: Api<Lease> = Api::namespaced(fence.listen(server(true)), "enclave-system");
+        leases.replace("operator", &PostParams::default(), &Lease::default()).await.unwrap();
     }
 
     async fn write(client: Client) -> Result<ConfigMap, kube::Error> {
         let api: Api<ConfigMap> = Api::namespaced(client, "default");
         api.create(&PostParams::default(), &ConfigMap::default()).await
+    }
+
+    fn fence() -> Fence {
+        Fence::new("enclave-system", "operator")
     }
 
     fn guard(fence: &Fence, client: Client) -> Client {
@@ -200,17 +247,28 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_is_written_before_the_lease_is_held_and_everything_is_read() {
-        let fence = Fence::default();
+        let fence = fence();
         assert!(is_refused(&write(guard(&fence, server(true))).await));
         let api: Api<ConfigMap> = Api::namespaced(guard(&fence, server(true)), "default");
         api.get("anything").await.unwrap();
-        renew(&fence);
+        renew(&fence).await;
+        write(guard(&fence, server(true))).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn only_this_lease_counts() {
+        let fence = fence();
+        let leases: Api<Lease> = Api::namespaced(fence.listen(server(true)), "enclave-system");
+        leases.replace("another", &PostParams::default(), &Lease::default()).await.unwrap();
+        leases.get("operator").await.unwrap();
+        assert!(is_refused(&write(guard(&fence, server(true))).await));
+        leases.create(&PostParams::default(), &Lease::default()).await.unwrap();
         write(guard(&fence, server(true))).await.unwrap();
     }
 
     #[tokio::test]
     async fn what_is_over_lets_nothing_through_not_even_what_is_under_way() {
-        let fence = Fence::default();
+        let fence = fence();
         fence.extend(Instant::now());
         assert!(is_refused(&write(guard(&fence, server(true))).await));
         fence.extend(Instant::now() + Duration::from_millis(20));
@@ -219,8 +277,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_stop_waits_for_what_is_under_way_and_lets_nothing_else_through() {
-        let fence = Fence::default();
-        renew(&fence);
+        let fence = fence();
+        renew(&fence).await;
         let slow = write(guard(&fence, server(false)));
         let mut slow = std::pin::pin!(slow);
         let mut in_flight = fence.in_flight.subscribe();
@@ -233,15 +291,15 @@ mod tests {
         assert!(futures::poll!(shut.as_mut()).is_pending(), "it does not wait");
         assert!(is_refused(&write(guard(&fence, server(true))).await));
         // Giving the lease back is a write of the lease.
-        renew(&fence);
+        renew(&fence).await;
         assert!(is_refused(&write(guard(&fence, server(true))).await));
         shut.await;
     }
 
     #[tokio::test]
     async fn a_stop_with_nothing_under_way_is_immediate() {
-        let fence = Fence::default();
-        renew(&fence);
+        let fence = fence();
+        renew(&fence).await;
         write(guard(&fence, server(true))).await.unwrap();
         let shut = fence.shut();
         let mut shut = std::pin::pin!(shut);

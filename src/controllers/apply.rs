@@ -76,7 +76,6 @@ pub(super) async fn carry_out<K: Controller>(
     (since, now): (Instant, Timestamp),
 ) -> Result<Carried, Failed<K::Status>> {
     let Plan { repairs: _, writes, beside, status, events, requeue_at: _, waits_for_requests: _ } = plan;
-    let status = status.or_else(|| object.status().cloned());
     let records = status.as_ref().map(|status| object.records(status, now)).unwrap_or_default();
     for write in writes {
         // The records that become true with the end of the object are recorded first.
@@ -115,7 +114,9 @@ pub(super) async fn carry_out<K: Controller>(
     if let Some(error) = failure {
         return Err(Failed { error, planned: status, ends_in: None });
     }
-    let Some(status) = status else { return Ok(Carried::Published { prune_after: None }) };
+    let Some(status) = status.or_else(|| object.status().cloned()) else {
+        return Ok(Carried::Published { prune_after: None });
+    };
     let confirm = beside.into_iter().map(|write| apply_write(&context.writer, object, write, since));
     // Whoever acts on the status confirms the same, so what comes of it is not looked at here.
     let published = publish(object, context, work, status, records, events);

@@ -21,6 +21,7 @@ use tower::util::MapResponseLayer;
 use tower::{BoxError, Service, ServiceBuilder, service_fn};
 use tower_http::timeout::ResponseBodyTimeoutLayer;
 
+use crate::api::names::OPERATOR;
 use crate::cluster::fence::{Fence, NotLeading};
 use crate::cluster::text::Text;
 
@@ -44,14 +45,15 @@ pub struct Clients {
 
 impl Clients {
     /// Clients whose requests end in time: closing access must not wait for a connection that is silently dead.
+    /// `namespace` is the operator's own.
     ///
     /// # Errors
     /// When the configuration has no usable credentials, or asks for a proxy.
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn connect(config: &kube::Config) -> Result<Self, kube::Error> {
-        let fence = Fence::default();
+    pub fn connect(config: &kube::Config, namespace: &str) -> Result<Self, kube::Error> {
+        let fence = Fence::new(namespace, OPERATOR);
         let reads = build(config, None, LONGEST_IDLE)?;
         let writes = build(config, Some(fence.clone()), LONGEST_IDLE)?;
         Ok(Self { reads, writes, fence })
@@ -59,8 +61,8 @@ impl Clients {
 
     /// One client for everything, whose sockets are its own matter.
     #[must_use]
-    pub fn of(client: Client) -> Self {
-        Self { reads: client.clone(), writes: client, fence: Fence::default() }
+    pub fn of(client: Client, namespace: &str) -> Self {
+        Self { reads: client.clone(), writes: client, fence: Fence::new(namespace, OPERATOR) }
     }
 }
 
@@ -165,7 +167,6 @@ impl<S: Connection> Connection for Fenced<S> {
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
-    use std::time::Instant;
 
     use futures::TryStreamExt;
     use k8s_openapi::api::coordination::v1::Lease;
@@ -177,8 +178,6 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
-    use crate::api::names::OPERATOR;
-    use crate::cluster::fence::RENEW_DEADLINE;
     use crate::cluster::watch::WATCH_SECONDS;
 
     /// A client of a server that says this to whatever it is asked, and nothing more.
@@ -223,15 +222,15 @@ mod tests {
                 });
             }
         });
-        let clients = Clients::connect(&config).unwrap();
+        let clients = Clients::connect(&config, "enclave-system").unwrap();
         let write = async || {
             let maps = Api::<ConfigMap>::default_namespaced(clients.writes.clone());
             maps.create(&PostParams::default(), &ConfigMap::default()).await
         };
         let lease = async || {
-            let leases = Api::<Lease>::namespaced(clients.reads.clone(), "enclave-system");
+            let leases =
+                Api::<Lease>::namespaced(clients.fence.listen(clients.reads.clone()), "enclave-system");
             leases.replace(OPERATOR, &PostParams::default(), &Lease::default()).await.unwrap();
-            clients.fence.extend(Instant::now() + RENEW_DEADLINE);
         };
         write().await.expect_err("it never led");
         lease().await;

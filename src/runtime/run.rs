@@ -94,7 +94,9 @@ pub async fn run_operator(
     let (is_ready, ready) = watch::channel(false);
     tasks.spawn(serve(settings.listen, metrics.registry(&caches, &enqueuer.outbox), ready.clone()));
     let election = Election::new(&client, fence, settings);
-    tasks.spawn(election.watch());
+    for watch in election.watches() {
+        tasks.spawn(watch);
+    }
     let (events, publisher) = Events::new(writer.clone(), &settings.identity);
     let report = {
         let (policy_status, namespace) = (policy_status.clone(), namespace.clone());

@@ -79,7 +79,7 @@ fn with_operator_in_another_time<T>(
     runtime.spawn(async move {
         let client = in_another_time(Client::try_from(config).unwrap(), ahead);
         let settings = operator_settings("timely");
-        let clients = Clients::of(client);
+        let clients = Clients::of(client, &settings.installation.namespace);
         Box::pin(run_operator(&clients, &settings, std::future::pending())).await
     });
     let told = runtime.block_on(story);

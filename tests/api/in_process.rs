@@ -35,7 +35,7 @@ impl InProcess {
             let namespace = client.default_namespace().to_owned();
             let service = service_fn(move |request: Request<Body>| meddle(request, client.clone()));
             let client = Client::new(service, namespace);
-            let clients = Clients::of(client);
+            let clients = Clients::of(client, &settings.installation.namespace);
             Box::pin(run_operator(&clients, &settings, std::future::pending())).await
         });
         Self(Some(runtime))

@@ -314,8 +314,22 @@ fn an_upgrade_and_a_rollback_change_nothing_that_is_in_force() {
         .collect();
     assert!(proposed.is_empty(), "a new default is no change: {proposed:#?}");
 
-    // Back again, and what waited goes on.
+    // Back to the names of the earlier version: without an operator of that version nothing is written, and what is in
+    // force stays so, with all that guards it.
     second.terminate(SOON);
+    administrator.helm(&["rollback", RELEASE, "2"]).expect_success();
+    on_a_runtime(async || {
+        let without_renamed = |seen: &Seen| {
+            let mut states = seen.0.clone();
+            for told in states.values_mut() {
+                told[5] = Value::Null;
+            }
+            (states, seen.1.clone())
+        };
+        assert_eq!(without_renamed(&look(&world).await), without_renamed(&before));
+    });
+
+    // And to this one again: what waited goes on.
     administrator.helm(&["rollback", RELEASE, "1"]).expect_success();
     let third = start(&world, "third");
     on_a_runtime(async || {

@@ -11,7 +11,7 @@ use enclave_operator::api::approval_request::{RequestState, Verdict};
 use enclave_operator::api::approvals::{ApprovalRule, Approvals, Operation, RulePolicy};
 use enclave_operator::api::common::{Principal, PrincipalKind};
 use enclave_operator::api::gate::Applied;
-use enclave_operator::api::names::REQUESTED_BY;
+use enclave_operator::api::names::{REQUESTED_BY, label, purpose};
 use enclave_operator::api::{ApprovalRequest, Content, Enclave, EnclaveSpec, Kind};
 use enclave_operator::kinds::controller::Controller;
 use enclave_operator::model::approval::gated::Gated;
@@ -405,7 +405,8 @@ impl World {
         let gate = &self.enclave().status.as_ref().unwrap().gate;
         if gate.applied.is_some() {
             let control = (String::new(), CONTROL.to_owned());
-            assert!(self.cluster.namespaces.contains_key(&control));
+            let labels = self.cluster.namespaces[&control].labels();
+            assert_eq!(labels[label::PURPOSE], purpose::CONTROL);
             assert_eq!((self.cluster.network_policies.len(), self.cluster.quotas.len()), (1, 1));
         }
         let latest = Content::of_spec(&Enclave::without_change_reason(&self.enclave().spec)).unwrap();

@@ -26,8 +26,11 @@ fn modules() -> BTreeMap<String, String> {
     modules
 }
 
-/// A text without comments and without what only tests import, which is no part of the structure.
+/// A text without comments and without what only tests import, which stands at its end and is no part of the structure.
 fn code_of(text: &str) -> String {
+    if let Some((_, rest)) = text.split_once("#[cfg(test)]\nmod tests;") {
+        assert!(rest.trim().is_empty(), "the tests of a module come last: {rest:.100}");
+    }
     let text = text.split("#[cfg(test)]").next().unwrap_or_default();
     let lines = text.lines().map(|line| line.split("//").next().unwrap_or_default());
     lines.collect::<Vec<_>>().join("\n")

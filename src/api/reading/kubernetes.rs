@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::lenient::{fields_of, read, read_whole};
-use super::{Parts, Readable};
+use super::parts::{Parts, Readable};
 use crate::api::CiliumNetworkPolicy;
 use crate::api::cilium::CiliumNetworkPolicySpec;
 

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use serde_path_to_error::{Path, Segment, Track};
 
-use super::{Cause, Unread};
+use super::unread::{Cause, Unread};
 use crate::api::strict::Strict;
 use crate::api::text;
 use crate::api::unknown::{Step, describe_field_path, read_known, without_nulls};

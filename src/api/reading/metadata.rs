@@ -10,8 +10,8 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::Unread;
 use super::lenient::wrong;
+use super::unread::Unread;
 use crate::api::names::FINALIZER;
 
 /// Maximum number of finalizers that are kept of an object, beside the operator's own.
@@ -24,7 +24,7 @@ const LONGEST: usize = 256;
 /// Reads metadata, and reports the fields that are left out.
 pub(super) struct Metadata<'a> {
     pub unread: &'a mut Vec<Unread>,
-    /// See [`super::Readable::KEEPS_LAST_CHANGE`].
+    /// See [`super::parts::Readable::KEEPS_LAST_CHANGE`].
     pub keeps_last_change: bool,
 }
 

@@ -9,8 +9,9 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::lenient::{describe_error, fields_of, is_object, read, read_whole, read_with_unknown};
+use super::parts::{Parts, Readable};
 use super::spec::{Markable, Unknown, read_what_can_be};
-use super::{Cause, Parts, Readable, Unread, Unreadable};
+use super::unread::{Cause, Unread, Unreadable};
 
 use crate::api::audit::{Audit, AuditRecord};
 use crate::api::entry::Entry;
@@ -73,7 +74,7 @@ markable! {
 /// read.
 macro_rules! gated {
     ($kind:ident, $spec:ident, $status:ident, required: $required:tt $(, closes: |$this:ident| $close:expr)?) => {
-        impl $crate::api::reading::Status for $status {
+        impl $crate::api::reading::own::Status for $status {
             fn gate(&mut self) -> Option<&mut $crate::api::GateStatus> {
                 Some(&mut self.gate)
             }
@@ -83,12 +84,12 @@ macro_rules! gated {
             }
         }
 
-        impl $crate::api::reading::Markable for $spec {
+        impl $crate::api::reading::spec::Markable for $spec {
             fn required() -> ::serde_json::Value {
                 ::serde_json::json!($required)
             }
 
-            fn mark(&mut self) -> &mut Option<Box<$crate::api::reading::Unreadable>> {
+            fn mark(&mut self) -> &mut Option<Box<$crate::api::reading::unread::Unreadable>> {
                 &mut self.unreadable
             }
 
@@ -98,12 +99,12 @@ macro_rules! gated {
             })?
         }
 
-        impl $crate::api::reading::Readable for $kind {
+        impl $crate::api::reading::parts::Readable for $kind {
             const FIELDS: &'static [&'static str] = &["spec", "status"];
 
             fn assemble(
                 metadata: ::k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
-                parts: &mut $crate::api::reading::Parts,
+                parts: &mut $crate::api::reading::parts::Parts,
             ) -> Self {
                 let status: Option<$status> = parts.status();
                 let applied = status.as_ref().and_then(|status| status.gate.applied.as_ref());

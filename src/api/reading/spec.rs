@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::lenient::{fields_of, is_object, read, read_with_value};
-use super::{Cause, Unread, Unreadable};
+use super::unread::{Cause, Unread, Unreadable, unclear};
 
 use crate::api::unknown::Step;
 
@@ -106,12 +106,6 @@ pub(super) fn read_what_can_be<S: Markable>(
     #[allow(clippy::expect_used)]
     let spec = spec.expect("what a kind requires is a spec of that kind, which a test shows for each");
     (spec, unread)
-}
-
-/// Returns the path that marks a field of a spec of which only another version knows so much that nobody can
-/// tell which access the field takes away. The applied content of the field stands in for it.
-pub fn unclear(field: &str) -> String {
-    format!("spec.{field}[*]")
 }
 
 fn too_many(path: String) -> Unread {
