@@ -18,39 +18,30 @@ use crate::kinds::connection::lookup::{
     connections_into, connections_through, connections_to, connections_to_community, connections_with,
 };
 use crate::kinds::connection::plan::MOST_CONNECTIONS;
-use crate::kinds::enclave::watches::{concerns_declared, concerns_members};
+use crate::kinds::enclave::watches::{namespace_in_enclave, namespaces_in_community};
 use crate::kinds::endpoint::index::{CommunityEndpointBy, HubBy};
 use crate::kinds::enqueue::{Enqueuer, concerns_others, priority_of};
 use crate::kinds::index::connection_of_policy;
 use crate::kinds::labels::{is_there, labels_of};
-use crate::kinds::parent::{control_namespace_of, parent_of};
 use crate::kinds::workload::watches::enqueue_ends;
 use crate::model::approval::gated::Gated;
-use crate::model::naming::{enclave_namespace, namespace_of};
+use crate::model::naming::enclave_namespace;
 use crate::plan::child::Made;
 
 impl Watches for EnclaveConnection {
     /// Enqueues the connections in a Community, for which its rules and its name resolution count.
     fn communities(enqueuer: &Enqueuer, change: &Change<Community>) {
-        if !concerns_members(change) {
-            return;
-        }
-        let caches = &enqueuer.caches;
-        for community in change.versions() {
-            let namespace = namespace_of(community);
+        for namespace in namespaces_in_community(enqueuer, change) {
             enqueue_in(enqueuer, &namespace);
-            for enclave in caches.enclaves.in_namespace(&namespace) {
-                enqueue_in(enqueuer, &control_namespace_of(community, &enclave));
-            }
         }
     }
 
     /// Enqueues the connections in an Enclave and those that lead into it, for which its rules count.
     fn enclaves(enqueuer: &Enqueuer, change: &Change<Enclave>) {
-        let Some(enclave) = change.latest().filter(|_| concerns_declared(change)) else { return };
-        let parent = parent_of(&enqueuer.caches, enclave.metadata.namespace.as_deref().unwrap_or_default());
-        if let Some(community) = parent.community() {
-            enqueue_in(enqueuer, &control_namespace_of(community, enclave));
+        if let Some((namespace, community)) = namespace_in_enclave(enqueuer, change)
+            && let Some(enclave) = change.latest()
+        {
+            enqueue_in(enqueuer, &namespace);
             let leading = connections_into(&enqueuer.caches, &community.name_any(), &enclave.name_any());
             enqueue(enqueuer, &leading, priority_of(change));
         }

@@ -1,6 +1,8 @@
 //! Enqueues an Enclave when the Community around it changes, its control namespace or what is in it, a namespace of its
 //! workloads or what others have there, and when an object that is declared in it goes or a workload comes.
 
+use std::sync::Arc;
+
 use k8s_openapi::api::core::v1::Namespace;
 use kube::ResourceExt;
 
@@ -14,6 +16,7 @@ use crate::cluster::workqueue::Priority;
 use crate::kinds::changes::Watches;
 use crate::kinds::enqueue::Enqueuer;
 use crate::kinds::labels::labels_of;
+use crate::kinds::parent::{control_namespace_of, parent_of};
 use crate::model::approval::applied::applied_spec;
 use crate::model::approval::gated::Gated;
 use crate::model::approval::kept::enclave_isolates_workloads;
@@ -22,7 +25,7 @@ use crate::plan::child::Made;
 
 /// Whether a change of a Community concerns its Enclaves and all that is declared in them. They do not read where the
 /// Community sends notifications.
-pub(in crate::kinds) fn concerns_members(change: &Change<Community>) -> bool {
+fn concerns_members(change: &Change<Community>) -> bool {
     let view = |community: &Community| {
         let applied = applied_spec(community).map(|spec| {
             spec.map(|spec| CommunitySpec { notifications: Notifications::default(), change: None, ..spec })
@@ -36,6 +39,33 @@ pub(in crate::kinds) fn concerns_members(change: &Change<Community>) -> bool {
         )
     };
     change.differs(view)
+}
+
+/// The namespaces in which a change of a Community concerns what is declared: its own, and the control namespaces of its
+/// Enclaves.
+pub(in crate::kinds) fn namespaces_in_community(
+    enqueuer: &Enqueuer,
+    change: &Change<Community>,
+) -> Vec<String> {
+    let mut namespaces = Vec::new();
+    for community in change.versions().filter(|_| concerns_members(change)) {
+        let namespace = namespace_of(community);
+        let enclaves = enqueuer.caches.enclaves.in_namespace(&namespace);
+        namespaces.extend(enclaves.iter().map(|enclave| control_namespace_of(community, enclave)));
+        namespaces.push(namespace);
+    }
+    namespaces
+}
+
+/// The control namespace in which a change of an Enclave concerns what is declared, and the Community around it.
+pub(in crate::kinds) fn namespace_in_enclave(
+    enqueuer: &Enqueuer,
+    change: &Change<Enclave>,
+) -> Option<(String, Arc<Community>)> {
+    let enclave = change.latest().filter(|_| concerns_declared(change))?;
+    let parent = parent_of(&enqueuer.caches, enclave.metadata.namespace.as_deref().unwrap_or_default());
+    let community = parent.community()?;
+    Some((control_namespace_of(community, enclave), Arc::clone(community)))
 }
 
 impl Watches for Enclave {
@@ -108,7 +138,7 @@ fn enqueue_enclave_of(enqueuer: &Enqueuer, namespace: &Namespace) {
 }
 
 /// Whether a change of an Enclave concerns what is declared in it.
-pub(in crate::kinds) fn concerns_declared(change: &Change<Enclave>) -> bool {
+fn concerns_declared(change: &Change<Enclave>) -> bool {
     let view = |enclave: &Enclave| {
         let applied = applied_spec(enclave)
             .map(|spec| spec.map(|spec| EnclaveSpec { description: None, change: None, ..spec }));

@@ -10,40 +10,30 @@ use crate::cluster::cache::{Change, Key};
 use crate::cluster::workqueue::Priority;
 use crate::kinds::changes::Watches;
 use crate::kinds::connection::observe::resolve_connection;
-use crate::kinds::enclave::watches::{concerns_declared, concerns_members};
+use crate::kinds::enclave::watches::{namespace_in_enclave, namespaces_in_community};
 use crate::kinds::enqueue::{Enqueuer, concerns_others};
-use crate::kinds::parent::{control_namespace_of, parent_of};
 use crate::model::approval::applied::applied_spec;
 use crate::model::approval::gated::Gated;
-use crate::model::naming::namespace_of;
 use crate::model::network::connectivity::{DestinationEnd, ResolvedConnection, SourceEnd};
 
 /// Speaks for the three kinds.
 impl Watches for EnclaveEndpoint {
     /// Enqueues the endpoints and hubs in a Community, in which its rules count.
     fn communities(enqueuer: &Enqueuer, change: &Change<Community>) {
-        if !concerns_members(change) {
-            return;
-        }
         let caches = &enqueuer.caches;
-        for community in change.versions() {
-            let namespace = namespace_of(community);
+        for namespace in namespaces_in_community(enqueuer, change) {
             let endpoints = caches.community_endpoints.in_namespace(&namespace);
             enqueuer.enqueue_objects(Kind::CommunityEndpoint, &endpoints, Priority::Normal);
             let hubs = caches.transit_hubs.in_namespace(&namespace);
             enqueuer.enqueue_objects(Kind::TransitHub, &hubs, Priority::Normal);
-            for enclave in caches.enclaves.in_namespace(&namespace) {
-                enqueue_in(enqueuer, &control_namespace_of(community, &enclave));
-            }
+            enqueue_in(enqueuer, &namespace);
         }
     }
 
     /// Enqueues the endpoints in an Enclave, in which its rules count.
     fn enclaves(enqueuer: &Enqueuer, change: &Change<Enclave>) {
-        let Some(enclave) = change.latest().filter(|_| concerns_declared(change)) else { return };
-        let parent = parent_of(&enqueuer.caches, enclave.metadata.namespace.as_deref().unwrap_or_default());
-        if let Some(community) = parent.community() {
-            enqueue_in(enqueuer, &control_namespace_of(community, enclave));
+        if let Some((namespace, _)) = namespace_in_enclave(enqueuer, change) {
+            enqueue_in(enqueuer, &namespace);
         }
     }
 

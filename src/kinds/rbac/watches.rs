@@ -18,12 +18,12 @@ use crate::cluster::cache::{Change, Indexed, Key};
 use crate::cluster::workqueue::Priority;
 use crate::kinds::caches::Caches;
 use crate::kinds::changes::Watches;
-use crate::kinds::enclave::watches::{concerns_declared, concerns_members};
+use crate::kinds::enclave::watches::{namespace_in_enclave, namespaces_in_community};
 use crate::kinds::enqueue::{Enqueuer, concerns_others, grant_of, priority_of};
 use crate::kinds::foreign::may_be_managed;
 use crate::kinds::index::pair;
 use crate::kinds::labels::{Labels, is_there, labels_of};
-use crate::kinds::parent::{control_namespace_of, parent_of};
+use crate::kinds::parent::parent_of;
 use crate::kinds::rbac::index::{ActivationBy, GrantBy};
 use crate::kinds::rbac::observe::{find_in_namespaces, overlapping};
 use crate::model::approval::applied::{applied_spec, view_applied};
@@ -36,15 +36,8 @@ use crate::plan::parent::Parent;
 impl Watches for RoleAssignment {
     /// Enqueues the roles that are given in a Community and in its Enclaves, for which its rules count.
     fn communities(enqueuer: &Enqueuer, change: &Change<Community>) {
-        if !concerns_members(change) {
-            return;
-        }
-        for community in change.versions() {
-            let namespace = namespace_of(community);
+        for namespace in namespaces_in_community(enqueuer, change) {
             enqueue_grants_in(enqueuer, &namespace);
-            for enclave in enqueuer.caches.enclaves.in_namespace(&namespace) {
-                enqueue_grants_in(enqueuer, &control_namespace_of(community, &enclave));
-            }
         }
         if change.differs(crate::kinds::community::index::refuses_conflicts) {
             enqueue_grants_in(enqueuer, &enqueuer.caches.system);
@@ -53,10 +46,8 @@ impl Watches for RoleAssignment {
 
     /// Enqueues the roles that are given in an Enclave, for which its rules count.
     fn enclaves(enqueuer: &Enqueuer, change: &Change<Enclave>) {
-        let Some(enclave) = change.latest().filter(|_| concerns_declared(change)) else { return };
-        let parent = parent_of(&enqueuer.caches, enclave.metadata.namespace.as_deref().unwrap_or_default());
-        if let Some(community) = parent.community() {
-            enqueue_grants_in(enqueuer, &control_namespace_of(community, enclave));
+        if let Some((namespace, _)) = namespace_in_enclave(enqueuer, change) {
+            enqueue_grants_in(enqueuer, &namespace);
         }
     }
 

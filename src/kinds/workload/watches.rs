@@ -16,14 +16,14 @@ use crate::cluster::workqueue::Priority;
 use crate::kinds::changes::Watches;
 use crate::kinds::connection::lookup::connections_with;
 use crate::kinds::connection::observe::resolve_connection;
-use crate::kinds::enclave::watches::{concerns_declared, concerns_members};
+use crate::kinds::enclave::watches::{namespace_in_enclave, namespaces_in_community};
 use crate::kinds::enqueue::{Enqueuer, concerns_others, priority_of};
 use crate::kinds::index::{PolicyBy, pair};
 use crate::kinds::labels::{is_there, labels_of};
-use crate::kinds::parent::{control_namespace_of, parent_of};
+use crate::kinds::parent::parent_of;
 use crate::kinds::workload::observe::is_isolated;
 use crate::model::approval::applied::{applied_spec, view_applied};
-use crate::model::naming::{enclave_namespace, namespace_of, splits};
+use crate::model::naming::{enclave_namespace, splits};
 use crate::model::network::connectivity::{DestinationEnd, ResolvedConnection, SourceEnd, WorkloadEnd};
 use crate::plan::child::Made;
 use crate::plan::enforcement::{WasEnforced, was_enforced};
@@ -32,22 +32,15 @@ use crate::plan::parent::Parent;
 impl Watches for EnclaveWorkload {
     /// Enqueues the workloads in all Enclaves of a Community, in which its DNS, rules and maintenance count.
     fn communities(enqueuer: &Enqueuer, change: &Change<Community>) {
-        if !concerns_members(change) {
-            return;
-        }
-        for community in change.versions() {
-            for enclave in enqueuer.caches.enclaves.in_namespace(&namespace_of(community)) {
-                enqueue_in(enqueuer, &control_namespace_of(community, &enclave), Priority::Normal);
-            }
+        for namespace in namespaces_in_community(enqueuer, change) {
+            enqueue_in(enqueuer, &namespace, Priority::Normal);
         }
     }
 
     /// Enqueues the workloads in an Enclave, in which its rules, maintenance and network count.
     fn enclaves(enqueuer: &Enqueuer, change: &Change<Enclave>) {
-        let Some(enclave) = change.latest().filter(|_| concerns_declared(change)) else { return };
-        let parent = parent_of(&enqueuer.caches, enclave.metadata.namespace.as_deref().unwrap_or_default());
-        if let Some(community) = parent.community() {
-            enqueue_in(enqueuer, &control_namespace_of(community, enclave), priority_of(change));
+        if let Some((namespace, _)) = namespace_in_enclave(enqueuer, change) {
+            enqueue_in(enqueuer, &namespace, priority_of(change));
         }
     }
 
