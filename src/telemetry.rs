@@ -255,7 +255,7 @@ impl Collector for Cached {
         if self.leader.get() == 1 && intact >= 0 {
             let gauge = encoder.encode_descriptor(
                 "admission_policies_intact",
-                "1 while the API server runs the admission policies that the operator was built with; otherwise nothing new is enacted; told by the one that leads",
+                "1 while the API server runs the admission policies that the operator was built with; otherwise nothing new is enacted; reported by the replica that leads",
                 None,
                 MetricType::Gauge,
             )?;

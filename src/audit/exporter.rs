@@ -211,7 +211,7 @@ fn length_after(known: Option<&Backoff>, now: Instant) -> Duration {
 fn show_to_community(context: &Context, target: &Target, community: &str, error: &str) {
     let Target::Notifications(_) = target else { return };
     let Some(community) = context.caches().communities.get("", community) else { return };
-    let message = format!("people are not told by {}: {error}", target.name());
+    let message = format!("notifications by {} are not delivered: {error}", target.name());
     let event = PlannedEvent { severity: Severity::Warning, reason: reason::NOTIFICATION_FAILED, message };
     context.events.publish(community.object_ref(&()), event);
 }

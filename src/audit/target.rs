@@ -1,4 +1,4 @@
-//! Where audit records go, and what a failure there means for the others.
+//! The targets of audit records, and the meaning of a failure at one of them for the other records.
 
 use jiff::SignedDuration;
 use tracing::warn;
@@ -15,7 +15,7 @@ const MOST_ATTEMPTS: u32 = 3;
 /// The time for which a delivery to people is tried; then the record is old news.
 const LONGEST_NOTIFYING: SignedDuration = SignedDuration::from_hours(24);
 
-/// Where records go.
+/// A target of audit records.
 #[derive(Clone)]
 pub enum Target {
     /// A sink that takes every record.
@@ -76,14 +76,14 @@ impl Target {
             // The words of users may be why the record is refused; it is delivered without them then.
             Self::Stream(sink) if attempts >= MOST_ATTEMPTS => match sink.deliver(&event.event).await {
                 Err(error) if may_be_about_the_content(&error) => {
-                    warn!(sink = self.name(), id = ?event.id, "told without what people wrote, which was refused");
+                    warn!(sink = self.name(), id = ?event.id, "delivered without what people wrote, which was refused");
                     sink.deliver(&without_words(&event.event)).await.map(taken)
                 }
                 result => result.map(taken),
             },
             Self::Stream(sink) => sink.deliver(&event.event).await.map(taken),
             Self::Notifications(_) if context.clock.now().duration_since(event.at) > LONGEST_NOTIFYING => {
-                warn!(sink = self.name(), id = ?event.id, "given up: people were not told of this within a day");
+                warn!(sink = self.name(), id = ?event.id, "given up: nobody could be notified of this within a day");
                 Ok(Delivery::Abandoned)
             }
             Self::Notifications(channel) => {
@@ -98,7 +98,7 @@ impl Target {
                 match result {
                     // The notification may have been taken each time.
                     Err(error) if attempts >= MOST_ATTEMPTS && error.category() == "TimedOut" => {
-                        warn!(sink = self.name(), id = ?event.id, "given up: nobody can say whether people were told");
+                        warn!(sink = self.name(), id = ?event.id, "given up: whether people were notified is not known");
                         Ok(Delivery::Abandoned)
                     }
                     result => result,

@@ -42,12 +42,12 @@ enum Written<K> {
     Another,
 }
 
-/// How far a plan was carried out.
+/// The part of a plan that was carried out.
 pub(super) enum Carried {
     /// The object itself was written, so the observed version is old now. The rest is done with the object as it is by
     /// then.
     ObjectWritten,
-    /// Everything was done. Delivered records may stay in the status so long.
+    /// Everything was done. Delivered records may stay in the status for this time.
     Published { prune_after: Option<Duration> },
 }
 

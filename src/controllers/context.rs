@@ -1,4 +1,4 @@
-//! What all controllers share, and what one reconciliation works on.
+//! The state that all controllers share, and the object that one reconciliation works on.
 
 use std::num::NonZero;
 use std::path::PathBuf;
@@ -42,13 +42,13 @@ pub struct Context {
     pub closing: Semaphore,
 }
 
-/// So many rights are taken away at a time, beside one of each grant.
+/// Returns the permits for revocations: that many at a time, beside one of each grant.
 #[must_use]
 pub fn closing_permits() -> Semaphore {
     Semaphore::new(CONCURRENCY)
 }
 
-/// So many plans are made at a time, beside those that close something.
+/// Returns the permits for plans: that many at a time, beside those that close something.
 #[must_use]
 pub fn planning_permits() -> Semaphore {
     let processors = std::thread::available_parallelism().map_or(1, NonZero::get);

@@ -28,7 +28,7 @@ use crate::plan::child::Made;
 
 macro_rules! define_watches {
     ($($kind:ident: $all:ident, $plural:literal, $short:literal, [$($operation:ident),*];)*) => {
-        /// What enqueues the objects of a kind: a function for each cache, which is called with every change in it while
+        /// Enqueues the objects of a kind: a function for each cache, which is called with every change in it while
         /// this process leads. A kind implements those that concern it.
         pub trait Watches {
             $(

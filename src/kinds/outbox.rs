@@ -144,7 +144,7 @@ impl Outbox {
     }
 
     /// Lets each sink look at all records that wait, because the recipients changed.
-    pub fn look_at_everything(&self) {
+    pub fn requeue_all(&self) {
         self.lock().to_look_at.clear();
     }
 

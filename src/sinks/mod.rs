@@ -1,4 +1,4 @@
-//! Where audit records and notifications are delivered.
+//! Receivers of audit records and notifications.
 //!
 //! A delivery is tried once: who calls decides whether and when it is tried again. What was not taken for
 //! certain is an error, so a delivery that is tried again may arrive twice.

@@ -19,7 +19,7 @@ impl Watches for Community {
     /// Lets the exporters look at all records again when the recipients of its notifications change.
     fn communities(enqueuer: &Enqueuer, change: &Change<Self>) {
         if change.differs(channels_of) {
-            enqueuer.outbox.look_at_everything();
+            enqueuer.outbox.requeue_all();
         }
     }
 

@@ -1,6 +1,6 @@
 //! The RoleActivation: a role for a while, asked for by a person who is eligible.
 //!
-//! How it is observed, found and enqueued stands in [`crate::kinds::rbac`], with the other kinds of roles.
+//! Its observation, indexes and watches stand in [`crate::kinds::rbac`], with those of the other kinds of roles.
 //!
 //! `model::rbac::activation::evaluate_activation` is its lifecycle, from its stamps, its eligibility, its request and
 //! the time; a reason that ends an activation counts before one that keeps it. The kind is not `Gated`: what an

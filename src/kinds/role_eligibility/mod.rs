@@ -1,6 +1,6 @@
 //! The RoleEligibility: lets principals activate a role for a while.
 //!
-//! How it is observed, found and enqueued stands in [`crate::kinds::rbac`], with the other kinds of roles.
+//! Its observation, indexes and watches stand in [`crate::kinds::rbac`], with those of the other kinds of roles.
 
 pub mod plan;
 

@@ -1,4 +1,4 @@
-//! How the target of an ApprovalRequest relates to the request.
+//! The relation of the target of an ApprovalRequest to the request.
 
 use kube::ResourceExt;
 

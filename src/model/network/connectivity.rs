@@ -138,7 +138,7 @@ pub enum Peer {
     Pods(NamespacedPods),
 }
 
-/// What the ends of a connection say about it.
+/// The findings about a connection from its ends.
 #[derive(Clone, Debug)]
 pub struct Assessment {
     /// Whether traffic may pass now.
@@ -149,7 +149,7 @@ pub struct Assessment {
     pub destination: Result<(), NotReady>,
 }
 
-/// Returns what the ends of a connection say about it.
+/// Assesses a connection from its ends.
 ///
 /// # Errors
 /// When what is applied of one of the objects cannot be read.

@@ -42,7 +42,7 @@ const MATRIX: &[(Kind, [Access; Role::ALL.len()])] = {
     ]
 };
 
-/// What the matrix says of a role: each kind and the access to it.
+/// Returns the row of a role in the matrix: each kind and the access to it.
 pub fn accesses(role: Role) -> impl Iterator<Item = (Kind, Access)> {
     MATRIX.iter().filter_map(move |(kind, row)| {
         let cell = Role::ALL.into_iter().zip(row).find(|(of, _)| *of == role);

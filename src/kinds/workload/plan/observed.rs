@@ -1,4 +1,4 @@
-//! What is observed of a workload, and the policies of its connections that follow from that.
+//! The observed state of a workload, and the policies of its connections that follow from that.
 
 use std::collections::BTreeSet;
 
